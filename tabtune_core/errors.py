@@ -1,0 +1,41 @@
+"""What can go wrong that a person can mend. Every message says what was asked, what was found and the way out."""
+
+
+class TabTuneError(Exception):
+    """Anything this package raises on purpose; the command line and the pages show its text and no trace."""
+
+
+class TableError(TabTuneError, ValueError):
+    """A file that cannot be read as a table."""
+
+
+class LabelError(TabTuneError, ValueError):
+    """A column that cannot be predicted as asked."""
+
+
+class SettingError(TabTuneError, ValueError):
+    """A setting that is unknown, of the wrong kind or out of range."""
+
+
+class TargetError(TabTuneError, ValueError):
+    """LoRA targets that match nothing, or a rank that fits none of them."""
+
+
+class CheckpointError(TabTuneError, ValueError):
+    """Weights that are missing, damaged or of another model."""
+
+
+class AdapterError(TabTuneError, ValueError):
+    """An adapter that does not belong to this base, task or context."""
+
+
+class DeviceError(TabTuneError, ValueError):
+    """A device that was asked for and is not there."""
+
+
+class StoreError(TabTuneError, ValueError):
+    """A run, sweep or dataset that the workspace does not hold."""
+
+
+class Cancelled(TabTuneError):
+    """A person asked for the run to stop without a result."""

@@ -1,0 +1,164 @@
+"""What a run tells while it goes on. In: facts from the training code. Out: rows of the store, points of a chart.
+
+Every event is a frozen dataclass of plain values; bytes and seconds are in the field names, None is "could not be read".
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStarted:
+    """The run enters a phase."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence for the person: what was shortened, capped, left out, or given up."""
+
+    text: str
+    severity: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlanned:
+    """What will be done, once the table is split and the model is loaded."""
+
+    device: str
+    """For example ``cuda:0 (NVIDIA H100)`` or ``cpu``."""
+    steps: int
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    context_rows: int
+    query_rows: int
+    features: int
+    classes: tuple[str, ...]
+    total_parameters: int
+    trainable_parameters: int
+    layers: tuple[dict[str, Any], ...]
+    """One entry an adapted layer: path, shape, rank, parameters, kind, target; empty without LoRA."""
+    base: dict[str, Any]
+    """The base model: name, source, revision, sha256."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One optimizer step."""
+
+    step: int
+    loss: float
+    """Nats, on the query rows of the episode."""
+    gradient_norm: float
+    """Before clipping."""
+    learning_rate: float
+    seconds: float
+    """Since training began, validation included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Scores on the validation or test rows; step 0 is zero-shot."""
+
+    step: int
+    split: Literal["validation", "test"]
+    scores: dict[str, float]
+    best: bool
+    """Whether this is the best validation score so far."""
+    seconds: float
+    """Since training began."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySampled:
+    """One look at the meters. Bytes, watts, degrees Celsius, per cent."""
+
+    phase: Phase
+    resident_bytes: int
+    """Resident memory of the process."""
+    torch_allocated_bytes: int | None = None
+    torch_reserved_bytes: int | None = None
+    nvml_device_bytes: int | None = None
+    nvml_process_bytes: int | None = None
+    utilisation_percent: int | None = None
+    power_watts: float | None = None
+    temperature_celsius: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseDone:
+    """The end of a phase with its peaks."""
+
+    phase: Phase
+    seconds: float
+    peak_bytes: dict[str, int | None]
+    """By meter: resident, torch_allocated, torch_reserved, nvml_device, nvml_process."""
+    growth_bytes: int | None
+    """Peak over the loaded base, on the meter that speaks for the device: torch_allocated on CUDA, resident on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The end, with everything that the leaderboard shows."""
+
+    outcome: Literal["finished", "stopped", "diverged"]
+    best_step: int
+    """0: the pretrained weights were never beaten and are returned."""
+    steps_done: int
+    stopped_early: bool
+    validation: dict[str, float]
+    test: dict[str, float]
+    zero_shot_validation: dict[str, float]
+    zero_shot_test: dict[str, float]
+    train_seconds: float
+    predict_seconds: float
+    """For the test rows."""
+    peak_memory_bytes: int
+    """Highest of the whole run, on the meter that speaks for the device."""
+    growth_memory_bytes: int | None
+    """Peak of training over the loaded base; of evaluation where nothing is trained."""
+    memory_meter: str
+    """Which meter that is: torch_allocated or resident."""
+    trainable_parameters: int
+    total_parameters: int
+    adapter_bytes: int | None
+    """Size of the adapter package; None where there is none."""
+    adapter_verified: bool | None = None
+    """Whether a fresh process gave the same predictions from the package."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The end without a result."""
+
+    message: str
+    """For the page: what happened and what to do."""
+    kind: str
+    """Class name of the error; the trace is in the run's log."""
+
+
+Event = PhaseStarted | Note | RunPlanned | StepDone | Evaluated | MemorySampled | PhaseDone | RunFinished | RunFailed
+EVENTS: dict[str, type] = {
+    cls.__name__: cls for cls in (PhaseStarted, Note, RunPlanned, StepDone, Evaluated, MemorySampled, PhaseDone, RunFinished, RunFailed)
+}
+
+
+def to_json(event: Event) -> tuple[str, str]:
+    """Kind and payload. A loss that is not finite survives as NaN or Infinity, which Python's json reads back."""
+    return type(event).__name__, json.dumps(dataclasses.asdict(event))
+
+
+def from_json(kind: str, payload: str) -> Event:
+    """The event again. Raises KeyError for an unknown kind."""
+    values = json.loads(payload)
+    cls = EVENTS[kind]
+    tuples = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
+    event: Event = cls(**{name: tuple(value) if name in tuples else value for name, value in values.items()})
+    return event

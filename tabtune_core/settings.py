@@ -1,0 +1,301 @@
+"""Everything a person can set, documented field by field and checked once.
+
+In: a form, a TOML file, the command line or keyword arguments. Out: frozen dataclasses that the rest trusts.
+The docstring under each field is the widget's tooltip and the command line's help.
+"""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
+
+import tomli_w
+
+from tabtune_core.errors import SettingError
+from tabtune_core.metrics import METRICS
+
+Strategy = Literal["inference", "base-ft", "peft"]
+STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
+LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
+"""The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise SettingError(message)
+
+
+def _number(name: str, value: object, low: float, high: float, hint: str, *, low_open: bool = False, high_open: bool = False) -> None:
+    inside = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (value > low if low_open else value >= low)
+        and (value < high if high_open else value <= high)
+    )
+    bounds = f"{'above' if low_open else 'at least'} {low:g}"
+    if math.isfinite(high):
+        bounds += f" and {'below' if high_open else 'at most'} {high:g}"
+    _require(inside, f"{name} is {value!r}; it must be {bounds}. {hint}".rstrip())
+
+
+def _whole(name: str, value: object, low: int, hint: str = "") -> None:
+    ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    _require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    """How strongly, and where, a frozen model may change (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = 8
+    """Width r of the two factors A and B; the adapter grows linearly with it."""
+    alpha: float | None = None
+    """Strength of the update, which is scaled by alpha / rank; twice the rank unless set."""
+    dropout: float = 0.05
+    """Share of the adapter's input that is dropped while training; more for small tables."""
+    targets: tuple[str, ...] = ()
+    """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
+
+    def __post_init__(self) -> None:
+        _whole("lora.rank", self.rank, 1, "Start with 8.")
+        if self.alpha is not None:
+            _number("lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True)
+        _number("lora.dropout", self.dropout, 0, 1, "With 1 nothing would reach the adapter; 0.05 is usual.", high_open=True)
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+    @property
+    def effective_alpha(self) -> float:
+        """Alpha as used: the set value, or twice the rank."""
+        return 2.0 * self.rank if self.alpha is None else float(self.alpha)
+
+    @property
+    def scaling(self) -> float:
+        """Factor alpha / rank in front of B A."""
+        return self.effective_alpha / self.rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How long and how fast to train. A step is one optimizer step on one episode."""
+
+    steps: int | None = None
+    """Optimizer steps; used instead of epochs when set."""
+    epochs: int = 30
+    """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
+    learning_rate: float | None = None
+    """Peak rate of AdamW; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set."""
+    batch_size: int = 256
+    """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
+    context_rows: int = 2048
+    """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates for the two moments of the gradient."""
+    eps: float = 1e-8
+    """AdamW's term against division by zero."""
+    warmup_ratio: float = 0.1
+    """Share of the steps during which the rate rises from 0; a cosine leads back down."""
+    clip_norm: float = 1.0
+    """Gradients longer than this are shortened to it."""
+    eval_every: int = 10
+    """Steps between two looks at the validation rows."""
+    patience: int = 8
+    """Looks at the validation rows without a better score before training stops early."""
+    selection_metric: str = "log_loss"
+    """The validation score that decides early stopping, the best state and the ranking."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            _whole("train.steps", self.steps, 1)
+        _whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
+        if self.learning_rate is not None:
+            _number("train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True)
+        _whole("train.batch_size", self.batch_size, 1)
+        _whole("train.context_rows", self.context_rows, 10)
+        _number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; AdamW takes two, for example 0.9 and 0.999.")
+        for beta in self.betas:
+            _number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
+        _number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
+        _number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
+        _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual.", low_open=True)
+        _whole("train.eval_every", self.eval_every, 1)
+        _whole("train.patience", self.patience, 1)
+        known = ", ".join(METRICS)
+        _require(self.selection_metric in METRICS, f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """One run: which rows, which model, what may change."""
+
+    dataset: str
+    """Id of the table in the workspace (a hash of its content)."""
+    target: str
+    """Column to predict."""
+    model: str = "tabicl-mini"
+    """Base model, by its name in the catalogue."""
+    checkpoint: str | None = None
+    """Path of a weights file to use instead of the model's own."""
+    strategy: Strategy = "peft"
+    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter."""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    seed: int = 0
+    """Moves the split, the adapter's start and the episodes. Runs that share a seed share split and episodes."""
+    device: str = "auto"
+    """'auto' is the first CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
+    validation_share: float = 0.2
+    """Share of the rows that chooses the best state and ranks the runs."""
+    test_share: float = 0.2
+    """Share of the rows that is only reported."""
+    split_at_median: bool = False
+    """Turn a numeric target into two classes, up to its median and above."""
+    _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
+
+    def __post_init__(self) -> None:
+        _require(bool(self.dataset), "dataset is empty; add a table first.")
+        _require(bool(self.target), "target is empty; name the column to predict.")
+        choices = get_args(Strategy)
+        _require(self.strategy in choices, f"strategy is {self.strategy!r}; it must be one of {', '.join(choices)}.")
+        _whole("seed", self.seed, 0)
+        _number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
+        _number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak rate as used."""
+        return LEARNING_RATES[self.strategy] if self.train.learning_rate is None else self.train.learning_rate
+
+    @property
+    def label(self) -> str:
+        """What a chart or a row calls this run, for example ``LoRA r=8``."""
+        name = STRATEGY_NAMES[self.strategy]
+        return f"{name} r={self.lora.rank}" if self.strategy == "peft" else name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values without those that are None, ready for JSON and TOML."""
+        return _without_none(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """Reads plain values; an unknown name is an error that suggests the nearest.
+
+        Raises:
+            SettingError: naming the setting, the value and what would do.
+        """
+        return _from_dict(cls, values, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSettings:
+    """Several runs that differ in the rank, with the two baselines beside them."""
+
+    run: RunSettings
+    """What the runs have in common."""
+    ranks: tuple[int, ...] = (2, 4, 8)
+    """LoRA ranks to compare."""
+    zero_shot: bool = True
+    """Add the base model as it is."""
+    full_fine_tuning: bool = True
+    """Add the training of every weight."""
+    seeds: tuple[int, ...] = (0,)
+    """Repeat everything under each of these seeds."""
+    _sections: ClassVar[dict[str, type]] = {"run": RunSettings}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ranks", tuple(self.ranks))
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+        for rank in self.ranks:
+            _whole("ranks", rank, 1)
+        _require(len(set(self.ranks)) == len(self.ranks), f"ranks {list(self.ranks)} name one rank twice.")
+        _require(len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} must be one or more, each once.")
+        _require(bool(self.ranks) or self.zero_shot or self.full_fine_tuning, "Nothing to run: choose a rank or a baseline.")
+
+    def expand(self) -> list[RunSettings]:
+        """The single runs, seed by seed, baselines first. A tied alpha (None) follows each rank."""
+        runs = []
+        for seed in self.seeds:
+            common = dataclasses.replace(self.run, seed=seed)
+            if self.zero_shot:
+                runs.append(dataclasses.replace(common, strategy="inference"))
+            if self.full_fine_tuning:
+                train = dataclasses.replace(common.train, learning_rate=None)
+                runs.append(dataclasses.replace(common, strategy="base-ft", train=train))
+            for rank in self.ranks:
+                runs.append(dataclasses.replace(common, strategy="peft", lora=dataclasses.replace(common.lora, rank=rank)))
+        return runs
+
+    def to_toml(self) -> str:
+        """The whole sweep as a TOML document that ``from_toml`` reads back."""
+        return tomli_w.dumps(_without_none(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_toml(cls, text: str) -> "SweepSettings":
+        """Reads a TOML document.
+
+        Raises:
+            SettingError: for text that is not TOML, unknown names and values out of range.
+        """
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingError(f"The settings are not TOML: {error}.") from error
+        return _from_dict(cls, values, "")
+
+
+def describe(settings: type, name: str) -> str:
+    """The docstring under a field, for help texts. Raises KeyError for a field without one."""
+    return _field_docs(settings)[name]
+
+
+def _field_docs(settings: type) -> dict[str, str]:
+    import ast
+    import inspect
+
+    tree = ast.parse(inspect.getsource(settings)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    docs = {}
+    for item, following in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
+            if isinstance(following.value, ast.Constant):
+                docs[item.target.id] = inspect.cleandoc(str(following.value.value))
+    return docs
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            plain[name] = _without_none(value)
+        elif value is not None:
+            plain[name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def _from_dict(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    known = [f.name for f in dataclasses.fields(cls)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{prefix}{near[0]}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
+            raise SettingError(f"Unknown setting '{prefix}{name}'. {hint}")
+    sections = getattr(cls, "_sections", {})
+    ready = {}
+    for name, value in values.items():
+        if name in sections:
+            _require(isinstance(value, Mapping), f"'{prefix}{name}' is {value!r}; it must be a section of settings.")
+            value = _from_dict(sections[name], value, f"{prefix}{name}.")
+        ready[name] = value
+    missing = [
+        f.name for f in dataclasses.fields(cls)
+        if f.name not in ready and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]  # fmt: skip
+    _require(not missing, f"Missing setting {', '.join(repr(prefix + m) for m in missing)}.")
+    return cls(**ready)
