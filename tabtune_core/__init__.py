@@ -1,0 +1,37 @@
+"""LoRA on tabular foundation models: train, compare, save and load. Names load on first use; importing this loads no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tabtune_core.data.table import read_table
+    from tabtune_core.errors import TabTuneError
+    from tabtune_core.lora.inject import inject, merge
+    from tabtune_core.lora.layers import LoRALinear
+    from tabtune_core.predictor import AdaptedModel, load_adapter
+    from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+
+_HOMES = {
+    "AdaptedModel": "predictor",
+    "LoRALinear": "lora.layers",
+    "LoraSettings": "settings",
+    "RunSettings": "settings",
+    "SweepSettings": "settings",
+    "TabTuneError": "errors",
+    "TrainSettings": "settings",
+    "inject": "lora.inject",
+    "load_adapter": "predictor",
+    "merge": "lora.inject",
+    "read_table": "data.table",
+}
+
+__all__ = [
+    "AdaptedModel", "LoRALinear", "LoraSettings", "RunSettings", "SweepSettings", "TabTuneError", "TrainSettings", "inject",
+    "load_adapter", "merge", "read_table",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tabtune_core' has no attribute {name!r}")
+    return getattr(import_module(f"tabtune_core.{_HOMES[name]}"), name)

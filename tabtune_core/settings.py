@@ -92,6 +92,10 @@ class TrainSettings:
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
     """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    validation_rows: int = 2000
+    """Most validation rows; of a larger share a stratified sample is scored."""
+    test_rows: int = 10000
+    """Most test rows; of a larger share a stratified sample is scored."""
     weight_decay: float = 0.01
     """Decoupled weight decay of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -117,6 +121,8 @@ class TrainSettings:
             _number("train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True)
         _whole("train.batch_size", self.batch_size, 1)
         _whole("train.context_rows", self.context_rows, 10)
+        _whole("train.validation_rows", self.validation_rows, 10)
+        _whole("train.test_rows", self.test_rows, 10)
         _number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
         object.__setattr__(self, "betas", tuple(self.betas))
         _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; AdamW takes two, for example 0.9 and 0.999.")

@@ -36,6 +36,7 @@ class ModelCard:
     """Hugging Face repository it is downloaded from; None: it ships in this package."""
     licence: str
     max_classes: int
+    total_parameters: int
     config: dict[str, Any]
     """Architecture, as the upstream class takes it."""
     targets: tuple[str, ...]
@@ -107,22 +108,22 @@ def _tabicl_linear_shapes(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return shapes
 
 
-def _tabicl(name: str, title: str, file: str, config: dict[str, Any], note: str) -> ModelCard:
+def _tabicl(name: str, title: str, file: str, parameters: int, config: dict[str, Any], note: str) -> ModelCard:
     return ModelCard(
         name=name, title=title, family="TabICL", file=file, repository="jingang/TabICL", licence="BSD-3-Clause", max_classes=10,
-        config=config, targets=TABICL_TARGETS, groups=TABICL_GROUPS, note=note,
+        total_parameters=parameters, config=config, targets=TABICL_TARGETS, groups=TABICL_GROUPS, note=note,
     )  # fmt: skip
 
 
 _CARDS = (
     ModelCard(
         name="tabicl-mini", title="TabICL mini", family="TabICL", file="tabicl-mini.ckpt", repository=None, licence="Apache-2.0",
-        max_classes=10, config=MINI, targets=TABICL_TARGETS, groups=TABICL_GROUPS,
-        note="0.68 M parameters, pre-trained by us on synthetic tables; ships with the package.",
+        max_classes=10, total_parameters=677_310, config=MINI, targets=TABICL_TARGETS, groups=TABICL_GROUPS,
+        note="Pre-trained by us on synthetic tables; ships with the package.",
     ),
-    _tabicl("tabicl-v2", "TabICL v2", "tabicl-classifier-v2-20260212.ckpt", _V2, "27.6 M parameters, the current release."),
-    _tabicl("tabicl-v1.1", "TabICL v1.1", "tabicl-classifier-v1.1-20250506.ckpt", _V1, "27.1 M parameters, an improved v1."),
-    _tabicl("tabicl-v1", "TabICL v1", "tabicl-classifier-v1-20250208.ckpt", _V1, "27.1 M parameters, the first release."),
+    _tabicl("tabicl-v2", "TabICL v2", "tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2, "The current release."),
+    _tabicl("tabicl-v1.1", "TabICL v1.1", "tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1, "An improved v1."),
+    _tabicl("tabicl-v1", "TabICL v1", "tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1, "The first release."),
 )  # fmt: skip
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
 

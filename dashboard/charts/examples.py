@@ -1,0 +1,76 @@
+"""A small frame for each kind of chart: what the columns are, and something to draw in a test."""
+
+import numpy as np
+import pandas as pd
+
+_RUNS = ("Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=8")
+
+
+def _runs(labels: list[str]) -> pd.Categorical:
+    return pd.Categorical(labels, categories=_RUNS)
+
+
+def steps() -> pd.DataFrame:
+    """One row a training step."""
+    step = np.tile(np.arange(1, 21), 3)
+    return pd.DataFrame(
+        {
+            "run": _runs([label for label in _RUNS[1:] for _ in range(20)]),
+            "step": step,
+            "seconds": step * 0.25,
+            "loss": 0.7 * np.exp(-step / 15),
+            "gradient_norm": 1 / step,
+            "learning_rate": 2e-4 * (1 + np.cos(np.pi * step / 20)) / 2,
+        }
+    )
+
+
+def scores() -> pd.DataFrame:
+    """One row a look at the validation rows; zero-shot has one look."""
+    step = np.concatenate([[0], np.tile(np.arange(0, 21, 5), 3)])
+    labels = ["Zero-shot", *[label for label in _RUNS[1:] for _ in range(5)]]
+    accuracy = 0.8 + 0.005 * step
+    return pd.DataFrame(
+        {
+            "run": _runs(labels), "step": step, "seconds": step * 0.25, "split": "validation", "best": True,
+            "accuracy": accuracy, "log_loss": 1 - accuracy,
+        }
+    )  # fmt: skip
+
+
+def memory() -> pd.DataFrame:
+    """One row a look at the meters; a meter that does not exist here is not a number."""
+    second = np.tile(np.arange(10.0), 4)
+    return pd.DataFrame(
+        {
+            "run": _runs([label for label in _RUNS for _ in range(10)]), "seconds": second, "phase": "train",
+            "resident_bytes": 4e8 + 1e7 * second, "torch_allocated_bytes": np.nan,
+        }
+    )  # fmt: skip
+
+
+def phases() -> pd.DataFrame:
+    """One row a phase."""
+    return pd.DataFrame(
+        {
+            "run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]), "phase": ["train", "evaluate"] * 2,
+            "start_seconds": [1.0, 6.0] * 2, "end_seconds": [6.0, np.nan] * 2, "growth_bytes": [5e7, 2e7, 5.2e7, np.nan],
+        }
+    )  # fmt: skip
+
+
+def counts() -> pd.DataFrame:
+    """One row a class."""
+    return pd.DataFrame({"label": ["benign", "malignant"], "rows": [357, 212]})
+
+
+def ranked() -> pd.DataFrame:
+    """One row a run with a result."""
+    return pd.DataFrame(
+        {
+            "run": _runs(list(_RUNS)), "strategy": ["inference", "base-ft", "peft", "peft"], "rank": [None, None, 2, 8], "seed": 0,
+            "growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7], "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
+            "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
+            "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
+        }
+    )  # fmt: skip

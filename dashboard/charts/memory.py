@@ -1,0 +1,56 @@
+"""Memory of a run over its whole life, with the phases of one run shaded."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import MEGABYTE, each_run, figure, say, thin
+
+METERS = {
+    "resident_bytes": "Process memory (resident)",
+    "torch_allocated_bytes": "GPU memory that torch uses (allocated)",
+    "torch_reserved_bytes": "GPU memory that torch holds (reserved)",
+    "nvml_process_bytes": "GPU memory of the process (NVML)",
+    "nvml_device_bytes": "GPU memory of the whole card (NVML)",
+}
+PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
+_SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
+
+
+def meters_read(samples: pd.DataFrame) -> list[str]:
+    """The meters that gave at least one number; the others are not available on this machine."""
+    return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
+
+
+def memory(
+    samples: pd.DataFrame, *, meter: str = "resident_bytes", phases: pd.DataFrame | None = None, log: bool = False
+) -> go.Figure:
+    """``samples`` has one row a look at the meters: run, seconds (since the run started), phase, and bytes by meter.
+
+    ``phases`` holds the phases of one run to shade: phase, start_seconds, end_seconds (not a number while it goes on).
+    """
+    drawn = figure("Time since the run started (s)", f"{METERS[meter]} (MB)", log=log)
+    known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
+    for label, rows, style in each_run(known):
+        megabytes = rows[meter].to_numpy(dtype=np.float64) / MEGABYTE
+        kept = thin(megabytes)
+        drawn.add_scatter(
+            x=rows["seconds"].to_numpy()[kept],
+            y=megabytes[kept],
+            customdata=rows["phase"].map(PHASES).to_numpy(dtype=object)[kept],
+            name=label,
+            mode="lines",
+            line={"color": style.colour, "dash": style.dash, "width": 2},
+            hovertemplate=f"{label}, %{{customdata}}<br>%{{x:,.1f}} s<br>%{{y:,.1f}} MB<extra></extra>",
+        )
+    if not drawn.data:
+        return say(drawn, "N/A: this meter has given no number")
+    for row in (phases if phases is not None else pd.DataFrame()).itertuples():
+        end = known["seconds"].max() if pd.isna(row.end_seconds) else row.end_seconds
+        drawn.add_vrect(x0=row.start_seconds, x1=end, fillcolor=_SHADES[row.phase], opacity=0.12, line_width=0, layer="below")
+        if end - row.start_seconds > 0.1 * known["seconds"].max():
+            drawn.add_annotation(
+                x=(row.start_seconds + end) / 2, y=0.01, yref="paper", yanchor="bottom", text=PHASES[row.phase], showarrow=False,
+                font={"size": 11, "color": _SHADES[row.phase]},
+            )  # fmt: skip
+    return drawn

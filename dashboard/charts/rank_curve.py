@@ -1,0 +1,44 @@
+"""What rank buys: the score at each rank, with the two baselines as level lines."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import BASELINES, COLOURS, figure, say
+from tabtune_core.metrics import METRICS
+
+
+def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
+    """``runs`` has one row a run: strategy, rank (no unit), seed and ``<split>_<metric>``. The line is the mean over seeds."""
+    meaning = METRICS[metric]
+    column = f"{split}_{metric}"
+    drawn = figure("LoRA rank (no unit, doubling)", f"{split.capitalize()} {meaning.label} ({meaning.unit})", height=420)
+    known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
+    if known.empty:
+        return say(drawn, "No finished run yet")
+    lora = known[known["strategy"] == "peft"]
+    ranks = np.sort(lora["rank"].astype(float).unique())
+    if len(ranks):
+        means = lora.groupby(lora["rank"].astype(float))[column].mean()
+        drawn.add_scatter(
+            x=means.index.to_numpy(), y=means.to_numpy(), name="LoRA (mean over seeds)", mode="lines+markers",
+            line={"color": COLOURS[0], "width": 2}, marker={"size": 9, "symbol": "circle"},
+            hovertemplate="rank %{x}<br>%{y:.4f}<extra></extra>",
+        )  # fmt: skip
+        if len(lora) > len(ranks):
+            drawn.add_scatter(
+                x=lora["rank"].astype(float).to_numpy(), y=lora[column].to_numpy(), name="LoRA, each seed", mode="markers",
+                marker={"color": COLOURS[1], "symbol": "diamond-open", "size": 9}, hovertemplate="rank %{x}<br>%{y:.4f}<extra></extra>",
+            )  # fmt: skip
+    left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
+    for strategy, label in (("inference", "Zero-shot"), ("base-ft", "Full fine-tuning")):
+        rows = known[known["strategy"] == strategy]
+        if len(rows):
+            level = float(rows[column].mean())
+            style = BASELINES[label]
+            drawn.add_scatter(
+                x=[left, right], y=[level, level], name=label, mode="lines",
+                line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{label}: %{{y:.4f}}<extra></extra>",
+            )  # fmt: skip
+    drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
+    return drawn

@@ -1,0 +1,47 @@
+"""A score on the validation rows while training goes on."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import X_TITLES, each_run, figure, say, thin
+from tabtune_core.metrics import METRICS
+
+
+def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False) -> go.Figure:
+    """``scores`` has one row a look: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
+
+    A run with one look (zero-shot) is a level line across; the best look of a run carries a ring.
+    """
+    meaning = METRICS[metric]
+    y_title = f"Validation {_lower(meaning.label)} ({meaning.unit})"
+    drawn = figure(X_TITLES[x], y_title, log=log)
+    shown = scores[scores["split"] == "validation"]
+    if metric not in shown or shown[metric].isna().all():
+        return say(drawn, "No look at the validation rows yet")
+    reach = max(float(shown[x].max()), 1.0)
+    for label, rows, style in each_run(shown):
+        values = rows[metric].to_numpy(dtype=np.float64)
+        line = {"color": style.colour, "dash": style.dash, "width": 2}
+        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:.4f}}<extra></extra>"
+        if len(rows) == 1:
+            drawn.add_scatter(x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, hovertemplate=hover)
+            continue
+        kept = thin(values)
+        marker = {"color": style.colour, "symbol": style.marker, "size": 6}
+        drawn.add_scatter(
+            x=rows[x].to_numpy()[kept], y=values[kept], name=label, mode="lines+markers", line=line, marker=marker, hovertemplate=hover
+        )
+        best = rows[rows["best"].astype(bool)].tail(1)
+        if len(best):
+            ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
+            drawn.add_scatter(
+                x=best[x].to_numpy(), y=best[metric].to_numpy(), mode="markers", marker=ring, showlegend=False,
+                hovertemplate=f"Best so far<br>{hover}",
+            )  # fmt: skip
+    return drawn
+
+
+def _lower(label: str) -> str:
+    """Lower case at the start of a word, but not of an abbreviation or a name."""
+    return label if label[:2].isupper() or label.startswith(("F1", "Matthews", "Brier")) else label[0].lower() + label[1:]

@@ -1,0 +1,48 @@
+"""What a person has chosen, kept in the address bar: a reload, a second tab and the next page show the same thing."""
+
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import streamlit as st
+
+
+def _key(name: str) -> str:
+    return f"chosen_{name}"
+
+
+def chosen(name: str, options: Sequence[str], default: str) -> str:
+    """The choice of this tab, else of the address bar, else ``default``; always one of the options."""
+    held = st.session_state.get(_key(name))
+    if held in options:
+        return str(held)
+    asked = st.query_params.get(name)
+    return asked if asked in options else default
+
+
+def choose(name: str, value: str) -> None:
+    """Makes a choice from code: before the widget of that name is drawn, or on a page without it."""
+    st.session_state[_key(name)] = value
+
+
+def pick(
+    label: str, options: Sequence[str], *, name: str, default: str, format_func: Callable[[str], str] = str, help: str | None = None
+) -> str:
+    """A select box whose choice is shared by the pages and written into the address bar."""
+    st.session_state[_key(name)] = chosen(name, options, default)
+    value = st.selectbox(label, options, key=_key(name), format_func=format_func, help=help, persist_state="session")
+    keep(name, value)
+    return value
+
+
+def keep(name: str, value: str) -> None:
+    """Writes a choice into the address bar."""
+    if st.query_params.get(name) != value:
+        st.query_params[name] = value
+
+
+def go(page: str, **choices: str) -> NoReturn:
+    """To another page, with choices made there. ``page`` is a file beside app.py, such as ``pages/live.py``."""
+    for name, value in choices.items():
+        if st.session_state.get(_key(name)) != value:
+            choose(name, value)
+    st.switch_page(page, query_params=choices)

@@ -1,0 +1,112 @@
+"""Every run with its numbers, best validation score first."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import reading
+from dashboard.choice import go, pick
+from dashboard.words import STATUS, sweep_title
+from tabtune_core.errors import StoreError
+from tabtune_core.metrics import METRICS
+from tabtune_core.settings import STRATEGY_NAMES
+
+ALL = "all"
+
+
+def table(ranked: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The columns that a person reads, in their units."""
+    return pd.DataFrame(
+        {
+            "Place": ranked["place"],
+            "Run": ranked["name"],
+            "Status": ranked["status"].map(STATUS),
+            "Model": ranked["model"],
+            "Way": ranked["strategy"].map(STRATEGY_NAMES),
+            "Rank": ranked["rank"],
+            "Alpha": ranked["alpha"],
+            "Dropout": ranked["dropout"],
+            "Seed": ranked["seed"],
+            "Trainable (%)": ranked["trainable_percent"],
+            "Validation": ranked[f"validation_{metric}"],
+            "Test": ranked[f"test_{metric}"],
+            "Gain over zero-shot": ranked["gain"],
+            "Steps": ranked["steps"],
+            "Best step": ranked["best_step"],
+            "Peak memory (MB)": ranked["peak_memory_bytes"].astype("Float64") / 1e6,
+            "Memory over the model (MB)": ranked["growth_memory_bytes"].astype("Float64") / 1e6,
+            "Training (s)": ranked["train_seconds"],
+            "Prediction (s)": ranked["predict_seconds"],
+            "Adapter (kB)": ranked["adapter_bytes"].astype("Float64") / 1e3,
+            "Note": ranked["note"],
+        }
+    )
+
+
+def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
+    """How each column is written."""
+    meaning = METRICS[metric]
+    in_share = meaning.unit == "share" and meaning.higher_is_better
+    score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
+
+    def score(where: str) -> object:
+        if in_share:
+            return st.column_config.ProgressColumn(f"{where} {meaning.label}", help=score_help, format="%.4f", min_value=0, max_value=1)
+        return st.column_config.NumberColumn(f"{where} {meaning.label}", help=score_help, format="%.4f")
+
+    most = float(shown["Peak memory (MB)"].max()) if shown["Peak memory (MB)"].notna().any() else 1.0
+    number = st.column_config.NumberColumn
+    return {
+        "Place": number(width="small", pinned=True),
+        "Run": st.column_config.TextColumn(pinned=True),
+        "Trainable (%)": number(format="%.2f", help="Share of the model's parameters that training may change."),
+        "Validation": score("Validation"),
+        "Test": score("Test"),
+        "Gain over zero-shot": number(format="%+.4f", help="On the validation rows, in the direction in which the score is better."),
+        "Peak memory (MB)": st.column_config.ProgressColumn(format="%.0f", min_value=0, max_value=most, help="Highest of the whole run."),
+        "Memory over the model (MB)": number(format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."),
+        "Training (s)": number(format="%.1f"),
+        "Prediction (s)": number(format="%.2f", help="For the test rows."),
+        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
+        "Note": st.column_config.TextColumn(width="large"),
+    }
+
+
+st.title("Leaderboard")
+sweeps = reading.sweeps()
+if not sweeps:
+    st.info("No run yet. Choose a table and a model first; every run then gets its line here.", icon=":material/leaderboard:")
+    if st.button("Start a run", type="primary"):
+        go("pages/new_run.py")
+    st.stop()
+
+where, by = st.columns([2, 1])
+with where:
+    names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
+    sweep = pick("Runs", list(names), name="board", default=next(iter(sweeps)), format_func=lambda name: names[name])
+with by:
+    metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
+    metric = pick("Rank by", metrics, name="metric", default="log_loss", format_func=lambda name: METRICS[name].label)
+try:
+    ranked = reading.ranked(None if sweep == ALL else sweep, metric)
+except StoreError as error:
+    st.error(str(error))
+    st.stop()
+
+shown = table(ranked, metric)
+usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)")]
+with st.expander("Columns"):
+    chosen = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
+done = ranked.dropna(subset=["place"])
+if len(done):
+    best = done.iloc[0]
+    st.markdown(
+        f"**{best['name']}** leads on the validation rows with {METRICS[metric].label} **{best[f'validation_{metric}']:.4f}**"
+        f" (zero-shot {best[f'zero_shot_validation_{metric}']:.4f}). Validation ranks; test is only reported."
+    )
+no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])
+if no_gain:
+    st.caption(f"No gain over zero-shot: {', '.join(no_gain)}. These runs gave the pretrained model back, which did better than any trained state.")
+st.dataframe(shown, column_order=chosen, column_config=columns(shown, metric), hide_index=True, height="content" if len(shown) < 20 else 600)
+st.download_button(
+    "Download as CSV", ranked.to_csv(index=False), "leaderboard.csv", "text/csv", on_click="ignore", icon=":material/download:"
+)

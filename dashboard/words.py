@@ -1,0 +1,72 @@
+"""States, sizes and times as a person reads them."""
+
+import time
+
+from tabtune_core.runs.store import Run, Status, Sweep
+
+STATUS: dict[Status, str] = {
+    "queued": "⏳ queued",
+    "running": "▶ running",
+    "finished": "✓ finished",
+    "stopped": "✓ stopped, best kept",
+    "diverged": "⚠ diverged",
+    "cancelled": "– cancelled",
+    "failed": "✕ failed",
+    "interrupted": "✕ interrupted",
+}
+COLOURS: dict[Status, str] = {
+    "queued": "gray",
+    "running": "blue",
+    "finished": "green",
+    "stopped": "green",
+    "diverged": "orange",
+    "cancelled": "gray",
+    "failed": "red",
+    "interrupted": "red",
+}
+WAY_OUT: dict[Status, str] = {
+    "diverged": (
+        "Training diverged: the loss left all bounds, and the best state before that is kept. Halve the learning rate (for LoRA 1e-4 instead"
+        " of 2e-4) or warm up longer, then run it again from the New run page."
+    ),
+    "interrupted": "The run's process ended without a word. Run it again; nothing else of the sweep is lost.",
+    "cancelled": "Cancelled; nothing was kept. It can be run again.",
+}
+
+
+def duration(seconds: float | None) -> str:
+    """For example ``42 s``, ``3 min 05 s`` or ``2 h 10 min``; N/A when it is not known."""
+    if seconds is None or seconds != seconds:
+        return "N/A"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def megabytes(size_bytes: float | None) -> str:
+    """Bytes as MB (a million) with one digit, small ones as kB; N/A when they could not be read."""
+    if size_bytes is None or size_bytes != size_bytes:
+        return "N/A"
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
+
+
+def moment(unix_seconds: float) -> str:
+    """Day and time on this machine's clock."""
+    return time.strftime("%d %b %H:%M", time.localtime(unix_seconds))
+
+
+def sweep_title(sweep: Sweep) -> str:
+    """What a list calls a sweep."""
+    total = sum(sweep.counts.values())
+    return f"{sweep.name or 'Sweep'} · {total} run{'s' * (total != 1)} · {moment(sweep.created)}"
+
+
+def labels(runs: list[Run]) -> dict[str, str]:
+    """Run id -> a name that no other run of the list has; a repeated run is numbered."""
+    seen: dict[str, int] = {}
+    named = {}
+    for run in runs:
+        seen[run.name] = seen.get(run.name, 0) + 1
+        named[run.id] = run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})"
+    return named

@@ -1,0 +1,233 @@
+"""From a plain file to a DuckDB table of text cells, and the names of its columns.
+
+Third step of reading. Every cell is text or missing: what a column holds is decided later, over all of its cells.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabtune_core.data.database import count_rows, counts, first_row
+from tabtune_core.data.dialect import Dialect
+from tabtune_core.data.findings import Finding
+from tabtune_core.errors import TableError
+
+USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
+MAX_COLUMNS = 5_000
+MAX_REJECTS = 10_000
+LISTED_LINES = 10
+BLANK = "' \t\n\r\u00a0'"
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A table ``cells`` in the connection, with the columns c0, c1, ..."""
+
+    names: tuple[str, ...]
+    """One a column, unique and not empty."""
+
+    rows: int
+    header: tuple[str | None, ...]
+    """The first line where it held the names; empty where the file had none."""
+
+    findings: tuple[Finding, ...]
+
+
+def cleaned(cell: str, marks: Sequence[str]) -> str:
+    """The SQL for a trimmed cell that is NULL where it is one of the marks; parameters m0, m1, ... hold them."""
+    listed = ", ".join(f"$m{place}" for place in range(len(marks)))
+    return f"CASE WHEN lower(trim({cell}, {BLANK})) IN ({listed}) THEN NULL ELSE trim({cell}, {BLANK}) END"
+
+
+def mark_parameters(extra: Sequence[str]) -> dict[str, str]:
+    """The cells to read as missing, by the name of the parameter that holds each."""
+    marks = dict.fromkeys((*USUAL_MARKS, *(mark.strip().lower() for mark in extra)))
+    return {f"m{place}": mark for place, mark in enumerate(marks)}
+
+
+def load_text(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str]) -> Cells:
+    """Reads a UTF-8 file into ``cells``. Raises TableError where most lines do not fit the layout or no row is left."""
+    check_width(dialect.width)
+    findings = layout_findings(dialect)
+    header, misfits = scan(connection, path, dialect, missing_marks, pad=False)
+    short = sorted({place for place, error in misfits if error == "MISSING COLUMNS"})
+    if short:
+        header, misfits = scan(connection, path, dialect, missing_marks, pad=True)
+    left_out = sorted({place for place, _ in misfits})
+    rows = count_rows(connection)
+    if len(left_out) > rows:
+        raise TableError(
+            f"{len(left_out):,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
+            "Set the separator under reading choices, or mend the file."
+        )
+    if dialect.short_header:
+        short = short[1:]
+    if short:
+        message = f"{lines(path, short)} had too few cells; what is absent was read as missing."
+        findings.append(Finding("warning", "short-lines", message))
+    if left_out:
+        message = f"{lines(path, left_out)} had too many cells or a broken quote and were left out. Mend the file if they matter."
+        findings.append(Finding("warning", "ragged-lines", message))
+    named = header if dialect.header else (None,) * dialect.width
+    if dialect.short_header and counts(connection, f"count(c{dialect.width - 1})") != (0,):
+        named = ("row", *named[:-1])
+        message = "The header is one name short, so the first column was read as row names and is called 'row' here."
+        findings.append(Finding("info", "row-names", message))
+    names, renamed = tidy_names(named, told=dialect.header)
+    return finish(connection, names, named if dialect.header else (), [*findings, *renamed])
+
+
+def scan(
+    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str], *, pad: bool
+) -> tuple[tuple[str | None, ...], list[tuple[int, str]]]:
+    """Fills ``cells``; returns the first line, and the byte and the error of every line that does not fit.
+
+    ``pad`` keeps lines with too few cells.
+    """
+    cell_names = [f"c{place}" for place in range(dialect.width)]
+    parameters = {
+        "path": str(path),
+        "columns": dict.fromkeys(cell_names, "VARCHAR"),
+        "delim": dialect.delimiter,
+        "quote": dialect.quote,
+        "escape": dialect.escape,
+        "comment": dialect.comment,
+        "skip": dialect.skip,
+        "pad": pad,
+        "limit": MAX_REJECTS,
+    }
+    source = (
+        "read_csv($path, auto_detect=false, header=false, parallel=false, columns=$columns, delim=$delim, quote=$quote, escape=$escape, "
+        "comment=$comment, skip=$skip, null_padding=$pad, store_rejects=true, rejects_limit=$limit)"
+    )
+    marks = mark_parameters(missing_marks)
+    selected = ", ".join(f"{cleaned(name, tuple(marks))} AS {name}" for name in cell_names)
+    offset = 1 if dialect.header else 0
+    try:
+        first = first_row(connection, f"SELECT * FROM {source} LIMIT 1", parameters)
+        forget_rejects(connection)
+        connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM {source} OFFSET {offset}", parameters | marks)
+        misfits = connection.execute("SELECT line_byte_position, error_type::VARCHAR FROM reject_errors").fetchall()
+        forget_rejects(connection)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        message = f"The file could not be read as a table split at {dialect.delimiter!r}: {reason}. Set the separator or mend the file."
+        raise TableError(message) from error
+    return first, misfits
+
+
+def forget_rejects(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drops what the last scan wrote about lines that do not fit."""
+    connection.execute("DROP TABLE IF EXISTS reject_errors")
+    connection.execute("DROP TABLE IF EXISTS reject_scans")
+
+
+def load_parquet(connection: duckdb.DuckDBPyConnection, path: Path, missing_marks: Sequence[str], *, limit_bytes: int) -> Cells:
+    """Reads a Parquet file into ``cells``, batch by batch. Raises TableError where it is damaged or unpacks over the limit."""
+    try:
+        with closing(pq.ParquetFile(path)) as file:
+            metadata = file.metadata
+            check_width(len(file.schema_arrow))
+            unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+            if max(unpacked, metadata.num_rows * len(file.schema_arrow)) > limit_bytes:
+                raise TableError(f"The Parquet file unpacks to more than {limit_bytes:,} bytes, the limit. Take a sample of the rows.")
+            cell_names = [f"c{place}" for place in range(len(file.schema_arrow))]
+            columns = ", ".join(f"{name} VARCHAR" for name in cell_names)
+            connection.execute(f"CREATE OR REPLACE TABLE cells ({columns})")
+            marks = mark_parameters(missing_marks)
+            selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)", tuple(marks)) for name in cell_names)
+            for batch in file.iter_batches():
+                connection.register("batch", pa.Table.from_batches([batch]).rename_columns(cell_names))
+                connection.execute(f"INSERT INTO cells SELECT {selected} FROM batch", marks)
+                connection.unregister("batch")
+            names, findings = tidy_names(tuple(file.schema_arrow.names), told=True)
+    except (pa.ArrowException, OSError, duckdb.Error) as error:
+        raise TableError(f"The Parquet file could not be read: {str(error).splitlines()[0]}. Write it again, or save it as CSV.") from error
+    return finish(connection, names, (), findings)
+
+
+def check_width(width: int) -> None:
+    """Raises TableError for a table of one column or of thousands."""
+    if width < 2:
+        raise TableError("The table has one column. It needs a column to predict and at least one to predict from.")
+    if width > MAX_COLUMNS:
+        raise TableError(f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave out columns that cannot matter.")
+
+
+def finish(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding]) -> Cells:
+    """Drops blank rows and an empty last column that a trailing separator makes; refuses a table of fewer than two rows."""
+    last = len(names) - 1
+    unnamed = last > 0 and names[last] == f"column_{last + 1}"
+    if unnamed and counts(connection, f"count(c{last})") == (0,):
+        connection.execute(f"ALTER TABLE cells DROP COLUMN c{last}")
+        names, header = names[:last], header[:last]
+        findings = [finding for finding in findings if finding.column != f"column_{last + 1}"]
+        findings.append(Finding("info", "trailing-separator", "The lines end in a separator; the empty last column it makes was left out."))
+        check_width(len(names))
+    before = count_rows(connection)
+    blank = " AND ".join(f"c{place} IS NULL" for place in range(len(names)))
+    connection.execute(f"DELETE FROM cells WHERE {blank}")
+    rows = count_rows(connection)
+    if rows < before:
+        findings.append(Finding("info", "blank-rows", f"{before - rows:,} rows without any value were left out."))
+    if rows == 0:
+        raise TableError(f"The table has a header ({', '.join(names)[:80]}) and no rows. Check that the export finished.")
+    if rows < 2:
+        raise TableError("The table has one row. At least two are needed to read it, and more to train on it.")
+    return Cells(names, rows, header, tuple(findings))
+
+
+def layout_findings(dialect: Dialect) -> list[Finding]:
+    """What the layout has that a person should know of."""
+    findings = []
+    if dialect.skip:
+        message = f"The table starts at line {dialect.skip + 1}; what stands above it was left out."
+        findings.append(Finding("info", "title-lines", message))
+    if dialect.comment:
+        findings.append(Finding("info", "comment-lines", f"Lines that start with {dialect.comment!r} were read as comments."))
+    if dialect.delimiter != ",":
+        word = {"\t": "a tab", " ": "a blank"}.get(dialect.delimiter, repr(dialect.delimiter))
+        findings.append(Finding("info", "separator", f"Cells are separated by {word}."))
+    return findings
+
+
+def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str, ...], list[Finding]]:
+    """Unique names that are not empty. ``told`` is whether the person's file named them, so that a change is a finding."""
+    names: list[str] = []
+    findings: list[Finding] = []
+    wanted = [re.sub(r"[\s\ufeff\x00-\x1f]+", " ", name or "").strip() for name in given]
+    for place, name in enumerate(wanted):
+        base = name or f"column_{place + 1}"
+        new, count = base, 1
+        while new in names or (count > 1 and new in wanted):
+            count += 1
+            new = f"{base}_{count}"
+        names.append(new)
+        if told and not name:
+            findings.append(Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new))
+        elif told and new != name:
+            findings.append(
+                Finding("warning", "duplicate-names", f"Two columns are called {name!r}; the later is called {new!r} here.", new)
+            )
+    return tuple(names), findings
+
+
+def lines(path: Path, positions: Sequence[int]) -> str:
+    """In words, the lines that start at these bytes (counted from one, ascending): the first ten numbers, and how many more."""
+    numbers = []
+    line = 1
+    with path.open("rb") as stream:
+        for position in positions[:LISTED_LINES]:
+            while (step := position - 1 - stream.tell()) > 0:
+                line += stream.read(min(step, 1 << 20)).count(b"\n")
+            numbers.append(str(line))
+    if len(positions) == 1:
+        return f"Line {numbers[0]}"
+    more = len(positions) - LISTED_LINES
+    return f"Lines {', '.join(numbers)}" + (f" and {more:,} more" if more > 0 else "")

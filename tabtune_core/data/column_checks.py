@@ -1,0 +1,101 @@
+"""What is odd about a column once its values are known: ids, constants, copies, gaps.
+
+Fifth step of reading. In: the table ``cells`` and how its columns are typed. Out: columns and findings.
+"""
+
+import re
+
+import duckdb
+
+from tabtune_core.data.cells import Cells
+from tabtune_core.data.database import counts
+from tabtune_core.data.findings import Column, Finding, Question
+from tabtune_core.data.typing_rules import Typed, sentinels
+
+ID_SHARE = 0.98
+ID_ROWS = 20
+ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|unnamed: 0)$|[a-z]I[Dd]$", re.IGNORECASE)
+MANY_VALUES = 100
+MANY_MISSING = 0.5
+EXAMPLE_ROWS = 1_000
+
+
+def describe(
+    connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed]
+) -> tuple[tuple[Column, ...], list[Finding], list[Question]]:
+    """Every column with its counts, and what is worth saying or asking about each."""
+    columns: list[Column] = []
+    findings: list[Finding] = []
+    questions: list[Question] = []
+    seen: dict[int, str] = {}
+    for place, (name, kind) in enumerate(zip(cells.names, typed, strict=True)):
+        cell = f"c{place}"
+        filled, unique, whole, content = counts(
+            connection,
+            f"count({kind.value})",
+            f"count(DISTINCT {kind.value})",
+            consecutive(kind),
+            f"sum(hash({kind.value})::HUGEINT * (rowid + 1))",
+        )
+        columns.append(Column(name, kind.kind, cells.rows - filled, unique, examples(connection, cell)))
+        findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=bool(whole))]
+        questions += kind.questions
+        if filled and content in seen:
+            message = f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out."
+            findings.append(Finding("warning", "duplicate-columns", message, name))
+        seen.setdefault(content, name)
+        if kind.kind == "number":
+            for mark in sentinels(connection, cell, kind.value):
+                message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
+                findings.append(Finding("warning", "sentinel-missing", message, name))
+                questions.append(Question("sentinel-missing", f"{message} If it means missing, say so.", "missing_marks", (mark,)))
+    return tuple(columns), findings + row_findings(connection, cells), questions
+
+
+def consecutive(kind: Typed) -> str:
+    """SQL that tells whether the values are whole numbers that fill half of their range or more, as row numbers do."""
+    if kind.kind != "number":
+        return "false"
+    value = kind.value
+    return f"coalesce(bool_and({value} = floor({value})) AND max({value}) - min({value}) < 2 * count({value}), false)"
+
+
+def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Finding]:
+    """The findings that follow from the counts of one column."""
+    name = column.name
+    filled = rows - column.missing
+    if filled == 0:
+        return [Finding("warning", "all-missing", f"{name!r} has no value in any row. Leave it out.", name)]
+    found = []
+    if column.unique == 1:
+        message = f"{name!r} is {column.examples[0]!r} in every row that has a value. Leave it out."
+        found.append(Finding("warning", "constant", message, name))
+    if column.missing > rows * MANY_MISSING:
+        found.append(Finding("warning", "many-missing", f"{name!r} is missing in {column.missing / rows:.0%} of the rows.", name))
+    words = column.kind in ("category", "text")
+    unlike = filled >= ID_ROWS and column.unique >= filled * ID_SHARE
+    if unlike and (words or consecutive or (column.kind == "number" and ID_NAME.search(name))):
+        seen = f"{column.unique:,} different values in {filled:,} rows"
+        message = f"{name!r} has {seen}, as ids and free text do. Leave it out if it means nothing."
+        found.append(Finding("warning", "id-like", message, name))
+    elif words and column.unique > MANY_VALUES:
+        message = f"{name!r} has {column.unique:,} different values; a model sees little of what they mean."
+        found.append(Finding("info", "high-cardinality", message, name))
+    return found
+
+
+def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
+    """Rows that stand in the table more than once."""
+    everything = ", ".join(f"c{place}" for place in range(len(cells.names)))
+    (different,) = counts(connection, f"count(DISTINCT hash({everything}))")
+    repeated = cells.rows - different
+    if not repeated:
+        return []
+    message = f"{repeated:,} rows are copies of an earlier row. If one lands in training and its copy in the test, the score is too good."
+    return [Finding("info", "duplicate-rows", message)]
+
+
+def examples(connection: duckdb.DuckDBPyConnection, cell: str) -> tuple[str, ...]:
+    """Up to three different cells from the first rows, in the order of the file."""
+    rows = connection.execute(f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {EXAMPLE_ROWS}").fetchall()
+    return tuple(dict.fromkeys(cell for (cell,) in rows))[:3]

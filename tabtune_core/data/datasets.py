@@ -1,0 +1,181 @@
+"""The tables of a workspace, each kept under the hash of its bytes and of how it was read.
+
+After reading. ``home/datasets/<id>/`` holds ``source`` (the bytes as given), ``table.parquet`` and ``table.json``. A
+folder appears whole or not at all, and is never written to again.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabtune_core.data.findings import Column, Finding, Question, ReadingChoices
+from tabtune_core.data.samples import SAMPLES, sample_frame
+from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
+from tabtune_core.errors import TableError
+
+__all__ = [
+    "SAMPLES",
+    "Dataset",
+    "add_dataset",
+    "add_sample",
+    "delete_dataset",
+    "get_dataset",
+    "list_datasets",
+    "load_frame",
+    "preview",
+    "sample_frame",
+]
+
+ID = re.compile(r"[0-9a-f]{64}")
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a workspace knows of a table without opening it."""
+
+    id: str
+    """SHA-256 of the bytes and the choices, in hex; the name of its folder."""
+
+    name: str
+    """For people; never part of a path."""
+
+    created: float
+    """Seconds since 1970, UTC."""
+
+    rows: int
+    columns: tuple[Column, ...]
+    findings: tuple[Finding, ...]
+    questions: tuple[Question, ...]
+    reading: ReadingChoices
+    """As used, with what was found out."""
+
+    size_bytes: int
+    """Of the file as given."""
+
+
+def add_dataset(
+    home: Path,
+    source: Path | bytes,
+    name: str,
+    choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+) -> Dataset:
+    """Reads a file and keeps it. The same bytes read the same way are kept once, under the first name.
+
+    Raises TableError where ``read_table`` does; then nothing is kept.
+    """
+    with incoming(home) as folder:
+        kept = folder / "source"
+        digest, size = keep(source, kept, limit_bytes)
+        digest.update(json.dumps(choices.to_json(), sort_keys=True).encode())
+        identity = digest.hexdigest()
+        final = home / "datasets" / identity
+        if not final.exists():
+            table = read_table(kept, choices, limit_bytes=limit_bytes)
+            found = (table.columns, table.findings, table.questions, table.reading)
+            dataset = Dataset(identity, name, time.time(), len(table.frame), *found, size)
+            write(folder, table, dataset)
+            try:
+                folder.rename(final)
+            except OSError:
+                if not final.exists():  # otherwise another process kept the same table in the meantime
+                    raise
+    return get_dataset(home, identity)
+
+
+def add_sample(home: Path, name: str) -> Dataset:
+    """Keeps one of SAMPLES. Raises TableError for another name."""
+    return add_dataset(home, sample_frame(name).to_csv(index=False).encode(), f"{name}.csv")
+
+
+def list_datasets(home: Path) -> list[Dataset]:
+    """All tables of a workspace, the newest first."""
+    folders = [folder for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name)]
+    return sorted((get_dataset(home, folder.name) for folder in folders), key=lambda dataset: dataset.created, reverse=True)
+
+
+def get_dataset(home: Path, id: str) -> Dataset:
+    """One table's description. Raises TableError where the workspace does not hold it."""
+    data = json.loads((folder_of(home, id) / "table.json").read_text(encoding="utf-8"))
+    found = {
+        "columns": tuple(Column.from_json(item) for item in data["columns"]),
+        "findings": tuple(Finding.from_json(item) for item in data["findings"]),
+        "questions": tuple(Question.from_json(item) for item in data["questions"]),
+        "reading": ReadingChoices.from_json(data["reading"]),
+    }
+    return Dataset(**{**data, **found})
+
+
+def load_frame(home: Path, id: str) -> pd.DataFrame:
+    """The whole table. Raises TableError where the workspace does not hold it."""
+    frame: pd.DataFrame = pq.read_table(folder_of(home, id) / "table.parquet").to_pandas()
+    return frame
+
+
+def preview(home: Path, id: str, rows: int = 100) -> pd.DataFrame:
+    """The first rows; the rest is not read. Raises TableError where the workspace does not hold the table."""
+    with pq.ParquetFile(folder_of(home, id) / "table.parquet") as file:
+        frame: pd.DataFrame = next(file.iter_batches(batch_size=rows)).to_pandas()
+    return frame
+
+
+def delete_dataset(home: Path, id: str) -> None:
+    """Removes a table and its source. Raises TableError where the workspace does not hold it."""
+    with incoming(home) as folder:
+        folder_of(home, id).rename(folder / "deleted")
+
+
+def folder_of(home: Path, identity: str) -> Path:
+    """The folder of a table, from an id that we made."""
+    folder = home / "datasets" / identity
+    if not ID.fullmatch(identity) or not folder.is_dir():
+        raise TableError(f"The workspace {home} holds no dataset {identity!r}. Add the file again.")
+    return folder
+
+
+@contextmanager
+def incoming(home: Path) -> Iterator[Path]:
+    """A folder on the disk of the workspace that is gone afterwards, unless it was renamed to its place."""
+    datasets = home / "datasets"
+    datasets.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=datasets))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib._Hash, int]":
+    """Copies the bytes, at most one chunk over the limit (reading then refuses them); their hash and number."""
+    if isinstance(source, bytes):
+        target.write_bytes(source)
+        return hashlib.sha256(source), len(source)
+    if not source.is_file():
+        raise TableError(f"There is no file at {source}. Check the path.")
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb") as stream, target.open("wb") as out:
+        while size <= limit_bytes and (chunk := stream.read(CHUNK_BYTES)):
+            digest.update(chunk)
+            out.write(chunk)
+            size += len(chunk)
+    return digest, size
+
+
+def write(folder: Path, table: Table, dataset: Dataset) -> None:
+    """Writes the table and its description."""
+    pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet")
+    text = json.dumps(asdict(dataset), ensure_ascii=False, indent=1)
+    (folder / "table.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,244 @@
+"""From the bytes a person gave to a plain file: what it is, unwrapped, and as UTF-8 text.
+
+First step of reading. In: a path or bytes. Out: files in a folder of our own, and findings.
+"""
+
+import gzip
+import shutil
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from charset_normalizer import from_bytes
+
+from tabtune_core.data.findings import Finding, Question
+from tabtune_core.errors import TableError
+
+CHUNK_BYTES = 1 << 20
+HEAD_BYTES = 1 << 16
+
+REFUSED: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"RIFF", "a sound, video or WebP file"),
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"ARROW1", "an Arrow or Feather file"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x80\x04\x95", "a Python pickle"),
+    (b"\x80\x05\x95", "a Python pickle"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b'{"', "JSON"),
+    (b"[{", "JSON"),
+    (b"<!doctype html", "a web page, often a log-in or error page saved instead of the data"),
+    (b"<html", "a web page, often a log-in or error page saved instead of the data"),
+    (b"<?xml", "XML"),
+)
+BYTE_ORDER_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+# A detector is right about scripts far more often than about which Latin code page a short file uses.
+TRUSTED_GUESSES = frozenset(
+    {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis", "shift_jis_2004"}
+    | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u", "utf_16", "utf_16_be", "utf_16_le", "utf_32"}
+)
+EXPORT = "Export the table as CSV or Parquet and add that file."
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """How a file became text."""
+
+    encoding: str
+    findings: tuple[Finding, ...]
+    questions: tuple[Question, ...]
+
+
+def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int) -> tuple[Path, tuple[Finding, ...]]:
+    """A file that is not compressed: the source itself, or one written to ``folder``.
+
+    Raises TableError for no file, an empty one, one over ``limit_bytes`` (also once unpacked), and what is no table.
+    """
+    path = source if isinstance(source, Path) else folder / "given"
+    if isinstance(source, bytes):
+        path.write_bytes(source)
+    if not path.is_file():
+        raise TableError(f"There is no file at {path}. Check the path.")
+    size = path.stat().st_size
+    if size == 0:
+        raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
+    if size > limit_bytes:
+        raise TableError(f"The file has {size:,} bytes; the limit is {limit_bytes:,}. Take a sample of the rows, or save it as Parquet.")
+    head = read_head(path)
+    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")):
+        refuse_other_formats(head)
+        return path, ()
+    unpacked = folder / "unpacked"
+    try:
+        name = unzip(path, unpacked, limit_bytes) if head.startswith(b"PK") else gunzip(path, unpacked, limit_bytes)
+    except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError) as error:
+        raise TableError(f"The file is a damaged or unsupported archive ({error}). Unpack it yourself and add the CSV in it.") from error
+    inner = read_head(unpacked)
+    if not inner:
+        raise TableError("The archive holds an empty file. Check that the export finished.")
+    if inner.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        raise TableError("The archive holds another archive. Unpack it and add the CSV in it.")
+    refuse_other_formats(inner)
+    return unpacked, (Finding("info", "compressed", f"The file was compressed; {name} in it was read."),)
+
+
+def refuse_other_formats(head: bytes) -> None:
+    """Raises TableError where the first bytes are those of something that is not a table of text."""
+    start = head.lstrip()[:64]
+    for magic, what in REFUSED:
+        if head.startswith(magic) or start.lower().startswith(magic):
+            raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
+    if not is_parquet(head) and wide_encoding(head) is None and controls > len(head) * 0.02:
+        raise TableError(f"The file holds binary data ({controls:,} control bytes in its first {len(head):,}), not text. {EXPORT}")
+
+
+def is_parquet(head: bytes) -> bool:
+    """Whether the first bytes are those of a Parquet file."""
+    return head.startswith(b"PAR1")
+
+
+def read_head(path: Path) -> bytes:
+    """The first 64 KiB of a file."""
+    with path.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def unzip(path: Path, target: Path, limit_bytes: int) -> str:
+    """Writes the one file of a zip to ``target`` and returns its name."""
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith(("__MACOSX", "."))]
+        names = [member.filename for member in members]
+        if "[Content_Types].xml" in names:
+            raise TableError("The file is an Excel or Word file. In Excel: Save As, CSV UTF-8, and add that file.")
+        if len(members) != 1:
+            shown = ", ".join(names[:5]) or "nothing"
+            raise TableError(f"The zip holds {len(members)} files ({shown}); one CSV was expected. Unpack it and add the CSV you mean.")
+        if members[0].flag_bits & 1:
+            raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
+        with archive.open(members[0]) as stream:
+            copy_at_most(stream, target, limit_bytes)
+        return names[0]
+
+
+def gunzip(path: Path, target: Path, limit_bytes: int) -> str:
+    """Writes the content of a gzip file to ``target``."""
+    with gzip.open(path) as stream:
+        copy_at_most(stream, target, limit_bytes)
+    return "the file"
+
+
+def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes: int) -> None:
+    """Copies a stream to a file; raises TableError once it is longer than ``limit_bytes``."""
+    written = 0
+    with target.open("wb") as out:
+        while chunk := stream.read(CHUNK_BYTES):
+            written += len(chunk)
+            if written > limit_bytes:
+                raise TableError(f"The archive unpacks to more than {limit_bytes:,} bytes, which is the limit. Take a sample of the rows.")
+            out.write(chunk)
+
+
+def decode(path: Path, target: Path, encoding: str | None) -> Decoded:
+    r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends.
+
+    Raises TableError where the encoding asked for does not exist or does not fit the bytes.
+    """
+    if encoding is not None:
+        transcode_as_asked(path, target, encoding)
+        return Decoded(encoding, (), ())
+    head = read_head(path)
+    for mark, name in BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            transcode_as_asked(path, target, name)
+            code = "bom" if name == "utf-8-sig" else name
+            return Decoded(name, (Finding("info", code, f"The file starts with a byte order mark: read as {name}."),), ())
+    wide = wide_encoding(head)
+    if wide is not None:
+        transcode_as_asked(path, target, wide)
+        message = f"Every second byte is zero: read as {wide}."
+        return Decoded(wide, (Finding("warning", "utf-16", message),), (encoding_question(wide, message),))
+    if transcode(path, target, "utf-8"):
+        return Decoded("utf-8", (), ())
+    guess = from_bytes(beyond_ascii(path)).best()
+    guessed = [guess.encoding] if guess is not None and guess.encoding in TRUSTED_GUESSES else []
+    used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
+    message = f"The bytes are not UTF-8. Read as {used}; text reads like {foreign_words(target)!r}."
+    code = "latin-1" if used in ("cp1252", "latin-1") else "encoding"
+    return Decoded(used, (Finding("warning", code, message),), (encoding_question(used, message),))
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 without a mark, known by the zeros that ASCII text has in it."""
+    half = max(len(head) // 2, 1)
+    even, odd = head[0::2].count(0) / half, head[1::2].count(0) / half
+    if odd > 0.4 and even < 0.05:
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.4 and odd < 0.05 else None
+
+
+def encoding_question(used: str, message: str) -> Question:
+    """Which encoding it is, for the person who sees wrong letters."""
+    others = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "mac_roman", "gb18030", "shift_jis", "utf-16-le", "utf-16-be")
+    options = (used, *(name for name in others if name != used))
+    return Question("encoding", f"{message} If letters look wrong, choose another encoding.", "encoding", options)
+
+
+def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
+    """Like ``transcode``, with a TableError where the encoding does not fit."""
+    try:
+        fits = transcode(path, target, encoding)
+    except LookupError as error:
+        raise TableError(f"Unknown encoding {encoding!r}. Known ones: utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis.") from error
+    if not fits:
+        raise TableError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")
+
+
+def transcode(path: Path, target: Path, encoding: str) -> bool:
+    """Writes the file as UTF-8 in bounded memory; False where its bytes mean nothing in ``encoding``."""
+    try:
+        with path.open(encoding=encoding) as text, target.open("w", encoding="utf-8", newline="\n") as out:
+            shutil.copyfileobj(text, out, CHUNK_BYTES)
+    except UnicodeError:
+        return False
+    return True
+
+
+def beyond_ascii(path: Path) -> bytes:
+    """The lines with letters beyond ASCII, up to 64 KiB: what a detector needs to see, wherever it lies in the file."""
+    lines: list[bytes] = []
+    with path.open("rb") as stream:
+        while line := stream.readline(CHUNK_BYTES):
+            if not line.isascii():
+                lines.append(line[:4096])
+            if len(lines) * 64 > HEAD_BYTES:
+                break
+    return b"".join(lines)
+
+
+def foreign_words(path: Path) -> str:
+    """The first words with a letter beyond ASCII, to show how an encoding reads."""
+    with path.open(encoding="utf-8") as text:
+        line = next(line for line in iter(lambda: text.readline(CHUNK_BYTES), "") if not line.isascii())
+    at = next(place for place, letter in enumerate(line) if not letter.isascii())
+    return line[max(at - 15, 0) : at + 15].strip()

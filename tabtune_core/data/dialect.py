@@ -1,0 +1,140 @@
+"""How a text file is laid out: separator, quotes, where the table starts, how wide it is, header or none.
+
+Second step of reading. DuckDB's sniffer says what separates and whether there is a header; the width and the first line
+are counted here, because the sniffer takes lines that are too long or too short for a title.
+"""
+
+import csv
+import io
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from pathlib import Path
+
+import duckdb
+
+from tabtune_core.data.database import first_row
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.errors import TableError
+
+HEAD_CHARACTERS = 1 << 18
+HEAD_LINES = 5_000
+SEPARATORS = ";\t|, "
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a reader has to be told about a file."""
+
+    delimiter: str
+    quote: str
+    escape: str
+    comment: str
+    """Lines that start with it are no rows; empty for none."""
+
+    skip: int
+    """Lines above the table."""
+
+    width: int
+    """Cells in a row."""
+
+    header: bool
+    """Whether the first line of the table holds names."""
+
+    short_header: bool
+    """The header is one cell short: the first column holds row names, as R writes them, or the lines end in a separator."""
+
+
+def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: ReadingChoices) -> Dialect:
+    """The layout of a UTF-8 file; what ``choices`` fixes is kept.
+
+    Raises TableError for a file without text, a separator that is not one character, and a file of one column.
+    """
+    if choices.delimiter is not None and (len(choices.delimiter) != 1 or choices.delimiter in '\r\n"'):
+        raise TableError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
+    with path.open(encoding="utf-8", newline="") as text:
+        head = text.read(HEAD_CHARACTERS)
+    if not head.strip():
+        raise TableError("The file holds only blank space. Check that the export finished.")
+    given = {} if choices.delimiter is None else {"delim": choices.delimiter}
+    found = sniff(connection, path, **given)
+    delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
+    quote = quote or '"'
+    records = head_records(head, delimiter, quote, comment)
+    if choices.delimiter is None and usual_width(records) < 2:
+        tried = [(separator, head_records(head, separator, quote, comment)) for separator in SEPARATORS]
+        delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
+    width = usual_width(records)
+    if width < 2:
+        asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
+        raise TableError(
+            f"The file has one column{asked}: {records[0][1][0][:60]!r}. A table needs a column to predict and at least one to predict "
+            "from. If the cells are separated by another character, set it under reading choices."
+        )
+    skip, first = first_record(records, width)
+    dialect = Dialect(delimiter, quote, escape or quote, comment, skip, max(width, len(first)), False, False)
+    header = choices.header if choices.header is not None else has_header(connection, path, dialect, first)
+    return replace(dialect, header=header, short_header=header and len(first) == width - 1)
+
+
+def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, str, bool] | None:
+    """Delimiter, quote, escape, comment and header as DuckDB finds them; None where it finds no layout."""
+    options = {"null_padding": True, "store_rejects": True, **given}
+    names = "".join(f", {name}=?" for name in options)
+    try:
+        query = f"SELECT Delimiter, Quote, Escape, Comment, HasHeader FROM sniff_csv(?{names})"
+        row = first_row(connection, query, [str(path), *options.values()])
+    except duckdb.Error:
+        return None
+    delimiter, quote, escape, comment = ("" if mark in ("(empty)", "\0") else mark for mark in row[:4])
+    return delimiter or ",", quote, escape, comment, row[4]
+
+
+def head_records(head: str, delimiter: str, quote: str, comment: str) -> list[tuple[int, list[str]]]:
+    """The records at the start of a file that are not blank, each with the number of lines before it."""
+    reader = csv.reader(io.StringIO(head), delimiter=delimiter, quotechar=quote)
+    records = []
+    before = 0
+    with suppress(csv.Error):  # a cell over csv's own size limit: what came before it is enough
+        for record in islice(reader, HEAD_LINES):
+            if any(cell.strip() for cell in record) and not (comment and record[0].startswith(comment)):
+                records.append((before, record))
+            before = reader.line_num
+    complete = len(head) < HEAD_CHARACTERS or len(records) < 2
+    return records if complete else records[:-1]
+
+
+def usual_width(records: list[tuple[int, list[str]]]) -> int:
+    """The most frequent number of cells in a record; of equals, the larger. One where most records have one cell."""
+    counts = Counter(len(record) for _, record in records)
+    several = {width: count for width, count in counts.items() if width > 1}
+    if not several or (counts[1] > sum(several.values()) and counts[1] > 3):
+        return 1
+    return max(several, key=lambda width: (several[width], width))
+
+
+def evenness(records: list[tuple[int, list[str]]]) -> float:
+    """The share of records that have the usual number of cells."""
+    width = usual_width(records)
+    return sum(len(record) == width for _, record in records) / max(len(records), 1)
+
+
+def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
+    """The first line of the table: the first as wide as a row, or one cell short, that is at least half filled."""
+    for before, record in records:
+        filled = sum(bool(cell.strip()) for cell in record)
+        if len(record) >= max(width - 1, 2) and filled * 2 >= width:
+            return before, record
+    return records[0]
+
+
+def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
+    """DuckDB's answer, but years in a row and names without a digit beside them are a header too."""
+    found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
+    if found is not None and found[4]:
+        return True
+    years = [int(cell) for cell in first if cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
+    if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):
+        return len(years) + 2 >= len(first)
+    return found is None and not any(character.isdigit() for cell in first for character in cell)

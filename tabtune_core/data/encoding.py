@@ -1,0 +1,123 @@
+"""Typed columns to numbers and labels to class ids, learnt from the context rows alone.
+
+In: a frame of a table and the kinds of its columns. Out: float32 features (missing numbers stay nan: what to do about them is
+the model's own business) and integer class ids. Shape letters: N rows, F features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.preprocessing import OrdinalEncoder
+
+from tabtune_core.errors import LabelError, TableError
+
+CATEGORICAL = ("category", "boolean")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEncoder:
+    """Columns to features; categories first, as ``tabicl`` orders them. Unknown and missing categories become -1."""
+
+    categories: tuple[str, ...]
+    numbers: tuple[str, ...]
+    dates: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Columns of free text, which these models cannot read."""
+    ordinal: OrdinalEncoder | None
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> "FeatureEncoder":
+        """Learns the categories of ``frame``.
+
+        Raises:
+            TableError: no column is left to predict from.
+        """
+        names = [name for name in frame.columns if name != target]
+        chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date", "text")}
+        categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
+        if not categories and not chosen["number"] and not chosen["date"]:
+            raise TableError(f"Beside {target!r} there is no column of numbers, dates or categories to predict from (free text is left out).")
+        ordinal = None
+        if categories:
+            ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
+            ordinal.fit(_texts(frame, categories))
+        return cls(categories, chosen["number"], chosen["date"], chosen["text"], ordinal)
+
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Features ``(N, F)``.
+
+        Raises:
+            TableError: naming the columns that the frame lacks.
+        """
+        missing = [name for name in (*self.categories, *self.numbers, *self.dates) if name not in frame.columns]
+        if missing:
+            raise TableError(f"The rows lack the columns {', '.join(map(repr, missing))}, which the model was given.")
+        blocks = [np.empty((len(frame), 0))]
+        if self.ordinal is not None:
+            blocks.append(self.ordinal.transform(_texts(frame, self.categories)))
+        if self.numbers:
+            blocks.append(frame[list(self.numbers)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+        blocks.extend(_date_parts(frame[name]) for name in self.dates)
+        features_NF = np.concatenate(blocks, axis=1)
+        features_NF[~np.isfinite(features_NF)] = np.nan
+        return features_NF.astype(np.float32)
+
+
+def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:
+    """Categories as Python strings and None, alike on every version of pandas."""
+    columns = [[None if missing else str(value) for value, missing in zip(frame[n], frame[n].isna(), strict=True)] for n in names]
+    return np.array(columns, dtype=object).T.reshape(len(frame), len(names))
+
+
+def _date_parts(column: pd.Series) -> NDArray[np.float64]:
+    """Days since 1970, month and weekday."""
+    dates = pd.to_datetime(column, errors="coerce")
+    days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
+    return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.dayofweek.to_numpy(np.float64)])
+
+
+def label_texts(column: pd.Series) -> NDArray[np.object_]:
+    """Labels as text, None where missing; whole numbers lose their ``.0``.
+
+    >>> label_texts(pd.Series([1.0, 2.0, None])).tolist()
+    ['1', '2', None]
+    """
+
+    def text(value: object) -> str:
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+    return np.array([None if missing else text(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)], dtype=object)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEncoder:
+    """Class names and their ids; numbers in numeric order, texts in alphabetical order."""
+
+    classes: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, labels: Sequence[str]) -> "LabelEncoder":
+        """Learns the classes of ``labels``."""
+        return cls(tuple(sorted(set(labels), key=_label_order)))
+
+    def transform(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        """Class ids ``(N,)``.
+
+        Raises:
+            LabelError: for labels that were not learnt.
+        """
+        ids = {name: index for index, name in enumerate(self.classes)}
+        unknown = sorted({str(label) for label in labels if label not in ids})
+        if unknown:
+            raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {', '.join(map(repr, self.classes))}.")
+        return np.array([ids[label] for label in labels], dtype=np.int64)
+
+
+def _label_order(label: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label

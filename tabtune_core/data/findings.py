@@ -1,0 +1,113 @@
+"""What reading a table has to say to the person, and what the person may say back.
+
+First on the data path: every other file here reports in these words. They go to and from JSON beside a stored table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Kind = Literal["number", "category", "text", "date", "boolean"]
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as it was read."""
+
+    name: str
+    """Unique and not empty."""
+
+    kind: Kind
+    """A boolean keeps its two words as they stand in the file; only a number or a date changes its type."""
+
+    missing: int
+    """Number of rows without a value."""
+
+    unique: int
+    """Number of different values, missing not counted."""
+
+    examples: tuple[str, ...]
+    """Up to three different values from the first rows, as they stand in the file."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what ``dataclasses.asdict`` wrote."""
+        return cls(**{**data, "examples": tuple(data["examples"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something the person should know about the file."""
+
+    severity: Severity
+    """"error" means that the table cannot be trained on as it stands."""
+
+    code: str
+    """A stable word, such as "bom" or "id-like"."""
+
+    message: str
+    """What was found, and what was done or what to do."""
+
+    column: str | None = None
+    """The column it is about; None for the whole file."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what ``dataclasses.asdict`` wrote."""
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something the file does not decide. The table was read in the first way given; the person may choose another."""
+
+    code: str
+    """A stable word, such as "header" or "day-first"."""
+
+    message: str
+    """What was found, how it was read for now, and what each answer would mean."""
+
+    field: str
+    """The field of ReadingChoices that answers it."""
+
+    options: tuple[str, ...]
+    """Answers: "true" / "false" for a yes or no, marks to read as missing, names of encodings."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what ``dataclasses.asdict`` wrote."""
+        return cls(**{**data, "options": tuple(data["options"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingChoices:
+    """How a file is read. None, or nothing: found out from the file."""
+
+    encoding: str | None = None
+    """A Python codec, such as "utf-8" or "cp1252"."""
+
+    delimiter: str | None = None
+    """The one character between two cells."""
+
+    header: bool | None = None
+    """Whether the first line of the table holds the column names."""
+
+    day_first: bool | None = None
+    """Whether 03/04/2025 is the third of April."""
+
+    missing_marks: tuple[str, ...] = ()
+    """Cells to read as missing, besides the usual ones; upper and lower case are the same."""
+
+    kinds: tuple[tuple[str, Kind], ...] = ()
+    """Pairs of a column name and the kind to read it as."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values only; ``from_json`` gives the same choices back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what ``to_json`` wrote, also after a trip through a JSON text."""
+        kinds = tuple((name, kind) for name, kind in data["kinds"])
+        return cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})

@@ -1,0 +1,90 @@
+"""Which rows train, which choose, which are only reported: seeded and stratified.
+
+In: labels and a seed. Out: row numbers of the table. The same seed gives the same split to every run of a sweep.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from tabtune_core.errors import LabelError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Row numbers of the table, each in ascending order; rows without a label are in none."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    context: Rows
+    """The training rows that a prediction is shown: all of them, or a stratified sample."""
+
+
+def split_rows(
+    labels: NDArray[np.object_],
+    *,
+    seed: int,
+    validation_share: float,
+    test_share: float,
+    context_rows: int,
+    validation_rows: int,
+    test_rows: int,
+) -> Split:
+    """Splits the labelled rows.
+
+    A class with fewer than three rows cannot be in all parts and stays with the training rows.
+
+    Args:
+        labels: one a row of the table, None where it is missing.
+        seed: of the shuffles.
+        validation_share: of the labelled rows.
+        test_share: of the labelled rows.
+        context_rows: most rows in ``context``.
+        validation_rows: most rows in ``validation``.
+        test_rows: most rows in ``test``.
+
+    Raises:
+        LabelError: too few rows to split.
+    """
+    labelled = np.flatnonzero(np.array([label is not None for label in labels]))
+    values = labels[labelled].astype(str)
+    names, ids, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rare = counts[ids] < 3
+    spread = labelled[~rare]
+    if len(names) < 2 or len(np.unique(ids[~rare])) < 2:
+        raise LabelError(f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; two such classes are needed to train, choose and test.")
+    held = [max(len(np.unique(ids[~rare])), round(share * len(spread))) for share in (validation_share, test_share)]
+    if sum(held) + len(np.unique(ids[~rare])) > len(spread):
+        raise LabelError(f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class.")
+    rest, test = train_test_split(spread, test_size=held[1], random_state=seed, stratify=labels[spread].astype(str))
+    train, validation = train_test_split(rest, test_size=held[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
+    rng = np.random.default_rng([seed, 0])
+
+    def at_most(rows: Rows, most: int) -> Rows:
+        rows = np.sort(rows)
+        return rows[sample_rows(labels[rows].astype(str), most, rng)]
+
+    train = np.sort(np.concatenate([train, labelled[rare]]))
+    return Split(train, at_most(validation, validation_rows), at_most(test, test_rows), at_most(train, context_rows))
+
+
+def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:
+    return values if np.unique(values, return_counts=True)[1].min() >= 2 else None
+
+
+def sample_rows(values: NDArray[np.str_], rows: int, rng: np.random.Generator) -> Rows:
+    """Positions of at most ``rows`` values in ascending order, every class with its share and at least one."""
+    if len(values) <= rows:
+        return np.arange(len(values))
+    order = rng.permutation(len(values))
+    _, first = np.unique(values[order], return_index=True)
+    kept = np.zeros(len(values), dtype=bool)
+    kept[order[first]] = True
+    rest = order[~kept[order]]
+    kept[rest[: max(0, rows - len(first))]] = True
+    return np.flatnonzero(kept)

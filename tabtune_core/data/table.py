@@ -1,0 +1,113 @@
+"""A file becomes a typed table that explains itself.
+
+The start of the path. In: a CSV or Parquet file, as a path or bytes, and what the person chose. Out: a Table: the frame,
+its columns, what was found, and what the file leaves open. The steps are the files beside this one.
+"""
+
+import difflib
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from tabtune_core.data.cells import Cells, load_parquet, load_text
+from tabtune_core.data.column_checks import describe
+from tabtune_core.data.database import connect
+from tabtune_core.data.decoding import decode, is_parquet, plain_file, read_head
+from tabtune_core.data.dialect import find_dialect
+from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
+from tabtune_core.data.typing_rules import Typed, type_column
+from tabtune_core.errors import TableError
+
+__all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
+
+LIMIT_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it was read."""
+
+    frame: pd.DataFrame
+    """Numbers as float64, dates as datetime64, all else as text; NaN, NaT or None where a value is missing."""
+
+    columns: tuple[Column, ...]
+    """In the order of the frame."""
+
+    findings: tuple[Finding, ...]
+    questions: tuple[Question, ...]
+    reading: ReadingChoices
+    """The choices as used: what was found out stands where the person had left it open."""
+
+
+def read_table(source: Path | bytes, choices: ReadingChoices = ReadingChoices(), *, limit_bytes: int = LIMIT_BYTES) -> Table:  # noqa: B008 (frozen)
+    """Reads a CSV (any usual separator and encoding, also zipped or gzipped) or a Parquet file.
+
+    ``limit_bytes`` bounds the file and what it unpacks to. Raises TableError, with the way out, for what is no table.
+    """
+    with tempfile.TemporaryDirectory(prefix="tabtune-") as name:
+        folder = Path(name)
+        path, findings = plain_file(source, folder, limit_bytes=limit_bytes)
+        with connect(folder) as connection:
+            try:
+                if is_parquet(read_head(path)):
+                    cells = load_parquet(connection, path, choices.missing_marks, limit_bytes=limit_bytes)
+                    return finish(connection, cells, choices, findings, ())
+                text = folder / "text.csv"
+                decoded = decode(path, text, choices.encoding)
+                dialect = find_dialect(connection, text, choices)
+                cells = load_text(connection, text, dialect, choices.missing_marks)
+                used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
+                table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions)
+            except duckdb.OutOfMemoryException as error:
+                raise TableError("The table needs more memory or disk than reading may take. Take a sample of the rows.") from error
+    return table if choices.header is not None else ask_about_header(table, cells)
+
+
+def finish(
+    connection: duckdb.DuckDBPyConnection,
+    cells: Cells,
+    choices: ReadingChoices,
+    findings: tuple[Finding, ...],
+    questions: tuple[Question, ...],
+) -> Table:
+    """Types the cells, describes the columns and takes the frame out of the database."""
+    asked = dict(choices.kinds)
+    for name in asked.keys() - set(cells.names):
+        near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
+        raise TableError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
+    delimiter = choices.delimiter or ","
+    typed = [
+        type_column(connection, f"c{place}", name, delimiter=delimiter, day_first=choices.day_first, asked=asked.get(name))
+        for place, name in enumerate(cells.names)
+    ]
+    columns, found, raised = describe(connection, cells, typed)
+    day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
+    all_findings = (*findings, *cells.findings, *found)
+    return Table(take_frame(connection, cells, typed), columns, all_findings, (*questions, *raised), replace(choices, day_first=day_first))
+
+
+def take_frame(connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed]) -> pd.DataFrame:
+    """The typed columns as one frame."""
+    selected = ", ".join(f"{kind.value} AS c{place}" for place, kind in enumerate(typed))
+    arrow = connection.sql(f"SELECT {selected} FROM cells").to_arrow_table()
+    frame: pd.DataFrame = arrow.to_pandas(split_blocks=True, self_destruct=True)
+    frame.columns = pd.Index(cells.names)
+    return frame
+
+
+def ask_about_header(table: Table, cells: Cells) -> Table:
+    """Adds the question of the header where names and values look alike, or where no header was found."""
+    if not table.reading.header:
+        message = "No header was found: the first line looks like the others. The columns are called column_1, column_2, ..."
+        finding = Finding("info", "no-header", message)
+        question = Question("header", f"{message} If it holds the names, say so.", "header", ("false", "true"))
+        return replace(table, findings=(finding, *table.findings), questions=(question, *table.questions))
+    if any(column.kind in ("number", "date") for column in table.columns):
+        return table
+    shown = ", ".join(name or "" for name in cells.header)[:80]
+    message = f"All cells are words, so the first line ({shown}) may hold names or values; it was read as names."
+    question = Question("header", message, "header", ("true", "false"))
+    return replace(table, questions=(question, *table.questions))

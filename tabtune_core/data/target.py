@@ -1,0 +1,167 @@
+"""The column to predict: which one it probably is, and whether it can be predicted as asked.
+
+Between a Table and its split. In: a table and a name. Out: a proposal, findings, or a LabelError with the way out.
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from tabtune_core.data.findings import Column, Finding
+from tabtune_core.data.table import Table
+from tabtune_core.errors import LabelError
+
+Task = Literal["classification", "regression"]
+
+LABEL_NAMES = (
+    *("target", "label", "class", "y", "outcome", "churn", "survived", "diagnosis", "species", "response", "default", "fraud", "status"),
+    *("income", "result", "rings", "mpg", "price", "saleprice", "charges", "quality", "rating", "score"),
+)
+FEW_CLASSES = 10
+MANY_CLASSES = 20
+CLASS_SHARE = 0.05
+ROWS_PER_CLASS = 3
+IMBALANCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A column that is probably the one to predict."""
+
+    column: str | None
+    """None where every column is an id, empty or constant."""
+
+    task: Task
+    reason: str
+    """One sentence for the person who may choose another."""
+
+
+def propose_target(table: Table) -> Proposal:
+    """By name; else the last column if it has few values or is a number; else the column with the fewest values."""
+    useless = {finding.column for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
+    usable = [column for column in table.columns if column.name not in useless and column.kind not in ("date", "text")]
+    if not usable:
+        return Proposal(None, "classification", "Every column is an id, a date, free text, constant or empty: none can be predicted.")
+    named = {column.name.strip().lower().replace("_", "").replace(" ", ""): column for column in usable}
+    by_name = next((named[name] for name in LABEL_NAMES if name in named), None)
+    if by_name is not None:
+        return proposal(table, by_name, f"{by_name.name!r} is a usual name for the column to predict")
+    last = table.columns[-1]
+    if last in usable:
+        return proposal(table, last, f"{last.name!r} is the last column")
+    fewest = min(usable, key=lambda column: column.unique)
+    return proposal(table, fewest, f"{fewest.name!r} has the fewest different values ({fewest.unique})")
+
+
+def proposal(table: Table, column: Column, why: str) -> Proposal:
+    """The column with the task its values suggest."""
+    if is_continuous(table.frame[column.name]):
+        return Proposal(column.name, "regression", f"{why}, and holds numbers on a scale.")
+    return Proposal(column.name, "classification", f"{why}, and holds {column.unique} different values.")
+
+
+def is_continuous(series: pd.Series) -> bool:
+    """Whether a target is a measure and not a class: more than ten numbers with decimals, or whole ones that seldom recur."""
+    values = series.dropna()
+    if not is_numeric_dtype(values) or values.nunique() <= FEW_CLASSES:
+        return False
+    whole = bool(np.all(values == np.floor(values)))
+    return not whole or values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
+
+
+def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification") -> tuple[Finding, ...]:
+    """What to know about a label before it is trained on.
+
+    ``max_classes`` is the model's limit, None for no limit. Raises LabelError where the column cannot be predicted as asked.
+    """
+    frame = table.frame if isinstance(table, Table) else table
+    if target not in frame.columns:
+        raise LabelError(absent(target, [str(name) for name in frame.columns]))
+    series = frame[target]
+    labels = series.dropna()
+    if labels.empty:
+        raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or check its missing marks.")
+    if labels.nunique() == 1:
+        raise LabelError(f"The label {target!r} is {labels.iloc[0]!r} in every row, so there is nothing to learn. Choose another column.")
+    findings = []
+    if len(labels) < len(series):
+        message = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}; they are neither trained on nor scored."
+        findings.append(Finding("warning", "label-missing", message, target))
+    if task == "regression":
+        if not is_numeric_dtype(labels):
+            message = f"The label {target!r} holds words, such as {labels.iloc[0]!r}; regression needs numbers. Choose classification."
+            raise LabelError(message)
+    else:
+        findings += check_classes(labels, target, max_classes)
+    return (*findings, *leaks(frame, target))
+
+
+def absent(target: str, names: list[str]) -> str:
+    """The message for a label that is no column."""
+    near = difflib.get_close_matches(target, names, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+    return f"The table has no column {target!r}.{meant} It has: {', '.join(names[:20])}{more}."
+
+
+def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> list[Finding]:
+    """Findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
+    sizes = labels.value_counts()
+    offer = "To predict which half a row falls in, split it at the median (`--split-at-median`, or the switch on the page)"
+    if is_continuous(labels):
+        raise LabelError(
+            f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
+            f"{offer}; to predict the number, choose regression."
+        )
+    if len(sizes) == len(labels):
+        raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")
+    if max_classes is not None and len(sizes) > max_classes:
+        way_out = f"{offer}, or choose regression" if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
+        raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
+    rare = sizes[sizes < ROWS_PER_CLASS]
+    shown = ", ".join(f"{label} ({count})" for label, count in rare.head(5).items())
+    if len(sizes) - len(rare) < 2:
+        raise LabelError(
+            f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
+            f"Too small: {shown}. Add rows or choose another column."
+        )
+    findings = []
+    if len(rare):
+        message = f"{len(rare)} classes of {target!r} have fewer than {ROWS_PER_CLASS} rows: {shown}. No split has them in every part."
+        findings.append(Finding("warning", "rare-classes", message, target))
+    if sizes.iloc[0] > IMBALANCE * sizes.iloc[-1]:
+        message = (
+            f"{sizes.index[0]!r} has {sizes.iloc[0]:,} rows and {sizes.index[-1]!r} has {sizes.iloc[-1]:,}: "
+            "accuracy says little here, look at the balanced scores too."
+        )
+        findings.append(Finding("warning", "imbalance", message, target))
+    return findings
+
+
+def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
+    """Columns that are the label under other names: one value of theirs for each value of it."""
+    rows = frame[target].notna()
+    label_codes = pd.factorize(frame.loc[rows, target])[0]
+    same = [name for name in frame.columns if name != target and np.array_equal(pd.factorize(frame.loc[rows, name])[0], label_codes)]
+    message = "{!r} says the same as the label {!r} in every row. If it is not known before the outcome is, leave it out."
+    return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]
+
+
+def split_at_median(series: pd.Series) -> pd.Series:
+    """Two classes from a number: "<= m" and "> m", m the median of the values; missing stays missing.
+
+    Raises LabelError for words, and where no value is above the median.
+    """
+    if not is_numeric_dtype(series):
+        raise LabelError(f"{series.name!r} holds words, not numbers: it has no median to split at. Predict its classes as they are.")
+    median = series.median()
+    above = series > median
+    if not above.any():
+        message = f"No value of {series.name!r} is above its median ({median:.15g}), so the split gives one class. Choose another column."
+        raise LabelError(message)
+    halves = pd.Series(np.where(above, f"> {median:.15g}", f"<= {median:.15g}"), index=series.index, name=series.name, dtype=object)
+    return halves.where(series.notna(), None)

@@ -1,0 +1,64 @@
+"""Settings dataclasses as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that were given.
+
+The docstring under a field is its help; a flag that is not given leaves the settings file or the dataclass to decide.
+"""
+
+import argparse
+import dataclasses
+import types
+from collections.abc import Collection
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from tabtune_core.settings import describe
+
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def add_flags(group: argparse._ArgumentGroup, settings: type, section: str = "", *, leave_out: Collection[str] = ()) -> None:
+    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name."""
+    kinds = get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        if field.name in leave_out or dataclasses.is_dataclass(kinds[field.name]):
+            continue
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            dest=f"{section}{field.name}",
+            default=argparse.SUPPRESS,
+            help=_help(describe(settings, field.name), field.default),
+            **_kind(kinds[field.name]),
+        )
+
+
+def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:
+    """``start`` with the flags that were given laid over it, section by section."""
+    values = dict(start)
+    for path, value in vars(arguments).items():
+        *sections, name = path.split(".")
+        if not sections:
+            continue
+        inner = values
+        for section in sections[1:]:
+            inner[section] = dict(inner.get(section, {}))
+            inner = inner[section]
+        inner[name] = value
+    return values
+
+
+def _help(text: str, default: object) -> str:
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    note = "" if shown in (None, "") or isinstance(default, dataclasses._MISSING_TYPE) else f" (default: {shown})"
+    return f"{text}{note}".replace("%", "%%")
+
+
+def _kind(hint: Any) -> dict[str, Any]:
+    """How argparse reads a value of this type."""
+    if get_origin(hint) is types.UnionType:
+        hint = next(part for part in get_args(hint) if part is not types.NoneType)
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if get_origin(hint) is tuple:
+        first, second = get_args(hint)
+        return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
+    return {"type": hint, "metavar": _METAVARS[hint]}

@@ -1,0 +1,1 @@
+"""LoRA: layers, where they go, and the file they travel in."""

@@ -1,0 +1,139 @@
+"""The file in which a trained adapter leaves the house: one zip, read without running any code in it.
+
+``adapter_model.safetensors`` in the naming of Hugging Face PEFT, ``tabtune.json`` with all that is needed to use it (but no row of
+the table), ``README.md`` with a loader, and ``adapter_config.json`` where PEFT itself can apply the adapter.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.inject import LoraReport, adapter_factors
+
+TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
+FORMAT = 1
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPackage:
+    """The content of a package."""
+
+    factors: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    """A ``(r, in)`` and B ``(out, r)`` by path of the adapted weight."""
+    facts: dict[str, Any]
+    """What ``tabtune.json`` says."""
+
+
+def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
+    """Copies of all factors on the CPU, named as PEFT names them."""
+    tensors = {}
+    for path, (a, b) in adapter_factors(module, report).items():
+        tensors[f"{_PREFIX}{path}.lora_A.weight"] = a.detach().cpu().contiguous().clone()
+        tensors[f"{_PREFIX}{path}.lora_B.weight"] = b.detach().cpu().contiguous().clone()
+    return tensors
+
+
+def split_factors(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Factors by path again.
+
+    Raises:
+        AdapterError: a name that is no adapter's, or half a pair.
+    """
+    paths = {name.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".lora_")[0] for name in tensors}
+    try:
+        return {p: (tensors[f"{_PREFIX}{p}.lora_A.weight"], tensors[f"{_PREFIX}{p}.lora_B.weight"]) for p in sorted(paths)}
+    except KeyError as error:
+        raise AdapterError(f"The adapter's tensors lack {error.args[0]!r}; the file is damaged or not a LoRA adapter.") from error
+
+
+def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
+    """PEFT's ``adapter_config.json``; None where PEFT cannot apply the adapter, because a weight is read and not called."""
+    if any(layer.kind != "linear" for layer in report.layers):
+        return None
+    first = report.layers[0]
+    return {
+        "peft_type": "LORA", "r": first.rank, "lora_alpha": first.alpha, "lora_dropout": dropout, "bias": "none", "inference_mode": True,
+        "target_modules": [layer.path for layer in report.layers],
+        "rank_pattern": {layer.path: layer.rank for layer in report.layers if layer.rank != first.rank},
+        "alpha_pattern": {layer.path: layer.alpha for layer in report.layers if layer.alpha != first.alpha},
+        "base_model_name_or_path": None, "task_type": None,
+    }  # fmt: skip
+
+
+def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout: float, facts: Mapping[str, Any]) -> None:
+    """Writes the zip in one move: a half-written file never bears the final name."""
+    opens_with_peft = peft_config(report, dropout=dropout)
+    everything = {"format": FORMAT, "layers": report.rows(), "opens_with_peft": opens_with_peft is not None, **facts}
+    partial = path.with_suffix(".partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(TENSORS, safetensors.torch.save(factor_tensors(module, report)))
+        archive.writestr(FACTS, json.dumps(everything, indent=2))
+        archive.writestr(README, readme(everything))
+        if opens_with_peft is not None:
+            archive.writestr(PEFT_CONFIG, json.dumps(opens_with_peft, indent=2))
+    partial.replace(path)
+
+
+def read_package(path: Path, *, limit_bytes: int = 2**31) -> AdapterPackage:
+    """Reads a package.
+
+    Raises:
+        AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > limit_bytes:
+                raise AdapterError(f"{path.name} unpacks to more than {limit_bytes / 1e9:.1f} GB; that is no adapter.")
+            facts = json.loads(archive.read(FACTS))
+            tensors = safetensors.torch.load(archive.read(TENSORS))
+    except FileNotFoundError as error:
+        raise AdapterError(f"There is no adapter package at {path}.") from error
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, safetensors.SafetensorError) as error:
+        raise AdapterError(f"{path.name} is no adapter package ({error}); it should be a zip with {TENSORS} and {FACTS}.") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise AdapterError(f"{path.name} is not of the package format {FORMAT} that this version reads.")
+    return AdapterPackage(split_factors(tensors), facts)
+
+
+def readme(facts: Mapping[str, Any]) -> str:
+    """The package's README with a loader that runs."""
+    settings, base = facts["settings"], facts["base"]
+    lora = settings["lora"]
+    if facts["opens_with_peft"]:
+        peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
+    else:
+        peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
+    checkpoint = "" if base["repository"] is None and base["model"].endswith("mini") else ', checkpoint="path/to/' + base["file"] + '"'
+    return f"""# LoRA adapter for {base["model"]}
+
+Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}, on {len(facts["layers"])} layers. Predicts `{settings["target"]}`
+({", ".join(facts["classes"])}). Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
+
+The model predicts from context rows that it is shown. This package holds no row of your table, only the numbers and the hash of
+the {len(facts["context"]["rows"])} rows that the run used, so the loader needs the table (`{facts["table"]["name"]}`).
+
+```python
+from tabtune_core import load_adapter, read_table
+
+model = load_adapter("adapter.zip"{checkpoint})
+table = read_table({facts["table"]["name"]!r}, model.reading).frame
+context = model.context(table)                    # the run's own rows, checked by their hash
+test = table.iloc[model.split(table).test]
+print(model.predict(test, context=context))
+print(model.predict_proba(test, context=context))
+```
+
+Needs the Python package `tabtune-dashboard` (it made this file: {facts["versions"]["tabtune_core"]}). {peft}
+
+Validation and test scores of the run: see `tabtune.json`.
+"""

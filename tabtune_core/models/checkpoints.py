@@ -1,0 +1,98 @@
+"""Finds the weights of a model and opens them; never makes them up.
+
+In: a model card and, if a person named one, a path. Out: a file on disk with its sha256, and its content.
+"""
+
+import hashlib
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tabtune_core.errors import CheckpointError
+from tabtune_core.models.catalogue import WEIGHTS, ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights of a run came from."""
+
+    model: str
+    file: str
+    """File name."""
+    repository: str | None
+    """Hugging Face repository, None for a file in the package or on the person's disk."""
+    revision: str | None
+    """Commit of the repository, where it is known."""
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def find_checkpoint(card: ModelCard, path: str | Path | None = None) -> tuple[Path, Source]:
+    """The weights file: the named path, the package's own, the Hugging Face cache, or a download with a progress bar.
+
+    Raises:
+        CheckpointError: which file, from where, and where to put it; or that its hash is not the published one.
+    """
+    repository = revision = None
+    if path is not None:
+        found = Path(path).expanduser()
+        if not found.is_file():
+            raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
+    elif card.in_the_box:
+        found = WEIGHTS / card.file
+        if not found.is_file():
+            raise CheckpointError(f"{card.title} ships as {found}, but the file is not there: the installation is damaged. Install the package again.")
+    else:
+        repository = card.repository
+        found = _from_hub(card)
+        revision = found.parent.name if found.parent.parent.name == "snapshots" else None
+    digest = sha256_of(found)
+    if path is None and card.sha256 is not None and digest != card.sha256:
+        raise CheckpointError(f"{found} has the SHA-256 {digest}, but {card.title} has {card.sha256}: the file is damaged or another one. Delete it and try again.")
+    return found, Source(card.name, found.name, repository, revision, digest)
+
+
+def _from_hub(card: ModelCard) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    assert card.repository is not None
+    try:
+        return Path(hf_hub_download(card.repository, card.file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(hf_hub_download(card.repository, card.file))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise CheckpointError(
+            f"{card.title} needs the file {card.file} from huggingface.co/{card.repository}; it is not in the Hugging Face cache and could "
+            f"not be downloaded ({type(error).__name__}). On a machine with internet run `hf download {card.repository} {card.file}` and copy "
+            f"the file here, then name its path as the checkpoint; or choose TabICL mini, which ships with the package."
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_torch_checkpoint(path: Path) -> dict[str, Any]:
+    """A file with ``config`` and ``state_dict``, read without running any code in it.
+
+    Raises:
+        CheckpointError: for a file of another kind.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
+        raise CheckpointError(f"{path} is no TabICL checkpoint: it needs the entries 'config' and 'state_dict'.")
+    return content

@@ -1,0 +1,63 @@
+"""What a run leaves on disk: predictions row by row, and the adapter package."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.prepared import Prepared
+from tabtune_core.lora.adapter_file import write_package
+from tabtune_core.lora.inject import LoraReport
+from tabtune_core.models.adapter import BaseModel
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.scoring import HeldOut
+
+ADAPTER_FILE, PREDICTIONS_FILE = "adapter.zip", "predictions.parquet"
+
+
+def write_predictions(
+    path: Path, parts: Mapping[str, HeldOut], probabilities: Mapping[str, NDArray[np.float64]], classes: tuple[str, ...]
+) -> None:
+    """One line a held-out row: split, row (its number in the table), label, predicted, and ``prob_<k>`` in the order of ``classes``."""
+    names, frames = np.array(classes, dtype=object), []
+    for split, part in parts.items():
+        p_NK = probabilities[split]
+        columns = {"split": split, "row": part.rows_N, "label": names[part.y_N], "predicted": names[p_NK.argmax(axis=1)]}
+        frames.append(pd.DataFrame({**columns, **{f"prob_{k}": p_NK[:, k] for k in range(len(classes))}}))
+    pd.concat(frames, ignore_index=True).to_parquet(path)
+
+
+def write_adapter(
+    path: Path,
+    settings: RunSettings,
+    dataset: Dataset,
+    table: Prepared,
+    model: BaseModel,
+    report: LoraReport,
+    scores: Mapping[str, Mapping[str, float]],
+    best_step: int,
+) -> None:
+    """Writes the adapter package with all that its loader needs; no value of the table goes in but the class names."""
+    encoder, context = table.context.encoder, table.context
+    facts = {
+        "base": model.source.to_dict(),
+        "settings": settings.to_dict(),
+        "classes": context.labels.classes,
+        "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
+        "reading": dataset.reading.to_json(),
+        "kinds": {column.name: column.kind for column in dataset.columns},
+        "features": [*encoder.categories, *encoder.numbers, *encoder.dates],
+        "context": {"rows": context.rows.tolist(), "sha256": context.sha256},
+        "scores": scores,
+        "best_step": best_step,
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "tabtune_core": version("tabtune-dashboard"), "tabicl": version("tabicl")
+        },
+    }  # fmt: skip
+    write_package(path, model.module, report, dropout=settings.lora.dropout, facts=facts)

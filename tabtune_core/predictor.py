@@ -1,0 +1,117 @@
+"""Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.data.prepared import Context, labels_of, make_context, split_table
+from tabtune_core.data.splits import Split
+from tabtune_core.data.table import ReadingChoices
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.adapter_file import read_package
+from tabtune_core.lora.inject import inject, load_factors
+from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.device import resolve_device
+from tabtune_core.training.scoring import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedModel:
+    """A base model with an adapter on it. It holds no rows: every prediction is given its context."""
+
+    model: BaseModel
+    settings: RunSettings
+    facts: Mapping[str, Any]
+    """What the package's ``tabtune.json`` says."""
+
+    @property
+    def reading(self) -> ReadingChoices:
+        """How the run read its table; pass it to ``read_table``."""
+        return ReadingChoices.from_json(self.facts["reading"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+        return tuple(self.facts["classes"])
+
+    def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
+        if self.settings.target not in table.columns:
+            raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
+        return labels_of(table, self.settings.target, at_median=self.settings.split_at_median)
+
+    def split(self, table: pd.DataFrame) -> Split:
+        """The row numbers that trained, chose and tested in the run, for the run's own table."""
+        return split_table(self._labels(table), self.settings)
+
+    def context(self, table: pd.DataFrame) -> Context:
+        """The run's own context rows out of its table.
+
+        Raises:
+            AdapterError: the table is another one: the rows do not have the hash that the run wrote down.
+        """
+        rows = np.array(self.facts["context"]["rows"], dtype=np.int64)
+        if len(table) <= rows.max():
+            raise AdapterError(f"The run's table had {self.facts['table']['rows']} rows, this one has {len(table)}; it is another table.")
+        context = make_context(table, self._labels(table), rows, self.facts["kinds"], self.settings.target)
+        if context.sha256 != self.facts["context"]["sha256"]:
+            raise AdapterError("The context rows are not those of the run: their content has another hash. Read the same file with `model.reading`.")
+        return context
+
+    def new_context(self, table: pd.DataFrame) -> Context:
+        """All rows of ``table`` as context in place of the run's own; scores will differ from the run's.
+
+        Raises:
+            AdapterError: the classes are not those of the run.
+        """
+        labels = self._labels(table)
+        context = make_context(table, labels, np.flatnonzero([label is not None for label in labels]), self.facts["kinds"], self.settings.target)
+        if context.labels.classes != self.classes:
+            raise AdapterError(f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}.")
+        return context
+
+    def predict_proba(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.float64]:
+        """Probabilities ``(rows, classes)``."""
+        normalise = self.model.fit_preprocessing(context.x_CF)
+        scorer = Scorer(normalise(context.x_CF), context.y_C, len(self.classes))
+        return scorer.predict(self.model, normalise(context.encoder.transform(rows)))
+
+    def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.object_]:
+        """Class names ``(rows,)``."""
+        return np.array(self.classes, dtype=object)[self.predict_proba(rows, context=context).argmax(axis=1)]
+
+
+def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, device: str = "auto") -> AdaptedModel:
+    """Opens an adapter package on its base model.
+
+    Args:
+        path: the zip.
+        checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:0'.
+
+    Raises:
+        AdapterError: the file is no adapter package or the base is not the one it was trained on.
+        CheckpointError: the base's weights cannot be found.
+    """
+    package = read_package(Path(path))
+    settings = RunSettings.from_dict(package.facts["settings"])
+    model = load_model(get_card(settings.model), resolve_device(device), checkpoint)
+    if model.source.sha256 != package.facts["base"]["sha256"]:
+        raise AdapterError(
+            f"The adapter was trained on weights with the SHA-256 {package.facts['base']['sha256']}, but {model.source.file} has "
+            f"{model.source.sha256}. Name the right file as checkpoint=."
+        )
+    lora = settings.lora
+    report = inject(
+        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
+        groups=model.card.groups, passed_over=model.passed_over,
+    )  # fmt: skip
+    load_factors(model.module, report, package.factors)
+    model.module.requires_grad_(False).eval()
+    return AdaptedModel(model, settings, package.facts)

@@ -1,0 +1,1 @@
+"""The run store and what is read from it; nothing here loads torch."""

@@ -1,0 +1,76 @@
+"""The leaderboard: runs in, one frame out, best validation score first. Test scores are reported and never rank.
+
+Keys are plain; bytes, seconds and per cent are in their names.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from tabtune_core.errors import SettingError
+from tabtune_core.events import RunFinished
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.store import Run
+
+NO_GAIN = "no gain over zero-shot"
+_WHOLE = (
+    "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "peak_memory_bytes", "growth_memory_bytes", "adapter_bytes",
+)  # fmt: skip
+_SETTINGS = ("run", "sweep", "name", "status", "model", "strategy", "rank", "alpha", "dropout", "targets", "learning_rate", "seed")
+_MEASURED = (
+    "steps", "best_step", "stopped_early", "trainable_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
+    "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
+)  # fmt: skip
+_SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
+_NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "predict_seconds", *_SCORES)
+COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note")
+
+
+def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
+    """One row a run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
+
+    Runs without that score come last and have no place. ``gain`` is how far the score lies on the better side of zero-shot.
+
+    Raises:
+        SettingError: for a metric that does not exist.
+    """
+    if rank_by not in METRICS:
+        raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
+    higher_is_better = METRICS[rank_by].higher_is_better
+    board = pd.DataFrame([_row(run) for run in runs], columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
+    score, zero_shot = board[f"validation_{rank_by}"], board[f"zero_shot_validation_{rank_by}"]
+    board["gain"] = score - zero_shot if higher_is_better else zero_shot - score
+    board["place"] = score.rank(method="min", ascending=not higher_is_better)
+    board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
+    return board.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def _row(run: Run) -> dict[str, Any]:
+    settings, lora = run.settings, run.settings.lora
+    row = {
+        "run": run.id,
+        "sweep": run.sweep,
+        "name": run.name,
+        "status": run.status,
+        "model": settings.model,
+        "strategy": settings.strategy,
+        "seed": settings.seed,
+        "note": run.error or "",
+    }
+    if settings.strategy != "inference":
+        row["learning_rate"] = settings.learning_rate
+    if settings.strategy == "peft":
+        row |= {"rank": lora.rank, "alpha": lora.effective_alpha, "dropout": lora.dropout, "targets": " ".join(lora.targets) or "default"}
+    return row | _measured(run, run.result) if run.result else row
+
+
+def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
+    row["steps"] = result.steps_done
+    row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
+    groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
+    row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}
+    if result.best_step == 0 and run.settings.strategy != "inference":
+        row["note"] = NO_GAIN
+    return row

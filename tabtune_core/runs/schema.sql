@@ -1,0 +1,37 @@
+-- The workspace's database. Times are unix seconds. Ids are 12 hexadecimal digits that the store made.
+
+CREATE TABLE IF NOT EXISTS sweeps (
+    id      TEXT PRIMARY KEY,   -- made by the store
+    name    TEXT NOT NULL,      -- as the person typed it; may be empty
+    created REAL NOT NULL       -- unix seconds
+);
+
+CREATE TABLE IF NOT EXISTS runs (
+    id              TEXT PRIMARY KEY,   -- made by the store; also the name of the run's folder
+    sweep           TEXT NOT NULL REFERENCES sweeps (id),
+    name            TEXT NOT NULL,      -- what a row or a curve is called, for example "LoRA r=8"
+    status          TEXT NOT NULL,      -- queued, running, finished, stopped, diverged, cancelled, failed or interrupted
+    settings        TEXT NOT NULL,      -- RunSettings as JSON, never changed
+    position        REAL NOT NULL,      -- place in the queue, smallest first; no unit
+    created         REAL NOT NULL,      -- unix seconds
+    started         REAL,               -- unix seconds at which a worker took it; NULL while queued
+    ended           REAL,               -- unix seconds; NULL until it ended
+    heartbeat       REAL,               -- unix seconds of the last sign of life of the run's process
+    pid             INTEGER,            -- process id: the worker's at first, then the run's own
+    process_started REAL,               -- unix seconds at which that process began; tells a reused pid apart
+    wish            TEXT,               -- 'stop' (and keep the best) or 'cancel' (and discard), asked for while running
+    error           TEXT,               -- for the person: what happened and what to do
+    result          TEXT,               -- RunFinished as JSON; bytes and seconds are in its field names
+    retried_as      TEXT                -- id of the run that repeats this one
+);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
+CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);
+
+CREATE TABLE IF NOT EXISTS events (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival over all runs; no unit
+    run     TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    time    REAL NOT NULL,                      -- unix seconds at which it was written
+    kind    TEXT NOT NULL,                      -- class name of the event
+    payload TEXT NOT NULL                       -- its fields as JSON, NaN and Infinity included; units are in the field names
+);
+CREATE INDEX IF NOT EXISTS events_by_kind ON events (run, kind, seq);

@@ -1,0 +1,101 @@
+"""Frames for charts: a run's events in, one long frame out.
+
+Seconds count from the start of the run, or of the training where the event says so; what could not be read is NaN, never 0.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.events import MemorySampled, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.runs.store import Run, RunStore
+
+STEPS_BEFORE_ETA = 5
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    done_steps: int
+    total_steps: int | None
+    """None until the run is planned."""
+    phase: str | None
+    """None unless it is running."""
+    eta_seconds: float | None
+    """To the end of training, if it does not stop early; None until five steps are known."""
+
+
+def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
+    """One row a step: run, step, seconds (since training began), loss (nats), gradient_norm, learning_rate."""
+    return _frame(store.fields(ids, "StepDone"), ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"])
+
+
+def score_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
+    """One row a look at the validation or test rows: run, step, seconds (since training began), split, best, a column a metric."""
+    found = store.fields(ids, "Evaluated")
+    metrics = list(dict.fromkeys(name for values in found for name in values["scores"]))
+    return _frame([values | values["scores"] for values in found], ["run", "step", "seconds", "split", "best", *metrics])
+
+
+def memory_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
+    """One row a look at the meters: run, seconds (since the run started), phase and every field of MemorySampled."""
+    meters = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
+    frame = _frame(_with_seconds(store, ids, "MemorySampled"), ["run", "seconds", "phase", *meters])
+    return frame.astype(dict.fromkeys(meters, np.float64))
+
+
+def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
+    """One row a phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes and peak_<meter>_bytes.
+
+    ``end_seconds`` is NaN while the phase goes on; a phase cut short ends with its run.
+    """
+    done = {(values["run"], values["phase"]): values for values in _with_seconds(store, ids, "PhaseDone")}
+    lengths = {run.id: run.ended - run.started for run in _runs(store, ids) if run.ended is not None and run.started is not None}
+    rows = []
+    for begun in _with_seconds(store, ids, "PhaseStarted"):
+        key = (begun["run"], begun["phase"])
+        over = done.get(key, {"seconds": lengths.get(begun["run"]), "growth_bytes": None, "peak_bytes": {}})
+        peaks = {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS}
+        rows.append({"run": key[0], "phase": key[1], "start_seconds": begun["seconds"], "end_seconds": over["seconds"],
+                     "growth_bytes": over["growth_bytes"], **peaks})  # fmt: skip
+    numbers = ["start_seconds", "end_seconds", "growth_bytes", *(f"peak_{meter}_bytes" for meter in METERS)]
+    return _frame(rows, ["run", "phase", *numbers]).astype(dict.fromkeys(numbers, np.float64))
+
+
+def progress(store: RunStore, run: Run) -> Progress:
+    """Steps done and to do, the phase, and how long training may still take."""
+    planned, step, phase = (_last(store, run.id, kind) for kind in ("RunPlanned", "StepDone", "PhaseStarted"))
+    total = planned.steps if isinstance(planned, RunPlanned) else None
+    done = step.step if isinstance(step, StepDone) else 0
+    current = phase.phase if isinstance(phase, PhaseStarted) and run.status == "running" else None
+    eta = None
+    if isinstance(step, StepDone) and total is not None and current == "train" and done >= STEPS_BEFORE_ETA:
+        eta = step.seconds / done * (total - done)
+    return Progress(done, total, current, eta)
+
+
+def _last(store: RunStore, run_id: str, kind: str) -> object:
+    stored = store.last(run_id, kind)
+    return stored.event if stored else None
+
+
+def _runs(store: RunStore, ids: Sequence[str]) -> list[Run]:
+    return [store.run(run_id) for run_id in ids]
+
+
+def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
+    """Events whose ``seconds`` count from the start of their run."""
+    started = {run.id: run.started or run.created for run in _runs(store, ids)}
+    return [values | {"seconds": values["time"] - started[values["run"]]} for values in store.fields(ids, kind)]
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Column by column, which is faster than a frame of dicts."""
+    frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
+    return frame.astype({name: "str" for name in columns if name in ("run", "phase", "split")})

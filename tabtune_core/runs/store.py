@@ -1,0 +1,294 @@
+"""The run store: the only file with SQL and the only meeting point of pages, command line, worker and runs.
+
+In: settings of runs, events, wishes. Out: frozen rows. Events are only ever added; a row that has ended keeps its status.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tabtune_core.errors import StoreError
+from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.settings import RunSettings
+
+Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
+Wish = Literal["stop", "cancel"]
+RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
+"""Ended with a result."""
+ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
+RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the store knows it. Times are unix seconds."""
+
+    id: str
+    sweep: str
+    name: str
+    """What a row or a curve is called, for example ``LoRA r=8``."""
+    status: Status
+    settings: RunSettings
+    created: float
+    started: float | None
+    ended: float | None
+    heartbeat: float | None
+    """Last sign of life of the run's process."""
+    pid: int | None
+    process_started: float | None
+    """When that process began; tells a reused pid apart."""
+    wish: Wish | None
+    """What a person asked for while it was running."""
+    error: str | None
+    """For the person: what happened and what to do."""
+    result: RunFinished | None
+    retried_as: str | None
+    """Id of the run that repeats this one."""
+    position: float
+    """Place in the queue, smallest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Runs that were launched together."""
+
+    id: str
+    name: str
+    created: float
+    """Unix seconds."""
+    counts: dict[Status, int]
+    """How many of its runs have each status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One event with its place in the store."""
+
+    seq: int
+    """Grows with every event; give the last one seen as ``after`` to read on."""
+    time: float
+    """Unix seconds at which it was written."""
+    event: Event
+
+
+def default_home() -> Path:
+    """The workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``."""
+    return Path(os.environ.get("TABTUNE_HOME") or Path.home() / ".tabtune")
+
+
+class RunStore:
+    """The runs of one workspace; safe from several threads and processes, but not across a fork.
+
+    Raises:
+        StoreError: when the folder or its database cannot be opened, and for an id that the workspace does not hold.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = Path(home).absolute()
+        self._local = threading.local()
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"The workspace {self.home} cannot be opened: {error}. Choose another folder with TABTUNE_HOME.") from error
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's own connection; it closes with the thread."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.home / "runs.sqlite", timeout=30, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = connection
+        return connection
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Rows that were changed."""
+        return self._connection.execute(sql, values).rowcount
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """All statements inside, or none."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def run_dir(self, run_id: str) -> Path:
+        """The run's folder, which its process makes."""
+        return self.home / "runs" / self.run(run_id).id
+
+    def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
+        """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs."""
+        sweep, several_seeds = _new_id(), len({settings.seed for settings in runs}) > 1
+        with self._together():
+            self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
+            ids = [
+                self._queue(
+                    sweep, f"{settings.label} seed {settings.seed}" if several_seeds else settings.label, json.dumps(settings.to_dict())
+                )
+                for settings in runs
+            ]
+        return sweep, ids
+
+    def _queue(self, sweep: str, name: str, settings: str) -> str:
+        run_id = _new_id()
+        self._write(
+            "INSERT INTO runs (id, sweep, name, status, settings, created, position)"
+            " SELECT ?, ?, ?, 'queued', ?, ?, COALESCE(MAX(position), 0) + 1 FROM runs",
+            (run_id, sweep, name, settings, time.time()),
+        )
+        return run_id
+
+    def sweeps(self) -> list[Sweep]:
+        """Newest first."""
+        counts: dict[str, dict[Status, int]] = {}
+        for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
+            counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
+        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY created DESC, rowid DESC")
+        return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {})) for row in rows]
+
+    def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
+        """The runs of one sweep or all, of one status or all, in the order of the queue."""
+        if sweep is not None and not self._read("SELECT 1 FROM sweeps WHERE id = ?", (sweep,)):
+            raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
+        sql = "SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) AND status = COALESCE(?, status) ORDER BY position"
+        return [_run(row) for row in self._read(sql, (sweep, status))]
+
+    def run(self, run_id: str) -> Run:
+        """One run as it stands now."""
+        rows = self._read("SELECT * FROM runs WHERE id = ?", (run_id,))
+        if not rows:
+            raise StoreError(f"There is no run {run_id!r} in {self.home}; it may have been deleted.")
+        return _run(rows[0])
+
+    def claim(self, pid: int, process_started: float) -> Run | None:
+        """Takes the first of the queue for this process; of several askers only one gets it."""
+        now = time.time()
+        rows = self._read(
+            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, process_started = ? WHERE status = 'queued'"
+            " AND id = (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1) RETURNING *",
+            (now, now, pid, process_started),
+        )
+        return _run(rows[0]) if rows else None
+
+    def set_process(self, run_id: str, pid: int, process_started: float) -> None:
+        """Notes which process carries out a running run; a run that is no longer running is a StoreError."""
+        sql = "UPDATE runs SET pid = ?, process_started = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
+        if not self._write(sql, (pid, process_started, time.time(), run_id)):
+            raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
+
+    def beat(self, run_id: str) -> None:
+        """A sign of life of the run's process."""
+        self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
+
+    def append(self, run_id: str, event: Event) -> None:
+        """Adds an event to a run."""
+        kind, payload = to_json(event)
+        self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, time.time(), kind, payload))
+
+    def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
+        """What a run has told since ``after``, oldest first; all kinds unless some are named."""
+        chosen = "" if kinds is None else f" AND kind IN ({_marks(kinds)})"
+        sql = f"SELECT seq, time, kind, payload FROM events WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
+        return [_stored(row) for row in self._read(sql, (run_id, after, *(kinds or ())))]
+
+    def last(self, run_id: str, kind: str) -> Stored | None:
+        """The latest event of a kind."""
+        sql = "SELECT seq, time, kind, payload FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
+        rows = self._read(sql, (run_id, kind))
+        return _stored(rows[0]) if rows else None
+
+    def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
+        """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
+        sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
+        rows = self._read(sql, (kind, *run_ids))
+        # one parse of the joined text is several times faster than one a row
+        found: list[dict[str, Any]] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+        for row, values in zip(rows, found, strict=True):
+            values["run"], values["time"] = row["run"], row["time"]
+        return found
+
+    def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
+        """Ends a queued or running run; one that has ended stays as it is."""
+        assert status in ENDED, status
+        self._write(
+            "UPDATE runs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
+            (status, to_json(result)[1] if result else None, error, time.time(), run_id),
+        )
+
+    def ask(self, run_id: str, wish: Wish) -> None:
+        """Asks a running run to stop (keep the best) or cancel (discard); a queued one is cancelled at once, an ended one left alone."""
+        self.run(run_id)
+        queued = self._write("UPDATE runs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id))
+        if not queued:
+            sql = "UPDATE runs SET wish = ? WHERE id = ? AND status = 'running' AND wish IS NOT 'cancel'"
+            self._write(sql, (wish, run_id))
+
+    def wish(self, run_id: str) -> Wish | None:
+        """What a person asked of a running run."""
+        rows = self._read("SELECT wish FROM runs WHERE id = ?", (run_id,))
+        return rows[0]["wish"] if rows else None
+
+    def retry(self, run_id: str) -> str:
+        """Queues a run without a useful result once more, in its sweep and with its settings. Returns the new run's id."""
+        with self._together():
+            old = self.run(run_id)
+            if old.retried_as is not None:
+                raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; retry that one.")
+            if old.status not in RETRYABLE:
+                raise StoreError(f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried.")
+            new = self._queue(old.sweep, old.name, json.dumps(old.settings.to_dict()))
+            self._write("UPDATE runs SET retried_as = ? WHERE id = ?", (new, run_id))
+        return new
+
+    def delete(self, run_id: str) -> None:
+        """Removes an ended run with its events and its folder, and its sweep with the last run."""
+        run = self.run(run_id)
+        if run.status not in ENDED:
+            raise StoreError(f"Run {run_id!r} is {run.status}; cancel it before deleting it.")
+        # the folder first: after a crash in between, the row is still there to delete again
+        shutil.rmtree(self.home / "runs" / run.id, ignore_errors=True)
+        with self._together():
+            self._write("DELETE FROM runs WHERE id = ?", (run_id,))
+            self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
+            self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run.sweep,))
+
+
+def _new_id() -> str:
+    return secrets.token_hex(6)
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _run(row: sqlite3.Row) -> Run:
+    values = dict(row)
+    values["settings"] = RunSettings.from_dict(json.loads(values["settings"]))
+    if values["result"] is not None:
+        values["result"] = from_json("RunFinished", values["result"])
+    return Run(**values)
+
+
+def _stored(row: sqlite3.Row) -> Stored:
+    return Stored(row["seq"], row["time"], from_json(row["kind"], row["payload"]))

@@ -1,0 +1,1 @@
+"""Training: device, memory meters, optimizer, loop and scoring."""

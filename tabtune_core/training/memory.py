@@ -1,0 +1,185 @@
+"""Memory, live: what the card, the process and torch hold, phase by phase.
+
+In: a device and a clock. Out: ``MemorySampled`` a few times a second, and peaks of each phase. What cannot be read is None, never 0.
+"""
+
+import ctypes
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import psutil
+import torch
+
+from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
+
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+_NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as a number of bytes
+
+
+class NvmlReader:
+    """Reads one card through NVML. ``library`` is the module ``pynvml`` or an object that answers like it."""
+
+    def __init__(self, library: Any, uuid: str, pid: int) -> None:
+        self._library, self._pid = library, pid
+        library.nvmlInit()
+        self._handle = self._find(uuid)
+
+    def _find(self, uuid: str) -> Any:
+        """By UUID: an index would be another card under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
+        names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
+        for name in names:
+            try:
+                return self._library.nvmlDeviceGetHandleByUUID(name)
+            except self._library.NVMLError:
+                continue
+        return None
+
+    def _read(self, question: Callable[[], Any]) -> Any:
+        if self._handle is None:
+            return None
+        try:
+            return question()
+        except self._library.NVMLError:
+            return None
+
+    def _process_bytes(self) -> int | None:
+        processes = self._read(lambda: self._library.nvmlDeviceGetComputeRunningProcesses(self._handle)) or []
+        mine = [p.usedGpuMemory for p in processes if p.pid == self._pid]
+        return mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None
+
+    def sample(self) -> dict[str, Any]:
+        """The NVML fields of ``MemorySampled``."""
+        library, handle = self._library, self._handle
+        power = self._read(lambda: library.nvmlDeviceGetPowerUsage(handle))
+        return dict(
+            nvml_device_bytes=self._read(lambda: library.nvmlDeviceGetMemoryInfo(handle).used),
+            nvml_process_bytes=self._process_bytes(),
+            utilisation_percent=self._read(lambda: library.nvmlDeviceGetUtilizationRates(handle).gpu),
+            power_watts=None if power is None else power / 1000,
+            temperature_celsius=self._read(lambda: library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)),
+        )
+
+
+def open_nvml(device: torch.device, library: ModuleType | None = None) -> NvmlReader | None:
+    """A reader for a CUDA device; None for the CPU or where the driver's library is missing."""
+    if device.type != "cuda":
+        return None
+    if library is None:
+        import pynvml as library  # type: ignore[no-redef]
+    assert library is not None
+    try:
+        return NvmlReader(library, str(torch.cuda.get_device_properties(device).uuid), os.getpid())
+    except library.NVMLError:
+        return None
+
+
+class MemoryMeter:
+    """Samples in a thread and keeps the peaks of each phase.
+
+    ``speaks`` is the meter that rankings use: torch's allocated bytes on CUDA, resident memory on the CPU.
+    """
+
+    def __init__(self, device: torch.device, emit: Callable[[Event], None], *, nvml: NvmlReader | None = None, hertz: float = 4) -> None:
+        self._device, self._emit, self._nvml, self._seconds = device, emit, nvml, 1 / hertz
+        self._process = psutil.Process()
+        self._phase: Phase = "load"
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._peaks: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._run, name="memory meter", daemon=True)
+        self.speaks = "torch_allocated" if device.type == "cuda" else "resident"
+        self._kernel_keeps_peaks = False
+        self.base_bytes: int | None = None
+        self.highest_bytes = 0
+        self.growth_bytes: dict[Phase, int | None] = {}
+        """Of each phase that is over: its peak above the level of the loaded base."""
+
+    def __enter__(self) -> "MemoryMeter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def sample(self) -> MemorySampled:
+        """One look at all meters."""
+        cuda = self._device.type == "cuda"
+        return MemorySampled(
+            phase=self._phase,
+            resident_bytes=self._process.memory_info().rss,
+            torch_allocated_bytes=torch.cuda.memory_allocated(self._device) if cuda else None,
+            torch_reserved_bytes=torch.cuda.memory_reserved(self._device) if cuda else None,
+            **(self._nvml.sample() if self._nvml else {}),
+        )
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                sampled = self.sample()
+                for meter in METERS:
+                    value = getattr(sampled, f"{meter}_bytes")
+                    if value is not None:
+                        self._peaks[meter] = max(value, self._peaks.get(meter, 0))
+            self._emit(sampled)
+            self._stop.wait(self._seconds)
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Announces a phase, and its peaks when it is over; ``load`` leaves the level of the loaded base behind."""
+        with self._lock:
+            self._phase, self._peaks = name, {}
+            _give_back_freed_memory()
+            self._kernel_keeps_peaks = _reset_peaks(self._device)
+        self._emit(PhaseStarted(name))
+        started = time.monotonic()
+        yield
+        with self._lock:
+            peaks = {meter: self._peaks.get(meter) for meter in METERS} | self._exact_peaks()
+        speaking = peaks[self.speaks] or 0
+        self.highest_bytes = max(self.highest_bytes, speaking)
+        if name == "load":
+            self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
+        growth = None if self.base_bytes is None or name == "load" else max(0, speaking - self.base_bytes)
+        self.growth_bytes[name] = growth
+        self._emit(PhaseDone(name, time.monotonic() - started, peaks, growth))
+
+    def _exact_peaks(self) -> dict[str, int | None]:
+        """Peaks kept by torch and the kernel, which no spike between two samples escapes."""
+        if self._device.type == "cuda":
+            return {
+                "torch_allocated": torch.cuda.max_memory_allocated(self._device),
+                "torch_reserved": torch.cuda.max_memory_reserved(self._device),
+            }
+        highest = _peak_resident_bytes() if self._kernel_keeps_peaks else None
+        return {} if highest is None else {"resident": highest}
+
+
+def _peak_resident_bytes() -> int | None:
+    """The kernel's high-water mark (VmHWM, proc(5))."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _reset_peaks(device: torch.device) -> bool:
+    """Starts the peaks of torch and the kernel anew; whether the kernel's could be (not outside Linux, nor in every container)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets VmHWM to the present size
+    except OSError:
+        return False
+    return True
+
+
+def _give_back_freed_memory() -> None:
+    """What an earlier phase freed would otherwise count as the next one's; glibc only."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,41 @@
+"""The table as the model reads it: encoded, normalised by what the context shows, in parts.
+
+Shape letters: N training rows, C context rows, F features.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabtune_core.data.episodes import EpisodeSize
+from tabtune_core.data.prepared import Prepared
+from tabtune_core.models.adapter import Array, BaseModel
+from tabtune_core.settings import TrainSettings
+from tabtune_core.training.scoring import HeldOut, Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRows:
+    """What training and scoring need of a table."""
+
+    x_NF: Array
+    y_N: NDArray[np.int64]
+    validation: HeldOut
+    test: HeldOut
+    scorer: Scorer
+    size: EpisodeSize
+
+    @classmethod
+    def of(cls, table: Prepared, model: BaseModel, settings: TrainSettings) -> "ModelRows":
+        """Fits the model's normalisation on the context and applies it to every part."""
+        normalise = model.fit_preprocessing(table.context.x_CF)
+
+        def held_out(rows: NDArray[np.int64]) -> HeldOut:
+            x, y = table.part(rows)
+            return HeldOut(rows, normalise(x), y)
+
+        train = held_out(table.split.train)
+        scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes))
+        size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
+        return cls(train.x_NF, train.y_N, held_out(table.split.validation), held_out(table.split.test), scorer, size)

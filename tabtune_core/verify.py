@@ -1,0 +1,65 @@
+"""Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
+
+``python -m tabtune_core.verify RUN_DIR --home HOME`` prints the largest difference and ends with 0 when it is small enough.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+TOLERANCE = 1e-6
+"""Largest difference of a probability on the same device."""
+
+
+def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
+    """Over all test rows: the largest difference of a probability, and the number of labels that differ."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.outputs import ADAPTER_FILE, PREDICTIONS_FILE
+    from tabtune_core.predictor import load_adapter
+
+    adapted = load_adapter(run_dir / ADAPTER_FILE, checkpoint=checkpoint, device=device)
+    table = load_frame(home, adapted.settings.dataset)
+    saved = pd.read_parquet(run_dir / PREDICTIONS_FILE)
+    saved = saved[saved["split"] == "test"]
+    p_NK = adapted.predict_proba(table.iloc[saved["row"].to_numpy()], context=adapted.context(table))
+    labels = np.array(adapted.classes, dtype=object)[p_NK.argmax(axis=1)]
+    difference = np.abs(p_NK - saved[[f"prob_{k}" for k in range(p_NK.shape[1])]].to_numpy()).max()
+    return float(difference), int((labels != saved["predicted"].to_numpy()).sum())
+
+
+def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[bool, str]:
+    """Whether the package of a run gives the run's predictions, and a sentence that says so."""
+    command = [sys.executable, "-m", "tabtune_core.verify", str(run_dir), "--home", str(home), "--device", device]
+    if checkpoint is not None:
+        command += ["--checkpoint", checkpoint]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    try:
+        answer = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        sys.stderr.write(done.stderr)  # the run's log
+        return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
+    good = answer["difference"] <= TOLERANCE and answer["labels"] == 0
+    if good:
+        return True, f"The adapter package gave the run's test predictions in a fresh process (largest difference {answer['difference']:.1e})."
+    return False, f"In a fresh process the adapter package gave other predictions (by up to {answer['difference']:.1e}); it is not offered."
+
+
+def main() -> None:
+    """The command line of the fresh process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--checkpoint")
+    arguments = parser.parse_args()
+    difference, labels = largest_difference(**vars(arguments))
+    sys.stdout.write(json.dumps({"difference": difference, "labels": labels}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,368 @@
+"""A file that people really have becomes the table they meant, or a message that tells them what to do."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.errors import TableError
+
+PLAIN = "age,city,y\n31,Köln,1.5\n42,Rom,2.5\n53,Rom,-3\n"
+EXPECTED = [[31.0, "Köln", 1.5], [42.0, "Rom", 2.5], [53.0, "Rom", -3.0]]
+
+
+def zipped(**files: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("__", "."), text)
+    return buffer.getvalue()
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def codes(table) -> set[str]:
+    return {finding.code for finding in table.findings}
+
+
+SAME_TABLE = {
+    "plain": (PLAIN.encode(), set()),
+    "byte order mark": (PLAIN.encode("utf-8-sig"), {"bom"}),
+    "latin-1": (PLAIN.encode("latin-1"), {"latin-1"}),
+    "utf-16 little end first": (b"\xff\xfe" + PLAIN.encode("utf-16-le"), {"utf-16"}),
+    "utf-16 big end first": (b"\xfe\xff" + PLAIN.encode("utf-16-be"), {"utf-16"}),
+    "utf-16-le without a mark": (PLAIN.encode("utf-16-le"), {"utf-16"}),
+    "utf-16-be without a mark": (PLAIN.encode("utf-16-be"), {"utf-16"}),
+    "utf-32": (PLAIN.encode("utf-32"), {"utf-32"}),
+    "windows line ends": (PLAIN.replace("\n", "\r\n").encode(), set()),
+    "old mac line ends": (PLAIN.replace("\n", "\r").encode(), set()),
+    "no last line end": (PLAIN.strip().encode(), set()),
+    "semicolons": (PLAIN.replace(",", ";").encode(), {"separator"}),
+    "tabs": (PLAIN.replace(",", "\t").encode(), {"separator"}),
+    "pipes": (PLAIN.replace(",", "|").encode(), {"separator"}),
+    "decimal comma": (PLAIN.replace(",", ";").replace(".", ",").encode(), {"separator", "decimal-comma"}),
+    "blanks around cells": (PLAIN.replace(",", " , ").encode(), set()),
+    "trailing separators": (PLAIN.replace("\n", ",\n").encode(), {"trailing-separator"}),
+    "trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(), {"trailing-separator"}),
+    "title lines": (("Export of 1 May\n\n" + PLAIN).encode(), {"title-lines"}),
+    "title lines padded as spreadsheets do": (("Export,,\n,,\n" + PLAIN).encode(), {"title-lines"}),
+    "blank rows": ((PLAIN + ",,\n").encode(), {"blank-rows"}),
+    "gzip": (gzip.compress(PLAIN.encode()), {"compressed"}),
+    "zip": (zipped(table__csv=PLAIN), {"compressed"}),
+    "parquet": (parquet(pd.DataFrame(EXPECTED, columns=["age", "city", "y"])), set()),
+}
+
+
+@pytest.mark.parametrize(("source", "found"), SAME_TABLE.values(), ids=SAME_TABLE)
+def test_one_table_in_many_dresses_reads_the_same(source, found):
+    table = read_table(source)
+    assert table.frame.columns.tolist() == ["age", "city", "y"]
+    assert table.frame.to_numpy(dtype=object).tolist() == EXPECTED
+    assert [column.kind for column in table.columns] == ["number", "category", "number"]
+    assert codes(table) == found
+
+
+REFUSED = {
+    "no bytes": (b"", "empty"),
+    "only blanks": (b" \n\n \n", "only blank space"),
+    "only a mark": (b"\xef\xbb\xbf", "only blank space"),
+    "only a header": (b"a,b,c\n", "no rows"),
+    "one row": (b"a,b\n1,2\n", "one row"),
+    "one column": (b"a\n1\n2\n3\n", "one column"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG picture"),
+    "pdf": (b"%PDF-1.7\n", "PDF"),
+    "pickle": (b"\x80\x04\x95" + bytes(20), "pickle"),
+    "json": (b'[{"a": 1}]', "JSON"),
+    "web page": (b"\n<!DOCTYPE html><html>", "web page"),
+    "other binary": (bytes(range(256)) * 20, "binary"),
+    "spreadsheet": (zipped(**{"[Content_Types]__xml": "x", "xl/a__xml": "x"}), "Save As"),
+    "zip of two": (zipped(a__csv=PLAIN, b__csv=PLAIN), "2 files (a.csv, b.csv)"),
+    "zip of a picture": (zipped(a__csv="\x89PNG"), "binary|holds|one column"),
+    "zip of a zip": (gzip.compress(zipped(a__csv=PLAIN)), "another archive"),
+    "damaged zip": (zipped(a__csv=PLAIN)[:40], "damaged"),
+    "damaged gzip": (gzip.compress(PLAIN.encode())[:-12], "damaged"),
+    "damaged parquet": (b"PAR1" + bytes(50), "Parquet"),
+    "half a utf-16 letter": (b"\xff\xfe" + PLAIN.encode("utf-16-le") + b"a", "not valid utf-16"),
+}
+
+
+@pytest.mark.parametrize(("source", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_table_is_refused_by_name_with_a_way_out(source, said):
+    with pytest.raises(TableError, match=said.replace("(", r"\(").replace(")", r"\)")) as caught:
+        read_table(source)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("source", [PLAIN.encode() * 9, gzip.compress(PLAIN.encode() * 9), zipped(a__csv=PLAIN * 9)], ids=["plain", "gzip", "zip"])
+def test_a_file_over_the_limit_is_refused_also_once_unpacked(source):
+    with pytest.raises(TableError, match="300"):
+        read_table(source, limit_bytes=300)
+
+
+def test_a_parquet_file_that_unpacks_over_the_limit_is_refused():
+    source = parquet(pd.DataFrame({"a": np.zeros(100_000), "b": np.zeros(100_000)}))
+    with pytest.raises(TableError, match="unpacks"):
+        read_table(source, limit_bytes=100_000)
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path):
+    with pytest.raises(TableError, match="no file"):
+        read_table(tmp_path / "absent.csv")
+
+
+def test_quoted_line_ends_and_quotes_stay_in_their_cell():
+    table = read_table(b'a,b\n"x\ny",1\n"say ""hi"", you",2\n')
+    assert table.frame["a"].tolist() == ["x\ny", 'say "hi", you']
+
+
+def test_a_quote_first_seen_late_is_still_a_quote():
+    table = read_table(b"a,b\n" + b"1,x\n" * 30_000 + b'2,"y,z"\n')
+    assert table.frame["b"].iloc[-1] == "y,z"
+    assert codes(table) == {"duplicate-rows"}
+
+
+def test_lines_that_do_not_fit_are_named_by_their_number():
+    table = read_table(b'a,b,c\n1,2,"x\ny"\n4,5\n6,7,8,9\n1,2,3\n1,2,4\n')
+    said = {finding.code: finding.message for finding in table.findings}
+    assert "Line 4 had too few cells" in said["short-lines"]
+    assert "Line 5 had too many cells" in said["ragged-lines"]
+    assert len(table.frame) == 4
+    assert table.frame["c"].isna().sum() == 1
+
+
+def test_a_file_where_most_lines_do_not_fit_is_refused():
+    with pytest.raises(TableError, match=r"do not have|one column"):
+        read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=","))
+
+
+def test_no_header_is_seen_named_and_asked():
+    table = read_table(b"M,0.4,15\nF,0.5,7\nI,0.6,9\n")
+    assert table.frame.columns.tolist() == ["column_1", "column_2", "column_3"]
+    assert len(table.frame) == 3
+    assert [(question.field, question.options) for question in table.questions] == [("header", ("false", "true"))]
+    assert table.reading.header is False
+
+
+def test_a_header_among_words_only_is_asked_and_the_answer_is_followed():
+    source = b"bob,paris\nanna,rome\nzoe,rome\n"
+    assert [question.field for question in read_table(source).questions] == ["header"]
+    answered = read_table(source, ReadingChoices(header=False))
+    assert answered.questions == ()
+    assert answered.frame.iloc[0].tolist() == ["bob", "paris"]
+
+
+def test_a_header_of_years_is_a_header():
+    assert read_table(b"country,2000,2001,2002\nx,3,4,5\ny,5,6,7\n").frame.columns.tolist() == ["country", "2000", "2001", "2002"]
+
+
+def test_row_names_under_a_header_one_short_get_a_name():
+    table = read_table(b"a,b\nr1,1,2\nr2,3,4\n")
+    assert table.frame.to_dict("list") == {"row": ["r1", "r2"], "a": [1.0, 3.0], "b": [2.0, 4.0]}
+    assert "row-names" in codes(table)
+
+
+def test_names_become_unique_and_not_empty():
+    table = read_table(b"a,a,,a_2,a\n1,2,3,4,5\n6,7,8,9,0\n")
+    assert table.frame.columns.tolist() == ["a", "a_3", "column_3", "a_2", "a_4"]
+    assert {finding.column: finding.code for finding in table.findings} == {
+        "a_3": "duplicate-names",
+        "column_3": "empty-names",
+        "a_4": "duplicate-names",
+    }
+
+
+NUMBERS = {
+    "plain": (["1", "2.5", "-3e2"], [1, 2.5, -300], set()),
+    "usual marks of missing": (["1", "NA", "?", " ", "null", "-", "2"], [1, *[np.nan] * 5, 2], set()),
+    "infinite": (["1", "inf", "-Infinity"], [1, np.nan, np.nan], {"infinite"}),
+    "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"thousands"}),
+    "thousands by blanks": (["1 234", "5", "1 234 567.5"], [1234, 5, 1234567.5], {"thousands"}),
+    "thousands by apostrophes": (["1'234", "5", "6"], [1234, 5, 6], {"thousands"}),
+    "points and a comma": (["1.234,5", "5,25", "7"], [1234.5, 5.25, 7], {"decimal-comma"}),
+    "currency before": (["$5.50", "$ 1,200.00", "-$3"], [5.5, 1200, -3], {"thousands"}),
+    "currency after": (["5.50 USD", "1 €", "2.5"], [5.5, 1, 2.5], {"units"}),
+    "percent": (["12%", "7.5 %", "3"], [12, 7.5, 3], {"units"}),
+    "exact to the last integer": (["9007199254740992", "1", "2"], [2**53, 1, 2], set()),
+}
+
+
+def one_column(cells, choices=ReadingChoices()):  # noqa: B008 (frozen)
+    lines = [f'"{cell}",r{place}' for place, cell in enumerate(cells)]
+    return read_table("\n".join(["x,other", *lines]).encode(), choices)
+
+
+@pytest.mark.parametrize(("cells", "values", "found"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_as_people_write_them(cells, values, found):
+    table = one_column(cells)
+    np.testing.assert_array_equal(table.frame["x"].to_numpy(dtype=float), values)
+    assert codes(table) == found
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "found"),
+    [
+        (["007", "12", "13"], "category", {"kept-as-text"}),
+        (["9007199254740993", "12", "13"], "category", {"kept-as-text"}),
+        (["12345678901234567890", "12345678901234567891", "3"], "category", {"kept-as-text"}),
+        (["1_000", "2", "3"], "category", set()),
+        (["yes", "no", "yes"], "boolean", set()),
+        (["True", "False", ""], "boolean", set()),
+        (["0", "1", "1"], "number", set()),
+        ([f"a long story number {place}" for place in range(30)], "text", {"id-like"}),
+        (["2025-01-31", "2025-02-01", ""], "date", {"date"}),
+        (["31.01.2025", "01.02.2025", ""], "date", {"date"}),
+        (["01/31/2025 10:30", "02/01/2025 11:00", ""], "date", {"date"}),
+        (["31/01/25", "01/02/25", ""], "date", {"date"}),
+        (["5 Jan 2025", "6 Feb 2025", ""], "date", {"date"}),
+        (["2024", "2025", "2026"], "number", set()),
+        (["", "NA", "?"], "category", {"all-missing"}),
+    ],
+)
+def test_kinds_are_told_apart_and_nothing_is_lost(cells, kind, found):
+    table = one_column(cells)
+    assert table.columns[0].kind == kind
+    assert codes(table) - {"duplicate-rows"} - ({"id-like"} - found) == found
+    kept_as_words = kind in ("category", "text", "boolean") and found != {"all-missing"}
+    assert not kept_as_words or table.frame["x"].dropna().tolist() == [cell for cell in cells if cell]
+
+
+def test_a_leading_zero_in_the_last_row_of_many_is_kept():
+    table = read_table(b"id,y\n" + b"".join(b"%d,%d\n" % (row, row % 3) for row in range(30_000)) + b"00010,1\n")
+    assert table.frame["id"].iloc[-1] == "00010"
+
+
+@pytest.mark.parametrize(("choice", "month"), [(None, 4), (True, 4), (False, 3)])
+def test_day_and_month_that_could_be_swapped_are_asked_and_the_answer_is_followed(choice, month):
+    table = one_column(["03/04/2025", "05/06/2025"], ReadingChoices(day_first=choice))
+    assert table.frame["x"].dt.month.iloc[0] == month
+    assert table.frame["x"].dt.year.iloc[0] == 2025
+    assert ([question.field for question in table.questions] == ["day_first"]) == (choice is None)
+
+
+def test_a_code_for_missing_is_asked_and_the_answer_is_followed():
+    cells = ["1", "-999", "3", "4", "-999"]
+    asked = one_column(cells)
+    assert [(question.field, question.options) for question in asked.questions] == [("missing_marks", ("-999",))]
+    assert asked.columns[0].missing == 0
+    assert one_column(cells, ReadingChoices(missing_marks=("-999",))).columns[0].missing == 2
+
+
+def test_words_among_numbers_are_asked_and_the_answer_makes_them_numbers():
+    cells = [*map(str, range(40)), "unknown", "unknown"]
+    asked = one_column(cells)
+    assert [(question.code, question.options) for question in asked.questions] == [("mixed-numbers", ("unknown",))]
+    answered = one_column(cells, ReadingChoices(missing_marks=("unknown",)))
+    assert (answered.columns[0].kind, answered.columns[0].missing) == ("number", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("number", [7.0, 8.0, np.nan]), ("category", ["007", "8", "x"]), ("text", ["007", "8", "x"])],
+)
+def test_a_kind_that_the_person_chose_is_used(kind, values):
+    table = one_column(["007", "8", "x"], ReadingChoices(kinds=(("x", kind),)))
+    assert table.columns[0].kind == kind
+    pd.testing.assert_series_equal(table.frame["x"], pd.Series(values, name="x"), check_dtype=False)
+
+
+def test_an_encoding_that_the_person_chose_is_used():
+    source = "name,y\nŁódź,1\nŻary,2\n".encode("cp1250")
+    assert read_table(source, ReadingChoices(encoding="cp1250")).frame["name"].tolist() == ["Łódź", "Żary"]
+    assert "encoding" in [question.field for question in read_table(source).questions]
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (ReadingChoices(encoding="utf-9"), "Unknown encoding 'utf-9'"),
+        (ReadingChoices(encoding="ascii"), "not valid ascii"),
+        (ReadingChoices(delimiter=";;"), "one character"),
+        (ReadingChoices(delimiter=";"), "one column when split at ';'"),
+        (ReadingChoices(kinds=(("agee", "number"),)), "Did you mean 'age'"),
+    ],
+)
+def test_a_choice_that_does_not_fit_the_file_is_refused(choices, said):
+    with pytest.raises(TableError, match=said):
+        read_table(PLAIN.encode(), choices)
+
+
+def test_odd_columns_are_pointed_out():
+    rows = 40
+    frame = pd.DataFrame(
+        {
+            "key": [f"K{row:03}" for row in range(rows)],
+            "number": range(1, rows + 1),
+            "same": 1,
+            "half": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
+            "copy": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
+            "measure": np.random.default_rng(0).normal(size=rows),
+        }
+    )
+    table = read_table(frame.to_csv(index=False).encode())
+    assert {(finding.column, finding.code) for finding in table.findings} == {
+        ("key", "id-like"),
+        ("number", "id-like"),
+        ("same", "constant"),
+        ("half", "many-missing"),
+        ("copy", "many-missing"),
+        ("copy", "duplicate-columns"),
+    }
+
+
+def test_the_same_values_in_another_order_are_no_copy():
+    assert codes(read_table(b"a,b\nx,y\ny,x\nx,x\ny,y\n")) == set()
+
+
+def test_names_and_values_never_reach_the_database_as_sql(tmp_path):
+    name = 'x"); DROP TABLE cells; --'
+    source = pd.DataFrame({name: ["' OR 1=1 --", "b", "c"], "y": [1, 2, 3]}).to_csv(index=False).encode()
+    choices = ReadingChoices(missing_marks=("'); DROP TABLE cells; --",), kinds=((name, "category"),))
+    table = read_table(source, choices)
+    assert table.frame[name].tolist() == ["' OR 1=1 --", "b", "c"]
+
+
+def test_reading_leaves_the_source_and_its_folder_as_they_were(tmp_path):
+    source = tmp_path / "t.csv"
+    source.write_bytes(PLAIN.encode("latin-1"))
+    read_table(source)
+    assert source.read_bytes() == PLAIN.encode("latin-1")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_the_choices_as_used_read_the_same_table_again_without_questions_answered():
+    source = PLAIN.replace(",", ";").encode("latin-1")
+    first = read_table(source)
+    again = read_table(source, first.reading)
+    pd.testing.assert_frame_equal(again.frame, first.frame)
+    assert (first.reading.encoding, first.reading.delimiter, first.reading.header) == ("cp1252", ";", True)
+    assert again.questions == ()
+
+
+def test_parquet_keeps_its_values():
+    frame = pd.DataFrame(
+        {
+            "x": [0.1, np.nan, np.inf, 1e-300],
+            "big": [2**60, 2**60 + 1, 3, 4],
+            "flag": [True, False, True, True],
+            "when": pd.to_datetime(["2025-01-01", "2025-01-02 03:04:05", None, "2025-01-04"]),
+            "word": pd.Categorical(["a", "b", "a", None]),
+        }
+    )
+    table = read_table(parquet(frame))
+    assert [column.kind for column in table.columns] == ["number", "category", "boolean", "date", "category"]
+    np.testing.assert_array_equal(table.frame["x"], [0.1, np.nan, np.nan, 1e-300])
+    assert table.frame["big"].tolist()[:2] == [str(2**60), str(2**60 + 1)]
+    assert table.frame["when"].tolist()[1] == pd.Timestamp("2025-01-02 03:04:05")
+
+
+@pytest.mark.parametrize("choices", [ReadingChoices(), ReadingChoices(encoding="cp1252", header=False, missing_marks=("x",), kinds=(("a", "text"),))])
+def test_choices_survive_json(choices):
+    assert ReadingChoices.from_json(choices.to_json()) == choices
