@@ -22,7 +22,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line as values."""
     parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
     parser.add_argument("--home", type=Path, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
-    parser.add_argument("--port", type=int, default=8501, help="port on 127.0.0.1; the next free one is taken when it is in use (default: 8501)")
+    parser.add_argument(
+        "--port", type=int, default=8501, help="port on 127.0.0.1; the next free one is taken when it is in use (default: 8501)"
+    )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)

@@ -6,7 +6,7 @@ import streamlit as st
 
 HERE = Path(__file__).parent
 
-st.set_page_config(page_title="LoRA Lab", page_icon=":material/experiment:", layout="wide")
+st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
 st.navigation(
     [

@@ -10,8 +10,15 @@ def _key(name: str) -> str:
     return f"chosen_{name}"
 
 
+def _next(name: str) -> str:
+    """Where a choice made by code waits for the next run of the page: a widget's own value cannot be set once it is drawn."""
+    return f"next_{name}"
+
+
 def chosen(name: str, options: Sequence[str], default: str) -> str:
     """The choice of this tab, else of the address bar, else ``default``; always one of the options."""
+    if _next(name) in st.session_state:
+        st.session_state[_key(name)] = st.session_state.pop(_next(name))
     held = st.session_state.get(_key(name))
     if held in options:
         return str(held)
@@ -20,8 +27,8 @@ def chosen(name: str, options: Sequence[str], default: str) -> str:
 
 
 def choose(name: str, value: str) -> None:
-    """Makes a choice from code: before the widget of that name is drawn, or on a page without it."""
-    st.session_state[_key(name)] = value
+    """Makes a choice from code; it holds from the next time that the page is drawn."""
+    st.session_state[_next(name)] = value
 
 
 def pick(
@@ -43,6 +50,5 @@ def keep(name: str, value: str) -> None:
 def go(page: str, **choices: str) -> NoReturn:
     """To another page, with choices made there. ``page`` is a file beside app.py, such as ``pages/live.py``."""
     for name, value in choices.items():
-        if st.session_state.get(_key(name)) != value:
-            choose(name, value)
+        choose(name, value)
     st.switch_page(page, query_params=choices)

@@ -3,23 +3,35 @@
 In: widget values by key, also out of the address bar. Out: checked settings, or the SettingError that says what to change.
 """
 
-import dataclasses
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS
-from tabtune_core.models.catalogue import CATALOGUE, ModelCard
+from tabtune_core.models.catalogue import ModelCard
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 LORA_FIELDS = ("dropout", "targets")
 TRAIN_FIELDS = (
-    "epochs", "learning_rate", "batch_size", "context_rows", "weight_decay", "eps", "warmup_ratio", "clip_norm", "eval_every", "patience",
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "context_rows",
+    "validation_rows",
+    "test_rows",
+    "weight_decay",
+    "eps",
+    "warmup_ratio",
+    "clip_norm",
+    "eval_every",
+    "patience",
     "selection_metric",
-)  # fmt: skip
+)
 RUN_FIELDS = ("model", "device", "validation_share", "test_share")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
 
@@ -101,9 +113,11 @@ def fill(sweep: SweepSettings) -> None:
         st.session_state[name] = value
 
 
-def command_line(sweep: SweepSettings, home: str) -> str:
+def command_line(table: Path, name: str, home: Path) -> str:
     """The command that runs the same sweep without the pages, from the settings saved as sweep.toml."""
-    return f"python -m tabtune_core sweep --config sweep.toml --home {home}"
+    return shlex.join(
+        ["python", "-m", "tabtune_core", "sweep", str(table), "--settings", "sweep.toml", "--name", name, "--home", str(home)]
+    )
 
 
 def _number(label: str, name: str, owner: type, *, low: float, high: float | None = None, step: float = 1, **more: Any) -> None:
@@ -111,18 +125,31 @@ def _number(label: str, name: str, owner: type, *, low: float, high: float | Non
     whole = isinstance(DEFAULTS[name], int)
     kind = int if whole else float
     st.number_input(
-        label, kind(low), None if high is None else kind(high), DEFAULTS[name], kind(step), key=name,
-        help=more.pop("help", None) or describe(owner, name), bind="query-params", **more,
-    )  # fmt: skip
+        label,
+        kind(low),
+        None if high is None else kind(high),
+        DEFAULTS[name],
+        kind(step),
+        key=name,
+        help=more.pop("help", None) or describe(owner, name),
+        bind="query-params",
+        **more,
+    )
 
 
 def lora_widgets(card: ModelCard) -> None:
     """Ranks, strength, dropout and the parts to adapt."""
     held = st.session_state.get("ranks") or []
     st.pills(
-        "LoRA ranks to compare", sorted({*RANKS, *held}), selection_mode="multi", default=DEFAULTS["ranks"], key="ranks",
-        help=describe(LoraSettings, "rank") + " Each rank is a run of its own.", bind="query-params", format_func=str,
-    )  # fmt: skip
+        "LoRA ranks to compare",
+        sorted({*RANKS, *held}),
+        selection_mode="multi",
+        default=DEFAULTS["ranks"],
+        key="ranks",
+        help=describe(LoraSettings, "rank") + " Each rank is a run of its own.",
+        bind="query-params",
+        format_func=str,
+    )
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
         st.toggle("Tie alpha to twice the rank", DEFAULTS["tied"], key="tied", help=describe(LoraSettings, "alpha"), bind="query-params")
@@ -130,15 +157,25 @@ def lora_widgets(card: ModelCard) -> None:
             _number("Alpha, for every rank", "alpha", LoraSettings, low=0.5, step=1, format="%g")
     with right:
         st.slider(
-            "Dropout before the adapter", 0.0, 0.5, DEFAULTS["dropout"], 0.01, key="dropout", help=describe(LoraSettings, "dropout"),
+            "Dropout before the adapter",
+            0.0,
+            0.5,
+            DEFAULTS["dropout"],
+            0.01,
+            key="dropout",
+            help=describe(LoraSettings, "dropout"),
             bind="query-params",
-        )  # fmt: skip
+        )
     parts = [*card.groups, *card.targets]
     st.multiselect(
-        "Parts of the model to adapt", list(dict.fromkeys([*parts, *st.session_state.get("targets", [])])), key="targets",
-        default=DEFAULTS["targets"], help=describe(LoraSettings, "targets"), placeholder="The model's own list (all of them)",
+        "Parts of the model to adapt",
+        list(dict.fromkeys([*parts, *st.session_state.get("targets", [])])),
+        key="targets",
+        default=DEFAULTS["targets"],
+        help=describe(LoraSettings, "targets"),
+        placeholder="The model's own list (all of them)",
         bind="query-params",
-    )  # fmt: skip
+    )
 
 
 def training_widgets() -> None:
@@ -146,9 +183,14 @@ def training_widgets() -> None:
     one, two = st.columns(2, vertical_alignment="bottom")
     with one:
         st.segmented_control(
-            "Length of training in", ["epochs", "steps"], default=DEFAULTS["length"], required=True, key="length",
-            help="An epoch is one pass over the training rows; a step is one update of the adapter.", bind="query-params",
-        )  # fmt: skip
+            "Length of training in",
+            ["epochs", "steps"],
+            default=DEFAULTS["length"],
+            required=True,
+            key="length",
+            help="An epoch is one pass over the training rows; a step is one update of the adapter.",
+            bind="query-params",
+        )
     with two:
         if st.session_state.length == "steps":
             _number("Steps", "steps", TrainSettings, low=1, step=10)
@@ -157,9 +199,17 @@ def training_widgets() -> None:
     one, two, three = st.columns(3)
     with one:
         st.number_input(
-            "Learning rate of LoRA", 1e-7, 1.0, None, 1e-5, format="%.1e", key="learning_rate", bind="query-params",
-            help=describe(TrainSettings, "learning_rate"), placeholder=f"{LEARNING_RATES['peft']:.0e} (usual)",
-        )  # fmt: skip
+            "Learning rate of LoRA",
+            1e-7,
+            1.0,
+            None,
+            1e-5,
+            format="%.1e",
+            key="learning_rate",
+            bind="query-params",
+            help=describe(TrainSettings, "learning_rate"),
+            placeholder=f"{LEARNING_RATES['peft']:.0e} (usual)",
+        )
     with two:
         _number("Context rows", "context_rows", TrainSettings, low=10, step=128)
     with three:
@@ -169,13 +219,22 @@ def training_widgets() -> None:
 def baseline_widgets() -> None:
     """What to compare with, and how often to repeat."""
     st.toggle(
-        "Zero-shot: the model as it is", DEFAULTS["zero_shot"], key="zero_shot", help=describe(SweepSettings, "zero_shot"), bind="query-params"
+        "Zero-shot: the model as it is",
+        DEFAULTS["zero_shot"],
+        key="zero_shot",
+        help=describe(SweepSettings, "zero_shot"),
+        bind="query-params",
     )
     st.toggle(
-        "Full fine-tuning: every weight", DEFAULTS["full_fine_tuning"], key="full_fine_tuning", bind="query-params",
+        "Full fine-tuning: every weight",
+        DEFAULTS["full_fine_tuning"],
+        key="full_fine_tuning",
+        bind="query-params",
         help=describe(SweepSettings, "full_fine_tuning"),
-    )  # fmt: skip
-    st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.", bind="query-params")
+    )
+    st.text_input(
+        "Seeds", DEFAULTS["seeds"], key="seeds", help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.", bind="query-params"
+    )
 
 
 def device_widget(cards: list[str]) -> None:
@@ -184,22 +243,34 @@ def device_widget(cards: list[str]) -> None:
     names = {"auto": automatic, "cpu": "cpu", **{f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}}
     held = st.session_state.get("device", "auto")
     st.selectbox(
-        "Device", list(dict.fromkeys([*names, held])), key="device", format_func=lambda name: names.get(name, name),
-        help=describe(RunSettings, "device"), persist_state="session",
-    )  # fmt: skip
+        "Device",
+        list(dict.fromkeys([*names, held])),
+        key="device",
+        format_func=lambda name: names.get(name, name),
+        help=describe(RunSettings, "device"),
+        persist_state="session",
+    )
 
 
 def advanced_widgets() -> None:
     """What most people leave alone."""
     st.text_input(
-        "Weights file to use instead of the model's own", DEFAULTS["checkpoint"], key="checkpoint", help=describe(RunSettings, "checkpoint"),
-        placeholder="Path on this machine", bind="query-params",
-    )  # fmt: skip
+        "Weights file to use instead of the model's own",
+        DEFAULTS["checkpoint"],
+        key="checkpoint",
+        help=describe(RunSettings, "checkpoint"),
+        placeholder="Path on this machine",
+        bind="query-params",
+    )
     metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
     st.selectbox(
-        "Score that decides", metrics, metrics.index(DEFAULTS["selection_metric"]), key="selection_metric", bind="query-params",
+        "Score that decides",
+        metrics,
+        metrics.index(DEFAULTS["selection_metric"]),
+        key="selection_metric",
+        bind="query-params",
         help=describe(TrainSettings, "selection_metric"),
-    )  # fmt: skip
+    )
     with st.grid(min_column_width=180):
         _number("Steps between looks", "eval_every", TrainSettings, low=1)
         _number("Patience (looks)", "patience", TrainSettings, low=1)
@@ -211,14 +282,5 @@ def advanced_widgets() -> None:
         _number("Epsilon", "eps", TrainSettings, low=0, high=1, step=1e-8, format="%.0e")
         _number("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)
         _number("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)
-
-
-def model_names() -> dict[str, str]:
-    """Name -> title of every model."""
-    return {card.name: card.title for card in CATALOGUE.values()}
-
-
-def without_stray_keys(sweep: SweepSettings) -> SweepSettings:
-    """The same sweep with the settings that ``expand`` overrides (strategy, seed and rank of the common run) at their defaults."""
-    lora = dataclasses.replace(sweep.run.lora, rank=LoraSettings().rank)
-    return dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, strategy="peft", seed=0, lora=lora))
+        _number("Most validation rows", "validation_rows", TrainSettings, low=10, step=500)
+        _number("Most test rows", "test_rows", TrainSettings, low=10, step=1000)

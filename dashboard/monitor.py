@@ -12,12 +12,12 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress, progress
-from tabtune_core.runs.store import ENDED, RETRYABLE, Run
+from tabtune_core.runs.store import ENDED, RANKED, RETRYABLE, Run
 
 
 def share_done(run: Run, far: Progress) -> float:
     """How much of a run is behind it, 0 to 1, by its training steps."""
-    if run.status in ENDED:
+    if run.status in RANKED:
         return 1.0
     return min(far.done_steps / far.total_steps, 1.0) if far.total_steps else 0.0
 
@@ -25,7 +25,7 @@ def share_done(run: Run, far: Progress) -> float:
 def overall(runs: list[Run], named: dict[str, str], far: dict[str, Progress]) -> None:
     """One bar and one sentence for the whole sweep."""
     ended = sum(run.status in ENDED for run in runs)
-    share = sum(share_done(run, far[run.id]) for run in runs) / len(runs)
+    share = sum(1.0 if run.status in ENDED else share_done(run, far[run.id]) for run in runs) / len(runs)
     sentence = f"{ended} of {len(runs)} runs have ended."
     for run in runs:
         if run.status == "running":
@@ -62,7 +62,7 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
             "Run": named[run.id],
             "Status": STATUS[run.status],
             "Phase": far[run.id].phase or "",
-            "Progress": share_done(run, far[run.id]) if run.status in ENDED or far[run.id].total_steps else 0.0,
+            "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps is not None else "",
             "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
             "Loss (nats)": loss.get(named[run.id]),
@@ -73,26 +73,43 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
     ]
     number = st.column_config.NumberColumn
     st.dataframe(
-        pd.DataFrame(rows), hide_index=True, height="content" if len(rows) < 13 else 480,
+        pd.DataFrame(rows),
+        hide_index=True,
+        height="content" if len(rows) < 13 else 480,
+        placeholder="",
         column_config={
             "Run": st.column_config.TextColumn(pinned=True),
-            "Progress": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent", width="small"),
+            "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             "Loss (nats)": number(format="%.4f"),
             f"Best validation {label}": number(format="%.4f", help=METRICS[metric].help),
             "Time left": st.column_config.TextColumn(help="Of training, if it does not stop early. Known from the fifth step on."),
             "Memory now": st.column_config.TextColumn(help="Resident memory of the run's process."),
         },
-    )  # fmt: skip
+    )
 
 
 def charts(runs: list[Run], named: dict[str, str], frames: dict[str, pd.DataFrame], *, key: str) -> None:
     """The curves of all runs of the sweep. They keep their zoom while points arrive."""
     steps, scores, samples, phases = frames["steps"], frames["scores"], frames["memory"], frames["phases"]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        x = st.segmented_control("Curves over", ["step", "seconds"], default="step", required=True, key="live_x", persist_state="session",
-                                 format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__)  # fmt: skip
-        metric = st.selectbox("Second score", list(METRICS), key="live_metric", format_func=lambda name: METRICS[name].label, width=220,
-                              help="The first is the accuracy; the sweep's own score decides which state is kept.", persist_state="session")  # fmt: skip
+        x = st.segmented_control(
+            "Curves over",
+            ["step", "seconds"],
+            default="step",
+            required=True,
+            key="live_x",
+            persist_state="session",
+            format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
+        )
+        metric = st.selectbox(
+            "Second score",
+            list(METRICS),
+            key="live_metric",
+            format_func=lambda name: METRICS[name].label,
+            width=220,
+            help="The first is the accuracy; the sweep's own score decides which state is kept.",
+            persist_state="session",
+        )
         log = st.toggle("Logarithmic", key="live_log", help="Vertical axes of loss, score and memory.", persist_state="session")
 
     left, right = st.columns(2)
@@ -166,22 +183,57 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
     """Stop or cancel all that is still to come."""
     going = [run.id for run in runs if run.status not in ENDED]
     with st.container(horizontal=True):
-        st.button("Stop all, keep the best", on_click=ask, args=(going, "stop"), disabled=not going, key=f"stop_all_{key}", icon=":material/stop_circle:",
-                  help="What is running ends after its current step and keeps its best state; what waits is cancelled.")  # fmt: skip
-        st.button("Cancel all", on_click=ask, args=(going, "cancel"), disabled=not going, key=f"cancel_all_{key}", icon=":material/cancel:",
-                  help="What is running is discarded; what waits is cancelled.")  # fmt: skip
+        st.button(
+            "Stop all, keep the best",
+            on_click=ask,
+            args=(going, "stop"),
+            disabled=not going,
+            key=f"stop_all_{key}",
+            icon=":material/stop_circle:",
+            help="What is running ends after its current step and keeps its best state; what waits is cancelled.",
+        )
+        st.button(
+            "Cancel all",
+            on_click=ask,
+            args=(going, "cancel"),
+            disabled=not going,
+            key=f"cancel_all_{key}",
+            icon=":material/cancel:",
+            help="What is running is discarded; what waits is cancelled.",
+        )
 
 
 def one_run(run: Run, name: str) -> None:
     """What can be asked of one run, what it said, and its log."""
     with st.container(horizontal=True):
         running = run.status == "running"
-        st.button("Stop and keep the best", on_click=ask, args=([run.id], "stop"), disabled=not running or run.wish is not None, key=f"stop_{run.id}",
-                  icon=":material/stop_circle:", help="Ends after the current step; the best state so far becomes the result.")  # fmt: skip
-        st.button("Cancel and discard", on_click=ask, args=([run.id], "cancel"), disabled=run.status in ENDED or run.wish == "cancel", key=f"cancel_{run.id}",
-                  icon=":material/cancel:", help="Ends at once; nothing is kept.")  # fmt: skip
-        st.button("Run again", on_click=again, args=(run.id,), disabled=run.status not in RETRYABLE or run.retried_as is not None, key=f"again_{run.id}",
-                  icon=":material/replay:", help="Queues the same settings once more. For runs that failed, diverged, were cut off or cancelled.")  # fmt: skip
+        st.button(
+            "Stop and keep the best",
+            on_click=ask,
+            args=([run.id], "stop"),
+            disabled=not running or run.wish is not None,
+            key=f"stop_{run.id}",
+            icon=":material/stop_circle:",
+            help="Ends after the current step; the best state so far becomes the result.",
+        )
+        st.button(
+            "Cancel and discard",
+            on_click=ask,
+            args=([run.id], "cancel"),
+            disabled=run.status in ENDED or run.wish == "cancel",
+            key=f"cancel_{run.id}",
+            icon=":material/cancel:",
+            help="Ends at once; nothing is kept.",
+        )
+        st.button(
+            "Run again",
+            on_click=again,
+            args=(run.id,),
+            disabled=run.status not in RETRYABLE or run.retried_as is not None,
+            key=f"again_{run.id}",
+            icon=":material/replay:",
+            help="Queues the same settings once more. For runs that failed, diverged, were cut off or cancelled.",
+        )
     if run.error:
         st.error(f"{name}: {run.error}")
     if run.status in WAY_OUT and not (run.status == "interrupted" and run.error):

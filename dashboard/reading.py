@@ -11,7 +11,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.devices import card_names
-from dashboard.words import labels
+from dashboard.words import labels, moment
+from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
+from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.table import Table
+from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, split_at_median
 from tabtune_core.runs import series, worker_lock
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
@@ -94,3 +98,92 @@ def log_tail(run_id: str, lines: int = 200) -> str:
 def keep_worker() -> None:
     """Starts the worker of the workspace if none runs."""
     worker_lock.ensure_worker(home())
+
+
+def tables() -> dict[str, Dataset]:
+    """By id, newest first."""
+    return {dataset.id: dataset for dataset in list_datasets(home())}
+
+
+def table_title(dataset: Dataset) -> str:
+    """What a list calls a table."""
+    return f"{dataset.name} · {dataset.rows:,} rows, {len(dataset.columns)} columns · {moment(dataset.created)}"
+
+
+@st.cache_resource(max_entries=2, show_spinner="Opening the table")
+def _whole(folder: str, table: str) -> pd.DataFrame:
+    """Shared by all tabs and never written to."""
+    return load_frame(Path(folder), table)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _first_rows(folder: str, table: str) -> pd.DataFrame:
+    return preview(Path(folder), table)
+
+
+def first_rows(table: str) -> pd.DataFrame:
+    """The first 100 rows of a table."""
+    return _first_rows(str(home()), table)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _proposal(folder: str, table: str) -> Proposal:
+    dataset = get_dataset(Path(folder), table)
+    return propose_target(Table(_whole(folder, table), dataset.columns, dataset.findings, dataset.questions, dataset.reading))
+
+
+def proposal(table: str) -> Proposal:
+    """The column that is probably the one to predict."""
+    return _proposal(str(home()), table)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _on_a_scale(folder: str, table: str, column: str) -> bool:
+    return is_continuous(_whole(folder, table)[column])
+
+
+def on_a_scale(table: str, column: str) -> bool:
+    """Whether a column is a measure rather than a class."""
+    return _on_a_scale(str(home()), table, column)
+
+
+def _label_frame(folder: str, table: str, column: str, median: bool) -> pd.DataFrame:
+    frame = _whole(folder, table)
+    return frame.assign(**{column: split_at_median(frame[column])}) if median else frame
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _class_counts(folder: str, table: str, column: str, median: bool) -> pd.DataFrame:
+    counts = _label_frame(folder, table, column, median)[column].value_counts()
+    return pd.DataFrame({"label": counts.index.astype(str), "rows": counts.to_numpy()})
+
+
+def class_counts(table: str, column: str, median: bool) -> pd.DataFrame:
+    """Rows of each class, largest first: label, rows."""
+    return _class_counts(str(home()), table, column, median)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _label_findings(folder: str, table: str, column: str, median: bool, max_classes: int | None) -> tuple[Finding, ...]:
+    return check_label(_label_frame(folder, table, column, median), column, max_classes=max_classes)
+
+
+def label_findings(table: str, column: str, median: bool, *, max_classes: int | None) -> tuple[Finding, ...]:
+    """What to know about a column before it is predicted.
+
+    Raises:
+        LabelError: when it cannot be predicted as asked.
+    """
+    return _label_findings(str(home()), table, column, median, max_classes)
+
+
+def read_again(dataset: Dataset, choices: ReadingChoices) -> Dataset:
+    """The same file read in another way; the old reading goes unless a run used it.
+
+    Raises:
+        TableError: when it cannot be read that way.
+    """
+    new = add_dataset(home(), folder_of(home(), dataset.id) / "source", dataset.name, choices)
+    if new.id != dataset.id and not any(run.settings.dataset == dataset.id for run in store().runs()):
+        delete_dataset(home(), dataset.id)
+    return new

@@ -1,4 +1,4 @@
-"""The web application around the pages: who may ask, and the one script file that the charts need.
+"""The web application around the pages: who may ask, and the two addresses that are not pages.
 
 Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that a
 web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1.
@@ -11,21 +11,35 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
+
+from dashboard.report import report_html
+from tabtune_core.errors import TableError
+from tabtune_core.runs.store import default_home
 
 HOSTS = ("localhost", "127.0.0.1", "::1")
 PLOTLY_PATH = f"/lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+REPORT_PATH = "/lab/report/"
 
 
-async def plotly_script(request: Request) -> FileResponse:
+async def plotly_script(request: Request) -> Response:
     """plotly.js out of the installed Python package: no copy of ours, no content delivery network."""
     return FileResponse(PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
+def report(request: Request) -> Response:
+    """The picture of a table. Its cells are somebody's data, so the page is kept apart: its scripts reach nothing of ours."""
+    try:
+        html = report_html(default_home(), request.path_params["identity"])
+    except TableError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    return HTMLResponse(html, headers={"Content-Security-Policy": "sandbox allow-scripts"})
+
+
 app = st.App(
     Path(__file__).parent / "app.py",
-    routes=[Route(PLOTLY_PATH, plotly_script)],
+    routes=[Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", report)],
     middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS, "[::1]"], www_redirect=False)],
 )

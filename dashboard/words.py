@@ -5,24 +5,14 @@ import time
 from tabtune_core.runs.store import Run, Status, Sweep
 
 STATUS: dict[Status, str] = {
-    "queued": "⏳ queued",
-    "running": "▶ running",
+    "queued": "○ queued",
+    "running": "► running",
     "finished": "✓ finished",
     "stopped": "✓ stopped, best kept",
     "diverged": "⚠ diverged",
-    "cancelled": "– cancelled",
+    "cancelled": "○ cancelled",
     "failed": "✕ failed",
     "interrupted": "✕ interrupted",
-}
-COLOURS: dict[Status, str] = {
-    "queued": "gray",
-    "running": "blue",
-    "finished": "green",
-    "stopped": "green",
-    "diverged": "orange",
-    "cancelled": "gray",
-    "failed": "red",
-    "interrupted": "red",
 }
 WAY_OUT: dict[Status, str] = {
     "diverged": (

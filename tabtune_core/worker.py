@@ -90,7 +90,7 @@ class _Worker:
         self.watched: list[_Watched] = []
         self.leaving = False
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([experiment])
+        self.context.set_forkserver_preload([experiment, __name__])
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: no new run is started."""

@@ -37,10 +37,14 @@ CHARTS: dict[str, Chart] = {
     "accuracy": Chart(accuracy, examples.scores, "Share of validation rows predicted right, at every look. The ring marks the best look."),
     "score": Chart(score, examples.scores, "The chosen score on the validation rows, at every look. The ring marks the best look."),
     "loss": Chart(loss, examples.steps, "How surprised the model was by the training rows it had to predict, step by step."),
-    "gradient_norm": Chart(gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."),
+    "gradient_norm": Chart(
+        gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."
+    ),
     "learning_rate": Chart(learning_rate, examples.steps, "Size of a step: it warms up, then falls."),
     "seconds": Chart(seconds, examples.steps, "How long a step takes."),
-    "memory": Chart(memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."),
+    "memory": Chart(
+        memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
+    ),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
     "pareto": Chart(pareto, examples.ranked, "Cost against score. Runs on the dotted line are beaten by no other on both."),

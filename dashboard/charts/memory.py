@@ -22,9 +22,7 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
-def memory(
-    samples: pd.DataFrame, *, meter: str = "resident_bytes", phases: pd.DataFrame | None = None, log: bool = False
-) -> go.Figure:
+def memory(samples: pd.DataFrame, *, meter: str = "resident_bytes", phases: pd.DataFrame | None = None, log: bool = False) -> go.Figure:
     """``samples`` has one row a look at the meters: run, seconds (since the run started), phase, and bytes by meter.
 
     ``phases`` holds the phases of one run to shade: phase, start_seconds, end_seconds (not a number while it goes on).

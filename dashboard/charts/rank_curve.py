@@ -12,7 +12,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     """``runs`` has one row a run: strategy, rank (no unit), seed and ``<split>_<metric>``. The line is the mean over seeds."""
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
-    drawn = figure("LoRA rank (no unit, doubling)", f"{split.capitalize()} {meaning.label} ({meaning.unit})", height=420)
+    drawn = figure("LoRA rank (no unit)", f"{split.capitalize()} {meaning.label} ({meaning.unit})", height=420)
     known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
     if known.empty:
         return say(drawn, "No finished run yet")

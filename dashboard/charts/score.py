@@ -11,7 +11,7 @@ from tabtune_core.metrics import METRICS
 def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False) -> go.Figure:
     """``scores`` has one row a look: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
 
-    A run with one look (zero-shot) is a level line across; the best look of a run carries a ring.
+    Zero-shot, which has one look, is a level line across; the best look of a run carries a ring.
     """
     meaning = METRICS[metric]
     y_title = f"Validation {_lower(meaning.label)} ({meaning.unit})"
@@ -24,7 +24,7 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:.4f}}<extra></extra>"
-        if len(rows) == 1:
+        if len(rows) == 1 and label.startswith("Zero-shot"):
             drawn.add_scatter(x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, hovertemplate=hover)
             continue
         kept = thin(values)

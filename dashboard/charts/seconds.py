@@ -9,7 +9,14 @@ from dashboard.charts.lines import lines
 def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False) -> go.Figure:
     """``steps`` has one row a training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
-        return lines(steps, "seconds", y_title="Time since training began (s)", log=log)
+        return _from_zero(lines(steps, "seconds", y_title="Time since training began (s)", log=log), log)
     by_run = steps.groupby("run", observed=True, sort=False)
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-    return lines(steps.assign(spent=spent), "spent", y_title="Time of a step, looks at validation included (s)", log=log)
+    return _from_zero(lines(steps.assign(spent=spent), "spent", y_title="Time of a step, with its look at validation (s)", log=log), log)
+
+
+def _from_zero(drawn: go.Figure, log: bool) -> go.Figure:
+    """Times compare by their length, so the axis begins at 0."""
+    if not log:
+        drawn.update_yaxes(rangemode="tozero")
+    return drawn

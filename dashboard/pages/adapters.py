@@ -26,7 +26,9 @@ def contents(path: Path) -> tuple[pd.DataFrame, str]:
         zipfile.BadZipFile: when the file is damaged.
     """
     with zipfile.ZipFile(path) as archive:
-        inside = pd.DataFrame({"File": [item.filename for item in archive.infolist()], "Size (kB)": [item.file_size / 1e3 for item in archive.infolist()]})
+        inside = pd.DataFrame(
+            {"File": [item.filename for item in archive.infolist()], "Size (kB)": [item.file_size / 1e3 for item in archive.infolist()]}
+        )
         readme = next((item for item in archive.infolist() if item.filename.endswith("README.md")), None)
         return inside, archive.read(readme)[:README_LIMIT_BYTES].decode("utf-8", "replace") if readme else ""
 
@@ -72,7 +74,9 @@ with st.container(horizontal=True):
     if run.result:
         st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
         score = run.settings.train.selection_metric
-        st.metric(f"Validation {score.replace('_', ' ')}", f"{run.result.validation.get(score, float('nan')):.4f}", border=True, width="content")
+        st.metric(
+            f"Validation {score.replace('_', ' ')}", f"{run.result.validation.get(score, float('nan')):.4f}", border=True, width="content"
+        )
 if run.result and run.result.best_step == 0:
     st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
 st.download_button(

@@ -21,7 +21,8 @@ def flat(run: Run) -> dict[str, str]:
         found |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
     found["train.learning_rate"] = f"{run.settings.learning_rate:g}"
     found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
-    return found if run.settings.strategy == "peft" else {name: value for name, value in found.items() if not name.startswith("lora.")}
+    unused = {"peft": (), "base-ft": ("lora.",), "inference": ("lora.", "train.")}[run.settings.strategy]
+    return {name: value for name, value in found.items() if not name.startswith(unused)}
 
 
 def settings_table(runs: list[Run], *, differences_only: bool) -> pd.DataFrame:

@@ -63,7 +63,9 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Test": score("Test"),
         "Gain over zero-shot": number(format="%+.4f", help="On the validation rows, in the direction in which the score is better."),
         "Peak memory (MB)": st.column_config.ProgressColumn(format="%.0f", min_value=0, max_value=most, help="Highest of the whole run."),
-        "Memory over the model (MB)": number(format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."),
+        "Memory over the model (MB)": number(
+            format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
+        ),
         "Training (s)": number(format="%.1f"),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
@@ -105,8 +107,17 @@ if len(done):
     )
 no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])
 if no_gain:
-    st.caption(f"No gain over zero-shot: {', '.join(no_gain)}. These runs gave the pretrained model back, which did better than any trained state.")
-st.dataframe(shown, column_order=chosen, column_config=columns(shown, metric), hide_index=True, height="content" if len(shown) < 20 else 600)
+    st.caption(
+        f"No gain over zero-shot: {', '.join(no_gain)}. These runs gave the pretrained model back, which did better than any trained state."
+    )
+st.dataframe(
+    shown,
+    column_order=chosen,
+    column_config=columns(shown, metric),
+    hide_index=True,
+    height="content" if len(shown) < 20 else 600,
+    placeholder="",
+)
 st.download_button(
     "Download as CSV", ranked.to_csv(index=False), "leaderboard.csv", "text/csv", on_click="ignore", icon=":material/download:"
 )

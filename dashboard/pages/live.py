@@ -44,7 +44,9 @@ def watch() -> None:
     st.subheader("One run")
     ids = list(named)
     current = next((run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), ids[0]))
-    chosen = st.selectbox("Run", ids, ids.index(current), format_func=named.__getitem__, key=f"one_run_{sweep}", label_visibility="collapsed")
+    chosen = st.selectbox(
+        "Run", ids, ids.index(current), format_func=named.__getitem__, key=f"one_run_{sweep}", label_visibility="collapsed"
+    )
     monitor.one_run(next(run for run in runs if run.id == chosen), named[chosen])
     if reading.active(runs) != going:
         st.rerun()  # the whole page, so that polling starts or ends

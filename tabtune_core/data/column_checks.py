@@ -10,7 +10,7 @@ import duckdb
 from tabtune_core.data.cells import Cells
 from tabtune_core.data.database import counts
 from tabtune_core.data.findings import Column, Finding, Question
-from tabtune_core.data.typing_rules import Typed, sentinels
+from tabtune_core.data.word_rules import Typed
 
 ID_SHARE = 0.98
 ID_ROWS = 20
@@ -18,6 +18,7 @@ ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|unnamed: 0)$|[a-z]I[
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 EXAMPLE_ROWS = 1_000
+SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
 def describe(
@@ -99,3 +100,22 @@ def examples(connection: duckdb.DuckDBPyConnection, cell: str) -> tuple[str, ...
     """Up to three different cells from the first rows, in the order of the file."""
     rows = connection.execute(f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {EXAMPLE_ROWS}").fetchall()
     return tuple(dict.fromkeys(cell for (cell,) in rows))[:3]
+
+
+def sentinels(connection: duckdb.DuckDBPyConnection, cell: str, value: str) -> tuple[str, ...]:
+    """The cells of a number column that look like a code for missing: -999 and its kind, twice or more, far from all others."""
+    if not {*counts(connection, f"min({value})", f"max({value})")} & SENTINELS:
+        return ()
+    numbers = connection.execute(
+        f"SELECT v, count(*) AS times, any_value({cell}) FROM (SELECT {cell}, {value} AS v FROM cells) WHERE v IS NOT NULL GROUP BY v "
+        "QUALIFY row_number() OVER (ORDER BY v) <= 2 OR row_number() OVER (ORDER BY v DESC) <= 2 ORDER BY v"
+    ).fetchall()
+    if len(numbers) < 4:
+        return ()
+    (low, low_times, low_cell), (second, *_), *_, (last_but_one, *_), (high, high_times, high_cell) = numbers
+    found = []
+    if low in SENTINELS and low_times > 1 and second - low > high - second:
+        found.append(low_cell)
+    if high in SENTINELS and high_times > 1 and high - last_but_one > last_but_one - low:
+        found.append(high_cell)
+    return tuple(found)

@@ -4,6 +4,7 @@ First step of reading. In: a path or bytes. Out: files in a folder of our own, a
 """
 
 import gzip
+import re
 import shutil
 import zipfile
 import zlib
@@ -55,7 +56,7 @@ BYTE_ORDER_MARKS = (
 # A detector is right about scripts far more often than about which Latin code page a short file uses.
 TRUSTED_GUESSES = frozenset(
     {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis", "shift_jis_2004"}
-    | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u", "utf_16", "utf_16_be", "utf_16_le", "utf_32"}
+    | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"}
 )
 EXPORT = "Export the table as CSV or Parquet and add that file."
 
@@ -108,8 +109,10 @@ def refuse_other_formats(head: bytes) -> None:
     for magic, what in REFUSED:
         if head.startswith(magic) or start.lower().startswith(magic):
             raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
+    if is_parquet(head) or wide_encoding(head) is not None or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS)):
+        return
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
-    if not is_parquet(head) and wide_encoding(head) is None and controls > len(head) * 0.02:
+    if controls > len(head) * 0.02:
         raise TableError(f"The file holds binary data ({controls:,} control bytes in its first {len(head):,}), not text. {EXPORT}")
 
 
@@ -180,7 +183,8 @@ def decode(path: Path, target: Path, encoding: str | None) -> Decoded:
         return Decoded(wide, (Finding("warning", "utf-16", message),), (encoding_question(wide, message),))
     if transcode(path, target, "utf-8"):
         return Decoded("utf-8", (), ())
-    guess = from_bytes(beyond_ascii(path)).best()
+    evidence = beyond_ascii(path)
+    guess = from_bytes(evidence).best() if other_script(evidence) else None
     guessed = [guess.encoding] if guess is not None and guess.encoding in TRUSTED_GUESSES else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
     message = f"The bytes are not UTF-8. Read as {used}; text reads like {foreign_words(target)!r}."
@@ -234,6 +238,12 @@ def beyond_ascii(path: Path) -> bytes:
             if len(lines) * 64 > HEAD_BYTES:
                 break
     return b"".join(lines)
+
+
+def other_script(text: bytes) -> bool:
+    """Whether bytes beyond ASCII stand mostly side by side: accents in Latin text stand alone, letters of other scripts do not."""
+    beyond = sum(byte > 127 for byte in text)
+    return 2 * sum(len(run) for run in re.findall(rb"[\x80-\xff]{2,}", text)) > beyond
 
 
 def foreign_words(path: Path) -> str:

@@ -20,6 +20,7 @@ from tabtune_core.errors import TableError
 
 HEAD_CHARACTERS = 1 << 18
 HEAD_LINES = 5_000
+MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 
 
@@ -73,6 +74,12 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             "from. If the cells are separated by another character, set it under reading choices."
         )
     skip, first = first_record(records, width)
+    split = [record for record in records if len(record[1]) > 1]
+    if evenness(split) < MOSTLY:
+        raise TableError(
+            f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
+            f"{width}. Set the separator under reading choices, or mend the file."
+        )
     dialect = Dialect(delimiter, quote, escape or quote, comment, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else has_header(connection, path, dialect, first)
     return replace(dialect, header=header, short_header=header and len(first) == width - 1)

@@ -67,8 +67,8 @@ class FeatureEncoder:
 
 
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:
-    """Categories as Python strings and None, alike on every version of pandas."""
-    columns = [[None if missing else str(value) for value, missing in zip(frame[n], frame[n].isna(), strict=True)] for n in names]
+    """Categories as Python strings, alike on every version of pandas; missing ones as nan, which scikit-learn takes for missing."""
+    columns = [[np.nan if missing else str(value) for value, missing in zip(frame[n], frame[n].isna(), strict=True)] for n in names]
     return np.array(columns, dtype=object).T.reshape(len(frame), len(names))
 
 
@@ -76,7 +76,7 @@ def _date_parts(column: pd.Series) -> NDArray[np.float64]:
     """Days since 1970, month and weekday."""
     dates = pd.to_datetime(column, errors="coerce")
     days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
-    return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.dayofweek.to_numpy(np.float64)])
+    return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
 
 
 def label_texts(column: pd.Series) -> NDArray[np.object_]:

@@ -18,7 +18,8 @@ from tabtune_core.data.database import connect
 from tabtune_core.data.decoding import decode, is_parquet, plain_file, read_head
 from tabtune_core.data.dialect import find_dialect
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
-from tabtune_core.data.typing_rules import Typed, type_column
+from tabtune_core.data.typing_rules import type_column
+from tabtune_core.data.word_rules import Typed
 from tabtune_core.errors import TableError
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
@@ -98,6 +99,12 @@ def take_frame(connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[
     return frame
 
 
+def names_a_column(first: str | None, values: pd.Series, kind: Kind) -> bool:
+    """Whether the first cell of a column must be its name: it is unlike the values, or the only one that does not recur."""
+    recurring = kind == "category" and values.nunique() * 10 <= len(values)
+    return kind in ("number", "date", "boolean") or (recurring and not (values == first).any())
+
+
 def ask_about_header(table: Table, cells: Cells) -> Table:
     """Adds the question of the header where names and values look alike, or where no header was found."""
     if not table.reading.header:
@@ -105,7 +112,9 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         finding = Finding("info", "no-header", message)
         question = Question("header", f"{message} If it holds the names, say so.", "header", ("false", "true"))
         return replace(table, findings=(finding, *table.findings), questions=(question, *table.questions))
-    if any(column.kind in ("number", "date") for column in table.columns):
+    if any(names_a_column(name, table.frame[column.name], column.kind) for name, column in zip(cells.header, table.columns, strict=True)):
+        return table
+    if any(finding.code in ("mixed-numbers", "kept-as-text") for finding in table.findings):
         return table
     shown = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({shown}) may hold names or values; it was read as names."

@@ -144,9 +144,13 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
 
 def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
     """Columns that are the label under other names: one value of theirs for each value of it."""
-    rows = frame[target].notna()
-    label_codes = pd.factorize(frame.loc[rows, target])[0]
-    same = [name for name in frame.columns if name != target and np.array_equal(pd.factorize(frame.loc[rows, name])[0], label_codes)]
+    label = frame[target].dropna()
+    others = frame.loc[label.index].drop(columns=target)
+    if label.nunique() * 2 > len(label):  # each value of a measure is its own class, so only equal numbers say the same
+        same = [name for name in others.columns if others[name].equals(label)]
+    else:
+        codes = pd.factorize(label)[0]
+        same = [name for name in others.columns if np.array_equal(pd.factorize(others[name])[0], codes)]
     message = "{!r} says the same as the label {!r} in every row. If it is not known before the outcome is, leave it out."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]
 

@@ -3,6 +3,7 @@
 In: settings of runs, events, wishes. Out: frozen rows. Events are only ever added; a row that has ended keeps its status.
 """
 
+import fcntl
 import json
 import os
 import secrets
@@ -97,7 +98,10 @@ class RunStore:
         self._local = threading.local()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+            with (self.home / "runs.opening").open("w") as opening:
+                fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"The workspace {self.home} cannot be opened: {error}. Choose another folder with TABTUNE_HOME.") from error
 
@@ -108,7 +112,6 @@ class RunStore:
         if connection is None:
             connection = sqlite3.connect(self.home / "runs.sqlite", timeout=30, isolation_level=None)
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.connection = connection

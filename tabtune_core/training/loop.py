@@ -61,22 +61,20 @@ def train(
     score_validation: Callable[[], dict[str, float]],
     keep_best: Callable[[], None],
     wish: Callable[[], Wish],
-    zero_shot: dict[str, float],
     result: TrainResult,
     find_dead: Callable[[], list[str]],
 ) -> Iterator[Event]:
     """Yields ``StepDone``, ``Evaluated`` and ``Note`` and fills ``result``. Does not restore the best state.
 
     Args:
-        zero_shot: validation scores before the first step: candidate 0, which the others must beat.
         keep_best: called when the present state is the best so far.
         wish: asked before each step; 'stop' and 'cancel' end training.
+        result: comes with the validation scores before the first step: candidate 0, which the others must beat.
         find_dead: names adapted layers without a gradient after the first backward pass.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     peak_rate = optimizer.param_groups[0]["lr"]
     direction = METRICS[metric]
-    result.best_scores = zero_shot
     started, misses = time.monotonic(), 0
     model.module.train()
     for step in range(1, steps + 1):

@@ -101,7 +101,9 @@ def test_what_is_no_table_is_refused_by_name_with_a_way_out(source, said):
     assert str(caught.value).endswith(".")
 
 
-@pytest.mark.parametrize("source", [PLAIN.encode() * 9, gzip.compress(PLAIN.encode() * 9), zipped(a__csv=PLAIN * 9)], ids=["plain", "gzip", "zip"])
+@pytest.mark.parametrize(
+    "source", [PLAIN.encode() * 9, gzip.compress(PLAIN.encode() * 9), zipped(a__csv=PLAIN * 9)], ids=["plain", "gzip", "zip"]
+)
 def test_a_file_over_the_limit_is_refused_also_once_unpacked(source):
     with pytest.raises(TableError, match="300"):
         read_table(source, limit_bytes=300)
@@ -139,7 +141,7 @@ def test_lines_that_do_not_fit_are_named_by_their_number():
 
 
 def test_a_file_where_most_lines_do_not_fit_is_refused():
-    with pytest.raises(TableError, match=r"do not have|one column"):
+    with pytest.raises(TableError, match="most frequent number of cells"):
         read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=","))
 
 
@@ -203,7 +205,7 @@ def one_column(cells, choices=ReadingChoices()):  # noqa: B008 (frozen)
 def test_numbers_as_people_write_them(cells, values, found):
     table = one_column(cells)
     np.testing.assert_array_equal(table.frame["x"].to_numpy(dtype=float), values)
-    assert codes(table) == found
+    assert codes(table) - {"many-missing", "constant"} == found
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,7 @@ def test_parquet_keeps_its_values():
             "x": [0.1, np.nan, np.inf, 1e-300],
             "big": [2**60, 2**60 + 1, 3, 4],
             "flag": [True, False, True, True],
-            "when": pd.to_datetime(["2025-01-01", "2025-01-02 03:04:05", None, "2025-01-04"]),
+            "when": [pd.Timestamp("2025-01-01"), pd.Timestamp("2025-01-02 03:04:05"), None, pd.Timestamp("2025-01-04")],
             "word": pd.Categorical(["a", "b", "a", None]),
         }
     )
@@ -363,6 +365,8 @@ def test_parquet_keeps_its_values():
     assert table.frame["when"].tolist()[1] == pd.Timestamp("2025-01-02 03:04:05")
 
 
-@pytest.mark.parametrize("choices", [ReadingChoices(), ReadingChoices(encoding="cp1252", header=False, missing_marks=("x",), kinds=(("a", "text"),))])
+@pytest.mark.parametrize(
+    "choices", [ReadingChoices(), ReadingChoices(encoding="cp1252", header=False, missing_marks=("x",), kinds=(("a", "text"),))]
+)
 def test_choices_survive_json(choices):
     assert ReadingChoices.from_json(choices.to_json()) == choices

@@ -1,0 +1,93 @@
+"""Add a table, see what was read, and name the column to predict."""
+
+import os
+
+import streamlit as st
+
+from dashboard import reading, table_views
+from dashboard.choice import choose, go, pick
+from tabtune_core.data.datasets import SAMPLES, Dataset, add_dataset, add_sample
+from tabtune_core.errors import TableError
+
+STEPS = (
+    ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
+    ("2 · Choose ranks", "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go."),
+    ("3 · Watch and keep", "Memory, time and accuracy live, a leaderboard, and the adapter to download."),
+)
+LIMIT_MB = int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
+
+
+def first_visit() -> None:
+    """What this is, in three steps, and the shortest way to see it."""
+    st.title("LoRA Lab")
+    st.markdown("Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and brings.")
+    with st.grid(3, min_column_width=240):
+        for title, text in STEPS:
+            with st.container(border=True, height="stretch"):
+                st.markdown(f"**{title}**")
+                st.caption(text)
+    if st.button("Use the sample table", type="primary", icon=":material/science:", help="Breast cancer: 569 rows, 30 numbers, 2 classes."):
+        use(add_sample(reading.home(), "breast_cancer"))
+
+
+def use(dataset: Dataset) -> None:
+    """Chooses a table and shows it."""
+    choose("table", dataset.id)
+    st.rerun()
+
+
+def add() -> None:
+    """Upload and samples. The uploader is replaced after each file, which frees the file's memory."""
+    number = st.session_state.setdefault("uploads", 0)
+    file = st.file_uploader(
+        "Upload a table", type=["csv", "tsv", "txt", "parquet", "zip", "gz"], key=f"upload_{number}", max_upload_size=LIMIT_MB,
+        help="CSV with any usual separator and encoding, also zipped, or Parquet. Nothing leaves this machine.",
+    )  # fmt: skip
+    if file is not None:
+        st.session_state["uploads"] = number + 1
+        st.session_state.pop("upload_error", None)
+        try:
+            with st.spinner(f"Reading {file.name}"):
+                dataset = add_dataset(reading.home(), file.getvalue(), file.name, limit_bytes=LIMIT_MB * 1_000_000)
+        except TableError as error:
+            st.session_state["upload_error"] = f"{file.name} was not added. {error}"
+            st.rerun()
+        use(dataset)
+    if "upload_error" in st.session_state:
+        st.error(table_views.plain(st.session_state["upload_error"]))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Or a sample:", width="content")
+        for name in SAMPLES:
+            if st.button(name.replace("_", " "), key=f"sample_{name}", type="tertiary", icon=":material/science:"):
+                use(add_sample(reading.home(), name))
+
+
+tables = reading.tables()
+if not tables:
+    first_visit()
+    add()
+    st.stop()
+
+st.title("Data")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    table = pick(
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: reading.table_title(tables[name])
+    )
+    table_views.delete(tables[table])
+with st.expander("Add another table", icon=":material/upload_file:", expanded="upload_error" in st.session_state):
+    add()
+
+dataset = tables[table]
+table_views.figures(dataset)
+table_views.questions(dataset)
+target, _ = table_views.target(dataset)
+if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+    go("pages/new_run.py", table=table, target=target)
+
+st.subheader("What was read")
+table_views.findings(dataset.findings)
+columns, first_rows = st.tabs(["Columns", "First rows"])
+with columns:
+    table_views.columns(dataset)
+first_rows.dataframe(reading.first_rows(table), hide_index=True, height=420)
+table_views.picture(dataset)

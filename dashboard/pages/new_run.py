@@ -1,0 +1,193 @@
+"""Choose a model, ranks and how to train; see what that costs; launch."""
+
+import streamlit as st
+
+from dashboard import forms, reading, table_views
+from dashboard.choice import choose, chosen, go, keep, pick
+from dashboard.pricing import price_ranks
+from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.models.catalogue import CATALOGUE, ModelCard, get_card
+from tabtune_core.presets import PRESETS, preset_for
+from tabtune_core.settings import SweepSettings
+
+BYTES_A_PARAMETER = 4
+
+
+def model_cards() -> ModelCard:
+    """The models side by side; one is chosen."""
+    current = chosen("model", list(CATALOGUE), forms.DEFAULTS["model"])
+    with st.grid(len(CATALOGUE), min_column_width=220):
+        for card in CATALOGUE.values():
+            with st.container(border=True, height="stretch"):
+                model_card(card, card.name == current)
+    keep("model", current)
+    return get_card(current)
+
+
+def model_card(card: ModelCard, current: bool) -> None:
+    """What a person needs to know before choosing this model."""
+    st.markdown(f"**{card.title}** · {card.total_parameters / 1e6:.1f} M parameters")
+    if card.in_the_box:
+        st.badge("in the box", icon=":material/check:", color="green")
+    else:
+        st.badge("to download", icon=":material/download:", color="orange")
+    st.caption(f"{table_views.plain(card.note)} Up to {card.max_classes} classes. Licence {card.licence}.")
+    if not card.in_the_box:
+        size = card.total_parameters * BYTES_A_PARAMETER / 1e6
+        st.caption(f"`{card.file}` (about {size:.0f} MB) from huggingface.co/{card.repository}, once, into the Hugging Face cache.")
+    st.space("stretch")
+    st.button(
+        "Chosen" if current else "Choose",
+        key=f"model_{card.name}",
+        on_click=choose,
+        args=("model", card.name),
+        width="stretch",
+        type="primary" if current else "secondary",
+        icon=":material/check:" if current else None,
+    )
+
+
+def preset_help(name: str) -> str:
+    """What a row of the quick reference sets."""
+    lora = PRESETS[name].lora
+    return f"{PRESETS[name].title}: rank {lora.rank}, alpha {lora.effective_alpha:g}, dropout {lora.dropout:g}, rate {PRESETS[name].learning_rate:.0e}."
+
+
+def preset() -> None:
+    """Puts the chosen row of the quick reference into the widgets; it does not stay chosen, as any of them may be changed afterwards."""
+    row = PRESETS[st.session_state["preset"]]
+    st.session_state["preset"] = None
+    tied = row.lora.effective_alpha == 2 * row.lora.rank
+    st.session_state.update(ranks=[row.lora.rank], tied=tied, dropout=row.lora.dropout, learning_rate=row.learning_rate)
+    if not tied:
+        st.session_state["alpha"] = row.lora.effective_alpha
+
+
+def load(text: str) -> None:
+    """Settings from text into the widgets."""
+    st.session_state.pop("load_error", None)
+    try:
+        sweep = SweepSettings.from_toml(text)
+        get_card(sweep.run.model)
+    except SettingError as error:
+        st.session_state["load_error"] = str(error)
+        return
+    forms.fill(sweep)
+    choose("model", sweep.run.model)
+    choose("table", sweep.run.dataset)
+    choose("target", sweep.run.target)
+    choose("median", "yes" if sweep.run.split_at_median else "no")
+
+
+def as_text(sweep: SweepSettings, name: str) -> None:
+    """The whole sweep as TOML and as a command, and the way back."""
+    text = sweep.to_toml()
+    st.code(text, language="toml", height=300)
+    st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
+    st.caption("The same without the pages:")
+    source = reading.home() / "datasets" / sweep.run.dataset / "source"
+    st.code(forms.command_line(source, name, reading.home()), language="bash", wrap_lines=True)
+    pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
+    file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
+    given = file.getvalue().decode("utf-8", "replace") if file else pasted
+    st.button("Put them into the form", on_click=load, args=(given,), disabled=not given.strip())
+    if "load_error" in st.session_state:
+        st.error(st.session_state["load_error"])
+
+
+def launch(sweep: SweepSettings, name: str) -> None:
+    """Checks, queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
+    card = get_card(sweep.run.model)
+    try:
+        reading.label_findings(sweep.run.dataset, sweep.run.target, sweep.run.split_at_median, max_classes=card.max_classes)
+        sweep_id, _ = reading.store().add_sweep(sweep.expand(), name)
+        reading.keep_worker()
+    except TabTuneError as error:
+        st.error(table_views.plain(str(error)))
+        return
+    go("pages/live.py", sweep=sweep_id)
+
+
+st.title("New run")
+tables = reading.tables()
+if not tables:
+    st.info("First a table: upload a CSV or take the sample.", icon=":material/table_chart:")
+    if st.button("Add a table", type="primary"):
+        go("pages/data.py")
+    st.stop()
+
+left, right = st.columns(2)
+with left:
+    table = pick(
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: reading.table_title(tables[name])
+    )
+with right:
+    names = [column.name for column in tables[table].columns]
+    target = pick("Column to predict", names, name="target", default=reading.proposal(table).column or names[-1])
+median = chosen("median", ("no", "yes"), "no") == "yes" and reading.on_a_scale(table, target)
+if median:
+    st.caption("Split at the median into two classes, as chosen on the Data page.")
+
+st.subheader("Model")
+card = model_cards()
+form, price = st.columns([1.2, 1], gap="large")
+with form:
+    st.subheader("Adapter")
+    rows = tables[table].rows
+    suggested = preset_for(rows)
+    st.pills(
+        "Start from the quick reference",
+        list(PRESETS),
+        key="preset",
+        on_change=preset,
+        format_func=lambda name: PRESETS[name].title.split(" (")[0] + (" (fits this table)" if PRESETS[name] is suggested else ""),
+        help="Sets rank, alpha, dropout and learning rate. " + " ".join(preset_help(name) for name in PRESETS),
+    )
+    forms.lora_widgets(card)
+    st.subheader("Training")
+    forms.training_widgets()
+    forms.device_widget(reading.cards())
+    st.subheader("Compare with")
+    forms.baseline_widgets()
+    with st.expander("Advanced", icon=":material/settings:"):
+        forms.advanced_widgets()
+
+with price:
+    st.subheader("What it takes")
+    try:
+        sweep = forms.to_sweep({**forms.widget_values(), "model": card.name}, dataset=table, target=target, split_at_median=median)
+    except SettingError as error:
+        st.error(str(error))
+        st.stop()
+    runs = sweep.expand()
+    st.metric("Runs", len(runs), help="Each rank, each baseline, times the seeds. They run one after the other.")
+    if sweep.ranks:
+        priced = price_ranks(card, sweep.ranks, alpha=sweep.run.lora.alpha, targets=sweep.run.lora.targets)
+        st.dataframe(
+            priced if priced["Capped layers"].any() else priced.drop(columns="Capped layers"),
+            hide_index=True,
+            column_config={
+                "Rank": st.column_config.NumberColumn(width=50),
+                "Adapter parameters": st.column_config.NumberColumn("Parameters", format="localized", width=85, help="Of the adapter."),
+                "Share of the model (%)": st.column_config.NumberColumn(
+                    "% of the model", format="%.2f", width=100, help="Trainable parameters against all of the model's."
+                ),
+                "Against a full update (%)": st.column_config.NumberColumn(
+                    "% of a full update",
+                    format="%.1f",
+                    width=120,
+                    help="Adapter parameters against those of the weights they adapt. Above 100 the adapter saves nothing.",
+                ),
+                "Alpha": st.column_config.NumberColumn(format="%g", width=55),
+                "Alpha / rank": st.column_config.NumberColumn(format="%.2f", width=85, help="How strongly the adapter's output is scaled."),
+                "Capped layers": st.column_config.NumberColumn(
+                    width=100, help="Layers narrower than the rank; there the rank is the layer's own width."
+                ),
+            },
+        )
+    ranks = ", ".join(str(rank) for rank in sweep.ranks)
+    name = f"{tables[table].name}: {card.title}" + (f", r = {ranks}" if ranks else "")
+    if st.button(f"Launch {len(runs)} run{'s' * (len(runs) != 1)}", type="primary", icon=":material/rocket_launch:", width="stretch"):
+        launch(sweep, name)
+    with st.expander("Settings as text", icon=":material/code:"):
+        as_text(sweep, name)

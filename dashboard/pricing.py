@@ -1,0 +1,36 @@
+"""What a rank costs in parameters, from the shapes in the catalogue; nothing is loaded."""
+
+import pandas as pd
+
+from tabtune_core.models.catalogue import ModelCard
+
+
+def adapted_shapes(card: ModelCard, targets: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """``(out, in)`` of the weights that these parts name, by path; those of the model's own list when none is named."""
+    wanted = [path for target in targets or card.targets for path in card.groups.get(target, (target,))]
+    return {
+        path: shape
+        for path, shape in card.linear_shapes.items()
+        if any(path == want or path.startswith(f"{want}.") or f".{want}." in f".{path}." for want in wanted)
+    }
+
+
+def price_ranks(card: ModelCard, ranks: tuple[int, ...], *, alpha: float | None, targets: tuple[str, ...] = ()) -> pd.DataFrame:
+    """One row a rank: parameters of the adapter, their share of the model, their ratio to the adapted weights, and alpha / rank."""
+    shapes = adapted_shapes(card, targets)
+    weights = sum(out * width for out, width in shapes.values())
+    rows = []
+    for rank in ranks:
+        adapter = sum(min(rank, out, width) * (out + width) for out, width in shapes.values())
+        rows.append(
+            {
+                "Rank": rank,
+                "Adapter parameters": adapter,
+                "Share of the model (%)": 100 * adapter / card.total_parameters,
+                "Against a full update (%)": 100 * adapter / weights if weights else float("nan"),
+                "Alpha": 2.0 * rank if alpha is None else alpha,
+                "Alpha / rank": 2.0 if alpha is None else alpha / rank,
+                "Capped layers": sum(rank > min(shape) for shape in shapes.values()),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,176 @@
+"""The parts of the Data page that show one table: figures, preview, columns, findings, questions and the target."""
+
+import dataclasses
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import reading
+from dashboard.charts import CHARTS
+from dashboard.choice import choose, chosen, keep, pick
+from dashboard.live_plotly import show
+from dashboard.server import REPORT_PATH
+from dashboard.words import megabytes
+from tabtune_core.data.datasets import Dataset, delete_dataset
+from tabtune_core.data.findings import Finding, Question, ReadingChoices
+from tabtune_core.errors import LabelError, TableError
+
+ICONS = {"info": ":material/info:", "warning": ":material/warning:", "error": ":material/error:"}
+KINDS = {"number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no"}
+WORDS = {
+    "header": {"true": "The first line holds the names", "false": "The first line is data like the others"},
+    "day_first": {"true": "Day first", "false": "Month first"},
+}
+"""Answers of a yes or no, by the field that they set."""
+
+
+def figures(dataset: Dataset) -> None:
+    """Size of the table at a glance."""
+    cells = max(dataset.rows * len(dataset.columns), 1)
+    missing = sum(column.missing for column in dataset.columns)
+    with st.container(horizontal=True):
+        st.metric("Rows", f"{dataset.rows:,}", border=True, width="content")
+        st.metric("Columns", f"{len(dataset.columns):,}", border=True, width="content")
+        st.metric(
+            "Missing cells", f"{missing / cells:.1%}", border=True, width="content", help=f"{missing:,} of {cells:,} cells have no value."
+        )
+        st.metric("File", megabytes(dataset.size_bytes), border=True, width="content")
+
+
+def findings(found: tuple[Finding, ...] | list[Finding]) -> None:
+    """What reading the table has to say, gravest first."""
+    for finding in sorted(found, key=lambda item: ["error", "warning", "info"].index(item.severity)):
+        colour = {"error": "red", "warning": "orange", "info": "blue"}[finding.severity]
+        st.markdown(f":{colour}[{ICONS[finding.severity]}] {plain(finding.message)}")
+
+
+def plain(text: str) -> str:
+    """Text out of a file, so that it shows as it stands and does not turn into markup."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
+
+
+def columns(dataset: Dataset) -> None:
+    """Every column with its kind and counts."""
+    rows = [
+        {
+            "Column": column.name,
+            "Kind": KINDS[column.kind],
+            "Missing": column.missing / max(dataset.rows, 1),
+            "Missing (rows)": column.missing,
+            "Different values": column.unique,
+            "Examples": ", ".join(column.examples),
+        }
+        for column in dataset.columns
+    ]
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, height="content" if len(rows) < 12 else 420,
+        column_config={
+            "Column": st.column_config.TextColumn(pinned=True),
+            "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
+        },
+    )  # fmt: skip
+
+
+def questions(dataset: Dataset) -> None:
+    """What the file does not decide: asked, not guessed."""
+    if not dataset.questions:
+        return
+    st.subheader("Asked, not guessed")
+    st.caption("The file can be read in more than one way here. It was read in the way shown; choose another where it is wrong.")
+    answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
+    choices = answered(dataset.reading, answers)
+    if st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
+        try:
+            with st.spinner("Reading the file again"):
+                new = reading.read_again(dataset, choices)
+        except TableError as error:
+            st.error(str(error))
+            return
+        choose("table", new.id)
+        st.rerun()
+
+
+def ask(question: Question, dataset: str, number: int) -> list[str]:
+    """The answer of the person; the first option is how the file was read, except for marks of a missing value."""
+    key = f"answer_{dataset[:12]}_{number}"
+    if question.field == "missing_marks":
+        return st.pills(
+            plain(question.message), question.options, selection_mode="multi", key=key, format_func=lambda mark: f"{mark} means missing"
+        )
+    if question.field in WORDS:
+        words = WORDS[question.field]
+        return [st.radio(plain(question.message), question.options, key=key, format_func=lambda option: words[option], horizontal=True)]
+    return [st.selectbox(plain(question.message), question.options, key=key)]
+
+
+def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) -> ReadingChoices:
+    """The choices with the answers in them."""
+    for question, options in answers:
+        if question.field == "missing_marks":
+            used = dataclasses.replace(used, missing_marks=tuple(dict.fromkeys([*used.missing_marks, *options])))
+        elif question.field in WORDS:
+            used = dataclasses.replace(used, **{question.field: options[0] == "true"})
+        else:
+            used = dataclasses.replace(used, **{question.field: options[0]})
+    return used
+
+
+def target(dataset: Dataset) -> tuple[str, bool]:
+    """The column to predict, whether it is cut at its median, and what is to be known about it."""
+    st.subheader("What to predict")
+    proposed = reading.proposal(dataset.id)
+    names = [column.name for column in dataset.columns]
+    left, right = st.columns([1, 1.4])
+    with left:
+        column = pick("Column to predict", names, name="target", default=proposed.column or names[-1])
+        if column == proposed.column:
+            st.caption(f"Proposed: {plain(proposed.reason)}")
+        scale = reading.on_a_scale(dataset.id, column)
+        median = False
+        if scale:
+            median = st.toggle(
+                "Split at the median into two classes", chosen("median", ("no", "yes"), "no") == "yes",
+                help="Predict whether a row lies above the middle value. The models here predict classes, not numbers.",
+            )  # fmt: skip
+            choose("median", "yes" if median else "no")
+            keep("median", "yes" if median else "no")
+        st.markdown(f"Task: **{'classification' if median or not scale else 'a number on a scale (regression)'}**")
+        label_findings(dataset, column, median)
+    with right:
+        if not scale or median:
+            counts = reading.class_counts(dataset.id, column, median)
+            figure = CHARTS["class_counts"].draw(counts.head(12))
+            show(figure, key=f"classes_{dataset.id[:12]}", label=f"Rows of each class of {column}", numbers=counts)
+    return column, median
+
+
+def label_findings(dataset: Dataset, column: str, median: bool) -> None:
+    """Why the column cannot be predicted, or what to know before it is."""
+    try:
+        found = reading.label_findings(dataset.id, column, median, max_classes=None)
+    except LabelError as error:
+        st.error(plain(str(error)))
+        return
+    findings(found)
+
+
+def picture(dataset: Dataset) -> None:
+    """The report of skrub, on demand."""
+    behind = st.expander(
+        "Distributions and associations of all columns", key=f"report_{dataset.id[:12]}", on_change="rerun", icon=":material/insights:"
+    )
+    if behind.open:
+        behind.caption("From the first 10,000 rows; takes some seconds the first time.")
+        behind.iframe(f"{REPORT_PATH}{dataset.id}", height=720)
+
+
+def delete(dataset: Dataset) -> None:
+    """Takes a table out of the workspace."""
+    with st.popover("Delete", icon=":material/delete:"):
+        busy = [run for run in reading.store().runs() if run.settings.dataset == dataset.id and reading.active([run])]
+        st.caption("Removes the table from this workspace. Results stay; to predict with their adapters you need the table's rows again.")
+        if busy:
+            st.caption(f"{len(busy)} runs still need it.")
+        if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
+            delete_dataset(reading.home(), dataset.id)
+            st.rerun()

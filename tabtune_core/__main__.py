@@ -1,0 +1,254 @@
+"""The command line, the only file that prints: results on stdout; progress, findings and errors on stderr.
+
+In: a file of data and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
+Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request, 130 after Ctrl-C.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
+from tabtune_core.flags import add_flags, given
+from tabtune_core.metrics import METRICS
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.terminal import follow, say, table
+
+if TYPE_CHECKING:
+    from tabtune_core.data.datasets import Dataset
+
+USAGE = "%(prog)s DATA --target COLUMN [options]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    asked = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = asked.command
+    try:
+        return command(asked)
+    except TabTuneError as error:
+        say(f"tabtune: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tabtune", description="LoRA trade-offs of tabular foundation models, measured on your own table."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sweep = commands.add_parser(
+        "sweep",
+        usage=USAGE,
+        help="compare ranks with zero-shot and full fine-tuning",
+        description="Trains several ranks and both baselines.",
+    )
+    sweep.set_defaults(command=_sweep)
+    _add_data(sweep)
+    add_flags(sweep.add_argument_group("what to compare"), SweepSettings, "settings.")
+    _add_run(sweep, "settings.run.", leave_out_run=("dataset", "strategy", "seed"), leave_out_lora=("rank",))
+    _add_output(sweep)
+
+    train = commands.add_parser("train", usage=USAGE, help="one run", description="Trains one model on one table.")
+    train.set_defaults(command=_train)
+    _add_data(train)
+    _add_run(train, "settings.", leave_out_run=("dataset",))
+    _add_output(train)
+
+    leaderboard = commands.add_parser("leaderboard", help="rank the runs of a sweep", description="Prints the runs of a sweep, best first.")
+    leaderboard.set_defaults(command=_leaderboard)
+    leaderboard.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
+    _add_format(leaderboard)
+    _add_home(leaderboard)
+
+    worker = commands.add_parser(
+        "worker", help="carry out queued runs", description="Carries out the queued runs of a workspace, one at a time."
+    )
+    worker.set_defaults(command=_worker)
+    worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
+    _add_home(worker)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file")
+    parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
+    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: the file's name)")
+
+
+def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()) -> None:
+    add_flags(parser.add_argument_group("table and model"), RunSettings, section, leave_out=leave_out_run)
+    add_flags(parser.add_argument_group("LoRA"), LoraSettings, f"{section}lora.", leave_out=leave_out_lora)
+    add_flags(parser.add_argument_group("training"), TrainSettings, f"{section}train.")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    _add_format(parser)
+    parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
+    _add_home(parser)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of the leaderboard on stdout (default: table)")
+    parser.add_argument(
+        "--rank-by",
+        choices=tuple(METRICS),
+        metavar="METRIC",
+        help="validation score to rank by (default: the selection metric): " + ", ".join(METRICS),
+    )
+
+
+def _add_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--home", metavar="DIR", type=Path, default=default_home(), help="the workspace (default: TABTUNE_HOME or ~/.tabtune)"
+    )
+
+
+def _sweep(asked: argparse.Namespace) -> int:
+    store = RunStore(asked.home)
+    dataset = _add_file(store, asked.data)
+    values = given(asked, _read_settings(asked.settings))
+    run = {**values.get("run", {}), "dataset": dataset.id}
+    _need_target(store, dataset, run)
+    return _launch(store, asked, SweepSettings.from_toml(tomli_w.dumps({**values, "run": run})).expand())
+
+
+def _train(asked: argparse.Namespace) -> int:
+    store = RunStore(asked.home)
+    dataset = _add_file(store, asked.data)
+    run = {**given(asked, _read_settings(asked.settings)), "dataset": dataset.id}
+    _need_target(store, dataset, run)
+    return _launch(store, asked, [RunSettings.from_dict(run)])
+
+
+def _leaderboard(asked: argparse.Namespace) -> int:
+    store = RunStore(asked.home)
+    sweeps = store.sweeps()
+    if not sweeps:
+        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
+    return _show(store.runs(asked.sweep or sweeps[0].id), asked)
+
+
+def _worker(asked: argparse.Namespace) -> int:
+    from tabtune_core.worker import run_worker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    run_worker(asked.home, exit_when_idle=asked.exit_when_idle)
+    return 0
+
+
+def _add_file(store: RunStore, path: Path) -> "Dataset":
+    from tabtune_core.data.datasets import add_dataset
+
+    if not path.is_file():
+        raise TableError(f"There is no file {str(path)!r}. Give the path of a CSV or Parquet file.")
+    dataset = add_dataset(store.home, path, path.name)
+    for finding in dataset.findings:
+        say(f"{finding.severity}: {finding.message}")
+    for question in dataset.questions:
+        say(f"question: {question.message}")
+    return dataset
+
+
+def _read_settings(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"The settings file {str(path)!r} cannot be read as TOML: {error}.") from error
+
+
+def _need_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
+    """Refuses a request without a target and names the likely one."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.table import Table
+    from tabtune_core.data.target import propose_target
+
+    if not run.get("target"):
+        frame = load_frame(store.home, dataset.id)
+        likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading))
+        hint = f" Likely: {likely.reason}" if likely.column else f" {likely.reason}"
+        raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
+
+
+def _check_target(store: RunStore, settings: RunSettings) -> None:
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.target import check_label, split_at_median
+
+    frame = load_frame(store.home, settings.dataset)
+    if settings.split_at_median and settings.target in frame:
+        frame[settings.target] = split_at_median(frame[settings.target])
+    for finding in check_label(frame, settings.target, max_classes=get_card(settings.model).max_classes):
+        say(f"{finding.severity}: {finding.message}")
+
+
+def _launch(store: RunStore, asked: argparse.Namespace, settings: list[RunSettings]) -> int:
+    """Queues the runs, follows them to their end and shows how they did."""
+    _check_target(store, settings[0])
+    if asked.adapters:
+        _make_folder(asked.adapters)
+    sweep, ids = store.add_sweep(settings, asked.name or asked.data.name)
+    say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
+    try:
+        runs = follow(store, sweep)
+    except KeyboardInterrupt:
+        for run_id in ids:
+            store.ask(run_id, "cancel")
+        say("\nCancelled what was queued, and asked the running run to end. Its log stays; press Ctrl-C again to leave at once.")
+        follow(store, sweep)
+        return 130
+    if asked.adapters:
+        _copy_adapters(store, runs, asked.adapters)
+    return _show(runs, asked)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(
+            f"--adapters: {str(folder)!r} is no folder that can be written to ({error.strerror}). Choose another."
+        ) from error
+
+
+def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
+    for run in runs:
+        package = store.run_dir(run.id) / "adapter.zip"
+        if package.is_file():
+            target = folder / f"lora-r{run.settings.lora.rank}-seed{run.settings.seed}.zip"
+            shutil.copyfile(package, target)
+            say(f"{run.name}: {target}")
+
+
+def _show(runs: Sequence[Run], asked: argparse.Namespace) -> int:
+    """Prints the leaderboard; 0 if any run has a result."""
+    from tabtune_core.runs.ranking import leaderboard
+
+    rank_by = asked.rank_by or runs[0].settings.train.selection_metric
+    board = leaderboard(runs, rank_by)
+    if asked.format == "json":
+        print(board.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+    elif asked.format == "csv":
+        print(board.to_csv(index=False), end="")
+    else:
+        print(table(board, rank_by))
+    for run in runs:
+        if run.error:
+            say(f"{run.name}: {run.error}")
+    return 0 if any(run.status in RANKED for run in runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Columns of dates.
+
+Part of the fourth step of reading. Where day and month could be swapped in every cell, the person is asked. Every
+format is a constant of this file.
+"""
+
+import duckdb
+
+from tabtune_core.data.database import holds
+from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.word_rules import Typed
+
+CERTAIN_DATES = ("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y.%m.%d")
+DAY_DATES = tuple(f"%d{mark}%m{mark}{year}{time}" for time in ("", " %H:%M", " %H:%M:%S") for mark in "/.-" for year in ("%Y", "%y"))
+
+
+def as_date(
+    connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], day_first: bool | None, *, forced: bool
+) -> Typed | None:
+    """A date where every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
+    if not forced and not all(6 <= len(value) <= 40 and any(map(str.isdecimal, value)) for value in sample):
+        return None
+    standard = f"TRY_CAST({cell} AS TIMESTAMP)"
+    fitting = [standard] if holds(connection, cell, "TRY_CAST({cell} AS TIMESTAMP) IS NOT NULL", sample) else []
+    if not fitting:
+        formats = (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))
+        dated = {style: f"{strptime('{cell}', style)} IS NOT NULL" for style in formats}
+        fitting = [strptime(cell, style) for style, condition in dated.items() if holds(connection, cell, condition, sample)]
+    if not fitting:
+        if not forced:
+            return None
+        message = f"{name!r} is read as dates, as asked; cells that are not written as 2025-12-31 became missing."
+        return Typed("date", standard, (Finding("warning", "not-dates", message, name),))
+    finding = Finding("info", "date", f"{name!r} holds dates.", name)
+    by_day, by_month = (next((value for value in fitting if start in value), None) for start in ("'%d", "'%m"))
+    if by_day is None or by_month is None:
+        return Typed("date", fitting[0], (finding,))
+    used = by_month if day_first is False else by_day
+    if day_first is not None:
+        return Typed("date", used, (finding,), ambiguous_date=True)
+    message = f"{name!r} holds dates such as {sample[0]!r} that can be read day first or month first; read day first."
+    question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
+    return Typed("date", used, (Finding("warning", "ambiguous-date", message, name),), (question,), ambiguous_date=True)
+
+
+def month_first(style: str) -> str:
+    """The same format with day and month swapped."""
+    return style.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
+
+
+def strptime(cell: str, style: str) -> str:
+    """SQL for a date in one format; years of two digits must not pass for years of four."""
+    digits = "\\d{4}" if "%Y" in style else ""
+    guard = f"regexp_matches({cell}, '{digits}')" if digits else "true"
+    return f"CASE WHEN {guard} THEN TRY_STRPTIME({cell}, '{style}') END"

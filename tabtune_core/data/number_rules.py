@@ -1,0 +1,130 @@
+"""Columns of numbers, as people write them.
+
+Part of the fourth step of reading. Ids that a float64 would change stay text; words among numbers are asked about.
+Every pattern is a constant of this file.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from tabtune_core.data.database import counts, holds
+from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.word_rules import Typed, as_words
+
+LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
+STRAY_SHARE = 0.1
+STRAY_WORDS = 3
+
+BARE = r"regexp_replace({cell}, '^([+-]?)\s*[$€£¥₹]\s*|\s*([$€£¥₹%]|USD|EUR|GBP|CHF)$', '\1', 'g')"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFormat:
+    """A way to write numbers."""
+
+    code: str
+    message: str
+    pattern: str
+    """Regular expression of a whole cell."""
+
+    value: str
+    """SQL for the cell as a plain number, with "{cell}" in it."""
+
+
+GAP = "[ \u00a0\u202f]"
+APOSTROPHE = "['\u2019]"
+POINTS = NumberFormat(
+    "decimal-comma",
+    "Numbers with a decimal comma",
+    rf"[+-]?(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+)?",
+    f"replace(replace(regexp_replace({{cell}}, '{GAP}', '', 'g'), '.', ''), ',', '.')",
+)
+COMMAS = NumberFormat(
+    "thousands",
+    "Numbers with commas between thousands",
+    r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?",
+    "replace({cell}, ',', '')",
+)
+BLANKS = NumberFormat(
+    "thousands",
+    "Numbers with blanks or apostrophes between thousands",
+    rf"[+-]?(\d+|\d{{1,3}}(({GAP}|{APOSTROPHE})\d{{3}})+)(\.\d+)?",
+    f"regexp_replace({{cell}}, '{GAP}|''|\u2019', '', 'g')",
+)
+SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)", "{cell}")
+
+
+def as_number(connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], delimiter: str, *, forced: bool) -> Typed:
+    """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers."""
+    plain = f"(CASE WHEN NOT contains({cell}, '_') THEN TRY_CAST({cell} AS DOUBLE) END)"
+    filled, unread, zeros, large, infinite = counts(
+        connection,
+        f"count({cell})",
+        f"count(*) FILTER ({cell} IS NOT NULL AND {plain} IS NULL)",
+        rf"count(*) FILTER (regexp_matches({cell}, '^[+-]?0\d'))",
+        rf"count(*) FILTER (length({cell}) >= 16 AND regexp_full_match({cell}, '[+-]?\d+') "
+        f"AND coalesce(abs(TRY_CAST({cell} AS HUGEINT)) > {LARGEST_EXACT}, true))",
+        f"count(*) FILTER (isinf({plain}))",
+    )
+    finite = f"(CASE WHEN isfinite({plain}) THEN {plain} END)"
+    if not forced and unread == 0 and (zeros or large):
+        what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
+        return Typed(
+            as_words(connection, cell).kind, cell, (Finding("info", "kept-as-text", f"{name!r} holds {what}: kept as text.", name),)
+        )
+    if unread == 0:
+        return Typed("number", finite, infinite_finding(name, infinite))
+    style = number_format(connection, cell, sample, delimiter)
+    if style is not None:
+        return style_typed(name, cell, sample, *style)
+    if forced:
+        message = f"{name!r} is read as numbers, as asked; {unread:,} of {filled:,} cells are none and became missing."
+        return Typed("number", finite, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
+    return stray_words(connection, cell, name, unread, filled, plain)
+
+
+def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
+    """Says that infinite values became missing, where there are any."""
+    if not infinite:
+        return ()
+    return (Finding("warning", "infinite", f"{name!r} holds {infinite:,} infinite values; they were read as missing.", name),)
+
+
+def number_format(connection: duckdb.DuckDBPyConnection, cell: str, sample: list[str], delimiter: str) -> tuple[NumberFormat, bool] | None:
+    """The first format that every cell has, and whether a currency or percent sign stands by the numbers."""
+    # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
+    comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
+    for signs in (False, True):
+        text = BARE if signs else "{cell}"
+        for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS):
+            if holds(connection, cell, f"regexp_full_match({text}, $pattern)", sample, pattern=style.pattern):
+                return style, signs
+    return None
+
+
+def style_typed(name: str, cell: str, sample: list[str], style: NumberFormat, signs: bool) -> Typed:
+    """A number column in a format other than the plain one."""
+    text = BARE.format(cell=cell) if signs else cell
+    beside = " and a currency or percent sign" if signs else ""
+    message = f"{style.message}{beside} in {name!r}, such as {sample[0]!r}, were read as numbers"
+    scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
+    value = f"TRY_CAST({style.value.format(cell=text)} AS DOUBLE)"
+    return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
+
+
+def stray_words(connection: duckdb.DuckDBPyConnection, cell: str, name: str, unread: int, filled: int, plain: str) -> Typed:
+    """Text; where it is numbers but for a few words, asks whether those mean missing."""
+    kind = as_words(connection, cell).kind
+    if unread > filled * STRAY_SHARE:
+        return Typed(kind, cell)
+    unread_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL AND {plain} IS NULL"
+    query = f"{unread_cells} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {STRAY_WORDS + 1}"
+    words = tuple(word for (word,) in connection.execute(query).fetchall())
+    if len(words) > STRAY_WORDS:
+        return Typed(kind, cell)
+    shown = ", ".join(repr(word) for word in words)
+    message = f"{name!r} holds numbers in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."
+    offer = f"{message} If these words mean missing, say so and the column becomes a number."
+    question = Question("mixed-numbers", offer, "missing_marks", words)
+    return Typed(kind, cell, (Finding("warning", "mixed-numbers", message, name),), (question,))

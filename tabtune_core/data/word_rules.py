@@ -1,0 +1,39 @@
+"""Columns whose cells stay words: booleans, categories, text.
+
+Part of the fourth step of reading, and the home of what all its rules return.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from tabtune_core.data.database import counts
+from tabtune_core.data.findings import Finding, Kind, Question
+
+FEW_VALUES = 20
+CATEGORY_SHARE = 0.1
+BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The kind of a column, and how its cells become values."""
+
+    kind: Kind
+    value: str
+    """SQL over the table ``cells``."""
+
+    findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+    ambiguous_date: bool = False
+    """Whether every date of it can be read both ways."""
+
+
+def as_words(connection: duckdb.DuckDBPyConnection, cell: str) -> Typed:
+    """Boolean for two words that say yes and no, category for few different values, text for many."""
+    filled, unique = counts(connection, f"count({cell})", f"count(DISTINCT {cell})")
+    if unique == 2:
+        words = connection.execute(f"SELECT DISTINCT lower({cell}) FROM cells WHERE {cell} IS NOT NULL").fetchall()
+        if frozenset(word for (word,) in words) in BOOLEAN_WORDS:
+            return Typed("boolean", cell)
+    return Typed("category" if unique <= max(FEW_VALUES, filled * CATEGORY_SHARE) else "text", cell)

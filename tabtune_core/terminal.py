@@ -1,0 +1,137 @@
+"""What a person sees on a terminal: bars on stderr while runs go on, and the leaderboard as text.
+
+In: the store and the ids of runs. Out: progress, and the runs when they have ended.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from tabtune_core.errors import StoreError
+from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.store import ENDED, RANKED, Run, RunStore
+from tabtune_core.runs.worker_lock import ensure_worker, worker_alive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POLL_SECONDS = 0.3
+WORKER_SECONDS = 15.0
+"""How long a worker may take to appear before another is started."""
+WORKER_STARTS = 3
+SHOWN = ("RunPlanned", "PhaseStarted", "StepDone", "Evaluated", "Note")
+
+
+def say(text: str) -> None:
+    """A line on stderr that leaves the bars whole."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def follow(store: RunStore, sweep: str) -> list[Run]:
+    """Shows the runs of a sweep as they go on and keeps a worker at them. Returns them when the last has ended."""
+    views: dict[str, RunView] = {}
+    starts, next_look = 0, 0.0
+    while True:
+        runs = store.runs(sweep)
+        for run in runs:
+            if run.status != "queued":
+                views.setdefault(run.id, RunView(run)).update(store, run)
+        if all(run.status in ENDED for run in runs):
+            return runs
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + WORKER_SECONDS
+            if not worker_alive(store.home):
+                if starts == WORKER_STARTS:
+                    raise StoreError(f"The worker was started {starts} times and did not stay; {store.home / 'worker.log'} says why.")
+                starts += 1
+                ensure_worker(store.home, exit_when_idle=True)
+        time.sleep(POLL_SECONDS)
+
+
+class RunView:
+    """One run: a bar, or where stderr is no terminal a line when it ends."""
+
+    def __init__(self, run: Run) -> None:
+        self.name = run.name
+        self.metric = run.settings.train.selection_metric
+        self.after = 0
+        self.phase = "start"
+        self.facts: dict[str, str] = {}
+        self.over = False
+        layout = "{desc:<32}{n_fmt:>5} of {total_fmt:<5}|{bar:16}| {elapsed}{postfix}"
+        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, disable=not sys.stderr.isatty())
+
+    def update(self, store: RunStore, run: Run) -> None:
+        """Takes in what the run has told since the last time."""
+        if self.over:
+            return
+        for stored in store.events(run.id, SHOWN, self.after):
+            self.after = stored.seq
+            self.take(stored.event)
+        self.over = run.status in ENDED
+        self.bar.set_description_str(f"{self.name}: {run.status if self.over else self.phase}", refresh=False)
+        self.bar.set_postfix(self.facts)
+        if self.over:
+            self.bar.close()
+            if self.bar.disable:
+                say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
+
+    def take(self, event: Event) -> None:
+        """Puts one event where it is shown."""
+        match event:
+            case RunPlanned():
+                self.bar.total = event.steps
+            case PhaseStarted():
+                self.phase = event.phase
+            case StepDone():
+                self.bar.n, self.facts["loss"] = event.step, f"{event.loss:.4f}"
+            case Evaluated(split="validation", best=True):
+                self.facts[f"best {self.metric}"] = f"{event.scores[self.metric]:.4f}"
+            case Note():
+                say(f"{self.name}: {event.severity}: {event.text}")
+
+
+def table(board: "pd.DataFrame", rank_by: str) -> str:
+    """The leaderboard in MB, seconds and per cent."""
+    rows = [("", "run", "validation", "test", "gain", "train s", "memory MB", "trainable", "adapter MB", "note")]
+    for row in board.to_dict("records"):
+        status = row["status"] if row["status"] != "finished" else ""
+        note = row["note"] if row["status"] in RANKED else ""
+        rows.append((
+            _cell(row["place"], "{:.0f}"),
+            row["name"],
+            _cell(row[f"validation_{rank_by}"], "{:.4f}"),
+            _cell(row[f"test_{rank_by}"], "{:.4f}"),
+            _cell(row["gain"], "{:+.4f}"),
+            _cell(row["train_seconds"], "{:.1f}"),
+            _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
+            _cell(row["trainable_percent"], "{:.2f} %"),
+            _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
+            ", ".join(part for part in (status, note) if part),
+        ))  # fmt: skip
+    metric = METRICS[rank_by]
+    direction = "higher" if metric.higher_is_better else "lower"
+    head = (
+        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; memory is the growth over the loaded base."
+    )
+    return "\n".join((head, *_aligned(rows)))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Text to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    name, note = 1, len(widths) - 1
+    return [
+        "  ".join(cell.ljust(widths[i]) if i in (name, note) else cell.rjust(widths[i]) for i, cell in enumerate(row)).rstrip()
+        for row in rows
+    ]
+
+
+def _cell(value: Any, form: str, factor: float = 1.0) -> str:
+    import pandas as pd
+
+    return "-" if pd.isna(value) else form.format(float(value) * factor)

@@ -1,0 +1,45 @@
+"""Every registered chart draws from its example and from nothing, and names its axes with units."""
+
+import pytest
+
+from dashboard.charts import CHARTS
+
+UNITS = ("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "step", "Phase", "Rows", "Class")
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_draws_its_example(name):
+    figure = CHARTS[name].draw(CHARTS[name].example())
+    assert len(figure.data) >= 1
+    assert all(len(trace.x) > 0 for trace in figure.data)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_without_rows_says_so(name):
+    figure = CHARTS[name].draw(CHARTS[name].example().iloc[:0])
+    assert len(figure.data) == 0
+    assert figure.layout.annotations[0].text
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_axes_carry_their_units(name):
+    figure = CHARTS[name].draw(CHARTS[name].example())
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        assert any(unit in axis.title.text for unit in UNITS), axis.title.text
+
+
+@pytest.mark.parametrize("name", ["accuracy", "loss", "memory"])
+def test_a_run_looks_the_same_with_and_without_its_neighbours(name):
+    example = CHARTS[name].example()
+    alone = CHARTS[name].draw(example[example["run"] == "LoRA r=8"])
+    together = CHARTS[name].draw(example)
+    same = next(trace for trace in together.data if trace.name == "LoRA r=8")
+    assert alone.data[0].line.color == same.line.color
+    assert alone.data[0].line.dash == same.line.dash
+
+
+def test_runs_differ_in_more_than_colour():
+    from dashboard.charts.style import run_styles
+
+    styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 21))])
+    assert len({(style.colour, style.dash) for style in styles.values()}) == len(styles)

@@ -1,0 +1,95 @@
+"""Stands in for tabtune_core.experiment without torch; what it does is the name of the target column."""
+
+import os
+import signal
+import threading
+import time
+
+from tabtune_core.errors import Cancelled, TargetError
+from tabtune_core.events import RunFinished, StepDone
+
+
+def run_experiment(settings, *, home, run_dir, emit, wish):
+    """Emits one step, then does as it is called."""
+    print("The fake was here.")
+    (run_dir / "adapter.zip").write_bytes(b"weights")
+    emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
+    return BEHAVIOURS[settings.target](home, wish)
+
+
+def result(outcome="finished"):
+    """A result with one score."""
+    scores = {"log_loss": 0.5}
+    return RunFinished(outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None)
+
+
+def wait_until(condition):
+    """A minute at most, so that a failed test leaves nothing behind for long."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+def obey(home, wish):
+    """Goes on until asked."""
+    wait_until(lambda: wish() is not None)
+    if wish() == "cancel":
+        raise Cancelled("cancelled")
+    return result("stopped")
+
+
+def wait_for_go(home, wish):
+    """Goes on until there is a file called go."""
+    wait_until((home / "go").exists)
+    return result()
+
+
+def be_deaf(home, wish):
+    """Hears neither wishes nor TERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def linger(home, wish):
+    """Has a result and does not go away."""
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    return result()
+
+
+def break_down(home, wish):
+    """A mistake of ours."""
+    raise RuntimeError("boom")
+
+
+def refuse(home, wish):
+    """A mistake of the person."""
+    raise TargetError("No linear layer under nowhere. Parts that have some: decoder.")
+
+
+def need_too_much(home, wish):
+    """What the allocator says."""
+    raise MemoryError
+
+
+def fail_once(home, wish):
+    """Fails the first time and no more."""
+    if not (home / "tried").exists():
+        (home / "tried").touch()
+        raise TargetError("Not yet.")
+    return result()
+
+
+BEHAVIOURS = {
+    "quick": lambda home, wish: result(),
+    "obedient": obey,
+    "waiting": wait_for_go,
+    "deaf": be_deaf,
+    "lingering": linger,
+    "broken": break_down,
+    "refused": refuse,
+    "greedy": need_too_much,
+    "killed": lambda home, wish: os.kill(os.getpid(), signal.SIGKILL),
+    "once": fail_once,
+}

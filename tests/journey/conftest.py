@@ -1,0 +1,117 @@
+"""A workspace of its own for each test, the pages on it, and a real server with a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tabtune_core.runs import worker_lock
+from tabtune_core.runs.store import RunStore
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+BROWSER_FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty workspace that the pages take for theirs; no worker is started for it."""
+    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
+    monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: None)
+    return tmp_path
+
+
+@pytest.fixture
+def store(home):
+    return RunStore(home)
+
+
+@pytest.fixture
+def app(home):
+    return AppTest.from_file(str(APP), default_timeout=30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The dashboard as a person starts it. Gives its address; the workspace is ``tmp_path``."""
+    port = free_port()
+    command = [sys.executable, "-m", "dashboard", "--home", str(tmp_path), "--port", str(port), "--no-browser"]
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=APP.parents[1])
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until_healthy(address, process)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+            end_worker(tmp_path)
+
+
+def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended by itself"
+        try:
+            if urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).status == 200:
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not come up within 60 s")
+
+
+def end_worker(home: Path) -> None:
+    """Ends the worker that the server started for this workspace."""
+    import json
+
+    import psutil
+
+    try:
+        holder = json.loads((home / "worker.lock").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return
+    if worker_lock.pid_alive(holder["pid"], holder["process_started"]):
+        worker = psutil.Process(holder["pid"])
+        family = [worker, *worker.children(recursive=True)]
+        worker.terminate()
+        psutil.wait_procs(family, timeout=10)
+
+
+@pytest.fixture
+def browser():
+    """A Chromium; where there is none the test is skipped, but never on CI."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "no Chromium: install one or name it with the environment variable CHROMIUM"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(BROWSER_FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A tab, in which no script may fail."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    failures = []
+    opened.on("pageerror", lambda error: failures.append(error))
+    yield opened
+    assert not failures

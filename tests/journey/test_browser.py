@@ -1,0 +1,192 @@
+"""What only a real browser shows: the server as a person starts it, drawn charts, zoom, reloads, files."""
+
+import http.client
+import json
+import time
+import zipfile
+from urllib.parse import urlsplit
+
+import pytest
+import seeding
+
+from tabtune_core.runs.store import RunStore
+
+pytestmark = pytest.mark.browser
+
+MIXED = "name,age,income,city,joined,bought\n" + "".join(
+    f"person {i},{20 + (i * 7) % 50 if i % 9 else ''},{1000 + (i * 137) % 900}.5,{('Rome', 'Oslo', '', 'Lima')[i % 4]},2024-0{i % 9 + 1}-11,"
+    f"{'yes' if (i * 7) % 50 + (i * 137) % 900 / 30 > 40 else 'no'}\n"
+    for i in range(240)
+)
+"""Numbers, words, dates and gaps; what is bought depends on two numbers."""
+PLOT = ".st-key-{name} .js-plotly-plot, .lab-figure.js-plotly-plot"
+
+
+def ask(address, host, path="/", **headers):
+    """The status of a request that claims to be for ``host``."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    connection.putrequest("GET", path, skip_host=True)
+    for name, value in {"Host": host, **headers}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_only_this_machine_may_ask_and_only_by_its_own_name(server):
+    websocket = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "YWFhYWFhYWFhYWFhYWFhYQ==",
+    }
+    port = urlsplit(server).port
+    for own in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
+        assert ask(server, own) == 200
+        assert ask(server, own, "/_stcore/stream", Origin=f"http://{own}", **websocket) == 101
+    for foreign in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example"):
+        assert ask(server, foreign) == 400
+        assert ask(server, foreign, "/lab/report/" + "0" * 64) == 400
+        assert ask(server, foreign, "/_stcore/stream", Origin=f"http://{foreign}", **websocket) in (400, 403)
+    assert ask(server, f"localhost:{port}", "/_stcore/stream", Origin="http://evil.example", **websocket) == 403
+
+
+def test_the_first_page_is_quick_and_asks_nobody_else(server, page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    began = time.monotonic()
+    page.goto(server)
+    page.get_by_role("button", name="Use the sample table").wait_for(timeout=15_000)
+    seconds = time.monotonic() - began
+    assert seconds < 6  # about 1.7 on two idle cores
+    page.wait_for_timeout(1_000)
+    assert [url for url in asked if not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))] == []
+
+
+def test_a_mixed_table_is_read_and_its_target_proposed(server, page):
+    page.goto(server)
+    page.locator("input[type=file]").set_input_files({"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()})
+    page.get_by_text("What to predict").wait_for(timeout=15_000)
+    page.get_by_text("Proposed:").wait_for()
+    page.locator(".js-plotly-plot .barlayer .trace").first.wait_for(timeout=15_000)
+    assert "bought" in page.get_by_text("Proposed:").inner_text()
+
+
+def y_range(page, name):
+    return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullLayout.yaxis.range.map(Number)")
+
+
+def points(page, name):
+    return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullData.at(-1).x.length")
+
+
+def test_zoom_stays_while_points_arrive(server, page, tmp_path):
+    store = RunStore(tmp_path)
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(tmp_path, ranks=(2,)))
+    for run in runs[:2]:
+        seeding.finish(run)
+    seeding.start(runs[2])
+    for step in range(1, 21):
+        runs[2].step(step)
+    page.set_viewport_size({"width": 1440, "height": 1800})
+    page.goto(f"{server}/live?sweep={sweep}")
+    page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(timeout=20_000)
+    before, seen = y_range(page, "loss_"), points(page, "loss_")
+
+    box = page.locator('[class*="st-key-loss_"] .js-plotly-plot .nsewdrag').bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.7, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    zoomed = y_range(page, "loss_")
+    assert abs(zoomed[1] - zoomed[0]) < 0.7 * abs(before[1] - before[0])
+
+    page.evaluate("() => { document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark = 'same' }")
+    for step in range(21, 31):
+        runs[2].step(step)
+        store.beat(runs[2].id)
+    page.wait_for_function(
+        f"() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullData.at(-1).x.length > {seen}", timeout=15_000
+    )
+    assert y_range(page, "loss_") == pytest.approx(zoomed)
+    assert page.evaluate("() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark") == "same"
+
+    runs[2].end()
+    page.get_by_text("3 of 3 runs have ended.").wait_for(timeout=15_000)
+
+
+@pytest.mark.parametrize("width", [1440, 420])
+def test_no_page_is_wider_than_the_screen(server, page, tmp_path, width):
+    seeding.finished_sweep(RunStore(tmp_path))
+    page.set_viewport_size({"width": width, "height": 900})
+    for name in ("", "new_run", "live", "leaderboard", "compare", "adapters"):
+        page.goto(f"{server}/{name}")
+        page.get_by_role("heading").first.wait_for(timeout=15_000)
+        page.wait_for_timeout(700)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert page.get_by_text("Traceback").count() == 0
+
+
+def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
+    page.set_viewport_size({"width": 1440, "height": 1800})
+    page.goto(server)
+    page.locator("input[type=file]").set_input_files({"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()})
+    page.get_by_role("button", name="Next: choose a model").click(timeout=20_000)
+    page.get_by_role("button", name="Launch 5 runs").wait_for(timeout=20_000)
+    page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
+    steps = page.get_by_label("Steps", exact=True)
+    steps.fill("30")
+    steps.press("Enter")
+    page.get_by_role("button", name="Launch 5 runs").click()
+
+    page.get_by_text("runs have ended").wait_for(timeout=30_000)
+    store = RunStore(tmp_path)
+    (sweep,) = store.sweeps()
+    assert [run.name for run in store.runs()] == ["Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"]
+    page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(timeout=120_000)
+    seen = points(page, "loss_")
+    page.wait_for_function(
+        f"""() => {{ const data = document.querySelector('[class*="st-key-loss_"] .js-plotly-plot')._fullData;
+        return data.length > 1 || data.at(-1).x.length > {seen} }}""", timeout=60_000,
+    )  # fmt: skip
+
+    page.reload()
+    page.get_by_text("runs have ended").wait_for(timeout=30_000)
+    second = browser.new_page(viewport={"width": 420, "height": 900})
+    second.goto(page.url)
+    second.get_by_text("runs have ended").wait_for(timeout=30_000)
+    assert [other.id for other in store.sweeps()] == [sweep.id]
+
+    page.get_by_text("5 of 5 runs have ended.").wait_for(timeout=240_000)
+    second.get_by_text("5 of 5 runs have ended.").wait_for(timeout=15_000)
+    assert {run.status for run in store.runs()} == {"finished"}
+    assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
+
+    page.goto(f"{server}/leaderboard")
+    page.get_by_text("leads on the validation rows").wait_for(timeout=20_000)
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download as CSV").click()
+    head = found.value.path().read_text().splitlines()[0]
+    for column in (
+        "place",
+        "name",
+        "rank",
+        "alpha",
+        "trainable_percent",
+        "peak_memory_bytes",
+        "train_seconds",
+        "validation_accuracy",
+        "test_accuracy",
+    ):
+        assert column in head.strip().split(",")
+
+    page.goto(f"{server}/adapters")
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download the adapter").click(timeout=20_000)
+    with zipfile.ZipFile(found.value.path()) as package:
+        assert package.testzip() is None
+        assert "adapter_model.safetensors" in package.namelist()
+        assert json.loads(package.read("tabtune.json"))["classes"] == ["no", "yes"]

@@ -1,0 +1,183 @@
+"""The command line as a program: what it prints where, and with which status it ends."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.runs.store import ENDED, RunStore
+from tabtune_core.runs.worker_lock import worker_alive
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--steps", "2", "--eval-every", "1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")
+
+
+def command(home, *arguments):
+    environment = {**os.environ, "TABTUNE_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return {"args": [sys.executable, "-m", "tabtune_core", *map(str, arguments)], "env": environment, "cwd": home.parent, "text": True}
+
+
+def tabtune(home, *arguments):
+    return subprocess.run(**command(home, *arguments), capture_output=True, timeout=300)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "waited for two minutes"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A workspace of its own; no worker is left in it."""
+    folder = tmp_path_factory.mktemp("cli") / "home"
+    yield folder
+    wait_until(lambda: not worker_alive(folder))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """120 rows, two classes, a number on a scale."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 3)).round(4), columns=["a", "b", "scale"])
+    frame["class"] = np.where(frame["a"] + frame["b"] > 0, "up", "down")
+    path = tmp_path_factory.mktemp("data") / "rows.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def swept(home, table):
+    """A sweep over one rank and the baselines, its adapters copied out."""
+    adapters = home.parent / "adapters"
+    return tabtune(home, "sweep", table, "--target", "class", "--ranks", 2, *SMALL, "--format", "json", "--adapters", adapters), adapters
+
+
+def test_a_sweep_prints_its_leaderboard_and_nothing_else_on_stdout(swept):
+    done, _ = swept
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert sorted(row["name"] for row in rows) == ["Full fine-tuning", "LoRA r=2", "Zero-shot"]
+    assert [row["status"] for row in rows] == ["finished"] * 3
+    assert [row["validation_log_loss"] for row in rows] == sorted(row["validation_log_loss"] for row in rows)
+
+
+def test_progress_and_notes_go_to_stderr(swept):
+    done, _ = swept
+    assert "LoRA r=2: finished" in done.stderr
+
+
+def test_adapters_are_copied_under_names_that_tell_rank_and_seed(swept):
+    _, adapters = swept
+    assert [path.name for path in adapters.iterdir()] == ["lora-r2-seed0.zip"]
+    assert "adapter_model.safetensors" in " ".join(zipfile.ZipFile(adapters / "lora-r2-seed0.zip").namelist())
+
+
+def test_a_leaderboard_can_be_printed_again_in_other_forms(swept, home):
+    printed = tabtune(home, "leaderboard", "--format", "csv", "--rank-by", "accuracy")
+    rows = list(csv.DictReader(io.StringIO(printed.stdout)))
+    assert printed.returncode == 0
+    assert [float(row["validation_accuracy"]) for row in rows] == sorted((float(row["validation_accuracy"]) for row in rows), reverse=True)
+
+
+def test_the_table_is_narrow_and_has_units(swept, home):
+    lines = tabtune(home, "leaderboard").stdout.splitlines()
+    assert "memory MB" in lines[1]
+    assert max(map(len, lines)) <= 140
+
+
+def test_one_run_can_be_started_from_a_settings_file(home, table):
+    (home.parent / "run.toml").write_text('target = "class"\nstrategy = "inference"\n[train]\ncontext_rows = 40\n')
+    done = tabtune(home, "train", table, "--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["strategy"], row["seed"], row["rank"]) == ("inference", 3, None)
+
+
+def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
+    done = tabtune(home, "train", table, "--target", "class", "--targets", "nowhere", *SMALL)
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
+    before = {run.id for run in RunStore(home).runs()}
+    arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", *SMALL, "--steps", 100_000, "--patience", 100_000)
+    process = subprocess.Popen(**command(home, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    store = RunStore(home)
+    wait_until(lambda: any(store.last(run.id, "StepDone") for run in store.runs(status="running")))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert "Cancelled" in err
+    assert "Traceback" not in err
+    assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "required: COMMAND"),
+        (["swep"], "invalid choice: 'swep'"),
+        (["sweep", "{table}"], "Name the column to predict with --target. Likely: 'class'"),
+        (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
+        (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
+        (["sweep", "{table}", "--target", "scale"], "--split-at-median"),
+        (["sweep", "{table}", "--target", "class", "--ranks", "0"], "ranks is 0"),
+        (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
+        (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
+        (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
+        (["sweep", "{table}", "--target", "class", "--settings", "missing.toml"], "'missing.toml' cannot be read as TOML"),
+        (["sweep", "{table}", "--target", "class", "--settings", "{unknown}"], "Did you mean 'ranks'?"),
+        (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
+        (["sweep", "{binary}", "--target", "class"], "tabtune: "),
+        (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
+        (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
+        (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
+        (["leaderboard", "--home", "{table}"], "cannot be opened"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words(swept, home, table, tmp_path, arguments, told):
+    (tmp_path / "unknown.toml").write_text("rank = [2]\n")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 20)
+    places = {"table": table, "unknown": tmp_path / "unknown.toml", "binary": tmp_path / "binary.csv"}
+    before = len(RunStore(home).runs())
+    done = tabtune(home, *(argument.format(**places) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert len(RunStore(home).runs()) == before
+
+
+def test_an_empty_workspace_says_how_to_begin(tmp_path):
+    done = tabtune(tmp_path / "new", "leaderboard")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "tabtune sweep DATA --target COLUMN" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["sweep", "train", "leaderboard", "worker"])
+def test_help_tells_what_a_setting_does_and_its_default(tmp_path, name):
+    done = tabtune(tmp_path / "new", name, "--help")
+    assert done.returncode == 0
+    assert "(default: " in done.stdout
+
+
+def test_nothing_that_a_person_waits_for_loads_torch():
+    program = "import sys, tabtune_core.__main__, tabtune_core.worker, tabtune_core.runs.ranking; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_every_run_of_this_workspace_has_ended(swept, home):
+    assert {run.status for run in RunStore(home).runs()} <= ENDED

@@ -1,0 +1,75 @@
+"""Do we agree with the ``tabicl`` package on the same checkpoint?"""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tabicl import TabICLClassifier
+from tiny import tiny_checkpoint
+
+from tabtune_core.data.prepared import make_context
+from tabtune_core.lora.inject import adapter_factors, inject, merge
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.training.scoring import Scorer
+
+
+def mixed_table(rows=90, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({
+        "size": rng.normal(size=rows), "colour": rng.choice(["red", "green", "blue"], rows), "count": rng.integers(0, 9, rows).astype(float),
+        "constant": 1.0,
+    })  # fmt: skip
+    frame.loc[::7, "size"] = np.nan
+    frame.loc[::11, "colour"] = None
+    frame["label"] = np.where(frame["count"] + rng.normal(size=rows) > 4, "yes", "no")
+    return frame, {"size": "number", "colour": "category", "count": "number", "constant": "number", "label": "category"}
+
+
+def ours(model, frame, kinds):
+    context = make_context(frame, frame["label"].to_numpy(dtype=object), np.arange(60), kinds, "label")
+    normalise = model.fit_preprocessing(context.x_CF)
+    scorer = Scorer(normalise(context.x_CF), context.y_C, 2)
+    return scorer.predict(model, normalise(context.encoder.transform(frame.iloc[60:])))
+
+
+def theirs(path, name, frame):
+    upstream = TabICLClassifier(
+        model_path=path, allow_auto_download=False, checkpoint_version=CATALOGUE[name].file if name != "tabicl-mini" else CATALOGUE["tabicl-v2"].file,
+        device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none", class_shuffle_method="none",
+    )  # fmt: skip
+    features = frame.drop(columns="label")
+    return upstream.fit(features.iloc[:60], frame["label"].iloc[:60]).predict_proba(features.iloc[60:])
+
+
+@pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
+def test_zero_shot_equals_the_upstream_classifier_with_one_member(tmp_path, name):
+    path = tiny_checkpoint(tmp_path / "tiny.ckpt", name)
+    frame, kinds = mixed_table()
+    probabilities = ours(load_model(CATALOGUE[name], torch.device("cpu"), path), frame, kinds)
+    assert probabilities.std(axis=0).min() > 1e-3, "the rows must differ for a match to mean anything"
+    np.testing.assert_allclose(probabilities, theirs(path, name, frame), atol=1e-5)
+
+
+def test_the_model_in_the_box_opens_in_the_upstream_package():
+    frame, kinds = mixed_table()
+    model = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu"))
+    from tabtune_core.models.checkpoints import find_checkpoint
+
+    path, _ = find_checkpoint(CATALOGUE["tabicl-mini"])
+    np.testing.assert_allclose(ours(model, frame, kinds), theirs(path, "tabicl-mini", frame), atol=1e-5)
+
+
+def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path):
+    card = CATALOGUE["tabicl-v2"]
+    frame, kinds = mixed_table()
+    model = load_model(card, torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny.ckpt"))
+    base = ours(model, frame, kinds)
+    report = inject(model.module, rank=4, alpha=8, dropout=0.1, targets=card.targets, groups=card.groups, passed_over=model.passed_over)
+    for _, b in adapter_factors(model.module, report).values():
+        torch.nn.init.normal_(b, std=0.1, generator=torch.Generator().manual_seed(1))
+    adapted = ours(model, frame, kinds)
+    merge(model.module, report)
+    model.save(tmp_path / "merged.ckpt")
+    assert np.abs(adapted - base).max() > 1e-2
+    np.testing.assert_allclose(theirs(tmp_path / "merged.ckpt", "tabicl-v2", frame), adapted, atol=1e-5)

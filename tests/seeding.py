@@ -1,0 +1,173 @@
+"""Test data: fills a workspace with runs whose numbers were made up here, not measured."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tabtune_core.data.datasets import add_sample
+from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone
+from tabtune_core.runs.store import RunStore
+from tabtune_core.runs.worker_lock import started_at
+from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+
+TOTAL, STEPS = 677_310, 60
+ADAPTER = {2: 33_000, 4: 66_000, 8: 132_000}
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+
+
+def made_up_scores(accuracy: float) -> dict[str, float]:
+    """Scores that go together, of no real model."""
+    return {
+        "log_loss": 1.6 * (1 - accuracy) + 0.05,
+        "accuracy": accuracy,
+        "balanced_accuracy": accuracy - 0.01,
+        "f1_weighted": accuracy - 0.002,
+        "roc_auc": min(accuracy + 0.03, 1.0),
+        "mcc": 2 * accuracy - 1.02,
+        "brier": 1.5 * (1 - accuracy),
+        "ece": 0.03,
+    }
+
+
+def sweep_settings(home: Path, *, seeds: tuple[int, ...] = (0,), ranks: tuple[int, ...] = (2, 4, 8)) -> SweepSettings:
+    """A sweep over the sample table of a workspace."""
+    dataset = add_sample(home, "breast_cancer")
+    train = TrainSettings(steps=STEPS)
+    return SweepSettings(run=RunSettings(dataset=dataset.id, target="diagnosis", train=train), ranks=ranks, seeds=seeds)
+
+
+class FakeRun:
+    """One run that tells what a real one tells, event by event."""
+
+    def __init__(self, store: RunStore, settings: RunSettings, run_id: str) -> None:
+        self.store, self.settings, self.id = store, settings, run_id
+        self.random = np.random.default_rng(settings.lora.rank + settings.seed)
+        self.trainable = {"inference": 0, "base-ft": TOTAL}.get(
+            settings.strategy, ADAPTER.get(settings.lora.rank, 16_500 * settings.lora.rank)
+        )
+        self.megabytes = 30 + self.trainable / 1e4
+
+    def tell(self, *events: object) -> None:
+        for event in events:
+            self.store.append(self.id, event)
+
+    def begin(self) -> None:
+        layers = ({"path": "col_embedder", "shape": [96, 32], "rank": 2, "parameters": 256, "kind": "parametrization", "target": "x"},)
+        self.tell(
+            PhaseStarted("load"),
+            self.memory("load", 0),
+            PhaseDone("load", 0.4, dict.fromkeys(METERS) | {"resident": 400_000_000}, None),
+            RunPlanned(
+                "cpu", STEPS, 341, 114, 114, 256, 85, 30, ("benign", "malignant"), TOTAL, self.trainable, layers, {"name": "tabicl-mini"}
+            ),
+            Note("The query rows of a step were held to 85, a quarter of the training rows."),
+            PhaseStarted("zero-shot"),
+            self.memory("zero-shot", 10),
+            Evaluated(0, "validation", made_up_scores(0.93), True, 0.0),
+            PhaseDone("zero-shot", 0.5, dict.fromkeys(METERS) | {"resident": 420_000_000}, 10_000_000),
+        )
+        if self.settings.strategy != "inference":
+            self.tell(PhaseStarted("train"))
+
+    def memory(self, phase: str, growth_megabytes: float) -> MemorySampled:
+        return MemorySampled(phase, int(4e8 + 1e6 * growth_megabytes * self.random.uniform(0.9, 1.0)))
+
+    def step(self, step: int) -> None:
+        loss = 0.25 * np.exp(-step / 25) + 0.08 + 0.02 * self.random.normal()
+        self.tell(
+            StepDone(step, float(loss), float(0.4 + 0.1 * self.random.random()), 2e-4 * np.sin(np.pi * step / STEPS), 0.2 * step),
+            self.memory("train", self.megabytes),
+        )
+        if step % 10 == 0:
+            self.tell(Evaluated(step, "validation", made_up_scores(self.accuracy(step)), True, 0.2 * step))
+
+    def accuracy(self, step: int) -> float:
+        return float(0.93 + 0.03 * (1 - np.exp(-step / 20)) * min(1.0, self.trainable / 1e5 + 0.4))
+
+    def end(self, outcome: str = "finished") -> None:
+        trained = self.settings.strategy != "inference"
+        if trained:
+            peaks = dict.fromkeys(METERS) | {"resident": int(4e8 + 1e6 * self.megabytes)}
+            self.tell(PhaseDone("train", 12.0, peaks, int(1e6 * self.megabytes)))
+        self.tell(PhaseStarted("evaluate"), self.memory("evaluate", 12), PhaseDone("evaluate", 0.3, dict.fromkeys(METERS), 12_000_000))
+        accuracy = self.accuracy(STEPS) if trained else 0.93
+        adapter = None
+        if self.settings.strategy == "peft":
+            adapter = self.write_adapter()
+        result = RunFinished(
+            outcome,
+            STEPS if trained else 0,
+            STEPS if trained else 0,
+            False,
+            made_up_scores(accuracy),
+            made_up_scores(accuracy - 0.01),
+            made_up_scores(0.93),
+            made_up_scores(0.925),
+            12.0 if trained else 0.0,
+            0.3,
+            int(4e8 + 1e6 * self.megabytes),
+            int(1e6 * self.megabytes),
+            "resident",
+            self.trainable,
+            TOTAL,
+            adapter,
+            True if adapter else None,
+        )
+        self.store.finish(self.id, outcome, result=result)
+
+    def write_adapter(self) -> int:
+        folder = self.store.run_dir(self.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_text("INFO made-up log line\n" * 3)
+        with zipfile.ZipFile(folder / "adapter.zip", "w") as archive:
+            archive.writestr("adapter_model.safetensors", bytes(4 * self.trainable))
+            archive.writestr("tabtune.json", "{}")
+            archive.writestr("README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n")
+        return (folder / "adapter.zip").stat().st_size
+
+
+def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: TabICL mini") -> tuple[str, list[FakeRun]]:
+    """A queued sweep."""
+    runs = sweep.expand()
+    sweep_id, ids = store.add_sweep(runs, name)
+    return sweep_id, [FakeRun(store, settings, run_id) for settings, run_id in zip(runs, ids, strict=True)]
+
+
+def start(run: FakeRun) -> None:
+    """Makes the first queued run a running one that belongs to this very process."""
+    claimed = run.store.claim(os.getpid(), started_at(os.getpid()))
+    assert claimed is not None
+    assert claimed.id == run.id
+    run.begin()
+
+
+def finish(run: FakeRun) -> None:
+    """Carries a queued run out to its end."""
+    start(run)
+    if run.settings.strategy != "inference":
+        for step in range(1, STEPS + 1):
+            run.step(step)
+    run.end()
+
+
+def finished_sweep(store: RunStore, **more: object) -> str:
+    """A sweep in which every run has a result."""
+    sweep_id, runs = queue(store, sweep_settings(store.home, **more))
+    for run in runs:
+        finish(run)
+    return sweep_id
+
+
+def going_sweep(store: RunStore, steps: int = 25) -> tuple[str, list[FakeRun]]:
+    """A sweep with ended runs of both kinds, one that runs, and one that waits."""
+    sweep_id, runs = queue(store, sweep_settings(store.home))
+    finish(runs[0])
+    finish(runs[1])
+    start(runs[2])
+    store.finish(runs[2].id, "failed", error="The run needs more memory than there is. Lower the context rows or the batch size.")
+    start(runs[3])
+    for step in range(1, steps + 1):
+        runs[3].step(step)
+    return sweep_id, runs

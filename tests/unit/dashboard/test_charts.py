@@ -1,0 +1,43 @@
+"""The arithmetic inside the charts."""
+
+import numpy as np
+import pandas as pd
+
+from dashboard.charts.memory import memory, meters_read
+from dashboard.charts.pareto import front_of
+from dashboard.charts.seconds import seconds
+from dashboard.charts.style import thin
+
+
+def test_thinning_keeps_a_spike_and_the_ends():
+    values = np.zeros(10_000)
+    values[4321] = 1.0
+    kept = thin(values)
+    assert len(kept) < 500
+    assert {0, 4321, 9_999} <= set(kept.tolist())
+
+
+def test_thinning_bears_values_that_are_not_numbers():
+    assert len(thin(np.full(5_000, np.nan))) > 0
+
+
+def test_the_front_holds_what_nothing_cheaper_equals():
+    cost, score = np.array([3.0, 1.0, 2.0, 4.0]), np.array([0.9, 0.8, 0.7, 0.9])
+    assert front_of(cost, score, higher_is_better=True).tolist() == [1, 0]
+
+
+def test_the_front_turns_round_where_less_is_better():
+    cost, loss = np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.4])
+    assert front_of(cost, loss, higher_is_better=False).tolist() == [0, 2]
+
+
+def test_the_time_of_a_step_is_a_difference():
+    steps = pd.DataFrame({"run": "a", "step": [1, 2, 4], "seconds": [0.5, 1.5, 2.5]})
+    np.testing.assert_allclose(seconds(steps).data[0].y, [0.5, 1.0, 0.5])
+
+
+def test_a_meter_without_a_number_is_not_offered_and_not_zero():
+    samples = pd.DataFrame({"run": "a", "seconds": [0.0, 1.0], "phase": "train", "resident_bytes": [1e6, 2e6], "nvml_device_bytes": np.nan})
+    assert meters_read(samples) == ["resident_bytes"]
+    assert len(memory(samples, meter="nvml_device_bytes").data) == 0
+    np.testing.assert_allclose(memory(samples).data[0].y, [1.0, 2.0])

@@ -1,0 +1,66 @@
+"""Settings go into widgets and come back the same; what a person types wrongly is an error that helps."""
+
+import dataclasses
+
+import pytest
+
+from dashboard import forms
+from tabtune_core.errors import SettingError
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+
+UNUSUAL = SweepSettings(
+    run=RunSettings(
+        dataset="d", target="t", model="tabicl-v2", checkpoint="weights.ckpt", device="cpu", validation_share=0.3, test_share=0.1,
+        lora=LoraSettings(alpha=3.5, dropout=0.2, targets=("decoder",)),
+        train=TrainSettings(
+            steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
+            clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy",
+        ),
+    ),
+    ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
+)  # fmt: skip
+PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
+
+
+@pytest.mark.parametrize("sweep", [PLAIN, UNUSUAL], ids=["defaults", "unusual"])
+def test_settings_survive_the_widgets(sweep):
+    assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t") == sweep
+
+
+def test_every_setting_has_a_widget():
+    """A new field that no widget shows would be lost silently when settings are loaded."""
+    shown = set(forms.to_widgets(PLAIN)) | {
+        "dataset",
+        "target",
+        "split_at_median",
+        "lora",
+        "train",
+        "strategy",
+        "seed",
+        "run",
+        "rank",
+        "betas",
+    }
+    fields = {f.name for cls in (SweepSettings, RunSettings, LoraSettings, TrainSettings) for f in dataclasses.fields(cls)}
+    assert fields <= shown
+
+
+def test_a_tied_alpha_follows_each_rank():
+    runs = forms.to_sweep({"ranks": [2, 8], "tied": True, "alpha": 99.0}, dataset="d", target="t").expand()
+    assert [run.lora.scaling for run in runs if run.strategy == "peft"] == [2.0, 2.0]
+
+
+def test_an_untied_alpha_is_the_same_for_every_rank():
+    runs = forms.to_sweep({"ranks": [2, 8], "tied": False, "alpha": 16.0}, dataset="d", target="t").expand()
+    assert [run.lora.effective_alpha for run in runs if run.strategy == "peft"] == [16.0, 16.0]
+
+
+@pytest.mark.parametrize("text", ["", "one", "1, -2", "0.5"])
+def test_seeds_that_are_no_whole_numbers_are_explained(text):
+    with pytest.raises(SettingError, match="write whole numbers"):
+        forms.read_seeds(text)
+
+
+def test_a_value_out_of_range_from_the_address_bar_is_refused():
+    with pytest.raises(SettingError, match=r"lora\.dropout"):
+        forms.to_sweep({"dropout": 3.0}, dataset="d", target="t")

@@ -1,0 +1,31 @@
+"""What a rank costs, from the catalogue's shapes."""
+
+import pytest
+
+from dashboard.pricing import adapted_shapes, price_ranks
+from tabtune_core.models.catalogue import get_card
+
+MINI = get_card("tabicl-mini")
+
+
+def test_the_default_parts_are_those_of_the_catalogue():
+    assert price_ranks(MINI, (4,), alpha=None)["Adapter parameters"].tolist() == [MINI.adapter_parameters(4)]
+
+
+def test_a_group_names_its_parts():
+    assert set(adapted_shapes(MINI, ("decoder",))) == {"icl_predictor.decoder.0.weight", "icl_predictor.decoder.2.weight"}
+
+
+def test_a_rank_above_a_layer_is_capped_and_said():
+    priced = price_ranks(MINI, (64,), alpha=None)
+    assert priced["Capped layers"].item() > 0
+    assert priced["Adapter parameters"].item() < 64 * sum(sum(shape) for shape in MINI.linear_shapes.values())
+
+
+def test_scaling_is_alpha_over_rank():
+    assert price_ranks(MINI, (2, 8), alpha=16.0)["Alpha / rank"].tolist() == [8.0, 2.0]
+
+
+@pytest.mark.parametrize("part", ["no_such_part", "col_embed"])
+def test_a_part_that_matches_nothing_costs_nothing(part):
+    assert adapted_shapes(MINI, (part,)) == {}

@@ -1,0 +1,46 @@
+"""Encoding: categories, numbers and dates to features, labels to ids."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
+from tabtune_core.errors import LabelError, TableError
+
+KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
+FRAME = pd.DataFrame({
+    "n": [1.5, np.nan, np.inf], "c": ["b", "a", None], "d": pd.to_datetime(["1970-01-02", "2000-02-29", None]),
+    "t": ["some words", "more", "less"], "y": ["x", "z", "x"],
+})  # fmt: skip
+
+
+def test_categories_come_first_then_numbers_then_the_parts_of_dates():
+    encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
+    expected = [[1, 1.5, 1, 1, 4], [0, np.nan, 11016, 2, 1], [-1, np.nan, np.nan, np.nan, np.nan]]
+    np.testing.assert_array_equal(encoder.transform(FRAME), np.array(expected, dtype=np.float32))
+    assert encoder.left_out == ("t",)
+
+
+def test_a_category_that_was_not_learnt_is_unknown():
+    encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
+    assert encoder.transform(FRAME.assign(c="new"))[:, 0].tolist() == [-1, -1, -1]
+
+
+def test_rows_that_lack_a_column_are_refused_by_name():
+    encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
+    with pytest.raises(TableError, match="lack the columns 'c', 'd'"):
+        encoder.transform(FRAME[["n"]])
+
+
+def test_a_table_of_free_text_alone_has_nothing_to_predict_from():
+    with pytest.raises(TableError, match="no column of numbers, dates or categories"):
+        FeatureEncoder.fit(FRAME[["t", "y"]], KINDS, "y")
+
+
+def test_classes_are_ordered_as_a_person_would():
+    assert LabelEncoder.fit(["10", "9", "b", "a", "9"]).classes == ("9", "10", "a", "b")
+
+
+def test_an_unknown_label_is_refused_by_name():
+    with pytest.raises(LabelError, match="Labels 'q' are not among the classes 'x', 'z'"):
+        LabelEncoder.fit(["x", "z"]).transform(["x", "q"])

@@ -1,0 +1,66 @@
+"""The split: seeded, stratified, disjoint, and sparing with small classes."""
+
+import numpy as np
+import pytest
+
+from tabtune_core.data.splits import sample_rows, split_rows
+from tabtune_core.errors import LabelError
+
+SHARES = {"validation_share": 0.2, "test_share": 0.2, "context_rows": 2000, "validation_rows": 2000, "test_rows": 2000}
+
+
+def labels(**counts):
+    return np.random.default_rng(0).permutation(np.repeat(np.array(list(counts), dtype=object), list(counts.values())))
+
+
+def test_the_parts_are_disjoint_and_together_all_labelled_rows():
+    values = labels(a=60, b=40)
+    values[[3, 50]] = None
+    split = split_rows(values, seed=1, **SHARES)
+    together = np.concatenate([split.train, split.validation, split.test])
+    assert sorted(together) == [i for i in range(100) if i not in (3, 50)]
+    assert (len(split.validation), len(split.test)) == (20, 20)
+
+
+def test_each_part_has_every_class_in_its_share():
+    values = labels(a=300, b=100)
+    split = split_rows(values, seed=0, **SHARES)
+    for rows in (split.train, split.validation, split.test):
+        assert np.mean(values[rows] == "b") == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_seed_alone_decides():
+    values = labels(a=60, b=40)
+    first, again, other = (split_rows(values, seed=seed, **SHARES) for seed in (5, 5, 6))
+    assert np.array_equal(first.test, again.test)
+    assert not np.array_equal(first.test, other.test)
+
+
+def test_a_class_of_two_rows_stays_with_the_training_rows():
+    values = labels(a=30, b=30, c=2)
+    split = split_rows(values, seed=0, **SHARES)
+    assert set(np.flatnonzero(values == "c")) <= set(split.train)
+
+
+def test_twenty_rows_can_be_split():
+    split = split_rows(labels(a=10, b=10), seed=0, **SHARES)
+    assert (len(split.train), len(split.validation), len(split.test)) == (12, 4, 4)
+
+
+def test_a_large_table_is_sampled_with_every_class():
+    values = labels(a=5000, b=40)
+    split = split_rows(values, seed=0, **{**SHARES, "context_rows": 100, "validation_rows": 50, "test_rows": 60})
+    assert (len(split.context), len(split.validation), len(split.test)) == (100, 50, 60)
+    assert set(split.context) <= set(split.train)
+    assert all({"a", "b"} == set(values[rows]) for rows in (split.context, split.validation, split.test))
+
+
+@pytest.mark.parametrize("values", [labels(a=30), labels(a=30, b=2), labels(a=2, b=2), labels(a=1, b=1)])
+def test_too_little_to_split_says_so(values):
+    with pytest.raises(LabelError):
+        split_rows(values, seed=0, **SHARES)
+
+
+def test_a_sample_keeps_a_class_that_a_plain_draw_would_lose():
+    values = np.array(["a"] * 999 + ["b"])
+    assert 999 in sample_rows(values, 10, np.random.default_rng(0))

@@ -1,0 +1,105 @@
+"""A label that can be learned passes; one that cannot is refused with what to do instead."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.table import read_table
+from tabtune_core.data.target import check_label, propose_target, split_at_median
+from tabtune_core.errors import LabelError
+
+ROWS = 60
+
+
+def frame(**label) -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    return pd.DataFrame({"a": generator.normal(size=ROWS), "b": generator.integers(0, 5, ROWS), **label})
+
+
+def table(**label):
+    return read_table(frame(**label).to_csv(index=False).encode())
+
+
+@pytest.mark.parametrize(
+    ("labels", "column", "task"),
+    [
+        ({"Churn": ["yes", "no"] * 30, "z": ["k", "l", "m"] * 20}, "Churn", "classification"),
+        ({"rings": list(range(1, 31)) * 2}, "rings", "regression"),
+        ({"price": np.linspace(1, 2, ROWS), "z": ["k", "l"] * 30}, "price", "regression"),
+        ({"sort": ["k", "l", "m"] * 20}, "sort", "classification"),
+        ({"kind": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "kind", "classification"),
+    ],
+)
+def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
+    proposal = propose_target(table(**labels))
+    assert (proposal.column, proposal.task) == (column, task)
+    assert repr(column) in proposal.reason
+
+
+def test_nothing_is_proposed_where_nothing_can_be_predicted():
+    keys = pd.DataFrame({"key": [f"K{row}" for row in range(ROWS)], "same": 1})
+    assert propose_target(read_table(keys.to_csv(index=False).encode())).column is None
+
+
+REFUSED = {
+    "absent": ("laebl", ["x", "y"] * 30, "Did you mean 'label'"),
+    "all missing": ("label", [None] * ROWS, "missing in every row"),
+    "constant": ("label", ["x"] * ROWS, "'x' in every row"),
+    "an id": ("label", [f"K{row}" for row in range(ROWS)], "different value in each of 60 rows"),
+    "a measure": ("label", np.linspace(0, 1, ROWS), "--split-at-median"),
+    "too many classes": ("label", [f"c{row % 12}" for row in range(ROWS)], "12 classes; this model takes at most 10"),
+    "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. To predict which half"),
+    "one class of a size": ("label", ["x"] * 58 + ["y", "y"], r"fewer than two classes with 3 rows.*y \(2\)"),
+}
+
+
+@pytest.mark.parametrize(("target", "label", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_label_that_cannot_be_learned_is_refused_with_a_way_out(target, label, said):
+    with pytest.raises(LabelError, match=said):
+        check_label(frame(label=label), target, max_classes=10)
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        (["x", "y"] * 30, []),
+        ([0, 1] * 30, []),
+        (["x", "y", None] * 20, ["label-missing"]),
+        (["x", "y"] * 29 + ["z", "z"], ["rare-classes"]),
+        (["x"] * 57 + ["y"] * 3, []),
+        (["x"] * 55 + ["y"] * 3 + ["z", "z"], ["rare-classes", "imbalance"]),
+    ],
+)
+def test_a_label_that_can_be_learned_passes_with_what_to_know(label, found):
+    assert [finding.code for finding in check_label(frame(label=label), "label", max_classes=10)] == found
+
+
+def test_without_a_limit_any_number_of_classes_passes():
+    assert check_label(frame(label=[f"c{row % 12}" for row in range(ROWS)]), "label", max_classes=None) == ()
+
+
+def test_a_column_that_is_the_label_in_other_words_is_named():
+    label = np.random.default_rng(1).choice(["x", "y", "z"], ROWS)
+    copied = pd.Series(label).map({"x": 7, "y": 8, "z": 9})
+    found = check_label(table(code=copied, label=label), "label", max_classes=10)
+    assert [(finding.code, finding.column) for finding in found] == [("leak", "code")]
+
+
+def test_a_number_passes_for_regression_and_words_do_not():
+    numbers = frame(label=np.linspace(0, 1, ROWS), word=["x", "y"] * 30)
+    assert check_label(numbers, "label", max_classes=10, task="regression") == ()
+    with pytest.raises(LabelError, match="regression needs numbers"):
+        check_label(numbers, "word", max_classes=10, task="regression")
+
+
+def test_the_split_at_the_median_gives_two_classes_and_keeps_what_is_missing():
+    halves = split_at_median(pd.Series([1, 2, 3, 10, np.nan], name="y"))
+    assert halves[:4].tolist() == ["<= 2.5", "<= 2.5", "> 2.5", "> 2.5"]
+    assert halves.isna().tolist() == [False] * 4 + [True]
+    assert halves.name == "y"
+
+
+@pytest.mark.parametrize(("values", "said"), [(["x", "y"], "words"), ([0, 1, 1, 1], "No value of 'y' is above")])
+def test_a_split_that_gives_no_two_classes_is_refused(values, said):
+    with pytest.raises(LabelError, match=said):
+        split_at_median(pd.Series(values, name="y"))

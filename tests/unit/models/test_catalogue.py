@@ -1,0 +1,36 @@
+"""The catalogue's sizes and shapes are those of the modules themselves."""
+
+import pytest
+import torch
+from tabicl._model.tabicl import TabICL
+
+from tabtune_core.errors import SettingError
+from tabtune_core.lora.inject import inject
+from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.models.tabicl import TabICLModel
+
+
+@pytest.fixture(params=CATALOGUE)
+def card(request):
+    return CATALOGUE[request.param]
+
+
+def test_sizes_and_prices_are_those_of_the_module(card):
+    module = TabICL(**card.config)
+    assert sum(p.numel() for p in module.parameters()) == card.total_parameters
+    report = inject(module, rank=8, alpha=16, dropout=0.0, targets=card.targets, groups=card.groups, passed_over=TabICLModel.passed_over)
+    paths = {layer.path.removesuffix(".weight"): (layer.out_features, layer.in_features) for layer in report.layers}
+    assert {path.removesuffix(".weight"): shape for path, shape in card.linear_shapes.items()} == paths
+    assert card.adapter_parameters(8) == report.trainable_parameters
+
+
+def test_the_guides_example_of_a_768_by_768_weight():
+    layer = torch.nn.Sequential(torch.nn.Linear(768, 768, bias=False))
+    report = inject(layer, rank=8, alpha=16, dropout=0.0, targets=("0",))
+    assert report.trainable_parameters == 12_288
+    assert report.trainable_parameters / (768 * 768) == pytest.approx(0.0208, abs=1e-4)
+
+
+def test_an_unknown_model_names_those_that_exist():
+    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-v2"):
+        get_card("tabpfn")

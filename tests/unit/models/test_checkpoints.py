@@ -1,0 +1,93 @@
+"""Weights are found or asked for, and never made up; a file cannot run code."""
+
+import pickle
+
+import pytest
+import torch
+from tiny import tiny_checkpoint
+
+from tabtune_core.errors import CheckpointError
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint, read_torch_checkpoint, sha256_of
+
+CPU = torch.device("cpu")
+
+
+def test_a_named_path_is_used_and_its_hash_written_down(tmp_path):
+    path = tiny_checkpoint(tmp_path / "mine.ckpt")
+    found, source = find_checkpoint(CATALOGUE["tabicl-v2"], path)
+    assert (found, source.file, source.sha256) == (path, "mine.ckpt", sha256_of(path))
+
+
+def test_a_path_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="There is no checkpoint at .*nowhere.ckpt"):
+        find_checkpoint(CATALOGUE["tabicl-mini"], tmp_path / "nowhere.ckpt")
+
+
+@pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
+def test_released_weights_that_cannot_be_had_say_which_file_from_where_and_where_to_put_it(name, monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(CATALOGUE[name])
+    message = str(caught.value)
+    assert f"needs the file {CATALOGUE[name].file} from huggingface.co/jingang/TabICL" in message
+    assert f"hf download jingang/TabICL {CATALOGUE[name].file}" in message
+
+
+@pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
+def test_released_weights_open_from_the_hugging_face_cache(name, monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    revision = "0" * 40
+    folder = tmp_path / "models--jingang--TabICL" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    (folder.parent.parent / "refs").mkdir()
+    (folder.parent.parent / "refs" / "main").write_text(revision)
+    tiny_checkpoint(folder / CATALOGUE[name].file, name)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    model = load_model(CATALOGUE[name], CPU)
+    assert (model.source.repository, model.source.revision) == ("jingang/TabICL", revision)
+
+
+def test_the_model_in_the_box_is_the_file_that_its_card_names():
+    _, source = find_checkpoint(CATALOGUE["tabicl-mini"])
+    assert source.sha256 == CATALOGUE["tabicl-mini"].sha256
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("this code ran",)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
+    (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Payload()))
+    torch.save({"config": Payload(), "state_dict": {}}, tmp_path / "evil2.ckpt")
+    for name in ("evil.ckpt", "evil2.ckpt"):
+        with pytest.raises(CheckpointError, match="is not a checkpoint that can be opened safely"):
+            read_torch_checkpoint(tmp_path / name)
+    assert "this code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"weights": {}}, "needs the entries 'config' and 'state_dict'"), ({"config": {"depth": 3}, "state_dict": {}}, "does not fit the installed tabicl")],
+)
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        load_model(CATALOGUE["tabicl-v2"], CPU, tmp_path / "other.ckpt")
+
+
+def test_a_damaged_file_in_the_cache_is_noticed(tmp_path, monkeypatch):
+    import dataclasses
+
+    from tabtune_core.models import checkpoints
+
+    card = dataclasses.replace(CATALOGUE["tabicl-mini"], sha256="0" * 64)
+    with pytest.raises(checkpoints.CheckpointError, match="the file is damaged or another one"):
+        find_checkpoint(card)

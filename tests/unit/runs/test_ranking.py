@@ -1,0 +1,111 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from tabtune_core.errors import SettingError
+from tabtune_core.events import RunFinished
+from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, leaderboard
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import LoraSettings, RunSettings
+
+BASE = RunFinished(
+    "finished", 5, 9, False, {}, {}, {"log_loss": 0.6, "accuracy": 0.7}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def board_of(tmp_path):
+    """From (settings, result) pairs to the leaderboard; a pair with None is a run that failed."""
+    store = RunStore(tmp_path)
+
+    def board(*pairs, rank_by="log_loss"):
+        sweep, ids = store.add_sweep([settings for settings, _ in pairs])
+        for run_id, (_, result) in zip(ids, pairs, strict=True):
+            store.finish(run_id, getattr(result, "outcome", "failed"), result=result)
+        return leaderboard(store.runs(sweep), rank_by)
+
+    board.store = store
+    return board
+
+
+def lora(rank=8, **others):
+    return RunSettings(dataset="d", target="y", lora=LoraSettings(rank=rank, **others))
+
+
+def scored(log_loss, accuracy=0.5, **others):
+    return replace(BASE, validation={"log_loss": log_loss, "accuracy": accuracy}, **others)
+
+
+def test_the_lowest_loss_is_first_and_runs_without_a_result_are_last(board_of):
+    board = board_of((lora(2), None), (lora(4), scored(0.5)), (lora(8), scored(0.3)), (lora(16), scored(0.4)))
+    assert board["rank"].tolist() == [8, 16, 4, 2]
+    assert board["place"].fillna(0).tolist() == [1, 2, 3, 0]
+
+
+def test_a_score_that_is_better_when_higher_ranks_the_other_way(board_of):
+    board = board_of((lora(2), scored(0.1, 0.6)), (lora(4), scored(0.2, 0.9)), rank_by="accuracy")
+    assert board["rank"].tolist() == [4, 2]
+
+
+def test_the_test_scores_never_rank(board_of):
+    board = board_of((lora(2), scored(0.4, test={"log_loss": 0.1})), (lora(4), scored(0.3, test={"log_loss": 0.9})))
+    assert board["rank"].tolist() == [4, 2]
+    assert board["test_log_loss"].tolist() == [0.9, 0.1]
+
+
+def test_a_score_that_is_no_number_has_no_place(board_of):
+    board = board_of((lora(2), scored(math.nan, outcome="diverged")), (lora(4), scored(0.9)))
+    assert board["rank"].tolist() == [4, 2]
+    assert board["place"].fillna(0).tolist() == [1, 0]
+
+
+def test_equal_scores_share_a_place_and_the_smaller_run_comes_first(board_of):
+    large, small = scored(0.3, trainable_parameters=80), scored(0.3, trainable_parameters=20)
+    board = board_of((lora(8), large), (lora(2), small), (lora(4), scored(0.5)))
+    assert board["place"].tolist() == [1, 1, 3]
+    assert board["rank"].tolist() == [2, 8, 4]
+
+
+@pytest.mark.parametrize(("rank_by", "gain"), [("log_loss", 0.2), ("accuracy", 0.1)])
+def test_gain_is_positive_on_the_better_side_of_zero_shot(board_of, rank_by, gain):
+    assert board_of((lora(), scored(0.4, 0.8)), rank_by=rank_by)["gain"].tolist() == pytest.approx([gain])
+
+
+def test_a_run_that_never_beat_zero_shot_says_so(board_of):
+    zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
+    board = board_of((lora(), scored(0.6, best_step=0)), (zero_shot, scored(0.6, best_step=0)), (lora(4), scored(0.5)))
+    assert board.set_index("name")["note"].to_dict() == {"LoRA r=8": NO_GAIN, "Zero-shot": "", "LoRA r=4": ""}
+
+
+@pytest.mark.parametrize("strategy", ["inference", "base-ft"])
+def test_what_only_lora_has_is_empty_for_the_others(board_of, strategy):
+    board = board_of((RunSettings(dataset="d", target="y", strategy=strategy), scored(0.5)))
+    assert board[["rank", "alpha", "dropout", "targets"]].isna().all(axis=None)
+
+
+def test_settings_stand_in_the_row_as_used(board_of):
+    row = board_of((lora(4, targets=("decoder", "row_attention")), scored(0.5))).iloc[0]
+    assert (row["rank"], row["alpha"], row["dropout"], row["targets"]) == (4, 8.0, 0.05, "decoder row_attention")
+    assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", 2e-4, 0)
+
+
+def test_what_was_measured_stands_in_the_row(board_of):
+    row = board_of((lora(), scored(0.5))).iloc[0]
+    assert (row["steps"], row["best_step"], row["trainable_percent"], row["peak_memory_bytes"]) == (9, 5, 4.0, 2_000_000)
+    assert (row["memory_meter"], row["adapter_bytes"], row["adapter_verified"]) == ("resident", 7, True)
+
+
+def test_the_error_of_a_failed_run_is_its_note(board_of):
+    _, (run_id,) = board_of.store.add_sweep([lora()])
+    board_of.store.finish(run_id, "failed", error="Too little memory.")
+    assert leaderboard(board_of.store.runs())["note"].tolist() == ["Too little memory."]
+
+
+def test_no_runs_make_an_empty_board_with_its_columns():
+    assert list(leaderboard([]).columns) == list(COLUMNS)
+
+
+def test_an_unknown_metric_is_refused():
+    with pytest.raises(SettingError, match=r"cannot rank by 'acuracy'; known are log_loss, accuracy"):
+        leaderboard([], "acuracy")

@@ -1,0 +1,109 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.runs.series import memory_frame, phase_frame, progress, score_frame, step_frame
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import RunSettings
+
+PLAN = RunPlanned("cpu", 20, 60, 20, 20, 40, 15, 4, ("a", "b"), 100, 10, (), {})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def running(store, *events):
+    store.add_sweep([RunSettings(dataset="d", target="y")])
+    run_id = store.claim(1, 1.0).id
+    for event in events:
+        store.append(run_id, event)
+    return run_id
+
+
+def step(number, loss=0.5):
+    return StepDone(number, loss, 1.5, 2e-4, number * 0.5)
+
+
+def test_steps_of_several_runs_stand_in_one_frame(store):
+    first, second = running(store, step(1), step(2, math.inf)), running(store, step(1, math.nan))
+    frame = step_frame(store, [first, second])
+    assert list(frame.columns) == ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
+    assert frame.groupby("run")["step"].apply(list).to_dict() == {first: [1, 2], second: [1]}
+    assert frame.set_index(["run", "step"])["loss"].loc[[(first, 2), (second, 1)]].map(str).tolist() == ["inf", "nan"]
+
+
+def test_scores_have_a_column_a_metric(store):
+    looks = (Evaluated(0, "validation", {"accuracy": 0.5}, True, 0.0), Evaluated(9, "test", {"accuracy": 0.7, "mcc": 0.1}, False, 4.0))
+    frame = score_frame(store, [running(store, *looks)])
+    assert list(frame.columns) == ["run", "step", "seconds", "split", "best", "accuracy", "mcc"]
+    assert frame[["step", "split", "best", "accuracy"]].values.tolist() == [[0, "validation", True, 0.5], [9, "test", False, 0.7]]
+    assert np.isnan(frame["mcc"][0])
+
+
+def test_a_meter_that_cannot_be_read_is_nan_and_never_zero(store):
+    frame = memory_frame(store, [running(store, MemorySampled("train", 5, nvml_device_bytes=None, torch_allocated_bytes=7))])
+    row = frame.iloc[0]
+    assert (row["phase"], row["resident_bytes"], row["torch_allocated_bytes"]) == ("train", 5, 7)
+    assert np.isnan(row["nvml_device_bytes"])
+    assert 0 <= row["seconds"] < 60
+
+
+def test_a_phase_has_its_peaks_and_one_that_goes_on_no_end(store):
+    run_id = running(store, PhaseStarted("load"), PhaseDone("load", 0.1, {"resident": 9, "nvml_device": None}, 3), PhaseStarted("train"))
+    frame = phase_frame(store, [run_id]).set_index("phase")
+    assert (frame.loc["load", "peak_resident_bytes"], frame.loc["load", "growth_bytes"]) == (9, 3)
+    assert frame.loc["load", "end_seconds"] >= frame.loc["load", "start_seconds"]
+    assert np.isnan(frame.loc["load", "peak_nvml_device_bytes"])
+    assert np.isnan(frame.loc["train", "end_seconds"])
+
+
+def test_a_phase_cut_short_ends_with_its_run(store):
+    run_id = running(store, PhaseStarted("train"))
+    store.finish(run_id, "interrupted")
+    run = store.run(run_id)
+    assert phase_frame(store, [run_id])["end_seconds"].tolist() == [run.ended - run.started]
+
+
+@pytest.mark.parametrize("make", [step_frame, score_frame, memory_frame, phase_frame])
+@pytest.mark.parametrize("runs", [0, 1])
+def test_without_events_a_frame_is_empty_and_has_its_columns(store, make, runs):
+    frame = make(store, [running(store) for _ in range(runs)])
+    assert len(frame) == 0
+    assert "run" in frame.columns
+
+
+def test_fifty_runs_of_a_thousand_steps_are_read_within_two_seconds(store):
+    _, ids = store.add_sweep([RunSettings(dataset="d", target="y")] * 50)
+    with store._together():
+        for run_id in ids:
+            for number in range(1000):
+                store.append(run_id, step(number))
+    began = time.perf_counter()
+    assert len(step_frame(store, ids)) == 50_000
+    assert time.perf_counter() - began < 2
+
+
+def test_the_rest_of_the_training_is_told_once_five_steps_are_known(store):
+    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 5)))
+    early = progress(store, store.run(run_id))
+    store.append(run_id, step(5))
+    late = progress(store, store.run(run_id))
+    assert (early.done_steps, early.total_steps, early.phase, early.eta_seconds) == (4, 20, "train", None)
+    assert (late.done_steps, late.eta_seconds) == (5, pytest.approx(7.5))
+
+
+def test_no_time_is_told_after_the_training(store):
+    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 9)), PhaseStarted("evaluate"))
+    assert progress(store, store.run(run_id)).eta_seconds is None
+
+
+def test_a_run_that_has_ended_is_in_no_phase(store):
+    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 9)))
+    store.finish(run_id, "interrupted")
+    ended = progress(store, store.run(run_id))
+    assert (ended.done_steps, ended.phase, ended.eta_seconds) == (8, None, None)

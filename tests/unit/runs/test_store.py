@@ -1,0 +1,250 @@
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from tabtune_core.errors import StoreError
+from tabtune_core.events import Note, PhaseStarted, RunFinished, StepDone
+from tabtune_core.runs.store import ENDED, RETRYABLE, RunStore, default_home
+from tabtune_core.settings import LoraSettings, RunSettings
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)))
+RESULT = RunFinished(
+    "finished", 3, 5, True, {"log_loss": math.nan}, {"log_loss": 0.5}, {"log_loss": 0.6}, {"log_loss": 0.7}, 1.0, 0.1, 10, 5, "resident",
+    4, 100, None,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def running(store):
+    store.add_sweep([SETTINGS])
+    return store.claim(1, 2.0).id
+
+
+def ended(store, status):
+    run_id = running(store)
+    store.finish(run_id, status)
+    return run_id
+
+
+def claim_all(home):
+    store = RunStore(home)
+    return [run.id for run in iter(lambda: store.claim(os.getpid(), 1.0), None)]
+
+
+def test_a_sweep_is_queued_in_the_order_it_was_given(store):
+    sweep, ids = store.add_sweep([SETTINGS, RunSettings(dataset="d", target="y", strategy="inference")], "mine")
+    runs = store.runs(sweep)
+    assert [run.id for run in runs] == ids
+    assert [run.name for run in runs] == ["LoRA r=4", "Zero-shot"]
+    assert {run.status for run in runs} == {"queued"}
+    assert runs[0].settings == SETTINGS
+    assert store.sweeps()[0].name == "mine"
+
+
+def test_runs_of_several_seeds_are_told_apart_by_name(store):
+    sweep, _ = store.add_sweep([SETTINGS, RunSettings(dataset="d", target="y", strategy="inference", seed=1)])
+    assert [run.name for run in store.runs(sweep)] == ["LoRA r=4 seed 0", "Zero-shot seed 1"]
+
+
+def test_sweeps_are_listed_newest_first_with_counts(store):
+    older, (first, _) = store.add_sweep([SETTINGS, SETTINGS])
+    newer, _ = store.add_sweep([SETTINGS])
+    store.ask(first, "cancel")
+    assert [sweep.id for sweep in store.sweeps()] == [newer, older]
+    assert store.sweeps()[1].counts == {"cancelled": 1, "queued": 1}
+
+
+def test_each_queued_run_is_claimed_by_one_process_only(store):
+    _, ids = store.add_sweep([SETTINGS] * 40)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        claims = [claim for claims in pool.map(claim_all, [store.home] * 2) for claim in claims]
+    assert sorted(claims) == sorted(ids)
+
+
+def test_a_claimed_run_says_who_carries_it_out(store):
+    store.add_sweep([SETTINGS])
+    run = store.claim(7, 8.0)
+    store.set_process(run.id, 9, 10.0)
+    assert (run.status, run.pid, run.process_started) == ("running", 7, 8.0)
+    assert (store.run(run.id).pid, store.run(run.id).process_started) == (9, 10.0)
+    assert store.claim(7, 8.0) is None
+
+
+def test_a_run_that_has_ended_takes_no_new_process(store):
+    run_id = ended(store, "interrupted")
+    with pytest.raises(StoreError, match="not running any more"):
+        store.set_process(run_id, 9, 10.0)
+
+
+def test_a_beat_moves_the_heartbeat(store):
+    run_id = running(store)
+    before = store.run(run_id).heartbeat
+    store.beat(run_id)
+    assert store.run(run_id).heartbeat > before
+
+
+def test_events_come_back_in_order_and_can_be_read_on(store):
+    run_id = running(store)
+    events = [PhaseStarted("train"), StepDone(1, 0.5, 1.0, 2e-4, 0.1), Note("hello"), StepDone(2, 0.4, 1.0, 2e-4, 0.2)]
+    for event in events:
+        store.append(run_id, event)
+    stored = store.events(run_id)
+    assert [one.event for one in stored] == events
+    assert [one.event for one in store.events(run_id, after=stored[1].seq)] == events[2:]
+    assert [one.event for one in store.events(run_id, ["StepDone"])] == [events[1], events[3]]
+    assert store.last(run_id, "StepDone").event == events[3]
+    assert store.last(run_id, "RunFailed") is None
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_survives(store, loss):
+    run_id = running(store)
+    store.append(run_id, StepDone(1, loss, 1.0, 2e-4, 0.1))
+    assert str(store.events(run_id)[0].event.loss) == str(loss)
+    assert str(store.fields([run_id], "StepDone")[0]["loss"]) == str(loss)
+
+
+def test_a_result_survives_with_its_missing_scores(store):
+    run_id = running(store)
+    store.finish(run_id, "finished", result=RESULT)
+    run = store.run(run_id)
+    assert math.isnan(run.result.validation["log_loss"])
+    assert run.result.test == {"log_loss": 0.5}
+    assert run.ended >= run.started
+
+
+@pytest.mark.parametrize("status", sorted(ENDED))
+def test_a_run_that_has_ended_keeps_its_status(store, status):
+    run_id = ended(store, status)
+    store.finish(run_id, "finished", result=RESULT, error="late")
+    store.ask(run_id, "cancel")
+    run = store.run(run_id)
+    assert (run.status, run.result, run.error, run.wish) == (status, None, None, None)
+
+
+@pytest.mark.parametrize("wish", ["stop", "cancel"])
+def test_a_wish_ends_a_queued_run_at_once(store, wish):
+    _, (run_id,) = store.add_sweep([SETTINGS])
+    store.ask(run_id, wish)
+    assert store.run(run_id).status == "cancelled"
+    assert store.claim(1, 1.0) is None
+
+
+@pytest.mark.parametrize("wish", ["stop", "cancel"])
+def test_a_running_run_hears_the_wish(store, wish):
+    run_id = running(store)
+    assert store.wish(run_id) is None
+    store.ask(run_id, wish)
+    assert store.wish(run_id) == wish
+    assert store.run(run_id).status == "running"
+
+
+def test_cancel_outdoes_stop_whatever_comes_first(store):
+    run_id = running(store)
+    for wish in ("stop", "cancel", "stop"):
+        store.ask(run_id, wish)
+    assert store.wish(run_id) == "cancel"
+
+
+@pytest.mark.parametrize("status", sorted(RETRYABLE))
+def test_a_retry_is_a_new_run_behind_the_queue_with_the_same_settings(store, status):
+    run_id = ended(store, status)
+    _, (waiting,) = store.add_sweep([SETTINGS])
+    again = store.retry(run_id)
+    old, new = store.run(run_id), store.run(again)
+    assert (old.status, old.retried_as) == (status, again)
+    assert (new.status, new.sweep, new.name, new.settings) == ("queued", old.sweep, old.name, old.settings)
+    assert [store.claim(1, 1.0).id, store.claim(1, 1.0).id] == [waiting, again]
+
+
+@pytest.mark.parametrize("status", sorted(ENDED - RETRYABLE))
+def test_a_run_with_a_result_is_not_retried(store, status):
+    run_id = ended(store, status)
+    with pytest.raises(StoreError, match=f"is {status}; only cancelled, diverged, failed, interrupted runs can be retried"):
+        store.retry(run_id)
+
+
+def test_a_second_click_on_retry_queues_nothing(store):
+    run_id = ended(store, "failed")
+    again = store.retry(run_id)
+    with pytest.raises(StoreError, match=f"already queued again as '{again}'"):
+        store.retry(run_id)
+    assert len(store.runs()) == 2
+
+
+def test_deleting_takes_the_row_the_events_the_folder_and_an_empty_sweep(store):
+    run_id = ended(store, "failed")
+    store.append(run_id, Note("hello"))
+    folder = store.run_dir(run_id)
+    (folder / "inner").mkdir(parents=True)
+    store.delete(run_id)
+    assert not folder.exists()
+    assert (store.runs(), store.sweeps(), store.fields([run_id], "Note")) == ([], [], [])
+
+
+def test_a_run_that_goes_on_is_not_deleted(store):
+    run_id = running(store)
+    with pytest.raises(StoreError, match="is running; cancel it before"):
+        store.delete(run_id)
+    assert store.run(run_id).status == "running"
+
+
+@pytest.mark.parametrize("call", ["run", "run_dir", "retry", "delete", "runs"])
+def test_an_unknown_id_is_an_error_that_names_it(store, call):
+    with pytest.raises(StoreError, match=r"There is no (run|sweep) '\.\./up'"):
+        getattr(store, call)("../up")
+
+
+def test_threads_write_side_by_side(store):
+    run_id = running(store)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda step: store.append(run_id, StepDone(step, 0.5, 1.0, 2e-4, 0.1)), range(200)))
+    assert sorted(one.event.step for one in store.events(run_id)) == list(range(200))
+
+
+def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from tabtune_core.runs.store import RunStore; "
+    program += f"RunStore(Path({str(tmp_path / 'new')!r})).sweeps()"
+    processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be opened"):
+        RunStore(tmp_path / "file")
+
+
+def test_a_damaged_database_is_refused(tmp_path):
+    (tmp_path / "runs.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        RunStore(tmp_path)
+
+
+def test_an_earlier_event_is_never_changed(store):
+    run_id = running(store)
+    store.append(run_id, Note("first"))
+    with sqlite3.connect(store.home / "runs.sqlite") as other:
+        before = other.execute("SELECT * FROM events").fetchall()
+        store.append(run_id, Note("second"))
+        store.finish(run_id, "failed", error="late")
+        assert other.execute("SELECT * FROM events").fetchall()[: len(before)] == before
+
+
+def test_the_workspace_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
+    assert default_home() == tmp_path
+    monkeypatch.delenv("TABTUNE_HOME")
+    assert default_home() == Path.home() / ".tabtune"

@@ -1,0 +1,27 @@
+"""Events survive the store, numbers that are not finite included."""
+
+import math
+
+import pytest
+
+from tabtune_core.events import EVENTS, MemorySampled, PhaseDone, RunPlanned, StepDone, from_json, to_json
+
+PLAN = RunPlanned(
+    device="cpu", steps=3, train_rows=10, validation_rows=2, test_rows=2, context_rows=10, query_rows=2, features=4, classes=("a", "b"),
+    total_parameters=5, trainable_parameters=2, layers=({"path": "x"},), base={"model": "tabicl-mini"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("event", [PLAN, MemorySampled("train", 5), PhaseDone("load", 0.5, {"resident": 3, "nvml_device": None}, None)])
+def test_an_event_reads_back_as_it_was(event):
+    assert from_json(*to_json(event)) == event
+
+
+def test_a_loss_that_is_not_finite_survives():
+    event = from_json(*to_json(StepDone(3, math.nan, math.inf, 1e-4, 0.2)))
+    assert math.isnan(event.loss)
+    assert event.gradient_norm == math.inf
+
+
+def test_every_event_is_known_by_its_class_name():
+    assert all(name == cls.__name__ for name, cls in EVENTS.items())

@@ -1,0 +1,44 @@
+"""The scores, on cases that can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from tabtune_core.metrics import METRICS, score_all
+
+TRUTH = np.array([0, 0, 1, 1])
+PERFECT = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+COIN = np.full((4, 2), 0.5)
+WRONG_ONCE = np.array([[0.8, 0.2], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+
+
+@pytest.mark.parametrize(
+    ("name", "perfect", "coin"),
+    [("log_loss", 0, np.log(2)), ("brier", 0, 0.5), ("ece", 0, 0), ("roc_auc", 1, 0.5), ("accuracy", 1, 0.5), ("mcc", 1, 0)],
+)
+def test_a_perfect_and_a_guessing_model(name, perfect, coin):
+    assert METRICS[name].function(TRUTH, PERFECT) == pytest.approx(perfect, abs=1e-9)
+    assert METRICS[name].function(TRUTH, COIN) == pytest.approx(coin, abs=1e-9)
+
+
+def test_scores_worked_out_by_hand():
+    scores = score_all(TRUTH, WRONG_ONCE)
+    assert scores["accuracy"] == scores["balanced_accuracy"] == 0.75
+    assert scores["log_loss"] == pytest.approx(-np.log([0.8, 0.4, 0.8, 0.9]).mean())
+    assert scores["brier"] == pytest.approx(np.mean([0.08, 0.72, 0.08, 0.02]))
+    assert scores["ece"] == pytest.approx((0.2 + 0.2 + 0.1 + 0.6) / 4), "0.8 twice right, 0.9 right, 0.6 wrong"
+    assert scores["roc_auc"] == 1.0
+
+
+def test_a_class_without_a_row_leaves_roc_auc_undefined():
+    assert np.isnan(METRICS["roc_auc"].function(np.array([0, 0]), COIN[:2]))
+
+
+def test_certainty_in_a_wrong_class_is_a_finite_loss():
+    assert 30 < METRICS["log_loss"].function(np.array([1]), np.array([[1.0, 0.0]])) < 40
+
+
+def test_better_knows_the_direction_and_that_a_number_beats_nan():
+    assert METRICS["accuracy"].better(0.9, 0.8)
+    assert METRICS["log_loss"].better(0.1, 0.2)
+    assert METRICS["log_loss"].better(0.1, float("nan"))
+    assert not METRICS["log_loss"].better(float("nan"), 0.1)

@@ -1,0 +1,94 @@
+"""Settings: checked once, with the reason; TOML there and back."""
+
+import math
+
+import pytest
+
+from tabtune_core.errors import SettingError
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+
+RUN = {"dataset": "d", "target": "y"}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (LoraSettings, {"rank": 0}, "lora.rank is 0; it must be a whole number of at least 1"),
+        (LoraSettings, {"rank": 2.5}, "lora.rank is 2.5"),
+        (LoraSettings, {"rank": True}, "lora.rank is True"),
+        (LoraSettings, {"alpha": 0}, "lora.alpha is 0; it must be above 0. With 0 the adapter would do nothing"),
+        (LoraSettings, {"alpha": math.inf}, "lora.alpha is inf"),
+        (LoraSettings, {"dropout": 1}, "lora.dropout is 1; it must be at least 0 and below 1"),
+        (LoraSettings, {"dropout": -0.1}, "lora.dropout is -0.1"),
+        (TrainSettings, {"learning_rate": 0}, "train.learning_rate is 0; it must be above 0"),
+        (TrainSettings, {"learning_rate": -1e-4}, "train.learning_rate is -0.0001"),
+        (TrainSettings, {"learning_rate": math.nan}, "train.learning_rate is nan"),
+        (TrainSettings, {"epochs": 0}, "train.epochs is 0; it must be a whole number of at least 1. For no training at all"),
+        (TrainSettings, {"steps": 0}, "train.steps is 0"),
+        (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
+        (TrainSettings, {"selection_metric": "acc"}, "train.selection_metric is 'acc'; known are log_loss, accuracy"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_reason(section, values, message):
+    with pytest.raises(SettingError) as caught:
+        section(**values)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({**RUN, "strategy": "lora"}, "strategy is 'lora'; it must be one of inference, base-ft, peft"),
+        ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
+        ({**RUN, "targt": "y"}, "Unknown setting 'targt'. Did you mean 'target'?"),
+        ({**RUN, "lora": {"rnak": 2}}, "Unknown setting 'lora.rnak'. Did you mean 'lora.rank'?"),
+        ({**RUN, "lora": 3}, "'lora' is 3; it must be a section of settings"),
+        ({"dataset": "d"}, "Missing setting 'target'"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(values, message):
+    with pytest.raises(SettingError) as caught:
+        RunSettings.from_dict(values)
+    assert message in str(caught.value)
+
+
+def test_alpha_follows_the_rank_unless_it_is_set():
+    assert [LoraSettings(rank=r).effective_alpha for r in (2, 8)] == [4, 16]
+    assert LoraSettings(rank=8, alpha=4).scaling == 0.5
+
+
+def test_the_rate_follows_the_strategy_unless_it_is_set():
+    assert [RunSettings(**RUN, strategy=s).learning_rate for s in ("base-ft", "peft")] == [2e-5, 2e-4]
+    assert RunSettings(**RUN, train=TrainSettings(learning_rate=1e-3)).learning_rate == 1e-3
+
+
+def test_a_sweep_is_its_baselines_and_one_run_a_rank_under_each_seed():
+    sweep = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(learning_rate=3e-4)), ranks=(2, 4), seeds=(0, 1))
+    runs = sweep.expand()
+    assert [(r.seed, r.label) for r in runs] == [
+        (seed, label) for seed in (0, 1) for label in ("Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=4")
+    ]
+    assert [r.learning_rate for r in runs[:4]] == [3e-4, 2e-5, 3e-4, 3e-4], "a rate set for LoRA is not one for all weights"
+
+
+def test_a_sweep_of_nothing_is_refused():
+    with pytest.raises(SettingError, match="Nothing to run"):
+        SweepSettings(run=RunSettings(**RUN), ranks=(), zero_shot=False, full_fine_tuning=False)
+
+
+def test_toml_reads_back_what_it_wrote():
+    sweep = SweepSettings(
+        run=RunSettings(dataset="d", target='odd "name"\n', lora=LoraSettings(alpha=3, targets=("row_interactor",)), train=TrainSettings(steps=7)),
+        ranks=(1, 64), full_fine_tuning=False,
+    )  # fmt: skip
+    assert SweepSettings.from_toml(sweep.to_toml()) == sweep
+
+
+def test_text_that_is_not_toml_says_where():
+    with pytest.raises(SettingError, match="The settings are not TOML: .*line 1"):
+        SweepSettings.from_toml("ranks = = 1")
+
+
+@pytest.mark.parametrize("section", [LoraSettings, TrainSettings, SweepSettings])
+def test_every_setting_has_a_help_text(section):
+    assert all(len(describe(section, name)) > 20 for name in section.__dataclass_fields__ if not name.startswith("_"))

@@ -1,0 +1,182 @@
+"""Worker processes with real children, killed for real; only what a run computes is a fake."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tabtune_core.runs.store import ENDED, RunStore
+from tabtune_core.runs.worker_lock import pid_alive, worker_alive
+from tabtune_core.settings import RunSettings
+
+TESTS = Path(__file__).parents[1]
+PROGRAM = """
+import sys
+from pathlib import Path
+from tabtune_core import worker
+worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
+worker.KILL_SECONDS = 0.3
+worker.RECONCILE_SECONDS = 0.3
+worker.run_worker(Path(sys.argv[1]), exit_when_idle=len(sys.argv) > 2, experiment="fake_experiment")
+"""
+
+
+def start_worker(home, *flags):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
+    with (home / "worker.log").open("ab") as log:
+        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)
+
+
+def queue(store, *targets):
+    return store.add_sweep([RunSettings(dataset="d", target=target) for target in targets])[1]
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited for a minute"
+        time.sleep(0.02)
+
+
+def wait_for_end(store, run_id):
+    wait_until(lambda: store.run(run_id).status in ENDED)
+    return store.run(run_id)
+
+
+def end(store, *workers):
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    for run in store.runs(status="running"):
+        psutil.Process(run.pid).kill()
+
+
+@pytest.fixture(scope="module")
+def drained(tmp_path_factory):
+    """A store whose runs went wrong in every way, one after the other, under one worker."""
+    store = RunStore(tmp_path_factory.mktemp("drained"))
+    queue(store, "quick", "broken", "refused", "greedy", "killed", "lingering", "once", "quick")
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    return store
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """A store with a worker at it."""
+    store = RunStore(tmp_path_factory.mktemp("live"))
+    worker = start_worker(store.home)
+    wait_until(lambda: worker_alive(store.home))
+    yield store
+    end(store, worker)
+
+
+def run_of(store, target):
+    return next(run for run in store.runs() if run.settings.target == target)
+
+
+def log_of(store, run):
+    return (store.run_dir(run.id) / "log.txt").read_text()
+
+
+def test_the_queue_is_drained_in_order_and_no_failure_stops_it(drained):
+    runs = drained.runs()
+    started = [run.started for run in runs]
+    assert [run.status for run in runs] == ["finished", "failed", "failed", "failed", "interrupted", "finished", "failed", "finished"]
+    assert started == sorted(started)
+
+
+def test_a_finished_run_has_its_result(drained):
+    assert run_of(drained, "quick").result.validation == {"log_loss": 0.5}
+
+
+def test_an_unexpected_error_is_a_sentence_in_the_row_and_a_trace_only_in_the_log(drained):
+    run = run_of(drained, "broken")
+    assert run.error == "Something unexpected happened (RuntimeError: boom). The trace is in the run's log."
+    assert "break_down" in log_of(drained, run)
+    assert drained.last(run.id, "RunFailed").event.message == run.error
+
+
+def test_a_refusal_is_shown_in_its_own_words(drained):
+    assert run_of(drained, "refused").error == "No linear layer under nowhere. Parts that have some: decoder."
+
+
+def test_too_little_memory_is_told_with_the_settings_that_help(drained):
+    error = run_of(drained, "greedy").error
+    assert error.startswith("There was not enough memory. Lower context_rows (now 2048), then batch_size (now 256)")
+
+
+def test_a_killed_run_is_interrupted_and_keeps_its_events(drained):
+    run = run_of(drained, "killed")
+    assert "signal 9" in run.error
+    assert [stored.event.step for stored in drained.events(run.id, ["StepDone"])] == [1]
+
+
+def test_what_a_run_prints_goes_to_its_log(drained):
+    assert "The fake was here." in log_of(drained, run_of(drained, "quick"))
+
+
+def test_no_process_is_left_behind(drained):
+    assert [run for run in drained.runs() if pid_alive(run.pid, run.process_started)] == []
+
+
+def test_a_retried_run_is_carried_out(drained):
+    again = drained.retry(run_of(drained, "once").id)
+    assert start_worker(drained.home, "exit-when-idle").wait(timeout=60) == 0
+    assert drained.run(again).status == "finished"
+
+
+def test_stop_keeps_the_best_and_cancel_discards_all_but_the_log(live):
+    stopped, cancelled = queue(live, "obedient", "obedient")
+    for run_id, wish in ((stopped, "stop"), (cancelled, "cancel")):
+        wait_until(lambda run_id=run_id: live.events(run_id))
+        live.ask(run_id, wish)
+    runs = [wait_for_end(live, run_id) for run_id in (stopped, cancelled)]
+    assert [run.status for run in runs] == ["stopped", "cancelled"]
+    assert [run.result is not None for run in runs] == [True, False]
+    assert [sorted(path.name for path in live.run_dir(run.id).iterdir()) for run in runs] == [["adapter.zip", "log.txt"], ["log.txt"]]
+
+
+def test_a_run_that_does_not_hear_is_cancelled_all_the_same(live):
+    (run_id,) = queue(live, "deaf")
+    wait_until(lambda: live.events(run_id))
+    live.ask(run_id, "cancel")
+    run = wait_for_end(live, run_id)
+    assert run.status == "cancelled"
+    assert not pid_alive(run.pid, run.process_started)
+    assert [path.name for path in live.run_dir(run_id).iterdir()] == ["log.txt"]
+
+
+def test_a_second_worker_ends_itself_and_the_first_goes_on(live):
+    assert start_worker(live.home).wait(timeout=60) == 0
+    (run_id,) = queue(live, "quick")
+    assert wait_for_end(live, run_id).status == "finished"
+
+
+def test_a_stale_row_of_an_earlier_worker_is_interrupted(tmp_path):
+    store = RunStore(tmp_path)
+    (run_id,) = queue(store, "quick")
+    store.claim(os.getpid(), 1.0)  # this pid, but of a process that began long ago
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    assert store.run(run_id).status == "interrupted"
+    assert "is gone" in store.run(run_id).error
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_outlives_its_worker_and_the_next_one_adopts_it(tmp_path, how):
+    store = RunStore(tmp_path)
+    adopted, following = queue(store, "waiting", "quick")
+    first = start_worker(store.home)
+    wait_until(lambda: store.events(adopted))
+    first.send_signal(how)
+    assert first.wait(timeout=60) == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 0}[how]
+    second = start_worker(store.home, "exit-when-idle")
+    wait_until(lambda: worker_alive(store.home))
+    assert [store.run(run_id).status for run_id in (adopted, following)] == ["running", "queued"]
+    (store.home / "go").touch()
+    assert second.wait(timeout=60) == 0
+    assert [store.run(run_id).status for run_id in (adopted, following)] == ["finished", "finished"]

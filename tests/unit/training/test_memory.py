@@ -1,0 +1,111 @@
+"""The memory meter, with a fake NVML library that answers like the real one."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
+from tabtune_core.training.memory import MemoryMeter, NvmlReader, open_nvml
+
+CPU = torch.device("cpu")
+
+
+class FakeNvmlError(Exception):
+    pass
+
+
+class FakeNvml:
+    """Two cards and a MIG slice; ``broken`` names questions that the driver does not answer."""
+
+    NVMLError = FakeNvmlError
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self, broken=(), process_bytes=3_000):
+        self.broken, self.process_bytes, self.used = set(broken), process_bytes, {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000}
+
+    def nvmlInit(self):
+        pass
+
+    def answer(self, question, value):
+        if question in self.broken:
+            raise FakeNvmlError(question)
+        return value
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        if uuid not in self.used:
+            raise FakeNvmlError(uuid)
+        return uuid
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        return self.answer("memory", SimpleNamespace(used=self.used[handle]))
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        others = [SimpleNamespace(pid=1, usedGpuMemory=9_999)]
+        return self.answer("processes", [*others, SimpleNamespace(pid=os.getpid(), usedGpuMemory=self.process_bytes)])
+
+    def nvmlDeviceGetUtilizationRates(self, handle):
+        return self.answer("utilisation", SimpleNamespace(gpu=87))
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        return self.answer("power", 123_400)
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):
+        return self.answer("temperature", 61)
+
+
+@pytest.mark.parametrize(("uuid", "used"), [("bbb", 20_000), ("GPU-aaa", 10_000), ("ccc", 5_000)])
+def test_the_card_is_found_by_uuid_and_not_by_index(uuid, used):
+    assert NvmlReader(FakeNvml(), uuid, os.getpid()).sample()["nvml_device_bytes"] == used
+
+
+def test_every_meter_is_read_in_its_unit():
+    assert NvmlReader(FakeNvml(), "aaa", os.getpid()).sample() == {
+        "nvml_device_bytes": 10_000, "nvml_process_bytes": 3_000, "utilisation_percent": 87, "power_watts": 123.4, "temperature_celsius": 61,
+    }  # fmt: skip
+
+
+def test_what_the_driver_does_not_tell_is_none_and_never_zero():
+    sample = NvmlReader(FakeNvml(broken=["memory", "processes", "utilisation", "power", "temperature"]), "aaa", os.getpid()).sample()
+    assert set(sample.values()) == {None}
+
+
+@pytest.mark.parametrize("unknown", [None, 2**64 - 1])
+def test_process_memory_that_is_not_available_is_none(unknown):
+    assert NvmlReader(FakeNvml(process_bytes=unknown), "aaa", os.getpid()).sample()["nvml_process_bytes"] is None
+
+
+def test_a_card_that_nvml_does_not_know_reads_none():
+    assert set(NvmlReader(FakeNvml(), "zzz", os.getpid()).sample().values()) == {None}
+
+
+def test_the_cpu_has_no_nvml():
+    assert open_nvml(CPU) is None
+
+
+def test_the_meter_samples_all_the_time_and_tells_phases_and_peaks():
+    events = []
+    with MemoryMeter(CPU, events.append, nvml=NvmlReader(FakeNvml(), "aaa", os.getpid()), hertz=200) as meter:
+        with meter.phase("load"):
+            pass
+        with meter.phase("train"):
+            block = np.ones(40_000_000, dtype=np.uint8)
+            seen = len(events)
+            deadline = 1000
+            while len(events) < seen + 3 and deadline:
+                deadline -= 1
+                meter._stop.wait(0.005)
+            del block
+    samples = [e for e in events if isinstance(e, MemorySampled)]
+    assert len(samples) >= 3
+    assert {s.torch_allocated_bytes for s in samples} == {None}, "there is no CUDA allocator to ask"
+    assert {s.nvml_device_bytes for s in samples} == {10_000}
+    assert all(s.resident_bytes > 10_000_000 for s in samples)
+    assert [e.phase for e in events if isinstance(e, PhaseStarted)] == ["load", "train"]
+    load, train = (e for e in events if isinstance(e, PhaseDone))
+    assert load.growth_bytes is None
+    assert train.growth_bytes == meter.growth_bytes["train"]
+    assert 35_000_000 < train.growth_bytes < 200_000_000
+    assert meter.highest_bytes == max(load.peak_bytes["resident"], train.peak_bytes["resident"])
