@@ -249,8 +249,8 @@ def one_run(run: Run, name: str) -> None:
     if planned and isinstance(planned.event, RunPlanned):
         plan = planned.event
         st.caption(
-            f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and {plan.test_rows:,} test"
-            f" rows, {plan.context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.features:,} features;"
+            f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f" {plan.test_rows:,} test rows, {plan.context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")

@@ -16,8 +16,8 @@ STATUS: dict[Status, str] = {
 }
 WAY_OUT: dict[Status, str] = {
     "diverged": (
-        "Training diverged: the loss left all bounds, and the best state before that is kept. Halve the learning rate (for LoRA 1e-4 instead"
-        " of 2e-4) or warm up longer, then run it again from the New run page."
+        "Training diverged: the loss left all bounds, and the best state before that is kept. Halve the learning rate (for LoRA 1e-4"
+        " instead of 2e-4) or warm up longer, then run it again from the New run page."
     ),
     "interrupted": "The run's process ended without a word. Run it again; nothing else of the sweep is lost.",
     "cancelled": "Cancelled; nothing was kept. It can be run again.",

@@ -225,11 +225,14 @@ def _make_folder(folder: Path) -> None:
 
 def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
     for run in runs:
-        package = store.run_dir(run.id) / "adapter.zip"
-        if package.is_file():
-            target = folder / f"lora-r{run.settings.lora.rank}-seed{run.settings.seed}.zip"
-            shutil.copyfile(package, target)
-            say(f"{run.name}: {target}")
+        if run.result is None or run.result.adapter_bytes is None:
+            continue
+        if not run.result.adapter_verified:
+            say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
+            continue
+        target = folder / f"lora-r{run.settings.lora.rank}-seed{run.settings.seed}.zip"
+        shutil.copyfile(store.run_dir(run.id) / "adapter.zip", target)
+        say(f"{run.name}: {target}")
 
 
 def _show(runs: Sequence[Run], asked: argparse.Namespace) -> int:

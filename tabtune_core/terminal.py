@@ -63,7 +63,8 @@ class RunView:
         self.facts: dict[str, str] = {}
         self.over = False
         layout = "{desc:<32}{n_fmt:>5} of {total_fmt:<5}|{bar:16}| {elapsed}{postfix}"
-        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, disable=not sys.stderr.isatty())
+        self.lines = not sys.stderr.isatty()
+        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, disable=self.lines)
 
     def update(self, store: RunStore, run: Run) -> None:
         """Takes in what the run has told since the last time."""
@@ -77,7 +78,7 @@ class RunView:
         self.bar.set_postfix(self.facts)
         if self.over:
             self.bar.close()
-            if self.bar.disable:
+            if self.lines:
                 say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
 
     def take(self, event: Event) -> None:

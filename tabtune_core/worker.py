@@ -89,6 +89,8 @@ class _Worker:
         self.experiment = experiment
         self.watched: list[_Watched] = []
         self.leaving = False
+        # threads that wait by spinning make a step ten times slower as soon as anything else wants the processor
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([experiment, __name__])
 

@@ -49,8 +49,8 @@ def model_card(card: ModelCard, current: bool) -> None:
 
 def preset_help(name: str) -> str:
     """What a row of the quick reference sets."""
-    lora = PRESETS[name].lora
-    return f"{PRESETS[name].title}: rank {lora.rank}, alpha {lora.effective_alpha:g}, dropout {lora.dropout:g}, rate {PRESETS[name].learning_rate:.0e}."
+    row = PRESETS[name]
+    return f"{row.title}: rank {row.lora.rank}, alpha {row.lora.effective_alpha:g}, dropout {row.lora.dropout:g}, rate {row.learning_rate:.0e}."
 
 
 def preset() -> None:

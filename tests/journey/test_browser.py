@@ -13,9 +13,9 @@ from tabtune_core.runs.store import RunStore
 
 pytestmark = pytest.mark.browser
 
-MIXED = "name,age,income,city,joined,bought\n" + "".join(
-    f"person {i},{20 + (i * 7) % 50 if i % 9 else ''},{1000 + (i * 137) % 900}.5,{('Rome', 'Oslo', '', 'Lima')[i % 4]},2024-0{i % 9 + 1}-11,"
-    f"{'yes' if (i * 7) % 50 + (i * 137) % 900 / 30 > 40 else 'no'}\n"
+MIXED = "name,age,spending,city,joined,bought\n" + "".join(
+    f"person {i},{20 + (i * 7) % 50 if i % 9 else ''},{1000 + (i * 137) % 900}.5,{('Rome', 'Oslo', '', 'Lima')[i % 4]},"
+    f"2024-0{i % 9 + 1}-11,{'yes' if (i * 7) % 50 + (i * 137) % 900 / 30 > 40 else 'no'}\n"
     for i in range(240)
 )
 """Numbers, words, dates and gaps; what is bought depends on two numbers."""
