@@ -250,7 +250,8 @@ def one_run(run: Run, name: str) -> None:
         plan = planned.event
         st.caption(
             f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
-            f" {plan.test_rows:,} test rows, {plan.context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.features:,} features;"
+            f" {plan.test_rows:,} test rows, {plan.context_rows:,} context and {plan.query_rows:,} query rows a step,"
+            f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")

@@ -38,8 +38,11 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
     while True:
         runs = store.runs(sweep)
         for run in runs:
-            if run.status != "queued":
-                views.setdefault(run.id, RunView(run)).update(store, run)
+            if run.id not in views and run.status != "queued":
+                views[run.id] = RunView(run)
+        for run in runs:
+            if run.id in views:
+                views[run.id].update(store, run)
         if all(run.status in ENDED for run in runs):
             return runs
         if time.monotonic() >= next_look:

@@ -119,5 +119,10 @@ st.dataframe(
     placeholder="",
 )
 st.download_button(
-    "Download as CSV", ranked.to_csv(index=False), "leaderboard.csv", "text/csv", on_click="ignore", icon=":material/download:"
+    "Download the leaderboard (CSV)",
+    ranked.to_csv(index=False),
+    "leaderboard.csv",
+    "text/csv",
+    on_click="ignore",
+    icon=":material/download:",
 )

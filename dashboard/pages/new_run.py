@@ -50,7 +50,8 @@ def model_card(card: ModelCard, current: bool) -> None:
 def preset_help(name: str) -> str:
     """What a row of the quick reference sets."""
     row = PRESETS[name]
-    return f"{row.title}: rank {row.lora.rank}, alpha {row.lora.effective_alpha:g}, dropout {row.lora.dropout:g}, rate {row.learning_rate:.0e}."
+    lora = row.lora
+    return f"{row.title}: rank {lora.rank}, alpha {lora.effective_alpha:g}, dropout {lora.dropout:g}, rate {row.learning_rate:.0e}."
 
 
 def preset() -> None:

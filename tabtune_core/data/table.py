@@ -43,14 +43,19 @@ class Table:
     """The choices as used: what was found out stands where the person had left it open."""
 
 
-def read_table(source: Path | bytes, choices: ReadingChoices = ReadingChoices(), *, limit_bytes: int = LIMIT_BYTES) -> Table:  # noqa: B008 (frozen)
+def read_table(
+    source: Path | str | bytes,
+    choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+) -> Table:
     """Reads a CSV (any usual separator and encoding, also zipped or gzipped) or a Parquet file.
 
     ``limit_bytes`` bounds the file and what it unpacks to. Raises TableError, with the way out, for what is no table.
     """
     with tempfile.TemporaryDirectory(prefix="tabtune-") as name:
         folder = Path(name)
-        path, findings = plain_file(source, folder, limit_bytes=limit_bytes)
+        path, findings = plain_file(Path(source) if isinstance(source, str) else source, folder, limit_bytes=limit_bytes)
         with connect(folder) as connection:
             try:
                 if is_parquet(read_head(path)):

@@ -23,14 +23,7 @@ import torch
 from torch import multiprocessing, nn
 from torch.nn import functional as F
 
-MINI_CONFIG: dict[str, Any] = dict(
-    max_classes=10, num_quantiles=999, embed_dim=32, col_num_blocks=2, col_nhead=4, col_num_inds=16, col_affine=False,
-    col_feature_group="same", col_feature_group_size=3, col_target_aware=True, col_ssmax="qassmax-mlp-elementwise",
-    row_num_blocks=2, row_nhead=4, row_num_cls=4, row_rope_base=100000, row_rope_interleaved=False,
-    icl_num_blocks=4, icl_nhead=4, icl_ssmax="qassmax-mlp-elementwise", ff_factor=2, dropout=0.0, activation="gelu",
-    norm_first=True, bias_free_ln=False, zero_init=False, recompute=False,
-)  # fmt: skip
-"""TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
+from tabtune_core.models.catalogue import MINI
 
 GROUP_TABLES, STEP_GROUPS, GROUP_USES, BUFFER_GROUPS = 8, 4, 3, 48
 MAX_FEATURES, FEATURE_SHARES = (3, 6, 10, 16, 30), (0.2, 0.25, 0.3, 0.15, 0.1)
@@ -127,7 +120,7 @@ def rate_factor(step: int, steps: int, warmup: int = 50) -> float:
 
 def save_checkpoint(model: nn.Module, path: Path) -> None:
     """Writes ``{"config", "state_dict"}``, the schema that ``tabicl`` reads."""
-    torch.save({"config": MINI_CONFIG, "state_dict": model.state_dict()}, path)
+    torch.save({"config": MINI, "state_dict": model.state_dict()}, path)
 
 
 def pretrain(workdir: Path, steps: int, rate: float, seed: int, resume: bool, save_every: int = 100) -> Iterator[tuple[int, float]]:
@@ -136,7 +129,7 @@ def pretrain(workdir: Path, steps: int, rate: float, seed: int, resume: bool, sa
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)  # the start of the weights
-    model = TabICL(**MINI_CONFIG).train()
+    model = TabICL(**MINI).train()
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = make_optimizers(model, rate)
     buffer: deque[Group] = deque(maxlen=BUFFER_GROUPS)
@@ -144,8 +137,7 @@ def pretrain(workdir: Path, steps: int, rate: float, seed: int, resume: bool, sa
     step = drawn = 0
     state_file = workdir / "state.pt"
     if resume:
-        # written by this function below; holds the buffer and numpy's state beside the weights
-        state = torch.load(state_file, weights_only=False)
+        state = torch.load(state_file, weights_only=True)
         step, drawn = state["step"], state["drawn"]
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])

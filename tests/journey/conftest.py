@@ -1,5 +1,6 @@
 """A workspace of its own for each test, the pages on it, and a real server with a real browser."""
 
+import json
 import os
 import shutil
 import socket
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -47,20 +50,28 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def server(tmp_path):
-    """The dashboard as a person starts it. Gives its address; the workspace is ``tmp_path``."""
-    port = free_port()
-    command = [sys.executable, "-m", "dashboard", "--home", str(tmp_path), "--port", str(port), "--no-browser"]
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=APP.parents[1])
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_until_healthy(address, process)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-            end_worker(tmp_path)
+def serve(tmp_path):
+    """Starts the dashboard on ``tmp_path`` as a person does. Seed the workspace first: its worker takes what waits."""
+    with ExitStack() as stack:
+
+        def start() -> str:
+            port = free_port()
+            command = [sys.executable, "-m", "dashboard", "--home", str(tmp_path), "--port", str(port), "--no-browser"]
+            log = stack.enter_context((tmp_path / "server.log").open("wb"))
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=APP.parents[1])
+            stack.callback(end_worker, tmp_path)
+            stack.callback(process.wait, timeout=20)
+            stack.callback(process.terminate)
+            wait_until_healthy(f"http://127.0.0.1:{port}", process)
+            return f"http://127.0.0.1:{port}"
+
+        yield start
+
+
+@pytest.fixture
+def server(serve):
+    """The address of a dashboard on an empty workspace."""
+    return serve()
 
 
 def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
@@ -77,10 +88,6 @@ def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
 
 def end_worker(home: Path) -> None:
     """Ends the worker that the server started for this workspace."""
-    import json
-
-    import psutil
-
     try:
         holder = json.loads((home / "worker.lock").read_text())
     except (FileNotFoundError, json.JSONDecodeError):

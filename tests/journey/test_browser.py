@@ -82,7 +82,7 @@ def points(page, name):
     return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullData.at(-1).x.length")
 
 
-def test_zoom_stays_while_points_arrive(server, page, tmp_path):
+def test_zoom_stays_while_points_arrive(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweep, runs = seeding.queue(store, seeding.sweep_settings(tmp_path, ranks=(2,)))
     for run in runs[:2]:
@@ -91,7 +91,7 @@ def test_zoom_stays_while_points_arrive(server, page, tmp_path):
     for step in range(1, 21):
         runs[2].step(step)
     page.set_viewport_size({"width": 1440, "height": 1800})
-    page.goto(f"{server}/live?sweep={sweep}")
+    page.goto(f"{serve()}/live?sweep={sweep}")
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(timeout=20_000)
     before, seen = y_range(page, "loss_"), points(page, "loss_")
 
@@ -119,8 +119,9 @@ def test_zoom_stays_while_points_arrive(server, page, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1440, 420])
-def test_no_page_is_wider_than_the_screen(server, page, tmp_path, width):
+def test_no_page_is_wider_than_the_screen(serve, page, tmp_path, width):
     seeding.finished_sweep(RunStore(tmp_path))
+    server = serve()
     page.set_viewport_size({"width": width, "height": 900})
     for name in ("", "new_run", "live", "leaderboard", "compare", "adapters"):
         page.goto(f"{server}/{name}")
@@ -138,7 +139,7 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     page.get_by_role("button", name="Launch 5 runs").wait_for(timeout=20_000)
     page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
     steps = page.get_by_label("Steps", exact=True)
-    steps.fill("30")
+    steps.fill("15")
     steps.press("Enter")
     page.get_by_role("button", name="Launch 5 runs").click()
 
@@ -168,7 +169,7 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     page.goto(f"{server}/leaderboard")
     page.get_by_text("leads on the validation rows").wait_for(timeout=20_000)
     with page.expect_download() as found:
-        page.get_by_role("button", name="Download as CSV").click()
+        page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     head = found.value.path().read_text().splitlines()[0]
     for column in (
         "place",

@@ -1,0 +1,177 @@
+"""One run from the table to the adapter, in this process, on a small table and the model in the box."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import tiny_checkpoint
+
+from tabtune_core import load_adapter, read_table
+from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
+from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
+from tabtune_core.experiment import run_experiment
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+
+ROWS = 120
+
+
+def mixed_csv(rows=ROWS, seed=0):
+    """Numbers with holes, a category with holes, a date, free text, and a text target that depends on the first two."""
+    rng = np.random.default_rng(seed)
+    size, colour = rng.normal(size=rows), rng.choice(["red", "green", "blue"], rows)
+    frame = pd.DataFrame({
+        "size": np.where(rng.random(rows) < 0.1, np.nan, size.round(4)), "colour": np.where(rng.random(rows) < 0.05, None, colour),
+        "seen": pd.date_range("2024-01-01", periods=rows).strftime("%Y-%m-%d"), "remark": [f"remark number {i} of many" for i in range(rows)],
+        "verdict": np.where(size + 2 * (colour == "red") + 0.3 * rng.normal(size=rows) > 0.5, "keep it", "drop it"),
+    })  # fmt: skip
+    return frame.to_csv(index=False).encode()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def settings(home):
+    dataset = add_dataset(home, mixed_csv(), "mixed.csv")
+    train = TrainSettings(steps=12, eval_every=4, learning_rate=5e-3)
+    return RunSettings(dataset=dataset.id, target="verdict", lora=LoraSettings(rank=4), train=train, device="cpu")
+
+
+def run(settings, home, name="run", wish=lambda: None):
+    folder, events = home / "runs" / name, []
+    folder.mkdir(parents=True)
+    return run_experiment(settings, home=home, run_dir=folder, emit=events.append, wish=wish), events, folder
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings, home):
+    result, events, folder = run(settings, home)
+    plan = of(RunPlanned, events)[0]
+    assert (plan.train_rows, plan.validation_rows, plan.test_rows, plan.classes) == (72, 24, 24, ("drop it", "keep it"))
+    assert plan.trainable_parameters == sum(layer["parameters"] for layer in plan.layers)
+    assert plan.total_parameters - plan.trainable_parameters == 677_310
+    assert [e.phase for e in of(PhaseDone, events)] == ["load", "zero-shot", "train", "evaluate", "save"]
+    assert len(of(StepDone, events)) == 12
+    assert of(MemorySampled, events)
+    assert [e.step for e in of(Evaluated, events) if e.split == "validation"] == [0, 4, 8, 12]
+    assert result.validation["log_loss"] <= result.zero_shot_validation["log_loss"], "never worse on validation than zero-shot"
+    assert result.adapter_verified is True
+    assert result.growth_memory_bytes > 0
+    assert result.peak_memory_bytes > result.growth_memory_bytes
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert predictions.groupby("split").size().to_dict() == {"test": 24, "validation": 24}
+    test = predictions[predictions["split"] == "test"]
+    assert np.mean(test["label"] == test["predicted"]) == pytest.approx(result.test["accuracy"])
+    np.testing.assert_allclose(test[["prob_0", "prob_1"]].sum(axis=1), 1, atol=1e-6)
+    truth = load_frame(home, settings.dataset)["verdict"]
+    assert (truth.iloc[test["row"]].to_numpy() == test["label"].to_numpy()).all()
+
+
+def test_the_readmes_loader_gives_the_runs_predictions_in_a_fresh_process(settings, home, tmp_path):
+    _, _, folder = run(settings, home)
+    (tmp_path / "mixed.csv").write_bytes(mixed_csv())
+    (tmp_path / "adapter.zip").write_bytes((folder / "adapter.zip").read_bytes())
+    text = zipfile.ZipFile(folder / "adapter.zip").read("README.md").decode()
+    code = text.split("```python\n")[1].split("```")[0]
+    code += "\nimport json; print(json.dumps([model.predict(test, context=context).tolist(), model.predict_proba(test, context=context).tolist()]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    labels, probabilities = json.loads(done.stdout.splitlines()[-1])
+    saved = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
+    assert labels == saved["predicted"].tolist()
+    np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)
+
+
+def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings, home, tmp_path):
+    result, _, folder = run(settings, home)
+    assert result.best_step > 0, "the table is made so that training helps"
+    adapted = load_adapter(folder / "adapter.zip", device="cpu")
+    table = read_table(mixed_csv(), adapted.reading).frame
+    context, test = adapted.context(table), table.iloc[adapted.split(table).test]
+    zero_shot, _, zero_folder = run(dataclasses.replace(settings, strategy="inference"), home, "zero")
+    base = pd.read_parquet(zero_folder / "predictions.parquet").query("split == 'test'")[["prob_0", "prob_1"]].to_numpy()
+    assert np.abs(adapted.predict_proba(test, context=context) - base).max() > 1e-3
+    with pytest.raises(AdapterError, match="their content has another hash"):
+        adapted.context(table.assign(size=table["size"] + 1))
+    with pytest.raises(AdapterError, match="trained on weights with the SHA-256"):
+        load_adapter(folder / "adapter.zip", checkpoint=tiny_checkpoint(tmp_path / "other.ckpt"))
+    assert len(adapted.predict(test, context=adapted.new_context(table.iloc[:50]))) == len(test)
+
+
+def test_runs_that_share_a_seed_share_rows_and_zero_shot(settings, home):
+    first, _, one = run(settings, home, "one")
+    second, _, two = run(dataclasses.replace(settings, strategy="base-ft"), home, "two")
+    assert first.zero_shot_test == second.zero_shot_test
+    rows = [pd.read_parquet(folder / "predictions.parquet")["row"].tolist() for folder in (one, two)]
+    assert rows[0] == rows[1]
+    assert second.trainable_parameters > 600_000
+    assert second.adapter_bytes is None
+
+
+def test_the_same_settings_give_the_same_run(settings, home):
+    (_, first, _), (_, again, _) = run(settings, home, "one"), run(settings, home, "two")
+    assert [e.loss for e in of(StepDone, first)] == pytest.approx([e.loss for e in of(StepDone, again)], abs=1e-6)
+
+
+def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home):
+    hopeless = dataclasses.replace(settings, train=dataclasses.replace(settings.train, learning_rate=1.0))
+    result, events, folder = run(hopeless, home)
+    assert result.best_step == 0
+    assert result.test == pytest.approx(result.zero_shot_test)
+    assert any("No gain over zero-shot" in note.text for note in of(Note, events))
+
+
+def test_stop_keeps_the_best_and_cancel_keeps_nothing(settings, home):
+    looks = iter(range(100))
+    result, _, folder = run(settings, home, "stopped", wish=lambda: "stop" if next(looks) >= 6 else None)
+    assert (result.outcome, result.steps_done) == ("stopped", 6)
+    assert (folder / "adapter.zip").exists()
+    with pytest.raises(Cancelled):
+        run(settings, home, "cancelled", wish=lambda: "cancel")
+
+
+def test_a_numeric_target_can_be_split_at_its_median(settings, home):
+    split = dataclasses.replace(settings, target="size", split_at_median=True, strategy="inference")
+    _, events, _ = run(split, home)
+    classes = of(RunPlanned, events)[0].classes
+    assert len(classes) == 2
+    assert all(name.startswith(("<=", ">")) for name in classes)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"target": "size"}, LabelError, "size"),
+        ({"target": "verdit"}, LabelError, "verdict"),
+        ({"lora": LoraSettings(targets=("nowhere",))}, TargetError, "No linear layer under 'nowhere'"),
+        ({"lora": LoraSettings(rank=500)}, TargetError, "Rank 500 is above the cap of every target"),
+        ({"device": "cuda:7"}, DeviceError, "The device 'cuda:7' was asked for, but torch sees"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(settings, home, change, error, message):
+    with pytest.raises(error, match=message):
+        run(dataclasses.replace(settings, **change), home)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
+def test_the_journey_on_a_cuda_card_moves_the_meters(settings, home):
+    result, events, _ = run(dataclasses.replace(settings, device="cuda"), home)
+    samples = of(MemorySampled, events)
+    assert result.memory_meter == "torch_allocated"
+    assert result.adapter_verified is True
+    assert result.growth_memory_bytes > 0
+    assert len({s.torch_allocated_bytes for s in samples}) > 1
+    assert max(s.nvml_device_bytes for s in samples) > max(s.torch_allocated_bytes for s in samples)
+    assert all(s.temperature_celsius for s in samples)
