@@ -100,6 +100,16 @@ def keep_worker() -> None:
     worker_lock.ensure_worker(home())
 
 
+@st.cache_data(ttl=10, show_spinner=False)
+def _look_after_worker(folder: str) -> None:
+    worker_lock.ensure_worker(Path(folder))
+
+
+def look_after_worker() -> None:
+    """The same for a page that asks every second: looks every ten, so that a worker that cannot start is not started in a row."""
+    _look_after_worker(str(home()))
+
+
 def tables() -> dict[str, Dataset]:
     """By id, newest first."""
     return {dataset.id: dataset for dataset in list_datasets(home())}

@@ -160,7 +160,7 @@ def picture(dataset: Dataset) -> None:
         "Distributions and associations of all columns", key=f"report_{dataset.id[:12]}", on_change="rerun", icon=":material/insights:"
     )
     if behind.open:
-        behind.caption("From the first 10,000 rows; takes some seconds the first time.")
+        behind.caption("From the first 10,000 rows and 60 columns; takes some seconds the first time.")
         behind.iframe(f"{REPORT_PATH}{dataset.id}", height=720)
 
 

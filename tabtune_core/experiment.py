@@ -91,7 +91,7 @@ def run_experiment(
                 verified, sentence = verify_in_fresh_process(run_dir, home=home, device=str(device), checkpoint=settings.checkpoint)
                 emit(Note(sentence, "info" if verified else "warning"))
     return RunFinished(
-        outcome=result.outcome if result.outcome != "cancelled" else "stopped",
+        outcome=result.outcome,
         best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early, validation=validation, test=test,
         zero_shot_validation=zero_shot["validation"], zero_shot_test=zero_shot["test"], train_seconds=train_seconds,
         predict_seconds=predict_seconds, peak_memory_bytes=meter.highest_bytes,
@@ -113,9 +113,7 @@ def _make_trainable(model: BaseModel, settings: RunSettings) -> LoraReport | Non
     return None
 
 
-def _plan(
-    settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str
-) -> RunPlanned:
+def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
     train_settings = settings.train
     steps = train_settings.steps or train_settings.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     parameters = list(model.module.parameters())
@@ -153,13 +151,17 @@ def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | Non
     if plan.context_rows < plan.train_rows:
         yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
-        yield Note(f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows.")
+        yield Note(
+            f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
+        )
     if report is not None:
         capped = sum(layer.rank < settings.lora.rank for layer in report.layers)
         if capped:
             yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
         if report.left_out:
-            yield Note(f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight.")
+            yield Note(
+                f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
+            )
 
 
 def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:

@@ -50,7 +50,7 @@ def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
 
 def _normalised(p_NK: Probabilities) -> Probabilities:
     p_NK = np.clip(np.asarray(p_NK, dtype=np.float64), 1e-15, 1.0)
-    return p_NK / p_NK.sum(axis=1, keepdims=True)
+    return np.asarray(p_NK / p_NK.sum(axis=1, keepdims=True))
 
 
 def _brier(y_N: Labels, p_NK: Probabilities) -> float:
@@ -66,16 +66,8 @@ def _expected_calibration_error(y_N: Labels, p_NK: Probabilities, bins: int = 10
     return float(sum(gaps) / len(y_N))
 
 
-_ALL = (
-    Metric("log_loss", "Log-loss", False, "nats", "classification", _log_loss, "How surprised the model is by the right class; sees confidence, not only right or wrong."),
-    Metric("accuracy", "Accuracy", True, "share", "classification", lambda y, p: float(np.mean(p.argmax(axis=1) == y)), "Share of rows predicted right."),
-    Metric("balanced_accuracy", "Balanced accuracy", True, "share", "classification", lambda y, p: _balanced_accuracy(y, p), "Accuracy within each class, averaged; fair to rare classes."),
-    Metric("f1_weighted", "F1 (weighted)", True, "share", "classification", lambda y, p: float(sk.f1_score(y, p.argmax(axis=1), average="weighted", zero_division=0)), "Harmonic mean of precision and recall, weighted by class size."),
-    Metric("roc_auc", "ROC AUC", True, "share", "classification", _roc_auc, "Chance that a row of a class scores above a row of another; 0.5 is guessing."),
-    Metric("mcc", "Matthews correlation", True, "-1 to 1", "classification", lambda y, p: float(sk.matthews_corrcoef(y, p.argmax(axis=1))), "Correlation of predicted and true classes; 0 is guessing."),
-    Metric("brier", "Brier score", False, "0 to 2", "classification", _brier, "Squared distance of the probabilities from the truth."),
-    Metric("ece", "Calibration error", False, "share", "classification", _expected_calibration_error, "Gap between how sure the model is and how often it is right."),
-)  # fmt: skip
+def _accuracy(y_N: Labels, p_NK: Probabilities) -> float:
+    return float(np.mean(p_NK.argmax(axis=1) == y_N))
 
 
 def _balanced_accuracy(y_N: Labels, p_NK: Probabilities) -> float:
@@ -83,6 +75,41 @@ def _balanced_accuracy(y_N: Labels, p_NK: Probabilities) -> float:
     return float(np.mean([np.mean(predicted_N[y_N == k] == k) for k in np.unique(y_N)]))
 
 
+def _f1_weighted(y_N: Labels, p_NK: Probabilities) -> float:
+    return float(sk.f1_score(y_N, p_NK.argmax(axis=1), average="weighted", zero_division=0))
+
+
+def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
+    return float(sk.matthews_corrcoef(y_N, p_NK.argmax(axis=1)))
+
+
+_UP, _DOWN = True, False
+_HELP = {
+    "log_loss": "How surprised the model is by the right class; sees confidence, not only right or wrong.",
+    "accuracy": "Share of rows predicted right.",
+    "balanced_accuracy": "Accuracy within each class, averaged; fair to rare classes.",
+    "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
+    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing.",
+    "mcc": "Correlation of predicted and true classes; 0 is guessing.",
+    "brier": "Squared distance of the probabilities from the truth.",
+    "ece": "Gap between how sure the model is and how often it is right.",
+}
+
+
+def _classification(name: str, label: str, higher_is_better: bool, unit: str, function: Callable[[Labels, Probabilities], float]) -> Metric:
+    return Metric(name, label, higher_is_better, unit, "classification", function, _HELP[name])
+
+
+_ALL = (
+    _classification("log_loss", "Log-loss", _DOWN, "nats", _log_loss),
+    _classification("accuracy", "Accuracy", _UP, "share", _accuracy),
+    _classification("balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy),
+    _classification("f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted),
+    _classification("roc_auc", "ROC AUC", _UP, "share", _roc_auc),
+    _classification("mcc", "Matthews correlation", _UP, "-1 to 1", _matthews),
+    _classification("brier", "Brier score", _DOWN, "0 to 2", _brier),
+    _classification("ece", "Calibration error", _DOWN, "share", _expected_calibration_error),
+)
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 

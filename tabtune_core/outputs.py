@@ -57,7 +57,10 @@ def write_adapter(
         "scores": scores,
         "best_step": best_step,
         "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "tabtune_core": version("tabtune-dashboard"), "tabicl": version("tabicl")
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "tabtune_core": version("tabtune-dashboard"),
+            "tabicl": version("tabicl"),
         },
-    }  # fmt: skip
+    }
     write_package(path, model.module, report, dropout=settings.lora.dropout, facts=facts)

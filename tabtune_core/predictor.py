@@ -61,7 +61,9 @@ class AdaptedModel:
             raise AdapterError(f"The run's table had {self.facts['table']['rows']} rows, this one has {len(table)}; it is another table.")
         context = make_context(table, self._labels(table), rows, self.facts["kinds"], self.settings.target)
         if context.sha256 != self.facts["context"]["sha256"]:
-            raise AdapterError("The context rows are not those of the run: their content has another hash. Read the same file with `model.reading`.")
+            raise AdapterError(
+                "The context rows are not those of the run: their content has another hash. Read the same file with `model.reading`."
+            )
         return context
 
     def new_context(self, table: pd.DataFrame) -> Context:
@@ -71,9 +73,13 @@ class AdaptedModel:
             AdapterError: the classes are not those of the run.
         """
         labels = self._labels(table)
-        context = make_context(table, labels, np.flatnonzero([label is not None for label in labels]), self.facts["kinds"], self.settings.target)
+        context = make_context(
+            table, labels, np.flatnonzero([label is not None for label in labels]), self.facts["kinds"], self.settings.target
+        )
         if context.labels.classes != self.classes:
-            raise AdapterError(f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}.")
+            raise AdapterError(
+                f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}."
+            )
         return context
 
     def predict_proba(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.float64]:
@@ -84,7 +90,8 @@ class AdaptedModel:
 
     def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.object_]:
         """Class names ``(rows,)``."""
-        return np.array(self.classes, dtype=object)[self.predict_proba(rows, context=context).argmax(axis=1)]
+        names: NDArray[np.object_] = np.array(self.classes, dtype=object)
+        return np.asarray(names[self.predict_proba(rows, context=context).argmax(axis=1)])
 
 
 def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, device: str = "auto") -> AdaptedModel:

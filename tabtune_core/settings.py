@@ -196,7 +196,8 @@ class RunSettings:
         Raises:
             SettingError: naming the setting, the value and what would do.
         """
-        return _from_dict(cls, values, "")
+        read: RunSettings = _from_dict(cls, values, "")
+        return read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +222,9 @@ class SweepSettings:
         for rank in self.ranks:
             _whole("ranks", rank, 1)
         _require(len(set(self.ranks)) == len(self.ranks), f"ranks {list(self.ranks)} name one rank twice.")
-        _require(len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} must be one or more, each once.")
+        _require(
+            len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} must be one or more, each once."
+        )
         _require(bool(self.ranks) or self.zero_shot or self.full_fine_tuning, "Nothing to run: choose a rank or a baseline.")
 
     def expand(self) -> list[RunSettings]:
@@ -253,7 +256,8 @@ class SweepSettings:
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise SettingError(f"The settings are not TOML: {error}.") from error
-        return _from_dict(cls, values, "")
+        read: SweepSettings = _from_dict(cls, values, "")
+        return read
 
 
 def describe(settings: type, name: str) -> str:
@@ -269,14 +273,14 @@ def _field_docs(settings: type) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     docs = {}
     for item, following in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
-            if isinstance(following.value, ast.Constant):
-                docs[item.target.id] = inspect.cleandoc(str(following.value.value))
+        named = isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+        if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            docs[item.target.id] = inspect.cleandoc(str(following.value.value))
     return docs
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    plain = {}
+    plain: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             plain[name] = _without_none(value)

@@ -45,7 +45,10 @@ def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoin
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     good = answer["difference"] <= TOLERANCE and answer["labels"] == 0
     if good:
-        return True, f"The adapter package gave the run's test predictions in a fresh process (largest difference {answer['difference']:.1e})."
+        return (
+            True,
+            f"The adapter package gave the run's test predictions in a fresh process (largest difference {answer['difference']:.1e}).",
+        )
     return False, f"In a fresh process the adapter package gave other predictions (by up to {answer['difference']:.1e}); it is not offered."
 
 

@@ -86,7 +86,7 @@ class FakeRun:
     def accuracy(self, step: int) -> float:
         return float(0.93 + 0.03 * (1 - np.exp(-step / 20)) * min(1.0, self.trainable / 1e5 + 0.4))
 
-    def end(self, outcome: str = "finished") -> None:
+    def end(self, outcome: str = "finished", *, best_step: int | None = None) -> None:
         trained = self.settings.strategy != "inference"
         if trained:
             peaks = dict.fromkeys(METERS) | {"resident": int(4e8 + 1e6 * self.megabytes)}
@@ -98,7 +98,7 @@ class FakeRun:
             adapter = self.write_adapter()
         result = RunFinished(
             outcome,
-            STEPS if trained else 0,
+            (STEPS if trained else 0) if best_step is None else best_step,
             STEPS if trained else 0,
             False,
             made_up_scores(accuracy),

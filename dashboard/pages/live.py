@@ -27,14 +27,14 @@ try:
 except StoreError as error:
     st.error(str(error))
     st.stop()
-if going:
-    reading.keep_worker()
 
 
 @st.fragment(run_every=1.0 if going else None)
 def watch() -> None:
     """Draws the sweep as it stands; every second while something is still to come."""
     runs = reading.store().runs(sweep)
+    if reading.active(runs):
+        reading.look_after_worker()
     named, far = labels(runs), monitor.far_along(runs)
     frames = {kind: reading.frame(kind, runs) for kind in reading.FRAMES}
     monitor.overall(runs, named, far)

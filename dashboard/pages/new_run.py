@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import forms, reading, table_views
 from dashboard.choice import choose, chosen, go, keep, pick
 from dashboard.pricing import price_ranks
-from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.errors import LabelError, SettingError, TabTuneError
 from tabtune_core.models.catalogue import CATALOGUE, ModelCard, get_card
 from tabtune_core.presets import PRESETS, preset_for
 from tabtune_core.settings import SweepSettings
@@ -96,11 +96,18 @@ def as_text(sweep: SweepSettings, name: str) -> None:
         st.error(st.session_state["load_error"])
 
 
-def launch(sweep: SweepSettings, name: str) -> None:
-    """Checks, queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
-    card = get_card(sweep.run.model)
+def problem(card: ModelCard, table: str, target: str, median: bool) -> str | None:
+    """Why this model cannot predict the column, if it cannot."""
     try:
-        reading.label_findings(sweep.run.dataset, sweep.run.target, sweep.run.split_at_median, max_classes=card.max_classes)
+        reading.label_findings(table, target, median, max_classes=card.max_classes)
+    except LabelError as error:
+        return str(error)
+    return None
+
+
+def launch(sweep: SweepSettings, name: str) -> None:
+    """Queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
+    try:
         sweep_id, _ = reading.store().add_sweep(sweep.expand(), name)
         reading.keep_worker()
     except TabTuneError as error:
@@ -131,6 +138,11 @@ if median:
 
 st.subheader("Model")
 card = model_cards()
+unfit = problem(card, table, target, median)
+if unfit:
+    st.error(table_views.plain(unfit))
+    if reading.on_a_scale(table, target):
+        st.button("Split at the median into two classes", on_click=choose, args=("median", "yes"))
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     st.subheader("Adapter")
@@ -188,7 +200,13 @@ with price:
         )
     ranks = ", ".join(str(rank) for rank in sweep.ranks)
     name = f"{tables[table].name}: {card.title}" + (f", r = {ranks}" if ranks else "")
-    if st.button(f"Launch {len(runs)} run{'s' * (len(runs) != 1)}", type="primary", icon=":material/rocket_launch:", width="stretch"):
+    if st.button(
+        f"Launch {len(runs)} run{'s' * (len(runs) != 1)}",
+        type="primary",
+        disabled=unfit is not None,
+        icon=":material/rocket_launch:",
+        width="stretch",
+    ):
         launch(sweep, name)
     with st.expander("Settings as text", icon=":material/code:"):
         as_text(sweep, name)

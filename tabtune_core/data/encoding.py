@@ -39,7 +39,9 @@ class FeatureEncoder:
         chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date", "text")}
         categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
         if not categories and not chosen["number"] and not chosen["date"]:
-            raise TableError(f"Beside {target!r} there is no column of numbers, dates or categories to predict from (free text is left out).")
+            raise TableError(
+                f"Beside {target!r} there is no column of numbers, dates or categories to predict from (free text is left out)."
+            )
         ordinal = None
         if categories:
             ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)

@@ -57,10 +57,15 @@ def split_rows(
     rare = counts[ids] < 3
     spread = labelled[~rare]
     if len(names) < 2 or len(np.unique(ids[~rare])) < 2:
-        raise LabelError(f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; two such classes are needed to train, choose and test.")
+        raise LabelError(
+            f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; "
+            f"two such classes are needed to train, choose and test."
+        )
     held = [max(len(np.unique(ids[~rare])), round(share * len(spread))) for share in (validation_share, test_share)]
     if sum(held) + len(np.unique(ids[~rare])) > len(spread):
-        raise LabelError(f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class.")
+        raise LabelError(
+            f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class."
+        )
     rest, test = train_test_split(spread, test_size=held[1], random_state=seed, stratify=labels[spread].astype(str))
     train, validation = train_test_split(rest, test_size=held[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
     rng = np.random.default_rng([seed, 0])

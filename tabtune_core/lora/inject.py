@@ -118,7 +118,9 @@ def inject(
     _refuse_missed(prefixes, [t for t in targets if not found[t]], [entry[0] for entry in everything], left_out)
     largest = max(min(weight.shape) for entries in found.values() for *_, weight in entries)
     if rank > largest:
-        raise TargetError(f"Rank {rank} is above the cap of every target: their largest weight allows {largest}. Choose a rank up to {largest}.")
+        raise TargetError(
+            f"Rank {rank} is above the cap of every target: their largest weight allows {largest}. Choose a rank up to {largest}."
+        )
 
     module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
     total = sum(p.numel() for p in module.parameters())
@@ -148,18 +150,24 @@ def _refuse_missed(prefixes: Mapping[str, Sequence[str]], missed: Sequence[str],
     asked = ", ".join(repr(t) for t in missed) or "an empty list of targets"
     only_small = [path for path in left_out if any(_under(path, prefix) for t in missed for prefix in prefixes[t])]
     if only_small:
-        raise TargetError(f"Under {asked} there are only layers smaller than an adapter would be ({', '.join(only_small)}). Name one of them to adapt it all the same.")
+        raise TargetError(
+            f"Under {asked} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
+            f"Name one of them to adapt it all the same."
+        )
     raise TargetError(f"No linear layer under {asked}. Parts that have some: {', '.join(parts)}.")
 
 
 def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
     """A and B of every adapted layer by path; the model's own parameters, not copies."""
-    factors = {}
+    factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {}
     for layer in report.layers:
         if layer.kind == "linear":
             wrapped = module.get_submodule(layer.path)
             assert isinstance(wrapped, LoRALinear)
-            factors[layer.path] = (wrapped.lora_A.weight, wrapped.lora_B.weight)
+            a, b = wrapped.lora_A.weight, wrapped.lora_B.weight
+            assert isinstance(a, nn.Parameter)
+            assert isinstance(b, nn.Parameter)
+            factors[layer.path] = (a, b)
         else:
             update = _update(module, layer)
             factors[layer.path] = (update.lora_A, update.lora_B)
@@ -174,7 +182,7 @@ def _owner(module: nn.Module, layer: AdaptedLayer) -> tuple[nn.Module, str]:
 
 def _update(module: nn.Module, layer: AdaptedLayer) -> LowRankUpdate:
     owner, attribute = _owner(module, layer)
-    update = owner.parametrizations[attribute][0]  # type: ignore[index,union-attr]
+    update = owner.parametrizations[attribute][0]  # type: ignore[index]
     assert isinstance(update, LowRankUpdate)
     return update
 
@@ -188,7 +196,10 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tup
     factors = adapter_factors(module, report)
     if factors.keys() != values.keys():
         odd = sorted(factors.keys() ^ values.keys())
-        raise AdapterError(f"The adapter and the model disagree on {len(odd)} layers, for example {odd[0]!r}; it belongs to another model or other targets.")
+        raise AdapterError(
+            f"The adapter and the model disagree on {len(odd)} layers, for example {odd[0]!r}; "
+            f"it belongs to another model or other targets."
+        )
     for path, pair in factors.items():
         shapes, wanted = [tuple(v.shape) for v in values[path]], [tuple(p.shape) for p in pair]
         if shapes != wanted:

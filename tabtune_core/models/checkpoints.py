@@ -43,18 +43,25 @@ def find_checkpoint(card: ModelCard, path: str | Path | None = None) -> tuple[Pa
     if path is not None:
         found = Path(path).expanduser()
         if not found.is_file():
-            raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
+            raise CheckpointError(
+                f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own."
+            )
     elif card.in_the_box:
         found = WEIGHTS / card.file
         if not found.is_file():
-            raise CheckpointError(f"{card.title} ships as {found}, but the file is not there: the installation is damaged. Install the package again.")
+            raise CheckpointError(
+                f"{card.title} ships as {found}, but the file is not there: the installation is damaged. Install the package again."
+            )
     else:
         repository = card.repository
         found = _from_hub(card)
         revision = found.parent.name if found.parent.parent.name == "snapshots" else None
     digest = sha256_of(found)
     if path is None and card.sha256 is not None and digest != card.sha256:
-        raise CheckpointError(f"{found} has the SHA-256 {digest}, but {card.title} has {card.sha256}: the file is damaged or another one. Delete it and try again.")
+        raise CheckpointError(
+            f"{found} has the SHA-256 {digest}, but {card.title} has {card.sha256}: the file is damaged or another one. "
+            f"Delete it and try again."
+        )
     return found, Source(card.name, found.name, repository, revision, digest)
 
 
@@ -71,8 +78,8 @@ def _from_hub(card: ModelCard) -> Path:
         return Path(hf_hub_download(card.repository, card.file))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
-            f"{card.title} needs the file {card.file} from huggingface.co/{card.repository}; it is not in the Hugging Face cache and could "
-            f"not be downloaded ({type(error).__name__}). On a machine with internet run `hf download {card.repository} {card.file}` and copy "
+            f"{card.title} needs the file {card.file} from huggingface.co/{card.repository}; it is not in the Hugging Face cache "
+            f"and could not be downloaded ({type(error).__name__}). On a machine with internet run `hf download {card.repository} {card.file}` and copy "
             f"the file here, then name its path as the checkpoint; or choose TabICL mini, which ships with the package."
         ) from error
 

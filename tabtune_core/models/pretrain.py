@@ -158,7 +158,7 @@ def pretrain(workdir: Path, steps: int, rate: float, seed: int, resume: bool, sa
         for index in rng.choice(len(buffer), STEP_GROUPS, replace=False):
             loss = group_loss(model, buffer[index], rng) / STEP_GROUPS
             if torch.isfinite(loss):  # a group none of whose query rows could be scored gives no number
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -191,7 +191,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from state.pt in the folder")
     arguments = parser.parse_args()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
-    started, losses = time.monotonic(), deque(maxlen=100)
+    started = time.monotonic()
+    losses: deque[float] = deque(maxlen=100)
     for step, loss in pretrain(**vars(arguments)):
         losses.append(loss)
         if step % 20 == 0 or step <= 3:

@@ -26,7 +26,7 @@ TEMPERATURE = 0.9
 class TabICLModel:
     """A TabICL classifier. ``module`` is the upstream ``TabICL`` with nothing changed."""
 
-    passed_over = ("ssmax_layer", "in_linear")
+    passed_over: tuple[str, ...] = ("ssmax_layer", "in_linear")
 
     def __init__(self, card: ModelCard, source: Source, module: TabICL, config: dict[str, Any], device: torch.device) -> None:
         self.card, self.source, self.config, self.device = card, source, config, device

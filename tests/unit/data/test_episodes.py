@@ -10,7 +10,13 @@ from tabtune_core.data.episodes import EpisodeSize, draw_episodes
 
 @pytest.mark.parametrize(
     ("rows", "batch", "context", "expected"),
-    [(341, 256, 2048, (256, 85)), (100_000, 256, 2048, (2048, 256)), (12, 256, 2048, (9, 3)), (341, 16, 2048, (325, 16)), (2, 4, 10, (1, 1))],
+    [
+        (341, 256, 2048, (256, 85)),
+        (100_000, 256, 2048, (2048, 256)),
+        (12, 256, 2048, (9, 3)),
+        (341, 16, 2048, (325, 16)),
+        (2, 4, 10, (1, 1)),
+    ],
 )
 def test_the_size_of_an_episode(rows, batch, context, expected):
     size = EpisodeSize.plan(rows, batch_size=batch, context_rows=context)

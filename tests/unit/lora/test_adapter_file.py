@@ -73,7 +73,10 @@ def test_a_crafted_package_cannot_run_code(written, capsys):
     assert "this code ran" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [{TENSORS: None}, {FACTS: None}, {FACTS: b"{"}, {FACTS: b"\xff"}, {FACTS: b"[]"}, {FACTS: json.dumps({"format": 99}).encode()}])
+@pytest.mark.parametrize(
+    "change",
+    [{TENSORS: None}, {FACTS: None}, {FACTS: b"{"}, {FACTS: b"\xff"}, {FACTS: b"[]"}, {FACTS: json.dumps({"format": 99}).encode()}],
+)
 def test_a_damaged_package_is_refused(written, change):
     repacked(written[0], **change)
     with pytest.raises(AdapterError):

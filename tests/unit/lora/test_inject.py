@@ -90,7 +90,9 @@ def test_a_rank_above_every_cap_is_refused():
 
 def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     module = tiny_module()
-    with pytest.raises(TargetError, match=r"No linear layer under 'col_embeder'\. Parts that have some: col_embedder\.in_linear, col_embedder\.tf_col,"):
+    with pytest.raises(
+        TargetError, match=r"No linear layer under 'col_embeder'\. Parts that have some: col_embedder\.in_linear, col_embedder\.tf_col,"
+    ):
         inject(module, **ARGUMENTS, targets=("row_interactor", "col_embeder"))
     assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model as it was"
 

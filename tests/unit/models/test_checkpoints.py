@@ -75,7 +75,10 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"weights": {}}, "needs the entries 'config' and 'state_dict'"), ({"config": {"depth": 3}, "state_dict": {}}, "does not fit the installed tabicl")],
+    [
+        ({"weights": {}}, "needs the entries 'config' and 'state_dict'"),
+        ({"config": {"depth": 3}, "state_dict": {}}, "does not fit the installed tabicl"),
+    ],
 )
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "other.ckpt")

@@ -1,0 +1,60 @@
+"""Imports point down, and nothing that a page or ``--help`` loads brings torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = (
+    {"errors"},
+    {"metrics", "events", "settings", "presets"},
+    {"data", "lora", "models", "runs"},
+    {"training"},
+    {"predictor", "outputs", "verify"},
+    {"experiment"},
+    {"worker"},
+    {"flags", "terminal", "__main__"},
+)
+"""From the ground up; a module may import from its own row and those before it."""
+HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
+PAGES_REACH = ("data", "models.catalogue", "runs", "metrics", "settings", "presets", "events", "errors")
+MODULES = sorted((ROOT / "tabtune_core").rglob("*.py"))
+PAGES = sorted((ROOT / "dashboard").rglob("*.py"))
+
+
+def imported(path):
+    """Dotted names after ``tabtune_core.`` that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tabtune_core."):
+            yield node.module.removeprefix("tabtune_core.")
+
+
+def part(path):
+    relative = path.relative_to(ROOT / "tabtune_core")
+    return relative.parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part(p) != "__init__"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    too_high = [name for name in imported(path) if HEIGHT[name.split(".")[0]] > HEIGHT[part(path)]]
+    assert too_high == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_pages_reach_only_data_runs_and_settings(path):
+    beyond = [name for name in imported(path) if not name.startswith(PAGES_REACH)]
+    assert beyond == []
+
+
+@pytest.mark.parametrize("module", ["tabtune_core", "dashboard", "dashboard.server", "tabtune_core.__main__", "tabtune_core.worker"])
+def test_importing_it_does_not_import_torch(module):
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_only_the_store_has_sql():
+    with_sql = {part(p) + "/" + p.name for p in MODULES if "sqlite3" in p.read_text()}
+    assert with_sql == {"runs/store.py"}
