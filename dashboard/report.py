@@ -21,5 +21,12 @@ def report_html(home: Path, identity: str) -> str:
     frame = preview(home, identity, MOST_ROWS).iloc[:, :MOST_COLUMNS]
     from skrub import TableReport  # takes a second to import and few people ask for it
 
-    report = TableReport(frame, title=f"{dataset.name}, first {len(frame):,} rows", verbose=0, open_tab="distributions", plot_distributions=True, compute_associations=True)
+    report = TableReport(
+        frame,
+        title=f"{dataset.name}, first {len(frame):,} rows",
+        verbose=0,
+        open_tab="distributions",
+        plot_distributions=True,
+        compute_associations=True,
+    )
     return str(report.html())

@@ -273,9 +273,9 @@ def _field_docs(settings: type) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     docs = {}
     for item, following in zip(tree.body, tree.body[1:], strict=False):
-        named = isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-        if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-            docs[item.target.id] = inspect.cleandoc(str(following.value.value))
+        match item, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                docs[name] = inspect.cleandoc(str(text))
     return docs
 
 

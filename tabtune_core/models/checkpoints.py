@@ -79,8 +79,9 @@ def _from_hub(card: ModelCard) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
             f"{card.title} needs the file {card.file} from huggingface.co/{card.repository}; it is not in the Hugging Face cache "
-            f"and could not be downloaded ({type(error).__name__}). On a machine with internet run `hf download {card.repository} {card.file}` and copy "
-            f"the file here, then name its path as the checkpoint; or choose TabICL mini, which ships with the package."
+            f"and could not be downloaded ({type(error).__name__}). On a machine with internet run "
+            f"`hf download {card.repository} {card.file}` and copy the file here, then name its path as the checkpoint; "
+            f"or choose TabICL mini, which ships with the package."
         ) from error
 
 

@@ -100,6 +100,17 @@ def group_loss(model: nn.Module, group: Group, rng: np.random.Generator) -> torc
     return F.cross_entropy(logits_BTK.flatten(0, 1), targets_BT.flatten(), ignore_index=-100)
 
 
+def _accumulate(model: nn.Module, groups: list[Group], rng: np.random.Generator) -> float:
+    """Adds up the gradients of the mean loss over ``groups`` and returns it."""
+    total = 0.0
+    for group in groups:
+        loss = group_loss(model, group, rng) / len(groups)
+        if torch.isfinite(loss):  # a group none of whose query rows could be scored gives no number
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+    return total
+
+
 def make_optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for embeddings, label encoders, the last layer and vectors."""
     outer = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vectors")
@@ -116,6 +127,13 @@ def rate_factor(step: int, steps: int, warmup: int = 50) -> float:
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress)))
+
+
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Moves the averaged weights towards those of the model: an exponential moving average."""
+    with torch.no_grad():
+        for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+            mean.lerp_(value, 1 - decay)
 
 
 def save_checkpoint(model: nn.Module, path: Path) -> None:
@@ -154,21 +172,13 @@ def pretrain(workdir: Path, steps: int, rate: float, seed: int, resume: bool, sa
         for optimizer in optimizers:
             for param_group in optimizer.param_groups:
                 param_group["lr"] = rate * rate_factor(step, steps)
-        total = 0.0
-        for index in rng.choice(len(buffer), STEP_GROUPS, replace=False):
-            loss = group_loss(model, buffer[index], rng) / STEP_GROUPS
-            if torch.isfinite(loss):  # a group none of whose query rows could be scored gives no number
-                loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.item()
+        total = _accumulate(model, [buffer[i] for i in rng.choice(len(buffer), STEP_GROUPS, replace=False)], rng)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         step += 1
-        decay = min(EMA_DECAY, step / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-                mean.lerp_(value, 1 - decay)
+        _follow(average, model, min(EMA_DECAY, step / (step + 10)))
         yield step, total
         if step % save_every == 0 or step == steps:
             save_checkpoint(average, workdir / "mini.ckpt")

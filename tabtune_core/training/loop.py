@@ -67,6 +67,18 @@ def train(
     """Yields ``StepDone``, ``Evaluated`` and ``Note`` and fills ``result``. Does not restore the best state.
 
     Args:
+        model: whose trainable parameters ``optimizer`` holds.
+        episodes: one a step.
+        optimizer: its rate is the peak rate.
+        classes: K.
+        steps: at most so many.
+        warmup_steps: during which the rate rises.
+        clip_norm: longer gradients are shortened to it.
+        eval_every: steps between two looks at the validation rows.
+        patience: looks without a better score before training stops early.
+        metric: the validation score that decides.
+        device: of the model.
+        score_validation: scores the model as it is.
         keep_best: called when the present state is the best so far.
         wish: asked before each step; 'stop' and 'cancel' end training.
         result: comes with the validation scores before the first step: candidate 0, which the others must beat.
