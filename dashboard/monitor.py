@@ -7,7 +7,7 @@ from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.memory import METERS, meters_read
 from dashboard.live_plotly import show
-from dashboard.words import STATUS, WAY_OUT, duration, megabytes
+from dashboard.words import STATUS, WAY_OUT, duration, megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import METRICS
@@ -63,7 +63,7 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
             "Status": STATUS[run.status],
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
-            "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps is not None else "",
+            "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
             "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
             "Loss (nats)": loss.get(named[run.id]),
             f"Best validation {label}": best.get(named[run.id]),
@@ -235,7 +235,7 @@ def one_run(run: Run, name: str) -> None:
             help="Queues the same settings once more. For runs that failed, diverged, were cut off or cancelled.",
         )
     if run.error:
-        st.error(f"{name}: {run.error}")
+        st.error(f"{name}: {plain(run.error)}")
     if run.status in WAY_OUT and not (run.status == "interrupted" and run.error):
         (st.warning if run.status == "diverged" else st.info)(WAY_OUT[run.status])
     if run.retried_as:
@@ -244,7 +244,7 @@ def one_run(run: Run, name: str) -> None:
         st.warning("No gain over zero-shot: no trained state did better on the validation rows, so the pretrained model is given back.")
     for stored in reading.store().events(run.id, ["Note"]):
         if isinstance(stored.event, Note):
-            st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {stored.event.text}")
+            st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
     planned = reading.store().last(run.id, "RunPlanned")
     if planned and isinstance(planned.event, RunPlanned):
         plan = planned.event

@@ -16,7 +16,7 @@ def adapted_shapes(card: ModelCard, targets: tuple[str, ...]) -> dict[str, tuple
 
 
 def price_ranks(card: ModelCard, ranks: tuple[int, ...], *, alpha: float | None, targets: tuple[str, ...] = ()) -> pd.DataFrame:
-    """One row a rank: parameters of the adapter, their share of the model, their ratio to the adapted weights, and alpha / rank."""
+    """One row a rank: the adapter's parameters, their share of all, their ratio to the adapted weights, and alpha / rank."""
     shapes = adapted_shapes(card, targets)
     weights = sum(out * width for out, width in shapes.values())
     rows = []
@@ -26,7 +26,7 @@ def price_ranks(card: ModelCard, ranks: tuple[int, ...], *, alpha: float | None,
             {
                 "Rank": rank,
                 "Adapter parameters": adapter,
-                "Share of the model (%)": 100 * adapter / card.total_parameters,
+                "Share of the model (%)": 100 * adapter / (card.total_parameters + adapter),
                 "Against a full update (%)": 100 * adapter / weights if weights else float("nan"),
                 "Alpha": 2.0 * rank if alpha is None else alpha,
                 "Alpha / rank": 2.0 if alpha is None else alpha / rank,

@@ -10,7 +10,7 @@ from dashboard.charts import CHARTS
 from dashboard.choice import choose, chosen, keep, pick
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
-from dashboard.words import megabytes
+from dashboard.words import megabytes, plain
 from tabtune_core.data.datasets import Dataset, delete_dataset
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.errors import LabelError, TableError
@@ -42,11 +42,6 @@ def findings(found: tuple[Finding, ...] | list[Finding]) -> None:
     for finding in sorted(found, key=lambda item: ["error", "warning", "info"].index(item.severity)):
         colour = {"error": "red", "warning": "orange", "info": "blue"}[finding.severity]
         st.markdown(f":{colour}[{ICONS[finding.severity]}] {plain(finding.message)}")
-
-
-def plain(text: str) -> str:
-    """Text out of a file, so that it shows as it stands and does not turn into markup."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
 
 
 def columns(dataset: Dataset) -> None:

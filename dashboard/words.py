@@ -60,3 +60,8 @@ def labels(runs: list[Run]) -> dict[str, str]:
         seen[run.name] = seen.get(run.name, 0) + 1
         named[run.id] = run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})"
     return named
+
+
+def plain(text: str) -> str:
+    """Text out of a file, so that it shows as it stands and does not turn into markup."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)

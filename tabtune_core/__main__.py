@@ -18,7 +18,7 @@ import tomli_w
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, given
 from tabtune_core.metrics import METRICS
-from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.catalogue import check_request, get_card
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.terminal import follow, say, table
@@ -185,11 +185,9 @@ def _need_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> No
 
 def _check_target(store: RunStore, settings: RunSettings) -> None:
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.data.target import check_label, split_at_median
+    from tabtune_core.data.target import check_label, with_label
 
-    frame = load_frame(store.home, settings.dataset)
-    if settings.split_at_median and settings.target in frame:
-        frame[settings.target] = split_at_median(frame[settings.target])
+    frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
     for finding in check_label(frame, settings.target, max_classes=get_card(settings.model).max_classes):
         say(f"{finding.severity}: {finding.message}")
 
@@ -197,6 +195,8 @@ def _check_target(store: RunStore, settings: RunSettings) -> None:
 def _launch(store: RunStore, asked: argparse.Namespace, settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     _check_target(store, settings[0])
+    for one in settings:
+        check_request(one)
     if asked.adapters:
         _make_folder(asked.adapters)
     sweep, ids = store.add_sweep(settings, asked.name or asked.data.name)

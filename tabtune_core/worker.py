@@ -101,7 +101,7 @@ class _Worker:
     def drain(self, exit_when_idle: bool) -> None:
         """Starts, watches and closes runs until told to leave or, if asked to, until there is nothing to do."""
         reconciled = -RECONCILE_SECONDS
-        while not self.leaving:
+        while not self.leaving and self.store.home.is_dir():
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 self.reconcile()
                 reconciled = time.monotonic()

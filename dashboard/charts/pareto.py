@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from dashboard.charts.style import MEGABYTE, figure, run_styles, say
+from dashboard.charts.style import MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.metrics import METRICS
 
 COSTS = {
@@ -39,7 +39,7 @@ def pareto(runs: pd.DataFrame, *, cost: str = "growth_memory_bytes", metric: str
             marker={"color": style.colour, "symbol": style.marker, "size": 12, "line": {"width": 1, "color": "white"}},
             hovertemplate=f"{label}<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:.4f}}<extra></extra>",
         )  # fmt: skip
-    return drawn
+    return leave_room(drawn, y_N)
 
 
 def front_of(cost_N: NDArray[np.floating], score_N: NDArray[np.floating], *, higher_is_better: bool) -> NDArray[np.integer]:

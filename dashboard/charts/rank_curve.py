@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import BASELINES, COLOURS, figure, say
+from dashboard.charts.style import BASELINES, COLOURS, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 
 
@@ -41,4 +41,4 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
                 line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{label}: %{{y:.4f}}<extra></extra>",
             )  # fmt: skip
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
-    return drawn
+    return leave_room(drawn, known[column].to_numpy(dtype=np.float64))

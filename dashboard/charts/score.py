@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import X_TITLES, each_run, figure, say, thin
+from dashboard.charts.style import X_TITLES, each_run, figure, leave_room, say, thin
 from tabtune_core.metrics import METRICS
 
 
@@ -39,7 +39,7 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
                 x=best[x].to_numpy(), y=best[metric].to_numpy(), mode="markers", marker=ring, showlegend=False,
                 hovertemplate=f"Best so far<br>{hover}",
             )  # fmt: skip
-    return drawn
+    return leave_room(drawn, shown[metric].to_numpy(dtype=np.float64))
 
 
 def _lower(label: str) -> str:

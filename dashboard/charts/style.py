@@ -80,6 +80,15 @@ def say(drawn: go.Figure, text: str) -> go.Figure:
     return drawn
 
 
+def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
+    """The same figure with a sensible vertical range where all values are one; Plotly would show one unit up and down."""
+    known = values[np.isfinite(values)]
+    if len(known) and drawn.layout.yaxis.type != "log" and np.ptp(known) < 1e-9:
+        room = max(0.05 * abs(float(known[0])), 0.01)
+        drawn.update_yaxes(range=[float(known[0]) - room, float(known[0]) + room])
+    return drawn
+
+
 def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
     """Indices of at most about ``most`` points that keep every spike: the first, lowest and highest of equal stretches."""
     if len(y_N) <= most:

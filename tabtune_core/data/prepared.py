@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, label_texts
 from tabtune_core.data.splits import Rows, Split, split_rows
-from tabtune_core.data.target import check_label, split_at_median
+from tabtune_core.data.target import check_label, with_label
 from tabtune_core.settings import RunSettings
 
 
@@ -43,7 +43,7 @@ class Context:
 
 def labels_of(frame: pd.DataFrame, target: str, *, at_median: bool) -> NDArray[np.object_]:
     """The labels as text, None where missing; with ``at_median`` a numeric target becomes two classes."""
-    return label_texts(split_at_median(frame[target]) if at_median else frame[target])
+    return label_texts(with_label(frame, target, at_median=at_median)[target])
 
 
 def split_table(labels: NDArray[np.object_], settings: RunSettings) -> Split:
@@ -90,10 +90,7 @@ def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_cla
         LabelError: the target cannot be predicted as asked.
         TableError: there is nothing to predict it from.
     """
-    if settings.split_at_median:
-        check_label(frame.assign(**{settings.target: split_at_median(frame[settings.target])}), settings.target, max_classes=max_classes)
-    else:
-        check_label(frame, settings.target, max_classes=max_classes)
+    check_label(with_label(frame, settings.target, at_median=settings.split_at_median), settings.target, max_classes=max_classes)
     labels = labels_of(frame, settings.target, at_median=settings.split_at_median)
     split = split_table(labels, settings)
     kinds = {column.name: column.kind for column in columns}

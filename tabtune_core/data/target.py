@@ -169,3 +169,8 @@ def split_at_median(series: pd.Series) -> pd.Series:
         raise LabelError(message)
     halves = pd.Series(np.where(above, f"> {median:.15g}", f"<= {median:.15g}"), index=series.index, name=series.name, dtype=object)
     return halves.where(series.notna(), None)
+
+
+def with_label(frame: pd.DataFrame, target: str, *, at_median: bool) -> pd.DataFrame:
+    """The frame with its label as it will be predicted; with ``at_median`` a numeric one becomes two classes."""
+    return frame.assign(**{target: split_at_median(frame[target])}) if at_median and target in frame else frame

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import CheckpointError, SettingError, TargetError
+from tabtune_core.settings import RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -137,3 +138,36 @@ def get_card(name: str) -> ModelCard:
     if name not in CATALOGUE:
         raise SettingError(f"There is no model {name!r}; choose one of {', '.join(CATALOGUE)}.")
     return CATALOGUE[name]
+
+
+def named_checkpoint(card: ModelCard, path: str | Path) -> Path:
+    """The weights file that a person named in place of the model's own.
+
+    Raises:
+        CheckpointError: it does not exist.
+    """
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own."
+        )
+    return found
+
+
+def check_request(settings: RunSettings) -> None:
+    """Refuses before launch what the catalogue alone can tell: the run itself would fail for the same reason.
+
+    Raises:
+        SettingError: there is no such model.
+        CheckpointError: the named weights file does not exist.
+        TargetError: the rank is above the cap of every default target.
+    """
+    card = get_card(settings.model)
+    if settings.checkpoint is not None:
+        named_checkpoint(card, settings.checkpoint)
+    largest = max(min(shape) for shape in card.linear_shapes.values())
+    if settings.strategy == "peft" and not settings.lora.targets and not settings.checkpoint and settings.lora.rank > largest:
+        raise TargetError(
+            f"Rank {settings.lora.rank} is above the cap of every target: their largest weight allows {largest}. "
+            f"Choose a rank up to {largest}."
+        )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.models.catalogue import WEIGHTS, ModelCard
+from tabtune_core.models.catalogue import WEIGHTS, ModelCard, named_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,7 @@ def find_checkpoint(card: ModelCard, path: str | Path | None = None) -> tuple[Pa
     """
     repository = revision = None
     if path is not None:
-        found = Path(path).expanduser()
-        if not found.is_file():
-            raise CheckpointError(
-                f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own."
-            )
+        found = named_checkpoint(card, path)
     elif card.in_the_box:
         found = WEIGHTS / card.file
         if not found.is_file():

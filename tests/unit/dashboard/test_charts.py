@@ -5,6 +5,7 @@ import pandas as pd
 
 from dashboard.charts.memory import memory, meters_read
 from dashboard.charts.pareto import front_of
+from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
 from dashboard.charts.style import thin
 
@@ -34,6 +35,12 @@ def test_the_front_turns_round_where_less_is_better():
 def test_the_time_of_a_step_is_a_difference():
     steps = pd.DataFrame({"run": "a", "step": [1, 2, 4], "seconds": [0.5, 1.5, 2.5]})
     np.testing.assert_allclose(seconds(steps).data[0].y, [0.5, 1.0, 0.5])
+
+
+def test_equal_scores_do_not_stretch_the_axis_to_nonsense():
+    looks = pd.DataFrame({"run": "LoRA r=2", "step": [0, 5], "seconds": [0.0, 1.0], "split": "validation", "best": False, "accuracy": 0.9})
+    low, high = score(looks).layout.yaxis.range
+    assert 0.8 < low < 0.9 < high < 1.0
 
 
 def test_a_meter_without_a_number_is_not_offered_and_not_zero():

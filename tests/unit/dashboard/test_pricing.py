@@ -29,3 +29,10 @@ def test_scaling_is_alpha_over_rank():
 @pytest.mark.parametrize("part", ["no_such_part", "col_embed"])
 def test_a_part_that_matches_nothing_costs_nothing(part):
     assert adapted_shapes(MINI, (part,)) == {}
+
+
+def test_the_share_is_the_one_that_a_finished_run_reports():
+    """The leaderboard divides by all parameters of the model that was trained, its adapter included."""
+    priced = price_ranks(MINI, (8,), alpha=None)
+    adapter = MINI.adapter_parameters(8)
+    assert priced["Share of the model (%)"].item() == pytest.approx(100 * adapter / (MINI.total_parameters + adapter))

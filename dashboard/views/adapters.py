@@ -49,7 +49,7 @@ runs = {run.id: run for run in reversed(reading.store().runs()) if run.settings.
 if not runs:
     st.info("No adapter yet. A LoRA run that ends leaves one here, ready to download.", icon=":material/inventory_2:")
     if st.button("Start a run", type="primary"):
-        go("pages/new_run.py")
+        go("views/new_run.py")
     st.stop()
 
 

@@ -39,7 +39,7 @@ sweeps = reading.sweeps()
 if not sweeps:
     st.info("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", icon=":material/compare_arrows:")
     if st.button("Start a run", type="primary"):
-        go("pages/new_run.py")
+        go("views/new_run.py")
     st.stop()
 
 where, by, cost_of = st.columns([2, 1, 1])
@@ -58,7 +58,7 @@ except StoreError as error:
 if not any(run.status in RANKED for run in runs):
     st.info("No run of this sweep has a result yet. Watch it on the Live page.", icon=":material/hourglass_top:")
     if st.button("Go to Live", type="primary"):
-        go("pages/live.py", sweep=sweep)
+        go("views/live.py", sweep=sweep)
     st.stop()
 
 named = labels(runs)

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from dashboard import forms, reading, table_views
+from dashboard import forms, reading
 from dashboard.choice import choose, chosen, go, keep, pick
 from dashboard.pricing import price_ranks
+from dashboard.words import plain
 from tabtune_core.errors import LabelError, SettingError, TabTuneError
 from tabtune_core.models.catalogue import CATALOGUE, ModelCard, get_card
 from tabtune_core.presets import PRESETS, preset_for
@@ -31,7 +32,7 @@ def model_card(card: ModelCard, current: bool) -> None:
         st.badge("in the box", icon=":material/check:", color="green")
     else:
         st.badge("to download", icon=":material/download:", color="orange")
-    st.caption(f"{table_views.plain(card.note)} Up to {card.max_classes} classes. Licence {card.licence}.")
+    st.caption(f"{plain(card.note)} Up to {card.max_classes} classes. Licence {card.licence}.")
     if not card.in_the_box:
         size = card.total_parameters * BYTES_A_PARAMETER / 1e6
         st.caption(f"`{card.file}` (about {size:.0f} MB) from huggingface.co/{card.repository}, once, into the Hugging Face cache.")
@@ -111,9 +112,9 @@ def launch(sweep: SweepSettings, name: str) -> None:
         sweep_id, _ = reading.store().add_sweep(sweep.expand(), name)
         reading.keep_worker()
     except TabTuneError as error:
-        st.error(table_views.plain(str(error)))
+        st.error(plain(str(error)))
         return
-    go("pages/live.py", sweep=sweep_id)
+    go("views/live.py", sweep=sweep_id)
 
 
 st.title("New run")
@@ -121,7 +122,7 @@ tables = reading.tables()
 if not tables:
     st.info("First a table: upload a CSV or take the sample.", icon=":material/table_chart:")
     if st.button("Add a table", type="primary"):
-        go("pages/data.py")
+        go("views/data.py")
     st.stop()
 
 left, right = st.columns(2)
@@ -140,7 +141,7 @@ st.subheader("Model")
 card = model_cards()
 unfit = problem(card, table, target, median)
 if unfit:
-    st.error(table_views.plain(unfit))
+    st.error(plain(unfit))
     if reading.on_a_scale(table, target):
         st.button("Split at the median into two classes", on_click=choose, args=("median", "yes"))
 form, price = st.columns([1.2, 1], gap="large")
@@ -183,7 +184,7 @@ with price:
                 "Rank": st.column_config.NumberColumn(width=50),
                 "Adapter parameters": st.column_config.NumberColumn("Parameters", format="localized", width=85, help="Of the adapter."),
                 "Share of the model (%)": st.column_config.NumberColumn(
-                    "% of the model", format="%.2f", width=100, help="Trainable parameters against all of the model's."
+                    "% of the model", format="%.2f", width=100, help="Trainable parameters against all, the adapter's included."
                 ),
                 "Against a full update (%)": st.column_config.NumberColumn(
                     "% of a full update",

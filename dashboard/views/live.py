@@ -15,7 +15,7 @@ sweeps = reading.sweeps()
 if not sweeps:
     st.info("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", icon=":material/monitoring:")
     if st.button("Start a run", type="primary"):
-        go("pages/new_run.py")
+        go("views/new_run.py")
     st.stop()
 
 asked = st.query_params.get("sweep")

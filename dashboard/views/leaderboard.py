@@ -78,7 +78,7 @@ sweeps = reading.sweeps()
 if not sweeps:
     st.info("No run yet. Choose a table and a model first; every run then gets its line here.", icon=":material/leaderboard:")
     if st.button("Start a run", type="primary"):
-        go("pages/new_run.py")
+        go("views/new_run.py")
     st.stop()
 
 where, by = st.columns([2, 1])
@@ -101,8 +101,10 @@ with st.expander("Columns"):
 done = ranked.dropna(subset=["place"])
 if len(done):
     best = done.iloc[0]
+    first = list(done.loc[done["place"] == 1, "name"])
+    lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
     st.markdown(
-        f"**{best['name']}** leads on the validation rows with {METRICS[metric].label} **{best[f'validation_{metric}']:.4f}**"
+        f"{lead} on the validation rows with {METRICS[metric].label} **{best[f'validation_{metric}']:.4f}**"
         f" (zero-shot {best[f'zero_shot_validation_{metric}']:.4f}). Validation ranks; test is only reported."
     )
 no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])

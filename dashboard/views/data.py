@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import reading, table_views
 from dashboard.choice import choose, go, pick
+from dashboard.words import plain
 from tabtune_core.data.datasets import SAMPLES, Dataset, add_dataset, add_sample
 from tabtune_core.errors import TableError
 
@@ -54,7 +55,7 @@ def add() -> None:
             st.rerun()
         use(dataset)
     if "upload_error" in st.session_state:
-        st.error(table_views.plain(st.session_state["upload_error"]))
+        st.error(plain(st.session_state["upload_error"]))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Or a sample:", width="content")
         for name in SAMPLES:
@@ -82,7 +83,7 @@ table_views.figures(dataset)
 table_views.questions(dataset)
 target, _ = table_views.target(dataset)
 if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
-    go("pages/new_run.py", table=table, target=target)
+    go("views/new_run.py", table=table, target=target)
 
 st.subheader("What was read")
 table_views.findings(dataset.findings)

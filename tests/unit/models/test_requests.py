@@ -1,0 +1,26 @@
+"""What the catalogue alone can tell is refused before launch."""
+
+import pytest
+from tiny import tiny_checkpoint
+
+from tabtune_core.errors import CheckpointError, TargetError
+from tabtune_core.models.catalogue import check_request
+from tabtune_core.settings import LoraSettings, RunSettings
+
+RUN = {"dataset": "d", "target": "y"}
+
+
+def test_a_rank_above_every_cap_is_refused():
+    check_request(RunSettings(**RUN, lora=LoraSettings(rank=128)))
+    with pytest.raises(TargetError, match=r"Rank 129 is above the cap of every target: their largest weight allows 128\."):
+        check_request(RunSettings(**RUN, lora=LoraSettings(rank=129)))
+
+
+def test_the_rank_of_a_run_without_lora_does_not_matter():
+    check_request(RunSettings(**RUN, strategy="inference", lora=LoraSettings(rank=129)))
+
+
+def test_weights_that_do_not_exist_are_refused(tmp_path):
+    check_request(RunSettings(**RUN, checkpoint=str(tiny_checkpoint(tmp_path / "there.ckpt"))))
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint at .*nowhere\.ckpt"):
+        check_request(RunSettings(**RUN, checkpoint=str(tmp_path / "nowhere.ckpt")))
