@@ -101,7 +101,10 @@ class _Worker:
     def drain(self, exit_when_idle: bool) -> None:
         """Starts, watches and closes runs until told to leave or, if asked to, until there is nothing to do."""
         reconciled = -RECONCILE_SECONDS
-        while not self.leaving and self.store.home.is_dir():
+        while not self.leaving:
+            if not self.store.home.is_dir():  # deleted: nobody could queue or read anything there
+                self.leaving = True
+                return
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 self.reconcile()
                 reconciled = time.monotonic()

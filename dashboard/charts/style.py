@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00")
 """Okabe and Ito 2008, safe for colour-blind eyes; the yellow is darkened for white paper, vermilion and grey are the baselines'."""
-DASHES = ("solid", "dash", "dashdot", "longdash")
+DASHES = ("solid", "longdash", "dashdot", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
 X_TITLES = {"step": "Training step", "seconds": "Time since training began (s)"}
@@ -40,7 +40,7 @@ def run_styles(labels: list[str]) -> dict[str, RunStyle]:
     for label in labels:
         baseline = next((style for start, style in BASELINES.items() if label.startswith(start)), None)
         styles[label] = baseline or RunStyle(
-            COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)], MARKERS[place % len(MARKERS)]
+            COLOURS[place % len(COLOURS)], DASHES[(place + place // len(COLOURS)) % len(DASHES)], MARKERS[place % len(MARKERS)]
         )
         place += baseline is None
     return styles

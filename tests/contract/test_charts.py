@@ -43,3 +43,5 @@ def test_runs_differ_in_more_than_colour():
 
     styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 21))])
     assert len({(style.colour, style.dash) for style in styles.values()}) == len(styles)
+    near = run_styles([f"LoRA r={rank}" for rank in (2, 4, 8, 16)]).values()
+    assert len({style.dash for style in near}) == 4

@@ -1,6 +1,7 @@
 """Worker processes with real children, killed for real; only what a run computes is a fake."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +181,13 @@ def test_a_run_outlives_its_worker_and_the_next_one_adopts_it(tmp_path, how):
     (store.home / "go").touch()
     assert second.wait(timeout=60) == 0
     assert [store.run(run_id).status for run_id in (adopted, following)] == ["finished", "finished"]
+
+
+def test_a_worker_ends_with_its_workspace(tmp_path):
+    home = tmp_path / "home"
+    store = RunStore(home)
+    worker = start_worker(home)
+    wait_until(lambda: worker_alive(home))
+    queue(store, "quick")
+    shutil.rmtree(home)
+    assert worker.wait(timeout=30) == 0
