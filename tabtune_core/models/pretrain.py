@@ -9,6 +9,7 @@ two runs from one seed see the same tables. Needs the extra ``pretrain`` (xgboos
 
 import argparse
 import copy
+import itertools
 import random
 import time
 import warnings
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Full
 from typing import Any
 
 import numpy as np
@@ -63,10 +65,17 @@ def make_group(seed: int, number: int) -> Group:
 
 def _generate(seed: int, first: int, stride: int, queue: Any) -> None:
     torch.set_num_threads(1)
-    number = first
-    while True:
-        queue.put(make_group(seed, number))
-        number += stride
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    for number in itertools.count(first, stride):
+        group = make_group(seed, number)
+        while True:
+            try:
+                queue.put(group, timeout=1)
+                break
+            except Full:
+                if not parent.is_alive():
+                    return
 
 
 def group_stream(seed: int, start: int, processes: int) -> Iterator[Group]:
