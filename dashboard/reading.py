@@ -15,7 +15,7 @@ from dashboard.words import labels, moment
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.table import Table
-from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, split_at_median
+from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, with_label
 from tabtune_core.runs import series, worker_lock
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
@@ -158,8 +158,7 @@ def on_a_scale(table: str, column: str) -> bool:
 
 
 def _label_frame(folder: str, table: str, column: str, median: bool) -> pd.DataFrame:
-    frame = _whole(folder, table)
-    return frame.assign(**{column: split_at_median(frame[column])}) if median else frame
+    return with_label(_whole(folder, table), column, at_median=median)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

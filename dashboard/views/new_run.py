@@ -7,7 +7,7 @@ from dashboard.choice import choose, chosen, go, keep, pick
 from dashboard.pricing import price_ranks
 from dashboard.words import plain
 from tabtune_core.errors import LabelError, SettingError, TabTuneError
-from tabtune_core.models.catalogue import CATALOGUE, ModelCard, get_card
+from tabtune_core.models.catalogue import CATALOGUE, ModelCard, check_request, get_card
 from tabtune_core.presets import PRESETS, preset_for
 from tabtune_core.settings import SweepSettings
 
@@ -109,6 +109,8 @@ def problem(card: ModelCard, table: str, target: str, median: bool) -> str | Non
 def launch(sweep: SweepSettings, name: str) -> None:
     """Queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
     try:
+        for run in sweep.expand():
+            check_request(run)
         sweep_id, _ = reading.store().add_sweep(sweep.expand(), name)
         reading.keep_worker()
     except TabTuneError as error:
