@@ -86,7 +86,7 @@ class FakeRun:
     def accuracy(self, step: int) -> float:
         return float(0.93 + 0.03 * (1 - np.exp(-step / 20)) * min(1.0, self.trainable / 1e5 + 0.4))
 
-    def end(self, outcome: str = "finished", *, best_step: int | None = None) -> None:
+    def end(self, outcome: str = "finished", *, best_step: int | None = None, verified: bool | None = True) -> None:
         trained = self.settings.strategy != "inference"
         if trained:
             peaks = dict.fromkeys(METERS) | {"resident": int(4e8 + 1e6 * self.megabytes)}
@@ -113,7 +113,7 @@ class FakeRun:
             self.trainable,
             TOTAL,
             adapter,
-            True if adapter else None,
+            verified if adapter else None,
         )
         self.store.finish(self.id, outcome, result=result)
 

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import reading
 from dashboard.choice import go, pick
 from dashboard.words import megabytes, moment
-from tabtune_core.runs.store import Run
+from tabtune_core.runs.store import ENDED, Run
 
 README_LIMIT_BYTES = 100_000
 
@@ -42,6 +42,15 @@ def verification(run: Run) -> None:
         st.badge("not verified", icon=":material/help:", color="gray", help="Nobody has loaded this package in a fresh process yet.")
     else:
         st.badge("verification failed: a fresh process predicted something else", icon=":material/error:", color="red")
+
+
+def withheld(run: Run) -> str:
+    """Why a package is not handed out, and what to do."""
+    if run.status not in ENDED:
+        return "the run still goes on. Its adapter is offered once a fresh process has loaded it and given the run's own predictions."
+    if run.result and run.result.adapter_verified is False:
+        return "a fresh process did not get the run's own predictions from this package. The log says more; run it again for a new one."
+    return "the run ended before a fresh process could try this package. Run it again for a new one."
 
 
 st.title("Adapters")
@@ -79,10 +88,13 @@ with st.container(horizontal=True):
         )
 if run.result and run.result.best_step == 0:
     st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
-st.download_button(
-    "Download the adapter", path.read_bytes, f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip", "application/zip",
-    on_click="ignore", type="primary", icon=":material/download:", key=f"download_{run.id}",
-)  # fmt: skip
+if run.result and run.result.adapter_verified:
+    st.download_button(
+        "Download the adapter", path.read_bytes, f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip", "application/zip",
+        on_click="ignore", type="primary", icon=":material/download:", key=f"download_{run.id}",
+    )  # fmt: skip
+else:
+    st.info(f"No download: {withheld(run)}", icon=":material/block:")
 st.caption("The package holds no rows of your table. It needs the base model named inside, and the context rows, to predict.")
 
 how, what, log = st.tabs(["How to load it", "What is inside", "Log"])

@@ -240,6 +240,28 @@ def test_the_adapter_page_reads_the_readme_out_of_the_package(app, store):
     assert {"adapter_model.safetensors", "tabtune.json", "README.md"} == set(app.dataframe[0].value["File"])
 
 
+@pytest.mark.parametrize(("verified", "offered"), [(True, 1), (False, 0), (None, 0)])
+def test_only_a_verified_adapter_is_offered(app, store, verified, offered):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    for run in runs:
+        seeding.start(run)
+        run.end(verified=verified)
+    go(app, "adapters")
+    assert not app.exception
+    assert len(app.get("download_button")) == offered
+    assert ("No download" in texts(app.info)) == (not offered)
+
+
+def test_the_adapter_of_a_run_that_goes_on_is_not_offered_yet(app, store):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    for run in runs:
+        seeding.start(run)
+    runs[2].write_adapter()
+    go(app, "adapters")
+    assert not app.get("download_button")
+    assert "still goes on" in texts(app.info)
+
+
 def test_a_damaged_adapter_is_said(app, store):
     seeding.finished_sweep(store)
     for run in store.runs():
