@@ -34,12 +34,21 @@ TRAIN_FIELDS = (
 )
 RUN_FIELDS = ("model", "device", "validation_share", "test_share")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
+DECIMALS = (
+    *("dropout", "alpha", "learning_rate", "weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
+    *("validation_share", "test_share"),
+)
+"""Settings that may be whole in a file, where a field of decimals takes no whole number."""
+
+
+LARGEST_WHOLE = 2**53 - 1
+"""A browser counts no further."""
 
 
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
     """The value of every widget that shows this sweep; the table, the target and the cut at the median are the Data page's."""
     run, lora, train = sweep.run, sweep.run.lora, sweep.run.train
-    return {
+    values = {
         **{name: getattr(run, name) for name in RUN_FIELDS},
         **{name: getattr(lora, name) for name in LORA_FIELDS},
         **{name: getattr(train, name) for name in TRAIN_FIELDS},
@@ -55,6 +64,7 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
         "beta_1": train.betas[0],
         "beta_2": train.betas[1],
     }
+    return values | {name: float(values[name]) for name in DECIMALS if values[name] is not None}
 
 
 def to_sweep(values: Mapping[str, Any], *, dataset: str, target: str, split_at_median: bool = False) -> SweepSettings:
@@ -108,8 +118,16 @@ def widget_values() -> dict[str, Any]:
 
 
 def fill(sweep: SweepSettings) -> None:
-    """Puts a sweep into the widgets. To be called before they are drawn, for example as a callback."""
-    for name, value in to_widgets(sweep).items():
+    """Puts a sweep into the widgets. To be called before they are drawn, for example as a callback.
+
+    Raises:
+        SettingError: for a whole number that no widget can hold; then nothing is put.
+    """
+    values = to_widgets(sweep)
+    for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:
+        if isinstance(value, int) and value > LARGEST_WHOLE:
+            raise SettingError(f"{name} is {value:,}; a page holds whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one.")
+    for name, value in values.items():
         st.session_state[name] = value
 
 
@@ -121,9 +139,13 @@ def command_line(table: Path, name: str, home: Path) -> str:
 
 
 def _number(label: str, name: str, owner: type, *, low: float, high: float | None = None, step: float = 1, **more: Any) -> None:
-    """A number field of one setting; whole numbers stay whole."""
-    whole = isinstance(DEFAULTS[name], int)
-    kind = int if whole else float
+    """A number field of one setting; whole numbers stay whole.
+
+    Bounds are those of the library or wider, so that no valid value is turned away; what only the library refuses, it explains.
+    """
+    kind = float if name in DECIMALS else int
+    if kind is float:
+        more.setdefault("format", "%g")
     st.number_input(
         label,
         kind(low),
@@ -154,18 +176,9 @@ def lora_widgets(card: ModelCard) -> None:
     with left:
         st.toggle("Tie alpha to twice the rank", DEFAULTS["tied"], key="tied", help=describe(LoraSettings, "alpha"), bind="query-params")
         if not st.session_state.tied:
-            _number("Alpha, for every rank", "alpha", LoraSettings, low=0.5, step=1, format="%g")
+            _number("Alpha, for every rank", "alpha", LoraSettings, low=0, step=1)
     with right:
-        st.slider(
-            "Dropout before the adapter",
-            0.0,
-            0.5,
-            DEFAULTS["dropout"],
-            0.01,
-            key="dropout",
-            help=describe(LoraSettings, "dropout"),
-            bind="query-params",
-        )
+        _number("Dropout before the adapter", "dropout", LoraSettings, low=0, high=1, step=0.05)
     parts = [*card.groups, *card.targets]
     st.multiselect(
         "Parts of the model to adapt",
@@ -198,16 +211,14 @@ def training_widgets() -> None:
             _number("Epochs", "epochs", TrainSettings, low=1, step=5)
     one, two, three = st.columns(3)
     with one:
-        st.number_input(
+        _number(
             "Learning rate of LoRA",
-            1e-7,
-            1.0,
-            None,
-            1e-5,
+            "learning_rate",
+            TrainSettings,
+            low=0,
+            high=1,
+            step=1e-5,
             format="%.1e",
-            key="learning_rate",
-            bind="query-params",
-            help=describe(TrainSettings, "learning_rate"),
             placeholder=f"{LEARNING_RATES['peft']:.0e} (usual)",
         )
     with two:
@@ -262,7 +273,8 @@ def advanced_widgets() -> None:
         placeholder="Path on this machine",
         bind="query-params",
     )
-    metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
+    held = st.session_state.get("selection_metric", DEFAULTS["selection_metric"])
+    metrics = [metric.name for metric in METRICS.values() if metric.task == "classification" or metric.name == held]
     st.selectbox(
         "Score that decides",
         metrics,
@@ -275,10 +287,10 @@ def advanced_widgets() -> None:
         _number("Steps between looks", "eval_every", TrainSettings, low=1)
         _number("Patience (looks)", "patience", TrainSettings, low=1)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
-        _number("Gradient clipping (norm)", "clip_norm", TrainSettings, low=0.01, step=0.1)
-        _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01, format="%g")
-        _number("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, format="%g", help=describe(TrainSettings, "betas"))
-        _number("Beta 2", "beta_2", TrainSettings, low=0, high=1, step=0.001, format="%g", help=describe(TrainSettings, "betas"))
+        _number("Gradient clipping (norm)", "clip_norm", TrainSettings, low=0, step=0.1)
+        _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
+        _number("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, help=describe(TrainSettings, "betas"))
+        _number("Beta 2", "beta_2", TrainSettings, low=0, high=1, step=0.001, help=describe(TrainSettings, "betas"))
         _number("Epsilon", "eps", TrainSettings, low=0, high=1, step=1e-8, format="%.0e")
         _number("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)
         _number("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)

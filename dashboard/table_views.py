@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.charts import CHARTS
+from dashboard.charts.class_counts import MOST
 from dashboard.choice import choose, chosen, keep, pick
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
@@ -134,8 +135,14 @@ def target(dataset: Dataset) -> tuple[str, bool]:
     with right:
         if not scale or median:
             counts = reading.class_counts(dataset.id, column, median)
-            figure = CHARTS["class_counts"].draw(counts.head(12))
-            show(figure, key=f"classes_{dataset.id[:12]}", label=f"Rows of each class of {column}", numbers=counts)
+            if len(counts) > MOST:
+                st.caption(f"The {MOST} largest of {len(counts):,} classes.")
+            show(
+                CHARTS["class_counts"].draw(counts),
+                key=f"classes_{dataset.id[:12]}",
+                label=f"Rows of each class of {column}",
+                numbers=counts,
+            )
     return column, median
 
 

@@ -6,24 +6,36 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import COLOURS, figure, say
 
+MOST = 12
+LABEL_LETTERS = 40
+
 
 def class_counts(counts: pd.DataFrame) -> go.Figure:
-    """``counts`` has one row a class, largest first: label, rows."""
-    drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(counts)))
+    """``counts`` has one row a class, largest first: label, rows. The largest twelve are drawn, with their shares of all rows."""
+    shown = counts.head(MOST)
+    drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(shown)))
     if counts.empty:
         return say(drawn, "No class to count")
-    share = counts["rows"] / counts["rows"].sum()
+    share = shown["rows"] / counts["rows"].sum()
+    labels = shown["label"].astype(str)
+    places = np.arange(len(shown))  # not the labels: two may be cut to the same letters, and "1" and "01" to the same number
     drawn.add_bar(
-        x=counts["rows"].to_numpy(),
-        y=counts["label"].astype(str).str.slice(0, 40).to_numpy(dtype=object),
+        x=shown["rows"].to_numpy(),
+        y=places,
         orientation="h",
         marker={"color": COLOURS[0]},
-        text=[f"{rows:,} ({part:.1%})" for rows, part in zip(counts["rows"], share, strict=True)],
+        text=[f"{rows:,} ({part:.1%})" for rows, part in zip(shown["rows"], share, strict=True)],
         textposition="auto",
         cliponaxis=False,
-        hovertemplate="%{y}: %{text}<extra></extra>",
+        customdata=labels.to_numpy(dtype=object),
+        hovertemplate="%{customdata}: %{text}<extra></extra>",
         showlegend=False,
     )
-    drawn.update_yaxes(autorange="reversed", type="category")
-    drawn.update_xaxes(range=[0, float(np.max(counts["rows"])) * 1.05])
+    drawn.update_yaxes(autorange="reversed", tickvals=places, ticktext=[cut(label) for label in labels])
+    drawn.update_xaxes(range=[0, float(np.max(shown["rows"])) * 1.05])
     return drawn
+
+
+def cut(label: str) -> str:
+    """At most forty letters of a label."""
+    return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"

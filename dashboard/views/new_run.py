@@ -66,19 +66,35 @@ def preset() -> None:
 
 
 def load(text: str) -> None:
-    """Settings from text into the widgets."""
-    st.session_state.pop("load_error", None)
+    """Settings from text into the widgets; table and target too, where this workspace has them."""
+    for said in ("load_error", "load_note"):
+        st.session_state.pop(said, None)
     try:
         sweep = SweepSettings.from_toml(text)
         get_card(sweep.run.model)
+        forms.fill(sweep)
     except SettingError as error:
         st.session_state["load_error"] = str(error)
         return
-    forms.fill(sweep)
     choose("model", sweep.run.model)
+    absent = what_is_absent(sweep)
+    if absent:
+        st.session_state["load_note"] = f"{absent} Table, column and the split at the median stay as they are; all else is in the form."
+        return
     choose("table", sweep.run.dataset)
     choose("target", sweep.run.target)
     choose("median", "yes" if sweep.run.split_at_median else "no")
+
+
+def what_is_absent(sweep: SweepSettings) -> str | None:
+    """Why the table and the target of the settings cannot be chosen here, if they cannot."""
+    found = reading.tables().get(sweep.run.dataset)
+    if found is None:
+        table, column = sweep.run.dataset[:12], sweep.run.target
+        return f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
+    if sweep.run.target not in [column.name for column in found.columns]:
+        return f"The settings are for the column {sweep.run.target!r}, which the table {found.name!r} does not have."
+    return None
 
 
 def as_text(sweep: SweepSettings, name: str) -> None:
@@ -94,7 +110,9 @@ def as_text(sweep: SweepSettings, name: str) -> None:
     given = file.getvalue().decode("utf-8", "replace") if file else pasted
     st.button("Put them into the form", on_click=load, args=(given,), disabled=not given.strip())
     if "load_error" in st.session_state:
-        st.error(st.session_state["load_error"])
+        st.error(plain(st.session_state["load_error"]))
+    if "load_note" in st.session_state:
+        st.warning(plain(st.session_state["load_note"]))
 
 
 def problem(card: ModelCard, table: str, target: str, median: bool) -> str | None:

@@ -1,5 +1,6 @@
 """The pages without a browser: with nothing, with one table, with one run, with a sweep that goes on, and with odd input."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import seeding
 
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.events import Note
-from tabtune_core.settings import RunSettings
+from tabtune_core.metrics import METRICS
+from tabtune_core.settings import RunSettings, SweepSettings
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters")
 RUN_PAGES = ("live", "leaderboard", "compare", "adapters")
@@ -152,7 +154,117 @@ def test_settings_as_text_come_back_into_the_form(app, store):
     button(app, "Put them into the form").click().run()
     assert not app.exception
     assert app.pills(key="ranks").value == [3, 32]
-    assert app.slider(key="dropout").value == 0.3
+    assert app.number_input(key="dropout").value == 0.3
+
+
+SMALLEST = """ranks = []
+zero_shot = true
+[run]
+dataset = "elsewhere"
+target = "t"
+[run.lora]
+alpha = 1e-3
+dropout = 0
+[run.train]
+steps = 1
+learning_rate = 1e-12
+batch_size = 1
+context_rows = 10
+validation_rows = 10
+test_rows = 10
+weight_decay = 0
+betas = [0, 0]
+eps = 1e-300
+warmup_ratio = 0
+clip_norm = 1e-6
+eval_every = 1
+patience = 1
+"""
+LARGEST = """ranks = [1, 5000]
+seeds = [0, 9007199254740991]
+[run]
+dataset = "elsewhere"
+target = "t"
+validation_share = 0.5
+test_share = 0.05
+device = "cuda:7"
+[run.lora]
+alpha = 1e12
+dropout = 0.999
+targets = ["a part of another model"]
+[run.train]
+epochs = 9007199254740991
+learning_rate = 1
+batch_size = 9007199254740991
+context_rows = 1000000
+weight_decay = 1
+betas = [0.9999999, 0.9999999]
+eps = 1
+warmup_ratio = 1
+clip_norm = 1e12
+"""
+
+
+@pytest.mark.parametrize("text", [SMALLEST, LARGEST], ids=["smallest", "largest"])
+def test_settings_that_the_library_takes_show_in_the_form(app, store, text):
+    add_sample(store.home, "breast_cancer")
+    go(app, "new_run")
+    app.text_area(key="pasted_toml").set_value(text).run()
+    button(app, "Put them into the form").click().run()
+    assert not app.exception
+    assert not [error for error in app.error if "load" in str(error.value)]
+    wanted = SweepSettings.from_toml(text)
+    shown = SweepSettings.from_toml(app.code[0].value)
+    assert dataclasses.replace(shown.run, dataset="elsewhere", target="t") == wanted.run
+    assert (shown.ranks, shown.seeds, shown.zero_shot) == (wanted.ranks, wanted.seeds, wanted.zero_shot)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_score_that_may_decide_can_be_shown(app, store, metric):
+    add_sample(store.home, "breast_cancer")
+    go(app, "new_run")
+    app.text_area(key="pasted_toml").set_value(SMALLEST + f'selection_metric = "{metric}"').run()
+    button(app, "Put them into the form").click().run()
+    assert not app.exception
+    assert app.selectbox(key="selection_metric").value == metric
+
+
+def test_a_number_that_no_browser_can_hold_is_refused_in_words(app, store):
+    add_sample(store.home, "breast_cancer")
+    go(app, "new_run")
+    app.text_area(key="pasted_toml").set_value(SMALLEST.replace("patience = 1", "patience = 9007199254740992")).run()
+    button(app, "Put them into the form").click().run()
+    assert not app.exception
+    assert "patience is 9,007,199,254,740,992" in texts(app.error).replace("\\", "")
+    assert app.number_input(key="patience").value == 8
+
+
+@pytest.mark.parametrize(("what", "told"), [("dataset", "not in this workspace"), ("target", "'no such column'")])
+def test_settings_of_another_table_say_that_table_and_column_stay(app, store, what, told):
+    sweep = seeding.sweep_settings(store.home, ranks=(3,))
+    add_sample(store.home, "iris")
+    settings = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, **{what: "no such column"}))
+    go(app, "new_run")
+    before = app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value
+    app.text_area(key="pasted_toml").set_value(settings.to_toml()).run()
+    button(app, "Put them into the form").click().run()
+    assert not app.exception
+    assert (app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value) == before
+    assert told in texts(app.warning).replace("\\", "")
+    assert "stay as they are" in texts(app.warning).replace("\\", "")
+    assert app.pills(key="ranks").value == [3]
+
+
+def test_settings_of_a_table_that_is_here_choose_it_and_its_column(app, store):
+    sweep = seeding.sweep_settings(store.home)
+    add_sample(store.home, "iris")
+    go(app, "new_run")
+    app.selectbox(key="chosen_table").set_value(next(found.id for found in list_datasets(store.home) if found.name == "iris.csv")).run()
+    app.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
+    button(app, "Put them into the form").click().run()
+    assert app.selectbox(key="chosen_table").value == sweep.run.dataset
+    assert app.selectbox(key="chosen_target").value == "diagnosis"
+    assert not app.warning
 
 
 def test_settings_with_an_unknown_name_suggest_the_nearest(app, store):
@@ -160,7 +272,7 @@ def test_settings_with_an_unknown_name_suggest_the_nearest(app, store):
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("dropout", "drpout")).run()
     button(app, "Put them into the form").click().run()
-    assert "run.lora.dropout" in texts(app.error)
+    assert "run.lora.dropout" in texts(app.error).replace("\\", "")
 
 
 def test_stop_is_asked_of_the_running_run(app, store):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from dashboard.charts import CHARTS
 from dashboard.charts.memory import memory, meters_read
 from dashboard.charts.pareto import front_of
 from dashboard.charts.score import score
@@ -48,3 +49,19 @@ def test_a_meter_without_a_number_is_not_offered_and_not_zero():
     assert meters_read(samples) == ["resident_bytes"]
     assert len(memory(samples, meter="nvml_device_bytes").data) == 0
     np.testing.assert_allclose(memory(samples).data[0].y, [1.0, 2.0])
+
+
+def test_shares_of_classes_are_of_all_classes():
+    figure = CHARTS["class_counts"].draw(pd.DataFrame({"label": [f"c{i}" for i in range(100)], "rows": [5] * 100}))
+    assert len(figure.data[0].x) == 12
+    assert set(figure.data[0].text) == {"5 (1.0%)"}
+
+
+def test_labels_that_begin_alike_keep_their_own_bars():
+    labels = ["x" * 60 + str(i) for i in range(3)] + ["1", "01", "1.0"]
+    figure = CHARTS["class_counts"].draw(pd.DataFrame({"label": labels, "rows": [9, 8, 7, 6, 5, 4]}))
+    (bars,) = figure.data
+    assert len(set(bars.y)) == 6
+    assert list(bars.customdata) == labels
+    assert list(figure.layout.yaxis.tickvals) == list(bars.y)
+    assert figure.layout.yaxis.ticktext[0] == "x" * 39 + "…"
