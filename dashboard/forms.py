@@ -131,11 +131,9 @@ def fill(sweep: SweepSettings) -> None:
         st.session_state[name] = value
 
 
-def command_line(table: Path, name: str, home: Path) -> str:
-    """The command that runs the same sweep without the pages, from the settings saved as sweep.toml."""
-    return shlex.join(
-        ["python", "-m", "tabtune_core", "sweep", str(table), "--settings", "sweep.toml", "--name", name, "--home", str(home)]
-    )
+def command_line(dataset: str, name: str, home: Path) -> str:
+    """The command that runs the same sweep without the pages: on the table as it was read, from the settings saved as sweep.toml."""
+    return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", "--name", name, "--home", str(home)])
 
 
 def _number(label: str, name: str, owner: type, *, low: float, high: float | None = None, step: float = 1, **more: Any) -> None:

@@ -1,6 +1,6 @@
 """The command line, the only file that prints: results on stdout; progress, findings and errors on stderr.
 
-In: a file of data and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
+In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
 Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request, 130 after Ctrl-C.
 """
 
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
-from tabtune_core.flags import add_flags, given
+from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.catalogue import check_request, get_card
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
@@ -82,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file")
+    parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file, or the id of a table that is in the workspace")
     parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
-    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: the file's name)")
+    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: the table's name)")
+    add_reading_flags(parser.add_argument_group("how the file is read", "Found out from the file, unless given."))
 
 
 def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()) -> None:
@@ -117,19 +119,19 @@ def _add_home(parser: argparse.ArgumentParser) -> None:
 
 def _sweep(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
-    dataset = _add_file(store, asked.data)
+    dataset = _dataset(store, asked)
     values = given(asked, _read_settings(asked.settings))
     run = {**values.get("run", {}), "dataset": dataset.id}
     _need_target(store, dataset, run)
-    return _launch(store, asked, SweepSettings.from_toml(tomli_w.dumps({**values, "run": run})).expand())
+    return _launch(store, asked, dataset, SweepSettings.from_toml(tomli_w.dumps({**values, "run": run})).expand())
 
 
 def _train(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
-    dataset = _add_file(store, asked.data)
+    dataset = _dataset(store, asked)
     run = {**given(asked, _read_settings(asked.settings)), "dataset": dataset.id}
     _need_target(store, dataset, run)
-    return _launch(store, asked, [RunSettings.from_dict(run)])
+    return _launch(store, asked, dataset, [RunSettings.from_dict(run)])
 
 
 def _leaderboard(asked: argparse.Namespace) -> int:
@@ -148,16 +150,26 @@ def _worker(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _add_file(store: RunStore, path: Path) -> "Dataset":
-    from tabtune_core.data.datasets import add_dataset
+def _dataset(store: RunStore, asked: argparse.Namespace) -> "Dataset":
+    """The table that DATA names: a file is read, a table of the workspace is taken as it was read."""
+    from tabtune_core.data.datasets import ID, add_dataset, folder_of, get_dataset
 
-    if not path.is_file():
-        raise TableError(f"There is no file {str(path)!r}. Give the path of a CSV or Parquet file.")
-    dataset = add_dataset(store.home, path, path.name)
-    for finding in dataset.findings:
-        say(f"{finding.severity}: {finding.message}")
-    for question in dataset.questions:
-        say(f"question: {question.message}")
+    path, choices = asked.data, given_reading(asked)
+    if path.is_file():
+        dataset = add_dataset(store.home, path, path.name, choices)
+        for finding in dataset.findings:
+            say(f"{finding.severity}: {finding.message}")
+        for question in dataset.questions:
+            say(f"question: {question.message} On the command line: {answer_flags(question)}.")
+        return dataset
+    if not ID.fullmatch(str(path)):
+        raise TableError(
+            f"There is no file {str(path)!r}. Give the path of a CSV or Parquet file, or the id of a table in the workspace {store.home}."
+        )
+    dataset = get_dataset(store.home, str(path))
+    if choices != ReadingChoices():
+        source = folder_of(store.home, dataset.id) / "source"
+        raise TableError(f"The table {dataset.name!r} is taken as it was read. To read its file in another way, give that: {source}")
     return dataset
 
 
@@ -192,14 +204,14 @@ def _check_target(store: RunStore, settings: RunSettings) -> None:
         say(f"{finding.severity}: {finding.message}")
 
 
-def _launch(store: RunStore, asked: argparse.Namespace, settings: list[RunSettings]) -> int:
+def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     _check_target(store, settings[0])
     for one in settings:
         check_request(one)
     if asked.adapters:
         _make_folder(asked.adapters)
-    sweep, ids = store.add_sweep(settings, asked.name or asked.data.name)
+    sweep, ids = store.add_sweep(settings, asked.name or dataset.name)
     say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
     try:
         runs = follow(store, sweep)

@@ -1,14 +1,16 @@
-"""Settings dataclasses as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that were given.
+"""Settings and reading choices as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that were given.
 
 The docstring under a field is its help; a flag that is not given leaves the settings file or the dataclass to decide.
 """
 
 import argparse
 import dataclasses
+import shlex
 import types
 from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.settings import describe
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -29,12 +31,48 @@ def add_flags(group: argparse._ArgumentGroup, settings: type, section: str = "",
         )
 
 
+def add_reading_flags(group: argparse._ArgumentGroup) -> None:
+    """How a file is read; kept under ``reading.`` + the name of the choice."""
+    for name, flag, more in (
+        ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": _separator}),
+        ("encoding", "--encoding", {"metavar": "NAME"}),
+        ("header", "--header", {"action": argparse.BooleanOptionalAction}),
+        ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
+    ):
+        text = _help(describe(ReadingChoices, name), None)
+        group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
+    order = group.add_mutually_exclusive_group()
+    for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
+        order.add_argument(
+            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"03/04/2025 is {meaning}."
+        )
+
+
+def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
+    """The choices that were given; the others are found out from the file."""
+    values: dict[str, Any] = {
+        path.removeprefix("reading."): value for path, value in vars(arguments).items() if path.startswith("reading.")
+    }
+    marks = tuple(values.pop("missing_marks", ()))
+    return ReadingChoices(**values, missing_marks=marks)
+
+
+def answer_flags(question: Question) -> str:
+    """The flags that answer a question about a file."""
+    return {
+        "header": "--header or --no-header",
+        "day_first": "--day-first or --month-first",
+        "encoding": f"--encoding NAME ({', '.join(question.options)})",
+        "missing_marks": f"--missing {shlex.join(question.options)}",
+    }[question.field]
+
+
 def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:
-    """``start`` with the flags that were given laid over it, section by section."""
+    """``start`` with the flags of settings that were given laid over it, section by section."""
     values = dict(start)
     for path, value in vars(arguments).items():
         *sections, name = path.split(".")
-        if not sections:
+        if sections[:1] != ["settings"]:
             continue
         inner = values
         for section in sections[1:]:
@@ -42,6 +80,11 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
             inner = inner[section]
         inner[name] = value
     return values
+
+
+def _separator(text: str) -> str:
+    """A tab is hard to type on a command line."""
+    return {"\\t": "\t", "tab": "\t"}.get(text, text)
 
 
 def _help(text: str, default: object) -> str:

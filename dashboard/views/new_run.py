@@ -102,9 +102,8 @@ def as_text(sweep: SweepSettings, name: str) -> None:
     text = sweep.to_toml()
     st.code(text, language="toml", height=300)
     st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
-    st.caption("The same without the pages:")
-    source = reading.home() / "datasets" / sweep.run.dataset / "source"
-    st.code(forms.command_line(source, name, reading.home()), language="bash", wrap_lines=True)
+    st.caption("The same without the pages, beside the downloaded sweep.toml:")
+    st.code(forms.command_line(sweep.run.dataset, name, reading.home()), language="bash", wrap_lines=True)
     pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
     file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
     given = file.getvalue().decode("utf-8", "replace") if file else pasted

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,9 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dashboard import forms
 from tabtune_core.__main__ import main
+from tabtune_core.data.datasets import add_dataset, list_datasets
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import worker_alive
+from tabtune_core.settings import RunSettings, SweepSettings
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--steps", "2", "--eval-every", "1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")
@@ -39,7 +44,7 @@ def tabtune_here(monkeypatch, capsys):
     def run(home, *arguments):
         monkeypatch.setenv("TABTUNE_HOME", str(home))
         with pytest.raises(SystemExit) as end:
-            sys.exit(main(arguments))
+            sys.exit(main([str(argument) for argument in arguments]))
         return end.value.code, *capsys.readouterr()
 
     return run
@@ -172,6 +177,55 @@ def test_what_cannot_be_done_is_refused_in_words(swept, home, table, tmp_path, t
     assert (status, out) == (2, "")
     assert told in " ".join(err.split())
     assert len(RunStore(home).runs()) == before
+
+
+DAYS = "day;amount;bought\n" + "".join(f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i if i % 20 else 'lost'};{'yn'[i % 2]}\n" for i in range(60))
+
+
+def test_a_question_names_the_flags_that_answer_it(tmp_path, tabtune_here):
+    (tmp_path / "days.csv").write_text(DAYS)
+    status, _, err = tabtune_here(tmp_path / "home", "sweep", tmp_path / "days.csv")
+    assert status == 2
+    assert "--day-first or --month-first" in err
+    assert "--missing lost" in err
+
+
+def test_an_answered_question_is_not_asked_again(tmp_path, tabtune_here):
+    (tmp_path / "days.csv").write_text(DAYS)
+    flags = ("--month-first", "--missing", "lost", "--delimiter", ";", "--encoding", "utf-8", "--header")
+    status, _, err = tabtune_here(tmp_path / "home", "sweep", tmp_path / "days.csv", *flags)
+    assert status == 2
+    assert "question" not in err
+    (dataset,) = list_datasets(tmp_path / "home")
+    assert dataset.reading == ReadingChoices(encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",))
+    assert {column.name: column.kind for column in dataset.columns}["amount"] == "number"
+
+
+def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here, monkeypatch):
+    """The same bytes without the choices would be another table."""
+    home = tmp_path / "home"
+    dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
+    queued = []
+    monkeypatch.setattr("tabtune_core.__main__.follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
+    words = shlex.split(forms.command_line(dataset.id, "as on the page", home))[3:]
+    (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml())
+    monkeypatch.chdir(tmp_path)
+    tabtune_here(home, *words)
+    assert {run.settings.dataset for run in queued} == {dataset.id}
+    assert [found.id for found in list_datasets(home)] == [dataset.id]
+
+
+def test_a_table_that_was_read_takes_no_reading_choices(tmp_path, tabtune_here):
+    dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
+    status, _, err = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--day-first")
+    assert status == 2
+    assert str(tmp_path / "home" / "datasets" / dataset.id / "source") in " ".join(err.split())
+
+
+def test_an_id_that_the_workspace_does_not_hold_is_refused(tmp_path, tabtune_here):
+    status, _, err = tabtune_here(tmp_path / "home", "sweep", "0" * 64, "--target", "bought")
+    assert status == 2
+    assert "holds no dataset" in err
 
 
 def test_an_empty_workspace_says_how_to_begin(tmp_path):
