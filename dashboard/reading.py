@@ -3,6 +3,7 @@
 What has ended never changes and is read once; what goes on is read at most once a second, however many tabs look on.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,10 @@ FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
     "memory": series.memory_frame,
     "phases": series.phase_frame,
 }
+
+
+LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
+"""The largest table that a page takes, also once it is unpacked."""
 
 
 def home() -> Path:
@@ -186,13 +191,22 @@ def label_findings(table: str, column: str, median: bool, *, max_classes: int | 
     return _label_findings(str(home()), table, column, median, max_classes)
 
 
+def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)
+    """Keeps an uploaded file as a table.
+
+    Raises:
+        TableError: when it cannot be read as one; a LayoutError when other choices may do.
+    """
+    return add_dataset(home(), data, name, choices, limit_bytes=LIMIT_BYTES)
+
+
 def read_again(dataset: Dataset, choices: ReadingChoices) -> Dataset:
     """The same file read in another way; the old reading goes unless a run used it.
 
     Raises:
         TableError: when it cannot be read that way.
     """
-    new = add_dataset(home(), folder_of(home(), dataset.id) / "source", dataset.name, choices)
+    new = add_dataset(home(), folder_of(home(), dataset.id) / "source", dataset.name, choices, limit_bytes=LIMIT_BYTES)
     if new.id != dataset.id and not any(run.settings.dataset == dataset.id for run in store().runs()):
         delete_dataset(home(), dataset.id)
     return new

@@ -9,6 +9,7 @@ from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
 from dashboard.choice import choose, chosen, keep, pick
+from dashboard.choices_form import KINDS, WORDS, reading_form
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
 from dashboard.words import megabytes, plain
@@ -17,12 +18,6 @@ from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.errors import LabelError, TableError
 
 ICONS = {"info": ":material/info:", "warning": ":material/warning:", "error": ":material/error:"}
-KINDS = {"number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no"}
-WORDS = {
-    "header": {"true": "The first line holds the names", "false": "The first line is data like the others"},
-    "day_first": {"true": "Day first", "false": "Month first"},
-}
-"""Answers of a yes or no, by the field that they set."""
 
 
 def figures(dataset: Dataset) -> None:
@@ -76,14 +71,30 @@ def questions(dataset: Dataset) -> None:
     answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
     choices = answered(dataset.reading, answers)
     if st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
-        try:
-            with st.spinner("Reading the file again"):
-                new = reading.read_again(dataset, choices)
-        except TableError as error:
-            st.error(str(error))
-            return
-        choose("table", new.id)
-        st.rerun()
+        read_again(dataset, choices)
+
+
+def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
+    """Reads the file of a table in another way and shows that; or says why it cannot be."""
+    try:
+        with st.spinner("Reading the file again"):
+            new = reading.read_again(dataset, choices)
+    except TableError as error:
+        st.error(plain(str(error)))
+        return
+    choose("table", new.id)
+    st.rerun()
+
+
+def reading_choices(dataset: Dataset) -> None:
+    """How the file was read, and reading it again in another way."""
+    with st.expander("Reading choices", icon=":material/tune:"):
+        st.caption("How the file was read. Read in another way it is a new table; the old one goes unless a run used it.")
+        choices = reading_form(dataset.id[:12], dataset.reading, [column.name for column in dataset.columns], button="Read the file again")
+        if choices == dataset.reading:
+            st.info("The file is read that way already.")
+        elif choices is not None:
+            read_again(dataset, choices)
 
 
 def ask(question: Question, dataset: str, number: int) -> list[str]:

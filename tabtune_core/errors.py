@@ -9,6 +9,10 @@ class TableError(TabTuneError, ValueError):
     """A file that cannot be read as a table."""
 
 
+class LayoutError(TableError):
+    """Text that may be a table if it is read with other reading choices."""
+
+
 class LabelError(TabTuneError, ValueError):
     """A column that cannot be predicted as asked."""
 

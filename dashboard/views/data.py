@@ -1,21 +1,24 @@
 """Add a table, see what was read, and name the column to predict."""
 
-import os
+from typing import NoReturn
 
 import streamlit as st
 
 from dashboard import reading, table_views
 from dashboard.choice import choose, go, pick
+from dashboard.choices_form import reading_form
 from dashboard.words import plain
-from tabtune_core.data.datasets import SAMPLES, Dataset, add_dataset, add_sample
-from tabtune_core.errors import TableError
+from tabtune_core.data.datasets import SAMPLES, Dataset, add_sample
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.errors import LayoutError, TableError
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
     ("2 · Choose ranks", "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go."),
     ("3 · Watch and keep", "Memory, time and accuracy live, a leaderboard, and the adapter to download."),
 )
-LIMIT_MB = int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
+UPLOAD = ("upload_error", "failed_upload")
+"""What an upload that failed leaves behind: its error, and its name and bytes where other reading choices may help."""
 
 
 def first_visit() -> None:
@@ -31,31 +34,48 @@ def first_visit() -> None:
         use(add_sample(reading.home(), "breast_cancer"))
 
 
-def use(dataset: Dataset) -> None:
+def use(dataset: Dataset) -> NoReturn:
     """Chooses a table and shows it."""
+    for left in UPLOAD:
+        st.session_state.pop(left, None)
     choose("table", dataset.id)
     st.rerun()
+
+
+def take(name: str, data: bytes, choices: ReadingChoices) -> NoReturn:
+    """Adds an uploaded file and shows it, or keeps why not for the next look at the page."""
+    for left in UPLOAD:
+        st.session_state.pop(left, None)
+    try:
+        with st.spinner(f"Reading {name}"):
+            dataset = reading.add(data, name, choices)
+    except TableError as error:
+        st.session_state["upload_error"] = f"{name} was not added. {error}"
+        if isinstance(error, LayoutError):
+            st.session_state["failed_upload"] = (name, data)
+        st.rerun()
+    use(dataset)
 
 
 def add() -> None:
     """Upload and samples. The uploader is replaced after each file, which frees the file's memory."""
     number = st.session_state.setdefault("uploads", 0)
     file = st.file_uploader(
-        "Upload a table", type=["csv", "tsv", "txt", "parquet", "zip", "gz"], key=f"upload_{number}", max_upload_size=LIMIT_MB,
+        "Upload a table", type=["csv", "tsv", "txt", "parquet", "zip", "gz"], key=f"upload_{number}",
+        max_upload_size=reading.LIMIT_BYTES // 1_000_000,
         help="CSV with any usual separator and encoding, also zipped, or Parquet. Nothing leaves this machine.",
     )  # fmt: skip
     if file is not None:
         st.session_state["uploads"] = number + 1
-        st.session_state.pop("upload_error", None)
-        try:
-            with st.spinner(f"Reading {file.name}"):
-                dataset = add_dataset(reading.home(), file.getvalue(), file.name, limit_bytes=LIMIT_MB * 1_000_000)
-        except TableError as error:
-            st.session_state["upload_error"] = f"{file.name} was not added. {error}"
-            st.rerun()
-        use(dataset)
+        take(file.name, file.getvalue(), ReadingChoices())
     if "upload_error" in st.session_state:
         st.error(plain(st.session_state["upload_error"]))
+    if "failed_upload" in st.session_state:
+        name, data = st.session_state["failed_upload"]
+        st.markdown(f"**Reading choices for {plain(name)}**")
+        choices = reading_form("upload", ReadingChoices(), button="Try again with these choices")
+        if choices is not None:
+            take(name, data, choices)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Or a sample:", width="content")
         for name in SAMPLES:
@@ -91,4 +111,5 @@ columns, first_rows = st.tabs(["Columns", "First rows"])
 with columns:
     table_views.columns(dataset)
 first_rows.dataframe(reading.first_rows(table), hide_index=True, height=420)
+table_views.reading_choices(dataset)
 table_views.picture(dataset)

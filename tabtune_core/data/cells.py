@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from tabtune_core.data.database import count_rows, counts, first_row
 from tabtune_core.data.dialect import Dialect
-from tabtune_core.data.findings import Finding
-from tabtune_core.errors import TableError
+from tabtune_core.data.findings import SET_SEPARATOR, Finding
+from tabtune_core.errors import LayoutError, TableError
 
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
 MAX_COLUMNS = 5_000
@@ -62,9 +62,9 @@ def load_text(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
     left_out = sorted({place for place, _ in misfits})
     rows = count_rows(connection)
     if len(left_out) > rows:
-        raise TableError(
+        raise LayoutError(
             f"{len(left_out):,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
-            "Set the separator under reading choices, or mend the file."
+            f"Mend the file, or {SET_SEPARATOR}."
         )
     if dialect.short_header:
         short = short[1:]
@@ -117,8 +117,8 @@ def scan(
         forget_rejects(connection)
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        message = f"The file could not be read as a table split at {dialect.delimiter!r}: {reason}. Set the separator or mend the file."
-        raise TableError(message) from error
+        message = f"The file could not be read as a table split at {dialect.delimiter!r}: {reason}. Mend the file, or {SET_SEPARATOR}."
+        raise LayoutError(message) from error
     return first, misfits
 
 

@@ -15,7 +15,7 @@ from typing import IO
 from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question
-from tabtune_core.errors import TableError
+from tabtune_core.errors import LayoutError, TableError
 
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
@@ -213,9 +213,9 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
     try:
         fits = transcode(path, target, encoding)
     except LookupError as error:
-        raise TableError(f"Unknown encoding {encoding!r}. Known ones: utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis.") from error
+        raise LayoutError(f"Unknown encoding {encoding!r}. Known ones: utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis.") from error
     if not fits:
-        raise TableError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")
+        raise LayoutError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")
 
 
 def transcode(path: Path, target: Path, encoding: str) -> bool:

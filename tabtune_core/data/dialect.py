@@ -15,8 +15,8 @@ from pathlib import Path
 import duckdb
 
 from tabtune_core.data.database import first_row
-from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import TableError
+from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
+from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS = 1 << 18
 HEAD_LINES = 5_000
@@ -53,7 +53,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     Raises TableError for a file without text, a separator that is not one character, and a file of one column.
     """
     if choices.delimiter is not None and (len(choices.delimiter) != 1 or choices.delimiter in '\r\n"'):
-        raise TableError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
+        raise LayoutError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
     with path.open(encoding="utf-8", newline="") as text:
         head = text.read(HEAD_CHARACTERS)
     if not head.strip():
@@ -69,16 +69,16 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     width = usual_width(records)
     if width < 2:
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
-        raise TableError(
+        raise LayoutError(
             f"The file has one column{asked}: {records[0][1][0][:60]!r}. A table needs a column to predict and at least one to predict "
-            "from. If the cells are separated by another character, set it under reading choices."
+            f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
     split = [record for record in records if len(record[1]) > 1]
     if evenness(split) < MOSTLY:
-        raise TableError(
+        raise LayoutError(
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
-            f"{width}. Set the separator under reading choices, or mend the file."
+            f"{width}. Mend the file, or {SET_SEPARATOR}."
         )
     dialect = Dialect(delimiter, quote, escape or quote, comment, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else has_header(connection, path, dialect, first)

@@ -11,6 +11,10 @@ Kind = Literal["number", "category", "text", "date", "boolean"]
 Severity = Literal["info", "warning", "error"]
 
 
+SET_SEPARATOR = "set the separator (Reading choices on the page, --delimiter on the command line)"
+"""The way out of a file that was split at the wrong character."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column as it was read."""

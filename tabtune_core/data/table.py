@@ -20,7 +20,7 @@ from tabtune_core.data.dialect import find_dialect
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.typing_rules import type_column
 from tabtune_core.data.word_rules import Typed
-from tabtune_core.errors import TableError
+from tabtune_core.errors import LayoutError, TableError
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
 
@@ -83,7 +83,7 @@ def finish(
     asked = dict(choices.kinds)
     for name in asked.keys() - set(cells.names):
         near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
-        raise TableError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
+        raise LayoutError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
     delimiter = choices.delimiter or ","
     typed = [
         type_column(connection, f"c{place}", name, delimiter=delimiter, day_first=choices.day_first, asked=asked.get(name))

@@ -8,6 +8,7 @@ import pytest
 import seeding
 
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import Note
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -32,6 +33,12 @@ def texts(elements):
 
 def button(app, label):
     return next(found for found in app.button if found.label == label)
+
+
+def type_in(box, text):
+    """What a person types who finds no fitting option; AppTest knows listed options only."""
+    box.options.append(text)
+    box.set_value(text)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -92,6 +99,58 @@ def test_an_unreadable_upload_says_why_and_loses_nothing(app, home):
     assert not app.exception
     assert "picture\\.csv was not added" in texts(app.error)
     assert [dataset.name for dataset in list_datasets(home)] == ["iris.csv"]
+
+
+TILDES = b"name~age~bought\n" + b"".join(b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60))
+
+
+def test_an_upload_that_failed_is_tried_again_with_reading_choices(app, home):
+    app.run()
+    app.file_uploader[0].upload("people.csv", TILDES).run()
+    assert "people\\.csv was not added" in texts(app.error)
+    type_in(app.selectbox(key="reading_delimiter_upload"), "~~")
+    button(app, "Try again with these choices").click().run()
+    assert "A separator is one character" in texts(app.error)
+    type_in(app.selectbox(key="reading_delimiter_upload"), "~")
+    button(app, "Try again with these choices").click().run()
+    assert not app.exception
+    assert not app.error
+    (dataset,) = list_datasets(home)
+    assert (dataset.name, dataset.rows, [column.name for column in dataset.columns]) == ("people.csv", 60, ["name", "age", "bought"])
+
+
+def test_a_picture_is_not_offered_reading_choices(app, home):
+    app.run()
+    app.file_uploader[0].upload("picture.csv", b"\x89PNG\r\n\x1a\n" + bytes(500)).run()
+    assert not [found for found in app.button if found.label.startswith("Try again")]
+
+
+def test_a_table_is_read_again_with_reading_choices(app, home):
+    text = "when;code;amount\n" + "".join(f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i % 3};{i if i % 4 else 'lost'}\n" for i in range(60))
+    key = add_dataset(home, text.encode(), "codes.csv").id[:12]
+    app.run()
+    button(app, "Read the file again").click().run()
+    assert "read that way already" in texts(app.info)
+    app.selectbox(key=f"reading_day_first_{key}").set_value("false")
+    app.multiselect(key=f"reading_missing_{key}").set_value(["lost"])
+    app.multiselect(key=f"reading_category_{key}").set_value(["code"])
+    button(app, "Read the file again").click().run()
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert dataset.reading == ReadingChoices(
+        encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",), kinds=(("code", "category"),)
+    )
+    assert [column.kind for column in dataset.columns] == ["date", "category", "number"]
+    assert app.selectbox(key="chosen_table").value == dataset.id
+
+
+def test_reading_choices_that_do_not_fit_say_so_and_change_nothing(app, home):
+    dataset = add_dataset(home, CSV, "people.csv")
+    app.run()
+    app.selectbox(key=f"reading_delimiter_{dataset.id[:12]}").set_value("|")
+    button(app, "Read the file again").click().run()
+    assert "one column when split at" in texts(app.error)
+    assert [found.id for found in list_datasets(home)] == [dataset.id]
 
 
 def test_a_number_as_target_offers_the_split_at_the_median(app, home):
