@@ -5,14 +5,29 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.charts import CHARTS
-from dashboard.charts.memory import METERS, meters_read
+from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.live_plotly import show
-from dashboard.words import STATUS, WAY_OUT, duration, megabytes, plain
+from dashboard.words import STATUS, WAY_OUT, duration, megabytes, plain, silence
+from dashboard.worker_watch import Trouble
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress, progress
 from tabtune_core.runs.store import ENDED, RANKED, RETRYABLE, Run
+
+
+def worker_trouble(trouble: Trouble | None) -> None:
+    """Says that runs wait for a worker that does not stay up."""
+    if trouble is None:
+        return
+    times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
+    st.error(
+        f"The worker, which carries out the runs, was started {times} and is not there. Its log is {plain(str(trouble.log))};"
+        f" it ends {'so:' if trouble.last_lines else 'without a word.'}"
+    )
+    if trouble.last_lines:
+        st.code(trouble.last_lines, language=None, wrap_lines=True)
+    st.button("Start the worker again", on_click=reading.keep_worker, icon=":material/replay:")
 
 
 def share_done(run: Run, far: Progress) -> float:
@@ -33,7 +48,8 @@ def overall(runs: list[Run], named: dict[str, str], far: dict[str, Progress]) ->
             steps = f", step {here.done_steps} of {here.total_steps}" if here.total_steps else ""
             left = f", about {duration(here.eta_seconds)} of training left" if here.eta_seconds is not None else ""
             wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
-            sentence += f" {named[run.id]}: {here.phase or 'starting'}{steps}{left}.{wish}"
+            quiet = f" There is {silence(run)}." if silence(run) else ""
+            sentence += f" {named[run.id]}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
     st.progress(share, sentence)
 
 
@@ -55,19 +71,19 @@ def best_by_run(scores: pd.DataFrame, metric: str) -> dict[str, float]:
 def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress], frames: dict[str, pd.DataFrame], metric: str) -> None:
     """One line a run, up to the second."""
     loss, best = last_by_run(frames["steps"], "loss"), best_by_run(frames["scores"], metric)
-    resident = last_by_run(frames["memory"], "resident_bytes")
+    held = last_by_run(frames["memory"], "resident_bytes") | last_by_run(frames["memory"], "torch_allocated_bytes")
     label = METRICS[metric].label
     rows = [
         {
             "Run": named[run.id],
-            "Status": STATUS[run.status],
+            "Status": ", ".join(filter(None, (STATUS[run.status], silence(run)))),
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
             "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
             "Loss (nats)": loss.get(named[run.id]),
             f"Best validation {label}": best.get(named[run.id]),
-            "Memory now": megabytes(resident.get(named[run.id])) if run.status == "running" else "",
+            "Memory now": megabytes(held.get(named[run.id])) if run.status == "running" else "",
         }
         for run in runs
     ]
@@ -83,7 +99,7 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
             "Loss (nats)": number(format="%.4f"),
             f"Best validation {label}": number(format="%.4f", help=METRICS[metric].help),
             "Time left": st.column_config.TextColumn(help="Of training, if it does not stop early. Known from the fifth step on."),
-            "Memory now": st.column_config.TextColumn(help="Resident memory of the run's process."),
+            "Memory now": st.column_config.TextColumn(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
     )
 
@@ -147,11 +163,14 @@ def heading(text: str, chart: str) -> None:
 
 def memory_chart(runs: list[Run], named: dict[str, str], samples: pd.DataFrame, phases: pd.DataFrame, *, log: bool, key: str) -> None:
     """Memory on a meter that this machine has, with the phases of one run shaded."""
-    meters = meters_read(samples) or ["resident_bytes"]
+    meters, usual = meters_read(samples) or ["resident_bytes"], speaking_meter(samples)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         heading("Memory", "memory")
         if len(meters) > 1:
-            meter = st.selectbox("Meter", meters, key="live_meter", format_func=METERS.__getitem__, label_visibility="collapsed", width=260)
+            meter = st.selectbox(
+                "Meter", meters, meters.index(usual), key=f"live_meter_{usual}", format_func=METERS.__getitem__,
+                label_visibility="collapsed", width=260,
+            )  # fmt: skip
         else:
             meter = meters[0]
             st.caption("GPU memory: N/A (no NVIDIA meter was read)")
@@ -161,6 +180,16 @@ def memory_chart(runs: list[Run], named: dict[str, str], samples: pd.DataFrame, 
     show(CHARTS["memory"].draw(samples, meter=meter, phases=one, log=log), key=f"memory_{key}", label="Memory of each run", numbers=samples)
     if shaded:
         st.caption(f"Shaded: the phases of {named[shaded.id]}.")
+        card_caption(samples[samples["run"] == named[shaded.id]], named[shaded.id])
+
+
+def card_caption(samples: pd.DataFrame, name: str) -> None:
+    """How busy, hungry and warm the card was at the last look, where the driver says so."""
+    units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
+    last = {column: last_by_run(samples, column).get(name) for column in units}
+    told = [units[column].format(value) for column, value in last.items() if value is not None]
+    if told:
+        st.caption(f"GPU at the last look at {name}: {', '.join(told)}.")
 
 
 def ask(run_ids: list[str], wish: str) -> None:

@@ -1,6 +1,6 @@
 """Cached reads of the workspace: the only file with st.cache_*.
 
-What has ended never changes and is read once; what goes on is read at most once a second, however many tabs look on.
+What has ended never changes and is read once; what runs is read at most once a second, however many tabs look on.
 """
 
 import os
@@ -13,11 +13,12 @@ import streamlit as st
 
 from dashboard.devices import card_names
 from dashboard.words import labels, moment
+from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, with_label
-from tabtune_core.runs import series, worker_lock
+from tabtune_core.runs import series
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
 
@@ -58,16 +59,29 @@ def active(runs: list[Run]) -> bool:
     return any(run.status not in ENDED for run in runs)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _frame(folder: str, kind: str, ids: tuple[str, ...], stamp: tuple[object, ...]) -> pd.DataFrame:
-    return FRAMES[kind](_store(folder), list(ids))
+@st.cache_data(max_entries=1024, show_spinner=False)
+def _still_frame(folder: str, kind: str, run_id: str, status: str) -> pd.DataFrame:
+    return FRAMES[kind](_store(folder), [run_id])
+
+
+@st.cache_data(ttl=2, max_entries=64, show_spinner=False)
+def _moving_frame(folder: str, kind: str, run_id: str, second: int) -> pd.DataFrame:
+    return FRAMES[kind](_store(folder), [run_id])
+
+
+def _frame_of(kind: str, run: Run) -> pd.DataFrame:
+    """The rows of one run; only what runs can have new ones."""
+    folder = str(home())
+    return (
+        _moving_frame(folder, kind, run.id, int(time.time())) if run.status == "running" else _still_frame(folder, kind, run.id, run.status)
+    )
 
 
 def frame(kind: str, runs: list[Run]) -> pd.DataFrame:
     """A frame for charts, with the runs named as the page names them."""
-    now = int(time.time()) if active(runs) else 0
-    stamp = (now, *(run.status for run in runs))
-    found = _frame(str(home()), kind, tuple(run.id for run in runs), stamp)
+    parts = [_frame_of(kind, run) for run in runs]
+    told = [part for part in parts if len(part)]
+    found = pd.concat(told, ignore_index=True) if told else parts[0]
     named = labels(runs)
     return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
 
@@ -91,28 +105,22 @@ def cards() -> list[str]:
 
 def log_tail(run_id: str, lines: int = 200) -> str:
     """The end of a run's log; empty when there is none."""
-    path = store().run_dir(run_id) / "log.txt"
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 200_000))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    return tail(store().run_dir(run_id) / "log.txt", lines)
+
+
+@st.cache_resource
+def _watch(folder: str) -> WorkerWatch:
+    return WorkerWatch(Path(folder))
 
 
 def keep_worker() -> None:
     """Starts the worker of the workspace if none runs."""
-    worker_lock.ensure_worker(home())
+    _watch(str(home())).start()
 
 
-@st.cache_data(ttl=10, show_spinner=False)
-def _look_after_worker(folder: str) -> None:
-    worker_lock.ensure_worker(Path(folder))
-
-
-def look_after_worker() -> None:
-    """The same for a page that asks every second: looks every ten, so that a worker that cannot start is not started in a row."""
-    _look_after_worker(str(home()))
+def look_after_worker() -> Trouble | None:
+    """The same for a page that asks every second; says when a worker does not stay up."""
+    return _watch(str(home())).look()
 
 
 def tables() -> dict[str, Dataset]:

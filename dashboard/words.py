@@ -24,6 +24,17 @@ WAY_OUT: dict[Status, str] = {
 }
 
 
+SILENCE_SECONDS = 15
+"""A running process gives a sign of life every second or two."""
+
+
+def silence(run: Run) -> str:
+    """For example ``no sign of life for 42 s``; empty unless the run is running and has been silent for a while."""
+    if run.status != "running" or run.heartbeat is None or (quiet := time.time() - run.heartbeat) <= SILENCE_SECONDS:
+        return ""
+    return f"no sign of life for {duration(quiet)}"
+
+
 def duration(seconds: float | None) -> str:
     """For example ``42 s``, ``3 min 05 s`` or ``2 h 10 min``; N/A when it is not known."""
     if seconds is None or seconds != seconds:

@@ -22,6 +22,11 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
+def speaking_meter(samples: pd.DataFrame) -> str:
+    """The meter that speaks for the device: torch's own on a GPU, the process's memory elsewhere."""
+    return "torch_allocated_bytes" if "torch_allocated_bytes" in meters_read(samples) else "resident_bytes"
+
+
 def memory(samples: pd.DataFrame, *, meter: str = "resident_bytes", phases: pd.DataFrame | None = None, log: bool = False) -> go.Figure:
     """``samples`` has one row a look at the meters: run, seconds (since the run started), phase, and bytes by meter.
 

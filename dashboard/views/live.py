@@ -34,7 +34,7 @@ def watch() -> None:
     """Draws the sweep as it stands; every second while something is still to come."""
     runs = reading.store().runs(sweep)
     if reading.active(runs):
-        reading.look_after_worker()
+        monitor.worker_trouble(reading.look_after_worker())
     named, far = labels(runs), monitor.far_along(runs)
     frames = {kind: reading.frame(kind, runs) for kind in reading.FRAMES}
     monitor.overall(runs, named, far)

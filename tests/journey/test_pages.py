@@ -7,9 +7,10 @@ import sys
 import pytest
 import seeding
 
+from dashboard import words, worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.events import Note
+from tabtune_core.events import MemorySampled, Note
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings, SweepSettings
 
@@ -368,6 +369,38 @@ def test_a_diverged_run_says_what_to_change(app, store):
     go(app, "live", sweep=sweep)
     app.selectbox(key=f"one_run_{sweep}").set_value(runs[1].id).run()
     assert "Halve the learning rate" in texts(app.warning)
+
+
+def test_a_worker_that_does_not_stay_is_said_with_the_end_of_its_log(app, store, monkeypatch):
+    monkeypatch.setattr(worker_watch, "LOOK_SECONDS", 0.0)
+    (store.home / "worker.log").write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    go(app, "live")
+    app.run()
+    assert str(store.home / "worker.log") in texts(app.error).replace("\\", "")
+    assert "No module named 'torch'" in texts(app.code)
+    button(app, "Start the worker again").click().run()
+    assert not app.exception
+
+
+def test_a_run_on_a_card_shows_the_memory_of_the_card(app, store):
+    _, runs = seeding.going_sweep(store)
+    card = {"torch_allocated_bytes": 3_000_000_000, "torch_reserved_bytes": 4_000_000_000, "utilisation_percent": 93, "power_watts": 411.6}
+    runs[3].tell(MemorySampled("train", 400_000_000, **card))
+    go(app, "live")
+    assert not app.exception
+    assert app.selectbox(key="live_meter_torch_allocated_bytes").value == "torch_allocated_bytes"
+    assert "3,000.0 MB" in app.dataframe[0].value["Memory now"].tolist()
+    assert "93 % busy, 412 W." in texts(app.caption)
+
+
+def test_a_run_that_gives_no_sign_of_life_is_said(app, store, monkeypatch):
+    seeding.going_sweep(store)
+    go(app, "live")
+    assert not any("sign of life" in status for status in app.dataframe[0].value["Status"])
+    monkeypatch.setattr(words, "SILENCE_SECONDS", -1)
+    app.run()
+    assert sum("no sign of life for" in status for status in app.dataframe[0].value["Status"]) == 1
 
 
 def test_live_opens_the_sweep_of_its_address(app, store):

@@ -1,0 +1,56 @@
+"""Frames for charts: what has ended is read once, and the parts fit together."""
+
+import pandas as pd
+import pytest
+import seeding
+
+from dashboard import reading
+from tabtune_core.runs.store import RunStore
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
+    return RunStore(tmp_path)
+
+
+def told(sweep, store, kind):
+    return reading.frame(kind, store.runs(sweep))
+
+
+def test_what_has_ended_is_not_read_again_while_another_run_goes_on(store, monkeypatch):
+    sweep, runs = seeding.going_sweep(store)
+    read = []
+
+    def count(kind):
+        make = reading.FRAMES[kind]
+        return lambda store, ids: read.extend(ids) or make(store, ids)
+
+    monkeypatch.setattr(reading, "FRAMES", {kind: count(kind) for kind in reading.FRAMES})
+    now = 1e9
+    monkeypatch.setattr(reading.time, "time", lambda: now)
+    for _ in range(3):
+        for kind in reading.FRAMES:
+            told(sweep, store, kind)
+        now += 1
+    assert {run.id: read.count(run.id) for run in runs} == {run.id: 12 if run is runs[3] else 4 for run in runs}
+
+
+@pytest.mark.parametrize("kind", reading.FRAMES)
+def test_parts_give_the_same_as_one_read_of_all(store, kind):
+    sweep, _ = seeding.going_sweep(store)
+    runs = store.runs(sweep)
+    whole = reading.FRAMES[kind](store, [run.id for run in runs])
+    names = {run.id: run.name for run in runs}
+    parts = told(sweep, store, kind)
+    assert list(parts["run"].cat.categories) == list(names.values())
+    sort = [name for name in ("run", "step", "start_seconds", "seconds") if name in parts]
+    one = whole.assign(run=whole["run"].map(names)).sort_values(sort, ignore_index=True)
+    pd.testing.assert_frame_equal(parts.astype({"run": "str"}).sort_values(sort, ignore_index=True), one)
+
+
+@pytest.mark.parametrize("kind", reading.FRAMES)
+def test_a_sweep_that_has_told_nothing_is_an_empty_frame(store, kind):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    assert len(told(sweep, store, kind)) == 0
+    assert len(told(sweep, store, kind)["run"].cat.categories) == len(runs)
