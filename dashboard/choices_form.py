@@ -24,8 +24,7 @@ FOUND_OUT = ""
 def reading_form(key: str, held: ReadingChoices, columns: Sequence[str] = (), *, button: str) -> ReadingChoices | None:
     """The form; the choices in it once its button is pressed. ``key`` tells it from others on the page."""
     with st.form(f"reading_{key}", enter_to_submit=False):
-        st.caption("What is left to be found out is found out from the file.")
-        with st.grid(min_column_width=220):
+        with st.grid(4, min_column_width=220):
             delimiter = _one("Separator", "delimiter", held.delimiter, SEPARATORS, key, new="Choose, or type one character")
             encoding = _one("Encoding", "encoding", held.encoding, {name: name for name in ENCODINGS}, key, new="Choose, or type a name")
             header = _one("First line", "header", _word(held.header), WORDS["header"], key)
@@ -52,7 +51,7 @@ def _one(label: str, field: str, held: str | None, known: dict[str, str], key: s
     options = list(dict.fromkeys((FOUND_OUT, *known, held or FOUND_OUT)))
     chosen = st.selectbox(
         label, options, options.index(held or FOUND_OUT), key=f"reading_{field}_{key}", accept_new_options=new is not None,
-        format_func=lambda option: known.get(option, option) if option else "Found out from the file", placeholder=new,
+        format_func=lambda option: known.get(option, option) if option else "Let the file decide", placeholder=new,
     )  # fmt: skip
     return chosen or None
 
@@ -65,7 +64,7 @@ def _kinds(held: ReadingChoices, columns: Sequence[str], key: str) -> tuple[tupl
     """Which columns are read as what, whatever they look like; a column named twice takes the later kind."""
     st.caption("Columns to be read as one kind, whatever they look like:")
     chosen = {name: kind for name, kind in held.kinds if kind not in CHOSEN_KINDS}
-    with st.grid(min_column_width=220):
+    with st.grid(4, min_column_width=220):
         for kind in CHOSEN_KINDS:
             names = [name for name, asked in held.kinds if asked == kind]
             for name in st.multiselect(f"Read as {KINDS[kind]}", columns, names, key=f"reading_{kind}_{key}", placeholder="Choose columns"):

@@ -72,9 +72,9 @@ def _moving_frame(folder: str, kind: str, run_id: str, second: int) -> pd.DataFr
 def _frame_of(kind: str, run: Run) -> pd.DataFrame:
     """The rows of one run; only what runs can have new ones."""
     folder = str(home())
-    return (
-        _moving_frame(folder, kind, run.id, int(time.time())) if run.status == "running" else _still_frame(folder, kind, run.id, run.status)
-    )
+    if run.status == "running":
+        return _moving_frame(folder, kind, run.id, int(time.time()))
+    return _still_frame(folder, kind, run.id, run.status)
 
 
 def frame(kind: str, runs: list[Run]) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def columns(dataset: Dataset) -> None:
         pd.DataFrame(rows), hide_index=True, height="content" if len(rows) < 12 else 420,
         column_config={
             "Column": st.column_config.TextColumn(pinned=True),
-            "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
+            "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="medium"),
         },
     )  # fmt: skip
 

@@ -17,8 +17,7 @@ STEPS = (
     ("2 · Choose ranks", "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go."),
     ("3 · Watch and keep", "Memory, time and accuracy live, a leaderboard, and the adapter to download."),
 )
-UPLOAD = ("upload_error", "failed_upload")
-"""What an upload that failed leaves behind: its error, and its name and bytes where other reading choices may help."""
+UPLOAD = ("upload_error", "failed_upload")  # left by an upload that failed: why, and name and bytes where other choices may help
 
 
 def first_visit() -> None:

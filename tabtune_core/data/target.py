@@ -111,16 +111,16 @@ def absent(target: str, names: list[str]) -> str:
 def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> list[Finding]:
     """Findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
     sizes = labels.value_counts()
-    offer = "To predict which half a row falls in, split it at the median (`--split-at-median`, or the switch on the page)"
+    offer = "To predict which half a row falls in, split it at its median (the switch on the page, --split-at-median on the command line)"
     if is_continuous(labels):
         raise LabelError(
             f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
-            f"{offer}; to predict the number, choose regression."
+            f"{offer}; the models here predict classes, not numbers."
         )
     if len(sizes) == len(labels):
         raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")
     if max_classes is not None and len(sizes) > max_classes:
-        way_out = f"{offer}, or choose regression" if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
+        way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
     rare = sizes[sizes < ROWS_PER_CLASS]
     shown = ", ".join(f"{label} ({count})" for label, count in rare.head(5).items())

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import seeding
 
-from tabtune_core.runs.store import RunStore
+from tabtune_core.runs.store import ENDED, RunStore
 
 pytestmark = pytest.mark.browser
 
@@ -58,15 +58,30 @@ def test_only_this_machine_may_ask_and_only_by_its_own_name(server):
     assert ask(server, f"localhost:{port}", "/_stcore/stream", Origin="http://evil.example", **websocket) == 403
 
 
-def test_the_first_page_is_quick_and_asks_nobody_else(server, page):
+def seconds_to_the_first_page(browser, address):
+    """In a browser that has seen nothing yet."""
+    context = browser.new_context()
+    tab = context.new_page()
+    began = time.monotonic()
+    tab.goto(address)
+    tab.get_by_role("button", name="Use the sample table").wait_for(timeout=15_000)
+    seconds = time.monotonic() - began
+    context.close()
+    return seconds
+
+
+def test_the_first_page_is_quick(server, browser):
+    best = min(seconds_to_the_first_page(browser, server) for _ in range(3))
+    assert best < 3  # 1.2 to 1.6 measured on two cores that were busy with other work
+
+
+def test_the_first_page_asks_nobody_else(server, page):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    began = time.monotonic()
     page.goto(server)
     page.get_by_role("button", name="Use the sample table").wait_for(timeout=15_000)
-    seconds = time.monotonic() - began
-    assert seconds < 6  # about 1.7 on two idle cores
     page.wait_for_timeout(1_000)
+    assert [url for url in asked if url.startswith(server)]
     assert [url for url in asked if not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))] == []
 
 
@@ -88,6 +103,13 @@ def test_a_mixed_table_is_read_and_its_target_proposed(server, page):
 
 def y_range(page, name):
     return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullLayout.yaxis.range.map(Number)")
+
+
+def all_points(name):
+    """JavaScript for the number of points of all runs in a chart."""
+    return (
+        f"""document.querySelector('[class*="st-key-{name}"] .js-plotly-plot')._fullData.reduce((sum, trace) => sum + trace.x.length, 0)"""
+    )
 
 
 def points(page, name):
@@ -160,14 +182,14 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     (sweep,) = store.sweeps()
     assert [run.name for run in store.runs()] == ["Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"]
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(timeout=120_000)
-    seen = points(page, "loss_")
-    page.wait_for_function(
-        f"""() => {{ const data = document.querySelector('[class*="st-key-loss_"] .js-plotly-plot')._fullData;
-        return data.length > 1 || data.at(-1).x.length > {seen} }}""", timeout=60_000,
-    )  # fmt: skip
+    seen = page.evaluate(f"() => {all_points('loss_')}")
+    assert store.runs(status="running")
+    page.wait_for_function(f"() => {all_points('loss_')} > {seen}", timeout=60_000)
+    assert [run.name for run in store.runs() if run.status not in ENDED]
 
     page.reload()
     page.get_by_text("runs have ended").wait_for(timeout=30_000)
+    assert [run.name for run in store.runs() if run.status not in ENDED]
     second = browser.new_page(viewport={"width": 420, "height": 900})
     second.goto(page.url)
     second.get_by_text("runs have ended").wait_for(timeout=30_000)
