@@ -19,6 +19,7 @@ from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import is_here
 from tabtune_core.outputs import ADAPTER_FILE, PREDICTIONS_FILE, write_adapter, write_predictions
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import describe_device, resolve_device
@@ -47,6 +48,8 @@ def run_experiment(
             card = get_card(settings.model)
             dataset = get_dataset(home, settings.dataset)
             table = prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=card.max_classes)
+            if settings.checkpoint is None and not is_here(card):
+                emit(Note(f"Downloading {card.file} (about {4e-6 * card.total_parameters:.0f} MB); the log shows how far it is."))
             model = load_model(card, device, settings.checkpoint)
             report = _make_trainable(model, settings)
             rows = ModelRows.of(table, model, settings.train)

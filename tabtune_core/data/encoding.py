@@ -1,6 +1,6 @@
 """Typed columns to numbers and labels to class ids, learnt from the context rows alone.
 
-In: a frame of a table and the kinds of its columns. Out: float32 features (missing numbers stay nan: what to do about them is
+In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan: what to do about them is
 the model's own business) and integer class ids. Shape letters: N rows, F features.
 """
 
@@ -14,6 +14,8 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from tabtune_core.errors import LabelError, TableError
 
+LARGEST = 1e100
+"""Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")
 
 
@@ -35,7 +37,7 @@ class FeatureEncoder:
         Raises:
             TableError: no column is left to predict from.
         """
-        names = [name for name in frame.columns if name != target]
+        names = [name for name in frame.columns if name != target and name in kinds]
         chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date", "text")}
         categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
         if not categories and not chosen["number"] and not chosen["date"]:
@@ -48,8 +50,8 @@ class FeatureEncoder:
             ordinal.fit(_texts(frame, categories))
         return cls(categories, chosen["number"], chosen["date"], chosen["text"], ordinal)
 
-    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Features ``(N, F)``.
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.
 
         Raises:
             TableError: naming the columns that the frame lacks.
@@ -64,8 +66,8 @@ class FeatureEncoder:
             blocks.append(frame[list(self.numbers)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
         blocks.extend(_date_parts(frame[name]) for name in self.dates)
         features_NF = np.concatenate(blocks, axis=1)
-        features_NF[~np.isfinite(features_NF)] = np.nan
-        return features_NF.astype(np.float32)
+        features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
+        return features_NF
 
 
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:

@@ -202,7 +202,9 @@ def check_loader(folder, store):
     with zipfile.ZipFile(folder / "adapter.zip") as package:
         code = package.read("README.md").decode().split("```python\n")[1].split("```")[0]
         rank = json.loads(package.read("tabtune.json"))["settings"]["lora"]["rank"]
-    code += "import json; print(json.dumps([list(model.predict(test, context=context)), model.predict_proba(test, context=context).tolist()]))"
+    code += (
+        "import json; print(json.dumps([list(model.predict(test, context=context)), model.predict_proba(test, context=context).tolist()]))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     labels, probabilities = json.loads(done.stdout.splitlines()[-1])
     run = next(run for run in store.runs() if run.name == f"LoRA r={rank}")
