@@ -1,4 +1,4 @@
-"""The scores: name, direction, unit, task and function. Numpy and scikit-learn only.
+"""The scores: name, direction, unit, task and function. Numpy only: a bootstrap calls them thousands of times.
 
 Shape letters: N rows, K classes. Labels are class ids 0..K-1, probabilities have one column a class.
 """
@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics as sk
 
 Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
@@ -39,18 +38,21 @@ def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
     classes = p_NK.shape[1]
     if len(np.unique(y_N)) < classes:
         return float("nan")
-    if classes == 2:
-        return float(sk.roc_auc_score(y_N, p_NK[:, 1]))
-    return float(sk.roc_auc_score(y_N, p_NK, multi_class="ovr", labels=np.arange(classes)))
+    against_rest = [1] if classes == 2 else range(classes)
+    return float(np.mean([_pairs_in_order(p_NK[y_N == k, k], p_NK[y_N != k, k]) for k in against_rest]))
+
+
+def _pairs_in_order(high_N: NDArray[np.floating], low_N: NDArray[np.floating]) -> float:
+    """Share of the pairs in which the first is above the second, ties for half (Mann and Whitney 1947)."""
+    low_N = np.sort(low_N)
+    below = np.searchsorted(low_N, high_N, "left").sum() + np.searchsorted(low_N, high_N, "right").sum()
+    return float(below / (2 * len(high_N) * len(low_N)))
 
 
 def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(sk.log_loss(y_N, _normalised(p_NK), labels=np.arange(p_NK.shape[1])))
-
-
-def _normalised(p_NK: Probabilities) -> Probabilities:
+    """Mean of -log p of the right class, with p held to 1e-15 and more."""
     p_NK = np.clip(np.asarray(p_NK, dtype=np.float64), 1e-15, 1.0)
-    return np.asarray(p_NK / p_NK.sum(axis=1, keepdims=True))
+    return float(np.mean(np.log(p_NK.sum(axis=1)) - np.log(p_NK[np.arange(len(y_N)), y_N])))
 
 
 def _brier(y_N: Labels, p_NK: Probabilities) -> float:
@@ -75,12 +77,27 @@ def _balanced_accuracy(y_N: Labels, p_NK: Probabilities) -> float:
     return float(np.mean([np.mean(predicted_N[y_N == k] == k) for k in np.unique(y_N)]))
 
 
+def _confusion(y_N: Labels, p_NK: Probabilities) -> NDArray[np.float64]:
+    """Rows by true and predicted class, ``(K, K)``."""
+    classes = p_NK.shape[1]
+    counts = np.bincount(y_N * classes + p_NK.argmax(axis=1), minlength=classes**2)
+    return counts.reshape(classes, classes).astype(np.float64)
+
+
 def _f1_weighted(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(sk.f1_score(y_N, p_NK.argmax(axis=1), average="weighted", zero_division=0))
+    """A class that is neither there nor predicted has no weight."""
+    counts_KK = _confusion(y_N, p_NK)
+    true_K, predicted_K = counts_KK.sum(axis=1), counts_KK.sum(axis=0)
+    f1_K = 2 * counts_KK.diagonal() / np.maximum(true_K + predicted_K, 1)
+    return float(f1_K @ true_K / len(y_N))
 
 
 def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(sk.matthews_corrcoef(y_N, p_NK.argmax(axis=1)))
+    """For K classes (Gorodkin 2004, R_K); 0 where only one class is there or predicted."""
+    counts_KK, rows = _confusion(y_N, p_NK), float(len(y_N))
+    true_K, predicted_K = counts_KK.sum(axis=1), counts_KK.sum(axis=0)
+    spread = (rows**2 - true_K @ true_K) * (rows**2 - predicted_K @ predicted_K)
+    return float((counts_KK.trace() * rows - true_K @ predicted_K) / np.sqrt(spread)) if spread else 0.0
 
 
 _UP, _DOWN = True, False
