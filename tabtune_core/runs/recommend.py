@@ -19,6 +19,8 @@ ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
 MEMORY_LEVER = 0.1
 """Share by which memory must vary over the ranks before rank is called a lever on it."""
+FEW_SEEDS = 5
+"""With 4, a standard error is known to about 40 %: 1 / sqrt(2 (seeds - 1))."""
 UNITS = {"growth_memory_bytes": ("MB", 1e6), "train_seconds": ("s", 1.0), "adapter_bytes": ("kB", 1e3)}
 NAMES = ("ROC", "F1", "Matthews", "Brier")
 """How the metrics begin that keep their capital inside a sentence."""
@@ -70,7 +72,8 @@ def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) ->
     ahead = lora[lora["gain"] > lora["gain_error"] + ROUNDING]
     if len(ahead):
         best = ahead.iloc[0]
-        yield f"{label(best)} is better than zero-shot on {on}: {_better_by(best['gain'], best['gain_error'], metric)}."
+        change = _better_by(best["gain"], best["gain_error"], metric)
+        yield f"{label(best)} is more than one standard error better than zero-shot on {on}: {change}."
     elif lora["gain_error"].notna().all():
         yield f"No rank is better than zero-shot beyond noise on {on}."
 
@@ -119,20 +122,24 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     full = table[(table["strategy"] == "base-ft") & (-table["lora_gap"] > table["lora_gap_error"] + ROUNDING)]
     if len(full):
         first = full.iloc[0]
-        yield f"Full fine-tuning is better than the best LoRA ({best}): {_better_by(-first['lora_gap'], first['lora_gap_error'], metric)}."
+        change = _better_by(-first["lora_gap"], first["lora_gap_error"], metric)
+        yield f"Full fine-tuning is more than one standard error better than the best LoRA ({best}): {change}."
 
 
 def _basis(found: Comparison, rows: int | None) -> str:
-    seeds = len(found.seeds)
-    compared = f" Compared on the {seeds} seeds under which every configuration has a score." if found.left_out else ""
+    seeds, missing = found.seeds, found.configurations["gap_error"].isna().any()
+    named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    compared = f" Compared on {named}, where every configuration has a score." if found.left_out else ""
     if found.basis == "seeds":
-        return f"± is one standard error of the paired differences over {seeds} seeds.{compared}"
+        rough = " With so few seeds the errors themselves are rough." if len(seeds) < FEW_SEEDS else ""
+        return f"± is one standard error of the paired differences over {len(seeds)} seeds.{rough}{compared}"
     if found.basis == "rows":
+        unknown = " Runs without predictions for these rows have none." if missing else ""
         return (
-            f"± is one standard error over {RESAMPLES} resamples of the {rows} validation rows."
-            " With one seed, the luck of split and start is not in it; more seeds show it."
+            f"± is one standard error over {RESAMPLES} resamples of the {rows} validation rows.{unknown}"
+            f" With one seed, the luck of split and start is not in it; more seeds show it.{compared}"
         )
-    return "How much of this is noise is not known: one seed, and no predictions for its validation rows. Repeat with several seeds."
+    return f"How much of this is noise is not known: one seed, and no predictions for its rows. Repeat with several seeds.{compared}"
 
 
 def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:

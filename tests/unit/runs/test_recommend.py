@@ -102,7 +102,9 @@ def test_the_smallest_rank_within_one_standard_error_is_named_with_what_the_best
         "r=4 is the smallest rank within one standard error of the best (r=32); "
         "r=32 costs +3.0 MB, +28.0 s and +28.0 kB for +0.0100 ± 0.0100 accuracy."
     ) in lab.said()
-    assert "r=32 is better than zero-shot on these 20 validation rows: +0.3000 ± 0.0000 accuracy." in lab.said()
+    assert (
+        "r=32 is more than one standard error better than zero-shot on these 20 validation rows: +0.3000 ± 0.0000 accuracy." in lab.said()
+    )
     assert "Rank is not the lever on memory here (100.0 to 104.0 MB); context rows are." in lab.said()
 
 
@@ -155,7 +157,7 @@ def test_no_gain_beyond_noise_is_said_first(lab):
 
 def test_full_fine_tuning_that_is_better_is_said(lab):
     lab.add((2, (0.6, 0.6)), (4, (0.8, 0.8)), ("base-ft", (0.9, 0.88)))
-    assert "Full fine-tuning is better than the best LoRA (r=4): +0.0900 ± 0.0100 accuracy." in lab.said()
+    assert "Full fine-tuning is more than one standard error better than the best LoRA (r=4): +0.0900 ± 0.0100 accuracy." in lab.said()
 
 
 def test_full_fine_tuning_within_noise_is_not_called_better(lab):
@@ -171,7 +173,7 @@ def test_memory_that_moves_with_rank_is_no_matter_of_context_alone(lab):
 def test_without_predictions_one_seed_has_no_interval_and_says_so(lab):
     lab.add((2, (0.7,)), (4, (0.8,)), ("inference", (0.5,)))
     assert "r=4 has the best accuracy of the LoRA runs: 0.8000 (zero-shot 0.5000)." in lab.said()
-    assert "no predictions for its validation rows" in lab.said()
+    assert "no predictions for its rows" in lab.said()
     assert lab.rows()["tied"].isna().all()
     assert "±" not in lab.said()
 
@@ -181,6 +183,7 @@ def test_predictions_of_other_rows_or_from_a_damaged_file_give_no_interval(lab):
     worse, best = (lab.store.run_dir(run.id) / PREDICTIONS_FILE for run in lab.store.runs())
     pd.read_parquet(worse).assign(row=range(1, 21)).to_parquet(worse)
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": False, "2": True}
+    assert "Runs without predictions for these rows have none." in lab.said()
     best.write_bytes(b"no parquet")
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": True, "2": True}
 
@@ -188,7 +191,14 @@ def test_predictions_of_other_rows_or_from_a_damaged_file_give_no_interval(lab):
 def test_a_score_that_is_no_number_leaves_its_seed_out_for_all(lab):
     lab.add((2, (0.6, 0.6, math.nan)), (4, (0.8, 0.7, 0.1)))
     assert lab.rows()["score"].to_dict() == pytest.approx({"4": 0.75, "2": 0.6})
-    assert "Compared on the 2 seeds under which every configuration has a score." in lab.said()
+    assert "Compared on seeds 0, 1, where every configuration has a score." in lab.said()
+
+
+def test_a_sweep_that_is_under_its_second_seed_is_compared_on_the_first(lab):
+    lab.add((2, (0.6, 0.6), range(12)), (4, (0.8,), range(16)))
+    assert lab.rows()["score"].to_dict() == pytest.approx({"4": 0.8, "2": 0.6})
+    assert "resamples of the 20 validation rows" in lab.said()
+    assert "Compared on seed 0, where" in lab.said()
 
 
 def test_a_configuration_without_any_score_is_not_compared(lab):
