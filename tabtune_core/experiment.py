@@ -20,7 +20,8 @@ from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.outputs import ADAPTER_FILE, PREDICTIONS_FILE, write_adapter, write_predictions
+from tabtune_core.outputs import ADAPTER_FILE, write_adapter, write_predictions
+from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import describe_device, resolve_device
 from tabtune_core.training.loop import TrainResult, Wish, train

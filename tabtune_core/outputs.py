@@ -19,7 +19,7 @@ from tabtune_core.models.adapter import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.scoring import HeldOut
 
-ADAPTER_FILE, PREDICTIONS_FILE = "adapter.zip", "predictions.parquet"
+ADAPTER_FILE = "adapter.zip"
 
 
 def write_predictions(

@@ -215,6 +215,28 @@ def test_the_leaderboard_ranks_by_the_chosen_metric(app, store):
     assert app.dataframe[0].value["Place"].tolist() == [1] * 5
 
 
+def test_the_leaderboard_opens_with_what_rank_buys(app, store):
+    seeding.finished_sweep(store, seeds=(0, 1))
+    go(app, "leaderboard", metric="accuracy")
+    said = texts(app.markdown).replace("\\", "")
+    assert "r=4 is more than one standard error better than zero-shot on these 114 validation rows: +0.0285 ± 0.0000 accuracy." in said
+    assert "no smaller rank is within one standard error of it; against r=2 it costs +3.3 MB, +0.0 s and +132 kB" in said
+    assert "paired differences over 2 seeds" in texts(app.caption).replace("\\", "")
+    shown = app.dataframe[0].value
+    tied = shown.groupby("Run")["Within noise of the best"].first()
+    assert tied[["LoRA r=2 seed 0", "LoRA r=4 seed 0", "Zero-shot seed 1"]].tolist() == ["no", "✓ yes", "no"]
+    assert shown["± gain"].notna().all()
+
+
+def test_all_runs_together_have_no_recommendation(app, store):
+    seeding.finished_sweep(store, seeds=(0, 1))
+    go(app, "leaderboard")
+    app.selectbox(key="chosen_board").set_value("all").run()
+    assert not app.exception
+    assert "share the first place" in texts(app.markdown)
+    assert "± gain" not in app.dataframe[0].value
+
+
 def test_the_leaderboard_says_no_gain(app, store):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs:
