@@ -148,9 +148,7 @@ def named_checkpoint(card: ModelCard, path: str | Path) -> Path:
     """
     found = Path(path).expanduser()
     if not found.is_file():
-        raise CheckpointError(
-            f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own."
-        )
+        raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return found
 
 
