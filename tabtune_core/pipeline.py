@@ -82,6 +82,11 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.array(self._columns, dtype=object)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
+
     def settings(self) -> RunSettings:
         """What the arguments stand for, checked.
 

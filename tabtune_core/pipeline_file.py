@@ -23,6 +23,8 @@ from tabtune_core.errors import PipelineError
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 1
+NEEDED = {"params", "base", "columns", "named", "classes", "classes_type", "history", "context"}
+"""Entries of ``pipeline.json`` without which there is no pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def read_pipeline(path: Path, *, limit_bytes: int = 2**33) -> PipelineContent:
             facts = json.loads(archive.read(FACTS))
             if not isinstance(facts, dict) or facts.get("format") != FORMAT:
                 raise PipelineError(f"{path.name} is not of the pipeline format {FORMAT} that this version reads.")
+            if not facts.keys() >= NEEDED:
+                raise PipelineError(f"{path.name} lacks {', '.join(sorted(NEEDED - facts.keys()))} in {FACTS}: the file is damaged.")
             tensors = safetensors.torch.load(archive.read(WEIGHTS))
             context = _context(facts["context"], safetensors.numpy.load(archive.read(CONTEXT)))
     except FileNotFoundError as error:

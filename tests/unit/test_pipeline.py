@@ -213,6 +213,9 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
     with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
     with pytest.raises(PipelineError, match="not of the pipeline format 1"):
         TabularPipeline.load(tmp_path / "late.zip")
+    with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
+    with pytest.raises(PipelineError, match="half.zip lacks base, classes, classes_type"):
+        TabularPipeline.load(tmp_path / "half.zip")
     with pytest.raises(PipelineError, match="There is no saved pipeline at"):
         TabularPipeline.load(tmp_path / "nowhere.zip")
 

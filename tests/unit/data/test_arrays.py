@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import coo_array
 
 from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays, read_labels, read_rows
 from tabtune_core.errors import LabelError, TableError
@@ -35,9 +36,11 @@ def test_an_array_takes_the_names_that_were_fitted():
 @pytest.mark.parametrize(
     ("x", "columns", "message"),
     [
-        (np.ones(3), None, "X has 1 dimensions; it must have two"),
+        (np.ones(3), None, "X has 1 dimensions; it must have two. Reshape your data"),
+        (np.ones((3, 0)), None, r"X has 0 feature\(s\)"),
+        (coo_array((3, 2)), None, "sparse input is not supported"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
-        (np.ones((2, 3)), ("a", "b"), "X lacks the columns 'a', 'b'"),
+        (np.ones((2, 3)), ("a", "b"), "X has 3 features, but TabularPipeline is expecting 2"),
         (pd.DataFrame({"a": [1]}), ("a", "b"), "X lacks the columns 'b'"),
     ],
 )
@@ -69,7 +72,19 @@ def test_all_rows_with_a_label_train_or_choose():
     assert prepared.context.x_CF.shape == (32, 2)
 
 
+@pytest.mark.parametrize("values", [["a"] * 50, [None] * 50])
+def test_one_class_is_refused(values):
+    y = pd.Series(values, dtype=object)
+    with pytest.raises(LabelError, match=r"y has [01] class; two are needed"):
+        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y), SETTINGS, max_classes=10)
+
+
+def test_complex_numbers_are_refused():
+    with pytest.raises(TableError, match="Complex data not supported: 'x0' has it"):
+        column_kind(pd.Series([1j], name="x0"))
+
+
 def test_labels_on_a_scale_are_refused():
     y = pd.Series(np.linspace(0, 1, 50))
-    with pytest.raises(LabelError, match="is a number on a scale"):
+    with pytest.raises(LabelError, match="y is continuous: 50 different numbers in 50 rows"):
         prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y), SETTINGS, max_classes=10)
