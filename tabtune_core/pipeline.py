@@ -3,6 +3,7 @@
 In: X and y. Out: predictions, and everything that a run would have told: the events, the adapted layers, the scores.
 """
 
+import copy
 import dataclasses
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
@@ -17,10 +19,11 @@ from torch import nn
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.encoding import label_texts
+from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import adapt, fit
 from tabtune_core.lora.adapter_file import factor_tensors, split_factors
-from tabtune_core.lora.inject import LoraReport, load_factors, merged_copy
+from tabtune_core.lora.inject import LoraReport, adapter_factors, load_factors, merged_copy
 from tabtune_core.metrics import score_all
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows
@@ -76,6 +79,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )  # fmt: skip
         events.append(fitted.result)
         fitted.model.module.requires_grad_(False)
+        self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
         self._base, self._context, self._report, self._history = fitted.model, fitted.table.context, fitted.report, tuple(events)
         self._columns, self.classes_, self.n_features_in_ = tuple(frame.columns), labels.classes, frame.shape[1]
         if isinstance(X, pd.DataFrame):
@@ -152,14 +156,28 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self._report is not None:
             tensors = factor_tensors(self.model, self._report)
         else:
-            state = self.model.state_dict() if self.tuning_strategy == "base-ft" else {}
+            state = self.model.state_dict() if self._params["tuning_strategy"] == "base-ft" else {}
             tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         facts = {
-            "params": self.get_params(), "base": self._base.source.to_dict(), "columns": self._columns,
+            "params": self._params, "base": self._base.source.to_dict(), "columns": self._columns,
             "named": hasattr(self, "feature_names_in_"), "classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str,
             "history": [to_json(event) for event in self._history],
         }  # fmt: skip
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context))
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
+
+        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank``.
+
+        Raises:
+            AdapterError: no adapter was trained.
+        """
+        if self.report is None:
+            raise AdapterError("The pipeline has no LoRA adapter to save: it was fitted without tuning_strategy='peft'.")
+        lora, factors = read_params(**self._params).lora, adapter_factors(self.model, self.report)
+        sides = {side: {path: pair[i].detach().cpu() for path, pair in factors.items()} for i, side in enumerate(("lora_a", "lora_b"))}
+        torch.save({"rank": lora.rank, "alpha": lora.effective_alpha, **sides}, path)
 
     @classmethod
     def load(cls, path: str | Path, *, checkpoint: str | Path | None = None, device: str | None = None) -> Self:
@@ -178,6 +196,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         content = read_pipeline(Path(path))
         facts = content.facts
         pipeline = cls(**facts["params"])
+        pipeline._params = facts["params"]
         settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
         base = open_base(
             settings.model, facts["base"]["sha256"], checkpoint=checkpoint or settings.checkpoint, device=device or settings.device

@@ -1,6 +1,7 @@
 """The code of the guide runs as it is written, with the package's name, the device and the epochs changed."""
 
 import re
+from pathlib import Path
 
 import pytest
 from small_table import small_table
@@ -248,3 +249,12 @@ def test_9_3_prints_one_line_a_rank(rows, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["Ultra-Light", "Light", "Medium", "Heavy"]
     assert all("Accuracy: 0." in line or "Accuracy: 1." in line for line in lines)
+
+
+def test_the_readmes_example_runs(rows, tmp_path, capsys):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = readme.split("## In Python")[1].split("```python\n")[1].split("```")[0]
+    names = dict(rows)
+    exec(code.replace('"epochs": 5', '"epochs": 1'), names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lora_adapters.pt", "pipeline.zip"]
+    assert "LoRA r=8" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from small_table import small_table
@@ -15,6 +16,8 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Note, RunPlanned, StepDone
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
 from tabtune_core.tuning_params import KNOWN, model_of, read_params
 
@@ -164,6 +167,29 @@ def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy
     assert loaded.history == pipeline.history
     assert loaded.report == pipeline.report
     assert set(zipfile.ZipFile(tmp_path / "pipeline.joblib").namelist()) == {"pipeline.json", "weights.safetensors", "context.safetensors"}
+
+
+def test_a_pipeline_is_saved_as_it_was_fitted(fitted, test_rows, tmp_path):
+    expected = fitted.predict_proba(test_rows[0])
+    renamed = copy.copy(fitted).set_params(tuning_strategy="inference", tuning_params=None)
+    renamed.save(tmp_path / "p.zip")
+    loaded = TabularPipeline.load(tmp_path / "p.zip")
+    assert loaded.tuning_strategy == "peft"
+    np.testing.assert_allclose(loaded.predict_proba(test_rows[0]), expected, atol=1e-6)
+
+
+def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
+    fitted.save_adapter(tmp_path / "lora_adapters.pt")
+    lora = torch.load(tmp_path / "lora_adapters.pt", weights_only=True)
+    base = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu")).module.state_dict()
+    merged = merge_lora_weights(fitted).state_dict()
+    assert len(lora["lora_a"]) == len(fitted.report.layers)
+    for path, a in lora["lora_a"].items():
+        name = path if path in base else f"{path}.weight"
+        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["alpha"] / lora["rank"], merged[name])
+    with pytest.raises(AdapterError, match="no LoRA adapter to save"):
+        TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
+    assert not (tmp_path / "none.pt").exists()
 
 
 def test_a_pipeline_knows_its_base(fitted, tmp_path):
