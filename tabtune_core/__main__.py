@@ -19,6 +19,7 @@ from tabtune_core.errors import LabelError, SettingError, StoreError, TableError
 from tabtune_core.flags import add_flags, given
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.catalogue import check_request, get_card
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.terminal import follow, say, table
@@ -197,6 +198,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, settings: list[RunSettin
     _check_target(store, settings[0])
     for one in settings:
         check_request(one)
+    find_checkpoint(get_card(settings[0].model), settings[0].checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
     sweep, ids = store.add_sweep(settings, asked.name or asked.data.name)

@@ -21,6 +21,7 @@ from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import ModelCard, get_card
+from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
@@ -68,12 +69,8 @@ def fit(
     with torch.random.fork_rng(cards):
         torch.manual_seed(settings.seed)  # the adapter's start and dropout
         with meter.phase("load"):
-            card = get_card(settings.model)
-            table = prepare_table(card)
-            model = load_model(card, device, settings.checkpoint)
-            report = adapt(model, settings) if settings.strategy == "peft" else None
-            if settings.strategy == "inference":
-                model.module.requires_grad_(False)
+            table = prepare_table(get_card(settings.model))
+            model, report = _open(settings, device, emit)
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
@@ -128,6 +125,17 @@ def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
         model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
         groups=model.card.groups, passed_over=model.passed_over,
     )  # fmt: skip
+
+
+def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
+    """The base model with what the strategy trains, and nothing else, made trainable."""
+    card = get_card(settings.model)
+    if settings.checkpoint is None and not is_here(card):
+        emit(Note(f"Downloading {card.file} (about {4e-6 * card.total_parameters:.0f} MB); the log shows how far it is."))
+    model = load_model(card, device, settings.checkpoint)
+    if settings.strategy == "inference":
+        model.module.requires_grad_(False)
+    return model, adapt(model, settings) if settings.strategy == "peft" else None
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:

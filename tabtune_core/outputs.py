@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def write_adapter(
     encoder, context = table.context.encoder, table.context
     facts = {
         "base": model.source.to_dict(),
-        "settings": settings.to_dict(),
+        "settings": _portable(settings),
         "classes": context.labels.classes,
         "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
         "reading": dataset.reading.to_json(),
@@ -65,3 +66,11 @@ def write_adapter(
         },
     }
     write_package(path, model.module, report, dropout=settings.lora.dropout, facts=facts)
+
+
+def _portable(settings: RunSettings) -> dict[str, Any]:
+    """The settings without this machine's folders."""
+    values = settings.to_dict()
+    if settings.checkpoint is not None:
+        values["checkpoint"] = Path(settings.checkpoint).name
+    return values

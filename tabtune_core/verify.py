@@ -39,8 +39,8 @@ def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoin
         command += ["--checkpoint", checkpoint]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     try:
-        answer = json.loads(done.stdout)
-    except json.JSONDecodeError:
+        answer = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
+    except (json.JSONDecodeError, IndexError):
         sys.stderr.write(done.stderr)  # the run's log
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     good = answer["difference"] <= TOLERANCE and answer["labels"] == 0

@@ -2,10 +2,15 @@
 
 import http.client
 import json
+import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from urllib.parse import urlsplit
 
+import numpy as np
+import pandas as pd
 import pytest
 import seeding
 
@@ -177,24 +182,32 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     page.get_by_text("Validation ranks; test is only reported.").wait_for(timeout=20_000)
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
-    head = found.value.path().read_text().splitlines()[0]
-    for column in (
-        "place",
-        "name",
-        "rank",
-        "alpha",
-        "trainable_percent",
-        "peak_memory_bytes",
-        "train_seconds",
-        "validation_accuracy",
-        "test_accuracy",
-    ):
-        assert column in head.strip().split(",")
+    board = pd.read_csv(found.value.path()).set_index("name")
+    told = ["place", "trainable_percent", "peak_memory_bytes", "train_seconds", "steps", "validation_accuracy", "test_accuracy"]
+    assert board[told].notna().all(axis=None)
+    assert board.loc["LoRA r=4", ["rank", "alpha", "dropout"]].tolist() == [4, 8, 0.05]
+    assert board["steps"].to_dict() == {"Zero-shot": 0, **dict.fromkeys(["Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"], 15)}
 
     page.goto(f"{server}/adapters")
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the adapter").click(timeout=20_000)
-    with zipfile.ZipFile(found.value.path()) as package:
-        assert package.testzip() is None
-        assert "adapter_model.safetensors" in package.namelist()
-        assert json.loads(package.read("tabtune.json"))["classes"] == ["no", "yes"]
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(found.value.path(), tmp_path / "elsewhere" / "adapter.zip")
+    (tmp_path / "elsewhere" / "people.csv").write_text(MIXED)
+    check_loader(tmp_path / "elsewhere", store)
+
+
+def check_loader(folder, store):
+    """The package's own README, run in a fresh process, gives the labels and probabilities that the run wrote down."""
+    with zipfile.ZipFile(folder / "adapter.zip") as package:
+        code = package.read("README.md").decode().split("```python\n")[1].split("```")[0]
+        rank = json.loads(package.read("tabtune.json"))["settings"]["lora"]["rank"]
+    code += (
+        "import json; print(json.dumps([list(model.predict(test, context=context)), model.predict_proba(test, context=context).tolist()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    labels, probabilities = json.loads(done.stdout.splitlines()[-1])
+    run = next(run for run in store.runs() if run.name == f"LoRA r={rank}")
+    saved = pd.read_parquet(store.run_dir(run.id) / "predictions.parquet").query("split == 'test'")
+    assert labels == saved["predicted"].tolist()
+    np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)

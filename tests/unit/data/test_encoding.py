@@ -29,9 +29,10 @@ def test_a_category_that_was_not_learnt_is_unknown():
 
 
 def test_an_encoder_survives_json():
-    encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
+    frame = FRAME.assign(empty=pd.Series([None] * 3, dtype=object))
+    encoder = FeatureEncoder.fit(frame, KINDS | {"empty": "category"}, "y")
     again = FeatureEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
-    new = FRAME.assign(c=["new", None, "b"])
+    new = frame.assign(c=["new", None, "b"])
     np.testing.assert_array_equal(again.transform(new), encoder.transform(new))
     assert again.left_out == ("t",)
 

@@ -1,0 +1,48 @@
+"""Runs outlive the pages, and a killed run is told as such: the real server, worker, engine and signals."""
+
+import os
+import signal
+import time
+
+import psutil
+
+from tabtune_core.data.datasets import add_sample
+from tabtune_core.runs.store import RunStore
+from tabtune_core.runs.worker_lock import ensure_worker
+from tabtune_core.settings import RunSettings, TrainSettings
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {seconds} s"
+        time.sleep(0.1)
+
+
+def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path):
+    store = RunStore(tmp_path)
+    serve()
+    dataset = add_sample(tmp_path, "iris")
+    long = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, train=TrainSettings(steps=3000, patience=3000), device="cpu")
+    short = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, strategy="inference", device="cpu")
+    _, (first, second) = store.add_sweep([long, short])
+    ensure_worker(tmp_path)
+    wait_until(lambda: store.events(first, ["StepDone"]))
+
+    server = next(p for p in psutil.Process().children() if "dashboard" in p.cmdline())
+    server.send_signal(signal.SIGKILL)
+    server.wait(timeout=10)
+    seen = len(store.events(first, ["StepDone"]))
+    wait_until(lambda: len(store.events(first, ["StepDone"])) > seen + 3)
+    assert store.run(first).status == "running"
+
+    os.kill(store.run(first).pid, signal.SIGKILL)
+    wait_until(lambda: store.run(second).status == "finished")
+    killed = store.run(first)
+    assert killed.status == "interrupted"
+    assert "signal 9" in killed.error
+    assert store.events(first, ["Evaluated"]), "what it had is kept"
+    retried = store.retry(first)
+    wait_until(lambda: store.events(retried, ["StepDone"]))
+    store.ask(retried, "cancel")
+    wait_until(lambda: store.run(retried).status == "cancelled")
