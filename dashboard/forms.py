@@ -27,6 +27,7 @@ TRAIN_FIELDS = (
     "weight_decay",
     "eps",
     "warmup_ratio",
+    "warmup_steps",
     "clip_norm",
     "eval_every",
     "patience",
@@ -275,6 +276,10 @@ def advanced_widgets() -> None:
         _number("Steps between looks", "eval_every", TrainSettings, low=1)
         _number("Patience (looks)", "patience", TrainSettings, low=1)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
+        st.number_input(
+            "Warm-up (steps)", 0, None, None, 10, key="warmup_steps", bind="query-params", help=describe(TrainSettings, "warmup_steps"),
+            placeholder="by share",
+        )  # fmt: skip
         _number("Gradient clipping (norm)", "clip_norm", TrainSettings, low=0.01, step=0.1)
         _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01, format="%g")
         _number("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, format="%g", help=describe(TrainSettings, "betas"))

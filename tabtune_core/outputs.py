@@ -17,13 +17,14 @@ from tabtune_core.lora.adapter_file import write_package
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.settings import RunSettings
+from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
 
 ADAPTER_FILE = "adapter.zip"
 
 
 def write_predictions(
-    path: Path, parts: Mapping[str, HeldOut], probabilities: Mapping[str, NDArray[np.float64]], classes: tuple[str, ...]
+    path: Path, parts: Mapping[Part, HeldOut], probabilities: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]
 ) -> None:
     """One line a held-out row: split, row (its number in the table), label, predicted, and ``prob_<k>`` in the order of ``classes``."""
     names, frames = np.array(classes, dtype=object), []

@@ -121,6 +121,8 @@ class TrainSettings:
     """AdamW's term against division by zero."""
     warmup_ratio: float = 0.1
     """Share of the steps during which the rate rises from 0; a cosine leads back down."""
+    warmup_steps: int | None = None
+    """Steps during which the rate rises; used instead of the share when set."""
     clip_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     eval_every: int = 10
@@ -147,11 +149,17 @@ class TrainSettings:
             _number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
         _number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
         _number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
+        if self.warmup_steps is not None:
+            _whole("train.warmup_steps", self.warmup_steps, 0)
         _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual.", low_open=True)
         _whole("train.eval_every", self.eval_every, 1)
         _whole("train.patience", self.patience, 1)
         known = ", ".join(METRICS)
         _require(self.selection_metric in METRICS, f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+
+    def warmup_steps_of(self, steps: int) -> int:
+        """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
+        return round(self.warmup_ratio * steps) if self.warmup_steps is None else self.warmup_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

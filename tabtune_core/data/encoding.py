@@ -6,6 +6,7 @@ the model's own business) and integer class ids. Shape letters: N rows, F featur
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from tabtune_core.errors import LabelError, TableError
 LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")
+_ORDINAL = {"handle_unknown": "use_encoded_value", "unknown_value": -1, "encoded_missing_value": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class FeatureEncoder:
     ordinal: OrdinalEncoder | None
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> "FeatureEncoder":
-        """Learns the categories of ``frame``.
+    def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
+        """Learns the categories of ``frame``; ``target`` is None where it is no column of it.
 
         Raises:
             TableError: no column is left to predict from.
@@ -41,14 +43,27 @@ class FeatureEncoder:
         chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date", "text")}
         categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
         if not categories and not chosen["number"] and not chosen["date"]:
-            raise TableError(
-                f"Beside {target!r} there is no column of numbers, dates or categories to predict from (free text is left out)."
-            )
+            beside = f"Beside {target!r} there" if target else "There"
+            raise TableError(f"{beside} is no column of numbers, dates or categories to predict from (free text is left out).")
         ordinal = None
         if categories:
-            ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
+            ordinal = OrdinalEncoder(**_ORDINAL)
             ordinal.fit(_texts(frame, categories))
         return cls(categories, chosen["number"], chosen["date"], chosen["text"], ordinal)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads; a missing category is None."""
+        levels = [] if self.ordinal is None else [[None if v != v else v for v in values] for values in self.ordinal.categories_]
+        names = {"numbers": self.numbers, "dates": self.dates, "left_out": self.left_out}
+        return {"categories": dict(zip(self.categories, levels, strict=True)), **names}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "FeatureEncoder":
+        """Reads what ``to_json`` wrote."""
+        ordinal, levels = None, [np.array([np.nan if v is None else v for v in values], object) for values in data["categories"].values()]
+        if levels:
+            ordinal = OrdinalEncoder(categories=levels, **_ORDINAL).fit(np.array([[values[0] for values in levels]], object))
+        return cls(tuple(data["categories"]), tuple(data["numbers"]), tuple(data["dates"]), tuple(data["left_out"]), ordinal)
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.

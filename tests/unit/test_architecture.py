@@ -13,9 +13,9 @@ LAYERS = (
     {"metrics", "events", "settings", "presets"},
     {"data", "lora", "models", "runs"},
     {"training"},
-    {"predictor", "outputs", "verify"},
+    {"fitting", "predictor", "outputs", "verify"},
     {"experiment"},
-    {"worker"},
+    {"worker", "tuning_params", "pipeline_file", "pipeline", "leaderboard"},
     {"flags", "terminal", "__main__"},
 )
 """From the ground up; a module may import from its own row and those before it."""

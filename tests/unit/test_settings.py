@@ -108,3 +108,8 @@ def test_text_that_is_not_toml_says_where():
 @pytest.mark.parametrize("section", [LoraSettings, TrainSettings, SweepSettings])
 def test_every_setting_has_a_help_text(section):
     assert all(len(describe(section, name)) > 20 for name in section.__dataclass_fields__ if not name.startswith("_"))
+
+
+def test_a_warm_up_in_steps_takes_the_place_of_the_share():
+    assert TrainSettings(warmup_ratio=0.1).warmup_steps_of(50) == 5
+    assert [TrainSettings(warmup_steps=n).warmup_steps_of(50) for n in (0, 7, 500)] == [0, 7, 500]
