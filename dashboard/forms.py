@@ -27,6 +27,7 @@ TRAIN_FIELDS = (
     "weight_decay",
     "eps",
     "warmup_ratio",
+    "warmup_steps",
     "clip_norm",
     "eval_every",
     "patience",
@@ -285,6 +286,7 @@ def advanced_widgets() -> None:
         _number("Steps between looks", "eval_every", TrainSettings, low=1)
         _number("Patience (looks)", "patience", TrainSettings, low=1)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
+        _number("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")
         _number("Gradient clipping (norm)", "clip_norm", TrainSettings, low=0, step=0.1)
         _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
         _number("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, help=describe(TrainSettings, "betas"))

@@ -5,19 +5,9 @@ import pandas as pd
 from tabtune_core.models.catalogue import ModelCard
 
 
-def adapted_shapes(card: ModelCard, targets: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    """``(out, in)`` of the weights that these parts name, by path; those of the model's own list when none is named."""
-    wanted = [path for target in targets or card.targets for path in card.groups.get(target, (target,))]
-    return {
-        path: shape
-        for path, shape in card.linear_shapes.items()
-        if any(path == want or path.startswith(f"{want}.") or f".{want}." in f".{path}." for want in wanted)
-    }
-
-
 def price_ranks(card: ModelCard, ranks: tuple[int, ...], *, alpha: float | None, targets: tuple[str, ...] = ()) -> pd.DataFrame:
     """One row a rank: the adapter's parameters, their share of all, their ratio to the adapted weights, and alpha / rank."""
-    shapes = adapted_shapes(card, targets)
+    shapes = card.adapted_shapes(targets)
     weights = sum(out * width for out, width in shapes.values())
     rows = []
     for rank in ranks:

@@ -20,6 +20,7 @@ from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, with_label
 from tabtune_core.runs import series
 from tabtune_core.runs.ranking import leaderboard
+from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
 
 FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
@@ -93,8 +94,21 @@ def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: tuple[object, .
 
 def ranked(sweep: str | None, rank_by: str) -> pd.DataFrame:
     """The leaderboard of one sweep, or of all."""
-    runs = store().runs(sweep)
-    return _ranked(str(home()), sweep, rank_by, tuple((run.id, run.status) for run in runs))
+    return _ranked(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
+
+
+def _stamp(runs: list[Run]) -> tuple[object, ...]:
+    return tuple((run.id, run.status) for run in runs)
+
+
+@st.cache_data(max_entries=32, show_spinner="Resampling the validation rows")
+def _recommended(folder: str, sweep: str, rank_by: str, stamp: tuple[object, ...]) -> Recommendation:
+    return recommend(_store(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
+
+
+def recommended(sweep: str, rank_by: str) -> Recommendation:
+    """What one sweep says about rank; worked out anew when one of its runs changes its state."""
+    return _recommended(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
 
 
 @st.cache_data(ttl=60, show_spinner=False)

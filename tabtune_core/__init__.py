@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tabtune_core.data.table import read_table
     from tabtune_core.errors import TabTuneError
+    from tabtune_core.leaderboard import TabularLeaderboard
     from tabtune_core.lora.inject import inject, merge
     from tabtune_core.lora.layers import LoRALinear
+    from tabtune_core.pipeline import TabularPipeline, merge_lora_weights
     from tabtune_core.predictor import AdaptedModel, load_adapter
     from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -18,16 +20,20 @@ _HOMES = {
     "RunSettings": "settings",
     "SweepSettings": "settings",
     "TabTuneError": "errors",
+    "TabularLeaderboard": "leaderboard",
+    "TabularPipeline": "pipeline",
     "TrainSettings": "settings",
     "inject": "lora.inject",
     "load_adapter": "predictor",
     "merge": "lora.inject",
+    "merge_lora_weights": "pipeline",
     "read_table": "data.table",
 }
 
 __all__ = [
-    "AdaptedModel", "LoRALinear", "LoraSettings", "RunSettings", "SweepSettings", "TabTuneError", "TrainSettings", "inject",
-    "load_adapter", "merge", "read_table",
+    "AdaptedModel", "LoRALinear", "LoraSettings", "RunSettings", "SweepSettings", "TabTuneError", "TabularLeaderboard",
+    "TabularPipeline", "TrainSettings",
+    "inject", "load_adapter", "merge", "merge_lora_weights", "read_table",
 ]  # fmt: skip
 
 

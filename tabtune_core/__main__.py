@@ -20,9 +20,10 @@ from tabtune_core.errors import LabelError, SettingError, StoreError, TableError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.catalogue import check_request, get_card
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.terminal import follow, say, table
+from tabtune_core.terminal import follow, paragraphs, say, table
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
@@ -139,7 +140,7 @@ def _leaderboard(asked: argparse.Namespace) -> int:
     sweeps = store.sweeps()
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
-    return _show(store.runs(asked.sweep or sweeps[0].id), asked)
+    return _show(store, store.runs(asked.sweep or sweeps[0].id), asked)
 
 
 def _worker(asked: argparse.Namespace) -> int:
@@ -209,6 +210,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     _check_target(store, settings[0])
     for one in settings:
         check_request(one)
+    find_checkpoint(get_card(settings[0].model), settings[0].checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
     sweep, ids = store.add_sweep(settings, asked.name or dataset.name)
@@ -223,7 +225,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
         return 130
     if asked.adapters:
         _copy_adapters(store, runs, asked.adapters)
-    return _show(runs, asked)
+    return _show(store, runs, asked)
 
 
 def _make_folder(folder: Path) -> None:
@@ -247,9 +249,10 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
         say(f"{run.name}: {target}")
 
 
-def _show(runs: Sequence[Run], asked: argparse.Namespace) -> int:
-    """Prints the leaderboard; 0 if any run has a result."""
+def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
+    """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
     from tabtune_core.runs.ranking import leaderboard
+    from tabtune_core.runs.recommend import recommend
 
     rank_by = asked.rank_by or runs[0].settings.train.selection_metric
     board = leaderboard(runs, rank_by)
@@ -259,6 +262,8 @@ def _show(runs: Sequence[Run], asked: argparse.Namespace) -> int:
         print(board.to_csv(index=False), end="")
     else:
         print(table(board, rank_by))
+        found = recommend(store, board, rank_by)
+        print(paragraphs(found.sentences, found.basis), end="")
     for run in runs:
         if run.error:
             say(f"{run.name}: {run.error}")

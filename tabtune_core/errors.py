@@ -33,6 +33,10 @@ class AdapterError(TabTuneError, ValueError):
     """An adapter that does not belong to this base, task or context."""
 
 
+class PipelineError(TabTuneError, ValueError):
+    """A file that is no saved pipeline, or a pipeline that cannot be saved."""
+
+
 class DeviceError(TabTuneError, ValueError):
     """A device that was asked for and is not there."""
 

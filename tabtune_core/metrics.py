@@ -114,5 +114,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
 def score_all(y_N: Labels, p_NK: Probabilities) -> dict[str, float]:
-    """Every metric of the task by name."""
+    """Every metric of the task by name; all nan where a probability is not finite, as after a training that diverged."""
+    if not np.isfinite(p_NK).all():
+        return dict.fromkeys(METRICS, float("nan"))
     return {name: metric.function(y_N, p_NK) for name, metric in METRICS.items()}

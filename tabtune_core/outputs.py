@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,14 @@ from tabtune_core.lora.adapter_file import write_package
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.settings import RunSettings
+from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
 
-ADAPTER_FILE, PREDICTIONS_FILE = "adapter.zip", "predictions.parquet"
+ADAPTER_FILE = "adapter.zip"
 
 
 def write_predictions(
-    path: Path, parts: Mapping[str, HeldOut], probabilities: Mapping[str, NDArray[np.float64]], classes: tuple[str, ...]
+    path: Path, parts: Mapping[Part, HeldOut], probabilities: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]
 ) -> None:
     """One line a held-out row: split, row (its number in the table), label, predicted, and ``prob_<k>`` in the order of ``classes``."""
     names, frames = np.array(classes, dtype=object), []
@@ -47,7 +49,7 @@ def write_adapter(
     encoder, context = table.context.encoder, table.context
     facts = {
         "base": model.source.to_dict(),
-        "settings": settings.to_dict(),
+        "settings": _portable(settings),
         "classes": context.labels.classes,
         "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
         "reading": dataset.reading.to_json(),
@@ -64,3 +66,11 @@ def write_adapter(
         },
     }
     write_package(path, model.module, report, dropout=settings.lora.dropout, facts=facts)
+
+
+def _portable(settings: RunSettings) -> dict[str, Any]:
+    """The settings without this machine's folders."""
+    values = settings.to_dict()
+    if settings.checkpoint is not None:
+        values["checkpoint"] = Path(settings.checkpoint).name
+    return values

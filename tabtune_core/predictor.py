@@ -13,8 +13,9 @@ from tabtune_core.data.prepared import Context, labels_of, make_context, split_t
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.errors import AdapterError
+from tabtune_core.fitting import adapt
 from tabtune_core.lora.adapter_file import read_package
-from tabtune_core.lora.inject import inject, load_factors
+from tabtune_core.lora.inject import load_factors
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
@@ -84,14 +85,35 @@ class AdaptedModel:
 
     def predict_proba(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.float64]:
         """Probabilities ``(rows, classes)``."""
-        normalise = self.model.fit_preprocessing(context.x_CF)
-        scorer = Scorer(normalise(context.x_CF), context.y_C, len(self.classes))
-        return scorer.predict(self.model, normalise(context.encoder.transform(rows)))
+        return predict_rows(self.model, rows, context)
 
     def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.object_]:
         """Class names ``(rows,)``."""
         names: NDArray[np.object_] = np.array(self.classes, dtype=object)
         return np.asarray(names[self.predict_proba(rows, context=context).argmax(axis=1)])
+
+
+def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
+    """Probabilities ``(rows, classes)`` of what the model is shown beside a context."""
+    normalise = model.fit_preprocessing(context.x_CF)
+    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes))
+    return scorer.predict(model, normalise(context.encoder.transform(rows)))
+
+
+def open_base(name: str, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:
+    """The base model that something was trained on.
+
+    Raises:
+        AdapterError: the weights are not those.
+        CheckpointError: the weights cannot be found.
+    """
+    model = load_model(get_card(name), resolve_device(device), checkpoint)
+    if model.source.sha256 != sha256:
+        raise AdapterError(
+            f"The adapter was trained on weights with the SHA-256 {sha256}, but {model.source.file} has "
+            f"{model.source.sha256}. Name the right file as checkpoint=."
+        )
+    return model
 
 
 def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, device: str = "auto") -> AdaptedModel:
@@ -108,17 +130,7 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     """
     package = read_package(Path(path))
     settings = RunSettings.from_dict(package.facts["settings"])
-    model = load_model(get_card(settings.model), resolve_device(device), checkpoint)
-    if model.source.sha256 != package.facts["base"]["sha256"]:
-        raise AdapterError(
-            f"The adapter was trained on weights with the SHA-256 {package.facts['base']['sha256']}, but {model.source.file} has "
-            f"{model.source.sha256}. Name the right file as checkpoint=."
-        )
-    lora = settings.lora
-    report = inject(
-        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
-        groups=model.card.groups, passed_over=model.passed_over,
-    )  # fmt: skip
-    load_factors(model.module, report, package.factors)
+    model = open_base(settings.model, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
+    load_factors(model.module, adapt(model, settings), package.factors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)

@@ -10,7 +10,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -42,6 +42,23 @@ def _number(name: str, value: object, low: float, high: float, hint: str, *, low
     _require(inside, f"{name} is {value!r}; it must be {bounds}. {hint}".rstrip())
 
 
+def _check_kinds(settings: Any, section: str) -> None:
+    """Refuses what is no text, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name) if not name.startswith("_") else None
+        if value is None:
+            continue
+        if hint in (str, str | None):
+            _require(isinstance(value, str), f"{section}{name} is {value!r}; it must be text.")
+        elif hint is bool:
+            _require(isinstance(value, bool), f"{section}{name} is {value!r}; it must be true or false.")
+        elif get_origin(hint) is tuple:
+            _require(isinstance(value, list | tuple), f"{section}{name} is {value!r}; it must be a list, for example [{value!r}].")
+            if get_args(hint)[0] is str:
+                _require(all(isinstance(part, str) for part in value), f"{section}{name} is {value!r}; it must be a list of texts.")
+            object.__setattr__(settings, name, tuple(value))
+
+
 def _whole(name: str, value: object, low: int, hint: str = "") -> None:
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
     _require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
@@ -61,11 +78,11 @@ class LoraSettings:
     """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
 
     def __post_init__(self) -> None:
+        _check_kinds(self, "lora.")
         _whole("lora.rank", self.rank, 1, "Start with 8.")
         if self.alpha is not None:
             _number("lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True)
         _number("lora.dropout", self.dropout, 0, 1, "With 1 nothing would reach the adapter; 0.05 is usual.", high_open=True)
-        object.__setattr__(self, "targets", tuple(self.targets))
 
     @property
     def effective_alpha(self) -> float:
@@ -87,7 +104,7 @@ class TrainSettings:
     epochs: int = 30
     """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
     learning_rate: float | None = None
-    """Peak rate of AdamW; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set."""
+    """Peak rate of AdamW; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
     batch_size: int = 256
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
@@ -104,6 +121,8 @@ class TrainSettings:
     """AdamW's term against division by zero."""
     warmup_ratio: float = 0.1
     """Share of the steps during which the rate rises from 0; a cosine leads back down."""
+    warmup_steps: int | None = None
+    """Steps during which the rate rises; used instead of the share when set."""
     clip_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     eval_every: int = 10
@@ -114,6 +133,7 @@ class TrainSettings:
     """The validation score that decides early stopping, the best state and the ranking."""
 
     def __post_init__(self) -> None:
+        _check_kinds(self, "train.")
         if self.steps is not None:
             _whole("train.steps", self.steps, 1)
         _whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
@@ -124,17 +144,22 @@ class TrainSettings:
         _whole("train.validation_rows", self.validation_rows, 10)
         _whole("train.test_rows", self.test_rows, 10)
         _number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
-        object.__setattr__(self, "betas", tuple(self.betas))
         _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; AdamW takes two, for example 0.9 and 0.999.")
         for beta in self.betas:
             _number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
         _number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
         _number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
+        if self.warmup_steps is not None:
+            _whole("train.warmup_steps", self.warmup_steps, 0)
         _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual.", low_open=True)
         _whole("train.eval_every", self.eval_every, 1)
         _whole("train.patience", self.patience, 1)
         known = ", ".join(METRICS)
         _require(self.selection_metric in METRICS, f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+
+    def warmup_steps_of(self, steps: int) -> int:
+        """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
+        return round(self.warmup_ratio * steps) if self.warmup_steps is None else self.warmup_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +191,13 @@ class RunSettings:
     _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
 
     def __post_init__(self) -> None:
+        _check_kinds(self, "")
         _require(bool(self.dataset), "dataset is empty; add a table first.")
         _require(bool(self.target), "target is empty; name the column to predict.")
         choices = get_args(Strategy)
         _require(self.strategy in choices, f"strategy is {self.strategy!r}; it must be one of {', '.join(choices)}.")
         _whole("seed", self.seed, 0)
+        _require(self.seed < 2**32, f"seed is {self.seed}; it must be below {2**32}.")
         _number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
         _number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
 
@@ -217,8 +244,7 @@ class SweepSettings:
     _sections: ClassVar[dict[str, type]] = {"run": RunSettings}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ranks", tuple(self.ranks))
-        object.__setattr__(self, "seeds", tuple(self.seeds))
+        _check_kinds(self, "")
         for rank in self.ranks:
             _whole("ranks", rank, 1)
         _require(len(set(self.ranks)) == len(self.ranks), f"ranks {list(self.ranks)} name one rank twice.")

@@ -4,6 +4,7 @@ In: the store and the ids of runs. Out: progress, and the runs when they have en
 """
 
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POLL_SECONDS = 0.3
+WIDTH = 120
+"""Of running text, in letters."""
 WORKER_SECONDS = 15.0
 """How long a worker may take to appear before another is started."""
 WORKER_STARTS = 3
@@ -123,6 +126,11 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; memory is the growth over the loaded base."
     )
     return "\n".join((head, *_aligned(rows)))
+
+
+def paragraphs(sentences: Sequence[str], note: str) -> str:
+    """An empty line, then each text from the start of a line, in lines of at most WIDTH letters; nothing where nothing is to say."""
+    return "\n".join(("", *(textwrap.fill(text, WIDTH) for text in (*sentences, note)), "")) if sentences else ""
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

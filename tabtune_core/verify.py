@@ -19,8 +19,9 @@ TOLERANCE = 1e-6
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
     """Over all test rows: the largest difference of a probability, and the number of labels that differ."""
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.outputs import ADAPTER_FILE, PREDICTIONS_FILE
+    from tabtune_core.outputs import ADAPTER_FILE
     from tabtune_core.predictor import load_adapter
+    from tabtune_core.runs.predictions import PREDICTIONS_FILE
 
     adapted = load_adapter(run_dir / ADAPTER_FILE, checkpoint=checkpoint, device=device)
     table = load_frame(home, adapted.settings.dataset)
@@ -39,8 +40,8 @@ def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoin
         command += ["--checkpoint", checkpoint]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     try:
-        answer = json.loads(done.stdout)
-    except json.JSONDecodeError:
+        answer = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
+    except (json.JSONDecodeError, IndexError):
         sys.stderr.write(done.stderr)  # the run's log
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     good = answer["difference"] <= TOLERANCE and answer["labels"] == 0

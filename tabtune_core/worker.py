@@ -33,8 +33,10 @@ SLOTS = 1
 POLL_SECONDS = 0.3
 RECONCILE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 1.0
-GRACE_SECONDS = {"stop": 120.0, "cancel": 10.0, "end": 10.0}
-"""How long a process may take to do as asked, and to go away once its run has ended, before it is made to (TERM)."""
+GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
+"""How long a process may take to cancel, and to go away once its run has ended, before it is made to (TERM).
+
+A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
 
@@ -77,8 +79,6 @@ class _Watched:
     """None for one that an earlier worker started."""
     asked: dict[str, float] = field(default_factory=dict)
     """When each thing that it has to do was first seen, in monotonic seconds."""
-    pressed: bool = False
-    """Whether it was sent TERM for not doing so."""
 
 
 class _Worker:
@@ -91,6 +91,10 @@ class _Worker:
         self.leaving = False
         # threads that wait by spinning make a step ten times slower as soon as anything else wants the processor
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # so that cuda:1 is the same card for torch and for the page, which asks NVML
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        # a run's log is no terminal; this makes huggingface_hub draw its download bar there all the same
+        os.environ.setdefault("TQDM_POSITION", "-1")
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([experiment, __name__])
 
@@ -169,11 +173,10 @@ class _Worker:
 
     def press(self, watched: _Watched, wanted: str | None) -> None:
         """Sends TERM, later KILL, to a process that does not do what was asked of it."""
-        if wanted is None:
+        if wanted not in GRACE_SECONDS:
             return
         late = time.monotonic() - watched.asked.setdefault(wanted, time.monotonic()) - GRACE_SECONDS[wanted]
         if late > 0:
-            watched.pressed = True
             _signal_group(watched.pid, signal.SIGKILL if late > KILL_SECONDS else signal.SIGTERM)
 
     def close(self, watched: _Watched, run: Run) -> None:
@@ -196,8 +199,6 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 def _epitaph(watched: _Watched, settings: RunSettings) -> str:
     exitcode = watched.process.exitcode if watched.process else None
-    if watched.pressed:
-        return f"The run did not stop within {GRACE_SECONDS['stop']:g} s and was ended; nothing was kept. Run it again with fewer steps."
     if exitcode is None:
         return "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory). Run it again."
     if exitcode == -signal.SIGKILL:
@@ -250,7 +251,11 @@ def _child(home: Path, run_id: str, experiment: str) -> None:
         store.finish(run_id, "failed", error=message)
         raise  # multiprocessing writes the trace to stderr, which is the log, and the exit status says that it failed
     else:
-        store.finish(run_id, result.outcome, result=result)
+        if store.wish(run_id) == "cancel":  # asked for after the last look at it
+            _discard(run_dir)
+            store.finish(run_id, "cancelled")
+        else:
+            store.finish(run_id, result.outcome, result=result)
 
 
 def _write_to(log: Path) -> None:

@@ -72,5 +72,6 @@ def ranked() -> pd.DataFrame:
             "growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7], "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
             "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
             "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
+            "standard_error_to_best_lora": [0.02, 0.01, 0.01, 0.0],
         }
     )  # fmt: skip

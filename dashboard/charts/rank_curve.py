@@ -1,5 +1,7 @@
 """What rank buys: the score at each rank, with the two baselines as level lines."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,9 +9,14 @@ import plotly.graph_objects as go
 from dashboard.charts.style import BASELINES, COLOURS, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 
+ERROR = "standard_error_to_best_lora"
+
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
-    """``runs`` has one row a run: strategy, rank (no unit), seed and ``<split>_<metric>``. The line is the mean over seeds."""
+    """``runs`` has one row a run: strategy, rank (no unit), seed and ``<split>_<metric>``. The line is the mean over seeds.
+
+    A column ``standard_error_to_best_lora`` draws bars, in the metric's unit, where a rank has one configuration.
+    """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
     drawn = figure("LoRA rank (no unit)", f"{split.capitalize()} {meaning.label} ({meaning.unit})", height=420)
@@ -19,11 +26,12 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     lora = known[known["strategy"] == "peft"]
     ranks = np.sort(lora["rank"].astype(float).unique())
     if len(ranks):
-        means = lora.groupby(lora["rank"].astype(float))[column].mean()
+        each = lora.groupby(lora["rank"].astype(float))
+        means = each[column].mean()
         drawn.add_scatter(
             x=means.index.to_numpy(), y=means.to_numpy(), name="LoRA (mean over seeds)", mode="lines+markers",
             line={"color": COLOURS[0], "width": 2}, marker={"size": 9, "symbol": "circle"},
-            hovertemplate="rank %{x}<br>%{y:.4f}<extra></extra>",
+            error_y=_bars(each, split), hovertemplate="rank %{x}<br>%{y:.4f}<extra></extra>",
         )  # fmt: skip
         if len(lora) > len(ranks):
             drawn.add_scatter(
@@ -42,3 +50,11 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
             )  # fmt: skip
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, known[column].to_numpy(dtype=np.float64))
+
+
+def _bars(each_rank: Any, split: str) -> dict[str, Any]:
+    """Errors are known for the validation score alone, and differ within a rank that has several configurations."""
+    if split != "validation" or ERROR not in each_rank.obj:
+        return {"visible": False}
+    errors = each_rank[ERROR].agg(lambda known: known.iloc[0] if known.nunique() == 1 else np.nan)
+    return {"array": errors.to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

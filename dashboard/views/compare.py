@@ -11,6 +11,7 @@ from dashboard.live_plotly import show
 from dashboard.words import labels, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.recommend import with_noise
 from tabtune_core.runs.store import RANKED, Run
 
 
@@ -62,7 +63,7 @@ if not any(run.status in RANKED for run in runs):
     st.stop()
 
 named = labels(runs)
-ranked = reading.ranked(sweep, metric)
+ranked = with_noise(reading.ranked(sweep, metric), reading.recommended(sweep, metric).configurations)
 ranked = ranked.assign(run=pd.Categorical(ranked["run"].map(named), categories=list(named.values())))
 left, right = st.columns(2)
 with left:
@@ -71,9 +72,12 @@ with left:
     show(CHARTS["pareto"].draw(ranked, cost=cost, metric=metric), key="pareto", label="Score against cost", numbers=ranked[used])
 with right:
     st.subheader("Score against rank", help=CHARTS["rank_curve"].help)
-    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}"]
+    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "standard_error_to_best_lora"]
     show(CHARTS["rank_curve"].draw(ranked, metric=metric), key="rank_curve", label="Score against rank", numbers=ranked[used])
-st.caption("Differences smaller than about one over the square root of the number of validation rows are noise; repeat with several seeds.")
+if ranked["standard_error_to_best_lora"].notna().any():
+    st.caption("Bars at a rank: one standard error of its difference to the best rank. A bar that reaches the level of the best is a tie.")
+else:
+    st.caption("Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds.")
 
 st.subheader("Settings side by side")
 chosen = st.multiselect("Runs", list(named), default=list(named)[:4], format_func=lambda name: named[name], key=f"compared_{sweep}")

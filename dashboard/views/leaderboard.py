@@ -5,17 +5,20 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.choice import go, pick
-from dashboard.words import STATUS, sweep_title
+from dashboard.words import STATUS, plain, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.recommend import with_noise
 from tabtune_core.settings import STRATEGY_NAMES
 
 ALL = "all"
+TIED = "Within noise of the best"
+SPREAD = "± gain"
 
 
 def table(ranked: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The columns that a person reads, in their units."""
-    return pd.DataFrame(
+    shown = pd.DataFrame(
         {
             "Place": ranked["place"],
             "Run": ranked["name"],
@@ -40,6 +43,10 @@ def table(ranked: pd.DataFrame, metric: str) -> pd.DataFrame:
             "Note": ranked["note"],
         }
     )
+    if "tied_with_best" in ranked:
+        shown.insert(1, TIED, ranked["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(""))
+        shown.insert(list(shown).index("Gain over zero-shot") + 1, SPREAD, ranked["gain_standard_error"])
+    return shown
 
 
 def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
@@ -62,6 +69,14 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Validation": score("Validation"),
         "Test": score("Test"),
         "Gain over zero-shot": number(format="%+.4f", help="On the validation rows, in the direction in which the score is better."),
+        TIED: st.column_config.TextColumn(
+            help="Whether the configuration lies within one standard error of the best one. Empty where that is not known."
+        ),
+        SPREAD: number(
+            format="± %.4f",
+            help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
+            " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
+        ),
         "Peak memory (MB)": st.column_config.ProgressColumn(format="%.0f", min_value=0, max_value=most, help="Highest of the whole run."),
         "Memory over the model (MB)": number(
             format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
@@ -90,16 +105,20 @@ with by:
     metric = pick("Rank by", metrics, name="metric", default="log_loss", format_func=lambda name: METRICS[name].label)
 try:
     ranked = reading.ranked(None if sweep == ALL else sweep, metric)
+    found = None if sweep == ALL else reading.recommended(sweep, metric)
 except StoreError as error:
     st.error(str(error))
     st.stop()
 
+if found is not None:
+    ranked = with_noise(ranked, found.configurations)
 shown = table(ranked, metric)
-usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)")]
-with st.expander("Columns"):
-    chosen = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
 done = ranked.dropna(subset=["place"])
-if len(done):
+if found is not None and found.sentences:
+    with st.container(border=True):
+        st.markdown("\n\n".join(map(plain, found.sentences)))
+        st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
+elif len(done):
     best = done.iloc[0]
     first = list(done.loc[done["place"] == 1, "name"])
     lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
@@ -107,6 +126,9 @@ if len(done):
         f"{lead} on the validation rows with {METRICS[metric].label} **{best[f'validation_{metric}']:.4f}**"
         f" (zero-shot {best[f'zero_shot_validation_{metric}']:.4f}). Validation ranks; test is only reported."
     )
+usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)")]
+with st.expander("Columns"):
+    chosen = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
 no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])
 if no_gain:
     st.caption(

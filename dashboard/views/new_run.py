@@ -189,10 +189,10 @@ with price:
     st.subheader("What it takes")
     try:
         sweep = forms.to_sweep({**forms.widget_values(), "model": card.name}, dataset=table, target=target, split_at_median=median)
+        runs = sweep.expand()
     except SettingError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         st.stop()
-    runs = sweep.expand()
     st.metric("Runs", len(runs), help="Each rank, each baseline, times the seeds. They run one after the other.")
     if sweep.ranks:
         priced = price_ranks(card, sweep.ranks, alpha=sweep.run.lora.alpha, targets=sweep.run.lora.targets)

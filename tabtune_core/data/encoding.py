@@ -1,11 +1,12 @@
 """Typed columns to numbers and labels to class ids, learnt from the context rows alone.
 
-In: a frame of a table and the kinds of its columns. Out: float32 features (missing numbers stay nan: what to do about them is
+In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan: what to do about them is
 the model's own business) and integer class ids. Shape letters: N rows, F features.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,10 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from tabtune_core.errors import LabelError, TableError
 
+LARGEST = 1e100
+"""Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")
+_ORDINAL = {"handle_unknown": "use_encoded_value", "unknown_value": -1, "encoded_missing_value": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +33,40 @@ class FeatureEncoder:
     ordinal: OrdinalEncoder | None
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> "FeatureEncoder":
-        """Learns the categories of ``frame``.
+    def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
+        """Learns the categories of ``frame``; ``target`` is None where it is no column of it.
 
         Raises:
             TableError: no column is left to predict from.
         """
-        names = [name for name in frame.columns if name != target]
+        names = [name for name in frame.columns if name != target and name in kinds]
         chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date", "text")}
         categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
         if not categories and not chosen["number"] and not chosen["date"]:
-            raise TableError(
-                f"Beside {target!r} there is no column of numbers, dates or categories to predict from (free text is left out)."
-            )
+            beside = f"Beside {target!r} there" if target else "There"
+            raise TableError(f"{beside} is no column of numbers, dates or categories to predict from (free text is left out).")
         ordinal = None
         if categories:
-            ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
+            ordinal = OrdinalEncoder(**_ORDINAL)
             ordinal.fit(_texts(frame, categories))
         return cls(categories, chosen["number"], chosen["date"], chosen["text"], ordinal)
 
-    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Features ``(N, F)``.
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads; a missing category is None."""
+        levels = [] if self.ordinal is None else [[None if v != v else v for v in values] for values in self.ordinal.categories_]
+        names = {"numbers": self.numbers, "dates": self.dates, "left_out": self.left_out}
+        return {"categories": dict(zip(self.categories, levels, strict=True)), **names}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "FeatureEncoder":
+        """Reads what ``to_json`` wrote."""
+        ordinal, levels = None, [np.array([np.nan if v is None else v for v in values], object) for values in data["categories"].values()]
+        if levels:
+            ordinal = OrdinalEncoder(categories=levels, **_ORDINAL).fit(np.array([[values[0] for values in levels]], object))
+        return cls(tuple(data["categories"]), tuple(data["numbers"]), tuple(data["dates"]), tuple(data["left_out"]), ordinal)
+
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.
 
         Raises:
             TableError: naming the columns that the frame lacks.
@@ -64,8 +81,8 @@ class FeatureEncoder:
             blocks.append(frame[list(self.numbers)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
         blocks.extend(_date_parts(frame[name]) for name in self.dates)
         features_NF = np.concatenate(blocks, axis=1)
-        features_NF[~np.isfinite(features_NF)] = np.nan
-        return features_NF.astype(np.float32)
+        features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
+        return features_NF
 
 
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:

@@ -25,7 +25,7 @@ class Context:
 
     rows: Rows
     """Their numbers in the table."""
-    x_CF: NDArray[np.float32]
+    x_CF: NDArray[np.float64]
     y_C: NDArray[np.int64]
     encoder: FeatureEncoder
     labels: LabelEncoder
@@ -72,7 +72,7 @@ class Prepared:
     split: Split
     context: Context
 
-    def part(self, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def part(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Encoded features and class ids of some rows."""
         return self.context.encoder.transform(self.frame.iloc[rows]), self.context.labels.transform(list(self.labels[rows]))
 

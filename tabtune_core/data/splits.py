@@ -43,7 +43,7 @@ def split_rows(
         labels: one a row of the table, None where it is missing.
         seed: of the shuffles.
         validation_share: of the labelled rows.
-        test_share: of the labelled rows.
+        test_share: of the labelled rows; 0 for a table whose test rows are elsewhere.
         context_rows: most rows in ``context``.
         validation_rows: most rows in ``validation``.
         test_rows: most rows in ``test``.
@@ -61,12 +61,14 @@ def split_rows(
             f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; "
             f"two such classes are needed to train, choose and test."
         )
-    held = [max(len(np.unique(ids[~rare])), round(share * len(spread))) for share in (validation_share, test_share)]
+    held = [max(len(np.unique(ids[~rare])), round(share * len(spread))) if share else 0 for share in (validation_share, test_share)]
     if sum(held) + len(np.unique(ids[~rare])) > len(spread):
         raise LabelError(
             f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class."
         )
-    rest, test = train_test_split(spread, test_size=held[1], random_state=seed, stratify=labels[spread].astype(str))
+    rest, test = spread, spread[:0]
+    if held[1]:
+        rest, test = train_test_split(spread, test_size=held[1], random_state=seed, stratify=labels[spread].astype(str))
     train, validation = train_test_split(rest, test_size=held[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
     rng = np.random.default_rng([seed, 0])
 

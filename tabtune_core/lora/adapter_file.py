@@ -113,7 +113,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
-    checkpoint = "" if base["repository"] is None and base["model"].endswith("mini") else ', checkpoint="path/to/' + base["file"] + '"'
+    checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
     return f"""# LoRA adapter for {base["model"]}
 
 Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}, on {len(facts["layers"])} layers. Predicts `{settings["target"]}`

@@ -3,6 +3,7 @@
 In: a module and settings. Out: the same module, adapted in place, and a report that the optimizer and the pages trust.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -219,15 +220,44 @@ def merge(module: nn.Module, report: LoraReport) -> nn.Module:
     """Adds every update to its weight in place and takes the adapters out: the upstream class's own keys are left."""
     for layer in report.layers:
         if layer.kind == "linear":
-            parent, _, name = layer.path.rpartition(".")
-            wrapped = module.get_submodule(layer.path)
-            assert isinstance(wrapped, LoRALinear)
-            setattr(module.get_submodule(parent), name, wrapped.merged())
+            _merge_called(module, layer.path)
         else:
-            owner, attribute = _owner(module, layer)
-            update = _update(module, layer).eval()  # the merged weight has no dropout in it
-            with torch.no_grad():
-                update.dropout.p = 0.0
-                parametrize.remove_parametrizations(owner, attribute, leave_parametrized=True)
-            getattr(owner, attribute).requires_grad_(False)
+            _merge_read(_owner(module, layer)[0])
     return module
+
+
+def merged_copy(module: nn.Module) -> nn.Module:
+    """A plain copy of an adapted module, of the same function; the module itself stays as it is.
+
+    Raises:
+        AdapterError: there is no adapter in it.
+    """
+    plain = copy.deepcopy(module)
+    called = [path for path, child in plain.named_modules() if isinstance(child, LoRALinear)]
+    read = [child for child in plain.modules() if parametrize.is_parametrized(child)]
+    if not called and not read:
+        raise AdapterError("The model has no LoRA adapter to merge; its weights are plain as they are.")
+    for path in called:
+        _merge_called(plain, path)
+    for owner in read:
+        _merge_read(owner)
+    return plain
+
+
+def _merge_called(module: nn.Module, path: str) -> None:
+    parent, _, name = path.rpartition(".")
+    wrapped = module.get_submodule(path)
+    assert isinstance(wrapped, LoRALinear)
+    setattr(module.get_submodule(parent), name, wrapped.merged())
+
+
+def _merge_read(owner: nn.Module) -> None:
+    """Not by torch's ``remove_parametrizations``: a copy shares its class with the original, which that would change."""
+    parametrizations = owner.parametrizations
+    assert isinstance(parametrizations, nn.ModuleDict)
+    parametrizations.eval()  # the merged weight has no dropout in it
+    weights = {attribute: getattr(owner, attribute).detach() for attribute in parametrizations}
+    owner.__class__ = parametrize.type_before_parametrizations(owner)
+    del owner.parametrizations
+    for attribute, weight in weights.items():
+        owner.register_parameter(attribute, nn.Parameter(weight, requires_grad=False))

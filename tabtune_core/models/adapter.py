@@ -15,7 +15,10 @@ from torch import nn
 from tabtune_core.models.catalogue import ModelCard
 from tabtune_core.models.checkpoints import Source
 
+Encoded = NDArray[np.float64]
+"""Features as the table has them; missing numbers are nan."""
 Array = NDArray[np.float32]
+"""Features as the model reads them: complete and normalised."""
 
 
 class BaseModel(Protocol):
@@ -27,8 +30,8 @@ class BaseModel(Protocol):
     passed_over: tuple[str, ...]
     """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
 
-    def fit_preprocessing(self, x_CF: Array) -> Callable[[Array], Array]:
-        """Learns the model's own normalisation from context rows; missing numbers are nan."""
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
+        """Learns the model's own normalisation from context rows."""
         ...
 
     def train_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ Shapes of a model's linear layers are listed here so that pages can price a rank
 the module itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,15 @@ class ModelCard:
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """``(out, in)`` of every weight that the default targets adapt, by path."""
         return _tabicl_linear_shapes(self.config)
+
+    def adapted_shapes(self, targets: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
+        """``(out, in)`` of the weights under these targets, by path; of the default targets when none is named."""
+        prefixes = [part for target in targets or self.targets for part in self.groups.get(target, (target,))]
+        return {
+            path: shape
+            for path, shape in self.linear_shapes.items()
+            if any(path == prefix or path.startswith(f"{prefix}.") or prefix in path.split(".") for prefix in prefixes)
+        }
 
     def adapter_parameters(self, rank: int) -> int:
         """Parameters of an adapter on the default targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
@@ -158,13 +168,16 @@ def check_request(settings: RunSettings) -> None:
     Raises:
         SettingError: there is no such model.
         CheckpointError: the named weights file does not exist.
-        TargetError: the rank is above the cap of every default target.
+        TargetError: the rank is above the cap of every target.
     """
     card = get_card(settings.model)
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.checkpoint)
-    largest = max(min(shape) for shape in card.linear_shapes.values())
-    if settings.strategy == "peft" and not settings.lora.targets and not settings.checkpoint and settings.lora.rank > largest:
+    if settings.strategy != "peft" or settings.checkpoint is not None:  # another checkpoint may have other widths
+        return
+    # parts that are adapted only when named are not in the catalogue; with those the run itself decides
+    largest = max((min(shape) for shape in card.adapted_shapes(settings.lora.targets).values()), default=settings.lora.rank)
+    if settings.lora.rank > largest:
         raise TargetError(
             f"Rank {settings.lora.rank} is above the cap of every target: their largest weight allows {largest}. "
             f"Choose a rank up to {largest}."

@@ -1,15 +1,12 @@
-"""Finds the weights of a model and opens them; never makes them up.
+"""Finds the weights of a model, or downloads them; never makes them up.
 
-In: a model card and, if a person named one, a path. Out: a file on disk with its sha256, and its content.
+In: a model card and, if a person named one, a path. Out: a file on disk with its sha256. Loads no torch.
 """
 
 import hashlib
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tabtune_core.errors import CheckpointError
 from tabtune_core.models.catalogue import WEIGHTS, ModelCard, named_checkpoint
@@ -61,15 +58,20 @@ def find_checkpoint(card: ModelCard, path: str | Path | None = None) -> tuple[Pa
     return found, Source(card.name, found.name, repository, revision, digest)
 
 
+def is_here(card: ModelCard) -> bool:
+    """Whether the model's own weights can be had without a download."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return card.repository is None or isinstance(try_to_load_from_cache(card.repository, card.file), str)
+
+
 def _from_hub(card: ModelCard) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     assert card.repository is not None
-    try:
+    if is_here(card):
         return Path(hf_hub_download(card.repository, card.file, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
     try:
         return Path(hf_hub_download(card.repository, card.file))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
@@ -85,18 +87,3 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_torch_checkpoint(path: Path) -> dict[str, Any]:
-    """A file with ``config`` and ``state_dict``, read without running any code in it.
-
-    Raises:
-        CheckpointError: for a file of another kind.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
-        raise CheckpointError(f"{path} is no TabICL checkpoint: it needs the entries 'config' and 'state_dict'.")
-    return content

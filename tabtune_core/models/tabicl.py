@@ -3,6 +3,7 @@
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from tabicl._model.tabicl import TabICL
 from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFilter
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.models.adapter import Array
+from tabtune_core.models.adapter import Array, Encoded
 from tabtune_core.models.catalogue import ModelCard
-from tabtune_core.models.checkpoints import Source, find_checkpoint, read_torch_checkpoint
+from tabtune_core.models.checkpoints import Source, find_checkpoint
 
 TEMPERATURE = 0.9
 """Upstream's ``softmax_temperature``; used in the training loss too, so that training sees what prediction does."""
@@ -53,14 +54,14 @@ class TabICLModel:
             raise CheckpointError(f"{path} holds a regressor; {card.title} classifies. Name a classifier's checkpoint.")
         return cls(card, source, module, content["config"], device)
 
-    def fit_preprocessing(self, x_CF: Array) -> Callable[[Array], Array]:
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Upstream's steps, learnt from the context: mean for missing numbers, constant columns out, standard score, soft clip."""
         mean_F = np.nan_to_num(np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0))
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying = UniqueFeatureFilter().fit(filled_CF)
         scale = PreprocessingPipeline(normalization_method="none", outlier_threshold=4.0, random_state=0).fit(varying.transform(filled_CF))
 
-        def transform(x_NF: Array) -> Array:
+        def transform(x_NF: Encoded) -> Array:
             filled_NF = np.where(np.isnan(x_NF), mean_F, x_NF)
             normal_NF: Array = scale.transform(varying.transform(filled_NF)).astype(np.float32)
             return normal_NF
@@ -85,3 +86,18 @@ class TabICLModel:
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         torch.save({"config": self.config, "state_dict": self.module.state_dict()}, path)
+
+
+def read_torch_checkpoint(path: Path) -> dict[str, Any]:
+    """A file with ``config`` and ``state_dict``, read without running any code in it.
+
+    Raises:
+        CheckpointError: for a file of another kind.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
+        raise CheckpointError(f"{path} is no TabICL checkpoint: it needs the entries 'config' and 'state_dict'.")
+    return content

@@ -18,7 +18,7 @@ from tabtune_core.data.episodes import Episode
 from tabtune_core.events import Evaluated, Event, Note, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.adapter import BaseModel
-from tabtune_core.training.optimizer import rate_factor
+from tabtune_core.training.optimizer import rate_factor, set_rate
 
 Wish = Literal["stop", "cancel"] | None
 
@@ -95,8 +95,7 @@ def train(
             result.outcome = "stopped" if asked == "stop" else "cancelled"
             return
         rate = peak_rate * rate_factor(step - 1, steps=steps, warmup_steps=warmup_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
         episode = next(episodes)
         result.skipped_rows += int((episode.y_Q < 0).sum())
         if (episode.y_Q < 0).all():
@@ -120,6 +119,9 @@ def train(
         scores = score_validation()
         best = direction.better(scores[metric], result.best_scores[metric])
         yield Evaluated(step, "validation", scores, best, time.monotonic() - started)
+        if all(math.isnan(score) for score in scores.values()):  # one step too far: the loss was still finite before it
+            result.outcome = "diverged"
+            return
         if best:
             result.best_step, result.best_scores, misses = step, scores, 0
             keep_best()

@@ -15,6 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 import psutil
+import pyarrow
 import torch
 
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
@@ -145,6 +146,7 @@ class MemoryMeter:
         speaking = peaks[self.speaks] or 0
         self.highest_bytes = max(self.highest_bytes, speaking)
         if name == "load":
+            _give_back_freed_memory()  # what loading freed must not count as the base, or growth over it would be too small
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if self.base_bytes is None or name == "load" else max(0, speaking - self.base_bytes)
         self.growth_bytes[name] = growth
@@ -179,7 +181,8 @@ def _reset_peaks(device: torch.device) -> bool:
 
 
 def _give_back_freed_memory() -> None:
-    """What an earlier phase freed would otherwise count as the next one's; glibc only."""
+    """What an earlier phase freed would otherwise count as the next one's; pyarrow's pool, and malloc's where it is glibc's."""
+    pyarrow.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

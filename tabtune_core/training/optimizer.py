@@ -14,6 +14,12 @@ def make_optimizer(
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step, for every group of parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 def rate_factor(step: int, *, steps: int, warmup_steps: int) -> float:
     """Share of the peak rate at a step counted from 0: a linear rise, then half a cosine down to 0.
 

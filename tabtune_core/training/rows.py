@@ -4,6 +4,7 @@ Shape letters: N training rows, C context rows, F features.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from tabtune_core.models.adapter import Array, BaseModel
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.scoring import HeldOut, Scorer
 
+Part = Literal["validation", "test"]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRows:
@@ -21,8 +24,8 @@ class ModelRows:
 
     x_NF: Array
     y_N: NDArray[np.int64]
-    validation: HeldOut
-    test: HeldOut
+    held_out: dict[Part, HeldOut]
+    """Of the parts that have rows: validation, then test."""
     scorer: Scorer
     size: EpisodeSize
 
@@ -31,11 +34,12 @@ class ModelRows:
         """Fits the model's normalisation on the context and applies it to every part."""
         normalise = model.fit_preprocessing(table.context.x_CF)
 
-        def held_out(rows: NDArray[np.int64]) -> HeldOut:
+        def read(rows: NDArray[np.int64]) -> HeldOut:
             x, y = table.part(rows)
             return HeldOut(rows, normalise(x), y)
 
-        train = held_out(table.split.train)
+        train = read(table.split.train)
+        parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
         scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes))
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
-        return cls(train.x_NF, train.y_N, held_out(table.split.validation), held_out(table.split.test), scorer, size)
+        return cls(train.x_NF, train.y_N, {name: read(rows) for name, rows in parts.items() if len(rows)}, scorer, size)

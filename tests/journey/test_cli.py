@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import seeding
 
 from dashboard import forms
 from tabtune_core.__main__ import main
@@ -114,6 +115,21 @@ def test_the_table_is_narrow_and_has_units(swept, home):
     lines = tabtune(home, "leaderboard").stdout.splitlines()
     assert "memory MB" in lines[1]
     assert max(map(len, lines)) <= 140
+
+
+def test_below_the_table_stands_what_rank_buys_and_in_other_forms_it_does_not(tmp_path, tabtune_here):
+    seeding.finished_sweep(RunStore(tmp_path), seeds=(0, 1))
+    _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--rank-by", "accuracy")
+    board, said = printed.split("\n\n")
+    assert board.startswith("Accuracy")
+    assert said.startswith(
+        "r=4 is more than one standard error better than zero-shot on these 114 validation rows: +0.0285 ± 0.0000 accuracy.\n"
+    )
+    assert max(map(len, said.splitlines())) <= 120
+    _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "csv")
+    assert "standard" not in printed
+    _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "json")
+    assert len(json.loads(printed)) == 10
 
 
 def test_one_run_can_be_started_from_a_settings_file(home, table):

@@ -17,6 +17,7 @@ from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
 from tabtune_core.experiment import run_experiment
+from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 ROWS = 120
@@ -167,11 +168,15 @@ def test_what_cannot_be_done_is_refused_with_the_reason(settings, home, change, 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
 def test_the_journey_on_a_cuda_card_moves_the_meters(settings, home):
-    result, events, _ = run(dataclasses.replace(settings, device="cuda"), home)
-    samples = of(MemorySampled, events)
-    assert result.memory_meter == "torch_allocated"
-    assert result.adapter_verified is True
-    assert result.growth_memory_bytes > 0
-    assert len({s.torch_allocated_bytes for s in samples}) > 1
-    assert max(s.nvml_device_bytes for s in samples) > max(s.torch_allocated_bytes for s in samples)
-    assert all(s.temperature_celsius for s in samples)
+    store = RunStore(home)
+    _, (run_id,) = store.add_sweep([dataclasses.replace(settings, device="cuda")])
+    subprocess.run([sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"], check=True, timeout=300)
+    finished = store.run(run_id)
+    assert finished.status == "finished", finished.error
+    assert finished.result.memory_meter == "torch_allocated"
+    assert finished.result.adapter_verified is True
+    assert finished.result.growth_memory_bytes > 0
+    samples = [stored.event for stored in store.events(run_id, ["MemorySampled"])]
+    assert len({sample.torch_allocated_bytes for sample in samples}) > 1
+    assert len({sample.nvml_device_bytes for sample in samples} - {None}) > 1
+    assert max(sample.nvml_device_bytes for sample in samples if sample.nvml_device_bytes) > finished.result.growth_memory_bytes

@@ -199,11 +199,13 @@ def test_a_target_that_cannot_be_predicted_is_explained_and_mended_with_one_clic
     assert len(store.runs()) == 5
 
 
-def test_a_wrong_setting_is_explained_and_leaves_nothing_to_launch(app, store):
+@pytest.mark.parametrize(("seeds", "told"), [("zero", "write whole numbers"), ("4294967296", "it must be below 4294967296")])
+def test_a_wrong_setting_is_explained_and_leaves_nothing_to_launch(app, store, seeds, told):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
-    app.text_input(key="seeds").set_value("zero").run()
-    assert "write whole numbers" in texts(app.error)
+    app.text_input(key="seeds").set_value(seeds).run()
+    assert not app.exception
+    assert told in texts(app.error).replace("\\", "")
     assert not [found for found in app.button if found.label.startswith("Launch")]
 
 
@@ -236,12 +238,13 @@ weight_decay = 0
 betas = [0, 0]
 eps = 1e-300
 warmup_ratio = 0
+warmup_steps = 0
 clip_norm = 1e-6
 eval_every = 1
 patience = 1
 """
 LARGEST = """ranks = [1, 5000]
-seeds = [0, 9007199254740991]
+seeds = [0, 4294967295]
 [run]
 dataset = "elsewhere"
 target = "t"
@@ -261,6 +264,7 @@ weight_decay = 1
 betas = [0.9999999, 0.9999999]
 eps = 1
 warmup_ratio = 1
+warmup_steps = 1000000
 clip_norm = 1e12
 """
 
@@ -417,6 +421,28 @@ def test_the_leaderboard_ranks_by_the_chosen_metric(app, store):
     app.selectbox(key="chosen_metric").set_value("ece").run()
     assert not app.exception
     assert app.dataframe[0].value["Place"].tolist() == [1] * 5
+
+
+def test_the_leaderboard_opens_with_what_rank_buys(app, store):
+    seeding.finished_sweep(store, seeds=(0, 1))
+    go(app, "leaderboard", metric="accuracy")
+    said = texts(app.markdown).replace("\\", "")
+    assert "r=4 is more than one standard error better than zero-shot on these 114 validation rows: +0.0285 ± 0.0000 accuracy." in said
+    assert "no smaller rank is within one standard error of it; against r=2 it costs +3.3 MB, +0.0 s and +132 kB" in said
+    assert "paired differences over 2 seeds" in texts(app.caption).replace("\\", "")
+    shown = app.dataframe[0].value
+    tied = shown.groupby("Run")["Within noise of the best"].first()
+    assert tied[["LoRA r=2 seed 0", "LoRA r=4 seed 0", "Zero-shot seed 1"]].tolist() == ["no", "✓ yes", "no"]
+    assert shown["± gain"].notna().all()
+
+
+def test_all_runs_together_have_no_recommendation(app, store):
+    seeding.finished_sweep(store, seeds=(0, 1))
+    go(app, "leaderboard")
+    app.selectbox(key="chosen_board").set_value("all").run()
+    assert not app.exception
+    assert "share the first place" in texts(app.markdown)
+    assert "± gain" not in app.dataframe[0].value
 
 
 def test_the_leaderboard_says_no_gain(app, store):

@@ -18,12 +18,20 @@ def mixed_table(rows=90, seed=0):
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({
         "size": rng.normal(size=rows), "colour": rng.choice(["red", "green", "blue"], rows), "count": rng.integers(0, 9, rows).astype(float),
-        "constant": 1.0,
+        "constant": 1.0, "milliseconds": 1.7e12 + 1000 * rng.integers(0, 90, rows), "huge": 1e30 * rng.normal(size=rows),
     })  # fmt: skip
     frame.loc[::7, "size"] = np.nan
     frame.loc[::11, "colour"] = None
-    frame["label"] = np.where(frame["count"] + rng.normal(size=rows) > 4, "yes", "no")
-    return frame, {"size": "number", "colour": "category", "count": "number", "constant": "number", "label": "category"}
+    frame["label"] = np.where(frame["count"] + (frame["milliseconds"] - 1.7e12) / 20_000 > 6, "yes", "no")
+    return frame, {
+        "size": "number",
+        "colour": "category",
+        "count": "number",
+        "constant": "number",
+        "milliseconds": "number",
+        "huge": "number",
+        "label": "category",
+    }
 
 
 def ours(model, frame, kinds):

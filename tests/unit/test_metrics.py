@@ -33,6 +33,10 @@ def test_a_class_without_a_row_leaves_roc_auc_undefined():
     assert np.isnan(METRICS["roc_auc"].function(np.array([0, 0]), COIN[:2]))
 
 
+def test_probabilities_that_are_not_finite_have_no_score():
+    assert all(np.isnan(score) for score in score_all(TRUTH, np.where(PERFECT == 1, np.nan, PERFECT)).values())
+
+
 def test_certainty_in_a_wrong_class_is_a_finite_loss():
     assert 30 < METRICS["log_loss"].function(np.array([1]), np.array([[1.0, 0.0]])) < 40
 

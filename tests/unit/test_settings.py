@@ -44,6 +44,13 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
         ({**RUN, "lora": {"rnak": 2}}, "Unknown setting 'lora.rnak'. Did you mean 'lora.rank'?"),
         ({**RUN, "lora": 3}, "'lora' is 3; it must be a section of settings"),
         ({"dataset": "d"}, "Missing setting 'target'"),
+        ({**RUN, "model": ["a"]}, "model is ['a']; it must be text"),
+        ({**RUN, "checkpoint": 3}, "checkpoint is 3; it must be text"),
+        ({**RUN, "split_at_median": "no"}, "split_at_median is 'no'; it must be true or false"),
+        ({**RUN, "lora": {"targets": "row_interactor"}}, "lora.targets is 'row_interactor'; it must be a list"),
+        ({**RUN, "lora": {"targets": [3]}}, "lora.targets is [3]; it must be a list of texts"),
+        ({**RUN, "train": {"betas": 0.9}}, "train.betas is 0.9; it must be a list"),
+        ({**RUN, "seed": 2**32}, "seed is 4294967296; it must be below 4294967296"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest(values, message):
@@ -84,6 +91,15 @@ def test_toml_reads_back_what_it_wrote():
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
 
 
+@pytest.mark.parametrize(
+    ("line", "message"), [("ranks = 4", "ranks is 4; it must be a list, for example [4]"), ("seeds = 1", "seeds is 1")]
+)
+def test_a_single_value_where_a_list_belongs_is_refused(line, message):
+    with pytest.raises(SettingError) as caught:
+        SweepSettings.from_toml(f'{line}\n[run]\ndataset = "d"\ntarget = "y"')
+    assert message in str(caught.value)
+
+
 def test_text_that_is_not_toml_says_where():
     with pytest.raises(SettingError, match="The settings are not TOML: .*line 1"):
         SweepSettings.from_toml("ranks = = 1")
@@ -92,3 +108,8 @@ def test_text_that_is_not_toml_says_where():
 @pytest.mark.parametrize("section", [LoraSettings, TrainSettings, SweepSettings])
 def test_every_setting_has_a_help_text(section):
     assert all(len(describe(section, name)) > 20 for name in section.__dataclass_fields__ if not name.startswith("_"))
+
+
+def test_a_warm_up_in_steps_takes_the_place_of_the_share():
+    assert TrainSettings(warmup_ratio=0.1).warmup_steps_of(50) == 5
+    assert [TrainSettings(warmup_steps=n).warmup_steps_of(50) for n in (0, 7, 500)] == [0, 7, 500]

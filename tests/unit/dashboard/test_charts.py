@@ -6,6 +6,7 @@ import pandas as pd
 from dashboard.charts import CHARTS
 from dashboard.charts.memory import memory, meters_read
 from dashboard.charts.pareto import front_of
+from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
 from dashboard.charts.style import thin
@@ -65,3 +66,12 @@ def test_labels_that_begin_alike_keep_their_own_bars():
     assert list(bars.customdata) == labels
     assert list(figure.layout.yaxis.tickvals) == list(bars.y)
     assert figure.layout.yaxis.ticktext[0] == "x" * 39 + "…"
+
+
+def test_a_rank_has_a_bar_of_its_standard_error_where_it_is_one_configuration():
+    runs = pd.DataFrame(
+        {"strategy": "peft", "rank": [2, 4, 8, 8], "seed": 0, "validation_log_loss": [0.4, 0.3, 0.35, 0.36],
+         "standard_error_to_best_lora": [0.02, 0.0, 0.03, 0.04]}
+    )  # fmt: skip
+    np.testing.assert_array_equal(rank_curve(runs).data[0].error_y.array, [0.02, 0.0, np.nan])
+    assert rank_curve(runs.drop(columns="standard_error_to_best_lora")).data[0].error_y.array is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.pricing import adapted_shapes, price_ranks
+from dashboard.pricing import price_ranks
 from tabtune_core.models.catalogue import get_card
 
 MINI = get_card("tabicl-mini")
@@ -13,7 +13,7 @@ def test_the_default_parts_are_those_of_the_catalogue():
 
 
 def test_a_group_names_its_parts():
-    assert set(adapted_shapes(MINI, ("decoder",))) == {"icl_predictor.decoder.0.weight", "icl_predictor.decoder.2.weight"}
+    assert set(MINI.adapted_shapes(("decoder",))) == {"icl_predictor.decoder.0.weight", "icl_predictor.decoder.2.weight"}
 
 
 def test_a_rank_above_a_layer_is_capped_and_said():
@@ -28,7 +28,7 @@ def test_scaling_is_alpha_over_rank():
 
 @pytest.mark.parametrize("part", ["no_such_part", "col_embed"])
 def test_a_part_that_matches_nothing_costs_nothing(part):
-    assert adapted_shapes(MINI, (part,)) == {}
+    assert MINI.adapted_shapes((part,)) == {}
 
 
 def test_the_share_is_the_one_that_a_finished_run_reports():

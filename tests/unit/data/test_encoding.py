@@ -1,5 +1,7 @@
 """Encoding: categories, numbers and dates to features, labels to ids."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,15 @@ def test_categories_come_first_then_numbers_then_the_parts_of_dates():
 def test_a_category_that_was_not_learnt_is_unknown():
     encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
     assert encoder.transform(FRAME.assign(c="new"))[:, 0].tolist() == [-1, -1, -1]
+
+
+def test_an_encoder_survives_json():
+    frame = FRAME.assign(empty=pd.Series([None] * 3, dtype=object))
+    encoder = FeatureEncoder.fit(frame, KINDS | {"empty": "category"}, "y")
+    again = FeatureEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    new = frame.assign(c=["new", None, "b"])
+    np.testing.assert_array_equal(again.transform(new), encoder.transform(new))
+    assert again.left_out == ("t",)
 
 
 def test_rows_that_lack_a_column_are_refused_by_name():

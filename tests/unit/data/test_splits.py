@@ -55,6 +55,11 @@ def test_a_large_table_is_sampled_with_every_class():
     assert all({"a", "b"} == set(values[rows]) for rows in (split.context, split.validation, split.test))
 
 
+def test_no_row_is_spent_on_a_test_that_is_elsewhere():
+    split = split_rows(labels(a=60, b=40), seed=0, **{**SHARES, "test_share": 0.0})
+    assert (len(split.train), len(split.validation), len(split.test)) == (80, 20, 0)
+
+
 @pytest.mark.parametrize("values", [labels(a=30), labels(a=30, b=2), labels(a=2, b=2), labels(a=1, b=1)])
 def test_too_little_to_split_says_so(values):
     with pytest.raises(LabelError):

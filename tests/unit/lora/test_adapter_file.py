@@ -10,7 +10,7 @@ import torch
 from tiny import tiny_module
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.adapter_file import FACTS, README, TENSORS, read_package, write_package
+from tabtune_core.lora.adapter_file import FACTS, README, TENSORS, read_package, readme, write_package
 from tabtune_core.lora.inject import adapter_factors, inject
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.tabicl import TabICLModel
@@ -46,7 +46,10 @@ def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
     text = zipfile.ZipFile(written[0]).read(README).decode()
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
-    assert 'checkpoint="path/to/x.ckpt"' in code
+    assert "checkpoint=" not in code, "the base's own weights are found without a path"
+    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme({
+        **read_package(written[0]).facts, "settings": {**FACT["settings"], "checkpoint": "mine.ckpt"}, "base": {**FACT["base"], "file": "mine.ckpt"},
+    })  # fmt: skip
 
 
 def repacked(path, **changes):

@@ -7,7 +7,7 @@ import torch
 from tiny import tiny_module
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject, load_factors, merge
+from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject, load_factors, merge, merged_copy
 from tabtune_core.models.catalogue import TABICL_GROUPS, TABICL_TARGETS
 from tabtune_core.models.tabicl import TabICLModel
 
@@ -131,6 +131,19 @@ def test_merging_keeps_the_function_and_the_upstream_keys(module):
 def tiny_module_output(module):
     fresh = tiny_module("tabicl-v2" if module.col_embedder.target_aware else "tabicl-v1").train()
     return fresh(*episode())
+
+
+def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
+    plain_keys = list(module.state_dict())
+    report = inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    randomise(module, report)
+    adapted_keys, expected = list(module.state_dict()), module(*episode())
+    merged = merged_copy(module)
+    torch.testing.assert_close(merged(*episode()), expected, atol=1e-5, rtol=0)
+    assert sorted(merged.state_dict()) == sorted(plain_keys)
+    assert list(module.state_dict()) == adapted_keys
+    with pytest.raises(AdapterError, match="no LoRA adapter to merge"):
+        merged_copy(merged)
 
 
 def test_factors_load_into_a_differently_seeded_adapter(module):

@@ -16,6 +16,12 @@ def test_a_rank_above_every_cap_is_refused():
         check_request(RunSettings(**RUN, lora=LoraSettings(rank=129)))
 
 
+def test_the_cap_is_that_of_the_named_targets():
+    check_request(RunSettings(**RUN, lora=LoraSettings(rank=32, targets=("col_embedder.tf_col",))))
+    with pytest.raises(TargetError, match="allows 32"):
+        check_request(RunSettings(**RUN, lora=LoraSettings(rank=64, targets=("col_embedder.tf_col",))))
+
+
 def test_the_rank_of_a_run_without_lora_does_not_matter():
     check_request(RunSettings(**RUN, strategy="inference", lora=LoraSettings(rank=129)))
 

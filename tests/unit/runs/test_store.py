@@ -1,5 +1,4 @@
 import math
-import os
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from seeding import claim_all
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, RunFinished, StepDone
@@ -36,11 +36,6 @@ def ended(store, status):
     run_id = running(store)
     store.finish(run_id, status)
     return run_id
-
-
-def claim_all(home):
-    store = RunStore(home)
-    return [run.id for run in iter(lambda: store.claim(os.getpid(), 1.0), None)]
 
 
 def test_a_sweep_is_queued_in_the_order_it_was_given(store):

@@ -85,6 +85,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_and_is_told():
     assert not math.isfinite([e for e in events if isinstance(e, StepDone)][-1].loss)
 
 
+def test_predictions_that_are_not_finite_end_the_run_as_diverged_and_keep_the_best():
+    result, _, kept = run([0.9, math.nan], steps=4)
+    assert (result.outcome, result.best_step, len(kept)) == ("diverged", 2, 1)
+
+
 @pytest.mark.parametrize(("asked", "outcome"), [("stop", "stopped"), ("cancel", "cancelled")])
 def test_a_wish_ends_it_before_the_next_step(asked, outcome):
     answers = iter([None, None, None, asked])

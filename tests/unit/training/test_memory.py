@@ -85,6 +85,19 @@ def test_the_cpu_has_no_nvml():
     assert open_nvml(CPU) is None
 
 
+def test_what_loading_freed_does_not_hide_the_growth_of_training():
+    with MemoryMeter(CPU, lambda event: None) as meter:
+        with meter.phase("load"):
+            blocks = [bytearray(60_000) for _ in range(2_000)]
+            keep = blocks[::50]  # holes that malloc would keep for later
+            del blocks
+        with meter.phase("train"):
+            block = np.ones(40_000_000, dtype=np.uint8)
+            del block
+    assert len(keep) == 40
+    assert 35_000_000 < meter.growth_bytes["train"] < 80_000_000
+
+
 def test_the_meter_samples_all_the_time_and_tells_phases_and_peaks():
     events = []
     with MemoryMeter(CPU, events.append, nvml=NvmlReader(FakeNvml(), "aaa", os.getpid()), hertz=200) as meter:

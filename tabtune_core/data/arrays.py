@@ -1,0 +1,139 @@
+"""X and y as scikit-learn passes them, made ready as a table is.
+
+In: a frame or an array, and labels of any kind. Out: a frame with the kinds of its columns, and the same ``Prepared`` that a run
+has, without test rows. Shape letters: N rows, F columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, label_texts
+from tabtune_core.data.findings import Kind
+from tabtune_core.data.prepared import Context, Prepared
+from tabtune_core.data.splits import split_rows
+from tabtune_core.data.target import check_label, is_continuous
+from tabtune_core.data.word_rules import CATEGORY_SHARE, FEW_VALUES
+from tabtune_core.errors import LabelError, TableError
+from tabtune_core.settings import RunSettings
+
+
+def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A frame with texts as column names; an array's columns are x0, x1, ... or, at prediction, those that were fitted.
+
+    Raises:
+        TableError: it is not rows and columns, or has other columns than those that were fitted.
+    """
+    frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
+    frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
+    if frame.shape[1] == 0:
+        raise TableError(f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required.")
+    if not frame.columns.is_unique:
+        raise TableError(f"X has two columns named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
+    missing = [name for name in columns or () if name not in frame.columns]
+    if missing:
+        raise TableError(f"X lacks the columns {', '.join(map(repr, missing))}, with which the pipeline was fitted.")
+    return frame.reset_index(drop=True)
+
+
+def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
+    if hasattr(x, "toarray"):
+        raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
+    values = np.asarray(x)
+    if values.ndim != 2:
+        raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
+    if columns is not None and values.shape[1] != len(columns):
+        raise TableError(f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input.")
+    return pd.DataFrame(values, columns=list(columns or (f"x{i}" for i in range(values.shape[1]))))
+
+
+def column_kind(column: pd.Series) -> Kind:
+    """What a column holds, by its type; words are text where they are too many to be categories.
+
+    Raises:
+        TableError: for complex numbers.
+
+    >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, False], ["a", "b"])]
+    ['number', 'boolean', 'category']
+    """
+    filled = column.dropna()
+    if types.is_complex_dtype(column):
+        raise TableError(f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns.")
+    if types.is_bool_dtype(column):
+        return "boolean"
+    if types.is_datetime64_any_dtype(column):
+        return "date"
+    if types.is_numeric_dtype(column) or (types.is_object_dtype(column) and all(isinstance(value, Number) for value in filled)):
+        return "number"
+    many = filled.astype(str).nunique() > max(FEW_VALUES, len(filled) * CATEGORY_SHARE)
+    return "text" if many and not isinstance(column.dtype, pd.CategoricalDtype) else "category"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Classes in the order of the probabilities, as they came and as text."""
+
+    classes: NDArray[Any]
+    texts: LabelEncoder
+
+    @classmethod
+    def of(cls, y: pd.Series) -> "Labels":
+        """The different values of ``y`` in their own order.
+
+        Raises:
+            LabelError: values that have no common order.
+        """
+        try:
+            classes = np.unique(np.asarray(y.dropna()))
+        except TypeError as error:
+            raise LabelError("The labels are of several kinds, such as numbers and words; make them all text.") from error
+        return cls(classes, LabelEncoder(tuple(label_texts(pd.Series(classes)))))
+
+
+def read_labels(y: Any, rows: int) -> pd.Series:
+    """One label a row.
+
+    Raises:
+        LabelError: there are more or fewer.
+    """
+    if y is None:
+        raise LabelError("A pipeline requires y to be passed, but the target y is None.")
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape != (rows,):
+        raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
+    return pd.Series(values, name="y")
+
+
+def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int) -> Prepared:
+    """Splits the validation rows off and encodes the context; no row is spent on a test.
+
+    Raises:
+        LabelError: the labels cannot be predicted.
+        TableError: there is nothing to predict them from.
+    """
+    if len(labels.classes) < 2:
+        raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
+    if is_continuous(y):
+        raise LabelError(
+            f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and a pipeline predicts classes. "
+            f"Make classes of it first, for example with pandas.qcut(y, 2)."
+        )
+    check_label(y.to_frame("y"), "y", max_classes=max_classes)
+    texts, train = label_texts(y), settings.train
+    split = split_rows(
+        texts, seed=settings.seed, validation_share=settings.validation_share, test_share=0.0, context_rows=train.context_rows,
+        validation_rows=train.validation_rows, test_rows=train.test_rows,
+    )  # fmt: skip
+    kinds = {name: column_kind(frame[name]) for name in frame.columns}
+    shown = frame.iloc[split.context]
+    encoder = FeatureEncoder.fit(shown, kinds, None)
+    context = Context(split.context, encoder.transform(shown), labels.texts.transform(list(texts[split.context])), encoder, labels.texts)
+    return Prepared(frame, texts, split, context)

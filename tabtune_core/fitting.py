@@ -1,0 +1,210 @@
+"""One model fitted to one table: what a run and a pipeline have in common.
+
+In: settings and a prepared table. Out: events while it goes on; the model in its best state, and what was measured. Candidate 0 is
+zero-shot, so that the result is never worse on the validation rows.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tabtune_core.data.episodes import draw_episodes
+from tabtune_core.data.prepared import Prepared
+from tabtune_core.errors import Cancelled
+from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
+from tabtune_core.metrics import score_all
+from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.catalogue import ModelCard, get_card
+from tabtune_core.models.checkpoints import is_here
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.device import describe_device
+from tabtune_core.training.loop import TrainResult, Wish, train
+from tabtune_core.training.memory import MemoryMeter
+from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.rows import ModelRows, Part
+from tabtune_core.training.state import BestState
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model in its best state."""
+
+    model: BaseModel
+    report: LoraReport | None
+    table: Prepared
+    rows: ModelRows
+    plan: RunPlanned
+    probabilities: dict[Part, NDArray[np.float64]]
+    """Of the held-out rows, by part."""
+    result: RunFinished
+    """Without an adapter package, which is not made here."""
+
+
+def fit(
+    settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], *, device: torch.device, meter: MemoryMeter, folder: Path,
+    emit: Callable[[Event], None], wish: Callable[[], Wish] = lambda: None,
+) -> Fitted:  # fmt: skip
+    """Loads the model, scores it as it is, trains it and scores it again.
+
+    Args:
+        settings: the model, what may change of it, and how; where the rows come from is not read here.
+        prepare_table: makes the table ready for the model.
+        device: to compute on.
+        meter: is told of every phase.
+        folder: of the best state while it trains.
+        emit: called from two threads.
+        wish: asked before every step.
+
+    Raises:
+        Cancelled: a person asked for the end without a result.
+        TabTuneError: what was asked cannot be done; the text says why and what would do.
+    """
+    cards = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(cards):
+        torch.manual_seed(settings.seed)  # the adapter's start and dropout
+        with meter.phase("load"):
+            table = prepare_table(get_card(settings.model))
+            model, report = _open(settings, device, emit)
+            rows = ModelRows.of(table, model, settings.train)
+            plan = _plan(settings, table, model, rows, report, describe_device(device))
+            emit(plan)
+            for note in _beginnings(settings, table, report, plan):
+                emit(note)
+        with meter.phase("zero-shot"):
+            zero_shot = {name: rows.scorer.score(model, part) for name, part in rows.held_out.items()}
+            for name, scores in zero_shot.items():
+                emit(Evaluated(0, name, scores, name == "validation", 0.0))
+
+        result, train_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0
+        if settings.strategy != "inference":
+            started = time.monotonic()
+            best = BestState(model.module, folder)
+            with meter.phase("train"):
+                for event in _training(settings, model, rows, plan, report, best, result, device, wish):
+                    emit(event)
+            train_seconds = time.monotonic() - started
+            best.restore()
+            for note in _endings(settings, result):
+                emit(note)
+        if result.outcome == "cancelled" or wish() == "cancel":
+            raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
+
+        with meter.phase("evaluate"):
+            probabilities: dict[Part, NDArray[np.float64]] = {}
+            predict_seconds = 0.0
+            for name, part in rows.held_out.items():
+                started = time.monotonic()
+                probabilities[name] = rows.scorer.predict(model, part.x_NF)
+                predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
+            final = {name: score_all(part.y_N, probabilities[name]) for name, part in rows.held_out.items()}
+            if "test" in final:
+                emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
+        model.module.eval()
+    finished = RunFinished(
+        outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
+        validation=final["validation"], test=final.get("test", {}), zero_shot_validation=zero_shot["validation"],
+        zero_shot_test=zero_shot.get("test", {}), train_seconds=train_seconds, predict_seconds=predict_seconds,
+        peak_memory_bytes=meter.highest_bytes,
+        growth_memory_bytes=meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"], memory_meter=meter.speaks,
+        trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
+        extra={"skipped_rows": result.skipped_rows, "context_sha256": table.context.sha256},
+    )  # fmt: skip
+    return Fitted(model, report, table, rows, plan, probabilities, finished)
+
+
+def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
+    """Puts the adapter that the settings describe on a model."""
+    lora = settings.lora
+    return inject(
+        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
+        groups=model.card.groups, passed_over=model.passed_over,
+    )  # fmt: skip
+
+
+def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
+    """The base model with what the strategy trains, and nothing else, made trainable."""
+    card = get_card(settings.model)
+    if settings.checkpoint is None and not is_here(card):
+        emit(Note(f"Downloading {card.file} (about {4e-6 * card.total_parameters:.0f} MB); the log shows how far it is."))
+    model = load_model(card, device, settings.checkpoint)
+    if settings.strategy == "inference":
+        model.module.requires_grad_(False)
+    return model, adapt(model, settings) if settings.strategy == "peft" else None
+
+
+def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
+    train_settings = settings.train
+    steps = train_settings.steps or train_settings.epochs * rows.size.steps_an_epoch(len(rows.y_N))
+    parameters = list(model.module.parameters())
+    return RunPlanned(
+        device=device, steps=0 if settings.strategy == "inference" else steps, train_rows=len(rows.y_N),
+        validation_rows=len(table.split.validation), test_rows=len(table.split.test), context_rows=len(table.context.y_C),
+        query_rows=rows.size.query, features=rows.x_NF.shape[1], classes=table.context.labels.classes,
+        total_parameters=sum(p.numel() for p in parameters), trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        layers=report.rows() if report else (), base=model.source.to_dict(),
+    )  # fmt: skip
+
+
+def _training(
+    settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
+    result: TrainResult, device: torch.device, wish: Callable[[], Wish],
+) -> Iterator[Event]:  # fmt: skip
+    knobs, classes = settings.train, len(plan.classes)
+    return train(
+        model,
+        draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, np.random.default_rng([settings.seed, 1])),
+        make_optimizer(
+            best.parameters, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay, betas=knobs.betas, eps=knobs.eps
+        ),
+        classes=classes, steps=plan.steps, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps), clip_norm=knobs.clip_norm,
+        eval_every=knobs.eval_every, patience=knobs.patience, metric=knobs.selection_metric, device=device,
+        score_validation=lambda: rows.scorer.score(model, rows.held_out["validation"]), keep_best=best.keep, wish=wish, result=result,
+        find_dead=lambda: dead_adapters(model.module, report) if report else [],
+    )  # fmt: skip
+
+
+def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
+    """What differs from what a person may expect, said before the work begins."""
+    if table.context.encoder.left_out:
+        yield Note(f"Columns of free text are left out: {', '.join(table.context.encoder.left_out)}.")
+    if plan.context_rows < plan.train_rows:
+        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
+    warmup_steps = settings.train.warmup_steps_of(plan.steps)
+    if settings.strategy != "inference" and warmup_steps > plan.steps:
+        yield Note(
+            f"The warm-up of {warmup_steps} steps is longer than the run; it is shortened to all of the {plan.steps} steps.", "warning"
+        )
+    if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
+        yield Note(
+            f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
+        )
+    if report is not None:
+        capped = sum(layer.rank < settings.lora.rank for layer in report.layers)
+        if capped:
+            yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
+        if report.left_out:
+            yield Note(
+                f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
+            )
+
+
+def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:
+    if result.dead_layers:
+        yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
+    if result.skipped_rows:
+        yield Note(f"{result.skipped_rows} query rows were not scored: the context of their episode did not show their class.")
+    if result.outcome == "diverged":
+        rate = settings.learning_rate
+        yield Note(
+            f"The loss was no longer a number at step {result.steps_done + 1}; the best state before it is kept. "
+            f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
+            "warning",
+        )
+    if result.best_step == 0:
+        yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")

@@ -1,0 +1,226 @@
+"""A model fitted to rows in memory, in the manner of scikit-learn: fit, predict, evaluate, save, load.
+
+In: X and y. Out: predictions, and everything that a run would have told: the events, the adapted layers, the scores.
+"""
+
+import copy
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.data.encoding import label_texts
+from tabtune_core.errors import AdapterError
+from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.fitting import adapt, fit
+from tabtune_core.lora.adapter_file import factor_tensors, split_factors
+from tabtune_core.lora.inject import LoraReport, adapter_factors, load_factors, merged_copy
+from tabtune_core.metrics import score_all
+from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
+from tabtune_core.predictor import open_base, predict_rows
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.device import resolve_device
+from tabtune_core.training.memory import MemoryMeter, open_nvml
+from tabtune_core.tuning_params import read_params
+
+
+class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A tabular foundation model, tuned on the rows that it is given and shown them when it predicts.
+
+    >>> TabularPipeline(tuning_params={"epochs": 3}).get_params()["tuning_strategy"]
+    'peft'
+    """
+
+    def __init__(
+        self, model_name: str = "TabICL", tuning_strategy: str = "peft", tuning_params: dict[str, Any] | None = None,
+        task: str = "classification",
+    ) -> None:  # fmt: skip
+        """Keeps the arguments; ``fit`` checks them.
+
+        Args:
+            model_name: a family such as 'TabICL', or a model of the catalogue such as 'tabicl-mini'.
+            tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' every weight, 'inference' nothing.
+            tuning_params: device, epochs or steps, learning_rate, batch_size (query rows a step), peft_config and so on; see
+                ``tabtune_core.tuning_params``.
+            task: 'classification'.
+        """
+        self.model_name = model_name
+        self.tuning_strategy = tuning_strategy
+        self.tuning_params = tuning_params
+        self.task = task
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Trains on most rows and chooses by the rest; the best state is never worse on those than zero-shot.
+
+        Args:
+            X: rows, as a frame or an array. A frame's columns are read by their type; free text is left out.
+            y: a class for each row; a row without one is left out.
+
+        Raises:
+            TabTuneError: the settings, the rows or the device are not as they must be; the text says how.
+        """
+        settings = self.settings()
+        frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
+        y_N = read_labels(y, len(frame))
+        labels = Labels.of(y_N)
+        with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
+            fitted = fit(
+                settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.max_classes),
+                device=device, meter=meter, folder=Path(folder), emit=events.append,
+            )  # fmt: skip
+        events.append(fitted.result)
+        fitted.model.module.requires_grad_(False)
+        self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
+        self._base, self._context, self._report, self._history = fitted.model, fitted.table.context, fitted.report, tuple(events)
+        self._columns, self.classes_, self.n_features_in_ = tuple(frame.columns), labels.classes, frame.shape[1]
+        if isinstance(X, pd.DataFrame):
+            self.feature_names_in_ = np.array(self._columns, dtype=object)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
+
+    def settings(self) -> RunSettings:
+        """What the arguments stand for, checked.
+
+        Raises:
+            SettingError: naming the argument, its value and what would do.
+        """
+        return read_params(self.model_name, self.tuning_strategy, self.tuning_params, self.task)
+
+    @property
+    def model(self) -> nn.Module:
+        """The module, adapters included."""
+        check_is_fitted(self)
+        return self._base.module
+
+    @property
+    def report(self) -> LoraReport | None:
+        """The adapted layers, one by one; None where no adapter was trained."""
+        check_is_fitted(self)
+        return self._report
+
+    @property
+    def history(self) -> tuple[Event, ...]:
+        """Everything that the fit told: the plan, notes, steps, looks at the validation rows, memory, the result."""
+        check_is_fitted(self)
+        return self._history
+
+    @property
+    def result(self) -> RunFinished:
+        """Scores on the validation rows, before and after; seconds and bytes."""
+        last = self.history[-1]
+        assert isinstance(last, RunFinished)
+        return last
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities ``(rows, classes)``, in the order of ``classes_``."""
+        check_is_fitted(self)
+        return predict_rows(self._base, read_rows(X, self._columns), self._context)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each row."""
+        p_NK = self.predict_proba(X)
+        classes: NDArray[Any] = self.classes_[p_NK.argmax(axis=1)]
+        return classes
+
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """Every metric by name, on the rows that have a label.
+
+        Raises:
+            LabelError: for a class that was not fitted.
+        """
+        p_NK = self.predict_proba(X)
+        texts = label_texts(read_labels(y, len(p_NK)))
+        labelled = np.array([text is not None for text in texts], dtype=bool)
+        return score_all(self._context.labels.transform(list(texts[labelled])), p_NK[labelled])
+
+    def save(self, path: str | Path) -> None:
+        """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows; the base it only names.
+
+        Raises:
+            PipelineError: the classes are neither texts nor numbers nor booleans.
+        """
+        check_is_fitted(self)
+        if self._report is not None:
+            tensors = factor_tensors(self.model, self._report)
+        else:
+            state = self.model.state_dict() if self._params["tuning_strategy"] == "base-ft" else {}
+            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        facts = {
+            "params": self._params, "base": self._base.source.to_dict(), "columns": self._columns,
+            "named": hasattr(self, "feature_names_in_"), "classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str,
+            "history": [to_json(event) for event in self._history],
+        }  # fmt: skip
+        write_pipeline(Path(path), PipelineContent(facts, tensors, self._context))
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
+
+        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank``.
+
+        Raises:
+            AdapterError: no adapter was trained.
+        """
+        if self.report is None:
+            raise AdapterError("The pipeline has no LoRA adapter to save: it was fitted without tuning_strategy='peft'.")
+        lora, factors = read_params(**self._params).lora, adapter_factors(self.model, self.report)
+        sides = {side: {path: pair[i].detach().cpu() for path, pair in factors.items()} for i, side in enumerate(("lora_a", "lora_b"))}
+        torch.save({"rank": lora.rank, "alpha": lora.effective_alpha, **sides}, path)
+
+    @classmethod
+    def load(cls, path: str | Path, *, checkpoint: str | Path | None = None, device: str | None = None) -> Self:
+        """Opens a saved pipeline; no code in the file is run.
+
+        Args:
+            path: the file.
+            checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
+            device: to predict on; the one it was fitted on unless set.
+
+        Raises:
+            PipelineError: the file is no saved pipeline, or is damaged.
+            AdapterError: the base is not the one that was tuned.
+            CheckpointError: the base's weights cannot be found.
+        """
+        content = read_pipeline(Path(path))
+        facts = content.facts
+        pipeline = cls(**facts["params"])
+        pipeline._params = facts["params"]
+        settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
+        base = open_base(
+            settings.model, facts["base"]["sha256"], checkpoint=checkpoint or settings.checkpoint, device=device or settings.device
+        )
+        pipeline._report = None
+        if settings.strategy == "peft":
+            pipeline._report = adapt(base, settings)
+            load_factors(base.module, pipeline._report, split_factors(content.tensors))
+        elif settings.strategy == "base-ft":
+            base.module.load_state_dict(content.tensors)
+        base.module.requires_grad_(False).eval()
+        pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts["columns"])
+        pipeline._history = tuple(from_json(*event) for event in facts["history"])
+        pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
+        pipeline.n_features_in_ = len(pipeline._columns)
+        if facts["named"]:
+            pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)
+        return pipeline
+
+
+def merge_lora_weights(model: nn.Module | TabularPipeline) -> nn.Module:
+    """A plain copy of an adapted model with the update in its weights, in the upstream package's own schema.
+
+    Raises:
+        AdapterError: there is no adapter in it.
+    """
+    return merged_copy(model.model if isinstance(model, TabularPipeline) else model)

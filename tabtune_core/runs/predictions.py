@@ -1,0 +1,39 @@
+"""What a run predicted for the validation rows, read back from its folder."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.events import RunPlanned
+from tabtune_core.runs.store import RunStore
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Letters: N rows, K classes."""
+
+    rows_N: NDArray[np.int64]
+    """Numbers of the rows in the table."""
+    y_N: NDArray[np.int64]
+    """Class ids of the labels."""
+    p_NK: NDArray[np.float64]
+
+
+def read_validation(store: RunStore, run_id: str) -> Predictions | None:
+    """None where the file is missing or cannot be read, or the run never told its classes."""
+    path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
+    if planned is None or not path.exists():
+        return None
+    assert isinstance(planned.event, RunPlanned)
+    ids = {name: k for k, name in enumerate(planned.event.classes)}
+    try:
+        frame = pd.read_parquet(path, filters=[("split", "==", "validation")])
+    except (OSError, ValueError):
+        return None
+    p_NK = frame[[f"prob_{k}" for k in ids.values()]].to_numpy(dtype=np.float64)
+    rows_N, y_N = (np.asarray(column, dtype=np.int64) for column in (frame["row"], frame["label"].map(ids)))
+    return Predictions(rows_N, y_N, p_NK)

@@ -1,0 +1,90 @@
+"""The guide's names for settings: ``tuning_params`` and ``peft_config`` of a pipeline.
+
+In: the arguments of a pipeline. Out: the settings that a run has, or an error that suggests the nearest name. Every key that is
+accepted changes what it says; a key that could not is refused.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tabtune_core.errors import SettingError
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import STRATEGY_NAMES, RunSettings, TrainSettings
+
+FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2")}
+"""A family's name stands for its current release, or for what an environment variable names instead."""
+PEFT_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "bias": None}
+"""The guide's section 3.1, and ours."""
+RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
+PREDICTING = ("context_rows", "validation_rows")
+"""Of the train settings, those that matter to a model that is not trained too."""
+TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
+ONLY_VALUES = {"optimizer": "adamw", "peft_config.bias": "none"}
+"""Settings of the guide that have one value for now."""
+KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, "optimizer", "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
+
+
+def model_of(name: str) -> str:
+    """The catalogue's name of a model or a family.
+
+    Raises:
+        SettingError: naming those that exist.
+    """
+    if name in FAMILIES:
+        variable, current = FAMILIES[name]
+        name = os.environ.get(variable, current)
+    if name not in CATALOGUE:
+        raise SettingError(f"There is no model {name!r}; choose {', '.join(FAMILIES)} or one of {', '.join(CATALOGUE)}.")
+    return name
+
+
+def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[str, Any] | None, task: str) -> RunSettings:
+    """The settings that a pipeline's arguments stand for.
+
+    Raises:
+        SettingError: naming the argument, its value and what would do.
+    """
+    if task != "classification":
+        raise SettingError(f"task is {task!r}; pipelines predict classes for now, so it must be 'classification'.")
+    if tuning_strategy not in STRATEGY_NAMES:
+        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, STRATEGY_NAMES))}.")
+    params = _flat(tuning_params or {})
+    for name, value in params.items():
+        _check_name(name)
+        _check_use(name, tuning_strategy)
+        if name in ONLY_VALUES and value != ONLY_VALUES[name]:
+            raise SettingError(f"{name} is {value!r}; for now it can only be {ONLY_VALUES[name]!r}.")
+    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if ours and f"peft_config.{name}" in params}
+    targets = lora.pop("targets", None) or ()
+    return RunSettings.from_dict({
+        "dataset": "(in memory)", "target": "y", "model": model_of(model_name), "strategy": tuning_strategy,
+        "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},
+        "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
+        **{name: params[name] for name in RUN_NAMES if name in params},
+    })  # fmt: skip
+
+
+def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """``peft_config`` laid out as ``peft_config.r`` and so on."""
+    flat = {name: value for name, value in params.items() if name != "peft_config"}
+    config = params.get("peft_config") or {}
+    if not isinstance(config, Mapping):
+        raise SettingError(f"'peft_config' is {config!r}; it must be a dictionary such as {{'r': 8, 'lora_alpha': 16}}.")
+    return flat | {f"peft_config.{name}": value for name, value in config.items()}
+
+
+def _check_name(name: str) -> None:
+    if name not in KNOWN:
+        near = difflib.get_close_matches(name, KNOWN, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(KNOWN)}."
+        raise SettingError(f"Unknown setting '{name}'. {hint}")
+
+
+def _check_use(name: str, strategy: str) -> None:
+    if name.startswith("peft_config.") and strategy != "peft":
+        raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
+    if strategy == "inference" and name in (*TRAINING, "optimizer"):
+        raise SettingError(f"'{name}' changes nothing with tuning_strategy 'inference', which does not train; leave it out.")

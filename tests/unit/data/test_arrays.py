@@ -1,0 +1,90 @@
+"""X and y in memory: kinds by type, labels in their own order, and no row wasted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import coo_array
+
+from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays, read_labels, read_rows
+from tabtune_core.errors import LabelError, TableError
+from tabtune_core.settings import RunSettings
+
+SETTINGS = RunSettings(dataset="-", target="y")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pd.Series([1, 2, None], dtype="Int64"), "number"),
+        (pd.Series([1, 2.5, None], dtype=object), "number"),
+        (pd.Series([True, None], dtype="boolean"), "boolean"),
+        (pd.Series(["1", "2"]), "category"),
+        (pd.Series([f"remark {i}" for i in range(40)]), "text"),
+        (pd.Series([f"id {i}" for i in range(40)], dtype="category"), "category"),
+        (pd.Series(pd.date_range("2024-01-01", periods=3)), "date"),
+    ],
+)
+def test_a_columns_type_says_what_it_holds(values, kind):
+    assert column_kind(values) == kind
+
+
+def test_an_array_takes_the_names_that_were_fitted():
+    assert list(read_rows(np.ones((2, 2))).columns) == ["x0", "x1"]
+    assert list(read_rows(np.ones((2, 2)), ("a", "b")).columns) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("x", "columns", "message"),
+    [
+        (np.ones(3), None, "X has 1 dimensions; it must have two. Reshape your data"),
+        (np.ones((3, 0)), None, r"X has 0 feature\(s\)"),
+        (coo_array((3, 2)), None, "sparse input is not supported"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
+        (np.ones((2, 3)), ("a", "b"), "X has 3 features, but TabularPipeline is expecting 2"),
+        (pd.DataFrame({"a": [1]}), ("a", "b"), "X lacks the columns 'b'"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_with_the_reason(x, columns, message):
+    with pytest.raises(TableError, match=message):
+        read_rows(x, columns)
+
+
+def test_labels_keep_their_order_and_their_type():
+    assert Labels.of(pd.Series(["10", "9"])).classes.tolist() == ["10", "9"]
+    numbers = Labels.of(pd.Series([10, 9, 9]))
+    assert numbers.classes.tolist() == [9, 10]
+    assert numbers.texts.classes == ("9", "10")
+    with pytest.raises(LabelError, match="of several kinds"):
+        Labels.of(pd.Series(["a", 1]))
+
+
+def test_labels_that_are_not_one_a_row_are_refused():
+    assert read_labels([[1], [2]], 2).tolist() == [1, 2]
+    with pytest.raises(LabelError, match="X has 3 rows, so it must be"):
+        read_labels([1, 2], 3)
+
+
+def test_all_rows_with_a_label_train_or_choose():
+    y = pd.Series(["a", "b"] * 20 + [None])
+    prepared = prepare_arrays(read_rows(np.arange(82.0).reshape(41, 2)), y, Labels.of(y), SETTINGS, max_classes=10)
+    assert sorted([*prepared.split.train, *prepared.split.validation]) == list(range(40))
+    assert len(prepared.split.test) == 0
+    assert prepared.context.x_CF.shape == (32, 2)
+
+
+@pytest.mark.parametrize("values", [["a"] * 50, [None] * 50])
+def test_one_class_is_refused(values):
+    y = pd.Series(values, dtype=object)
+    with pytest.raises(LabelError, match=r"y has [01] class; two are needed"):
+        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y), SETTINGS, max_classes=10)
+
+
+def test_complex_numbers_are_refused():
+    with pytest.raises(TableError, match="Complex data not supported: 'x0' has it"):
+        column_kind(pd.Series([1j], name="x0"))
+
+
+def test_labels_on_a_scale_are_refused():
+    y = pd.Series(np.linspace(0, 1, 50))
+    with pytest.raises(LabelError, match="y is continuous: 50 different numbers in 50 rows"):
+        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y), SETTINGS, max_classes=10)

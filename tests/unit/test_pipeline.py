@@ -1,0 +1,275 @@
+"""Pipelines: the guide's names, scikit-learn's manners, and a file that runs no code."""
+
+import copy
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from small_table import small_table
+from tiny import tiny_checkpoint
+
+from tabtune_core import TabularPipeline, merge_lora_weights
+from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
+from tabtune_core.events import Note, RunPlanned, StepDone
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.predictor import predict_rows
+from tabtune_core.tuning_params import KNOWN, model_of, read_params
+
+FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
+
+
+def of(kind, pipeline):
+    return [event for event in pipeline.history if isinstance(event, kind)]
+
+
+def disturb(pipeline):
+    """Moves what was trained: a fit without a gain would let a test of saving or merging pass trivially."""
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in pipeline.model.named_parameters():
+        if pipeline.report is None or "lora_" in name:
+            parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y = small_table()
+    return disturb(TabularPipeline("tabicl-mini", "peft", {**FAST, "peft_config": {"r": 4, "lora_alpha": 12}}).fit(X, y))
+
+
+@pytest.fixture(scope="module")
+def test_rows():
+    return small_table(40, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "params", "message"),
+    [
+        ("peft", {"peft_config": {"lora_alfa": 16}}, "Unknown setting 'peft_config.lora_alfa'. Did you mean 'peft_config.lora_alpha'?"),
+        ("peft", {"lora_alpha": 16}, "Unknown setting 'lora_alpha'. Did you mean 'peft_config.lora_alpha'?"),
+        ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
+        ("peft", {"zzz": 5}, "Unknown setting 'zzz'. Known are device, seed"),
+        ("peft", {"optimizer": "sgd"}, "optimizer is 'sgd'; for now it can only be 'adamw'"),
+        ("peft", {"peft_config": {"bias": "all"}}, "peft_config.bias is 'all'; for now it can only be 'none'"),
+        ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
+        ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
+        ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
+        ("inference", {"epochs": 5}, "'epochs' changes nothing with tuning_strategy 'inference'"),
+        ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_the_way_out(strategy, params, message):
+    with pytest.raises(SettingError) as caught:
+        TabularPipeline("tabicl-mini", strategy, params).settings()
+    assert message in str(caught.value)
+
+
+def test_only_classes_and_known_models_can_be_asked_for():
+    with pytest.raises(SettingError, match="task is 'regression'"):
+        TabularPipeline(task="regression").settings()
+    with pytest.raises(SettingError, match="There is no model 'TabPFN'; choose TabICL or one of tabicl-mini"):
+        TabularPipeline("TabPFN").settings()
+
+
+def test_every_known_name_reaches_the_settings():
+    given = {
+        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "validation_rows": 98, "steps": 7,
+        "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
+        "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy",
+    }  # fmt: skip
+    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], "bias": "none"}
+    read = read_params("tabicl-mini", "peft", {**given, "optimizer": "adamw", "peft_config": config}, "classification")
+    assert {*given, "optimizer", "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
+    assert {name: getattr(read.train, name, getattr(read, name, None)) for name in given} == given
+    assert (read.lora.rank, read.lora.alpha, read.lora.dropout, read.lora.targets) == (2, 6, 0.2, ("decoder",))
+
+
+def test_the_family_is_the_current_release_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.delenv("TABTUNE_TABICL", raising=False)
+    assert model_of("TabICL") == "tabicl-v2"
+    monkeypatch.setenv("TABTUNE_TABICL", "tabicl-mini")
+    assert (model_of("TabICL"), model_of("tabicl-v1")) == ("tabicl-mini", "tabicl-v1")
+
+
+def test_an_adapter_is_trained_as_asked_and_chosen_on_rows_of_its_own(fitted):
+    plan = of(RunPlanned, fitted)[0]
+    assert (plan.train_rows, plan.validation_rows, plan.test_rows) == (72, 18, 0)
+    assert plan.trainable_parameters == fitted.report.trainable_parameters == fitted.result.trainable_parameters
+    assert {layer.alpha / layer.rank for layer in fitted.report.layers} == {3.0}
+    assert len(of(StepDone, fitted)) == 6
+    assert fitted.result.validation["log_loss"] <= fitted.result.zero_shot_validation["log_loss"]
+    assert not fitted.model.training
+
+
+def test_predictions_are_classes_as_they_came(fitted, test_rows):
+    X, y = test_rows
+    p = fitted.predict_proba(X)
+    assert fitted.classes_.tolist() == ["drop", "keep"]
+    assert fitted.predict(X).tolist() == fitted.classes_[p.argmax(axis=1)].tolist()
+    scores = fitted.evaluate(X, y)
+    assert scores["accuracy"] == pytest.approx(fitted.score(X, y)) == pytest.approx(np.mean(fitted.predict(X) == y))
+    assert set(scores) == set(fitted.result.validation)
+    numbers = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(
+        X[["size", "noise"]].to_numpy(), np.where(y == "keep", 7, 3)
+    )
+    assert numbers.predict(X[["size", "noise"]].to_numpy()).dtype == numbers.classes_.dtype
+    assert numbers.classes_.tolist() == [3, 7]
+
+
+def test_each_strategy_changes_what_it_says(fitted):
+    X, y = small_table()
+    full = TabularPipeline("tabicl-mini", "base-ft", FAST).fit(X, y)
+    zero_shot = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y)
+    assert full.result.trainable_parameters > 0.99 * full.result.total_parameters
+    assert zero_shot.result.trainable_parameters == 0
+    assert zero_shot.result.validation == pytest.approx(fitted.result.zero_shot_validation), "the same rows under the same seed"
+    assert full.report is None
+
+
+def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
+    X, y = small_table()
+    rates = {}
+    for warmup in (2, 500):
+        pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "warmup_steps": warmup}).fit(X, y)
+        rates[warmup] = [step.learning_rate / 5e-3 for step in of(StepDone, pipeline)]
+    assert rates[2][:3] == pytest.approx([0.5, 1, 1])
+    assert rates[500] == pytest.approx([i / 6 for i in range(1, 7)])
+    assert any("The warm-up of 500 steps is longer than the run" in note.text for note in of(Note, pipeline))
+
+
+def test_it_keeps_scikit_learns_manners(fitted):
+    again = clone(fitted)
+    assert again.get_params() == fitted.get_params()
+    with pytest.raises(NotFittedError):
+        again.predict(small_table()[0])
+    assert clone(fitted).set_params(tuning_strategy="inference").tuning_strategy == "inference"
+    assert fitted.n_features_in_ == 3
+    assert fitted.feature_names_in_.tolist() == ["size", "colour", "noise"]
+
+
+def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
+    X, y = test_rows
+    with pytest.raises(TableError, match="lacks the columns 'noise'"):
+        fitted.predict(X.drop(columns="noise"))
+    with pytest.raises(LabelError, match="'other' are not among the classes"):
+        fitted.evaluate(X, ["other", *y[1:]])
+    with pytest.raises(DeviceError, match="'cuda:7' was asked for"):
+        TabularPipeline("tabicl-mini", "inference", {"device": "cuda:7"}).fit(X, y)
+
+
+@pytest.mark.parametrize("strategy", ["peft", "base-ft"])
+def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, test_rows, tmp_path):
+    pipeline = TabularPipeline("tabicl-mini", strategy, FAST).fit(*small_table())
+    before = pipeline.predict_proba(test_rows[0])
+    assert np.abs(disturb(pipeline).predict_proba(test_rows[0]) - before).max() > 1e-2
+    pipeline.save(tmp_path / "pipeline.joblib")
+    loaded = TabularPipeline.load(tmp_path / "pipeline.joblib")
+    np.testing.assert_allclose(loaded.predict_proba(test_rows[0]), pipeline.predict_proba(test_rows[0]), atol=1e-6)
+    assert loaded.predict(test_rows[0]).tolist() == pipeline.predict(test_rows[0]).tolist()
+    assert loaded.get_params() == pipeline.get_params()
+    assert loaded.history == pipeline.history
+    assert loaded.report == pipeline.report
+    assert set(zipfile.ZipFile(tmp_path / "pipeline.joblib").namelist()) == {"pipeline.json", "weights.safetensors", "context.safetensors"}
+
+
+def test_a_zero_shot_pipeline_keeps_its_context_and_its_classes(test_rows, tmp_path):
+    X, y = small_table()
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X[["size", "noise"]].to_numpy(), y == "keep")
+    pipeline.save(tmp_path / "zero-shot.zip")
+    loaded, rows = TabularPipeline.load(tmp_path / "zero-shot.zip"), test_rows[0][["size", "noise"]].to_numpy()
+    assert loaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
+    assert loaded.classes_.tolist() == [False, True]
+    assert not hasattr(loaded, "feature_names_in_")
+
+
+def test_a_pipeline_is_saved_as_it_was_fitted(fitted, test_rows, tmp_path):
+    expected = fitted.predict_proba(test_rows[0])
+    renamed = copy.copy(fitted).set_params(tuning_strategy="inference", tuning_params=None)
+    renamed.save(tmp_path / "p.zip")
+    loaded = TabularPipeline.load(tmp_path / "p.zip")
+    assert loaded.tuning_strategy == "peft"
+    np.testing.assert_allclose(loaded.predict_proba(test_rows[0]), expected, atol=1e-6)
+
+
+def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
+    fitted.save_adapter(tmp_path / "lora_adapters.pt")
+    lora = torch.load(tmp_path / "lora_adapters.pt", weights_only=True)
+    base = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu")).module.state_dict()
+    merged = merge_lora_weights(fitted).state_dict()
+    assert len(lora["lora_a"]) == len(fitted.report.layers)
+    for path, a in lora["lora_a"].items():
+        name = path if path in base else f"{path}.weight"
+        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["alpha"] / lora["rank"], merged[name])
+    with pytest.raises(AdapterError, match="no LoRA adapter to save"):
+        TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
+    assert not (tmp_path / "none.pt").exists()
+
+
+def test_a_pipeline_knows_its_base(fitted, tmp_path):
+    fitted.save(tmp_path / "p.zip")
+    with pytest.raises(AdapterError, match="trained on weights with the SHA-256"):
+        TabularPipeline.load(tmp_path / "p.zip", checkpoint=tiny_checkpoint(tmp_path / "other.ckpt"))
+
+
+class Payload:
+    """Its pickle writes a file when it is opened."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+def with_member(source, target, name, content):
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.namelist():
+            new.writestr(member, content if member == name else old.read(member))
+
+
+@pytest.mark.parametrize("member", ["pipeline.json", "weights.safetensors", "context.safetensors"])
+def test_a_crafted_file_cannot_run_code(fitted, tmp_path, member):
+    mark, crafted = tmp_path / "ran", tmp_path / "crafted.joblib"
+    fitted.save(tmp_path / "good.zip")
+    with_member(tmp_path / "good.zip", crafted, member, pickle.dumps(Payload(mark)))
+    with pytest.raises(PipelineError, match=r"crafted.joblib is no saved pipeline"):
+        TabularPipeline.load(crafted)
+    crafted.write_bytes(pickle.dumps(Payload(mark)))
+    with pytest.raises(PipelineError, match=r"crafted.joblib is no saved pipeline"):
+        TabularPipeline.load(crafted)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Payload(mark))).close()
+    assert mark.exists(), "the payload is one that would have run"
+
+
+def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
+    fitted.save(tmp_path / "good.zip")
+    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
+    facts["context"]["encoder"]["numbers"].reverse()
+    with_member(tmp_path / "good.zip", tmp_path / "bad.zip", "pipeline.json", json.dumps(facts))
+    with pytest.raises(PipelineError, match="do not have the hash"):
+        TabularPipeline.load(tmp_path / "bad.zip")
+    with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
+    with pytest.raises(PipelineError, match="not of the pipeline format 1"):
+        TabularPipeline.load(tmp_path / "late.zip")
+    with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
+    with pytest.raises(PipelineError, match="half.zip lacks base, classes, classes_type"):
+        TabularPipeline.load(tmp_path / "half.zip")
+    with pytest.raises(PipelineError, match="There is no saved pipeline at"):
+        TabularPipeline.load(tmp_path / "nowhere.zip")
+
+
+def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, test_rows):
+    before, names = fitted.predict_proba(test_rows[0]), list(fitted.model.state_dict())
+    merged = copy.copy(fitted._base)
+    merged.module = merge_lora_weights(fitted)
+    np.testing.assert_allclose(predict_rows(merged, test_rows[0], fitted._context), before, atol=1e-5)
+    assert not any("lora" in name for name in merged.module.state_dict())
+    assert list(fitted.model.state_dict()) == names
+    assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()
