@@ -131,6 +131,7 @@ _CARDS = (
         name="tabicl-mini", title="TabICL mini", family="TabICL", file="tabicl-mini.ckpt", repository=None, licence="Apache-2.0",
         max_classes=10, total_parameters=677_310, config=MINI, targets=TABICL_TARGETS, groups=TABICL_GROUPS,
         note="Pre-trained by us on synthetic tables; ships with the package.",
+        sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
     ),
     _tabicl("tabicl-v2", "TabICL v2", "tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2, "The current release."),
     _tabicl("tabicl-v1.1", "TabICL v1.1", "tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1, "An improved v1."),
