@@ -97,6 +97,11 @@ def ranked(sweep: str | None, rank_by: str) -> pd.DataFrame:
     return _ranked(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
 
 
+def selection_metric(sweep: str) -> str:
+    """The validation score that chose the best states of a sweep; it ranks unless a person asks for another."""
+    return store().runs(sweep)[0].settings.train.selection_metric
+
+
 def _stamp(runs: list[Run]) -> tuple[object, ...]:
     return tuple((run.id, run.status) for run in runs)
 

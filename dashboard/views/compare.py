@@ -48,7 +48,7 @@ with where:
     sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
 with by:
     metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
-    metric = pick("Score", metrics, name="metric", default="log_loss", format_func=lambda name: METRICS[name].label)
+    metric = pick("Score", metrics, name="metric", default=reading.selection_metric(sweep), format_func=lambda name: METRICS[name].label)
 with cost_of:
     cost = pick("Cost", list(COSTS), name="cost", default="growth_memory_bytes", format_func=lambda name: COSTS[name][0])
 try:

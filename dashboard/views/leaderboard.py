@@ -12,6 +12,7 @@ from tabtune_core.runs.recommend import with_noise
 from tabtune_core.settings import STRATEGY_NAMES
 
 ALL = "all"
+METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
 TIED = "Within noise of the best"
 SPREAD = "± gain"
 
@@ -37,6 +38,7 @@ def table(ranked: pd.DataFrame, metric: str) -> pd.DataFrame:
             "Best step": ranked["best_step"],
             "Peak memory (MB)": ranked["peak_memory_bytes"].astype("Float64") / 1e6,
             "Memory over the model (MB)": ranked["growth_memory_bytes"].astype("Float64") / 1e6,
+            "Meter": ranked["memory_meter"].map(METERS),
             "Training (s)": ranked["train_seconds"],
             "Prediction (s)": ranked["predict_seconds"],
             "Adapter (kB)": ranked["adapter_bytes"].astype("Float64") / 1e3,
@@ -77,7 +79,9 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
             help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
             " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
         ),
-        "Peak memory (MB)": st.column_config.ProgressColumn(format="%.0f", min_value=0, max_value=most, help="Highest of the whole run."),
+        "Peak memory (MB)": st.column_config.ProgressColumn(
+            format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."
+        ),
         "Memory over the model (MB)": number(
             format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
         ),
@@ -102,7 +106,8 @@ with where:
     sweep = pick("Runs", list(names), name="board", default=next(iter(sweeps)), format_func=lambda name: names[name])
 with by:
     metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
-    metric = pick("Rank by", metrics, name="metric", default="log_loss", format_func=lambda name: METRICS[name].label)
+    usual_metric = "log_loss" if sweep == ALL else reading.selection_metric(sweep)
+    metric = pick("Rank by", metrics, name="metric", default=usual_metric, format_func=lambda name: METRICS[name].label)
 try:
     ranked = reading.ranked(None if sweep == ALL else sweep, metric)
     found = None if sweep == ALL else reading.recommended(sweep, metric)
@@ -118,6 +123,8 @@ if found is not None and found.sentences:
     with st.container(border=True):
         st.markdown("\n\n".join(map(plain, found.sentences)))
         st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
+elif sweep == ALL:
+    st.caption("Places across sweeps mean little: other tables, targets and seeds have other validation rows. Choose one sweep to compare.")
 elif len(done):
     best = done.iloc[0]
     first = list(done.loc[done["place"] == 1, "name"])
@@ -126,7 +133,7 @@ elif len(done):
         f"{lead} on the validation rows with {METRICS[metric].label} **{best[f'validation_{metric}']:.4f}**"
         f" (zero-shot {best[f'zero_shot_validation_{metric}']:.4f}). Validation ranks; test is only reported."
     )
-usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)")]
+usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)", "Meter")]
 with st.expander("Columns"):
     chosen = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
 no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])

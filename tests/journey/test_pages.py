@@ -441,7 +441,7 @@ def test_all_runs_together_have_no_recommendation(app, store):
     go(app, "leaderboard")
     app.selectbox(key="chosen_board").set_value("all").run()
     assert not app.exception
-    assert "share the first place" in texts(app.markdown)
+    assert "Places across sweeps mean little" in texts(app.caption)
     assert "± gain" not in app.dataframe[0].value
 
 
