@@ -115,6 +115,7 @@ table_views.findings(dataset.findings)
 columns, first_rows = st.tabs(["Columns", "First rows"])
 with columns:
     table_views.columns(dataset)
-first_rows.dataframe(reading.first_rows(table), hide_index=True, height=420)
+with first_rows:
+    table_views.first_rows(dataset)
 table_views.reading_choices(dataset)
 table_views.picture(dataset)
