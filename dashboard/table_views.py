@@ -62,6 +62,17 @@ def columns(dataset: Dataset) -> None:
     )  # fmt: skip
 
 
+def first_rows(dataset: Dataset) -> None:
+    """The first hundred rows as they were read; days without a time are shown without one."""
+    shown = reading.first_rows(dataset.id)
+    dates = [column.name for column in dataset.columns if column.kind == "date"]
+    days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
+    st.dataframe(
+        shown, hide_index=True, height=420, placeholder="missing",
+        column_config={name: st.column_config.DateColumn(format="YYYY-MM-DD") for name in days},
+    )  # fmt: skip
+
+
 def questions(dataset: Dataset) -> None:
     """What the file does not decide: asked, not guessed."""
     if not dataset.questions:

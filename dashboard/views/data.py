@@ -33,18 +33,22 @@ def first_visit() -> None:
         use(add_sample(reading.home(), "breast_cancer"))
 
 
-def use(dataset: Dataset) -> NoReturn:
-    """Chooses a table and shows it."""
+def forget_upload() -> None:
+    """Lets go of an upload that failed."""
     for left in UPLOAD:
         st.session_state.pop(left, None)
+
+
+def use(dataset: Dataset) -> NoReturn:
+    """Chooses a table and shows it."""
+    forget_upload()
     choose("table", dataset.id)
     st.rerun()
 
 
 def take(name: str, data: bytes, choices: ReadingChoices) -> NoReturn:
     """Adds an uploaded file and shows it, or keeps why not for the next look at the page."""
-    for left in UPLOAD:
-        st.session_state.pop(left, None)
+    forget_upload()
     try:
         with st.spinner(f"Reading {name}"):
             dataset = reading.add(data, name, choices)
@@ -71,7 +75,9 @@ def add() -> None:
         st.error(plain(st.session_state["upload_error"]))
     if "failed_upload" in st.session_state:
         name, data = st.session_state["failed_upload"]
-        st.markdown(f"**Reading choices for {plain(name)}**")
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"**Reading choices for {plain(name)}**", width="content")
+            st.button("Forget this file", on_click=forget_upload, type="tertiary", icon=":material/close:")
         choices = reading_form("upload", ReadingChoices(), button="Try again with these choices")
         if choices is not None:
             take(name, data, choices)
@@ -109,6 +115,7 @@ table_views.findings(dataset.findings)
 columns, first_rows = st.tabs(["Columns", "First rows"])
 with columns:
     table_views.columns(dataset)
-first_rows.dataframe(reading.first_rows(table), hide_index=True, height=420)
+with first_rows:
+    table_views.first_rows(dataset)
 table_views.reading_choices(dataset)
 table_views.picture(dataset)

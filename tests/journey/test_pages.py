@@ -120,6 +120,14 @@ def test_an_upload_that_failed_is_tried_again_with_reading_choices(app, home):
     assert (dataset.name, dataset.rows, [column.name for column in dataset.columns]) == ("people.csv", 60, ["name", "age", "bought"])
 
 
+def test_an_upload_that_failed_can_be_forgotten(app, home):
+    app.run()
+    app.file_uploader[0].upload("people.csv", TILDES).run()
+    button(app, "Forget this file").click().run()
+    assert not app.error
+    assert "failed_upload" not in app.session_state
+
+
 def test_a_picture_is_not_offered_reading_choices(app, home):
     app.run()
     app.file_uploader[0].upload("picture.csv", b"\x89PNG\r\n\x1a\n" + bytes(500)).run()
