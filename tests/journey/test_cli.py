@@ -150,7 +150,13 @@ def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table
 def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
     before = {run.id for run in RunStore(home).runs()}
     arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", *SMALL, "--steps", 100_000, "--patience", 100_000)
-    process = subprocess.Popen(**command(home, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
+    process = subprocess.Popen(
+        **command(home, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     store = RunStore(home)
     wait_until(lambda: any(store.last(run.id, "StepDone") for run in store.runs(status="running")))
     process.send_signal(signal.SIGINT)
