@@ -31,6 +31,14 @@ def choose(name: str, value: str) -> None:
     st.session_state[_next(name)] = value
 
 
+def renew(name: str, *, when: str, value: str) -> None:
+    """Starts a choice afresh, with ``value``, when ``when`` is another than at this tab's last look; a choice made by code stays."""
+    seen = st.session_state.get(f"renewed_{name}")
+    if seen not in (None, when) and _next(name) not in st.session_state:
+        choose(name, value)
+    st.session_state[f"renewed_{name}"] = when
+
+
 def pick(
     label: str, options: Sequence[str], *, name: str, default: str, format_func: Callable[[str], str] = str, help: str | None = None
 ) -> str:

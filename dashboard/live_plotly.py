@@ -40,7 +40,9 @@ export default function ({ data, parentElement }) {
   element.setAttribute('aria-label', data.label)
   load(data.source).then((Plotly) => {
     const figure = JSON.parse(data.figure)
-    const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ['select2d', 'lasso2d'] }
+    // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
+    const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
+    const config = { responsive: true, displaylogo: false, displayModeBar, modeBarButtonsToRemove: ['select2d', 'lasso2d'] }
     Plotly.react(element, figure.data, themed(figure.layout, element), config)
   }).catch((error) => { element.textContent = error.message })
   return () => { if (window.Plotly) window.Plotly.purge(element) }
@@ -55,7 +57,10 @@ def show(figure: go.Figure, *, key: str, label: str, numbers: pd.DataFrame | Non
     Zoom is kept as long as the axes mean the same.
     """
     axes = (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text, figure.layout.yaxis.type)
-    figure.update_layout(template="none", uirevision=f"{key} {axes}", autosize=True)
+    # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
+    state = (bool(figure.data), figure.layout.yaxis.range is None)
+    figure.update_layout(template="none", uirevision=f"{key} {axes} {state}", autosize=True)
+    figure.update_yaxes(autorange=True if figure.layout.yaxis.range is None else None)
     spec = pio.to_json(figure, validate=False)
     _component(data={"figure": spec, "source": PLOTLY_PATH, "label": label}, key=key, height=int(figure.layout.height))
     if numbers is None:

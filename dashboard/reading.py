@@ -15,6 +15,7 @@ from dashboard.devices import card_names
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
+from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, with_label
@@ -196,7 +197,7 @@ def _label_frame(folder: str, table: str, column: str, median: bool) -> pd.DataF
 @st.cache_data(max_entries=64, show_spinner=False)
 def _class_counts(folder: str, table: str, column: str, median: bool) -> pd.DataFrame:
     counts = _label_frame(folder, table, column, median)[column].value_counts()
-    return pd.DataFrame({"label": counts.index.astype(str), "rows": counts.to_numpy()})
+    return pd.DataFrame({"label": label_texts(pd.Series(counts.index)), "rows": counts.to_numpy()})
 
 
 def class_counts(table: str, column: str, median: bool) -> pd.DataFrame:

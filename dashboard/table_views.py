@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
-from dashboard.choice import choose, chosen, keep, pick
+from dashboard.choice import choose, chosen, keep, pick, renew
 from dashboard.choices_form import KINDS, WORDS, reading_form
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
@@ -138,6 +138,7 @@ def target(dataset: Dataset) -> tuple[str, bool]:
     st.subheader("What to predict")
     proposed = reading.proposal(dataset.id)
     names = [column.name for column in dataset.columns]
+    renew("target", when=dataset.id, value=proposed.column or names[-1])
     left, right = st.columns([1, 1.4])
     with left:
         column = pick("Column to predict", names, name="target", default=proposed.column or names[-1])

@@ -1,5 +1,6 @@
 """States, sizes and times as a person reads them."""
 
+import re
 import time
 
 from tabtune_core.runs.store import Run, Status, Sweep
@@ -75,4 +76,6 @@ def labels(runs: list[Run]) -> dict[str, str]:
 
 def plain(text: str) -> str:
     """Text out of a file, so that it shows as it stands and does not turn into markup."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
+    # Streamlit looks for :icons: when the escapes are gone; a space of no width parts them
+    return re.sub(":(?=[a-z])", ":\u200b", escaped)

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import go, pick
+from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import STATUS, plain, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS
@@ -103,7 +103,9 @@ if not sweeps:
 where, by = st.columns([2, 1])
 with where:
     names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
-    sweep = pick("Runs", list(names), name="board", default=next(iter(sweeps)), format_func=lambda name: names[name])
+    elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare
+    renew("board", when=elsewhere, value=elsewhere)
+    sweep = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
 with by:
     metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
     usual_metric = "log_loss" if sweep == ALL else reading.selection_metric(sweep)
@@ -119,7 +121,10 @@ if found is not None:
     ranked = with_noise(ranked, found.configurations)
 shown = table(ranked, metric)
 done = ranked.dropna(subset=["place"])
-if found is not None and found.sentences:
+going = sweep != ALL and reading.active(reading.store().runs(sweep))
+if going:
+    st.caption("Some runs of this sweep are still to come. What rank buys is said when they have ended.")
+elif found is not None and found.sentences:
     with st.container(border=True):
         st.markdown("\n\n".join(map(plain, found.sentences)))
         st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
@@ -135,7 +140,7 @@ elif len(done):
     )
 usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)", "Meter")]
 with st.expander("Columns"):
-    chosen = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
+    visible = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
 no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])
 if no_gain:
     st.caption(
@@ -143,7 +148,7 @@ if no_gain:
     )
 st.dataframe(
     shown,
-    column_order=chosen,
+    column_order=visible,
     column_config=columns(shown, metric),
     hide_index=True,
     height="content" if len(shown) < 20 else 600,

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import forms, reading
-from dashboard.choice import choose, chosen, go, keep, pick
+from dashboard.choice import choose, chosen, go, keep, pick, renew
 from dashboard.pricing import price_ranks
 from dashboard.words import plain
 from tabtune_core.errors import LabelError, SettingError, TabTuneError
@@ -151,6 +151,7 @@ with left:
     )
 with right:
     names = [column.name for column in tables[table].columns]
+    renew("target", when=table, value=reading.proposal(table).column or names[-1])
     target = pick("Column to predict", names, name="target", default=reading.proposal(table).column or names[-1])
 median = chosen("median", ("no", "yes"), "no") == "yes" and reading.on_a_scale(table, target)
 if median:

@@ -9,7 +9,7 @@ import duckdb
 
 from tabtune_core.data.cells import Cells
 from tabtune_core.data.database import counts
-from tabtune_core.data.findings import Column, Finding, Question
+from tabtune_core.data.findings import Column, Finding, Question, shorten
 from tabtune_core.data.word_rules import Typed
 
 ID_SHARE = 0.98
@@ -18,6 +18,7 @@ ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|unnamed: 0)$|[a-z]I[
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 EXAMPLE_ROWS = 1_000
+UNSEEN = "If it means nothing, choose free text as its kind under Reading choices: the model sees no free text."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
@@ -42,7 +43,7 @@ def describe(
         findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=bool(whole))]
         questions += kind.questions
         if filled and content in seen:
-            message = f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out."
+            message = f"{name!r} holds the same as {seen[content]!r} in every row; one of them would do."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(content, name)
         if kind.kind == "number":
@@ -66,10 +67,10 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     name = column.name
     filled = rows - column.missing
     if filled == 0:
-        return [Finding("warning", "all-missing", f"{name!r} has no value in any row. Leave it out.", name)]
+        return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing.", name)]
     found = []
     if column.unique == 1:
-        message = f"{name!r} is {column.examples[0]!r} in every row that has a value. Leave it out."
+        message = f"{name!r} is {column.examples[0]!r} in every row that has a value: it tells a model nothing."
         found.append(Finding("warning", "constant", message, name))
     if column.missing > rows * MANY_MISSING:
         found.append(Finding("warning", "many-missing", f"{name!r} is missing in {column.missing / rows:.0%} of the rows.", name))
@@ -77,7 +78,8 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     unlike = filled >= ID_ROWS and column.unique >= filled * ID_SHARE
     if unlike and (words or consecutive or (column.kind == "number" and ID_NAME.search(name))):
         seen = f"{column.unique:,} different values in {filled:,} rows"
-        message = f"{name!r} has {seen}, as ids and free text do. Leave it out if it means nothing."
+        advice = "The model does not see it." if column.kind == "text" else UNSEEN
+        message = f"{name!r} has {seen}, as ids and free text do. {advice}"
         found.append(Finding("warning", "id-like", message, name))
     elif words and column.unique > MANY_VALUES:
         message = f"{name!r} has {column.unique:,} different values; a model sees little of what they mean."
@@ -99,7 +101,7 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
 def examples(connection: duckdb.DuckDBPyConnection, cell: str) -> tuple[str, ...]:
     """Up to three different cells from the first rows, in the order of the file."""
     rows = connection.execute(f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {EXAMPLE_ROWS}").fetchall()
-    return tuple(dict.fromkeys(cell for (cell,) in rows))[:3]
+    return tuple(shorten(cell) for cell in list(dict.fromkeys(cell for (cell,) in rows))[:3])
 
 
 def sentinels(connection: duckdb.DuckDBPyConnection, cell: str, value: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def as_date(
         return None
     standard = f"TRY_CAST({cell} AS TIMESTAMP)"
     fitting = [standard] if holds(connection, cell, "TRY_CAST({cell} AS TIMESTAMP) IS NOT NULL", sample) else []
-    if not fitting:
+    if not fitting and (forced or not is_number(sample[0])):  # no format is a plain number, and trying all of them is slow
         formats = (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))
         dated = {style: f"{strptime('{cell}', style)} IS NOT NULL" for style in formats}
         fitting = [strptime(cell, style) for style, condition in dated.items() if holds(connection, cell, condition, sample)]
@@ -41,6 +41,15 @@ def as_date(
     message = f"{name!r} holds dates such as {sample[0]!r} that can be read day first or month first; read day first."
     question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
     return Typed("date", used, (Finding("warning", "ambiguous-date", message, name),), (question,), ambiguous_date=True)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number written plainly."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def month_first(style: str) -> str:

@@ -115,3 +115,8 @@ class ReadingChoices:
         """Reads what ``to_json`` wrote, also after a trip through a JSON text."""
         kinds = tuple((name, kind) for name, kind in data["kinds"])
         return cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})
+
+
+def shorten(cell: str, most: int = 60) -> str:
+    """A cell as it is quoted to a person: cut where it is long."""
+    return cell if len(cell) <= most else f"{cell[: most - 1]}…"

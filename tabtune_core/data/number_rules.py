@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from tabtune_core.data.database import counts, holds
-from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.word_rules import Typed, as_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
@@ -107,7 +107,7 @@ def style_typed(name: str, cell: str, sample: list[str], style: NumberFormat, si
     """A number column in a format other than the plain one."""
     text = BARE.format(cell=cell) if signs else cell
     beside = " and a currency or percent sign" if signs else ""
-    message = f"{style.message}{beside} in {name!r}, such as {sample[0]!r}, were read as numbers"
+    message = f"{style.message}{beside} in {name!r}, such as {shorten(sample[0])!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     value = f"TRY_CAST({style.value.format(cell=text)} AS DOUBLE)"
     return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
@@ -121,7 +121,7 @@ def stray_words(connection: duckdb.DuckDBPyConnection, cell: str, name: str, unr
     unread_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL AND {plain} IS NULL"
     query = f"{unread_cells} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {STRAY_WORDS + 1}"
     words = tuple(word for (word,) in connection.execute(query).fetchall())
-    if len(words) > STRAY_WORDS:
+    if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):
         return Typed(kind, cell)
     shown = ", ".join(repr(word) for word in words)
     message = f"{name!r} holds numbers in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."

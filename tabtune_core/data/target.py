@@ -131,8 +131,10 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
         )
     findings = []
     if len(rare):
-        message = f"{len(rare)} classes of {target!r} have fewer than {ROWS_PER_CLASS} rows: {shown}. No split has them in every part."
+        few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
+        message = f"{few} fewer than {ROWS_PER_CLASS} rows: {shown}. Too few to train, choose and test on; they only train."
         findings.append(Finding("warning", "rare-classes", message, target))
+    sizes = sizes[sizes >= ROWS_PER_CLASS]
     if sizes.iloc[0] > IMBALANCE * sizes.iloc[-1]:
         message = (
             f"{sizes.index[0]!r} has {sizes.iloc[0]:,} rows and {sizes.index[-1]!r} has {sizes.iloc[-1]:,}: "

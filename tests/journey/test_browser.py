@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import seeding
 
 from tabtune_core.runs.store import ENDED, RunStore
+from tabtune_core.runs.worker_lock import started_at
 
 pytestmark = pytest.mark.browser
 
@@ -233,3 +235,28 @@ def check_loader(folder, store):
     saved = pd.read_parquet(store.run_dir(run.id) / "predictions.parquet").query("split == 'test'")
     assert labels == saved["predicted"].tolist()
     np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)
+
+
+def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_path):
+    store = RunStore(tmp_path)
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(tmp_path, ranks=(2,)))
+    store.claim(os.getpid(), started_at(os.getpid()))  # it runs, and has told nothing yet
+    page.set_viewport_size({"width": 1440, "height": 1800})
+    page.goto(f"{serve()}/live?sweep={sweep}")
+    page.get_by_text("No look at the validation rows yet").first.wait_for(timeout=20_000)
+    runs[0].begin()
+    page.locator('[class*="st-key-accuracy_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(timeout=20_000, state="attached")
+    low, high = y_range(page, "accuracy_")
+    assert 0.8 < low < 0.93 < high < 1
+    runs[0].end()
+    seeding.start(runs[1])
+    for step in range(1, 41):
+        runs[1].step(step)
+        store.beat(runs[1].id)
+    page.wait_for_function(
+        "() => document.querySelector('[class*=\"st-key-accuracy_\"] .js-plotly-plot')._fullData.some((trace) => trace.x.length >= 5)",
+        timeout=20_000,
+    )
+    low, high = y_range(page, "accuracy_")
+    assert high - low < 0.06
+    assert low < 0.93 < high
