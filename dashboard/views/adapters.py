@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import reading
 from dashboard.choice import go, pick
 from dashboard.words import megabytes, moment
+from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 
 README_LIMIT_BYTES = 100_000
@@ -84,7 +85,7 @@ with st.container(horizontal=True):
         st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
         score = run.settings.train.selection_metric
         st.metric(
-            f"Validation {score.replace('_', ' ')}", f"{run.result.validation.get(score, float('nan')):.4f}", border=True, width="content"
+            f"Validation {METRICS[score].label}", f"{run.result.validation.get(score, float('nan')):.4f}", border=True, width="content"
         )
 if run.result and run.result.best_step == 0:
     st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")

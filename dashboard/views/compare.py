@@ -29,10 +29,10 @@ def flat(run: Run) -> dict[str, str]:
 def settings_table(runs: list[Run], *, differences_only: bool) -> pd.DataFrame:
     """One row a setting, one column a run."""
     named = labels(runs)
-    side_by_side = pd.DataFrame({named[run.id]: flat(run) for run in runs}).fillna("N/A")
-    if differences_only:
+    side_by_side = pd.DataFrame({named[run.id]: flat(run) for run in runs})
+    if differences_only:  # a setting that a run has no use for is no difference
         side_by_side = side_by_side[side_by_side.nunique(axis=1) > 1]
-    return side_by_side.rename_axis("Setting").reset_index()
+    return side_by_side.fillna("N/A").rename_axis("Setting").reset_index()
 
 
 st.title("Compare")
