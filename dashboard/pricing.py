@@ -11,7 +11,7 @@ def price_ranks(card: ModelCard, ranks: tuple[int, ...], *, alpha: float | None,
     weights = sum(out * width for out, width in shapes.values())
     rows = []
     for rank in ranks:
-        adapter = sum(min(rank, out, width) * (out + width) for out, width in shapes.values())
+        adapter = card.adapter_parameters(rank, targets)
         rows.append(
             {
                 "Rank": rank,

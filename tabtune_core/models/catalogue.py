@@ -67,13 +67,9 @@ class ModelCard:
             if any(path == prefix or path.startswith(f"{prefix}.") or prefix in path.split(".") for prefix in prefixes)
         }
 
-    def adapter_parameters(self, rank: int) -> int:
-        """Parameters of an adapter on the default targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
-        return sum(min(rank, out, width) * (out + width) for out, width in self.linear_shapes.values())
-
-    def target_parameters(self) -> int:
-        """Parameters of the weights that the default targets adapt."""
-        return sum(out * width for out, width in self.linear_shapes.values())
+    def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
+        """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
+        return sum(min(rank, out, width) * (out + width) for out, width in self.adapted_shapes(targets).values())
 
 
 _V1: dict[str, Any] = dict(
