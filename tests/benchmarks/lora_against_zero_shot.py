@@ -43,10 +43,12 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from tabtune_core import TabularPipeline
 from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.splits import split_rows
+from tabtune_core.models.catalogue import CATALOGUE
 
 SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (5e-4, 2e-3)
 TEST_SHARE, TEST_ROWS = 0.3, 2000
 CLASSICS = ("logistic regression", "gradient boosting")
+WEIGHTS = CATALOGUE["tabicl-mini"].sha256[:8]
 SCORES = {"log_loss": -1, "accuracy": 1}
 """With the sign of a gain."""
 
@@ -121,10 +123,10 @@ class Runs:
         self.known = {self._key(run): run for run in map(json.loads, lines)}
 
     def _key(self, run: dict[str, Any]) -> str:
-        return json.dumps([run[name] for name in ("table", "model", "seed", "rank", "rate", "knobs")])
+        return json.dumps([run[name] for name in ("table", "model", "seed", "rank", "rate", "knobs", "weights")])
 
     def get(self, table: RealTable, model: str, seed: int, rank: int = 0, rate: float = 0.0) -> dict[str, Any]:
-        run = {"table": table.name, "model": model, "seed": seed, "rank": rank, "rate": rate, "knobs": self.knobs}
+        run = {"table": table.name, "model": model, "seed": seed, "rank": rank, "rate": rate, "knobs": self.knobs, "weights": WEIGHTS}
         key = self._key(run)
         if key not in self.known:
             rows = rows_of(table)
@@ -184,8 +186,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--write", action="store_true", help="into README.md")
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--context-rows", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--context-rows", type=int, default=384)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--validation-rows", type=int, default=1000)
     parser.add_argument("--patience", type=int, default=5)
