@@ -48,7 +48,7 @@ from tabtune_core.models.catalogue import CATALOGUE
 SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (5e-4, 2e-3)
 TEST_SHARE, TEST_ROWS = 0.3, 2000
 CLASSICS = ("logistic regression", "gradient boosting")
-WEIGHTS = CATALOGUE["tabicl-mini"].sha256[:8]
+WEIGHTS = CATALOGUE["tabicl-mini"].weights["classification"].sha256[:8]
 SCORES = {"log_loss": -1, "accuracy": 1}
 """With the sign of a gain."""
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--write", action="store_true", help="into README.md")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--context-rows", type=int, default=384)
+    parser.add_argument("--context-rows", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--validation-rows", type=int, default=1000)
     parser.add_argument("--patience", type=int, default=5)

@@ -117,7 +117,7 @@ def mean_of_logits(p_VQK: Array) -> Array:
 
 def catalogue_model(name: str, checkpoint: Path | None) -> Predict:
     """A model of the catalogue, with its own weights or others."""
-    model = load_model(CATALOGUE[name], torch.device("cpu"), checkpoint)
+    model = load_model(CATALOGUE[name], task, torch.device("cpu"), checkpoint)
 
     def predict(x_CF: Array, y_C: Array, x_QF: Array) -> Array:
         normalise = model.fit_preprocessing(x_CF)
