@@ -22,17 +22,16 @@ from sklearn.preprocessing import StandardScaler
 from tabdpt.model import TabDPTModel as Network
 from torch.nn import functional as F
 
+from tabtune_core.data.episodes import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
-from tabtune_core.models.adapter import Array, Encoded, Target
+from tabtune_core.models.adapter import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 
 
 class TabDPTModel:
     """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` with nothing changed."""
-
-    passed_over: tuple[str, ...] = ("q_gate",)
 
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
@@ -70,21 +69,24 @@ class TabDPTModel:
         return transform
 
     def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
-        """Mean cross-entropy (nats) of the query rows: of their class or, for numbers, of the bin in which their z-score lies.
+        """Mean cross-entropy (nats) of the query rows: of their class, or of the bins next to their number's z-score.
 
-        That is the log score of the histogram as which upstream reads the bins (``tabdpt.bar_distribution``), but for a constant;
-        upstream's package has no training code. Scores outside the bins belong to the outermost one.
+        A z-score's probability is shared between the two nearest bin centres, so that the expectation, which is what is predicted,
+        can be the z-score itself. So were the mini's weights trained; what the released ones were trained with is not published.
         """
         if classes:
             logits_BQK = self._outputs(x_BTF, y_BC)[..., :classes]
             return F.cross_entropy(logits_BQK.flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
-        network = self.module
+        network, bins = self.module, self.module.regression_bin_count
         mean_B1, deviation_B1 = standard(y_BC)
         logits_BQN = self._outputs(x_BTF, (y_BC - mean_B1) / deviation_B1)[..., network.n_out :]
         span = network.regression_bin_max - network.regression_bin_min
-        share_BQ = ((y_BQ - mean_B1) / deviation_B1 - network.regression_bin_min) / span
-        bins_BQ = (share_BQ * network.regression_bin_count).clamp(0, network.regression_bin_count - 1).long()
-        return F.cross_entropy(logits_BQN.flatten(0, 1), bins_BQ.flatten())
+        place_BQ = ((y_BQ - mean_B1) / deviation_B1 - network.regression_bin_min) / span * bins - 0.5
+        place_BQ = place_BQ.float().clamp(0, bins - 1)
+        left_BQ = place_BQ.long().clamp_max(bins - 2)
+        near_BQ2, right_BQ = torch.stack([left_BQ, left_BQ + 1], dim=-1), place_BQ - left_BQ
+        shares_BQ2 = torch.stack([1 - right_BQ, right_BQ], dim=-1)
+        return -(logits_BQN.log_softmax(dim=-1).gather(-1, near_BQ2) * shares_BQ2).sum(dim=-1).mean()
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or numbers ``(Q,)``.
