@@ -29,6 +29,8 @@ class BaseModel(Protocol):
     module: nn.Module
     passed_over: tuple[str, ...]
     """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
+    block_lists: tuple[str, ...]
+    """Paths of the module's lists of blocks, which gradient checkpointing computes again."""
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Learns the model's own normalisation from context rows."""

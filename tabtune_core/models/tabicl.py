@@ -28,6 +28,7 @@ class TabICLModel:
     """A TabICL classifier. ``module`` is the upstream ``TabICL`` with nothing changed."""
 
     passed_over: tuple[str, ...] = ("ssmax_layer", "in_linear")
+    block_lists: tuple[str, ...] = ("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks")
 
     def __init__(self, card: ModelCard, source: Source, module: TabICL, config: dict[str, Any], device: torch.device) -> None:
         self.card, self.source, self.config, self.device = card, source, config, device
