@@ -191,17 +191,20 @@ def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float) -> LowRank:
     return LowRankUpdate(entry.weight, layer.rank, layer.alpha, dropout, **how)
 
 
+def weight_name(path: str) -> str:
+    """The name of the weight of a path among the parameters of the plain module."""
+    return path if path.endswith("in_proj_weight") else f"{path}.weight"
+
+
 def _owner(module: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The module that has the weight of a path, and the weight's name in it."""
-    if path.endswith("in_proj_weight"):
-        return module.get_submodule(path.rpartition(".")[0]), "in_proj_weight"
-    return module.get_submodule(path), "weight"
+    parent, _, attribute = weight_name(path).rpartition(".")
+    return module.get_submodule(parent), attribute
 
 
 def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
     """Puts an adapter on the weight of a path."""
     owner, attribute = _owner(module, path)
-    adapter.to(getattr(owner, attribute).device).train(owner.training)
+    adapter.train(owner.training)
     if isinstance(adapter, LowRankUpdate):
         parametrize.register_parametrization(owner, attribute, adapter)
         _parametrized(owner, attribute).original.requires_grad_(False)

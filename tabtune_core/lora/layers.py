@@ -124,7 +124,7 @@ class LowRankUpdate(LowRank):
         """The weight as the model reads it."""
         if not self.training or self.dropout.p == 0:
             return self.updated(weight)
-        shown = self.dropout(torch.ones_like(weight[0]))
+        shown: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
         update: torch.Tensor = self.scaling * self.lora_B @ (self.lora_A * shown)
         if self.lora_magnitude_vector is None:
             return weight + update
