@@ -170,9 +170,8 @@ def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], 
     named = [name for name, _ in module.named_parameters() if name.rpartition(".")[2] in ("bias", "in_proj_bias")]
     biases = tuple(n for n in named if (n in beside if bias == "lora_only" else not any(under(n, part) for part in unused)))
     if not biases:
-        raise TargetError(
-            f"bias={bias!r} would train nothing: the {'adapted layers have' if bias == 'lora_only' else 'model has'} no bias."
-        )
+        where = "adapted layers" if bias == "lora_only" else "model"
+        raise TargetError(f"bias={bias!r} would train nothing: there is no bias in the {where}. Choose 'none'.")
     return biases
 
 
