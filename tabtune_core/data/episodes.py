@@ -1,7 +1,6 @@
 """Episodes: what one training step sees, drawn from the training rows as a prediction would see them.
 
-In: preprocessed features and class ids of the training rows. Out: context and query rows with their labels, the query's classes in the
-context.
+In: preprocessed features and class ids of the training rows. Out: context rows that show every class, and query rows, with labels.
 Shape letters: T rows (context, then query), C context rows, Q query rows, F features.
 """
 
@@ -66,7 +65,7 @@ def draw_episodes(
             shown = rng.permutation(classes)[:most_classes]
             pool = np.flatnonzero(np.isin(y_N, shown))
             held = EpisodeSize.plan(len(pool), batch_size=size.query, context_rows=size.context)
-        rows = show_every_class(rng.permutation(pool), y_N, held)
+        rows = _show_every_class(rng.permutation(pool), y_N, held)
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
         ids = np.zeros(classes, dtype=np.int64)
         ids[shown] = rng.permutation(len(shown))
@@ -74,7 +73,7 @@ def draw_episodes(
         yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(np.isin(y_Q, y_C), y_Q, -1))
 
 
-def show_every_class(rows: NDArray[np.int64], y_N: NDArray[np.int64], size: EpisodeSize) -> NDArray[np.int64]:
+def _show_every_class(rows: NDArray[np.int64], y_N: NDArray[np.int64], size: EpisodeSize) -> NDArray[np.int64]:
     """The rows of an episode, context first: the beginning of ``rows``, with trades so that the context shows the query's classes.
 
     Of a class that the context lacks, the last row takes the place of a context row whose class has others there. That is a row which
