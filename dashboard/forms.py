@@ -6,24 +6,14 @@ In: widget values by key, also out of the address bar. Out: checked settings, or
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import streamlit as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, SELECTION
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import (
-    LEARNING_RATES,
-    Amp,
-    LoraSettings,
-    Optimizer,
-    RunSettings,
-    Schedule,
-    SweepSettings,
-    TrainSettings,
-    describe,
-)
+from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 LORA_FIELDS = ("dropout", "targets")
@@ -176,10 +166,10 @@ def _number(label: str, name: str, owner: type, *, low: float, high: float | Non
     )
 
 
-def _choice(label: str, name: str, options: tuple[str, ...]) -> None:
+def _choice(label: str, name: str) -> None:
     """A training setting that has one of a few values."""
-    chosen = options.index(DEFAULTS[name])
-    st.selectbox(label, options, chosen, key=name, help=describe(TrainSettings, name), bind="query-params")
+    options = get_args(get_type_hints(TrainSettings)[name])
+    st.selectbox(label, options, options.index(DEFAULTS[name]), key=name, help=describe(TrainSettings, name), bind="query-params")
 
 
 def _switch(label: str, name: str) -> None:
@@ -312,9 +302,9 @@ def advanced_widgets() -> None:
         help=describe(TrainSettings, "selection_metric"),
     )
     with st.grid(min_column_width=180):
-        _choice("Optimizer", "optimizer", get_args(Optimizer))
-        _choice("Schedule after the warm-up", "schedule", get_args(Schedule))
-        _choice("16-bit training", "amp", get_args(Amp))
+        _choice("Optimizer", "optimizer")
+        _choice("Schedule after the warm-up", "schedule")
+        _choice("16-bit training", "amp")
     _switch("Recompute activations (gradient checkpointing)", "gradient_checkpointing")
     _switch("Scale the rate with the rank", "rate_scales_with_rank")
     with st.grid(min_column_width=180):

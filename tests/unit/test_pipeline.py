@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import zipfile
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
+from tabtune_core.training import checkpointing
 from tabtune_core.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
@@ -181,8 +183,23 @@ def test_a_knob_changes_the_training(plain_losses, changed):
     assert losses[-1] != pytest.approx(plain_losses[-1], abs=1e-6)
 
 
-def test_recomputed_activations_change_nothing_but_memory(plain_losses):
+def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypatch):
+    recomputed = Mock(side_effect=checkpointing.checkpoint)
+    monkeypatch.setattr(checkpointing, "checkpoint", recomputed)
     assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
+    assert recomputed.called
+    recomputed.reset_mock()
+    losses_of()
+    assert not recomputed.called
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_16_bits_on_a_card_train_much_as_32_do(amp):
+    losses, expected = losses_of(device="cuda", amp=amp), losses_of(device="cuda")
+    assert losses == pytest.approx(expected, abs=0.1)
+    assert losses != expected
 
 
 def test_16_bits_without_a_card_are_refused():
