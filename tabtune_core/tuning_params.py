@@ -16,13 +16,16 @@ from tabtune_core.settings import STRATEGY_NAMES, RunSettings, TrainSettings
 
 FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2")}
 """A family's name stands for its current release, or for what an environment variable names instead."""
-PEFT_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "bias": None}
-"""The guide's section 3.1, and ours."""
+PEFT_NAMES = {
+    "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
+    **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
+}  # fmt: skip
+"""The guide's section 3.1 and more of PEFT's names, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
 PREDICTING = ("context_rows", "validation_rows")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
-ONLY_VALUES = {"optimizer": "adamw", "peft_config.bias": "none"}
+ONLY_VALUES = {"optimizer": "adamw"}
 """Settings of the guide that have one value for now."""
 KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, "optimizer", "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
 
@@ -57,7 +60,7 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
         _check_use(name, tuning_strategy)
         if name in ONLY_VALUES and value != ONLY_VALUES[name]:
             raise SettingError(f"{name} is {value!r}; for now it can only be {ONLY_VALUES[name]!r}.")
-    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if ours and f"peft_config.{name}" in params}
+    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if f"peft_config.{name}" in params}
     targets = lora.pop("targets", None) or ()
     return RunSettings.from_dict({
         "dataset": "(in memory)", "target": "y", "model": model_of(model_name), "strategy": tuning_strategy,

@@ -63,7 +63,11 @@ def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropou
         outputs[-1].square().sum().backward()
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-12, rtol=1e-12)
     assert (outputs[0] - Small()(ids, x)).abs().max() > 0.1
-    theirs = {name.replace(".default", "").replace("vector.weight", "vector"): p.grad for name, p in other.named_parameters() if p.grad is not None}
+    theirs = {
+        name.replace(".default", "").replace("vector.weight", "vector"): p.grad
+        for name, p in other.named_parameters()
+        if p.grad is not None
+    }
     ours = {name: p.grad for name, p in adapter_tensors(module, report).items()}
     assert theirs.keys() == ours.keys()
     for name, gradient in ours.items():

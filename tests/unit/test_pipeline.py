@@ -56,7 +56,7 @@ def test_rows():
         ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
         ("peft", {"zzz": 5}, "Unknown setting 'zzz'. Known are device, seed"),
         ("peft", {"optimizer": "sgd"}, "optimizer is 'sgd'; for now it can only be 'adamw'"),
-        ("peft", {"peft_config": {"bias": "all"}}, "peft_config.bias is 'all'; for now it can only be 'none'"),
+        ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
@@ -83,11 +83,13 @@ def test_every_known_name_reaches_the_settings():
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy",
     }  # fmt: skip
-    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], "bias": "none"}
+    same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
+    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
     read = read_params("tabicl-mini", "peft", {**given, "optimizer": "adamw", "peft_config": config}, "classification")
     assert {*given, "optimizer", "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
     assert {name: getattr(read.train, name, getattr(read, name, None)) for name in given} == given
     assert (read.lora.rank, read.lora.alpha, read.lora.dropout, read.lora.targets) == (2, 6, 0.2, ("decoder",))
+    assert {name: getattr(read.lora, name) for name in same} == same
 
 
 def test_the_family_is_the_current_release_unless_the_environment_says_otherwise(monkeypatch):
@@ -205,7 +207,9 @@ def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitt
     assert len(lora["lora_a"]) == len(fitted.report.layers)
     for path, a in lora["lora_a"].items():
         name = path if path in base else f"{path}.weight"
-        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["alpha"] / lora["rank"], merged[name])
+        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["scaling"][path], merged[name])
+    assert set(lora["scaling"].values()) == {lora["alpha"] / lora["rank"]}
+    assert lora["more"] == {}
     with pytest.raises(AdapterError, match="no LoRA adapter to save"):
         TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
     assert not (tmp_path / "none.pt").exists()

@@ -100,7 +100,9 @@ def test_attention_that_reads_its_weights_switches_too():
     x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
     base, plain, adapters = module(x, y), copy.deepcopy(module.state_dict()), AdapterSet(module)
     for name, rank in {"a": 2, "b": 5}.items():
-        report = adapters.add(name, rank=rank, alpha=8, dropout=0.0, targets=("row_interactor", "icl_predictor.tf_icl.blocks.0.attn"), use_dora=True)
+        report = adapters.add(
+            name, rank=rank, alpha=8, dropout=0.0, targets=("row_interactor", "icl_predictor.tf_icl.blocks.0.attn"), use_dora=True
+        )
         assert {"weight"} < {layer.kind for layer in report.layers}
         for parameter in adapter_tensors(module, report).values():
             torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(rank))

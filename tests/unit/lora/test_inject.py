@@ -257,17 +257,24 @@ def test_a_pattern_names_a_path_a_prefix_a_name_names_in_a_row_or_a_group(key, p
 
 def test_the_first_key_that_fits_a_layer_counts():
     _, report = trained_tabdpt(rank_pattern={"head.0": 1, "head": 2}, alpha=6)
-    assert {layer.path: (layer.rank, layer.scaling) for layer in report.layers if layer.target == "head"} == {"head.0": (1, 6), "head.2": (2, 3)}
+    assert {layer.path: (layer.rank, layer.scaling) for layer in report.layers if layer.target == "head"} == {
+        "head.0": (1, 6),
+        "head.2": (2, 3),
+    }
 
 
 @pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
 def test_a_pattern_that_names_no_adapted_layer_says_what_is_adapted(name):
-    with pytest.raises(TargetError, match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;"):
+    with pytest.raises(
+        TargetError, match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;"
+    ):
         trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
 
 
 def test_a_pattern_above_every_cap_is_refused():
-    with pytest.raises(TargetError, match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2"):
+    with pytest.raises(
+        TargetError, match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2"
+    ):
         trained_tabdpt(rank_pattern={"q_gate": 5})
 
 
@@ -282,7 +289,8 @@ def test_what_a_task_does_not_use_is_not_adapted():
     assert {layer.path for layer in report.layers if layer.target == "0"} >= {"head.0", "transformer_encoder.0.q_proj"}
     assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
     with pytest.raises(
-        TargetError, match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Parts that it uses: cls_y_encoders.0,"
+        TargetError,
+        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Parts that it uses: cls_y_encoders.0,",
     ):
         trained_tabdpt(targets=("encoder", "reg_y_encoders"))
 
