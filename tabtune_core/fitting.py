@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import ModelCard, get_card
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
@@ -120,12 +121,16 @@ def fit(
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
     """Puts the adapter that the settings describe on a model."""
-    lora = settings.lora
-    return inject(
-        model.module, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
-        groups=model.card.groups, passed_over=model.passed_over, bias=lora.bias, use_rslora=lora.use_rslora, use_dora=lora.use_dora,
-        rank_pattern=lora.rank_pattern, alpha_pattern=lora.alpha_pattern,
-    )  # fmt: skip
+    return inject(model.module, **adapter_arguments(model, settings.lora))
+
+
+def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
+    """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
+    return {
+        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or model.card.targets,
+        "groups": model.card.groups, "passed_over": model.passed_over, "bias": lora.bias, "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+    }  # fmt: skip
 
 
 def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:

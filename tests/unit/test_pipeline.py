@@ -17,6 +17,7 @@ from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.adapter import load_model
+from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
 from tabtune_core.tuning_params import KNOWN, model_of, read_params
@@ -30,10 +31,9 @@ def of(kind, pipeline):
 
 def disturb(pipeline):
     """Moves what was trained: a fit without a gain would let a test of saving or merging pass trivially."""
-    generator = torch.Generator().manual_seed(5)
-    for name, parameter in pipeline.model.named_parameters():
-        if pipeline.report is None or "lora_" in name:
-            parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
+    generator, module, report = torch.Generator().manual_seed(5), pipeline.model, pipeline.report
+    for parameter in module.parameters() if report is None else adapter_tensors(module, report).values():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
     return pipeline
 
 
@@ -165,9 +165,14 @@ def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
         TabularPipeline("tabicl-mini", "inference", {"device": "cuda:7"}).fit(X, y)
 
 
-@pytest.mark.parametrize("strategy", ["peft", "base-ft"])
-def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, test_rows, tmp_path):
-    pipeline = TabularPipeline("tabicl-mini", strategy, FAST).fit(*small_table())
+VARIANT = {
+    "peft_config": {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 3}, "alpha_pattern": {"attn": 5}}
+}
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("peft", VARIANT), ("base-ft", {})])
+def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, more, test_rows, tmp_path):
+    pipeline = TabularPipeline("tabicl-mini", strategy, {**FAST, **more}).fit(*small_table())
     before = pipeline.predict_proba(test_rows[0])
     assert np.abs(disturb(pipeline).predict_proba(test_rows[0]) - before).max() > 1e-2
     pipeline.save(tmp_path / "pipeline.joblib")

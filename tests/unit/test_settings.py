@@ -101,7 +101,9 @@ def test_toml_reads_back_what_it_wrote():
     )  # fmt: skip
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
     assert RunSettings.from_dict(json.loads(json.dumps(sweep.run.to_dict()))) == sweep.run
-    assert list(SweepSettings.from_toml(sweep.to_toml()).run.lora.rank_pattern) == ["icl_predictor.decoder", "attn"], "the first that fits counts"
+    assert list(SweepSettings.from_toml(sweep.to_toml()).run.lora.rank_pattern) == ["icl_predictor.decoder", "attn"], (
+        "the first that fits counts"
+    )
     assert len({sweep.run, RunSettings.from_dict(sweep.run.to_dict())}) == 1
 
 
