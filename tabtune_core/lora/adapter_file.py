@@ -110,7 +110,8 @@ def readme(facts: Mapping[str, Any]) -> str:
     return f"""# LoRA adapter for {base["model"]}
 
 Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
-Predicts `{settings["target"]}` ({", ".join(facts["classes"])}). Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
+Predicts `{settings["target"]}` ({", ".join(facts["classes"])}).
+Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
 
 The model predicts from context rows that it is shown. This package holds no row of your table, only the numbers and the hash of
 the {len(facts["context"]["rows"])} rows that the run used, so the loader needs the table (`{facts["table"]["name"]}`).

@@ -16,8 +16,8 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Note, RunPlanned, StepDone
-from tabtune_core.models.adapter import load_model
 from tabtune_core.lora.inject import adapter_tensors
+from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
 from tabtune_core.tuning_params import KNOWN, model_of, read_params
