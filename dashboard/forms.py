@@ -13,10 +13,11 @@ import streamlit as st
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, SELECTION
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
-LORA_FIELDS = ("dropout", "targets")
+LORA_FIELDS = ("dropout", "targets", "bias", "use_rslora", "use_dora")
+PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}
 TRAIN_FIELDS = (
     "epochs",
     "learning_rate",
@@ -62,6 +63,7 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
         **{name: getattr(sweep, name) for name in SWEEP_FIELDS},
         "targets": list(lora.targets),
         "selection_metric": run.selection_metric,
+        **{name: ", ".join(f"{layers}={number}" for layers, number in getattr(lora, name).items()) for name in PATTERNS},
         "checkpoint": run.checkpoint or "",
         "ranks": list(sweep.ranks),
         "seeds": ", ".join(str(seed) for seed in sweep.seeds),
@@ -82,7 +84,11 @@ def to_sweep(values: Mapping[str, Any], *, dataset: str, target: str, split_at_m
         SettingError: naming the setting and what would do.
     """
     values = {**DEFAULTS, **values}
-    lora = LoraSettings(alpha=None if values["tied"] else values["alpha"], **{name: values[name] for name in LORA_FIELDS})
+    lora = LoraSettings(
+        alpha=None if values["tied"] else values["alpha"],
+        **{name: values[name] for name in LORA_FIELDS},
+        **{name: read_pattern(filter(str.strip, values[name].split(",")), number) for name, number in PATTERNS.items()},
+    )
     train = TrainSettings(
         steps=values["steps"] if values["length"] == "steps" else None,
         betas=(values["beta_1"], values["beta_2"]),
@@ -207,6 +213,15 @@ def lora_widgets(card: ModelCard) -> None:
         placeholder="The model's own list (all of them)",
         bind="query-params",
     )
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    with left:
+        st.selectbox("Biases that train", get_args(Bias), key="bias", help=describe(LoraSettings, "bias"), bind="query-params")
+    for column, label, name in ((middle, "rsLoRA", "use_rslora"), (right, "DoRA", "use_dora")):
+        column.toggle(label, DEFAULTS[name], key=name, help=describe(LoraSettings, name), bind="query-params")
+    for column, label, name in zip(st.columns(2), ("Other ranks", "Other alphas"), PATTERNS, strict=True):
+        column.text_input(
+            label, DEFAULTS[name], key=name, help=describe(LoraSettings, name), placeholder="decoder=4, linear1=2", bind="query-params"
+        )
 
 
 def training_widgets() -> None:

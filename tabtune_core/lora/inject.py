@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
-from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, under
+from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, some_of, under
 from tabtune_core.settings import Bias
 
 PREFIX = "base_model.model."
@@ -95,7 +95,7 @@ def inject(
         module: the base model.
         rank: width of the factors, capped in each layer at the smaller side of its weight.
         alpha: the update is scaled by alpha / rank; None: twice the rank of each layer.
-        dropout: on the input of A, while training.
+        dropout: on the input of A, while training; a table that is looked up has none.
         targets: layer names, path prefixes or group names.
         groups: names for several parts.
         passed_over: parts of a path, or shell patterns of whole paths, that are adapted only when a target names them.
@@ -158,8 +158,8 @@ def _refuse_rows_without_length(entries: Iterable[Adaptable]) -> None:
     without = [entry.path for entry in entries if not entry.matrix.norm(dim=1).all()]
     if without:
         raise TargetError(
-            f"DoRA trains the length of each row of a weight, and {len(without)} layers have a row of zeros, which has no direction: "
-            f"{', '.join(without[:3])}. Leave use_dora off, or leave them out of the targets."
+            f"DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows in "
+            f"{some_of(without)}. Leave use_dora off, or leave these layers out of the targets."
         )
 
 

@@ -121,12 +121,13 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
         named = [p for p in paths if f".{key}." in f".{p}." or any(under(p, part) for part in groups.get(key, ()))]
         if not named:
             raise TargetError(
-                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {_some(paths)}; "
+                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {some_of(paths)}; "
                 f"name one of them, a part of a path or a group, or add it to the targets."
             )
         values = dict.fromkeys(named, value) | values
     return values
 
 
-def _some(paths: Sequence[str]) -> str:
+def some_of(paths: Sequence[str]) -> str:
+    """Three of many, and how many more there are."""
     return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

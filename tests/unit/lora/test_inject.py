@@ -297,7 +297,7 @@ def test_what_a_task_does_not_use_is_not_adapted():
 def test_dora_on_rows_without_a_length_is_refused():
     module = tiny_tabdpt()
     torch.nn.init.zeros_(module.head[0].weight[3])
-    with pytest.raises(TargetError, match="1 layers have a row of zeros, which has no direction: head.0. Leave use_dora off"):
+    with pytest.raises(TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"):
         inject(module, **TABDPT, use_dora=True)
     assert inject(module, **TABDPT).layers
 
