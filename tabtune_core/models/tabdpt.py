@@ -36,7 +36,7 @@ class TabDPTModel:
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.module = module.to(device).eval()
-        self.native_classes: int = module.n_out if task == "classification" else 0
+        self.native_classes: int | None = None
         self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
         self._first_centre = module.regression_bin_min + self._bin_width / 2
         self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=torch.float64)
@@ -101,7 +101,7 @@ class TabDPTModel:
         """Log-probabilities ``(B, Q, K)`` but for a constant of each row.
 
         More classes than the model has logits are told apart digit by digit, as upstream does: the class id is written in base
-        ``native_classes``, each digit is a question of its own, and the log-probabilities of a class's digits are added up.
+        ``n_out``, each digit is a question of its own, and the log-probabilities of a class's digits are added up.
         """
         base, place, digits = self.module.n_out, 1, []
         ids_K = torch.arange(classes, device=x_BTF.device)
