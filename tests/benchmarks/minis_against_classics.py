@@ -9,17 +9,14 @@ and kNN get one-hot categories and scaled numbers. For the log-loss every probab
 or kNN that says 0 and errs would have a loss without end.
 
 The cache keeps every score by table and model (a model's key has the hash of its weights), so that a second call costs what is new in it.
-Delete the file when the code that predicts has changed. Shape letters: V views, C context rows, Q query rows, F features, K classes.
+Delete the file when the code that predicts has changed. Shape letters: C context rows, Q query rows, F features, K classes.
 """
 
 import argparse
-import functools
-import hashlib
 import json
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +42,13 @@ from sklearn.tree import DecisionTreeClassifier
 from tabtune_core.data.arrays import column_kind
 from tabtune_core.data.encoding import FeatureEncoder
 from tabtune_core.data.splits import sample_rows
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, Task
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.training.scoring import Scorer
 
-ROWS, SPLITS, VIEWS, LEAST = 500, 5, 4, 0.001
+ROWS, SPLITS, VIEWS, LEAST = 500, 5, (1, 4), 0.001
 
 Array = NDArray[np.float64]
 Predict = Callable[[Array, Array, Array], Array]
@@ -71,17 +68,13 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What is compared, on which tables and by which scores."""
+class Contest:
+    """What is compared in one task: on which tables, with which classics and by which scores."""
 
     tables: tuple[RealTable, ...]
     classics: Mapping[str, Callable[[int], Any]]
     """From the number of categorical features to an estimator."""
-    minis: Mapping[str, Callable[[Path | None], Predict]]
-    """From another weights file, if any, to the model's predictions."""
     score: Callable[[Array, Array], Scores]
-    combine: Mapping[str, Callable[[Array], Array]]
-    """From the predictions of the views to one prediction."""
     classes: bool
 
 
@@ -97,31 +90,13 @@ def sample(table: RealTable, seed: int, *, classes: bool) -> Sample:
     return Sample(encoder.transform(x.iloc[context]), y[context], encoder.transform(x.iloc[query]), y[query], len(encoder.categories))
 
 
-def views(predict: Predict, x_CF: Array, y_C: Array, x_QF: Array, *, classes: bool, number: int = VIEWS) -> Array:
-    """Predictions ``(V, Q, K)`` or ``(V, Q)``: view 0 of the table as it is, view v with features permuted and class ids shifted by v."""
-    predictions = []
-    for v in range(number):
-        order = np.random.default_rng(v).permutation(x_CF.shape[1]) if v else np.arange(x_CF.shape[1])
-        shown_C = (y_C + v) % (y_C.max() + 1) if classes else y_C
-        seen = predict(x_CF[:, order], shown_C, x_QF[:, order])
-        predictions.append(np.roll(seen, -v, axis=1) if classes else seen)
-    return np.stack(predictions)
-
-
-def mean_of_logits(p_VQK: Array) -> Array:
-    """Softmax of the mean logits; a view's logits are its log-probabilities but for a constant a row, which drops out."""
-    logits_QK = np.log(np.maximum(p_VQK, 1e-30)).mean(axis=0)
-    p_QK = np.exp(logits_QK - logits_QK.max(axis=1, keepdims=True))
-    return p_QK / p_QK.sum(axis=1, keepdims=True)
-
-
-def catalogue_model(name: str, checkpoint: Path | None) -> Predict:
+def catalogue_model(name: str, task: Task, checkpoint: Path | None, views: int) -> Predict:
     """A model of the catalogue, with its own weights or others."""
     model = load_model(CATALOGUE[name], task, torch.device("cpu"), checkpoint)
 
     def predict(x_CF: Array, y_C: Array, x_QF: Array) -> Array:
-        normalise = model.fit_preprocessing(x_CF)
-        return Scorer(normalise(x_CF), y_C, int(y_C.max()) + 1).predict(model, normalise(x_QF))
+        normalise, classes = model.fit_preprocessing(x_CF), int(y_C.max()) + 1 if task == "classification" else 0
+        return Scorer(normalise(x_CF), y_C, classes, views).predict(model, normalise(x_QF))
 
     return predict
 
@@ -149,8 +124,8 @@ def score_numbers(y_Q: Array, predicted_Q: Array) -> Scores:
     return {"R2": float(r2_score(y_Q, predicted_Q)), "RMSE / standard deviation": error / float(y_Q.std())}
 
 
-TASKS = {
-    "classification": Task(
+CONTESTS: dict[Task, Contest] = {
+    "classification": Contest(
         tables=CLASSIFICATION,
         classics={
             "logistic regression": scaled(LogisticRegression(max_iter=2000)),
@@ -158,89 +133,62 @@ TASKS = {
             "kNN (10)": scaled(KNeighborsClassifier(10)),
             "decision tree (depth 5)": lambda categories: DecisionTreeClassifier(max_depth=5, random_state=0),
         },
-        minis={"tabicl-mini": functools.partial(catalogue_model, "tabicl-mini")},
         score=score_classes,
-        combine={
-            "1 view": lambda p_VQK: p_VQK[0],
-            f"{VIEWS} views": lambda p_VQK: p_VQK.mean(axis=0),
-            f"{VIEWS} views, mean of logits": mean_of_logits,
-        },
         classes=True,
     ),
-    "regression": Task(
+    "regression": Contest(
         tables=REGRESSION,
         classics={
             "ridge": scaled(Ridge()),
-            "kNN (10)": scaled(KNeighborsRegressor(10)),
             "random forest (200 trees)": lambda categories: RandomForestRegressor(200, random_state=0),
+            "kNN (10)": scaled(KNeighborsRegressor(10)),
         },
-        minis={},
         score=score_numbers,
-        combine={"1 view": lambda number_VQ: number_VQ[0], f"{VIEWS} views": lambda number_VQ: number_VQ.mean(axis=0)},
         classes=False,
     ),
 }
 
 
-def classic_scores(task: Task, make: Callable[[int], Any], drawn: Sample) -> Scores:
-    """Fits a classic on the context rows and scores it on the test rows."""
+def estimator_of(contest: Contest, make: Callable[[int], Any], drawn: Sample) -> Array:
+    """A classic's predictions, fitted on the context rows."""
     fitted = make(drawn.categories).fit(drawn.x_CF, drawn.y_C)
-    return task.score(drawn.y_Q, fitted.predict_proba(drawn.x_QF) if task.classes else fitted.predict(drawn.x_QF))
-
-
-def mini_scores(task: Task, predict: Predict, drawn: Sample) -> dict[str, Scores]:
-    """The scores of one model, by the way of combining its views."""
-    seen = views(predict, drawn.x_CF, drawn.y_C, drawn.x_QF, classes=task.classes)
-    return {way: task.score(drawn.y_Q, combine(seen)) for way, combine in task.combine.items()}
-
-
-def table_scores(task: Task, table: RealTable, minis: Mapping[str, Predict], known: Mapping[str, Any]) -> Iterator[tuple[str, Scores]]:
-    """Mean scores over the splits of what is not known yet, by the cache's key."""
-    samples = [sample(table, seed, classes=task.classes) for seed in range(SPLITS)]
-    for name, make in task.classics.items():
-        if name not in known:
-            yield name, mean([classic_scores(task, make, drawn) for drawn in samples])
-    for name, predict in minis.items():
-        if any(f"{name}, {way}" not in known for way in task.combine):
-            splits = [mini_scores(task, predict, drawn) for drawn in samples]
-            for way in task.combine:
-                yield f"{name}, {way}", mean([scores[way] for scores in splits])
-
-
-def mean(scores: list[Scores]) -> Scores:
-    return {metric: float(np.mean([split[metric] for split in scores])) for metric in scores[0]}
+    return fitted.predict_proba(drawn.x_QF) if contest.classes else fitted.predict(drawn.x_QF)
 
 
 def opened(task: Task, asked: list[str]) -> dict[str, Predict]:
-    """Models by their key in the cache: a name of ``task.minis``, or NAME=WEIGHTS."""
-    models = {}
-    for text in asked:
-        name, _, checkpoint = text.partition("=")
-        if name in task.minis:
-            path, _ = find_checkpoint(CATALOGUE[name], checkpoint or None)
+    """Models by their key in the cache, from NAME or NAME=WEIGHTS; those without weights for the task are left out."""
+    models: dict[str, Predict] = {}
+    for name, _, checkpoint in (text.partition("=") for text in asked):
+        if task in CATALOGUE[name].weights:
+            path, source = find_checkpoint(CATALOGUE[name], task, checkpoint or None)
             title = f"{name} ({path.stem})" if checkpoint else name
-            models[f"{title} @{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"] = task.minis[name](
-                Path(checkpoint) if checkpoint else None
-            )
+            for views in VIEWS:
+                key = f"{title}, {views} view{'s' if views > 1 else ''} @{source.sha256[:8]}"
+                models[key] = catalogue_model(name, task, path if checkpoint else None, views)
     return models
 
 
 def compare(
     task: Task, asked: list[str], only: list[str] | None, known: dict[str, dict[str, Scores]], save: Callable[[], None]
 ) -> pd.DataFrame:
-    """Scores with one row a table and model; the last part of a key, the hash, is left out of the model's name."""
-    minis = opened(task, asked)
-    keys = [*task.classics, *(f"{name}, {way}" for name in minis for way in task.combine)]
-    rows = []
-    for table in task.tables:
+    """Mean scores over the splits, one row a table and model; the end of a key, the hash, is left out of the model's name."""
+    contest, models = CONTESTS[task], opened(task, asked)
+    keys, rows = [*contest.classics, *models], []
+    for table in contest.tables:
         if only and table.name not in only:
             continue
         scores = known.setdefault(table.name, {})
-        if not set(keys) <= scores.keys():
-            scores.update(table_scores(task, table, minis, scores))
+        new = [key for key in keys if key not in scores]
+        samples = [sample(table, seed, classes=contest.classes) for seed in range(SPLITS)] if new else []
+        for key in new:
+            make, model = contest.classics.get(key), models.get(key)
+            predictions = [model(s.x_CF, s.y_C, s.x_QF) if model else estimator_of(contest, make, s) for s in samples]
+            splits = pd.DataFrame([contest.score(s.y_Q, predicted) for s, predicted in zip(samples, predictions, strict=True)])
+            scores[key] = splits.mean().to_dict()
+        if new:
             save()
-            print(table.name, {key: next(iter(scores[key].values())) for key in keys}, file=sys.stderr, flush=True)
-        rows += [{"table": table.name, "model": re.sub(" @[0-9a-f]{8}", "", key), **scores[key]} for key in keys]
+            print(table.name, {key: round(next(iter(scores[key].values())), 4) for key in keys}, file=sys.stderr, flush=True)
+        rows += [{"table": table.name, "model": key.partition(" @")[0], **scores[key]} for key in keys]
     return pd.DataFrame(rows)
 
 
@@ -254,30 +202,28 @@ def summary(scores: pd.DataFrame) -> str:
 
 
 def main() -> None:
+    in_the_box = [card.name for card in CATALOGUE.values() if card.in_the_box]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="JSON file of scores; made if it does not exist")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--minis", nargs="*", default=["tabicl-mini"], metavar="NAME[=WEIGHTS]")
+    parser.add_argument("--tasks", nargs="+", choices=CONTESTS, default=list(CONTESTS))
+    parser.add_argument(
+        "--minis", nargs="*", default=in_the_box, metavar="NAME[=WEIGHTS]", help="models of the catalogue; those in the box"
+    )
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--write", action="store_true", help="into README.md and the CSV")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     cache = json.loads(arguments.cache.read_text()) if arguments.cache.exists() else {}
-    frames = {
-        name: compare(
-            TASKS[name],
-            arguments.minis,
-            arguments.tables,
-            cache.setdefault(name, {}),
-            lambda: arguments.cache.write_text(json.dumps(cache)),
-        )
-        for name in arguments.tasks
-    }
-    text = "\n\n".join(f"{name.capitalize()}:\n\n{summary(frame)}" for name, frame in frames.items())
+
+    def save() -> None:
+        arguments.cache.write_text(json.dumps(cache))
+
+    frames = {task: compare(task, arguments.minis, arguments.tables, cache.setdefault(task, {}), save) for task in arguments.tasks}
+    text = "\n\n".join(f"{task.capitalize()}:\n\n{summary(frame)}" for task, frame in frames.items())
     print(text)
     if arguments.write:
         write_block("minis", text)
-        every = pd.concat([frame.assign(task=name) for name, frame in frames.items()])
+        every = pd.concat([frame.assign(task=task) for task, frame in frames.items()])
         every.set_index(["task", "table", "model"]).round(4).to_csv(Path(__file__).with_suffix(".csv"))
 
 
