@@ -11,8 +11,8 @@ from typing import Any
 import streamlit as st
 
 from tabtune_core.errors import SettingError
-from tabtune_core.metrics import METRICS
-from tabtune_core.models.catalogue import ModelCard
+from tabtune_core.metrics import METRICS, SELECTION
+from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
@@ -22,6 +22,7 @@ TRAIN_FIELDS = (
     "learning_rate",
     "batch_size",
     "context_rows",
+    "views",
     "validation_rows",
     "test_rows",
     "weight_decay",
@@ -31,7 +32,6 @@ TRAIN_FIELDS = (
     "clip_norm",
     "eval_every",
     "patience",
-    "selection_metric",
 )
 RUN_FIELDS = ("model", "device", "validation_share", "test_share")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
@@ -55,6 +55,7 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
         **{name: getattr(train, name) for name in TRAIN_FIELDS},
         **{name: getattr(sweep, name) for name in SWEEP_FIELDS},
         "targets": list(lora.targets),
+        "selection_metric": run.selection_metric,
         "checkpoint": run.checkpoint or "",
         "ranks": list(sweep.ranks),
         "seeds": ", ".join(str(seed) for seed in sweep.seeds),
@@ -79,6 +80,7 @@ def to_sweep(values: Mapping[str, Any], *, dataset: str, target: str, split_at_m
     train = TrainSettings(
         steps=values["steps"] if values["length"] == "steps" else None,
         betas=(values["beta_1"], values["beta_2"]),
+        selection_metric=None if values["selection_metric"] == SELECTION["classification"] else values["selection_metric"],
         **{name: values[name] for name in TRAIN_FIELDS},
     )
     run = RunSettings(
@@ -178,7 +180,7 @@ def lora_widgets(card: ModelCard) -> None:
             _number("Alpha, for every rank", "alpha", LoraSettings, low=0, step=1)
     with right:
         _number("Dropout before the adapter", "dropout", LoraSettings, low=0, high=1, step=0.05)
-    parts = [*card.groups, *card.targets]
+    parts = [*card.family.groups["classification"], *card.family.targets]
     st.multiselect(
         "Parts of the model to adapt",
         list(dict.fromkeys([*parts, *st.session_state.get("targets", [])])),
@@ -283,6 +285,7 @@ def advanced_widgets() -> None:
         help=describe(TrainSettings, "selection_metric"),
     )
     with st.grid(min_column_width=180):
+        _number("Views a prediction", "views", TrainSettings, low=1)
         _number("Steps between looks", "eval_every", TrainSettings, low=1)
         _number("Patience (looks)", "patience", TrainSettings, low=1)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)

@@ -100,7 +100,7 @@ def ranked(sweep: str | None, rank_by: str) -> pd.DataFrame:
 
 def selection_metric(sweep: str) -> str:
     """The validation score that chose the best states of a sweep; it ranks unless a person asks for another."""
-    return store().runs(sweep)[0].settings.train.selection_metric
+    return store().runs(sweep)[0].settings.selection_metric
 
 
 def _stamp(runs: list[Run]) -> tuple[object, ...]:

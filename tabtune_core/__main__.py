@@ -201,7 +201,7 @@ def _check_target(store: RunStore, settings: RunSettings) -> None:
     from tabtune_core.data.target import check_label, with_label
 
     frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
-    for finding in check_label(frame, settings.target, max_classes=get_card(settings.model).max_classes):
+    for finding in check_label(frame, settings.target, max_classes=get_card(settings.model).family.class_limit, task=settings.task):
         say(f"{finding.severity}: {finding.message}")
 
 
@@ -210,7 +210,9 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     _check_target(store, settings[0])
     for one in settings:
         check_request(one)
-    find_checkpoint(get_card(settings[0].model), settings[0].checkpoint)  # a download shows its progress here, not in a run's log
+    find_checkpoint(
+        get_card(settings[0].model), settings[0].task, settings[0].checkpoint
+    )  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
     sweep, ids = store.add_sweep(settings, asked.name or dataset.name)
@@ -254,7 +256,7 @@ def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> in
     from tabtune_core.runs.ranking import leaderboard
     from tabtune_core.runs.recommend import recommend
 
-    rank_by = asked.rank_by or runs[0].settings.train.selection_metric
+    rank_by = asked.rank_by or runs[0].settings.selection_metric
     board = leaderboard(runs, rank_by)
     if asked.format == "json":
         print(board.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))

@@ -20,7 +20,8 @@ from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
-from tabtune_core.models.catalogue import ModelCard, get_card
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.catalogue import check_features, get_card
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import describe_device
@@ -40,8 +41,8 @@ class Fitted:
     table: Prepared
     rows: ModelRows
     plan: RunPlanned
-    probabilities: dict[Part, NDArray[np.float64]]
-    """Of the held-out rows, by part."""
+    predictions: dict[Part, NDArray[np.float64]]
+    """Of the held-out rows, by part: probabilities or numbers."""
     result: RunFinished
     """Without an adapter package, which is not made here."""
 
@@ -71,6 +72,7 @@ def fit(
         with meter.phase("load"):
             table = prepare_table(get_card(settings.model))
             model, report = _open(settings, device, emit)
+            check_features(model.card, table.context.x_CF.shape[1])
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
@@ -96,13 +98,13 @@ def fit(
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
 
         with meter.phase("evaluate"):
-            probabilities: dict[Part, NDArray[np.float64]] = {}
+            predictions: dict[Part, NDArray[np.float64]] = {}
             predict_seconds = 0.0
             for name, part in rows.held_out.items():
                 started = time.monotonic()
-                probabilities[name] = rows.scorer.predict(model, part.x_NF)
+                predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
-            final = {name: score_all(part.y_N, probabilities[name]) for name, part in rows.held_out.items()}
+            final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
         model.module.eval()
@@ -115,24 +117,25 @@ def fit(
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
         extra={"skipped_rows": result.skipped_rows, "context_sha256": table.context.sha256},
     )  # fmt: skip
-    return Fitted(model, report, table, rows, plan, probabilities, finished)
+    return Fitted(model, report, table, rows, plan, predictions, finished)
 
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
     """Puts the adapter that the settings describe on a model."""
-    lora = settings.lora
+    lora, family = settings.lora, model.card.family
     return inject(
-        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
-        groups=model.card.groups, passed_over=model.passed_over,
+        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
+        groups=family.groups[model.task], passed_over=family.passed_over,
     )  # fmt: skip
 
 
 def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
     """The base model with what the strategy trains, and nothing else, made trainable."""
     card = get_card(settings.model)
-    if settings.checkpoint is None and not is_here(card):
-        emit(Note(f"Downloading {card.file} (about {4e-6 * card.total_parameters:.0f} MB); the log shows how far it is."))
-    model = load_model(card, device, settings.checkpoint)
+    weights = card.weights_for(settings.task)
+    if settings.checkpoint is None and not is_here(weights):
+        emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows how far it is."))
+    model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
     return model, adapt(model, settings) if settings.strategy == "peft" else None
@@ -163,7 +166,7 @@ def _training(
             best.parameters, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay, betas=knobs.betas, eps=knobs.eps
         ),
         classes=classes, steps=plan.steps, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps), clip_norm=knobs.clip_norm,
-        eval_every=knobs.eval_every, patience=knobs.patience, metric=knobs.selection_metric, device=device,
+        eval_every=knobs.eval_every, patience=knobs.patience, metric=settings.selection_metric, device=device,
         score_validation=lambda: rows.scorer.score(model, rows.held_out["validation"]), keep_best=best.keep, wish=wish, result=result,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
     )  # fmt: skip

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
-from tabtune_core.data.encoding import label_texts
+from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import adapt, fit
@@ -51,7 +51,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' every weight, 'inference' nothing.
             tuning_params: device, epochs or steps, learning_rate, batch_size (query rows a step), peft_config and so on; see
                 ``tabtune_core.tuning_params``.
-            task: 'classification'.
+            task: 'classification' predicts classes, 'regression' numbers.
         """
         self.model_name = model_name
         self.tuning_strategy = tuning_strategy
@@ -63,7 +63,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: rows, as a frame or an array. A frame's columns are read by their type; free text is left out.
-            y: a class for each row; a row without one is left out.
+            y: a class or number for each row; a row without one is left out.
 
         Raises:
             TabTuneError: the settings, the rows or the device are not as they must be; the text says how.
@@ -71,17 +71,19 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings = self.settings()
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
         y_N = read_labels(y, len(frame))
-        labels = Labels.of(y_N)
+        labels = Labels.of(y_N, settings.task)
         with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
-                settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.max_classes),
+                settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
                 device=device, meter=meter, folder=Path(folder), emit=events.append,
             )  # fmt: skip
         events.append(fitted.result)
         fitted.model.module.requires_grad_(False)
         self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
         self._base, self._context, self._report, self._history = fitted.model, fitted.table.context, fitted.report, tuple(events)
-        self._columns, self.classes_, self.n_features_in_ = tuple(frame.columns), labels.classes, frame.shape[1]
+        self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
+        if settings.task == "classification":
+            self.classes_ = labels.classes
         if isinstance(X, pd.DataFrame):
             self.feature_names_in_ = np.array(self._columns, dtype=object)
         return self
@@ -126,25 +128,28 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities ``(rows, classes)``, in the order of ``classes_``."""
-        check_is_fitted(self)
-        return predict_rows(self._base, read_rows(X, self._columns), self._context)
+        return self._predict(X)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class of each row."""
-        p_NK = self.predict_proba(X)
-        classes: NDArray[Any] = self.classes_[p_NK.argmax(axis=1)]
-        return classes
+        """The most probable class of each row, or its number."""
+        predicted = self._predict(X)
+        return self.classes_[predicted.argmax(axis=1)] if predicted.ndim == 2 else predicted
+
+    def _predict(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        return predict_rows(self._base, read_rows(X, self._columns), self._context, views=read_params(**self._params).train.views)
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
-        """Every metric by name, on the rows that have a label.
+        """Every metric of the task by name, on the rows that have a label.
 
         Raises:
             LabelError: for a class that was not fitted.
         """
-        p_NK = self.predict_proba(X)
-        texts = label_texts(read_labels(y, len(p_NK)))
-        labelled = np.array([text is not None for text in texts], dtype=bool)
-        return score_all(self._context.labels.transform(list(texts[labelled])), p_NK[labelled])
+        predicted = self._predict(X)
+        y_N = read_labels(y, len(predicted))
+        labels = label_texts(y_N) if predicted.ndim == 2 else label_numbers(y_N)
+        labelled = np.array([label is not None for label in labels], dtype=bool)
+        return score_all(self._context.labels.transform(list(labels[labelled])), predicted[labelled])
 
     def save(self, path: str | Path) -> None:
         """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows; the base it only names.
@@ -160,9 +165,11 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         facts = {
             "params": self._params, "base": self._base.source.to_dict(), "columns": self._columns,
-            "named": hasattr(self, "feature_names_in_"), "classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str,
+            "named": hasattr(self, "feature_names_in_"), "classes": [], "classes_type": "float64",
             "history": [to_json(event) for event in self._history],
         }  # fmt: skip
+        if hasattr(self, "classes_"):
+            facts |= {"classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str}
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context))
 
     def save_adapter(self, path: str | Path) -> None:
@@ -199,7 +206,11 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pipeline._params = facts["params"]
         settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
         base = open_base(
-            settings.model, facts["base"]["sha256"], checkpoint=checkpoint or settings.checkpoint, device=device or settings.device
+            settings.model,
+            settings.task,
+            facts["base"]["sha256"],
+            checkpoint=checkpoint or settings.checkpoint,
+            device=device or settings.device,
         )
         pipeline._report = None
         if settings.strategy == "peft":
@@ -210,7 +221,8 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         base.module.requires_grad_(False).eval()
         pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts["columns"])
         pipeline._history = tuple(from_json(*event) for event in facts["history"])
-        pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
+        if settings.task == "classification":
+            pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
         pipeline.n_features_in_ = len(pipeline._columns)
         if facts["named"]:
             pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)

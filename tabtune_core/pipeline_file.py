@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.prepared import Context
 from tabtune_core.errors import PipelineError
 
@@ -90,7 +90,8 @@ def read_pipeline(path: Path, *, limit_bytes: int = 2**33) -> PipelineContent:
 
 
 def _context(facts: Mapping[str, Any], rows: Mapping[str, Any]) -> Context:
-    encoder, labels = FeatureEncoder.from_json(facts["encoder"]), LabelEncoder(tuple(facts["classes"]))
+    encoder = FeatureEncoder.from_json(facts["encoder"])
+    labels = LabelEncoder(tuple(facts["classes"])) if facts["classes"] else NumberEncoder()
     context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)
     if context.sha256 != facts["sha256"]:
         raise PipelineError("The context rows in the file do not have the hash that was written down with them: the file is damaged.")

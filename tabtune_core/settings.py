@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from tabtune_core.errors import SettingError
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 
 Strategy = Literal["inference", "base-ft", "peft"]
 STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
@@ -109,6 +109,8 @@ class TrainSettings:
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
     """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    views: int = 1
+    """Predictions are averaged over so many views of the table, its columns and classes in another order in each; costs as many times."""
     validation_rows: int = 2000
     """Most validation rows; of a larger share a stratified sample is scored."""
     test_rows: int = 10000
@@ -129,8 +131,8 @@ class TrainSettings:
     """Steps between two looks at the validation rows."""
     patience: int = 8
     """Looks at the validation rows without a better score before training stops early."""
-    selection_metric: str = "log_loss"
-    """The validation score that decides early stopping, the best state and the ranking."""
+    selection_metric: str | None = None
+    """The validation score that decides early stopping, the best state and the ranking; log-loss or RMSE unless set."""
 
     def __post_init__(self) -> None:
         _check_kinds(self, "train.")
@@ -141,6 +143,7 @@ class TrainSettings:
             _number("train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True)
         _whole("train.batch_size", self.batch_size, 1)
         _whole("train.context_rows", self.context_rows, 10)
+        _whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
         _whole("train.validation_rows", self.validation_rows, 10)
         _whole("train.test_rows", self.test_rows, 10)
         _number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
@@ -155,7 +158,7 @@ class TrainSettings:
         _whole("train.eval_every", self.eval_every, 1)
         _whole("train.patience", self.patience, 1)
         known = ", ".join(METRICS)
-        _require(self.selection_metric in METRICS, f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+        _require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
 
     def warmup_steps_of(self, steps: int) -> int:
         """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
@@ -170,6 +173,8 @@ class RunSettings:
     """Id of the table in the workspace (a hash of its content)."""
     target: str
     """Column to predict."""
+    task: Task = "classification"
+    """'classification' predicts classes, 'regression' numbers on a scale."""
     model: str = "tabicl-mini"
     """Base model, by its name in the catalogue."""
     checkpoint: str | None = None
@@ -194,6 +199,14 @@ class RunSettings:
         _check_kinds(self, "")
         _require(bool(self.dataset), "dataset is empty; add a table first.")
         _require(bool(self.target), "target is empty; name the column to predict.")
+        tasks = get_args(Task)
+        _require(self.task in tasks, f"task is {self.task!r}; it must be one of {', '.join(tasks)}.")
+        halves = self.split_at_median and self.task == "regression"
+        _require(not halves, "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.")
+        metric, fitting = self.train.selection_metric, metrics_of(self.task)
+        _require(
+            metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
+        )
         choices = get_args(Strategy)
         _require(self.strategy in choices, f"strategy is {self.strategy!r}; it must be one of {', '.join(choices)}.")
         _whole("seed", self.seed, 0)
@@ -205,6 +218,11 @@ class RunSettings:
     def learning_rate(self) -> float:
         """The peak rate as used."""
         return LEARNING_RATES[self.strategy] if self.train.learning_rate is None else self.train.learning_rate
+
+    @property
+    def selection_metric(self) -> str:
+        """The validation score that decides, as used."""
+        return self.train.selection_metric or SELECTION[self.task]
 
     @property
     def label(self) -> str:

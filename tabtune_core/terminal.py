@@ -63,7 +63,7 @@ class RunView:
 
     def __init__(self, run: Run) -> None:
         self.name = run.name
-        self.metric = run.settings.train.selection_metric
+        self.metric = run.settings.selection_metric
         self.after = 0
         self.phase = "start"
         self.facts: dict[str, str] = {}

@@ -19,7 +19,7 @@ FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2")}
 PEFT_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "bias": None}
 """The guide's section 3.1, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
-PREDICTING = ("context_rows", "validation_rows")
+PREDICTING = ("context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
 ONLY_VALUES = {"optimizer": "adamw", "peft_config.bias": "none"}
@@ -47,8 +47,6 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     Raises:
         SettingError: naming the argument, its value and what would do.
     """
-    if task != "classification":
-        raise SettingError(f"task is {task!r}; pipelines predict classes for now, so it must be 'classification'.")
     if tuning_strategy not in STRATEGY_NAMES:
         raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, STRATEGY_NAMES))}.")
     params = _flat(tuning_params or {})
@@ -60,7 +58,7 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if ours and f"peft_config.{name}" in params}
     targets = lora.pop("targets", None) or ()
     return RunSettings.from_dict({
-        "dataset": "(in memory)", "target": "y", "model": model_of(model_name), "strategy": tuning_strategy,
+        "dataset": "(in memory)", "target": "y", "task": task, "model": model_of(model_name), "strategy": tuning_strategy,
         "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},
         "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
         **{name: params[name] for name in RUN_NAMES if name in params},

@@ -83,7 +83,7 @@ with st.container(horizontal=True):
     st.metric("Rank", run.settings.lora.rank, border=True, width="content")
     if run.result:
         st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
-        score = run.settings.train.selection_metric
+        score = run.settings.selection_metric
         st.metric(
             f"Validation {METRICS[score].label}", f"{run.result.validation.get(score, float('nan')):.4f}", border=True, width="content"
         )

@@ -7,7 +7,8 @@ from dashboard.choice import choose, chosen, go, keep, pick, renew
 from dashboard.pricing import price_ranks
 from dashboard.words import plain
 from tabtune_core.errors import LabelError, SettingError, TabTuneError
-from tabtune_core.models.catalogue import CATALOGUE, ModelCard, check_request, get_card
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.catalogue import CATALOGUE, check_request, get_card
 from tabtune_core.presets import PRESETS, preset_for
 from tabtune_core.settings import SweepSettings
 
@@ -27,15 +28,16 @@ def model_cards() -> ModelCard:
 
 def model_card(card: ModelCard, current: bool) -> None:
     """What a person needs to know before choosing this model."""
-    st.markdown(f"**{card.title}** · {card.total_parameters / 1e6:.1f} M parameters")
+    weights = card.weights_for("classification")
+    st.markdown(f"**{card.title}** · {weights.total_parameters / 1e6:.1f} M parameters")
     if card.in_the_box:
         st.badge("in the box", icon=":material/check:", color="green")
     else:
         st.badge("to download", icon=":material/download:", color="orange")
-    st.caption(f"{plain(card.note)} Up to {card.max_classes} classes. Licence {card.licence}.")
+    st.caption(f"{plain(card.note)} Licence {card.licence}.")
     if not card.in_the_box:
-        size = card.total_parameters * BYTES_A_PARAMETER / 1e6
-        st.caption(f"`{card.file}` (about {size:.0f} MB) from huggingface.co/{card.repository}, once, into the Hugging Face cache.")
+        size = weights.total_parameters * BYTES_A_PARAMETER / 1e6
+        st.caption(f"`{weights.file}` (about {size:.0f} MB) from huggingface.co/{weights.repository}, once, into the Hugging Face cache.")
     st.space("stretch")
     st.button(
         "Chosen" if current else "Choose",
@@ -117,7 +119,7 @@ def as_text(sweep: SweepSettings, name: str) -> None:
 def problem(card: ModelCard, table: str, target: str, median: bool) -> str | None:
     """Why this model cannot predict the column, if it cannot."""
     try:
-        reading.label_findings(table, target, median, max_classes=card.max_classes)
+        reading.label_findings(table, target, median, max_classes=card.family.class_limit)
     except LabelError as error:
         return str(error)
     return None
@@ -196,7 +198,7 @@ with price:
         st.stop()
     st.metric("Runs", len(runs), help="Each rank, each baseline, times the seeds. They run one after the other.")
     if sweep.ranks:
-        priced = price_ranks(card, sweep.ranks, alpha=sweep.run.lora.alpha, targets=sweep.run.lora.targets)
+        priced = price_ranks(card, sweep.run.task, sweep.ranks, alpha=sweep.run.lora.alpha, targets=sweep.run.lora.targets)
         st.dataframe(
             priced if priced["Capped layers"].any() else priced.drop(columns="Capped layers"),
             hide_index=True,

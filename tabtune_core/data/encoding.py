@@ -135,6 +135,23 @@ class LabelEncoder:
         return np.array([ids[label] for label in labels], dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class NumberEncoder:
+    """Targets on a scale, as they are; the place of a ``LabelEncoder`` where numbers are predicted."""
+
+    classes: tuple[str, ...] = ()
+
+    def transform(self, labels: Sequence[float]) -> NDArray[np.float64]:
+        """Numbers ``(N,)`` in the target's unit."""
+        return np.array(labels, dtype=np.float64)
+
+
+def label_numbers(column: pd.Series) -> NDArray[np.object_]:
+    """Targets as numbers, None where missing or not finite."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.array([float(value) if np.isfinite(value) else None for value in values], dtype=object)
+
+
 def _label_order(label: str) -> tuple[int, float, str]:
     try:
         return 0, float(label), label

@@ -5,17 +5,15 @@ Between a Table and its split. In: a table and a name. Out: a proposal, findings
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from tabtune_core.data.findings import Column, Finding
 from tabtune_core.data.table import Table
 from tabtune_core.errors import LabelError
-
-Task = Literal["classification", "regression"]
+from tabtune_core.metrics import Task
 
 LABEL_NAMES = (
     *("target", "label", "class", "y", "outcome", "churn", "survived", "diagnosis", "species", "response", "default", "fraud", "status"),
@@ -26,6 +24,7 @@ MANY_CLASSES = 20
 CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
 IMBALANCE = 20
+FEWEST_NUMBERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +91,13 @@ def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | 
         message = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}; they are neither trained on nor scored."
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
-        if not is_numeric_dtype(labels):
+        if not is_numeric_dtype(labels) or is_bool_dtype(labels):
             message = f"The label {target!r} holds words, such as {labels.iloc[0]!r}; regression needs numbers. Choose classification."
             raise LabelError(message)
+        if len(labels) < FEWEST_NUMBERS:
+            raise LabelError(
+                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, choose and test on."
+            )
     else:
         findings += check_classes(labels, target, max_classes)
     return (*findings, *leaks(frame, target))
@@ -115,7 +118,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
     if is_continuous(labels):
         raise LabelError(
             f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
-            f"{offer}; the models here predict classes, not numbers."
+            f"Predict it as a number (the task regression), or as classes: {offer[0].lower()}{offer[1:]}."
         )
     if len(sizes) == len(labels):
         raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.models.catalogue import WEIGHTS, ModelCard, named_checkpoint
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard, Weights
+from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,55 +32,56 @@ class Source:
         return asdict(self)
 
 
-def find_checkpoint(card: ModelCard, path: str | Path | None = None) -> tuple[Path, Source]:
+def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
     """The weights file: the named path, the package's own, the Hugging Face cache, or a download with a progress bar.
 
     Raises:
         CheckpointError: which file, from where, and where to put it; or that its hash is not the published one.
     """
+    weights = card.weights_for(task)
     repository = revision = None
     if path is not None:
         found = named_checkpoint(card, path)
-    elif card.in_the_box:
-        found = WEIGHTS / card.file
+    elif weights.repository is None:
+        found = WEIGHTS / weights.file
         if not found.is_file():
             raise CheckpointError(
                 f"{card.title} ships as {found}, but the file is not there: the installation is damaged. Install the package again."
             )
     else:
-        repository = card.repository
-        found = _from_hub(card)
+        repository = weights.repository
+        found = _from_hub(card, weights)
         revision = found.parent.name if found.parent.parent.name == "snapshots" else None
     digest = sha256_of(found)
-    if path is None and card.sha256 is not None and digest != card.sha256:
+    if path is None and weights.sha256 is not None and digest != weights.sha256:
         raise CheckpointError(
-            f"{found} has the SHA-256 {digest}, but {card.title} has {card.sha256}: the file is damaged or another one. "
+            f"{found} has the SHA-256 {digest}, but {card.title} has {weights.sha256}: the file is damaged or another one. "
             f"Delete it and try again."
         )
     return found, Source(card.name, found.name, repository, revision, digest)
 
 
-def is_here(card: ModelCard) -> bool:
-    """Whether the model's own weights can be had without a download."""
+def is_here(weights: Weights) -> bool:
+    """Whether weights can be had without a download."""
     from huggingface_hub import try_to_load_from_cache
 
-    return card.repository is None or isinstance(try_to_load_from_cache(card.repository, card.file), str)
+    return weights.repository is None or isinstance(try_to_load_from_cache(weights.repository, weights.file), str)
 
 
-def _from_hub(card: ModelCard) -> Path:
+def _from_hub(card: ModelCard, weights: Weights) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    assert card.repository is not None
-    if is_here(card):
-        return Path(hf_hub_download(card.repository, card.file, local_files_only=True))
+    assert weights.repository is not None
+    if is_here(weights):
+        return Path(hf_hub_download(weights.repository, weights.file, local_files_only=True))
     try:
-        return Path(hf_hub_download(card.repository, card.file))
+        return Path(hf_hub_download(weights.repository, weights.file))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
-            f"{card.title} needs the file {card.file} from huggingface.co/{card.repository}; it is not in the Hugging Face cache "
+            f"{card.title} needs the file {weights.file} from huggingface.co/{weights.repository}; it is not in the Hugging Face cache "
             f"and could not be downloaded ({type(error).__name__}). On a machine with internet run "
-            f"`hf download {card.repository} {card.file}` and copy the file here, then name its path as the checkpoint; "
+            f"`hf download {weights.repository} {weights.file}` and copy the file here, then name its path as the checkpoint; "
             f"or choose TabICL mini, which ships with the package."
         ) from error
 

@@ -22,7 +22,7 @@ MEMORY_LEVER = 0.1
 FEW_SEEDS = 5
 """With 4, a standard error is known to about 40 %: 1 / sqrt(2 (seeds - 1))."""
 UNITS = {"growth_memory_bytes": ("MB", 1e6), "train_seconds": ("s", 1.0), "adapter_bytes": ("kB", 1e3)}
-NAMES = ("ROC", "F1", "Matthews", "Brier")
+NAMES = ("ROC", "F1", "Matthews", "Brier", "RMSE", "R²")
 """How the metrics begin that keep their capital inside a sentence."""
 Label = Callable[[pd.Series], str]
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tabtune_core.data.episodes import Episode
 from tabtune_core.events import Evaluated, Event, Note, StepDone
@@ -38,11 +37,11 @@ class TrainResult:
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean cross-entropy (nats) of the query rows; nan if none of them can be scored."""
+    """Mean loss of the query rows (nats for classes); nan if none of them can be scored."""
+    kind = torch.int64 if classes else torch.float32
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
-    y_BC = torch.from_numpy(episode.y_C)[None].to(device)
-    logits_QK = model.train_logits(x_BTF, y_BC, classes)[0]
-    return F.cross_entropy(logits_QK.float(), torch.from_numpy(episode.y_Q).to(device), ignore_index=-1)
+    y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (episode.y_C, episode.y_Q))
+    return model.loss(x_BTF, y_BC, y_BQ, classes)
 
 
 def train(
@@ -70,7 +69,7 @@ def train(
         model: whose trainable parameters ``optimizer`` holds.
         episodes: one a step.
         optimizer: its rate is the peak rate.
-        classes: K.
+        classes: K; 0 for numbers.
         steps: at most so many.
         warmup_steps: during which the rate rises.
         clip_norm: longer gradients are shortened to it.
@@ -97,8 +96,8 @@ def train(
         rate = peak_rate * rate_factor(step - 1, steps=steps, warmup_steps=warmup_steps)
         set_rate(optimizer, rate)
         episode = next(episodes)
-        result.skipped_rows += int((episode.y_Q < 0).sum())
-        if (episode.y_Q < 0).all():
+        result.skipped_rows += int((episode.y_Q < 0).sum()) if classes else 0
+        if classes and (episode.y_Q < 0).all():
             yield Note(f"Step {step} was left out: no query row of its episode has a class that the context shows.", "warning")
             continue
         loss = episode_loss(model, episode, classes, device)

@@ -13,7 +13,6 @@ from tabtune_core.lora.adapter_file import PEFT_CONFIG, TENSORS, write_package
 from tabtune_core.lora.inject import adapter_factors, inject
 from tabtune_core.lora.layers import LoRALinear
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.tabicl import TabICLModel
 
 FACTS = {
     "settings": {"lora": {"rank": 4}, "target": "y"}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": None},
@@ -42,7 +41,15 @@ def test_our_linear_equals_pefts_on_the_same_weights(rank, alpha):
 
 def package(tmp_path, module, targets):
     card = CATALOGUE["tabicl-v2"]
-    report = inject(module, rank=4, alpha=8, dropout=0.0, targets=targets, groups=card.groups, passed_over=TabICLModel.passed_over)
+    report = inject(
+        module,
+        rank=4,
+        alpha=8,
+        dropout=0.0,
+        targets=targets,
+        groups=card.family.groups["classification"],
+        passed_over=card.family.passed_over,
+    )
     for _, b in adapter_factors(module, report).values():
         nn.init.normal_(b, std=0.2, generator=torch.Generator().manual_seed(2))
     write_package(tmp_path / "adapter.zip", module, report, dropout=0.0, facts=FACTS)
@@ -63,7 +70,7 @@ def test_an_exported_adapter_on_linears_opens_with_peft_and_predicts_the_same(tm
 
 
 def test_an_adapter_on_attention_does_not_claim_to_open_with_peft(tmp_path):
-    folder = package(tmp_path, tiny_module(), CATALOGUE["tabicl-v2"].targets)
+    folder = package(tmp_path, tiny_module(), CATALOGUE["tabicl-v2"].family.targets)
     assert (folder / TENSORS).exists()
     assert not (folder / PEFT_CONFIG).exists()
     assert json.loads((folder / "tabtune.json").read_text())["opens_with_peft"] is False

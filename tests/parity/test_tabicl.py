@@ -43,7 +43,7 @@ def ours(model, frame, kinds):
 
 def theirs(path, name, frame):
     upstream = TabICLClassifier(
-        model_path=path, allow_auto_download=False, checkpoint_version=CATALOGUE[name].file if name != "tabicl-mini" else CATALOGUE["tabicl-v2"].file,
+        model_path=path, allow_auto_download=False, checkpoint_version=CATALOGUE[name].weights_for("classification").file if name != "tabicl-mini" else CATALOGUE["tabicl-v2"].weights_for("classification").file,
         device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none", class_shuffle_method="none",
     )  # fmt: skip
     features = frame.drop(columns="label")
@@ -54,26 +54,34 @@ def theirs(path, name, frame):
 def test_zero_shot_equals_the_upstream_classifier_with_one_member(tmp_path, name):
     path = tiny_checkpoint(tmp_path / "tiny.ckpt", name)
     frame, kinds = mixed_table()
-    probabilities = ours(load_model(CATALOGUE[name], torch.device("cpu"), path), frame, kinds)
+    probabilities = ours(load_model(CATALOGUE[name], "classification", torch.device("cpu"), path), frame, kinds)
     assert probabilities.std(axis=0).min() > 1e-3, "the rows must differ for a match to mean anything"
     np.testing.assert_allclose(probabilities, theirs(path, name, frame), atol=1e-5)
 
 
 def test_the_model_in_the_box_opens_in_the_upstream_package():
     frame, kinds = mixed_table()
-    model = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu"))
+    model = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"))
     from tabtune_core.models.checkpoints import find_checkpoint
 
-    path, _ = find_checkpoint(CATALOGUE["tabicl-mini"])
+    path, _ = find_checkpoint(CATALOGUE["tabicl-mini"], "classification")
     np.testing.assert_allclose(ours(model, frame, kinds), theirs(path, "tabicl-mini", frame), atol=1e-5)
 
 
 def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path):
     card = CATALOGUE["tabicl-v2"]
     frame, kinds = mixed_table()
-    model = load_model(card, torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny.ckpt"))
+    model = load_model(card, "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny.ckpt"))
     base = ours(model, frame, kinds)
-    report = inject(model.module, rank=4, alpha=8, dropout=0.1, targets=card.targets, groups=card.groups, passed_over=model.passed_over)
+    report = inject(
+        model.module,
+        rank=4,
+        alpha=8,
+        dropout=0.1,
+        targets=card.family.targets,
+        groups=card.family.groups["classification"],
+        passed_over=card.family.passed_over,
+    )
     for _, b in adapter_factors(model.module, report).values():
         torch.nn.init.normal_(b, std=0.1, generator=torch.Generator().manual_seed(1))
     adapted = ours(model, frame, kinds)

@@ -20,7 +20,7 @@ LAYERS = (
 )
 """From the ground up; a module may import from its own row and those before it."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
-PAGES_REACH = ("data", "models.catalogue", "runs", "metrics", "settings", "presets", "events", "errors")
+PAGES_REACH = ("data", "models.catalogue", "models.cards", "runs", "metrics", "settings", "presets", "events", "errors")
 MODULES = sorted((ROOT / "tabtune_core").rglob("*.py"))
 PAGES = sorted((ROOT / "dashboard").rglob("*.py"))
 

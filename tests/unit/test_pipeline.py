@@ -71,15 +71,15 @@ def test_settings_that_cannot_be_are_refused_with_the_way_out(strategy, params, 
 
 
 def test_only_classes_and_known_models_can_be_asked_for():
-    with pytest.raises(SettingError, match="task is 'regression'"):
-        TabularPipeline(task="regression").settings()
+    with pytest.raises(SettingError, match="task is 'clustering'; it must be one of classification, regression"):
+        TabularPipeline(task="clustering").settings()
     with pytest.raises(SettingError, match="There is no model 'TabPFN'; choose TabICL or one of tabicl-mini"):
         TabularPipeline("TabPFN").settings()
 
 
 def test_every_known_name_reaches_the_settings():
     given = {
-        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "validation_rows": 98, "steps": 7,
+        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "views": 2, "validation_rows": 98, "steps": 7,
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy",
     }  # fmt: skip
@@ -200,7 +200,7 @@ def test_a_pipeline_is_saved_as_it_was_fitted(fitted, test_rows, tmp_path):
 def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
     fitted.save_adapter(tmp_path / "lora_adapters.pt")
     lora = torch.load(tmp_path / "lora_adapters.pt", weights_only=True)
-    base = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu")).module.state_dict()
+    base = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu")).module.state_dict()
     merged = merge_lora_weights(fitted).state_dict()
     assert len(lora["lora_a"]) == len(fitted.report.layers)
     for path, a in lora["lora_a"].items():
@@ -269,7 +269,7 @@ def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, 
     before, names = fitted.predict_proba(test_rows[0]), list(fitted.model.state_dict())
     merged = copy.copy(fitted._base)
     merged.module = merge_lora_weights(fitted)
-    np.testing.assert_allclose(predict_rows(merged, test_rows[0], fitted._context), before, atol=1e-5)
+    np.testing.assert_allclose(predict_rows(merged, test_rows[0], fitted._context, views=1), before, atol=1e-5)
     assert not any("lora" in name for name in merged.module.state_dict())
     assert list(fitted.model.state_dict()) == names
     assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()

@@ -33,6 +33,7 @@ def test_every_setting_has_a_widget():
         "dataset",
         "target",
         "split_at_median",
+        "task",
         "lora",
         "train",
         "strategy",

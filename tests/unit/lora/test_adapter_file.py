@@ -13,7 +13,6 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_file import FACTS, README, TENSORS, read_package, readme, write_package
 from tabtune_core.lora.inject import adapter_factors, inject
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.tabicl import TabICLModel
 
 FACT = {
     "settings": {"lora": {"rank": 4}, "target": "it's \"y\""}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": "a/b"},
@@ -25,7 +24,15 @@ FACT = {
 def written(tmp_path):
     card = CATALOGUE["tabicl-v2"]
     module = tiny_module()
-    report = inject(module, rank=3, alpha=6, dropout=0.1, targets=card.targets, groups=card.groups, passed_over=TabICLModel.passed_over)
+    report = inject(
+        module,
+        rank=3,
+        alpha=6,
+        dropout=0.1,
+        targets=card.family.targets,
+        groups=card.family.groups["classification"],
+        passed_over=card.family.passed_over,
+    )
     for _, b in adapter_factors(module, report).values():
         torch.nn.init.normal_(b)
     write_package(tmp_path / "adapter.zip", module, report, dropout=0.1, facts=FACT)

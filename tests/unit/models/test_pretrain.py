@@ -49,7 +49,7 @@ def test_the_loss_falls_and_the_file_opens_as_a_model(tmp_path):
 
     values = [loss for _, loss in losses(tmp_path, 12)]
     assert np.mean(values[-3:]) < np.mean(values[:3])
-    assert load_model(CATALOGUE["tabicl-mini"], torch.device("cpu"), tmp_path / "mini.ckpt").card.name == "tabicl-mini"
+    assert load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"), tmp_path / "mini.ckpt").card.name == "tabicl-mini"
 
 
 def test_query_rows_of_a_class_that_the_context_lacks_are_not_scored():
