@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -21,7 +22,19 @@ def _save_tabicl(module: nn.Module, config: dict, path: Path) -> None:
     torch.save({"config": config, "state_dict": module.state_dict()}, path)
 
 
-FAMILIES = {"TabICL": (TABICL, _build_tabicl, _save_tabicl)}
+MITRA = {"dim": 16, "n_layers": 2, "n_heads": 4}
+
+
+def _build_mitra(config: dict) -> nn.Module:
+    tab2d = pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d", reason="Mitra needs AutoGluon")
+    return tab2d.Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
+
+
+def _save_mitra(module: nn.Module, config: dict, path: Path) -> None:
+    module.save_pretrained(str(path))
+
+
+FAMILIES = {"TabICL": (TABICL, _build_tabicl, _save_tabicl), "Mitra": (MITRA, _build_mitra, _save_mitra)}
 """By family: what is smaller than in the released models, the upstream module, and its file."""
 
 

@@ -74,4 +74,10 @@ def _tabicl(card: ModelCard, task: Task, device: torch.device, checkpoint: str |
     return TabICLModel.load(card, task, device, checkpoint)
 
 
-MODELS: dict[str, Loader] = {"TabICL": _tabicl}
+def _mitra(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+    from tabtune_core.models.mitra import MitraModel
+
+    return MitraModel.load(card, task, device, checkpoint)
+
+
+MODELS: dict[str, Loader] = {"TabICL": _tabicl, "Mitra": _mitra}

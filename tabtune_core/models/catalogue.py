@@ -9,7 +9,7 @@ from typing import Any
 from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.families import TABICL
+from tabtune_core.models.families import MITRA, TABICL
 from tabtune_core.settings import RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -45,6 +45,18 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
     return ModelCard(name=name, title=title, family=TABICL, licence="BSD-3-Clause", note=note, weights=weights)
 
 
+def _mitra_weights(repository: str, parameters: int, task: Task, outputs: int) -> Weights:
+    config = {"dim": 512, "dim_output": outputs, "n_layers": 12, "n_heads": 4, "task": task.upper()}
+    return Weights(
+        file="model.safetensors", beside=("config.json",), repository=f"autogluon/{repository}", total_parameters=parameters, config=config,
+    )  # fmt: skip
+
+
+def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    return ModelCard(name=name, title=title, family=MITRA, licence="Apache-2.0", note=note, weights=dict(zip(tasks, weights, strict=False)))
+
+
 _CARDS = (
     ModelCard(
         name="tabicl-mini", title="TabICL mini", family=TABICL, licence="Apache-2.0",
@@ -61,6 +73,17 @@ _CARDS = (
     ),
     _tabicl("tabicl-v1.1", "TabICL v1.1", "An improved v1.", _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1)),
     _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
+    _mitra(
+        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
+        _mitra_weights("mitra-classifier-2", 75_670_026, "classification", 10),
+        _mitra_weights("mitra-regressor-2", 76_684_776, "regression", 1000),
+    ),
+    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights("mitra-classifier-1.1", 75_670_026, "classification", 10)),
+    _mitra(
+        "mitra-v1", "Mitra v1", "The first release.",
+        _mitra_weights("mitra-classifier", 75_670_026, "classification", 10),
+        _mitra_weights("mitra-regressor", 75_661_313, "regression", 1),
+    ),
 )  # fmt: skip
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
 
@@ -76,13 +99,15 @@ def get_card(name: str) -> ModelCard:
     return CATALOGUE[name]
 
 
-def named_checkpoint(card: ModelCard, path: str | Path) -> Path:
-    """The weights file that a person named in place of the model's own.
+def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
+    """The weights file that a person named in place of the model's own; a folder stands for the file in it of the same name.
 
     Raises:
         CheckpointError: it does not exist.
     """
     found = Path(path).expanduser()
+    if found.is_dir():
+        found /= Path(card.weights_for(task).file).name
     if not found.is_file():
         raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return found
@@ -93,16 +118,19 @@ def check_request(settings: RunSettings) -> None:
 
     Raises:
         SettingError: there is no such model, it does not do the task, or the context is larger than it takes.
+        MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
         TargetError: the rank is above the cap of every target.
     """
     card = get_card(settings.model)
     card.weights_for(settings.task)
+    if not card.family.installed:
+        raise card.family.missing_package()
     limit = card.family.context_limit
     if limit is not None and settings.train.context_rows > limit:
         raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
     if settings.checkpoint is not None:
-        named_checkpoint(card, settings.checkpoint)
+        named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy != "peft" or settings.checkpoint is not None:  # another checkpoint may have other widths
         return
     # parts that are adapted only when named are not in the catalogue; with those the run itself decides

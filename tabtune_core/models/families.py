@@ -42,3 +42,32 @@ TABICL = Family(
     groups={"classification": _TABICL_GROUPS, "regression": _TABICL_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
 )  # fmt: skip
+
+
+def mitra_shapes(config: dict[str, Any], task: Task) -> Shapes:
+    """Of a ``Tab2D`` module; labels are embedded by a linear layer only where numbers go in and come out as they are."""
+    width, outputs = config["dim"], config["dim_output"]
+    shapes: Shapes = {"x_embedding.x_embedding.weight": (width, 1), "final_layer.weight": (outputs, width)}
+    if task == "regression" and outputs == 1:
+        shapes["y_embedding.y_embedding.weight"] = (width, 1)
+    for i in range(config["n_layers"]):
+        for half, (up, down) in enumerate((("linear1", "linear2"), ("linear3", "linear4")), start=1):
+            shapes |= {f"layers.{i}.attention{half}.{part}.weight": (width, width) for part in "qkvo"}
+            shapes[f"layers.{i}.{up}.weight"] = (4 * width, width)
+            shapes[f"layers.{i}.{down}.weight"] = (width, 4 * width)
+    return shapes
+
+
+_MITRA_GROUPS: dict[str, tuple[str, ...]] = {
+    "column_embeddings": ("x_embedding",),
+    "row_attention": ("layers",),
+    "prediction_head": ("final_layer",),
+}
+MITRA = Family(
+    name="Mitra", distribution="autogluon.tabular", install="pip install 'tabtune-dashboard[mitra]'", shapes=mitra_shapes,
+    targets=("x_embedding", "layers", "final_layer"),
+    groups={"classification": _MITRA_GROUPS, "regression": _MITRA_GROUPS},
+    unused={"classification": (), "regression": ()},
+    class_limit=10, feature_limit=500, context_limit=10_000,
+)  # fmt: skip
+"""Limits are AutoGluon's. ``x_embedding`` (1 to d) takes rank 1, which is one number more than its weight; the guide names it."""

@@ -79,7 +79,8 @@ class MitraModel:
 
         def transform(x_NF: Encoded) -> Array:
             filled_NF = np.where(np.isnan(x_NF), mean_F, x_NF)
-            return np.clip(filled_NF - median_F, -LARGEST, LARGEST)[:, kept_F].astype(np.float32)
+            read_NF: Array = np.clip(filled_NF - median_F, -LARGEST, LARGEST)[:, kept_F].astype(np.float32)
+            return read_NF
 
         return transform
 

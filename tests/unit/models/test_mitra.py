@@ -207,5 +207,7 @@ def test_a_folder_that_is_no_checkpoint_of_the_task_is_refused(tmp_path, capsys,
 def test_without_autogluon_the_line_that_installs_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "autogluon.tabular.models.mitra._internal.models.tab2d", None)
     monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra", raising=False)
-    with pytest.raises(MissingPackageError, match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'"):
+    with pytest.raises(
+        MissingPackageError, match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'"
+    ):
         load_model(CATALOGUE["mitra-v1"], "classification", CPU, tmp_path)
