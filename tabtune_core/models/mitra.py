@@ -1,6 +1,6 @@
 """Mitra through AutoGluon's own module ``Tab2D``: the upstream class, checkpoint folder and normalisation, all in fp32.
 
-Upstream recomputes every layer in the backward pass (gradient checkpointing), always: a step is slow and needs little memory.
+Upstream recomputes every layer in the backward pass (gradient checkpointing), always: a step takes longer and needs little memory.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
 """
 
@@ -42,7 +42,7 @@ class MitraModel:
         self.card, self.task, self.source, self.device = card, task, source, device
         self.module = module.to(device).eval()
         self.outputs: int = module.dim_output
-        self.native_classes = self.outputs if task == "classification" else 0
+        self.native_classes: int | None = self.outputs if task == "classification" else None
         self._edges = torch.linspace(LOWEST_BIN, HIGHEST_BIN, self.outputs + 1, device=device)
 
     @classmethod
