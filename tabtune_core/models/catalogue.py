@@ -10,7 +10,7 @@ from tabtune_core.errors import CheckpointError, SettingError, TableError, Targe
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.families import MITRA, TABDPT, TABICL
-from tabtune_core.models.minis import TABDPT_MINI
+from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
 from tabtune_core.settings import RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -43,6 +43,7 @@ _TABDPT: dict[str, Any] = {
         num_col_attn_layers=2, n_thinking_rows=64,
     ),
 }  # fmt: skip
+_MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 
 def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
@@ -61,11 +62,10 @@ def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
     return ModelCard(name=name, title=title, family=TABDPT, licence="Apache-2.0", note=note, weights=both)
 
 
-def _mitra_weights(repository: str, parameters: int, task: Task, outputs: int) -> Weights:
-    config = {"dim": 512, "dim_output": outputs, "n_layers": 12, "n_heads": 4, "task": task.upper()}
+def _mitra_weights(parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None) -> Weights:
     return Weights(
-        file="model.safetensors", beside=("config.json",), repository=f"autogluon/{repository}", total_parameters=parameters, config=config,
-    )  # fmt: skip
+        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config
+    )
 
 
 def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
@@ -98,15 +98,20 @@ _CARDS = (
         Weights(file="tabdpt1_3.safetensors", repository="Layer6/TabDPT", total_parameters=63_040_528, config=_TABDPT),
     ),
     _mitra(
-        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
-        _mitra_weights("mitra-classifier-2", 75_670_026, "classification", 10),
-        _mitra_weights("mitra-regressor-2", 76_684_776, "regression", 1000),
+        "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
+        _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/"),
+        _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/"),
     ),
-    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights("mitra-classifier-1.1", 75_670_026, "classification", 10)),
+    _mitra(
+        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
+        _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"),
+    ),
+    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1")),
     _mitra(
         "mitra-v1", "Mitra v1", "The first release.",
-        _mitra_weights("mitra-classifier", 75_670_026, "classification", 10),
-        _mitra_weights("mitra-regressor", 75_661_313, "regression", 1),
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
+        _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"),
     ),
 )  # fmt: skip
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
