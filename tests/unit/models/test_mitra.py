@@ -84,6 +84,18 @@ def test_a_step_moves_every_adapter_and_nothing_else(tmp_path, case):
 
 
 @CASES
+def test_the_label_embedding_can_be_named(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    report = inject(
+        model.module, rank=4, alpha=8, dropout=0.0, targets=("y_embedding", "layers"), passed_over=model.card.family.passed_over
+    )
+    assert [layer.path for layer in report.layers if layer.target == "y_embedding"] == ["y_embedding.y_embedding"]
+    assert report.left_out == ("y_embedding.y_mask",)
+    model.loss(*episode(case[1])).backward()
+    assert dead_adapters(model.module, report) == []
+
+
+@CASES
 def test_queries_do_not_see_each_other(tmp_path, case):
     model = open_tiny(tmp_path, case)
     x, y, classes = arrays(case[1])
