@@ -15,6 +15,7 @@ from tabtune_core.errors import CheckpointError, MissingPackageError
 from tabtune_core.lora.inject import dead_adapters, inject
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint
 
 CPU = torch.device("cpu")
 CASES = pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_released_weights_open_from_the_hugging_face_cache(monkeypatch, tmp_path
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="`hf download autogluon/mitra-classifier model.safetensors config.json`"):
-        load_model(CATALOGUE["mitra-v1"], "classification", CPU)
+        find_checkpoint(CATALOGUE["mitra-v1"], "classification")
     revision = "0" * 40
     repository = tmp_path / "models--autogluon--mitra-classifier"
     (repository / "refs").mkdir(parents=True)
