@@ -17,11 +17,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 GROUP_TABLES = 8
-ROWS = (96, 512)
+ROWS = (96, 400)
 MAX_FEATURES, FEATURE_SHARES = (4, 8, 12, 20, 32, 48), (0.15, 0.25, 0.25, 0.17, 0.11, 0.07)
 PRIORS = (("mix_scm", True), ("graph_scm", True), ("graph_scm", False))
 """Name of the prior, and whether its target is a number; a number becomes classes when a classifier asks for them."""
-PRIOR_SHARES = (0.7, 0.15, 0.15)
+PRIOR_SHARES = (0.8, 0.1, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
