@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("family", choices=[*FAMILIES, TABLES], help=f"the model to train; {TABLES}: only fill the pool of tables")
     parser.add_argument("workdir", type=Path, help="folder for the checkpoint (the averaged weights) and state.pt (to go on from)")
     parser.add_argument("--pool", type=Path, help="folder of the synthetic tables, which models may share (default: WORKDIR/pool)")
-    parser.add_argument("--groups", type=int, default=3000, help="groups of 8 tables in the pool (default: %(default)s)")
+    parser.add_argument("--groups", type=int, default=2000, help="groups of 8 tables in the pool (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=4000, help="optimizer steps in all (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of what a step does to the tables (default: %(default)s)")
