@@ -81,11 +81,15 @@ def test_the_upstream_estimators_open_the_files(tmp_path):
     run(FAMILIES["tabdpt-mini"], tmp_path / "dpt", 1)
     run(FAMILIES["tabicl-mini-regressor"], tmp_path / "icl", 1)
     x = np.random.default_rng(0).normal(size=(30, 3))
-    local = dict(model_weight_path=str(tmp_path / "dpt" / "tabdpt-mini.safetensors"), device="cpu", use_flash=False, compile=False, verbose=False)
+    local = dict(
+        model_weight_path=str(tmp_path / "dpt" / "tabdpt-mini.safetensors"), device="cpu", use_flash=False, compile=False, verbose=False
+    )
     classifier = tabdpt.TabDPTClassifier(**local)
     classifier.fit(x[:20], (x[:20, 0] > 0).astype(int))
     assert classifier.predict_proba(x[20:]).shape == (10, 2)
-    icl = tabicl.TabICLRegressor(model_path=tmp_path / "icl" / "tabicl-mini-regressor.ckpt", allow_auto_download=False, device="cpu", n_estimators=1)
+    icl = tabicl.TabICLRegressor(
+        model_path=tmp_path / "icl" / "tabicl-mini-regressor.ckpt", allow_auto_download=False, device="cpu", n_estimators=1
+    )
     for regressor in (tabdpt.TabDPTRegressor(**local), icl):
         regressor.fit(x[:20], x[:20, 0])
         assert np.isfinite(regressor.predict(x[20:])).all()
