@@ -22,6 +22,8 @@ from tabtune_core.models.pretraining.episodes import Episode, Size, class_episod
 from tabtune_core.models.pretraining.tables import Group
 
 TABICL_MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
+EASY = Size(64, 3, linear=1.0)
+"""A model learns to use its context at all in some 100 steps of such tables; on the others Mitra stays with the class shares for long."""
 Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
 
 
@@ -37,9 +39,10 @@ class Family:
     save: Callable[[nn.Module, Path], None]
     outer: tuple[str, ...]
     """Parts of names of the matrices next to inputs and outputs, which Muon is not for."""
+    first: Size
     early: Size
     late: Size
-    """Size of the episodes while the rate is held, and while it falls."""
+    """The episodes of the first ``FIRST_STEPS`` steps, of the others while the rate is held, and while it falls."""
     step_groups: int = 4
 
 
@@ -168,22 +171,22 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 FAMILIES: dict[str, Family] = {
     "tabicl-mini": Family(
         file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
-        outer=_TABICL_OUTER, early=Size(256, 32), late=Size(512, 48),
+        outer=_TABICL_OUTER, first=EASY, early=Size(256, 32), late=Size(512, 48),
     ),
     "tabicl-mini-regressor": Family(
         file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(TABICL_MINI_REGRESSOR), losses=(tabicl_number_loss,),
-        save=_save_tabicl(TABICL_MINI_REGRESSOR), outer=_TABICL_OUTER, early=Size(256, 20), late=Size(400, 32),
+        save=_save_tabicl(TABICL_MINI_REGRESSOR), outer=_TABICL_OUTER, first=EASY, early=Size(256, 20), late=Size(400, 32),
     ),
     "tabdpt-mini": Family(
         file="tabdpt-mini.safetensors", build=_tabdpt, losses=(tabdpt_class_loss, tabdpt_number_loss), save=_save_tabdpt,
-        outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"), early=Size(256, 48), late=Size(512, 48),
+        outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"), first=EASY, early=Size(256, 48), late=Size(512, 48),
     ),
     "mitra-mini-classifier": Family(
         file="mitra-mini-classifier", build=lambda: _mitra(MITRA_MINI_CLASSIFIER), losses=(mitra_class_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, early=Size(128, 6), late=Size(256, 12), step_groups=2,
+        outer=_MITRA_OUTER, first=EASY, early=Size(128, 6), late=Size(256, 12), step_groups=2,
     ),
     "mitra-mini-regressor": Family(
         file="mitra-mini-regressor", build=lambda: _mitra(MITRA_MINI_REGRESSOR), losses=(mitra_number_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, early=Size(128, 6), late=Size(256, 12), step_groups=2,
+        outer=_MITRA_OUTER, first=EASY, early=Size(128, 6), late=Size(256, 12), step_groups=2,
     ),
 }  # fmt: skip

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from tabtune_core.models.pretraining.episodes import Size
 from tabtune_core.models.pretraining.families import Family
 from tabtune_core.models.pretraining.tables import Pool
 
 EMA_DECAY = 0.998
-WARMUP_STEPS = 50
+WARMUP_STEPS, FIRST_STEPS = 50, 150
 HOLD = 0.65
 """Share of the steps after which the rate falls; a run can be given more or fewer steps when it is resumed before that."""
 
@@ -53,10 +54,15 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
             mean.lerp_(value, 1 - decay)
 
 
-def _accumulate(family: Family, model: nn.Module, pool: Pool, seed: int, step: int, late: bool) -> dict[str, float]:
+def _size(family: Family, step: int, steps: int) -> Size:
+    if step < FIRST_STEPS:
+        return family.first
+    return family.late if step > HOLD * steps else family.early
+
+
+def _accumulate(family: Family, model: nn.Module, pool: Pool, size: Size, seed: int, step: int) -> dict[str, float]:
     """Adds up the gradients of the step's groups; the mean loss by task."""
     rng = np.random.default_rng([seed, step])
-    size = family.late if late else family.early
     found: dict[str, list[float]] = {}
     for index in range(family.step_groups):
         number = step * family.step_groups + index
@@ -101,7 +107,7 @@ def pretrain(
         for optimizer in optimizers:
             for param_group in optimizer.param_groups:
                 param_group["lr"] = rate * rate_factor(step, steps)
-        losses = _accumulate(family, model, pool, seed, step, late=step > HOLD * steps)
+        losses = _accumulate(family, model, pool, _size(family, step, steps), seed, step)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

@@ -33,7 +33,7 @@ def no_prior(monkeypatch):
 @pytest.fixture(params=FAMILIES)
 def family(request):
     pytest.importorskip(NEEDS.get(request.param, "autogluon.tabular"))
-    return replace(FAMILIES[request.param], early=SMALL, late=SMALL)
+    return replace(FAMILIES[request.param], first=SMALL, early=SMALL, late=SMALL)
 
 
 def run(family, folder, steps, **options):
