@@ -124,8 +124,9 @@ def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
     """Puts the adapter that the settings describe on a model."""
     lora, family = settings.lora, model.card.family
     return inject(
-        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
-        groups=family.groups[model.task], passed_over=family.passed_over,
+        model.module, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
+        groups=family.groups[model.task], passed_over=family.passed_over, unused=family.unused[model.task], bias=lora.bias,
+        use_rslora=lora.use_rslora, use_dora=lora.use_dora, rank_pattern=lora.rank_pattern, alpha_pattern=lora.alpha_pattern,
     )  # fmt: skip
 
 
@@ -188,13 +189,15 @@ def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | Non
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
         )
     if report is not None:
-        capped = sum(layer.rank < settings.lora.rank for layer in report.layers)
+        capped = sum(layer.capped for layer in report.layers)
         if capped:
             yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
         if report.left_out:
             yield Note(
                 f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
             )
+        if report.biases:
+            yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
 
 
 def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:

@@ -22,7 +22,7 @@ from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import adapt, fit
-from tabtune_core.lora.adapter_file import factor_tensors, split_factors
+from tabtune_core.lora.adapter_file import factor_tensors
 from tabtune_core.lora.inject import LoraReport, adapter_factors, load_factors, merged_copy
 from tabtune_core.metrics import score_all
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
@@ -215,7 +215,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pipeline._report = None
         if settings.strategy == "peft":
             pipeline._report = adapt(base, settings)
-            load_factors(base.module, pipeline._report, split_factors(content.tensors))
+            load_factors(base.module, pipeline._report, content.tensors)
         elif settings.strategy == "base-ft":
             base.module.load_state_dict(content.tensors)
         base.module.requires_grad_(False).eval()
