@@ -5,9 +5,10 @@ zero-shot, so that the result is never worse on the validation rows.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +18,14 @@ from tabtune_core.data.episodes import draw_episodes
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
-from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
+from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.lora.inject import LoraReport, dead_adapters
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, get_card
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
@@ -31,12 +33,17 @@ from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.rows import ModelRows, Part
 from tabtune_core.training.state import BestState
 
+OWN = "default"
+"""What the adapter that a fit trains is called, as in PEFT."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A model in its best state."""
 
     model: BaseModel
+    adapters: AdapterSet
+    """The adapter that was trained, or none."""
     report: LoraReport | None
     table: Prepared
     rows: ModelRows
@@ -71,7 +78,8 @@ def fit(
         torch.manual_seed(settings.seed)  # the adapter's start and dropout
         with meter.phase("load"):
             table = prepare_table(get_card(settings.model))
-            model, report = _open(settings, device, emit)
+            model, adapters = _open(settings, device, emit)
+            report = adapters.report(OWN) if adapters.names else None
             check_features(model.card, table.context.x_CF.shape[1])
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
@@ -117,20 +125,27 @@ def fit(
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
         extra={"skipped_rows": result.skipped_rows, "context_sha256": table.context.sha256},
     )  # fmt: skip
-    return Fitted(model, report, table, rows, plan, predictions, finished)
+    return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
 
 
-def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
-    """Puts the adapter that the settings describe on a model."""
-    lora, family = settings.lora, model.card.family
-    return inject(
-        model.module, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
+def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.Tensor] | None = None) -> AdapterSet:
+    """Puts the adapter that the settings describe on a model, with the values of ``tensors`` or fresh ones."""
+    adapters = AdapterSet(model.module)
+    adapters.add(OWN, tensors, **injection(model, settings.lora))
+    return adapters
+
+
+def injection(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
+    """What ``inject`` takes for these settings on this model."""
+    family = model.card.family
+    return dict(
+        rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
         groups=family.groups[model.task], passed_over=family.passed_over, unused=family.unused[model.task], bias=lora.bias,
         use_rslora=lora.use_rslora, use_dora=lora.use_dora, rank_pattern=lora.rank_pattern, alpha_pattern=lora.alpha_pattern,
     )  # fmt: skip
 
 
-def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
+def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
     """The base model with what the strategy trains, and nothing else, made trainable."""
     card = get_card(settings.model)
     weights = card.weights_for(settings.task)
@@ -139,7 +154,7 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
-    return model, adapt(model, settings) if settings.strategy == "peft" else None
+    return model, adapt(model, settings) if settings.strategy == "peft" else AdapterSet(model.module)
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
