@@ -30,8 +30,8 @@ class BaseModel(Protocol):
     task: Task
     source: Source
     module: nn.Module
-    native_classes: int
-    """Most classes that one training episode may show; 0 for numbers."""
+    native_classes: int | None
+    """Most classes that one training episode may show; None for any number."""
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Learns the model's own normalisation from context rows."""
@@ -74,4 +74,10 @@ def _tabicl(card: ModelCard, task: Task, device: torch.device, checkpoint: str |
     return TabICLModel.load(card, task, device, checkpoint)
 
 
-MODELS: dict[str, Loader] = {"TabICL": _tabicl}
+def _tabdpt(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+    from tabtune_core.models.tabdpt import TabDPTModel
+
+    return TabDPTModel.load(card, task, device, checkpoint)
+
+
+MODELS: dict[str, Loader] = {"TabICL": _tabicl, "TabDPT": _tabdpt}

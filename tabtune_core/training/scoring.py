@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from tabtune_core.data.episodes import Target
 from tabtune_core.metrics import score_all
@@ -31,7 +32,10 @@ class Scorer:
     classes: int
     """0 where numbers are predicted."""
     views: int = 1
-    """Predictions are averaged over so many: the table as it is, then with columns and class ids in another order."""
+    """Predictions are averaged over so many: the table as it is, then with columns and class ids in another order.
+
+    Of probabilities the logarithms are averaged, as ``tabicl`` averages logits by default.
+    """
     rows_at_once: int = 2048
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
@@ -44,14 +48,21 @@ class Scorer:
 
     def _mean_of_views(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
         total = model.predict(self.x_CF, self.y_C, x_NF, self.classes)
+        if self.views == 1:
+            return total
+        total = _log(total) if self.classes else total
         for view in range(1, self.views):
             rng = np.random.default_rng(view)  # the same views in every run, or scores could not be compared
             columns, ids = rng.permutation(x_NF.shape[1]), rng.permutation(self.classes)
             y_C = ids[self.y_C] if self.classes else self.y_C
             predicted = model.predict(self.x_CF[:, columns], y_C, x_NF[:, columns], self.classes)
-            total = total + (predicted[:, ids] if self.classes else predicted)
-        return total / self.views
+            total = total + (_log(predicted[:, ids]) if self.classes else predicted)
+        return np.asarray(softmax(total / self.views, axis=1)) if self.classes else total / self.views
 
     def score(self, model: BaseModel, part: HeldOut) -> dict[str, float]:
         """Every metric on the rows of ``part``."""
         return score_all(part.y_N, self.predict(model, part.x_NF))
+
+
+def _log(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
