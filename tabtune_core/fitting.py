@@ -141,11 +141,11 @@ def fit(
 def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.Tensor] | None = None) -> AdapterSet:
     """Puts the adapter that the settings describe on a model, with the values of ``tensors`` or fresh ones."""
     adapters = AdapterSet(model.module)
-    adapters.add(OWN, tensors, **injection(model, settings.lora))
+    adapters.add(OWN, tensors, **adapter_arguments(model, settings.lora))
     return adapters
 
 
-def injection(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
+def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     """What ``inject`` takes for these settings on this model."""
     family = model.card.family
     return dict(

@@ -21,7 +21,7 @@ from torch import nn
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.events import Event, RunFinished, from_json, to_json
-from tabtune_core.fitting import OWN, fit, injection
+from tabtune_core.fitting import OWN, adapter_arguments, fit
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
@@ -214,7 +214,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             lora = RunSettings.from_dict({**settings.to_dict(), "lora": saved["lora"]}).lora
             prefix = f"{i}/" if "adapters" in facts else ""
             tensors = {name.removeprefix(prefix): value for name, value in content.tensors.items() if name.startswith(prefix)}
-            pipeline._adapters.add(saved["name"], tensors, **injection(base, lora))
+            pipeline._adapters.add(saved["name"], tensors, **adapter_arguments(base, lora))
             pipeline._lora[saved["name"]] = lora
         pipeline._adapters.set(facts.get("active_adapter", pipeline._adapters.active))
         base.module.requires_grad_(False).eval()

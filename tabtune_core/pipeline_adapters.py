@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.fitting import injection
+from tabtune_core.fitting import adapter_arguments
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, adapter_factors, merged_copy
 from tabtune_core.lora.loose_adapter import LoraAdapter, load_lora_adapter, write_plain
@@ -122,7 +122,7 @@ class WithAdapters:
                 f"The adapter was trained on weights of {adapter.model} with the SHA-256 {adapter.base_sha256}; "
                 f"this pipeline has {self._base.source.model} with {self._base.source.sha256}."
             )
-        self._adapters.add(name, adapter.tensors, **injection(self._base, adapter.settings))
+        self._adapters.add(name, adapter.tensors, **adapter_arguments(self._base, adapter.settings))
         self._lora[name] = adapter.settings
         self._base.module.requires_grad_(False).eval()
         return name
