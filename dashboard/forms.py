@@ -6,27 +6,18 @@ In: widget values by key, also out of the address bar. Out: checked settings, or
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import streamlit as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, SELECTION
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import (
-    LEARNING_RATES,
-    Amp,
-    LoraSettings,
-    Optimizer,
-    RunSettings,
-    Schedule,
-    SweepSettings,
-    TrainSettings,
-    describe,
-)
+from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
-LORA_FIELDS = ("dropout", "targets")
+LORA_FIELDS = ("dropout", "targets", "bias", "use_rslora", "use_dora")
+PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}
 TRAIN_FIELDS = (
     "epochs",
     "learning_rate",
@@ -72,6 +63,7 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
         **{name: getattr(sweep, name) for name in SWEEP_FIELDS},
         "targets": list(lora.targets),
         "selection_metric": run.selection_metric,
+        **{name: ", ".join(f"{layers}={number}" for layers, number in getattr(lora, name).items()) for name in PATTERNS},
         "checkpoint": run.checkpoint or "",
         "ranks": list(sweep.ranks),
         "seeds": ", ".join(str(seed) for seed in sweep.seeds),
@@ -92,7 +84,11 @@ def to_sweep(values: Mapping[str, Any], *, dataset: str, target: str, split_at_m
         SettingError: naming the setting and what would do.
     """
     values = {**DEFAULTS, **values}
-    lora = LoraSettings(alpha=None if values["tied"] else values["alpha"], **{name: values[name] for name in LORA_FIELDS})
+    lora = LoraSettings(
+        alpha=None if values["tied"] else values["alpha"],
+        **{name: values[name] for name in LORA_FIELDS},
+        **{name: read_pattern(filter(str.strip, values[name].split(",")), number) for name, number in PATTERNS.items()},
+    )
     train = TrainSettings(
         steps=values["steps"] if values["length"] == "steps" else None,
         betas=(values["beta_1"], values["beta_2"]),
@@ -176,10 +172,10 @@ def _number(label: str, name: str, owner: type, *, low: float, high: float | Non
     )
 
 
-def _choice(label: str, name: str, options: tuple[str, ...]) -> None:
+def _choice(label: str, name: str) -> None:
     """A training setting that has one of a few values."""
-    chosen = options.index(DEFAULTS[name])
-    st.selectbox(label, options, chosen, key=name, help=describe(TrainSettings, name), bind="query-params")
+    options = get_args(get_type_hints(TrainSettings)[name])
+    st.selectbox(label, options, options.index(DEFAULTS[name]), key=name, help=describe(TrainSettings, name), bind="query-params")
 
 
 def _switch(label: str, name: str) -> None:
@@ -217,6 +213,15 @@ def lora_widgets(card: ModelCard) -> None:
         placeholder="The model's own list (all of them)",
         bind="query-params",
     )
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    with left:
+        st.selectbox("Biases that train", get_args(Bias), key="bias", help=describe(LoraSettings, "bias"), bind="query-params")
+    for column, label, name in ((middle, "rsLoRA", "use_rslora"), (right, "DoRA", "use_dora")):
+        column.toggle(label, DEFAULTS[name], key=name, help=describe(LoraSettings, name), bind="query-params")
+    for column, label, name in zip(st.columns(2), ("Other ranks", "Other alphas"), PATTERNS, strict=True):
+        column.text_input(
+            label, DEFAULTS[name], key=name, help=describe(LoraSettings, name), placeholder="decoder=4, linear1=2", bind="query-params"
+        )
 
 
 def training_widgets() -> None:
@@ -312,9 +317,9 @@ def advanced_widgets() -> None:
         help=describe(TrainSettings, "selection_metric"),
     )
     with st.grid(min_column_width=180):
-        _choice("Optimizer", "optimizer", get_args(Optimizer))
-        _choice("Schedule after the warm-up", "schedule", get_args(Schedule))
-        _choice("16-bit training", "amp", get_args(Amp))
+        _choice("Optimizer", "optimizer")
+        _choice("Schedule after the warm-up", "schedule")
+        _choice("16-bit training", "amp")
     _switch("Recompute activations (gradient checkpointing)", "gradient_checkpointing")
     _switch("Scale the rate with the rank", "rate_scales_with_rank")
     with st.grid(min_column_width=180):

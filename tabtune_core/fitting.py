@@ -146,13 +146,13 @@ def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.T
 
 
 def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
-    """What ``inject`` takes for these settings on this model."""
+    """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
     family = model.card.family
-    return dict(
-        rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
-        groups=family.groups[model.task], passed_over=family.passed_over, unused=family.unused[model.task], bias=lora.bias,
-        use_rslora=lora.use_rslora, use_dora=lora.use_dora, rank_pattern=lora.rank_pattern, alpha_pattern=lora.alpha_pattern,
-    )  # fmt: skip
+    return {
+        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets,
+        "groups": family.groups[model.task], "passed_over": family.passed_over, "unused": family.unused[model.task], "bias": lora.bias,
+        "use_rslora": lora.use_rslora, "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+    }  # fmt: skip
 
 
 def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:

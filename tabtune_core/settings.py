@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -361,6 +361,22 @@ class SweepSettings:
             raise SettingError(f"The settings are not TOML: {error}.") from error
         read: SweepSettings = _from_dict(cls, values, "")
         return read
+
+
+def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
+    """Reads ``decoder=4`` and the like.
+
+    Raises:
+        SettingError: for a text of another form.
+    """
+    pattern = {}
+    for text in texts:
+        name, _, value = text.strip().rpartition("=")
+        try:
+            pattern[name.strip()] = number(value)
+        except ValueError as error:
+            raise SettingError(f"{text.strip()!r} is no layer with its number; write for example decoder=4.") from error
+    return pattern
 
 
 def describe(settings: type, name: str) -> str:

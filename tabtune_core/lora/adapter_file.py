@@ -105,10 +105,13 @@ def readme(facts: Mapping[str, Any]) -> str:
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
     checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
+    variants = "".join(f", {name}" for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if lora.get(key))
+    biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
     return f"""# LoRA adapter for {base["model"]}
 
-Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}, on {len(facts["layers"])} layers. Predicts `{settings["target"]}`
-({", ".join(facts["classes"])}). Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
+Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
+Predicts `{settings["target"]}` ({", ".join(facts["classes"])}).
+Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
 
 The model predicts from context rows that it is shown. This package holds no row of your table, only the numbers and the hash of
 the {len(facts["context"]["rows"])} rows that the run used, so the loader needs the table (`{facts["table"]["name"]}`).

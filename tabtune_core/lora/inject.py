@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
-from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, under
+from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, some_of, under
 from tabtune_core.settings import Bias
 
 PREFIX = "base_model.model."
@@ -95,10 +95,10 @@ def inject(
         module: the base model.
         rank: width of the factors, capped in each layer at the smaller side of its weight.
         alpha: the update is scaled by alpha / rank; None: twice the rank of each layer.
-        dropout: on the input of A, while training.
+        dropout: on the input of A, while training; a table that is looked up has none.
         targets: layer names, path prefixes or group names.
         groups: names for several parts.
-        passed_over: parts of a path that are adapted only when a target names them.
+        passed_over: parts of a path, or shell patterns of whole paths, that are adapted only when a target names them.
         unused: path prefixes of what the model does not use for this task; nothing there is adapted.
         bias: 'all' trains every bias that is used, 'lora_only' those of the adapted layers.
         use_rslora: scale by alpha / sqrt(rank).
@@ -158,8 +158,8 @@ def _refuse_rows_without_length(entries: Iterable[Adaptable]) -> None:
     without = [entry.path for entry in entries if not entry.matrix.norm(dim=1).all()]
     if without:
         raise TargetError(
-            f"DoRA trains the length of each row of a weight, and {len(without)} layers have a row of zeros, which has no direction: "
-            f"{', '.join(without[:3])}. Leave use_dora off, or leave them out of the targets."
+            f"DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows in "
+            f"{some_of(without)}. Leave use_dora off, or leave these layers out of the targets."
         )
 
 
@@ -170,9 +170,8 @@ def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], 
     named = [name for name, _ in module.named_parameters() if name.rpartition(".")[2] in ("bias", "in_proj_bias")]
     biases = tuple(n for n in named if (n in beside if bias == "lora_only" else not any(under(n, part) for part in unused)))
     if not biases:
-        raise TargetError(
-            f"bias={bias!r} would train nothing: the {'adapted layers have' if bias == 'lora_only' else 'model has'} no bias."
-        )
+        where = "adapted layers" if bias == "lora_only" else "model"
+        raise TargetError(f"bias={bias!r} would train nothing: there is no bias in the {where}. Choose 'none'.")
     return biases
 
 

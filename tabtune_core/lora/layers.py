@@ -32,7 +32,7 @@ class LowRank(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.rank, self.scaling = r, update_scaling(r, alpha, use_rslora=use_rslora)
-        self.register_parameter("lora_magnitude_vector", nn.Parameter(weight.detach().norm(dim=1)) if use_dora else None)
+        self.register_parameter("lora_magnitude_vector", nn.Parameter(weight.detach().contiguous().norm(dim=1)) if use_dora else None)
 
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:

@@ -5,6 +5,7 @@ In: a module and names. Out: the weights by target.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
 
 import torch
@@ -57,6 +58,10 @@ def resolve_targets(targets: Sequence[str], groups: Groups) -> dict[str, tuple[s
     return {target: tuple(groups.get(target, (target,))) for target in targets}
 
 
+def _has(path: str, part: str) -> bool:
+    return part in path.split(".") or fnmatchcase(path, part)
+
+
 def find_targets(
     module: nn.Module, targets: Sequence[str], groups: Groups, passed_over: Sequence[str], unused: Sequence[str]
 ) -> tuple[dict[str, list[Adaptable]], list[str]]:
@@ -76,7 +81,7 @@ def find_targets(
             continue
         if any(under(entry.path, prefix) for prefix in unused):
             idle += matches
-        elif any(part in names and not any(part in t for t in matches) for part in passed_over):
+        elif entry.path not in matches and any(_has(entry.path, part) and not any(part in t for t in matches) for part in passed_over):
             left_out.append(entry.path)
         else:
             found[matches[0]].append(entry)
@@ -116,12 +121,13 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
         named = [p for p in paths if f".{key}." in f".{p}." or any(under(p, part) for part in groups.get(key, ()))]
         if not named:
             raise TargetError(
-                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {_some(paths)}; "
+                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {some_of(paths)}; "
                 f"name one of them, a part of a path or a group, or add it to the targets."
             )
         values = dict.fromkeys(named, value) | values
     return values
 
 
-def _some(paths: Sequence[str]) -> str:
+def some_of(paths: Sequence[str]) -> str:
+    """Three of many, and how many more there are."""
     return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -11,7 +11,10 @@ from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, Trai
 UNUSUAL = SweepSettings(
     run=RunSettings(
         dataset="d", target="t", model="tabicl-v2", checkpoint="weights.ckpt", device="cpu", validation_share=0.3, test_share=0.1,
-        lora=LoraSettings(alpha=3.5, dropout=0.2, targets=("decoder",)),
+        lora=LoraSettings(
+            alpha=3.5, dropout=0.2, targets=("decoder",), bias="lora_only", use_rslora=True, use_dora=True,
+            rank_pattern={"icl_predictor.decoder": 2, "linear1": 4}, alpha_pattern={"linear1": 0.5},
+        ),
         train=TrainSettings(
             steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
             warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
