@@ -13,7 +13,7 @@ import streamlit as st
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, SELECTION
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
+from tabtune_core.settings import LEARNING_RATES, Bias, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 LORA_FIELDS = ("dropout", "targets", "bias", "use_rslora", "use_dora")

@@ -5,7 +5,7 @@ zero-shot, so that the result is never worse on the validation rows.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.lora.adapters import AdapterSet
-from tabtune_core.lora.inject import LoraReport, dead_adapters
+from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
@@ -138,11 +138,9 @@ def fit(
     return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
 
 
-def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.Tensor] | None = None) -> AdapterSet:
-    """Puts the adapter that the settings describe on a model, with the values of ``tensors`` or fresh ones."""
-    adapters = AdapterSet(model.module)
-    adapters.add(OWN, tensors, **adapter_arguments(model, settings.lora))
-    return adapters
+def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
+    """Puts the adapter that the settings describe on a model."""
+    return inject(model.module, **adapter_arguments(model, settings.lora))
 
 
 def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
@@ -164,7 +162,10 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
-    return model, adapt(model, settings) if settings.strategy == "peft" else AdapterSet(model.module)
+    adapters = AdapterSet(model.module)
+    if settings.strategy == "peft":
+        adapters.add(OWN, **adapter_arguments(model, settings.lora))
+    return model, adapters
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:

@@ -15,6 +15,7 @@ from tabtune_core.data.table import ReadingChoices
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.adapter_file import read_package
+from tabtune_core.lora.inject import load_factors
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
@@ -140,6 +141,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     package = read_package(Path(path))
     settings = RunSettings.from_dict(package.facts["settings"])
     model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
-    adapt(model, settings, package.tensors)
+    load_factors(model.module, adapt(model, settings), package.tensors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)
