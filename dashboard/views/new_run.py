@@ -38,6 +38,8 @@ def model_card(card: ModelCard, current: bool) -> None:
     if not card.in_the_box:
         size = weights.total_parameters * BYTES_A_PARAMETER / 1e6
         st.caption(f"`{weights.file}` (about {size:.0f} MB) from huggingface.co/{weights.repository}, once, into the Hugging Face cache.")
+    if not card.family.installed:
+        st.caption(f"Needs a package that is not installed: `{card.family.install}`")
     st.space("stretch")
     st.button(
         "Chosen" if current else "Choose",

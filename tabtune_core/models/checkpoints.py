@@ -41,7 +41,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     weights = card.weights_for(task)
     repository = revision = None
     if path is not None:
-        found = named_checkpoint(card, path)
+        found = named_checkpoint(card, task, path)
     elif weights.repository is None:
         found = WEIGHTS / weights.file
         if not found.is_file():
@@ -65,7 +65,8 @@ def is_here(weights: Weights) -> bool:
     """Whether weights can be had without a download."""
     from huggingface_hub import try_to_load_from_cache
 
-    return weights.repository is None or isinstance(try_to_load_from_cache(weights.repository, weights.file), str)
+    repository = weights.repository
+    return repository is None or all(isinstance(try_to_load_from_cache(repository, file), str) for file in weights.files)
 
 
 def _from_hub(card: ModelCard, weights: Weights) -> Path:
@@ -73,17 +74,17 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     assert weights.repository is not None
-    if is_here(weights):
-        return Path(hf_hub_download(weights.repository, weights.file, local_files_only=True))
+    cached = is_here(weights)
     try:
-        return Path(hf_hub_download(weights.repository, weights.file))
+        found = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
-            f"{card.title} needs the file {weights.file} from huggingface.co/{weights.repository}; it is not in the Hugging Face cache "
-            f"and could not be downloaded ({type(error).__name__}). On a machine with internet run "
-            f"`hf download {weights.repository} {weights.file}` and copy the file here, then name its path as the checkpoint; "
+            f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
+            f"the Hugging Face cache and could not be downloaded ({type(error).__name__}). On a machine with internet run "
+            f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
             f"or choose TabICL mini, which ships with the package."
         ) from error
+    return found[0]
 
 
 def sha256_of(path: Path) -> str:
