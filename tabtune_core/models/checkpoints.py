@@ -4,6 +4,7 @@ In: a model card and, if a person named one, a path. Out: a file on disk with it
 """
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,19 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
         found = _from_hub(card, weights)
         revision = found.parent.name if found.parent.parent.name == "snapshots" else None
     digest = sha256_of(found)
-    if path is None and weights.sha256 is not None and digest != weights.sha256:
+    expected = None if path is not None else weights.sha256 or _published_sha256(found)
+    if expected not in (None, digest):
         raise CheckpointError(
-            f"{found} has the SHA-256 {digest}, but {card.title} has {weights.sha256}: the file is damaged or another one. "
+            f"{found} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
     return found, Source(card.name, found.name, repository, revision, digest)
+
+
+def _published_sha256(cached: Path) -> str | None:
+    """The Hugging Face cache keeps a large file under its published SHA-256, to which the snapshot's name is a link."""
+    name = cached.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def is_here(weights: Weights) -> bool:

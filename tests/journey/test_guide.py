@@ -17,7 +17,7 @@ from tabtune_core.models.catalogue import CATALOGUE
 HERE = Path(__file__).parent
 SECTIONS = {
     number: re.findall(r"```python\n(.*?)```", body, re.DOTALL)
-    for number, body in re.findall(r"^## (\S+) .*?\n(.*?)(?=^## |\Z)", (HERE / "guide_examples.md").read_text(), re.MULTILINE | re.DOTALL)
+    for number, body in re.findall(r"^## (\S+) .*?\n(.*?)(?=^## |\Z)", (HERE / "guide_examples.txt").read_text(), re.MULTILINE | re.DOTALL)
 }
 CHANGED = {
     "from tabtune import": "from tabtune_core import",
