@@ -14,7 +14,7 @@ from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings, TrainSettings
 
-FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2")}
+FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2"), "TabDPT": ("TABTUNE_TABDPT", "tabdpt-1.3")}
 """A family's name stands for its current release, or for what an environment variable names instead."""
 PEFT_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "bias": None}
 """The guide's section 3.1, and ours."""

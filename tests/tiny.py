@@ -1,8 +1,10 @@
 """Small random checkpoints in the upstream packages' own schemas, for tests that need the class and not its skill."""
 
+import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tabtune_core.models.catalogue import CATALOGUE
@@ -21,7 +23,26 @@ def _save_tabicl(module: nn.Module, config: dict, path: Path) -> None:
     torch.save({"config": config, "state_dict": module.state_dict()}, path)
 
 
-FAMILIES = {"TabICL": (TABICL, _build_tabicl, _save_tabicl)}
+TABDPT = {"model": {
+    "enc_cell_dim": -1, "max_num_classes": 4, "regression_bin_count": 128, "regression_bin_min": -10, "regression_bin_max": 10, "nhead": 2,
+    "ff_dim": 32, "emsize": 32, "nlayers": 2, "max_num_features": 16, "min_eval_context": 8, "max_eval_context": 4096,
+    "y_encoder_dim": 16, "num_col_attn_layers": 2, "n_thinking_rows": 4,
+}}  # fmt: skip
+
+
+def _build_tabdpt(config: dict) -> nn.Module:
+    from tabdpt.model import TabDPTModel
+
+    other = {"emsize": "ninp", "ff_dim": "nhid", "max_num_features": "num_features", "max_num_classes": "n_out",
+             "min_eval_context": "base_len", "max_eval_context": "max_len"}  # fmt: skip
+    return TabDPTModel(dropout=0.0, use_flash=False, **{other.get(name, name): value for name, value in config["model"].items()})
+
+
+def _save_tabdpt(module: nn.Module, config: dict, path: Path) -> None:
+    save_file(module.state_dict(), path, metadata={"cfg": json.dumps(config)})
+
+
+FAMILIES = {"TabICL": (TABICL, _build_tabicl, _save_tabicl), "TabDPT": (TABDPT, _build_tabdpt, _save_tabdpt)}
 """By family: what is smaller than in the released models, the upstream module, and its file."""
 
 

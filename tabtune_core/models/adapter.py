@@ -74,4 +74,10 @@ def _tabicl(card: ModelCard, task: Task, device: torch.device, checkpoint: str |
     return TabICLModel.load(card, task, device, checkpoint)
 
 
-MODELS: dict[str, Loader] = {"TabICL": _tabicl}
+def _tabdpt(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+    from tabtune_core.models.tabdpt import TabDPTModel
+
+    return TabDPTModel.load(card, task, device, checkpoint)
+
+
+MODELS: dict[str, Loader] = {"TabICL": _tabicl, "TabDPT": _tabdpt}

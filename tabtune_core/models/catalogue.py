@@ -9,7 +9,8 @@ from typing import Any
 from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.families import TABICL
+from tabtune_core.models.families import TABDPT, TABICL
+from tabtune_core.models.minis import TABDPT_MINI
 from tabtune_core.settings import RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -33,6 +34,16 @@ MINI: dict[str, Any] = {
 }  # fmt: skip
 """TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
 
+_TABDPT: dict[str, Any] = {
+    "env": {"device": "cpu"},
+    "training": {"dropout": 0.0},
+    "model": dict(
+        enc_cell_dim=-1, max_num_classes=16, regression_bin_count=2048, regression_bin_min=-10, regression_bin_max=10, nhead=8,
+        ff_dim=512, emsize=512, nlayers=32, max_num_features=128, min_eval_context=64, max_eval_context=1_048_576, y_encoder_dim=128,
+        num_col_attn_layers=2, n_thinking_rows=64,
+    ),
+}  # fmt: skip
+
 
 def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
     return Weights(file=file, repository="jingang/TabICL", total_parameters=parameters, config=config)
@@ -43,6 +54,11 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
     if regressor:
         weights["regression"] = regressor
     return ModelCard(name=name, title=title, family=TABICL, licence="BSD-3-Clause", note=note, weights=weights)
+
+
+def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
+    both: dict[Task, Weights] = {"classification": weights, "regression": weights}
+    return ModelCard(name=name, title=title, family=TABDPT, licence="Apache-2.0", note=note, weights=both)
 
 
 _CARDS = (
@@ -61,6 +77,14 @@ _CARDS = (
     ),
     _tabicl("tabicl-v1.1", "TabICL v1.1", "An improved v1.", _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1)),
     _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
+    _tabdpt(
+        "tabdpt-mini", "TabDPT mini", "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
+        Weights(file="tabdpt-mini.safetensors", repository=None, total_parameters=586_890, config=TABDPT_MINI),
+    ),
+    _tabdpt(
+        "tabdpt-1.3", "TabDPT 1.3", "The current release; one file for classes and numbers.",
+        Weights(file="tabdpt1_3.safetensors", repository="Layer6/TabDPT", total_parameters=63_040_528, config=_TABDPT),
+    ),
 )  # fmt: skip
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
 

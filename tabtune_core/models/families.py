@@ -42,3 +42,39 @@ TABICL = Family(
     groups={"classification": _TABICL_GROUPS, "regression": _TABICL_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
 )  # fmt: skip
+
+
+def tabdpt_shapes(config: dict[str, Any], task: Task) -> Shapes:
+    """Of a TabDPT module, everything but the label encoders of the other task; small layers are left out."""
+    size = config["model"]
+    width, label_width, hidden = size["emsize"], size["y_encoder_dim"], size["ff_dim"]
+    shapes: Shapes = {"encoder.weight": (width, size["max_num_features"])}
+    for i in range(size["nlayers"]):
+        block = f"transformer_encoder.{i}"
+        shapes |= {f"{block}.{name}_proj.weight": (width, width) for name in ("q", "k", "out")}
+        shapes[f"{block}.v_proj.weight"] = (width, width + label_width)
+        shapes[f"{block}.ff.up.weight"] = (2 * hidden, width)
+        shapes[f"{block}.ff.down.weight"] = (width, hidden)
+        if task == "classification":
+            shapes[f"cls_y_encoders.{i}.weight"] = (label_width, size["max_num_classes"])
+        else:
+            shapes[f"reg_y_encoders.{i}.2.weight"] = (label_width, label_width)
+    shapes["head.0.weight"] = (hidden, width)
+    shapes["head.2.weight"] = (size["max_num_classes"] + size["regression_bin_count"], hidden)
+    return shapes
+
+
+_TABDPT_GROUPS: dict[str, tuple[str, ...]] = {
+    "column_embeddings": ("encoder",),
+    "row_attention": ("transformer_encoder",),
+    "prediction_head": ("head",),
+}
+TABDPT = Family(
+    name="TabDPT", distribution="tabdpt", shapes=tabdpt_shapes, targets=("transformer_encoder", "encoder", "y_encoder", "head"),
+    groups={  # one label encoder for both tasks until TabDPT 1.2: the guide's y_encoder
+        "classification": {**_TABDPT_GROUPS, "y_encoder": ("cls_y_encoders",)},
+        "regression": {**_TABDPT_GROUPS, "y_encoder": ("reg_y_encoders",)},
+    },
+    unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
+    passed_over=("q_gate", "reg_y_encoders.*.0"),
+)  # fmt: skip
