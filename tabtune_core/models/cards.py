@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import MissingPackageError, SettingError
 from tabtune_core.metrics import Task
 
 Shapes = dict[str, tuple[int, int]]
@@ -26,6 +27,11 @@ class Weights:
     """Of the file, where it is known."""
     beside: tuple[str, ...] = ()
     """Names of files that must lie in the same folder."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file itself, then those beside it."""
+        return (self.file, *self.beside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,18 @@ class Family:
     """Command that installs its package, where it is an extra."""
     distribution: str
     """Name of its package on the Python package index."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is here; tells without importing it."""
+        try:
+            return bool(version(self.distribution))
+        except PackageNotFoundError:
+            return False
+
+    def missing_package(self) -> MissingPackageError:
+        """What to raise where it is not."""
+        return MissingPackageError(f"{self.name} needs the package {self.distribution}, which is not installed. Run: {self.install}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
