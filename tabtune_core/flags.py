@@ -7,7 +7,8 @@ import argparse
 import dataclasses
 import shlex
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.data.findings import Question, ReadingChoices
@@ -16,17 +17,28 @@ from tabtune_core.settings import describe
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
-def add_flags(group: argparse._ArgumentGroup, settings: type, section: str = "", *, leave_out: Collection[str] = ()) -> None:
-    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name."""
+def add_flags(
+    group: argparse._ArgumentGroup,
+    settings: type,
+    section: str = "",
+    *,
+    leave_out: Collection[str] = (),
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name.
+
+    ``more`` is said after the docstring of a field; where it names a default, the dataclass's is not said.
+    """
     kinds = get_type_hints(settings)
     for field in dataclasses.fields(settings):
         if field.name in leave_out or dataclasses.is_dataclass(kinds[field.name]):
             continue
+        added = (more or {}).get(field.name, "")
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=f"{section}{field.name}",
             default=argparse.SUPPRESS,
-            help=_help(describe(settings, field.name), field.default),
+            help=_help(f"{describe(settings, field.name)} {added}".strip(), None if "(default:" in added else field.default),
             **_kind(kinds[field.name]),
         )
 
@@ -82,6 +94,24 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
     return values
 
 
+class _Pairs(argparse.Action):
+    """``decoder=4 row_interactor=2`` as a mapping."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, dict(values))
+
+
+def _pair(kind: type, text: str) -> tuple[str, Any]:
+    """``part=value``; the value after the last sign."""
+    part, _, value = text.rpartition("=")
+    try:
+        return part, kind(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no PART={_METAVARS[kind]}") from error
+
+
 def _separator(text: str) -> str:
     """A tab is hard to type on a command line."""
     return {"\\t": "\t", "tab": "\t"}.get(text, text)
@@ -101,6 +131,9 @@ def _kind(hint: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if get_origin(hint) is Mapping:
+        value = get_args(hint)[1]
+        return {"action": _Pairs, "type": partial(_pair, value), "nargs": "+", "metavar": f"PART={_METAVARS[value]}"}
     if get_origin(hint) is tuple:
         first, second = get_args(hint)
         return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
