@@ -6,20 +6,33 @@ In: widget values by key, also out of the address bar. Out: checked settings, or
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, SELECTION
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+from tabtune_core.settings import (
+    LEARNING_RATES,
+    Amp,
+    LoraSettings,
+    Optimizer,
+    RunSettings,
+    Schedule,
+    SweepSettings,
+    TrainSettings,
+    describe,
+)
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 LORA_FIELDS = ("dropout", "targets")
 TRAIN_FIELDS = (
     "epochs",
     "learning_rate",
+    "rate_scales_with_rank",
+    "lr_ratio",
+    "optimizer",
     "batch_size",
     "context_rows",
     "views",
@@ -27,9 +40,12 @@ TRAIN_FIELDS = (
     "test_rows",
     "weight_decay",
     "eps",
+    "schedule",
     "warmup_ratio",
     "warmup_steps",
     "clip_norm",
+    "amp",
+    "gradient_checkpointing",
     "eval_every",
     "patience",
 )
@@ -37,7 +53,7 @@ RUN_FIELDS = ("model", "device", "validation_share", "test_share")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
 DECIMALS = (
     *("dropout", "alpha", "learning_rate", "weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
-    *("validation_share", "test_share"),
+    *("lr_ratio", "validation_share", "test_share"),
 )
 """Settings that may be whole in a file, where a field of decimals takes no whole number."""
 
@@ -158,6 +174,17 @@ def _number(label: str, name: str, owner: type, *, low: float, high: float | Non
         bind="query-params",
         **more,
     )
+
+
+def _choice(label: str, name: str, options: tuple[str, ...]) -> None:
+    """A training setting that has one of a few values."""
+    chosen = options.index(DEFAULTS[name])
+    st.selectbox(label, options, chosen, key=name, help=describe(TrainSettings, name), bind="query-params")
+
+
+def _switch(label: str, name: str) -> None:
+    """A training setting that is on or off."""
+    st.toggle(label, DEFAULTS[name], key=name, help=describe(TrainSettings, name), bind="query-params")
 
 
 def lora_widgets(card: ModelCard) -> None:
@@ -285,12 +312,19 @@ def advanced_widgets() -> None:
         help=describe(TrainSettings, "selection_metric"),
     )
     with st.grid(min_column_width=180):
+        _choice("Optimizer", "optimizer", get_args(Optimizer))
+        _choice("Schedule after the warm-up", "schedule", get_args(Schedule))
+        _choice("16-bit training", "amp", get_args(Amp))
+    _switch("Recompute activations (gradient checkpointing)", "gradient_checkpointing")
+    _switch("Scale the rate with the rank", "rate_scales_with_rank")
+    with st.grid(min_column_width=180):
         _number("Views a prediction", "views", TrainSettings, low=1)
         _number("Steps between looks", "eval_every", TrainSettings, low=1)
-        _number("Patience (looks)", "patience", TrainSettings, low=1)
+        _number("Patience (looks)", "patience", TrainSettings, low=0)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
         _number("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")
         _number("Gradient clipping (norm)", "clip_norm", TrainSettings, low=0, step=0.1)
+        _number("Rate of B against A (LoRA+)", "lr_ratio", TrainSettings, low=0)
         _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
         _number("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, help=describe(TrainSettings, "betas"))
         _number("Beta 2", "beta_2", TrainSettings, low=0, high=1, step=0.001, help=describe(TrainSettings, "betas"))

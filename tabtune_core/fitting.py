@@ -6,6 +6,7 @@ zero-shot, so that the result is never worse on the validation rows.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, get_card
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings
+from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.precision import Precision
 from tabtune_core.training.rows import ModelRows, Part
 from tabtune_core.training.state import BestState
 
@@ -66,6 +69,7 @@ def fit(
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
+    precision = Precision.of(settings.train.amp, device)
     cards = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cards):
         torch.manual_seed(settings.seed)  # the adapter's start and dropout
@@ -87,8 +91,11 @@ def fit(
         if settings.strategy != "inference":
             started = time.monotonic()
             best = BestState(model.module, folder)
-            with meter.phase("train"):
-                for event in _training(settings, model, rows, plan, report, best, result, device, wish):
+            recompute = (
+                checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
+            )
+            with meter.phase("train"), recompute:
+                for event in _training(settings, model, rows, plan, report, best, result, device, precision, wish):
                     emit(event)
             train_seconds = time.monotonic() - started
             best.restore()
@@ -115,7 +122,10 @@ def fit(
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"], memory_meter=meter.speaks,
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
-        extra={"skipped_rows": result.skipped_rows, "context_sha256": table.context.sha256},
+        extra={
+            "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
+            "context_sha256": table.context.sha256,
+        },
     )  # fmt: skip
     return Fitted(model, report, table, rows, plan, predictions, finished)
 
@@ -156,17 +166,20 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
 
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
-    result: TrainResult, device: torch.device, wish: Callable[[], Wish],
+    result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
+    shown = classes if model.native_classes is None else min(classes, model.native_classes)
     return train(
         model,
-        draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, np.random.default_rng([settings.seed, 1])),
+        draw_episodes(rows.x_NF, rows.y_N, len(plan.classes), rows.size, np.random.default_rng([settings.seed, 1]), most_classes=shown),
         make_optimizer(
-            best.parameters, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay, betas=knobs.betas, eps=knobs.eps
+            best.named_parameters, optimizer=knobs.optimizer, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay,
+            betas=knobs.betas, eps=knobs.eps, lr_ratio=knobs.lr_ratio,
         ),
-        classes=classes, steps=plan.steps, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps), clip_norm=knobs.clip_norm,
-        eval_every=knobs.eval_every, patience=knobs.patience, metric=settings.selection_metric, device=device,
+        classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
+        clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
+        metric=settings.selection_metric, device=device,
         score_validation=lambda: rows.scorer.score(model, rows.held_out["validation"]), keep_best=best.keep, wish=wish, result=result,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
     )  # fmt: skip
@@ -200,10 +213,16 @@ def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | Non
 def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:
     if result.dead_layers:
         yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
+    if result.overflowed_steps:
+        yield Note(f"{result.overflowed_steps} steps changed nothing: their gradients overflowed fp16, until they were scaled down.")
     if result.skipped_rows:
-        yield Note(f"{result.skipped_rows} query rows were not scored: the context of their episode did not show their class.")
+        yield Note(
+            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
+            f"episode did not show their class. {result.skipped_episodes} steps had no other rows and changed nothing.",
+            "warning" if result.skipped_episodes else "info",
+        )
     if result.outcome == "diverged":
-        rate = settings.learning_rate
+        rate = settings.base_rate
         yield Note(
             f"The loss was no longer a number at step {result.steps_done + 1}; the best state before it is kept. "
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",

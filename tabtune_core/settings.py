@@ -21,6 +21,14 @@ Strategy = Literal["inference", "base-ft", "peft"]
 STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
+USUAL_RANK = 8
+"""The rank that these rates are for; see ``rate_scales_with_rank``."""
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "linear", "constant"]
+Amp = Literal["off", "bf16", "fp16"]
+LORA_ONLY = ("lr_ratio", "rate_scales_with_rank")
+ADAM_ONLY = ("betas", "eps")
+"""Train settings that the other strategies, and the optimizer 'sgd', have no use for."""
 
 
 def _require(ok: bool, message: str) -> None:
@@ -43,13 +51,16 @@ def _number(name: str, value: object, low: float, high: float, hint: str, *, low
 
 
 def _check_kinds(settings: Any, section: str) -> None:
-    """Refuses what is no text, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
+    """Refuses what is no text, choice, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
     for name, hint in get_type_hints(type(settings)).items():
         value = getattr(settings, name) if not name.startswith("_") else None
         if value is None:
             continue
         if hint in (str, str | None):
             _require(isinstance(value, str), f"{section}{name} is {value!r}; it must be text.")
+        elif get_origin(hint) is Literal:
+            choices = get_args(hint)
+            _require(value in choices, f"{section}{name} is {value!r}; it must be one of {', '.join(choices)}.")
         elif hint is bool:
             _require(isinstance(value, bool), f"{section}{name} is {value!r}; it must be true or false.")
         elif get_origin(hint) is tuple:
@@ -62,6 +73,11 @@ def _check_kinds(settings: Any, section: str) -> None:
 def _whole(name: str, value: object, low: int, hint: str = "") -> None:
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
     _require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
+
+
+def _changed(settings: Any, names: tuple[str, ...]) -> list[str]:
+    """Those of the fields that are not at their default."""
+    return [f.name for f in dataclasses.fields(settings) if f.name in names and getattr(settings, f.name) != f.default]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +120,13 @@ class TrainSettings:
     epochs: int = 30
     """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
     learning_rate: float | None = None
-    """Peak rate of AdamW; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
+    """Peak rate; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
+    rate_scales_with_rank: bool = False
+    """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
+    lr_ratio: float = 1.0
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
+    optimizer: Optimizer = "adamw"
+    """AdamW; Adam, whose weight decay is part of the gradient; or SGD with momentum 0.9, which wants a far higher rate."""
     batch_size: int = 256
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
@@ -116,21 +138,27 @@ class TrainSettings:
     test_rows: int = 10000
     """Most test rows; of a larger share a stratified sample is scored."""
     weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW."""
+    """How much the trained weights shrink, times the rate, at every step."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's decay rates for the two moments of the gradient."""
+    """Decay rates of Adam and AdamW for the two moments of the gradient."""
     eps: float = 1e-8
-    """AdamW's term against division by zero."""
+    """Term of Adam and AdamW against division by zero."""
+    schedule: Schedule = "cosine"
+    """How the rate goes on after the warm-up: down to 0 along half a cosine or a line, or constant."""
     warmup_ratio: float = 0.1
-    """Share of the steps during which the rate rises from 0; a cosine leads back down."""
+    """Share of the steps during which the rate rises from 0."""
     warmup_steps: int | None = None
     """Steps during which the rate rises; used instead of the share when set."""
     clip_norm: float = 1.0
-    """Gradients longer than this are shortened to it."""
+    """Gradients longer than this are shortened to it; 0 leaves them as they are."""
+    amp: Amp = "off"
+    """Train in 16-bit numbers (autocast) on a CUDA card: bf16 needs no scaling, fp16 comes with it. Scores are always computed in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time."""
     eval_every: int = 10
     """Steps between two looks at the validation rows."""
     patience: int = 8
-    """Looks at the validation rows without a better score before training stops early."""
+    """Looks at the validation rows without a better score before training stops early; 0 never stops early."""
     selection_metric: str | None = None
     """The validation score that decides early stopping, the best state and the ranking; log-loss or RMSE unless set."""
 
@@ -141,22 +169,25 @@ class TrainSettings:
         _whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
         if self.learning_rate is not None:
             _number("train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True)
+        _number("train.lr_ratio", self.lr_ratio, 0, math.inf, "1 is plain LoRA.", low_open=True)
         _whole("train.batch_size", self.batch_size, 1)
         _whole("train.context_rows", self.context_rows, 10)
         _whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
         _whole("train.validation_rows", self.validation_rows, 10)
         _whole("train.test_rows", self.test_rows, 10)
         _number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
-        _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; AdamW takes two, for example 0.9 and 0.999.")
+        _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; it takes two, for example 0.9 and 0.999.")
         for beta in self.betas:
             _number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
         _number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
+        for name in _changed(self, ADAM_ONLY):
+            _require(self.optimizer != "sgd", f"train.{name} changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
         _number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
         if self.warmup_steps is not None:
             _whole("train.warmup_steps", self.warmup_steps, 0)
-        _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual.", low_open=True)
+        _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual, 0 is no clipping.")
         _whole("train.eval_every", self.eval_every, 1)
-        _whole("train.patience", self.patience, 1)
+        _whole("train.patience", self.patience, 0, "0 never stops early.")
         known = ", ".join(METRICS)
         _require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
 
@@ -209,15 +240,23 @@ class RunSettings:
         )
         choices = get_args(Strategy)
         _require(self.strategy in choices, f"strategy is {self.strategy!r}; it must be one of {', '.join(choices)}.")
+        for name in _changed(self.train, LORA_ONLY):
+            useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
+            _require(self.strategy == "peft", useless)
         _whole("seed", self.seed, 0)
         _require(self.seed < 2**32, f"seed is {self.seed}; it must be below {2**32}.")
         _number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
         _number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
 
     @property
-    def learning_rate(self) -> float:
-        """The peak rate as used."""
+    def base_rate(self) -> float:
+        """The peak rate as set, or the strategy's own."""
         return LEARNING_RATES[self.strategy] if self.train.learning_rate is None else self.train.learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak rate as used; with LoRA+, that of the factors A."""
+        return self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank) if self.train.rate_scales_with_rank else self.base_rate
 
     @property
     def selection_metric(self) -> str:
@@ -276,11 +315,11 @@ class SweepSettings:
         runs = []
         for seed in self.seeds:
             common = dataclasses.replace(self.run, seed=seed)
+            train = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False)
             if self.zero_shot:
-                runs.append(dataclasses.replace(common, strategy="inference"))
+                runs.append(dataclasses.replace(common, strategy="inference", train=train))
             if self.full_fine_tuning:
-                train = dataclasses.replace(common.train, learning_rate=None)
-                runs.append(dataclasses.replace(common, strategy="base-ft", train=train))
+                runs.append(dataclasses.replace(common, strategy="base-ft", train=dataclasses.replace(train, learning_rate=None)))
             for rank in self.ranks:
                 runs.append(dataclasses.replace(common, strategy="peft", lora=dataclasses.replace(common.lora, rank=rank)))
         return runs

@@ -12,7 +12,7 @@ from typing import Any
 
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import STRATEGY_NAMES, RunSettings, TrainSettings
+from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, STRATEGY_NAMES, RunSettings, TrainSettings
 
 FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2"), "TabDPT": ("TABTUNE_TABDPT", "tabdpt-1.3")}
 """A family's name stands for its current release, or for what an environment variable names instead."""
@@ -22,9 +22,11 @@ RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
 PREDICTING = ("context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
-ONLY_VALUES = {"optimizer": "adamw", "peft_config.bias": "none"}
+ONLY_VALUES = {"peft_config.bias": "none"}
 """Settings of the guide that have one value for now."""
-KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, "optimizer", "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
+OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
+"""The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
+KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
 
 
 def model_of(name: str) -> str:
@@ -52,9 +54,13 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     params = _flat(tuning_params or {})
     for name, value in params.items():
         _check_name(name)
-        _check_use(name, tuning_strategy)
+        _check_use(name, tuning_strategy, params.get("optimizer"))
         if name in ONLY_VALUES and value != ONLY_VALUES[name]:
             raise SettingError(f"{name} is {value!r}; for now it can only be {ONLY_VALUES[name]!r}.")
+    for name in [name for name in OTHER_NAMES if name in params]:
+        if OTHER_NAMES[name] in params:
+            raise SettingError(f"'{name}' and '{OTHER_NAMES[name]}' are the same setting; give one of them.")
+        params[OTHER_NAMES[name]] = params.pop(name)
     lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if ours and f"peft_config.{name}" in params}
     targets = lora.pop("targets", None) or ()
     return RunSettings.from_dict({
@@ -81,8 +87,10 @@ def _check_name(name: str) -> None:
         raise SettingError(f"Unknown setting '{name}'. {hint}")
 
 
-def _check_use(name: str, strategy: str) -> None:
-    if name.startswith("peft_config.") and strategy != "peft":
+def _check_use(name: str, strategy: str, optimizer: object) -> None:
+    if (name.startswith("peft_config.") or name in LORA_ONLY) and strategy != "peft":
         raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
-    if strategy == "inference" and name in (*TRAINING, "optimizer"):
+    if strategy == "inference" and OTHER_NAMES.get(name, name) in TRAINING:
         raise SettingError(f"'{name}' changes nothing with tuning_strategy 'inference', which does not train; leave it out.")
+    if name in ADAM_ONLY and optimizer == "sgd":
+        raise SettingError(f"'{name}' changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")

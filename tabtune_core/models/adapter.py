@@ -30,8 +30,8 @@ class BaseModel(Protocol):
     task: Task
     source: Source
     module: nn.Module
-    native_classes: int
-    """Most classes that one training episode may show; 0 for numbers."""
+    native_classes: int | None
+    """Most classes that one training episode may show; None for any number."""
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Learns the model's own normalisation from context rows."""

@@ -47,6 +47,8 @@ class Family:
     """Parts that a task never calls; an adapter there would be dead."""
     passed_over: tuple[str, ...] = ()
     """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
+    block_lists: tuple[str, ...]
+    """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
     shapes: Callable[[dict[str, Any], Task], Shapes]
     """Of every weight that LoRA can reach, from the architecture."""
     class_limit: int | None = None

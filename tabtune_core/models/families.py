@@ -41,6 +41,7 @@ TABICL = Family(
     targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
     groups={"classification": _TABICL_GROUPS, "regression": _TABICL_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
+    block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
 )  # fmt: skip
 
 
@@ -76,5 +77,5 @@ TABDPT = Family(
         "regression": {**_TABDPT_GROUPS, "y_encoder": ("reg_y_encoders",)},
     },
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
-    passed_over=("q_gate", "reg_y_encoders.*.0"),
+    passed_over=("q_gate", "reg_y_encoders.*.0"), block_lists=("transformer_encoder",),
 )  # fmt: skip

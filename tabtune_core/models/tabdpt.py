@@ -36,7 +36,7 @@ class TabDPTModel:
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.module = module.to(device).eval()
-        self.native_classes: int = module.n_out if task == "classification" else 0
+        self.native_classes: int | None = None
 
     @classmethod
     def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabDPTModel":
@@ -75,8 +75,7 @@ class TabDPTModel:
         can be the z-score itself. So were the mini's weights trained; what the released ones were trained with is not published.
         """
         if classes:
-            logits_BQK = self._outputs(x_BTF, y_BC)[..., :classes]
-            return F.cross_entropy(logits_BQK.flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+            return F.cross_entropy(self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
         network, bins = self.module, self.module.regression_bin_count
         mean_B1, deviation_B1 = standard(y_BC)
         logits_BQN = self._outputs(x_BTF, (y_BC - mean_B1) / deviation_B1)[..., network.n_out :]
@@ -89,30 +88,35 @@ class TabDPTModel:
         return -(logits_BQN.log_softmax(dim=-1).gather(-1, near_BQ2) * shares_BQ2).sum(dim=-1).mean()
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)`` or numbers ``(Q,)``.
-
-        More classes than the model has logits are told apart digit by digit, as upstream does: the class id is written in base
-        ``native_classes``, each digit is a question of its own, and the log-probabilities of a class's digits are added up.
-        """
+        """Probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None]).to(self.device)
         network = self.module
         with torch.no_grad():
-            if not classes:
+            if classes:
+                predicted_BQ = self._class_scores(x_BTF, y_BC, classes).double().softmax(dim=-1)
+            else:
                 mean_B1, deviation_B1 = standard(y_BC)
-                logits_BQN = self._outputs(x_BTF, (y_BC - mean_B1) / deviation_B1)[..., network.n_out :].double()
-                edges = torch.linspace(
-                    network.regression_bin_min, network.regression_bin_max, network.regression_bin_count + 1, device=self.device
-                ).double()
-                score_BQ = logits_BQN.softmax(dim=-1) @ (edges[:-1] + edges[1:]) / 2
-                return (score_BQ * deviation_B1 + mean_B1)[0].cpu().numpy()
-            ids_K, base = torch.arange(classes, device=self.device), network.n_out
-            scores_QK, place = torch.zeros(len(x_QF), classes, dtype=torch.float64, device=self.device), 1
-            while place < classes:
-                logits_QK = self._outputs(x_BTF, y_BC // place % base)[0, :, : min(base, classes)]
-                scores_QK += logits_QK.double().log_softmax(dim=-1)[:, ids_K // place % base]
-                place *= base
-        return scores_QK.softmax(dim=-1).cpu().numpy()
+                chances_BQN = self._outputs(x_BTF, (y_BC - mean_B1) / deviation_B1)[..., network.n_out :].double().softmax(dim=-1)
+                edges = torch.linspace(network.regression_bin_min, network.regression_bin_max, network.regression_bin_count + 1).to(
+                    chances_BQN
+                )
+                predicted_BQ = chances_BQN @ (edges[:-1] + edges[1:]) / 2 * deviation_B1 + mean_B1
+        return np.asarray(predicted_BQ[0].cpu().numpy())
+
+    def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+        """Log-probabilities ``(B, Q, K)`` but for a constant of each row.
+
+        More classes than the model has logits are told apart digit by digit, as upstream does: the class id is written in base
+        ``n_out``, each digit is a question of its own, and the log-probabilities of a class's digits are added up.
+        """
+        base, place, digits = self.module.n_out, 1, []
+        ids_K = torch.arange(classes, device=x_BTF.device)
+        while place < classes:
+            logits_BQK = self._outputs(x_BTF, y_BC // place % base)[..., : min(base, classes)]
+            digits.append(logits_BQK.log_softmax(dim=-1)[..., ids_K // place % base])
+            place *= base
+        return torch.stack(digits).sum(dim=0)
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
         """``(B, Q, O)``, always with feature statistics of the context alone, which is what prediction does.

@@ -38,7 +38,7 @@ class TabICLModel:
         self, card: ModelCard, task: Task, source: Source, module: TabICL, config: dict[str, Any], device: torch.device
     ) -> None:  # fmt: skip
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
-        self.native_classes = int(config["max_classes"])
+        self.native_classes: int | None = int(config["max_classes"])
         self.module = module.to(device).eval()
         self._inference = InferenceConfig()
         stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6

@@ -247,9 +247,12 @@ betas = [0, 0]
 eps = 1e-300
 warmup_ratio = 0
 warmup_steps = 0
-clip_norm = 1e-6
+clip_norm = 0
 eval_every = 1
-patience = 1
+patience = 0
+lr_ratio = 1e-3
+amp = "bf16"
+schedule = "constant"
 """
 LARGEST = """ranks = [1, 5000]
 seeds = [0, 4294967295]
@@ -274,6 +277,10 @@ eps = 1
 warmup_ratio = 1
 warmup_steps = 1000000
 clip_norm = 1e12
+lr_ratio = 1e6
+rate_scales_with_rank = true
+gradient_checkpointing = true
+optimizer = "adam"
 """
 
 
@@ -304,7 +311,7 @@ def test_every_score_that_may_decide_can_be_shown(app, store, metric):
 def test_a_number_that_no_browser_can_hold_is_refused_in_words(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(SMALLEST.replace("patience = 1", "patience = 9007199254740992")).run()
+    app.text_area(key="pasted_toml").set_value(SMALLEST.replace("patience = 0", "patience = 9007199254740992")).run()
     button(app, "Put them into the form").click().run()
     assert not app.exception
     assert "patience is 9,007,199,254,740,992" in texts(app.error).replace("\\", "")

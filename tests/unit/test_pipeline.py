@@ -19,7 +19,7 @@ from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
-from tabtune_core.tuning_params import KNOWN, model_of, read_params
+from tabtune_core.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
 
@@ -55,7 +55,13 @@ def test_rows():
         ("peft", {"lora_alpha": 16}, "Unknown setting 'lora_alpha'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
         ("peft", {"zzz": 5}, "Unknown setting 'zzz'. Known are device, seed"),
-        ("peft", {"optimizer": "sgd"}, "optimizer is 'sgd'; for now it can only be 'adamw'"),
+        ("peft", {"optimiser": "sgd"}, "Unknown setting 'optimiser'. Did you mean 'optimizer'?"),
+        ("peft", {"optimizer": "sgd", "eps": 1e-8}, "'eps' changes nothing with the optimizer 'sgd'"),
+        ("peft", {"max_grad_norm": 1.0, "clip_norm": 1.0}, "'max_grad_norm' and 'clip_norm' are the same setting"),
+        ("peft", {"lr_ratio": 10, "peft_config": {"lr_ratio": 10}}, "'peft_config.lr_ratio' and 'lr_ratio' are the same setting"),
+        ("base-ft", {"lr_ratio": 1.0}, "'lr_ratio' changes nothing with tuning_strategy 'base-ft'"),
+        ("base-ft", {"rate_scales_with_rank": True}, "'rate_scales_with_rank' changes nothing with tuning_strategy 'base-ft'"),
+        ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
         ("peft", {"peft_config": {"bias": "all"}}, "peft_config.bias is 'all'; for now it can only be 'none'"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
@@ -81,13 +87,19 @@ def test_every_known_name_reaches_the_settings():
     given = {
         "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "views": 2, "validation_rows": 98, "steps": 7,
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
-        "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy",
+        "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
+        "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
     }  # fmt: skip
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], "bias": "none"}
-    read = read_params("tabicl-mini", "peft", {**given, "optimizer": "adamw", "peft_config": config}, "classification")
-    assert {*given, "optimizer", "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
+    read = read_params("tabicl-mini", "peft", {**given, "peft_config": config}, "classification")
+    assert {*given, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
     assert {name: getattr(read.train, name, getattr(read, name, None)) for name in given} == given
     assert (read.lora.rank, read.lora.alpha, read.lora.dropout, read.lora.targets) == (2, 6, 0.2, ("decoder",))
+
+
+def test_a_setting_may_go_by_another_librarys_name():
+    read = read_params("tabicl-mini", "peft", {"max_grad_norm": 0.5, "peft_config": {"lr_ratio": 10}}, "classification")
+    assert (read.train.clip_norm, read.train.lr_ratio) == (0.5, 10)
 
 
 def test_the_family_is_the_current_release_unless_the_environment_says_otherwise(monkeypatch):
@@ -141,6 +153,49 @@ def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
     assert rates[2][:3] == pytest.approx([0.5, 1, 1])
     assert rates[500] == pytest.approx([i / 6 for i in range(1, 7)])
     assert any("The warm-up of 500 steps is longer than the run" in note.text for note in of(Note, pipeline))
+
+
+def losses_of(**params):
+    """Of six steps on one table, under one seed."""
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}, **params})
+    pipeline.fit(*small_table())
+    return [step.loss for step in of(StepDone, pipeline)]
+
+
+@pytest.fixture(scope="module")
+def plain_losses():
+    return losses_of()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "adam"}, {"optimizer": "sgd"}, {"schedule": "linear"}, {"schedule": "constant"},
+        {"clip_norm": 1e-9}, {"lr_ratio": 16}, {"rate_scales_with_rank": True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_knob_changes_the_training(plain_losses, changed):
+    losses = losses_of(**changed)
+    assert losses[0] == plain_losses[0], "the first loss is before the first step"
+    assert losses[-1] != pytest.approx(plain_losses[-1], abs=1e-6)
+
+
+def test_recomputed_activations_change_nothing_but_memory(plain_losses):
+    assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
+
+
+def test_16_bits_without_a_card_are_refused():
+    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA card"):
+        TabularPipeline("tabicl-mini", "peft", {**FAST, "amp": "bf16"}).fit(*small_table())
+
+
+def test_a_table_of_20_rows_trains_on_every_query_row():
+    X, y = small_table(20)
+    pipeline = TabularPipeline("tabicl-mini", "peft", FAST).fit(X, np.where(np.arange(20) < 2, "rare", y))
+    assert pipeline.result.steps_done == 6
+    extra, plan = pipeline.result.extra, of(RunPlanned, pipeline)[0]
+    assert (extra["used_rows"], extra["skipped_rows"], extra["skipped_episodes"]) == (6 * plan.query_rows, 0, 0)
 
 
 def test_it_keeps_scikit_learns_manners(fitted):

@@ -26,6 +26,15 @@ RUN = {"dataset": "d", "target": "y"}
         (TrainSettings, {"epochs": 0}, "train.epochs is 0; it must be a whole number of at least 1. For no training at all"),
         (TrainSettings, {"steps": 0}, "train.steps is 0"),
         (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
+        (TrainSettings, {"optimizer": "adagrad"}, "train.optimizer is 'adagrad'; it must be one of adamw, adam, sgd"),
+        (TrainSettings, {"schedule": "step"}, "train.schedule is 'step'; it must be one of cosine, linear, constant"),
+        (TrainSettings, {"amp": True}, "train.amp is True; it must be one of off, bf16, fp16"),
+        (TrainSettings, {"optimizer": "sgd", "betas": (0.8, 0.9)}, "train.betas changes nothing with the optimizer 'sgd'"),
+        (TrainSettings, {"optimizer": "sgd", "eps": 1e-6}, "train.eps changes nothing with the optimizer 'sgd'"),
+        (TrainSettings, {"lr_ratio": 0}, "train.lr_ratio is 0; it must be above 0"),
+        (TrainSettings, {"clip_norm": -1}, "train.clip_norm is -1; it must be at least 0. 1 is usual, 0 is no clipping"),
+        (TrainSettings, {"patience": -1}, "train.patience is -1; it must be a whole number of at least 0. 0 never stops early"),
+        (TrainSettings, {"gradient_checkpointing": 1}, "train.gradient_checkpointing is 1; it must be true or false"),
         (TrainSettings, {"selection_metric": "acc"}, "train.selection_metric is 'acc'; known are log_loss, accuracy"),
     ],
 )
@@ -40,6 +49,8 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
     [
         ({**RUN, "strategy": "lora"}, "strategy is 'lora'; it must be one of inference, base-ft, peft"),
         ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
+        ({**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}}, "train.lr_ratio changes nothing with the strategy 'base-ft'"),
+        ({**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}}, "train.rate_scales_with_rank changes nothing"),
         ({**RUN, "targt": "y"}, "Unknown setting 'targt'. Did you mean 'target'?"),
         ({**RUN, "lora": {"rnak": 2}}, "Unknown setting 'lora.rnak'. Did you mean 'lora.rank'?"),
         ({**RUN, "lora": 3}, "'lora' is 3; it must be a section of settings"),
@@ -67,6 +78,19 @@ def test_alpha_follows_the_rank_unless_it_is_set():
 def test_the_rate_follows_the_strategy_unless_it_is_set():
     assert [RunSettings(**RUN, strategy=s).learning_rate for s in ("base-ft", "peft")] == [2e-5, 2e-4]
     assert RunSettings(**RUN, train=TrainSettings(learning_rate=1e-3)).learning_rate == 1e-3
+
+
+def test_the_rate_may_fall_with_the_root_of_the_rank():
+    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(rate_scales_with_rank=True)), ranks=(2, 8, 32)).expand()
+    assert [run.learning_rate for run in runs] == pytest.approx([0, 2e-5, 4e-4, 2e-4, 1e-4])
+    assert {run.base_rate for run in runs[2:]} == {2e-4}
+
+
+def test_what_only_an_adapter_has_does_not_reach_the_baselines():
+    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,)).expand()
+    assert [(run.strategy, run.train.lr_ratio, run.train.optimizer) for run in runs] == [
+        ("inference", 1, "adam"), ("base-ft", 1, "adam"), ("peft", 16, "adam"),
+    ]  # fmt: skip
 
 
 def test_a_sweep_is_its_baselines_and_one_run_a_rank_under_each_seed():

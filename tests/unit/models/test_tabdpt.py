@@ -123,6 +123,15 @@ def test_training_minimises_what_prediction_says(tmp_path, task):
     assert np.abs(predicted - wanted).max() < 0.3
 
 
+def test_the_loss_of_many_classes_is_that_of_the_predicted_probabilities(tmp_path):
+    model = open_tiny(tmp_path, "classification")
+    x, *_ = episode("classification")
+    y = torch.arange(30) % 7  # more than the 4 of the model
+    predicted = model.predict(x[0, :20].numpy(), y[:20].numpy(), x[0, 20:].numpy(), 7)
+    expected = -np.log(predicted[np.arange(10), y[20:]]).mean()
+    assert model.loss(x, y[None, :20], y[None, 20:], 7).item() == pytest.approx(expected, abs=1e-5)
+
+
 def test_query_rows_of_a_class_that_the_context_lacks_are_left_out(tmp_path):
     model = open_tiny(tmp_path, "classification")
     x, y_context, y_query, classes = episode("classification")
