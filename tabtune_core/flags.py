@@ -8,7 +8,6 @@ import dataclasses
 import shlex
 import types
 from collections.abc import Collection, Mapping
-from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.data.findings import Question, ReadingChoices
@@ -94,24 +93,6 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
     return values
 
 
-class _Pairs(argparse.Action):
-    """``decoder=4 row_interactor=2`` as a mapping."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        setattr(namespace, self.dest, dict(values))
-
-
-def _pair(kind: type, text: str) -> tuple[str, Any]:
-    """``part=value``; the value after the last sign."""
-    part, _, value = text.rpartition("=")
-    try:
-        return part, kind(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no PART={_METAVARS[kind]}") from error
-
-
 def _separator(text: str) -> str:
     """A tab is hard to type on a command line."""
     return {"\\t": "\t", "tab": "\t"}.get(text, text)
@@ -131,9 +112,6 @@ def _kind(hint: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
-    if get_origin(hint) is Mapping:
-        value = get_args(hint)[1]
-        return {"action": _Pairs, "type": partial(_pair, value), "nargs": "+", "metavar": f"PART={_METAVARS[value]}"}
     if get_origin(hint) is tuple:
         first, second = get_args(hint)
         return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
