@@ -15,7 +15,6 @@ from tabtune_core.metrics import METRICS, Task, metrics_of
 from tabtune_core.runs.series import Progress, progress
 from tabtune_core.runs.store import ENDED, RANKED, RETRYABLE, Run
 
-
 FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
 SECOND: dict[Task, str] = {"classification": "log_loss", "regression": "r2"}
 """The scores that a person looks at first; the second can be changed."""

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.data.findings import Question, ReadingChoices
-from tabtune_core.settings import describe
+from tabtune_core.errors import SettingError
+from tabtune_core.settings import describe, read_pattern
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -112,7 +113,21 @@ def _kind(hint: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if get_origin(hint) is Mapping:
+        return {"action": _Pattern, "const": get_args(hint)[1], "nargs": "+", "metavar": "LAYERS=N"}
     if get_origin(hint) is tuple:
         first, second = get_args(hint)
         return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
     return {"type": hint, "metavar": _METAVARS[hint]}
+
+
+class _Pattern(argparse.Action):
+    """Several ``LAYERS=N`` as a dictionary."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        try:
+            setattr(namespace, self.dest, read_pattern(values, self.const))
+        except SettingError as error:
+            parser.error(f"argument {option_string}: {error}")

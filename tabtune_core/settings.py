@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -19,6 +19,7 @@ from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 
 Strategy = Literal["inference", "base-ft", "peft"]
 STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
+Bias = Literal["none", "all", "lora_only"]
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
 USUAL_RANK = 8
@@ -68,6 +69,10 @@ def _check_kinds(settings: Any, section: str) -> None:
             if get_args(hint)[0] is str:
                 _require(all(isinstance(part, str) for part in value), f"{section}{name} is {value!r}; it must be a list of texts.")
             object.__setattr__(settings, name, tuple(value))
+        elif get_origin(hint) is Mapping:
+            named = isinstance(value, Mapping) and all(isinstance(part, str) and part for part in value)
+            _require(named, f"{section}{name} is {value!r}; it must give a number to each name, for example {{'decoder': 4}}.")
+            object.__setattr__(settings, name, dict(value))
 
 
 def _whole(name: str, value: object, low: int, hint: str = "") -> None:
@@ -92,9 +97,24 @@ class LoraSettings:
     """Share of the adapter's input that is dropped while training; more for small tables."""
     targets: tuple[str, ...] = ()
     """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
+    bias: Bias = "none"
+    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
+    use_dora: bool = False
+    """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
+    rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Other alphas for some layers, named as in the rank pattern; without one, alpha is the same for all or twice each rank."""
 
     def __post_init__(self) -> None:
         _check_kinds(self, "lora.")
+        _require(self.bias in get_args(Bias), f"lora.bias is {self.bias!r}; it must be one of {', '.join(get_args(Bias))}.")
+        for name, rank in self.rank_pattern.items():
+            _whole(f"lora.rank_pattern.{name}", rank, 1)
+        for name, alpha in self.alpha_pattern.items():
+            _number(f"lora.alpha_pattern.{name}", alpha, 0, math.inf, "Twice the rank is usual.", low_open=True)
         _whole("lora.rank", self.rank, 1, "Start with 8.")
         if self.alpha is not None:
             _number("lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True)
@@ -107,8 +127,8 @@ class LoraSettings:
 
     @property
     def scaling(self) -> float:
-        """Factor alpha / rank in front of B A."""
-        return self.effective_alpha / self.rank
+        """Factor in front of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +361,22 @@ class SweepSettings:
             raise SettingError(f"The settings are not TOML: {error}.") from error
         read: SweepSettings = _from_dict(cls, values, "")
         return read
+
+
+def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
+    """Reads ``decoder=4`` and the like.
+
+    Raises:
+        SettingError: for a text of another form.
+    """
+    pattern = {}
+    for text in texts:
+        name, _, value = text.strip().rpartition("=")
+        try:
+            pattern[name.strip()] = number(value)
+        except ValueError as error:
+            raise SettingError(f"{text.strip()!r} is no layer with its number; write for example decoder=4.") from error
+    return pattern
 
 
 def describe(settings: type, name: str) -> str:
