@@ -3,25 +3,14 @@
 In: what the form is for, such as a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
 """
 
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import streamlit as st
 
 from dashboard.forms import DECIMALS, DEFAULTS
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import (
-    LEARNING_RATES,
-    Amp,
-    Bias,
-    LoraSettings,
-    Optimizer,
-    RunSettings,
-    Schedule,
-    SweepSettings,
-    TrainSettings,
-    describe,
-)  # fmt: skip
+from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -40,8 +29,9 @@ def _number(label: str, name: str, owner: type, *, low: float, high: float | Non
     )  # fmt: skip
 
 
-def _choice(label: str, name: str, owner: type, options: tuple[str, ...]) -> None:
+def _choice(label: str, name: str, owner: type) -> None:
     """A setting that has one of a few values."""
+    options = get_args(get_type_hints(owner)[name])
     st.selectbox(label, options, options.index(DEFAULTS[name]), key=name, help=describe(owner, name), bind="query-params")
 
 
@@ -128,7 +118,7 @@ def advanced_widgets(task: Task) -> None:
         _optimizer_widgets()
     with memory:
         with st.grid(min_column_width=180):
-            _choice("16-bit training (CUDA card only)", "amp", TrainSettings, get_args(Amp))
+            _choice("16-bit training (CUDA card only)", "amp", TrainSettings)
             _number("Views a prediction", "views", TrainSettings, low=1)
         _switch("Recompute activations (gradient checkpointing)", "gradient_checkpointing", TrainSettings)
     with choosing:
@@ -153,7 +143,7 @@ def advanced_widgets(task: Task) -> None:
 
 def _adapter_widgets() -> None:
     with st.grid(min_column_width=180):
-        _choice("Biases that train", "bias", LoraSettings, get_args(Bias))
+        _choice("Biases that train", "bias", LoraSettings)
         _number("Rate of B against A (LoRA+)", "lr_ratio", TrainSettings, low=0)
     _switch("Scale by alpha / root of the rank (rsLoRA)", "use_rslora", LoraSettings)
     _switch("Scale the rate with the rank", "rate_scales_with_rank", TrainSettings)
@@ -168,10 +158,10 @@ def _adapter_widgets() -> None:
 
 def _optimizer_widgets() -> None:
     with st.grid(min_column_width=180):
-        _choice("Optimizer", "optimizer", TrainSettings, get_args(Optimizer))
+        _choice("Optimizer", "optimizer", TrainSettings)
         _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
         _number("Gradient clipping (norm; 0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
-        _choice("Schedule after the warm-up", "schedule", TrainSettings, get_args(Schedule))
+        _choice("Schedule after the warm-up", "schedule", TrainSettings)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
         _number("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")
         if st.session_state.optimizer != "sgd":

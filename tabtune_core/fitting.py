@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, get_card
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
@@ -132,11 +133,17 @@ def fit(
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
     """Puts the adapter that the settings describe on a model."""
-    lora, family = settings.lora, model.card.family
-    return inject(
-        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or family.targets,
-        groups=family.groups[model.task], passed_over=family.passed_over,
-    )  # fmt: skip
+    return inject(model.module, **adapter_arguments(model, settings.lora))
+
+
+def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
+    """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
+    family = model.card.family
+    return {
+        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets,
+        "groups": family.groups[model.task], "passed_over": family.passed_over, "unused": family.unused[model.task], "bias": lora.bias,
+        "use_rslora": lora.use_rslora, "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+    }  # fmt: skip
 
 
 def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
@@ -201,13 +208,15 @@ def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | Non
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
         )
     if report is not None:
-        capped = sum(layer.rank < settings.lora.rank for layer in report.layers)
+        capped = sum(layer.capped for layer in report.layers)
         if capped:
             yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
         if report.left_out:
             yield Note(
                 f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
             )
+        if report.biases:
+            yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
 
 
 def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:

@@ -22,7 +22,7 @@ from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import adapt, fit
-from tabtune_core.lora.adapter_file import factor_tensors, split_factors
+from tabtune_core.lora.adapter_file import factor_tensors
 from tabtune_core.lora.inject import LoraReport, adapter_factors, load_factors, merged_copy
 from tabtune_core.metrics import score_all
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
@@ -175,7 +175,8 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def save_adapter(self, path: str | Path) -> None:
         """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
 
-        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank``.
+        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * scaling``, which is
+        alpha / rank unless rsLoRA or a pattern is on. ``more`` has what else trained: DoRA's magnitudes and biases.
 
         Raises:
             AdapterError: no adapter was trained.
@@ -184,7 +185,9 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise AdapterError("The pipeline has no LoRA adapter to save: it was fitted without tuning_strategy='peft'.")
         lora, factors = read_params(**self._params).lora, adapter_factors(self.model, self.report)
         sides = {side: {path: pair[i].detach().cpu() for path, pair in factors.items()} for i, side in enumerate(("lora_a", "lora_b"))}
-        torch.save({"rank": lora.rank, "alpha": lora.effective_alpha, **sides}, path)
+        scaling = {layer.path: layer.scaling for layer in self.report.layers}
+        more = {name: value for name, value in factor_tensors(self.model, self.report).items() if name.endswith(("_vector", "bias"))}
+        torch.save({"rank": lora.rank, "alpha": lora.effective_alpha, "scaling": scaling, **sides, "more": more}, path)
 
     @classmethod
     def load(cls, path: str | Path, *, checkpoint: str | Path | None = None, device: str | None = None) -> Self:
@@ -215,7 +218,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pipeline._report = None
         if settings.strategy == "peft":
             pipeline._report = adapt(base, settings)
-            load_factors(base.module, pipeline._report, split_factors(content.tensors))
+            load_factors(base.module, pipeline._report, content.tensors)
         elif settings.strategy == "base-ft":
             base.module.load_state_dict(content.tensors)
         base.module.requires_grad_(False).eval()

@@ -141,6 +141,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     package = read_package(Path(path))
     settings = RunSettings.from_dict(package.facts["settings"])
     model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
-    load_factors(model.module, adapt(model, settings), package.factors)
+    load_factors(model.module, adapt(model, settings), package.tensors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)

@@ -14,16 +14,17 @@ from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, STRATEGY_NAMES, RunSettings, TrainSettings
 
-FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2"), "TabDPT": ("TABTUNE_TABDPT", "tabdpt-1.3")}
+FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2"), "TabDPT": ("TABTUNE_TABDPT", "tabdpt-1.3"), "Mitra": ("TABTUNE_MITRA", "mitra-v2")}
 """A family's name stands for its current release, or for what an environment variable names instead."""
-PEFT_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "bias": None}
-"""The guide's section 3.1, and ours."""
+PEFT_NAMES = {
+    "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
+    **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
+}  # fmt: skip
+"""The guide's section 3.1 and more of PEFT's names, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
 PREDICTING = ("context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
-ONLY_VALUES = {"peft_config.bias": "none"}
-"""Settings of the guide that have one value for now."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
 KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
@@ -52,16 +53,14 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     if tuning_strategy not in STRATEGY_NAMES:
         raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, STRATEGY_NAMES))}.")
     params = _flat(tuning_params or {})
-    for name, value in params.items():
+    for name in params:
         _check_name(name)
         _check_use(name, tuning_strategy, params.get("optimizer"))
-        if name in ONLY_VALUES and value != ONLY_VALUES[name]:
-            raise SettingError(f"{name} is {value!r}; for now it can only be {ONLY_VALUES[name]!r}.")
     for name in [name for name in OTHER_NAMES if name in params]:
         if OTHER_NAMES[name] in params:
             raise SettingError(f"'{name}' and '{OTHER_NAMES[name]}' are the same setting; give one of them.")
         params[OTHER_NAMES[name]] = params.pop(name)
-    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if ours and f"peft_config.{name}" in params}
+    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if f"peft_config.{name}" in params}
     targets = lora.pop("targets", None) or ()
     return RunSettings.from_dict({
         "dataset": "(in memory)", "target": "y", "task": task, "model": model_of(model_name), "strategy": tuning_strategy,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -42,7 +43,23 @@ def _save_tabdpt(module: nn.Module, config: dict, path: Path) -> None:
     save_file(module.state_dict(), path, metadata={"cfg": json.dumps(config)})
 
 
-FAMILIES = {"TabICL": (TABICL, _build_tabicl, _save_tabicl), "TabDPT": (TABDPT, _build_tabdpt, _save_tabdpt)}
+MITRA = {"dim": 16, "n_layers": 2, "n_heads": 4}
+
+
+def _build_mitra(config: dict) -> nn.Module:
+    tab2d = pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d", reason="Mitra needs AutoGluon")
+    return tab2d.Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
+
+
+def _save_mitra(module: nn.Module, config: dict, path: Path) -> None:
+    module.save_pretrained(str(path))
+
+
+FAMILIES = {
+    "TabICL": (TABICL, _build_tabicl, _save_tabicl),
+    "TabDPT": (TABDPT, _build_tabdpt, _save_tabdpt),
+    "Mitra": (MITRA, _build_mitra, _save_mitra),
+}
 """By family: what is smaller than in the released models, the upstream module, and its file."""
 
 

@@ -1,7 +1,7 @@
 """Episodes: what one training step sees, drawn from the training rows as a prediction would see them.
 
-In: preprocessed features and class ids (or numbers) of the training rows. Out: context and query rows with their labels, the query's
-classes in the context.
+In: preprocessed features and class ids (or numbers) of the training rows. Out: context rows that show every class, and query rows,
+with labels.
 Shape letters: T rows (context, then query), C context rows, Q query rows, F features.
 """
 
@@ -64,7 +64,7 @@ def draw_episodes(
             pool = np.flatnonzero(np.isin(y_N, shown))
             held = EpisodeSize.plan(len(pool), batch_size=size.query, context_rows=size.context)
         drawn = rng.permutation(pool)
-        rows = show_every_class(drawn, y_N, held) if classes else drawn[: held.context + held.query]
+        rows = _show_every_class(drawn, y_N, held) if classes else drawn[: held.context + held.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
         if not classes:
             yield Episode(np.ascontiguousarray(x_TF), *np.split(y_N[rows], [held.context]))
@@ -75,7 +75,7 @@ def draw_episodes(
         yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(np.isin(y_Q, y_C), y_Q, -1))
 
 
-def show_every_class(rows: NDArray[np.int64], y_N: Target, size: EpisodeSize) -> NDArray[np.int64]:
+def _show_every_class(rows: NDArray[np.int64], y_N: Target, size: EpisodeSize) -> NDArray[np.int64]:
     """The rows of an episode, context first: the beginning of ``rows``, with trades so that the context shows the query's classes.
 
     Of a class that the context lacks, the last row takes the place of a context row whose class has others there. That is a row which

@@ -80,4 +80,10 @@ def _tabdpt(card: ModelCard, task: Task, device: torch.device, checkpoint: str |
     return TabDPTModel.load(card, task, device, checkpoint)
 
 
-MODELS: dict[str, Loader] = {"TabICL": _tabicl, "TabDPT": _tabdpt}
+def _mitra(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+    from tabtune_core.models.mitra import MitraModel
+
+    return MitraModel.load(card, task, device, checkpoint)
+
+
+MODELS: dict[str, Loader] = {"TabICL": _tabicl, "TabDPT": _tabdpt, "Mitra": _mitra}

@@ -9,8 +9,8 @@ from typing import Any
 from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.families import TABDPT, TABICL
-from tabtune_core.models.minis import TABDPT_MINI
+from tabtune_core.models.families import MITRA, TABDPT, TABICL
+from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
 from tabtune_core.settings import RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -43,6 +43,7 @@ _TABDPT: dict[str, Any] = {
         num_col_attn_layers=2, n_thinking_rows=64,
     ),
 }  # fmt: skip
+_MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 
 def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
@@ -59,6 +60,17 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
 def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
     both: dict[Task, Weights] = {"classification": weights, "regression": weights}
     return ModelCard(name=name, title=title, family=TABDPT, licence="Apache-2.0", note=note, weights=both)
+
+
+def _mitra_weights(parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None) -> Weights:
+    return Weights(
+        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config
+    )
+
+
+def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    return ModelCard(name=name, title=title, family=MITRA, licence="Apache-2.0", note=note, weights=dict(zip(tasks, weights, strict=False)))
 
 
 _CARDS = (
@@ -85,6 +97,22 @@ _CARDS = (
         "tabdpt-1.3", "TabDPT 1.3", "The current release; one file for classes and numbers.",
         Weights(file="tabdpt1_3.safetensors", repository="Layer6/TabDPT", total_parameters=63_040_528, config=_TABDPT),
     ),
+    _mitra(
+        "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
+        _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/"),
+        _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/"),
+    ),
+    _mitra(
+        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
+        _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"),
+    ),
+    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1")),
+    _mitra(
+        "mitra-v1", "Mitra v1", "The first release.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
+        _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"),
+    ),
 )  # fmt: skip
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
 
@@ -100,13 +128,15 @@ def get_card(name: str) -> ModelCard:
     return CATALOGUE[name]
 
 
-def named_checkpoint(card: ModelCard, path: str | Path) -> Path:
-    """The weights file that a person named in place of the model's own.
+def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
+    """The weights file that a person named in place of the model's own; a folder stands for the file in it of the same name.
 
     Raises:
         CheckpointError: it does not exist.
     """
     found = Path(path).expanduser()
+    if found.is_dir():
+        found /= Path(card.weights_for(task).file).name
     if not found.is_file():
         raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return found
@@ -117,16 +147,19 @@ def check_request(settings: RunSettings) -> None:
 
     Raises:
         SettingError: there is no such model, it does not do the task, or the context is larger than it takes.
+        MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
         TargetError: the rank is above the cap of every target.
     """
     card = get_card(settings.model)
     card.weights_for(settings.task)
+    if not card.family.installed:
+        raise card.family.missing_package()
     limit = card.family.context_limit
     if limit is not None and settings.train.context_rows > limit:
         raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
     if settings.checkpoint is not None:
-        named_checkpoint(card, settings.checkpoint)
+        named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy != "peft" or settings.checkpoint is not None:  # another checkpoint may have other widths
         return
     # parts that are adapted only when named are not in the catalogue; with those the run itself decides

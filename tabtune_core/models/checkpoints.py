@@ -4,6 +4,7 @@ In: a model card and, if a person named one, a path. Out: a file on disk with it
 """
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     weights = card.weights_for(task)
     repository = revision = None
     if path is not None:
-        found = named_checkpoint(card, path)
+        found = named_checkpoint(card, task, path)
     elif weights.repository is None:
         found = WEIGHTS / weights.file
         if not found.is_file():
@@ -53,19 +54,27 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
         found = _from_hub(card, weights)
         revision = found.parent.name if found.parent.parent.name == "snapshots" else None
     digest = sha256_of(found)
-    if path is None and weights.sha256 is not None and digest != weights.sha256:
+    expected = None if path is not None else weights.sha256 or _published_sha256(found)
+    if expected not in (None, digest):
         raise CheckpointError(
-            f"{found} has the SHA-256 {digest}, but {card.title} has {weights.sha256}: the file is damaged or another one. "
+            f"{found} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
     return found, Source(card.name, found.name, repository, revision, digest)
+
+
+def _published_sha256(cached: Path) -> str | None:
+    """The Hugging Face cache keeps a large file under its published SHA-256, to which the snapshot's name is a link."""
+    name = cached.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def is_here(weights: Weights) -> bool:
     """Whether weights can be had without a download."""
     from huggingface_hub import try_to_load_from_cache
 
-    return weights.repository is None or isinstance(try_to_load_from_cache(weights.repository, weights.file), str)
+    repository = weights.repository
+    return repository is None or all(isinstance(try_to_load_from_cache(repository, file), str) for file in weights.files)
 
 
 def _from_hub(card: ModelCard, weights: Weights) -> Path:
@@ -73,17 +82,17 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     assert weights.repository is not None
-    if is_here(weights):
-        return Path(hf_hub_download(weights.repository, weights.file, local_files_only=True))
+    cached = is_here(weights)
     try:
-        return Path(hf_hub_download(weights.repository, weights.file))
+        found = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
-            f"{card.title} needs the file {weights.file} from huggingface.co/{weights.repository}; it is not in the Hugging Face cache "
-            f"and could not be downloaded ({type(error).__name__}). On a machine with internet run "
-            f"`hf download {weights.repository} {weights.file}` and copy the file here, then name its path as the checkpoint; "
+            f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
+            f"the Hugging Face cache and could not be downloaded ({type(error).__name__}). On a machine with internet run "
+            f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
             f"or choose TabICL mini, which ships with the package."
         ) from error
+    return found[0]
 
 
 def sha256_of(path: Path) -> str:

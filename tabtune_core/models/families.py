@@ -79,3 +79,31 @@ TABDPT = Family(
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
     passed_over=("q_gate", "reg_y_encoders.*.0"), block_lists=("transformer_encoder",),
 )  # fmt: skip
+
+
+def mitra_shapes(config: dict[str, Any], task: Task) -> Shapes:
+    """Of a ``Tab2D`` module. Labels are looked up in a table with a row an output, or go through a linear layer where that is one."""
+    width, outputs = config["dim"], config["dim_output"]
+    shapes: Shapes = {f"{side}_embedding.{side}_embedding.weight": (width, inputs) for side, inputs in (("x", 1), ("y", outputs))}
+    shapes["final_layer.weight"] = (outputs, width)
+    for i in range(config["n_layers"]):
+        for half, (up, down) in enumerate((("linear1", "linear2"), ("linear3", "linear4")), start=1):
+            shapes |= {f"layers.{i}.attention{half}.{part}.weight": (width, width) for part in "qkvo"}
+            shapes[f"layers.{i}.{up}.weight"] = (4 * width, width)
+            shapes[f"layers.{i}.{down}.weight"] = (width, 4 * width)
+    return shapes
+
+
+_MITRA_GROUPS: dict[str, tuple[str, ...]] = {
+    "column_embeddings": ("x_embedding",),
+    "row_attention": ("layers",),
+    "prediction_head": ("final_layer",),
+}
+MITRA = Family(
+    name="Mitra", distribution="autogluon.tabular", install="pip install 'tabtune-dashboard[mitra]'", shapes=mitra_shapes,
+    targets=("x_embedding", "layers", "final_layer"),
+    groups={"classification": _MITRA_GROUPS, "regression": _MITRA_GROUPS},
+    unused={"classification": (), "regression": ()}, passed_over=("y_mask",), block_lists=(),
+    class_limit=10, feature_limit=500, context_limit=10_000,
+)  # fmt: skip
+"""Limits are AutoGluon's. ``x_embedding`` (1 to d) takes rank 1, which is one number more than its weight; the guide names it."""

@@ -3,7 +3,7 @@
 The context comes sampled by rows from the engine, so that upstream's retrieval of neighbours is not needed; all of it is used.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs (class logits,
-then bins of the target).
+then N bins of the target).
 """
 
 import json
@@ -37,6 +37,9 @@ class TabDPTModel:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.module = module.to(device).eval()
         self.native_classes: int | None = None
+        self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
+        self._first_centre = module.regression_bin_min + self._bin_width / 2
+        self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=torch.float64)
 
     @classmethod
     def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabDPTModel":
@@ -76,33 +79,23 @@ class TabDPTModel:
         """
         if classes:
             return F.cross_entropy(self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
-        network, bins = self.module, self.module.regression_bin_count
         mean_B1, deviation_B1 = standard(y_BC)
-        logits_BQN = self._outputs(x_BTF, (y_BC - mean_B1) / deviation_B1)[..., network.n_out :]
-        span = network.regression_bin_max - network.regression_bin_min
-        place_BQ = ((y_BQ - mean_B1) / deviation_B1 - network.regression_bin_min) / span * bins - 0.5
-        place_BQ = place_BQ.float().clamp(0, bins - 1)
-        left_BQ = place_BQ.long().clamp_max(bins - 2)
-        near_BQ2, right_BQ = torch.stack([left_BQ, left_BQ + 1], dim=-1), place_BQ - left_BQ
-        shares_BQ2 = torch.stack([1 - right_BQ, right_BQ], dim=-1)
-        return -(logits_BQN.log_softmax(dim=-1).gather(-1, near_BQ2) * shares_BQ2).sum(dim=-1).mean()
+        logits_BQN = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1)
+        place_BQ = ((y_BQ - mean_B1) / deviation_B1 - self._first_centre) / self._bin_width
+        distance_BQN = (place_BQ.clamp(0, len(self._places_N) - 1)[..., None] - self._places_N).abs()
+        return F.cross_entropy(logits_BQN.flatten(0, 1), (1 - distance_BQN).clamp_min(0).to(logits_BQN).flatten(0, 1))
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None]).to(self.device)
-        network = self.module
         with torch.no_grad():
             if classes:
-                predicted_BQ = self._class_scores(x_BTF, y_BC, classes).double().softmax(dim=-1)
-            else:
-                mean_B1, deviation_B1 = standard(y_BC)
-                chances_BQN = self._outputs(x_BTF, (y_BC - mean_B1) / deviation_B1)[..., network.n_out :].double().softmax(dim=-1)
-                edges = torch.linspace(network.regression_bin_min, network.regression_bin_max, network.regression_bin_count + 1).to(
-                    chances_BQN
-                )
-                predicted_BQ = chances_BQN @ (edges[:-1] + edges[1:]) / 2 * deviation_B1 + mean_B1
-        return np.asarray(predicted_BQ[0].cpu().numpy())
+                return np.asarray(self._class_scores(x_BTF, y_BC, classes)[0].double().softmax(dim=-1).cpu().numpy())
+            mean_B1, deviation_B1 = standard(y_BC)
+            place_BQ = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1).double().softmax(dim=-1) @ self._places_N
+            number_BQ = (self._first_centre + self._bin_width * place_BQ) * deviation_B1 + mean_B1
+        return np.asarray(number_BQ[0].cpu().numpy())
 
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """Log-probabilities ``(B, Q, K)`` but for a constant of each row.
@@ -117,6 +110,10 @@ class TabDPTModel:
             digits.append(logits_BQK.log_softmax(dim=-1)[..., ids_K // place % base])
             place *= base
         return torch.stack(digits).sum(dim=0)
+
+    def _bin_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, N)``, of z-scores; the bins are of one width, their places counted from 0."""
+        return self._outputs(x_BTF, y_BC)[..., self.module.n_out :]
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
         """``(B, Q, O)``, always with feature statistics of the context alone, which is what prediction does.

@@ -199,6 +199,12 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
         (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
+        (["sweep", "{table}", "--target", "class", "--bias", "some"], "invalid choice: 'some'"),
+        (
+            ["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"],
+            "argument --rank-pattern: 'decoder' is no layer with its number",
+        ),
+        (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder=2", "a=0"], "lora.rank_pattern.a is 0"),
         (["sweep", "{table}", "--target", "class", "--settings", "missing.toml"], "'missing.toml' cannot be read as TOML"),
         (["sweep", "{table}", "--target", "class", "--settings", "{unknown}"], "Did you mean 'ranks'?"),
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),

@@ -323,9 +323,11 @@ device = "cuda:7"
 alpha = 1e12
 dropout = 0.999
 targets = ["a part of another model"]
+bias = "lora_only"
 use_rslora = true
 use_dora = true
-alpha_pattern = { a = 0.125, b = 1e12 }
+rank_pattern = { "a.part" = 5000, part = 1 }
+alpha_pattern = { part = 1e12 }
 [run.train]
 epochs = 9007199254740991
 learning_rate = 1

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import zipfile
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Note, RunPlanned, StepDone
+from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
+from tabtune_core.training import checkpointing
 from tabtune_core.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
@@ -30,10 +33,9 @@ def of(kind, pipeline):
 
 def disturb(pipeline):
     """Moves what was trained: a fit without a gain would let a test of saving or merging pass trivially."""
-    generator = torch.Generator().manual_seed(5)
-    for name, parameter in pipeline.model.named_parameters():
-        if pipeline.report is None or "lora_" in name:
-            parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
+    generator, module, report = torch.Generator().manual_seed(5), pipeline.model, pipeline.report
+    for parameter in module.parameters() if report is None else adapter_tensors(module, report).values():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
     return pipeline
 
 
@@ -62,7 +64,7 @@ def test_rows():
         ("base-ft", {"lr_ratio": 1.0}, "'lr_ratio' changes nothing with tuning_strategy 'base-ft'"),
         ("base-ft", {"rate_scales_with_rank": True}, "'rate_scales_with_rank' changes nothing with tuning_strategy 'base-ft'"),
         ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
-        ("peft", {"peft_config": {"bias": "all"}}, "peft_config.bias is 'all'; for now it can only be 'none'"),
+        ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
@@ -90,11 +92,13 @@ def test_every_known_name_reaches_the_settings():
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
     }  # fmt: skip
-    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], "bias": "none"}
+    same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
+    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
     read = read_params("tabicl-mini", "peft", {**given, "peft_config": config}, "classification")
     assert {*given, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
     assert {name: getattr(read.train, name, getattr(read, name, None)) for name in given} == given
     assert (read.lora.rank, read.lora.alpha, read.lora.dropout, read.lora.targets) == (2, 6, 0.2, ("decoder",))
+    assert {name: getattr(read.lora, name) for name in same} == same
 
 
 def test_a_setting_may_go_by_another_librarys_name():
@@ -181,8 +185,23 @@ def test_a_knob_changes_the_training(plain_losses, changed):
     assert losses[-1] != pytest.approx(plain_losses[-1], abs=1e-6)
 
 
-def test_recomputed_activations_change_nothing_but_memory(plain_losses):
+def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypatch):
+    recomputed = Mock(side_effect=checkpointing.checkpoint)
+    monkeypatch.setattr(checkpointing, "checkpoint", recomputed)
     assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
+    assert recomputed.called
+    recomputed.reset_mock()
+    losses_of()
+    assert not recomputed.called
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_16_bits_on_a_card_train_much_as_32_do(amp):
+    losses, expected = losses_of(device="cuda", amp=amp), losses_of(device="cuda")
+    assert losses == pytest.approx(expected, abs=0.1)
+    assert losses != expected
 
 
 def test_16_bits_without_a_card_are_refused():
@@ -218,9 +237,14 @@ def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
         TabularPipeline("tabicl-mini", "inference", {"device": "cuda:7"}).fit(X, y)
 
 
-@pytest.mark.parametrize("strategy", ["peft", "base-ft"])
-def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, test_rows, tmp_path):
-    pipeline = TabularPipeline("tabicl-mini", strategy, FAST).fit(*small_table())
+VARIANT = {
+    "peft_config": {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 3}, "alpha_pattern": {"attn": 5}}
+}
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("peft", VARIANT), ("base-ft", {})])
+def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, more, test_rows, tmp_path):
+    pipeline = TabularPipeline("tabicl-mini", strategy, {**FAST, **more}).fit(*small_table())
     before = pipeline.predict_proba(test_rows[0])
     assert np.abs(disturb(pipeline).predict_proba(test_rows[0]) - before).max() > 1e-2
     pipeline.save(tmp_path / "pipeline.joblib")
@@ -260,7 +284,9 @@ def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitt
     assert len(lora["lora_a"]) == len(fitted.report.layers)
     for path, a in lora["lora_a"].items():
         name = path if path in base else f"{path}.weight"
-        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["alpha"] / lora["rank"], merged[name])
+        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["scaling"][path], merged[name])
+    assert set(lora["scaling"].values()) == {lora["alpha"] / lora["rank"]}
+    assert lora["more"] == {}
     with pytest.raises(AdapterError, match="no LoRA adapter to save"):
         TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
     assert not (tmp_path / "none.pt").exists()

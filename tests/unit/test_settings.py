@@ -1,11 +1,12 @@
 """Settings: checked once, with the reason; TOML there and back."""
 
+import json
 import math
 
 import pytest
 
 from tabtune_core.errors import SettingError
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -20,6 +21,13 @@ RUN = {"dataset": "d", "target": "y"}
         (LoraSettings, {"alpha": math.inf}, "lora.alpha is inf"),
         (LoraSettings, {"dropout": 1}, "lora.dropout is 1; it must be at least 0 and below 1"),
         (LoraSettings, {"dropout": -0.1}, "lora.dropout is -0.1"),
+        (LoraSettings, {"bias": "some"}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
+        (LoraSettings, {"use_dora": 1}, "lora.use_dora is 1; it must be true or false"),
+        (LoraSettings, {"rank_pattern": {"decoder": 0}}, "lora.rank_pattern.decoder is 0; it must be a whole number of at least 1"),
+        (LoraSettings, {"rank_pattern": {"decoder": 2.5}}, "lora.rank_pattern.decoder is 2.5"),
+        (LoraSettings, {"rank_pattern": 4}, "lora.rank_pattern is 4; it must give a number to each name, for example {'decoder': 4}"),
+        (LoraSettings, {"alpha_pattern": {"decoder": 0}}, "lora.alpha_pattern.decoder is 0; it must be above 0"),
+        (LoraSettings, {"alpha_pattern": {"": 2}}, "lora.alpha_pattern is {'': 2}; it must give a number to each name"),
         (TrainSettings, {"learning_rate": 0}, "train.learning_rate is 0; it must be above 0"),
         (TrainSettings, {"learning_rate": -1e-4}, "train.learning_rate is -0.0001"),
         (TrainSettings, {"learning_rate": math.nan}, "train.learning_rate is nan"),
@@ -73,6 +81,7 @@ def test_an_unknown_name_suggests_the_nearest(values, message):
 def test_alpha_follows_the_rank_unless_it_is_set():
     assert [LoraSettings(rank=r).effective_alpha for r in (2, 8)] == [4, 16]
     assert LoraSettings(rank=8, alpha=4).scaling == 0.5
+    assert LoraSettings(rank=16, alpha=4, use_rslora=True).scaling == 1.0
 
 
 def test_the_rate_follows_the_strategy_unless_it_is_set():
@@ -108,11 +117,25 @@ def test_a_sweep_of_nothing_is_refused():
 
 
 def test_toml_reads_back_what_it_wrote():
+    patterns = {"rank_pattern": {"icl_predictor.decoder": 2, "attn": 4}, "alpha_pattern": {"attn": 0.5}}
+    lora = LoraSettings(alpha=3, targets=("row_interactor",), bias="lora_only", use_rslora=True, use_dora=True, **patterns)
     sweep = SweepSettings(
-        run=RunSettings(dataset="d", target='odd "name"\n', lora=LoraSettings(alpha=3, targets=("row_interactor",)), train=TrainSettings(steps=7)),
+        run=RunSettings(dataset="d", target='odd "name"\n', lora=lora, train=TrainSettings(steps=7)),
         ranks=(1, 64), full_fine_tuning=False,
     )  # fmt: skip
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
+    assert RunSettings.from_dict(json.loads(json.dumps(sweep.run.to_dict()))) == sweep.run
+    assert list(SweepSettings.from_toml(sweep.to_toml()).run.lora.rank_pattern) == ["icl_predictor.decoder", "attn"], (
+        "the first that fits counts"
+    )
+    assert len({sweep.run, RunSettings.from_dict(sweep.run.to_dict())}) == 1
+
+
+@pytest.mark.parametrize("text", ["decoder", "decoder=four", "decoder=2.5", "decoder="])
+def test_a_pattern_that_cannot_be_read_says_how_to_write_it(text):
+    assert read_pattern([" decoder = 4", "a.b=2"], int) == {"decoder": 4, "a.b": 2}
+    with pytest.raises(SettingError, match=f"'{text}' is no layer with its number; write for example decoder=4"):
+        read_pattern([text], int)
 
 
 @pytest.mark.parametrize(

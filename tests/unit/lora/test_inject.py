@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from tiny import tiny_module
+from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject, load_factors, merge, merged_copy
+from tabtune_core.lora.inject import adapter_factors, adapter_tensors, dead_adapters, inject, load_factors, merge, merged_copy
 from tabtune_core.models.families import TABICL
 
 ARGUMENTS = {"rank": 4, "alpha": 8, "dropout": 0.0, "groups": TABICL.groups["classification"], "passed_over": TABICL.passed_over}
@@ -152,7 +153,7 @@ def test_factors_load_into_a_differently_seeded_adapter(module):
     torch.manual_seed(99)
     other_report = inject(other, targets=TABICL.targets, **ARGUMENTS)
     assert not torch.allclose(other(*episode()), module(*episode()), atol=1e-3)
-    load_factors(other, other_report, adapter_factors(module, report))
+    load_factors(other, other_report, adapter_tensors(module, report))
     assert torch.equal(other(*episode()), module(*episode()))
 
 
@@ -161,4 +162,147 @@ def test_factors_of_other_targets_are_refused():
     report = inject(module, targets=("row_interactor",), **ARGUMENTS)
     other_report = inject(other, targets=TABICL.targets, **ARGUMENTS)
     with pytest.raises(AdapterError, match="belongs to another model or other targets"):
-        load_factors(other, other_report, adapter_factors(module, report))
+        load_factors(other, other_report, adapter_tensors(module, report))
+
+
+TABDPT = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": TARGETS, "unused": UNUSED}
+VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"bias": "lora_only"}, {"bias": "all", "use_dora": True}]
+
+
+def trained_tabdpt(**how):
+    """A module and its report; everything that trains has moved."""
+    module = tiny_tabdpt()
+    report = inject(module, **{**TABDPT, **how})
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in adapter_tensors(module, report).values():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return module, report
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_fresh_adapter_of_any_variant_leaves_every_bit_of_the_predictions(variant):
+    module = tiny_tabdpt()
+    with torch.no_grad():
+        expected = tabdpt_logits(module)
+        inject(module, **TABDPT, **variant)
+        assert torch.equal(tabdpt_logits(module), expected)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tables_of_labels_have_live_adapters_and_nothing_else_trains(variant):
+    module, report = trained_tabdpt(**variant)
+    tabdpt_logits(module).square().mean().backward()
+    with_gradient = {name for name, p in module.named_parameters() if p.grad is not None and p.grad.any()}
+    tensors = adapter_tensors(module, report)
+    assert len(with_gradient) == len(tensors)
+    assert all(p.grad.any() for p in tensors.values())
+    assert report.trainable_parameters == sum(p.numel() for p in tensors.values())
+    assert [layer.path for layer in report.layers if layer.kind == "embedding"] == ["cls_y_encoders.0", "cls_y_encoders.1"]
+    assert dead_adapters(module, report) == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_the_weights_and_biases_that_were_asked_change_and_a_merged_copy_has_them(variant):
+    before = tiny_tabdpt().state_dict()
+    module, report = trained_tabdpt(**variant)
+    merged = merged_copy(module)
+    torch.testing.assert_close(tabdpt_logits(merged), tabdpt_logits(module), atol=1e-5, rtol=0)
+    after = merged.state_dict()
+    assert after.keys() == before.keys()
+    asked = {f"{layer.path}.weight" for layer in report.layers} | set(report.biases)
+    assert {name for name in before if not torch.equal(after[name], before[name])} == asked
+    assert not any(p.requires_grad for p in merged.parameters())
+
+
+def test_biases_of_the_adapted_layers_or_all_that_are_used_train_by_name():
+    how = {"targets": ("encoder", "transformer_encoder"), "unused": UNUSED}
+    assert trained_tabdpt(**how, bias="none")[1].biases == ()
+    assert trained_tabdpt(**how, bias="lora_only")[1].biases == ("encoder.bias",)
+    every = trained_tabdpt(**how, bias="all")[1].biases
+    assert {"head.2.bias", "transformer_encoder.1.ff_norm.bias"} < set(every)
+    assert not any(name.startswith(UNUSED) for name in every)
+
+
+def test_the_packed_projections_bias_belongs_to_its_weight():
+    how = {**ARGUMENTS, "targets": ("row_interactor.tf_row.blocks.0.attn",)}
+    attention = "row_interactor.tf_row.blocks.0.attn"
+    assert inject(tiny_module(), **how, bias="lora_only").biases == (f"{attention}.in_proj_bias", f"{attention}.out_proj.bias")
+
+
+def test_a_choice_of_biases_that_names_none_is_refused():
+    with pytest.raises(TargetError, match="bias='lora_only' would train nothing: there is no bias in the adapted layers. Choose 'none'"):
+        trained_tabdpt(targets=("transformer_encoder",), bias="lora_only")
+
+
+@pytest.mark.parametrize(
+    ("key", "paths"),
+    [
+        ("head.0", ["head.0"]),
+        ("transformer_encoder.1.ff", ["transformer_encoder.1.ff.up", "transformer_encoder.1.ff.down"]),
+        ("q_proj", ["transformer_encoder.0.q_proj", "transformer_encoder.1.q_proj"]),
+        ("ff.up", ["transformer_encoder.0.ff.up", "transformer_encoder.1.ff.up"]),
+        ("column_embeddings", ["encoder"]),
+    ],
+)
+def test_a_pattern_names_a_path_a_prefix_a_name_names_in_a_row_or_a_group(key, paths):
+    how = {"groups": {"column_embeddings": ("encoder",)}, "targets": ("transformer_encoder", "encoder", "head"), "alpha": None}
+    _, report = trained_tabdpt(**how, rank_pattern={key: 3})
+    assert [layer.path for layer in report.layers if layer.rank == 3] == paths
+    assert {layer.scaling for layer in report.layers} == {2.0}, "alpha is twice each layer's rank unless set"
+    _, report = trained_tabdpt(**{**how, "alpha": 8}, alpha_pattern={key: 20})
+    assert [layer.path for layer in report.layers if layer.scaling == 5] == paths
+
+
+def test_the_first_key_that_fits_a_layer_counts():
+    _, report = trained_tabdpt(rank_pattern={"head.0": 1, "head": 2}, alpha=6)
+    assert {layer.path: (layer.rank, layer.scaling) for layer in report.layers if layer.target == "head"} == {
+        "head.0": (1, 6),
+        "head.2": (2, 3),
+    }
+
+
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_that_names_no_adapted_layer_says_what_is_adapted(name):
+    with pytest.raises(
+        TargetError, match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;"
+    ):
+        trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
+
+
+def test_a_pattern_above_every_cap_is_refused():
+    with pytest.raises(
+        TargetError, match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2"
+    ):
+        trained_tabdpt(rank_pattern={"q_gate": 5})
+
+
+def test_a_capped_rank_keeps_the_scaling_of_rslora_too():
+    _, report = trained_tabdpt(use_rslora=True, rank=16, alpha=8)
+    assert {layer.rank for layer in report.layers if layer.capped} == {2, 4, 12}
+    assert {round(layer.scaling, 12) for layer in report.layers} == {2.0}
+
+
+def test_what_a_task_does_not_use_is_not_adapted():
+    _, report = trained_tabdpt(targets=("encoder", "cls_y_encoders", "0"))
+    assert {layer.path for layer in report.layers if layer.target == "0"} >= {"head.0", "transformer_encoder.0.q_proj"}
+    assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
+    with pytest.raises(
+        TargetError,
+        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Parts that it uses: cls_y_encoders.0,",
+    ):
+        trained_tabdpt(targets=("encoder", "reg_y_encoders"))
+
+
+def test_dora_on_rows_without_a_length_is_refused():
+    module = tiny_tabdpt()
+    torch.nn.init.zeros_(module.head[0].weight[3])
+    with pytest.raises(TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"):
+        inject(module, **TABDPT, use_dora=True)
+    assert inject(module, **TABDPT).layers
+
+
+def test_an_adapter_on_an_adapter_is_refused(module):
+    inject(module, targets=TABICL.targets, **ARGUMENTS)
+    with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
+        inject(module, targets=TABICL.targets, **ARGUMENTS)

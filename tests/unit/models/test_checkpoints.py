@@ -55,6 +55,26 @@ def test_released_weights_open_from_the_hugging_face_cache(name, monkeypatch, tm
     assert (model.source.repository, model.source.revision) == ("jingang/TabICL", revision)
 
 
+def test_a_released_file_that_is_not_what_was_published_is_refused(monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    store = tmp_path / "models--jingang--TabICL"
+    folder = store / "snapshots" / ("0" * 40)
+    for made in (folder, store / "blobs", store / "refs"):
+        made.mkdir(parents=True)
+    (store / "refs" / "main").write_text("0" * 40)
+    card = CATALOGUE["tabicl-v2"]
+    blob = tiny_checkpoint(store / "blobs" / "fresh")
+    link = folder / card.weights_for("classification").file
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    link.symlink_to(blob.rename(blob.with_name(sha256_of(blob))))
+    assert find_checkpoint(card, "classification")[0] == link
+    with blob.with_name(sha256_of(link)).open("ab") as stream:
+        stream.write(b"damage")
+    with pytest.raises(CheckpointError, match="the file is damaged or another one"):
+        find_checkpoint(card, "classification")
+
+
 def test_the_model_in_the_box_is_the_file_that_its_card_names():
     _, source = find_checkpoint(CATALOGUE["tabicl-mini"], "classification")
     assert source.sha256 == CATALOGUE["tabicl-mini"].weights_for("classification").sha256
