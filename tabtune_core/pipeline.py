@@ -176,7 +176,8 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
 
         ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * scaling``, which is
-        alpha / rank unless rsLoRA or a pattern is on. ``more`` has what else trained: DoRA's magnitudes and biases.
+        alpha / rank unless rsLoRA or a pattern is on (transposed for a table that is looked up). ``more`` has what else trained: DoRA's
+        magnitudes and biases.
 
         Raises:
             AdapterError: no adapter was trained.

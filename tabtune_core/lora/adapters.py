@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError, TabTuneError
-from tabtune_core.lora.inject import LoraReport, attach, detach, inject, load_factors, weight_name
+from tabtune_core.lora.attach import attach, detach, weight_name
+from tabtune_core.lora.inject import LoraReport, inject, load_factors
 from tabtune_core.lora.layers import LowRank
 
 Parameters = dict[str, nn.Parameter]

@@ -4,15 +4,15 @@ In: a module and settings. Out: the same module, adapted in place, and a report 
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from tabtune_core.errors import AdapterError, TargetError
+from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
 from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, some_of, under
 from tabtune_core.settings import Bias
@@ -190,79 +190,16 @@ def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float) -> LowRank:
     return LowRankUpdate(entry.weight, layer.rank, layer.alpha, dropout, **how)
 
 
-def weight_name(path: str) -> str:
-    """The name of the weight of a path among the parameters of the plain module."""
-    return path if path.endswith("in_proj_weight") else f"{path}.weight"
-
-
-def _owner(module: nn.Module, path: str) -> tuple[nn.Module, str]:
-    parent, _, attribute = weight_name(path).rpartition(".")
-    return module.get_submodule(parent), attribute
-
-
-def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
-    """Puts an adapter on the weight of a path."""
-    owner, attribute = _owner(module, path)
-    adapter.train(owner.training)
-    if isinstance(adapter, LowRankUpdate):
-        parametrize.register_parametrization(owner, attribute, adapter)
-        _parametrized(owner, attribute).original.requires_grad_(False)
-    else:
-        _replace(module, path, adapter)
-
-
-def detach(module: nn.Module, path: str) -> LowRank:
-    """Takes the adapter off the weight of a path; the weight is the same object as before."""
-    adapter, (owner, attribute) = _adapter_at(module, path), _owner(module, path)
-    if isinstance(adapter, LoRALinear | LoRAEmbedding):
-        _replace(module, path, adapter.base)
-        return adapter
-    # not by torch's ``remove_parametrizations``: a copy shares its class with the original, which that would change
-    weight = _parametrized(owner, attribute).get_parameter("original")
-    owner.__class__ = parametrize.type_before_parametrizations(owner)
-    del owner.parametrizations
-    owner.register_parameter(attribute, weight)
-    return adapter
-
-
-def _replace(module: nn.Module, path: str, child: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent), name, child)
-
-
-def _parametrized(owner: nn.Module, attribute: str) -> parametrize.ParametrizationList:
-    assert isinstance(owner.parametrizations, nn.ModuleDict)
-    found = owner.parametrizations[attribute]
-    assert isinstance(found, parametrize.ParametrizationList)
-    return found
-
-
-def _adapter_at(module: nn.Module, path: str) -> LowRank:
-    owner, attribute = _owner(module, path)
-    adapter = _parametrized(owner, attribute)[0] if parametrize.is_parametrized(owner) else owner
-    assert isinstance(adapter, LowRank)
-    return adapter
-
-
-def adapted_paths(module: nn.Module) -> Iterator[str]:
-    """Paths of the weights that have an adapter."""
-    for path, child in module.named_modules():
-        if isinstance(child, LoRALinear | LoRAEmbedding):
-            yield path
-        elif isinstance(child, nn.Linear | nn.Embedding | nn.MultiheadAttention) and parametrize.is_parametrized(child):
-            yield f"{path}.in_proj_weight" if isinstance(child, nn.MultiheadAttention) else path
-
-
 def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
     """A and B of every adapted layer by path; the model's own parameters, not copies."""
-    return {layer.path: _adapter_at(module, layer.path).factors for layer in report.layers}
+    return {layer.path: adapter_at(module, layer.path).factors for layer in report.layers}
 
 
 def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, nn.Parameter]:
     """Everything that trains, named as PEFT names it; the model's own parameters, not copies."""
     tensors: dict[str, nn.Parameter] = {}
     for layer in report.layers:
-        adapter = _adapter_at(module, layer.path)
+        adapter = adapter_at(module, layer.path)
         sides = ("lora_embedding_A", "lora_embedding_B") if layer.kind == "embedding" else ("lora_A.weight", "lora_B.weight")
         named = dict(zip(sides, adapter.factors, strict=True))
         if adapter.lora_magnitude_vector is not None:
@@ -327,7 +264,7 @@ def merged_copy(module: nn.Module) -> nn.Module:
 
 def _merge(module: nn.Module, paths: Iterable[str]) -> nn.Module:
     for path in paths:
-        adapter, (owner, attribute) = detach(module, path), _owner(module, path)
+        adapter, (owner, attribute) = detach(module, path), owner_of(module, path)
         weight = adapter.updated(owner.get_parameter(attribute)).detach()
         setattr(owner, attribute, nn.Parameter(weight))
     return module.requires_grad_(False)

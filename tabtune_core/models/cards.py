@@ -71,7 +71,9 @@ class Family:
 
     def missing_package(self) -> MissingPackageError:
         """What to raise where it is not."""
-        return MissingPackageError(f"{self.name} needs the package {self.distribution}, which is not installed. Run: {self.install}")
+        return MissingPackageError(
+            f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: {self.install}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,9 +121,15 @@ def test_peft_adapts_the_paths_of_the_file_and_none_that_ends_alike(tmp_path):
     def nested():
         return nn.Sequential(Small(), nn.ModuleDict({"0": Small()}))
 
-    folder = package(tmp_path, nested(), targets=("0.first", "0.table"), rank_pattern={"0.first": 2})
-    opened = peft.PeftModel.from_pretrained(nested(), folder)
-    assert {name.removeprefix(PREFIX) for name, child in opened.named_modules() if hasattr(child, "lora_A")} == {"0.first", "0.table"}
+    module = nested()
+    folder = package(tmp_path, module, targets=("1.0.first", "0.first", "0.table"), rank_pattern={"1": 2})
+    opened, ids, x = peft.PeftModel.from_pretrained(nested(), folder), torch.tensor([0, 3]), torch.randn(2, 6).double()
+    adapted = {name.removeprefix(PREFIX) for name, child in opened.named_modules() if hasattr(child, "lora_A")}
+    assert adapted == {"1.0.first", "0.first", "0.table"}
+    for path in ("0", "1.0"):
+        torch.testing.assert_close(
+            opened.base_model.model.get_submodule(path)(ids, x), module.get_submodule(path)(ids, x), atol=1e-12, rtol=0
+        )
 
 
 def test_an_adapter_on_attention_does_not_claim_to_open_with_peft(tmp_path):

@@ -6,9 +6,11 @@ import torch
 from tabdpt import TabDPTClassifier, TabDPTRegressor
 from tiny import tiny_checkpoint
 
+from tabtune_core.errors import CheckpointError
 from tabtune_core.lora.inject import adapter_factors, inject, merge
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint
 
 CARD = CATALOGUE["tabdpt-1.3"]
 CASES = [  # the tiny checkpoint has 4 classes and 16 features
@@ -53,6 +55,15 @@ def test_zero_shot_equals_the_upstream_estimator_with_one_member(tmp_path, featu
     predicted = ours(open_tiny(tmp_path, classes), *data, classes)
     assert predicted.std(axis=0).max() > 1e-2, "the rows must differ for a match to mean anything"
     np.testing.assert_allclose(predicted, theirs(tmp_path / "tiny.safetensors", *data, classes), atol=1e-5, rtol=0)
+
+
+@pytest.mark.xfail(raises=CheckpointError, reason="its weights are still being trained")
+@pytest.mark.parametrize("classes", [3, 0])
+def test_the_model_in_the_box_opens_in_the_upstream_package(classes):
+    task = "classification" if classes else "regression"
+    path, _ = find_checkpoint(CATALOGUE["tabdpt-mini"], task)
+    data, model = table(5, classes), load_model(CATALOGUE["tabdpt-mini"], task, torch.device("cpu"))
+    np.testing.assert_allclose(ours(model, *data, classes), theirs(path, *data, classes), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("features", "classes"), CASES)

@@ -14,7 +14,8 @@ EVERY = [(name, task) for name, card in CATALOGUE.items() for task in card.weigh
 @pytest.mark.parametrize(("name", "task"), EVERY)
 def test_sizes_and_prices_are_those_of_the_module(name, task):
     card = CATALOGUE[name]
-    module = build(card.family.name, card.weights_for(task).config)
+    with torch.device("meta"):  # sizes need no numbers
+        module = build(card.family.name, card.weights_for(task).config)
     assert sum(p.numel() for p in module.parameters()) == card.weights_for(task).total_parameters
     family = card.family
     report = inject(

@@ -15,6 +15,7 @@ from tabtune_core.errors import CheckpointError, MissingPackageError
 from tabtune_core.lora.inject import dead_adapters, inject
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint
 
 CPU = torch.device("cpu")
 CASES = pytest.mark.parametrize(
@@ -84,6 +85,18 @@ def test_a_step_moves_every_adapter_and_nothing_else(tmp_path, case):
 
 
 @CASES
+def test_the_label_embedding_can_be_named(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    report = inject(
+        model.module, rank=4, alpha=8, dropout=0.0, targets=("y_embedding", "layers"), passed_over=model.card.family.passed_over
+    )
+    assert [layer.path for layer in report.layers if layer.target == "y_embedding"] == ["y_embedding.y_embedding"]
+    assert report.left_out == ("y_embedding.y_mask",)
+    model.loss(*episode(case[1])).backward()
+    assert dead_adapters(model.module, report) == []
+
+
+@CASES
 def test_queries_do_not_see_each_other(tmp_path, case):
     model = open_tiny(tmp_path, case)
     x, y, classes = arrays(case[1])
@@ -150,7 +163,7 @@ def test_released_weights_open_from_the_hugging_face_cache(monkeypatch, tmp_path
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="`hf download autogluon/mitra-classifier model.safetensors config.json`"):
-        load_model(CATALOGUE["mitra-v1"], "classification", CPU)
+        find_checkpoint(CATALOGUE["mitra-v1"], "classification")
     revision = "0" * 40
     repository = tmp_path / "models--autogluon--mitra-classifier"
     (repository / "refs").mkdir(parents=True)
