@@ -111,7 +111,7 @@ def device_widget(cards: list[str]) -> None:
 
 def advanced_widgets(task: Task) -> None:
     """What most people leave alone."""
-    adapter, optimizer, memory, choosing, rows = st.tabs(["Adapter", "Optimizer", "Memory and time", "Choosing the best", "Rows, weights"])
+    adapter, optimizer, memory, choosing, rows = st.tabs(["Adapter", "Optimizer", "Memory and time", "Best state", "Rows, weights"])
     with adapter:
         _adapter_widgets()
     with optimizer:
@@ -131,7 +131,7 @@ def advanced_widgets(task: Task) -> None:
         )  # fmt: skip
         with st.grid(min_column_width=180):
             _number("Steps between looks", "eval_every", TrainSettings, low=1)
-            _number("Patience (looks; 0: never stop early)", "patience", TrainSettings, low=0)
+            _number("Patience (0: never stop)", "patience", TrainSettings, low=0)
     with rows:
         with st.grid(min_column_width=180):
             _number("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)
@@ -160,7 +160,7 @@ def _optimizer_widgets() -> None:
     with st.grid(min_column_width=180):
         _choice("Optimizer", "optimizer", TrainSettings)
         _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
-        _number("Gradient clipping (norm; 0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
+        _number("Gradient clipping (0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
         _choice("Schedule after the warm-up", "schedule", TrainSettings)
         _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
         _number("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")

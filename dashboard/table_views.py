@@ -168,7 +168,7 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     bars, mean, deviation = reading.histogram(dataset.id, column)
     drawn = CHARTS["target_values"].draw(bars)
     show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
-    st.caption(f"Mean {mean:,.4g}, standard deviation {deviation:,.4g}. Always guessing the mean has an RMSE of about {deviation:,.4g}.")
+    st.caption(f"Mean {mean:,.4g}. Always guessing it would have an RMSE of about {deviation:,.4g}, the standard deviation.")
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:

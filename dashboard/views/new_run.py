@@ -51,9 +51,10 @@ def _open_to(cards: list[ModelCard], task: Task) -> tuple[list[str], str]:
 
 def limits(card: ModelCard, task: Task) -> str:
     """How large a table the model takes."""
-    known = {"classes": card.family.class_limit, "columns": card.family.feature_limit, "context rows": card.family.context_limit}
-    told = [f"{most:,} {what}" for what, most in known.items() if most is not None and (task == "classification" or what != "classes")]
-    return f"At most {', '.join(told)}." if told else "No limit on classes, columns or context rows."
+    known = {"classes": card.family.class_limit} if task == "classification" else {}
+    known |= {"columns": card.family.feature_limit, "context rows": card.family.context_limit}
+    told = [f"{most:,} {what}" for what, most in known.items() if most is not None]
+    return f"At most {', '.join(told)}." if told else f"No limit on {', '.join(known)}."
 
 
 def model_card(card: ModelCard, task: Task, current: bool) -> None:
