@@ -141,18 +141,18 @@ def test_one_run_can_be_started_from_a_settings_file(home, table):
     assert (row["strategy"], row["seed"], row["rank"]) == ("inference", 3, None)
 
 
-def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table):
+def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabtune_here):
     weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
-    arguments = ("sweep", table, "--target", "scale", "--ranks", 2, "--no-full-fine-tuning", "--model", "tabicl-v2", *SMALL)
-    done = tabtune(home, *arguments, "--checkpoint", weights, "--adapters", home.parent / "numbers")
+    arguments = ("train", table, "--target", "scale", "--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
+    done = tabtune(home, *arguments, "--adapters", home.parent / "numbers")
     assert done.returncode == 0, done.stderr
     assert "regression: 'scale' holds numbers on a scale; --task classification or --split-at-median for classes" in done.stderr
     assert done.stdout.startswith("RMSE (unit of the target, lower is better)")
     assert {run.settings.task for run in RunStore(home).runs(RunStore(home).sweeps()[0].id)} == {"regression"}
     with zipfile.ZipFile(home.parent / "numbers" / "lora-r2-seed0.zip") as package:
         assert "predict_proba" not in package.read("README.md").decode()
-    printed = tabtune(home, "leaderboard", "--format", "csv").stdout.splitlines()[0].split(",")
-    assert {name for name in printed if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
+    _, printed, _ = tabtune_here(home, "leaderboard", "--format", "csv")
+    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
 
 
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
