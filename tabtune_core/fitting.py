@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.episodes import draw_episodes
 from tabtune_core.data.prepared import Prepared
-from tabtune_core.errors import Cancelled
+from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import check_features, get_card
+from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.checkpointing import checkpointed
@@ -76,6 +76,7 @@ def fit(
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
+    check_request(settings)
     precision = Precision.of(settings.train.amp, device)
     cards = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cards):
@@ -85,6 +86,7 @@ def fit(
             model, adapters = _open(settings, device, emit)
             report = adapters.report(OWN) if adapters.names else None
             check_features(model.card, table.context.x_CF.shape[1])
+            _check_classes(model, len(table.context.labels.classes))
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
@@ -166,6 +168,13 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     if settings.strategy == "peft":
         adapters.add(OWN, **adapter_arguments(model, settings.lora))
     return model, adapters
+
+
+def _check_classes(model: BaseModel, classes: int) -> None:
+    """A named checkpoint may have fewer classes than the model's own."""
+    most = model.native_classes
+    if model.card.family.class_limit is not None and most is not None and classes > most:
+        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Name others.")
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:

@@ -73,12 +73,13 @@ class AdaptedModel:
         """All rows of ``table`` as context in place of the run's own; scores will differ from the run's.
 
         Raises:
-            AdapterError: the classes are not those of the run.
+            AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
         labels = self._labels(table)
-        context = make_context(
-            table, labels, np.flatnonzero([label is not None for label in labels]), self.facts["kinds"], self.settings.target
-        )
+        rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
+        if limit is not None and len(rows) > limit:
+            raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")
+        context = make_context(table, labels, rows, self.facts["kinds"], self.settings.target)
         if context.labels.classes != self.classes:
             raise AdapterError(
                 f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}."

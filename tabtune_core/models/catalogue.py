@@ -146,7 +146,8 @@ def check_request(settings: RunSettings) -> None:
     """Refuses before launch what the catalogue alone can tell: the run itself would fail for the same reason.
 
     Raises:
-        SettingError: there is no such model, it does not do the task, or the context is larger than it takes.
+        SettingError: there is no such model, it does not do the task, the context is larger than it takes, or there is nothing to
+            recompute.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
         TargetError: the rank is above the cap of every target.
@@ -158,10 +159,15 @@ def check_request(settings: RunSettings) -> None:
     limit = card.family.context_limit
     if limit is not None and settings.train.context_rows > limit:
         raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
+    if settings.train.gradient_checkpointing and not card.family.block_lists:
+        raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
-    if settings.strategy != "peft" or settings.checkpoint is not None:  # another checkpoint may have other widths
+    if (
+        settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern
+    ):
         return
+    # another checkpoint may have other widths, a pattern other ranks;
     # parts that are adapted only when named are not in the catalogue; with those the run itself decides
     largest = max((min(shape) for shape in card.adapted_shapes(settings.task, settings.lora.targets).values()), default=settings.lora.rank)
     if settings.lora.rank > largest:
