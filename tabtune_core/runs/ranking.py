@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import Run
 
 NO_GAIN = "no gain over zero-shot"
@@ -46,6 +46,12 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     board["place"] = score.rank(method="min", ascending=not higher_is_better)
     board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
     return board.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The leaderboard without the scores of other tasks."""
+    others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)
+    return board[[name for name in board if name not in _SCORES or not name.endswith(others)]]
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import seeding
 import torch
+from tiny import tiny_checkpoint
 
 from dashboard import forms
 from tabtune_core.__main__ import main
@@ -168,6 +169,20 @@ def test_one_run_can_be_started_from_a_settings_file(home, table):
     assert (row["strategy"], row["seed"], row["rank"]) == ("inference", 3, None)
 
 
+def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabtune_here):
+    weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
+    arguments = ("train", table, "--target", "scale", "--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
+    done = tabtune(home, *arguments, "--adapters", home.parent / "numbers")
+    assert done.returncode == 0, done.stderr
+    assert "regression: 'scale' holds numbers on a scale; --task classification or --split-at-median for classes" in done.stderr
+    assert done.stdout.startswith("RMSE (unit of the target, lower is better)")
+    assert {run.settings.task for run in RunStore(home).runs(RunStore(home).sweeps()[0].id)} == {"regression"}
+    with zipfile.ZipFile(home.parent / "numbers" / "lora-r2-seed0.zip") as package:
+        assert "predict_proba" not in package.read("README.md").decode()
+    _, printed, _ = tabtune_here(home, "leaderboard", "--format", "csv")
+    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
+
+
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
     done = tabtune(home, "train", table, "--target", "class", "--targets", "nowhere", *SMALL)
     assert done.returncode == 1
@@ -203,7 +218,11 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}"], "Name the column to predict with --target. Likely: 'class'"),
         (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
         (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
-        (["sweep", "{table}", "--target", "scale"], "--split-at-median"),
+        (["sweep", "{table}", "--target", "scale", "--model", "tabicl-v1"], "regression: 'scale' holds numbers on a scale; --task"),
+        (["sweep", "{table}", "--target", "scale", "--task", "classification"], "--split-at-median"),
+        (["sweep", "{table}", "--target", "class", "--task", "regression"], "regression needs numbers"),
+        (["sweep", "{table}", "--target", "class", "--rank-by", "rmse"], "for classification it must be one of log_loss"),
+        (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"], "write for example decoder=4"),
         (["sweep", "{table}", "--target", "class", "--ranks", "0"], "ranks is 0"),
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
