@@ -113,9 +113,12 @@ def _from_tensors(path: Path) -> LoraAdapter:
         raise AdapterError(f"{path.name} is no adapter that can be opened safely: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or not {"rank", "alpha", "lora_a", "lora_b"} <= content.keys():
         raise AdapterError(f"{path.name} is no adapter: it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'.")
-    if "tensors" in content:
-        settings = LoraSettings(**content["settings"])
-        return LoraAdapter(settings=settings, **{name: content[name] for name in ("tensors", "task", "model", "base_sha256")})
-    settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
-    tensors = {f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()}
+    try:
+        if "tensors" in content:
+            settings = LoraSettings(**content["settings"])
+            return LoraAdapter(settings=settings, **{name: content[name] for name in ("tensors", "task", "model", "base_sha256")})
+        settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
+        tensors = {f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AdapterError(f"{path.name} is no adapter: its entries are not as save_adapter writes them ({error}).") from error
     return LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None)

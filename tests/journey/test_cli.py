@@ -23,8 +23,10 @@ from dashboard import forms
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.lora.inject import merged_copy
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.predictor import load_adapter
 from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import worker_alive
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -127,8 +129,8 @@ def test_an_adapter_is_merged_into_a_checkpoint_that_a_run_can_start_from(swept,
     status, _, said = tabtune_here(home, "merge", swept[1] / "lora-r2-seed0.zip", tmp_path / "merged.ckpt", "--device", "cpu")
     assert (status, "merged.ckpt" in said) == (0, True)
     merged = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"), tmp_path / "merged.ckpt").module.state_dict()
-    base = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu")).module.state_dict()
-    assert merged.keys() == base.keys()
+    adapted = load_adapter(swept[1] / "lora-r2-seed0.zip", device="cpu").model.module
+    torch.testing.assert_close(merged, merged_copy(adapted).state_dict(), atol=0, rtol=0)
 
 
 def test_a_leaderboard_can_be_printed_again_in_other_forms(swept, home):

@@ -1,11 +1,14 @@
 """Several adapters on one pipeline, files of adapters both ways, and what leaves the house merged. On small random weights."""
 
 import copy
+import json
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
@@ -90,6 +93,20 @@ def test_all_adapters_are_saved_with_the_pipeline(fit, file_of, tmp_path):
         np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
 
 
+def test_a_file_of_the_first_format_still_opens(fit, tmp_path):
+    pipeline = fit()
+    pipeline.save(tmp_path / "now.zip")
+    with zipfile.ZipFile(tmp_path / "now.zip") as now, zipfile.ZipFile(tmp_path / "then.zip", "w") as then:
+        facts = {name: value for name, value in json.loads(now.read("pipeline.json")).items() if "adapter" not in name}
+        tensors = safetensors.torch.load(now.read("weights.safetensors"))
+        then.writestr("pipeline.json", json.dumps({**facts, "format": 1}))
+        then.writestr("weights.safetensors", safetensors.torch.save({name.removeprefix("0/"): value for name, value in tensors.items()}))
+        then.writestr("context.safetensors", now.read("context.safetensors"))
+    loaded = TabularPipeline.load(tmp_path / "then.zip")
+    assert loaded.active_adapter == "default"
+    np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
+
+
 def test_merging_is_undone_bit_by_bit_and_a_merged_file_predicts_the_same(fit, tmp_path):
     pipeline = fit()
     before = pipeline.predict_proba(X)
@@ -163,6 +180,9 @@ def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
     assert not (tmp_path / "ran").exists()
     torch.save([1], path)
     with pytest.raises(AdapterError, match="needs the entries 'rank', 'alpha'"):
+        load_lora_adapter(path)
+    torch.save({"rank": 2, "alpha": 4, "lora_a": {}, "lora_b": {}, "tensors": {}}, path)
+    with pytest.raises(AdapterError, match="not as save_adapter writes them"):
         load_lora_adapter(path)
     with pytest.raises(AdapterError, match="There is no adapter at"):
         load_lora_adapter(tmp_path / "nowhere.pt")
