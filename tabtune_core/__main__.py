@@ -74,6 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_format(leaderboard)
     _add_home(leaderboard)
 
+    predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
+    predict.set_defaults(command=_predict)
+    _add_adapter(predict)
+    predict.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file with the rows to predict; the target may be missing")
+    predict.add_argument(
+        "--context", metavar="TABLE", type=Path, help="the table that the adapter was trained on (default: the one in the workspace)"
+    )
+    _add_home(predict)
+
+    merge = commands.add_parser(
+        "merge",
+        help="put an adapter into its weights",
+        description="Writes a checkpoint that the model's upstream package opens, with the adapter in the weights.",
+    )
+    merge.set_defaults(command=_merge)
+    _add_adapter(merge)
+    merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
+
     worker = commands.add_parser(
         "worker", help="carry out queued runs", description="Carries out the queued runs of a workspace, one at a time."
     )
@@ -81,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
     _add_home(worker)
     return parser
+
+
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run")
+    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, where they are not found by themselves")
+    parser.add_argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +167,26 @@ def _leaderboard(asked: argparse.Namespace) -> int:
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
     return _show(store, store.runs(asked.sweep or sweeps[0].id), asked)
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.table import read_table
+    from tabtune_core.predictor import load_adapter
+
+    model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
+    table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+    predicted = model.predict_table(read_table(asked.data, model.reading).frame, context=model.context(table))
+    print(predicted.to_csv(index=False), end="")
+    return 0
+
+
+def _merge(asked: argparse.Namespace) -> int:
+    from tabtune_core.predictor import load_adapter
+
+    load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
+    say(f"Merged into {asked.out}")
+    return 0
 
 
 def _worker(asked: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from tabtune_core.data.episodes import draw_episodes
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
@@ -35,12 +36,17 @@ from tabtune_core.training.precision import Precision
 from tabtune_core.training.rows import ModelRows, Part
 from tabtune_core.training.state import BestState
 
+OWN = "default"
+"""What the adapter that a fit trains is called, as in PEFT."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A model in its best state."""
 
     model: BaseModel
+    adapters: AdapterSet
+    """The adapter that was trained, or none."""
     report: LoraReport | None
     table: Prepared
     rows: ModelRows
@@ -76,7 +82,8 @@ def fit(
         torch.manual_seed(settings.seed)  # the adapter's start and dropout
         with meter.phase("load"):
             table = prepare_table(get_card(settings.model))
-            model, report = _open(settings, device, emit)
+            model, adapters = _open(settings, device, emit)
+            report = adapters.report(OWN) if adapters.names else None
             check_features(model.card, table.context.x_CF.shape[1])
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
@@ -128,7 +135,7 @@ def fit(
             "context_sha256": table.context.sha256,
         },
     )  # fmt: skip
-    return Fitted(model, report, table, rows, plan, predictions, finished)
+    return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
 
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
@@ -146,7 +153,7 @@ def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
+def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
     """The base model with what the strategy trains, and nothing else, made trainable."""
     card = get_card(settings.model)
     weights = card.weights_for(settings.task)
@@ -155,7 +162,10 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
-    return model, adapt(model, settings) if settings.strategy == "peft" else None
+    adapters = AdapterSet(model.module)
+    if settings.strategy == "peft":
+        adapters.add(OWN, **adapter_arguments(model, settings.lora))
+    return model, adapters
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:

@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
+import torch
 from tiny import tiny_checkpoint
 
 from dashboard import forms
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import worker_alive
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -103,6 +106,29 @@ def test_adapters_are_copied_under_names_that_tell_rank_and_seed(swept):
     _, adapters = swept
     assert [path.name for path in adapters.iterdir()] == ["lora-r2-seed0.zip"]
     assert "adapter_model.safetensors" in " ".join(zipfile.ZipFile(adapters / "lora-r2-seed0.zip").namelist())
+
+
+def test_an_adapter_predicts_rows_as_its_run_did(swept, home, table, tmp_path, tabtune_here):
+    _, adapters = swept
+    (run,) = [run for run in RunStore(home).runs() if run.name.endswith("LoRA r=2")]
+    saved = pd.read_parquet(RunStore(home).run_dir(run.id) / "predictions.parquet").query("split == 'test'")
+    pd.read_csv(table).drop(columns="class").iloc[saved["row"]].to_csv(tmp_path / "rows.csv", index=False)
+    status, printed, _ = tabtune_here(home, "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
+    predicted = pd.read_csv(io.StringIO(printed))
+    assert (status, list(predicted)) == (0, ["predicted", "prob_down", "prob_up"])
+    assert predicted["predicted"].tolist() == saved["predicted"].tolist()
+    np.testing.assert_allclose(predicted["prob_up"], saved["prob_1"], atol=1e-6)
+    elsewhere = (tmp_path / "empty", "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
+    assert tabtune_here(*elsewhere, "--context", table)[1] == printed
+    assert tabtune_here(*elsewhere)[0] == 2
+
+
+def test_an_adapter_is_merged_into_a_checkpoint_that_a_run_can_start_from(swept, home, table, tmp_path, tabtune_here):
+    status, _, said = tabtune_here(home, "merge", swept[1] / "lora-r2-seed0.zip", tmp_path / "merged.ckpt", "--device", "cpu")
+    assert (status, "merged.ckpt" in said) == (0, True)
+    merged = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"), tmp_path / "merged.ckpt").module.state_dict()
+    base = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu")).module.state_dict()
+    assert merged.keys() == base.keys()
 
 
 def test_a_leaderboard_can_be_printed_again_in_other_forms(swept, home):
@@ -210,6 +236,8 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
         (["sweep", "{binary}", "--target", "class"], "tabtune: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
+        (["predict", "{table}", "{table}"], "is no adapter package"),
+        (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
         (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
         (["leaderboard", "--home", "{table}"], "cannot be opened"),
