@@ -163,9 +163,7 @@ def check_request(settings: RunSettings) -> None:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
-    if (
-        settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern
-    ):
+    if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:
         return
     # another checkpoint may have other widths, a pattern other ranks;
     # parts that are adapted only when named are not in the catalogue; with those the run itself decides
