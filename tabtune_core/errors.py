@@ -29,6 +29,10 @@ class CheckpointError(TabTuneError, ValueError):
     """Weights that are missing, damaged or of another model."""
 
 
+class MissingPackageError(TabTuneError, ImportError):
+    """A model whose own package is an extra that is not installed."""
+
+
 class AdapterError(TabTuneError, ValueError):
     """An adapter that does not belong to this base, task or context."""
 

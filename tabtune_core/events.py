@@ -40,6 +40,7 @@ class RunPlanned:
     query_rows: int
     features: int
     classes: tuple[str, ...]
+    """Empty where numbers are predicted."""
     total_parameters: int
     trainable_parameters: int
     layers: tuple[dict[str, Any], ...]
@@ -54,7 +55,7 @@ class StepDone:
 
     step: int
     loss: float
-    """Nats, on the query rows of the episode."""
+    """On the query rows of the episode; nats for classes, the model's own unit for numbers."""
     gradient_norm: float
     """Before clipping."""
     learning_rate: float

@@ -34,12 +34,12 @@ def run_experiment(
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         fitted = fit(
             settings,
-            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=card.max_classes),
+            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=card.family.class_limit),
             device=device, meter=meter, folder=run_dir, emit=emit, wish=wish,
         )  # fmt: skip
         result, report = fitted.result, fitted.report
         with meter.phase("save"):
-            write_predictions(run_dir / PREDICTIONS_FILE, fitted.rows.held_out, fitted.probabilities, fitted.plan.classes)
+            write_predictions(run_dir / PREDICTIONS_FILE, fitted.rows.held_out, fitted.predictions, fitted.plan.classes)
             if report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(run_dir / ADAPTER_FILE, settings, dataset, fitted.table, fitted.model, report, scores, result.best_step)

@@ -6,8 +6,10 @@ zero-shot, so that the result is never worse on the validation rows.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +17,27 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.episodes import draw_episodes
 from tabtune_core.data.prepared import Prepared
-from tabtune_core.errors import Cancelled
+from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
-from tabtune_core.models.catalogue import ModelCard, get_card
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.precision import Precision
 from tabtune_core.training.rows import ModelRows, Part
 from tabtune_core.training.state import BestState
+
+OWN = "default"
+"""What the adapter that a fit trains is called, as in PEFT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +45,14 @@ class Fitted:
     """A model in its best state."""
 
     model: BaseModel
+    adapters: AdapterSet
+    """The adapter that was trained, or none."""
     report: LoraReport | None
     table: Prepared
     rows: ModelRows
     plan: RunPlanned
-    probabilities: dict[Part, NDArray[np.float64]]
-    """Of the held-out rows, by part."""
+    predictions: dict[Part, NDArray[np.float64]]
+    """Of the held-out rows, by part: probabilities or numbers."""
     result: RunFinished
     """Without an adapter package, which is not made here."""
 
@@ -65,12 +76,17 @@ def fit(
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
+    check_request(settings)
+    precision = Precision.of(settings.train.amp, device)
     cards = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cards):
         torch.manual_seed(settings.seed)  # the adapter's start and dropout
         with meter.phase("load"):
             table = prepare_table(get_card(settings.model))
-            model, report = _open(settings, device, emit)
+            model, adapters = _open(settings, device, emit)
+            report = adapters.report(OWN) if adapters.names else None
+            check_features(model.card, table.context.x_CF.shape[1])
+            _check_classes(model, len(table.context.labels.classes))
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
@@ -85,8 +101,11 @@ def fit(
         if settings.strategy != "inference":
             started = time.monotonic()
             best = BestState(model.module, folder)
-            with meter.phase("train"):
-                for event in _training(settings, model, rows, plan, report, best, result, device, wish):
+            recompute = (
+                checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
+            )
+            with meter.phase("train"), recompute:
+                for event in _training(settings, model, rows, plan, report, best, result, device, precision, wish):
                     emit(event)
             train_seconds = time.monotonic() - started
             best.restore()
@@ -96,13 +115,13 @@ def fit(
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
 
         with meter.phase("evaluate"):
-            probabilities: dict[Part, NDArray[np.float64]] = {}
+            predictions: dict[Part, NDArray[np.float64]] = {}
             predict_seconds = 0.0
             for name, part in rows.held_out.items():
                 started = time.monotonic()
-                probabilities[name] = rows.scorer.predict(model, part.x_NF)
+                predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
-            final = {name: score_all(part.y_N, probabilities[name]) for name, part in rows.held_out.items()}
+            final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
         model.module.eval()
@@ -113,29 +132,49 @@ def fit(
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"], memory_meter=meter.speaks,
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
-        extra={"skipped_rows": result.skipped_rows, "context_sha256": table.context.sha256},
+        extra={
+            "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
+            "context_sha256": table.context.sha256,
+        },
     )  # fmt: skip
-    return Fitted(model, report, table, rows, plan, probabilities, finished)
+    return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
 
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
     """Puts the adapter that the settings describe on a model."""
-    lora = settings.lora
-    return inject(
-        model.module, rank=lora.rank, alpha=lora.effective_alpha, dropout=lora.dropout, targets=lora.targets or model.card.targets,
-        groups=model.card.groups, passed_over=model.passed_over,
-    )  # fmt: skip
+    return inject(model.module, **adapter_arguments(model, settings.lora))
 
 
-def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
+def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
+    """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
+    family = model.card.family
+    return {
+        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets,
+        "groups": family.groups[model.task], "passed_over": family.passed_over, "unused": family.unused[model.task], "bias": lora.bias,
+        "use_rslora": lora.use_rslora, "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+    }  # fmt: skip
+
+
+def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
     """The base model with what the strategy trains, and nothing else, made trainable."""
     card = get_card(settings.model)
-    if settings.checkpoint is None and not is_here(card):
-        emit(Note(f"Downloading {card.file} (about {4e-6 * card.total_parameters:.0f} MB); the log shows how far it is."))
-    model = load_model(card, device, settings.checkpoint)
+    weights = card.weights_for(settings.task)
+    if settings.checkpoint is None and not is_here(weights):
+        emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows how far it is."))
+    model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
-    return model, adapt(model, settings) if settings.strategy == "peft" else None
+    adapters = AdapterSet(model.module)
+    if settings.strategy == "peft":
+        adapters.add(OWN, **adapter_arguments(model, settings.lora))
+    return model, adapters
+
+
+def _check_classes(model: BaseModel, classes: int) -> None:
+    """A named checkpoint may have fewer classes than the model's own."""
+    most = model.native_classes
+    if model.card.family.class_limit is not None and most is not None and classes > most:
+        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Name others.")
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
@@ -153,17 +192,20 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
 
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
-    result: TrainResult, device: torch.device, wish: Callable[[], Wish],
+    result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
+    shown = classes if model.native_classes is None else min(classes, model.native_classes)
     return train(
         model,
-        draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, np.random.default_rng([settings.seed, 1])),
+        draw_episodes(rows.x_NF, rows.y_N, len(plan.classes), rows.size, np.random.default_rng([settings.seed, 1]), most_classes=shown),
         make_optimizer(
-            best.parameters, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay, betas=knobs.betas, eps=knobs.eps
+            best.named_parameters, optimizer=knobs.optimizer, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay,
+            betas=knobs.betas, eps=knobs.eps, lr_ratio=knobs.lr_ratio,
         ),
-        classes=classes, steps=plan.steps, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps), clip_norm=knobs.clip_norm,
-        eval_every=knobs.eval_every, patience=knobs.patience, metric=knobs.selection_metric, device=device,
+        classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
+        clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
+        metric=settings.selection_metric, device=device,
         score_validation=lambda: rows.scorer.score(model, rows.held_out["validation"]), keep_best=best.keep, wish=wish, result=result,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
     )  # fmt: skip
@@ -185,22 +227,30 @@ def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | Non
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
         )
     if report is not None:
-        capped = sum(layer.rank < settings.lora.rank for layer in report.layers)
+        capped = sum(layer.capped for layer in report.layers)
         if capped:
             yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
         if report.left_out:
             yield Note(
                 f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
             )
+        if report.biases:
+            yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
 
 
 def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:
     if result.dead_layers:
         yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
+    if result.overflowed_steps:
+        yield Note(f"{result.overflowed_steps} steps changed nothing: their gradients overflowed fp16, until they were scaled down.")
     if result.skipped_rows:
-        yield Note(f"{result.skipped_rows} query rows were not scored: the context of their episode did not show their class.")
+        yield Note(
+            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
+            f"episode did not show their class. {result.skipped_episodes} steps had no other rows and changed nothing.",
+            "warning" if result.skipped_episodes else "info",
+        )
     if result.outcome == "diverged":
-        rate = settings.learning_rate
+        rate = settings.base_rate
         yield Note(
             f"The loss was no longer a number at step {result.steps_done + 1}; the best state before it is kept. "
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",

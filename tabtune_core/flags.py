@@ -7,26 +7,38 @@ import argparse
 import dataclasses
 import shlex
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.data.findings import Question, ReadingChoices
-from tabtune_core.settings import describe
+from tabtune_core.errors import SettingError
+from tabtune_core.settings import describe, read_pattern
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
-def add_flags(group: argparse._ArgumentGroup, settings: type, section: str = "", *, leave_out: Collection[str] = ()) -> None:
-    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name."""
+def add_flags(
+    group: argparse._ArgumentGroup,
+    settings: type,
+    section: str = "",
+    *,
+    leave_out: Collection[str] = (),
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name.
+
+    ``more`` is said after the docstring of a field; where it names a default, the dataclass's is not said.
+    """
     kinds = get_type_hints(settings)
     for field in dataclasses.fields(settings):
         if field.name in leave_out or dataclasses.is_dataclass(kinds[field.name]):
             continue
+        added = (more or {}).get(field.name, "")
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=f"{section}{field.name}",
             default=argparse.SUPPRESS,
-            help=_help(describe(settings, field.name), field.default),
+            help=_help(f"{describe(settings, field.name)} {added}".strip(), None if "(default:" in added else field.default),
             **_kind(kinds[field.name]),
         )
 
@@ -101,7 +113,21 @@ def _kind(hint: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if get_origin(hint) is Mapping:
+        return {"action": _Pattern, "const": get_args(hint)[1], "nargs": "+", "metavar": "LAYERS=N"}
     if get_origin(hint) is tuple:
         first, second = get_args(hint)
         return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
     return {"type": hint, "metavar": _METAVARS[hint]}
+
+
+class _Pattern(argparse.Action):
+    """Several ``LAYERS=N`` as a dictionary."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        try:
+            setattr(namespace, self.dest, read_pattern(values, self.const))
+        except SettingError as error:
+            parser.error(f"argument {option_string}: {error}")

@@ -1,30 +1,33 @@
 """The scores: name, direction, unit, task and function. Numpy and scikit-learn only.
 
-Shape letters: N rows, K classes. Labels are class ids 0..K-1, probabilities have one column a class.
+Shape letters: N rows, K classes. Labels are class ids 0..K-1 and predictions probabilities ``(N, K)``; or both are numbers ``(N,)``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+Task = Literal["classification", "regression"]
 Labels = NDArray[np.integer]
+Numbers = NDArray[np.floating]
 Probabilities = NDArray[np.floating]
+TARGET_UNIT = "unit of the target"
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How good predictions are. ``function`` takes labels ``(N,)`` and probabilities ``(N, K)``; nan where it is undefined."""
+    """How good predictions are. ``function`` takes labels ``(N,)`` and predictions of its task; nan where it is undefined."""
 
     name: str
     label: str
     higher_is_better: bool
     unit: str
-    task: Literal["classification", "regression"]
-    function: Callable[[Labels, Probabilities], float]
+    task: Task
+    function: Callable[[Any, Any], float]
     help: str
 
     def better(self, left: float, right: float) -> bool:
@@ -32,6 +35,21 @@ class Metric:
         if np.isnan(right):
             return not np.isnan(left)
         return left > right if self.higher_is_better else left < right
+
+    @property
+    def signed(self) -> bool:
+        """Whether it can be negative, so that no logarithm shows it."""
+        return self.unit in ("-1 to 1", "at most 1")
+
+    def decimals(self, size: float) -> int:
+        """Digits after the point of scores of this size: four, or in the target's unit as many as make five that tell.
+
+        >>> [METRICS["rmse"].decimals(size) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals(0.9)
+        ([0, 4, 8], 4)
+        """
+        if self.unit != TARGET_UNIT or not np.isfinite(size) or size == 0:
+            return 4
+        return min(max(4 - int(np.floor(np.log10(abs(size)))), 0), 12)
 
 
 def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
@@ -83,6 +101,18 @@ def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
     return float(sk.matthews_corrcoef(y_N, p_NK.argmax(axis=1)))
 
 
+def _r2(y_N: Numbers, p_N: Numbers) -> float:
+    return float(sk.r2_score(y_N, p_N)) if len(y_N) > 1 else float("nan")
+
+
+def _rmse(y_N: Numbers, p_N: Numbers) -> float:
+    return float(sk.root_mean_squared_error(y_N, p_N))
+
+
+def _mae(y_N: Numbers, p_N: Numbers) -> float:
+    return float(sk.mean_absolute_error(y_N, p_N))
+
+
 _UP, _DOWN = True, False
 _HELP = {
     "log_loss": "How surprised the model is by the right class; sees confidence, not only right or wrong.",
@@ -93,28 +123,47 @@ _HELP = {
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
     "ece": "Gap between how sure the model is and how often it is right.",
+    "rmse": "Typical size of an error; large errors count more.",
+    "mae": "Mean size of an error.",
+    "r2": "Share of the target's variance that is explained; 0 is always guessing the mean, below 0 is worse than that.",
 }
 
 
-def _classification(name: str, label: str, higher_is_better: bool, unit: str, function: Callable[[Labels, Probabilities], float]) -> Metric:
-    return Metric(name, label, higher_is_better, unit, "classification", function, _HELP[name])
+def _metric(task: Task, name: str, label: str, higher_is_better: bool, unit: str, function: Callable[[Any, Any], float]) -> Metric:
+    return Metric(name, label, higher_is_better, unit, task, function, _HELP[name])
 
 
 _ALL = (
-    _classification("log_loss", "Log-loss", _DOWN, "nats", _log_loss),
-    _classification("accuracy", "Accuracy", _UP, "share", _accuracy),
-    _classification("balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy),
-    _classification("f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted),
-    _classification("roc_auc", "ROC AUC", _UP, "share", _roc_auc),
-    _classification("mcc", "Matthews correlation", _UP, "-1 to 1", _matthews),
-    _classification("brier", "Brier score", _DOWN, "0 to 2", _brier),
-    _classification("ece", "Calibration error", _DOWN, "share", _expected_calibration_error),
+    _metric("classification", "log_loss", "Log-loss", _DOWN, "nats", _log_loss),
+    _metric("classification", "accuracy", "Accuracy", _UP, "share", _accuracy),
+    _metric("classification", "balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy),
+    _metric("classification", "f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted),
+    _metric("classification", "roc_auc", "ROC AUC", _UP, "share", _roc_auc),
+    _metric("classification", "mcc", "Matthews correlation", _UP, "-1 to 1", _matthews),
+    _metric("classification", "brier", "Brier score", _DOWN, "0 to 2", _brier),
+    _metric("classification", "ece", "Calibration error", _DOWN, "share", _expected_calibration_error),
+    _metric("regression", "rmse", "RMSE", _DOWN, TARGET_UNIT, _rmse),
+    _metric("regression", "mae", "Mean absolute error", _DOWN, TARGET_UNIT, _mae),
+    _metric("regression", "r2", "R²", _UP, "at most 1", _r2),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
-def score_all(y_N: Labels, p_NK: Probabilities) -> dict[str, float]:
-    """Every metric of the task by name; all nan where a probability is not finite, as after a training that diverged."""
-    if not np.isfinite(p_NK).all():
-        return dict.fromkeys(METRICS, float("nan"))
-    return {name: metric.function(y_N, p_NK) for name, metric in METRICS.items()}
+SELECTION: dict[Task, str] = {"classification": "log_loss", "regression": "rmse"}
+"""The validation score that decides unless a person names another."""
+
+
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """Names of the metrics of a task."""
+    return tuple(metric.name for metric in METRICS.values() if metric.task == task)
+
+
+def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating]) -> dict[str, float]:
+    """Every metric of the task by name: classes where ``predicted`` is ``(N, K)``, numbers where it is ``(N,)``.
+
+    All nan where a prediction is not finite, as after a training that diverged.
+    """
+    names = metrics_of("classification" if predicted.ndim == 2 else "regression")
+    if not np.isfinite(predicted).all():
+        return dict.fromkeys(names, float("nan"))
+    return {name: METRICS[name].function(y_N, predicted) for name in names}

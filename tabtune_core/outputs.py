@@ -24,14 +24,22 @@ ADAPTER_FILE = "adapter.zip"
 
 
 def write_predictions(
-    path: Path, parts: Mapping[Part, HeldOut], probabilities: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]
+    path: Path, parts: Mapping[Part, HeldOut], predictions: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]
 ) -> None:
-    """One line a held-out row: split, row (its number in the table), label, predicted, and ``prob_<k>`` in the order of ``classes``."""
+    """One line a held-out row: split, row (its number in the table), label, predicted.
+
+    Where classes are predicted also ``prob_<k>``, in the order of ``classes``.
+    """
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
-        p_NK = probabilities[split]
-        columns = {"split": split, "row": part.rows_N, "label": names[part.y_N], "predicted": names[p_NK.argmax(axis=1)]}
-        frames.append(pd.DataFrame({**columns, **{f"prob_{k}": p_NK[:, k] for k in range(len(classes))}}))
+        columns: dict[str, Any] = {"split": split, "row": part.rows_N}
+        predicted = predictions[split]
+        if classes:
+            columns |= {"label": names[part.y_N], "predicted": names[predicted.argmax(axis=1)]}
+            columns |= {f"prob_{k}": predicted[:, k] for k in range(len(classes))}
+        else:
+            columns |= {"label": part.y_N, "predicted": predicted}
+        frames.append(pd.DataFrame(columns))
     pd.concat(frames, ignore_index=True).to_parquet(path)
 
 
@@ -62,7 +70,7 @@ def write_adapter(
             "python": platform.python_version(),
             "torch": torch.__version__,
             "tabtune_core": version("tabtune-dashboard"),
-            "tabicl": version("tabicl"),
+            model.card.family.distribution: version(model.card.family.distribution),
         },
     }
     write_package(path, model.module, report, dropout=settings.lora.dropout, facts=facts)

@@ -1,5 +1,6 @@
 """Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from tabtune_core.data.table import ReadingChoices
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.adapter_file import read_package
-from tabtune_core.lora.inject import load_factors
+from tabtune_core.lora.inject import load_factors, merged_copy
+from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
@@ -39,13 +41,13 @@ class AdaptedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the probabilities."""
+        """Class names, in the order of the probabilities; empty where numbers are predicted."""
         return tuple(self.facts["classes"])
 
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
         if self.settings.target not in table.columns:
             raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
-        return labels_of(table, self.settings.target, at_median=self.settings.split_at_median)
+        return labels_of(table, self.settings)
 
     def split(self, table: pd.DataFrame) -> Split:
         """The row numbers that trained, chose and tested in the run, for the run's own table."""
@@ -71,12 +73,13 @@ class AdaptedModel:
         """All rows of ``table`` as context in place of the run's own; scores will differ from the run's.
 
         Raises:
-            AdapterError: the classes are not those of the run.
+            AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
         labels = self._labels(table)
-        context = make_context(
-            table, labels, np.flatnonzero([label is not None for label in labels]), self.facts["kinds"], self.settings.target
-        )
+        rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
+        if limit is not None and len(rows) > limit:
+            raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")
+        context = make_context(table, labels, rows, self.facts["kinds"], self.settings.target)
         if context.labels.classes != self.classes:
             raise AdapterError(
                 f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}."
@@ -84,30 +87,53 @@ class AdaptedModel:
         return context
 
     def predict_proba(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.float64]:
-        """Probabilities ``(rows, classes)``."""
-        return predict_rows(self.model, rows, context)
+        """Probabilities ``(rows, classes)``.
 
-    def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.object_]:
-        """Class names ``(rows,)``."""
-        names: NDArray[np.object_] = np.array(self.classes, dtype=object)
-        return np.asarray(names[self.predict_proba(rows, context=context).argmax(axis=1)])
+        Raises:
+            AdapterError: the adapter predicts numbers.
+        """
+        if not self.classes:
+            raise AdapterError("The adapter predicts numbers, which have no probabilities; use predict().")
+        return self._predict(rows, context)
+
+    def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[Any]:
+        """Class names or numbers ``(rows,)``."""
+        predicted = self._predict(rows, context)
+        return np.array(self.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
+
+    def predict_table(self, rows: pd.DataFrame, *, context: Context) -> pd.DataFrame:
+        """``predicted``, and where it predicts classes the probability of each, a column ``prob_<class>``."""
+        predicted = self._predict(rows, context)
+        if not self.classes:
+            return pd.DataFrame({"predicted": predicted})
+        labels = np.array(self.classes, dtype=object)[predicted.argmax(axis=1)]
+        return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(self.classes)}})
+
+    def save_merged(self, path: str | Path) -> None:
+        """Writes a checkpoint that the upstream package opens, with the adapter in the weights."""
+        plain = copy.copy(self.model)
+        plain.module = merged_copy(self.model.module)
+        plain.save(Path(path))
+
+    def _predict(self, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
+        return predict_rows(self.model, rows, context, views=self.settings.train.views)
 
 
-def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
-    """Probabilities ``(rows, classes)`` of what the model is shown beside a context."""
+def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int) -> NDArray[np.float64]:
+    """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context."""
     normalise = model.fit_preprocessing(context.x_CF)
-    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes))
+    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), views)
     return scorer.predict(model, normalise(context.encoder.transform(rows)))
 
 
-def open_base(name: str, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:
+def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:
     """The base model that something was trained on.
 
     Raises:
         AdapterError: the weights are not those.
         CheckpointError: the weights cannot be found.
     """
-    model = load_model(get_card(name), resolve_device(device), checkpoint)
+    model = load_model(get_card(name), task, resolve_device(device), checkpoint)
     if model.source.sha256 != sha256:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {model.source.file} has "
@@ -130,7 +156,7 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     """
     package = read_package(Path(path))
     settings = RunSettings.from_dict(package.facts["settings"])
-    model = open_base(settings.model, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
-    load_factors(model.module, adapt(model, settings), package.factors)
+    model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
+    load_factors(model.module, adapt(model, settings), package.tensors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)

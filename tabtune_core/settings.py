@@ -6,21 +6,31 @@ The docstring under each field is the widget's tooltip and the command line's he
 
 import dataclasses
 import difflib
+import functools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
 from tabtune_core.errors import SettingError
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 
 Strategy = Literal["inference", "base-ft", "peft"]
 STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
+Bias = Literal["none", "all", "lora_only"]
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
+USUAL_RANK = 8
+"""The rank that these rates are for; see ``rate_scales_with_rank``."""
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "linear", "constant"]
+Amp = Literal["off", "bf16", "fp16"]
+LORA_ONLY = ("lr_ratio", "rate_scales_with_rank")
+ADAM_ONLY = ("betas", "eps")
+"""Train settings that the other strategies, and the optimizer 'sgd', have no use for."""
 
 
 def _require(ok: bool, message: str) -> None:
@@ -43,13 +53,16 @@ def _number(name: str, value: object, low: float, high: float, hint: str, *, low
 
 
 def _check_kinds(settings: Any, section: str) -> None:
-    """Refuses what is no text, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
+    """Refuses what is no text, choice, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
     for name, hint in get_type_hints(type(settings)).items():
         value = getattr(settings, name) if not name.startswith("_") else None
         if value is None:
             continue
         if hint in (str, str | None):
             _require(isinstance(value, str), f"{section}{name} is {value!r}; it must be text.")
+        elif get_origin(hint) is Literal:
+            choices = get_args(hint)
+            _require(value in choices, f"{section}{name} is {value!r}; it must be one of {', '.join(choices)}.")
         elif hint is bool:
             _require(isinstance(value, bool), f"{section}{name} is {value!r}; it must be true or false.")
         elif get_origin(hint) is tuple:
@@ -57,11 +70,20 @@ def _check_kinds(settings: Any, section: str) -> None:
             if get_args(hint)[0] is str:
                 _require(all(isinstance(part, str) for part in value), f"{section}{name} is {value!r}; it must be a list of texts.")
             object.__setattr__(settings, name, tuple(value))
+        elif get_origin(hint) is Mapping:
+            named = isinstance(value, Mapping) and all(isinstance(part, str) and part for part in value)
+            _require(named, f"{section}{name} is {value!r}; it must give a number to each name, for example {{'decoder': 4}}.")
+            object.__setattr__(settings, name, dict(value))
 
 
 def _whole(name: str, value: object, low: int, hint: str = "") -> None:
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
     _require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
+
+
+def _changed(settings: Any, names: tuple[str, ...]) -> list[str]:
+    """Those of the fields that are not at their default."""
+    return [f.name for f in dataclasses.fields(settings) if f.name in names and getattr(settings, f.name) != f.default]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +98,24 @@ class LoraSettings:
     """Share of the adapter's input that is dropped while training; more for small tables."""
     targets: tuple[str, ...] = ()
     """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
+    bias: Bias = "none"
+    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
+    use_dora: bool = False
+    """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
+    rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Other alphas for some layers, named as in the rank pattern; without one, alpha is the same for all or twice each rank."""
 
     def __post_init__(self) -> None:
         _check_kinds(self, "lora.")
+        _require(self.bias in get_args(Bias), f"lora.bias is {self.bias!r}; it must be one of {', '.join(get_args(Bias))}.")
+        for name, rank in self.rank_pattern.items():
+            _whole(f"lora.rank_pattern.{name}", rank, 1)
+        for name, alpha in self.alpha_pattern.items():
+            _number(f"lora.alpha_pattern.{name}", alpha, 0, math.inf, "Twice the rank is usual.", low_open=True)
         _whole("lora.rank", self.rank, 1, "Start with 8.")
         if self.alpha is not None:
             _number("lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True)
@@ -91,8 +128,8 @@ class LoraSettings:
 
     @property
     def scaling(self) -> float:
-        """Factor alpha / rank in front of B A."""
-        return self.effective_alpha / self.rank
+        """Factor in front of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,33 +141,47 @@ class TrainSettings:
     epochs: int = 30
     """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
     learning_rate: float | None = None
-    """Peak rate of AdamW; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
+    """Peak rate; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
+    rate_scales_with_rank: bool = False
+    """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
+    lr_ratio: float = 1.0
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
+    optimizer: Optimizer = "adamw"
+    """AdamW; Adam, whose weight decay is part of the gradient; or SGD with momentum 0.9, which wants a far higher rate."""
     batch_size: int = 256
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
     """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    views: int = 1
+    """Predictions are averaged over so many views of the table, its columns and classes in another order in each; costs as many times."""
     validation_rows: int = 2000
     """Most validation rows; of a larger share a stratified sample is scored."""
     test_rows: int = 10000
     """Most test rows; of a larger share a stratified sample is scored."""
     weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW."""
+    """How much the trained weights shrink, times the rate, at every step."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's decay rates for the two moments of the gradient."""
+    """Decay rates of Adam and AdamW for the two moments of the gradient."""
     eps: float = 1e-8
-    """AdamW's term against division by zero."""
+    """Term of Adam and AdamW against division by zero."""
+    schedule: Schedule = "cosine"
+    """How the rate goes on after the warm-up: down to 0 along half a cosine or a line, or constant."""
     warmup_ratio: float = 0.1
-    """Share of the steps during which the rate rises from 0; a cosine leads back down."""
+    """Share of the steps during which the rate rises from 0."""
     warmup_steps: int | None = None
     """Steps during which the rate rises; used instead of the share when set."""
     clip_norm: float = 1.0
-    """Gradients longer than this are shortened to it."""
+    """Gradients longer than this are shortened to it; 0 leaves them as they are."""
+    amp: Amp = "off"
+    """Train in 16-bit numbers (autocast) on a CUDA card: bf16 needs no scaling, fp16 comes with it. Scores are always computed in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time."""
     eval_every: int = 10
     """Steps between two looks at the validation rows."""
     patience: int = 8
-    """Looks at the validation rows without a better score before training stops early."""
-    selection_metric: str = "log_loss"
-    """The validation score that decides early stopping, the best state and the ranking."""
+    """Looks at the validation rows without a better score before training stops early; 0 never stops early."""
+    selection_metric: str | None = None
+    """The validation score that decides early stopping, the best state and the ranking; log-loss or RMSE unless set."""
 
     def __post_init__(self) -> None:
         _check_kinds(self, "train.")
@@ -139,23 +190,27 @@ class TrainSettings:
         _whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
         if self.learning_rate is not None:
             _number("train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True)
+        _number("train.lr_ratio", self.lr_ratio, 0, math.inf, "1 is plain LoRA.", low_open=True)
         _whole("train.batch_size", self.batch_size, 1)
         _whole("train.context_rows", self.context_rows, 10)
+        _whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
         _whole("train.validation_rows", self.validation_rows, 10)
         _whole("train.test_rows", self.test_rows, 10)
         _number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
-        _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; AdamW takes two, for example 0.9 and 0.999.")
+        _require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; it takes two, for example 0.9 and 0.999.")
         for beta in self.betas:
             _number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
         _number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
+        for name in _changed(self, ADAM_ONLY):
+            _require(self.optimizer != "sgd", f"train.{name} changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
         _number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
         if self.warmup_steps is not None:
             _whole("train.warmup_steps", self.warmup_steps, 0)
-        _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual.", low_open=True)
+        _number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual, 0 is no clipping.")
         _whole("train.eval_every", self.eval_every, 1)
-        _whole("train.patience", self.patience, 1)
+        _whole("train.patience", self.patience, 0, "0 never stops early.")
         known = ", ".join(METRICS)
-        _require(self.selection_metric in METRICS, f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+        _require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
 
     def warmup_steps_of(self, steps: int) -> int:
         """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
@@ -170,6 +225,8 @@ class RunSettings:
     """Id of the table in the workspace (a hash of its content)."""
     target: str
     """Column to predict."""
+    task: Task = "classification"
+    """'classification' predicts classes, 'regression' numbers on a scale."""
     model: str = "tabicl-mini"
     """Base model, by its name in the catalogue."""
     checkpoint: str | None = None
@@ -194,17 +251,38 @@ class RunSettings:
         _check_kinds(self, "")
         _require(bool(self.dataset), "dataset is empty; add a table first.")
         _require(bool(self.target), "target is empty; name the column to predict.")
+        tasks = get_args(Task)
+        _require(self.task in tasks, f"task is {self.task!r}; it must be one of {', '.join(tasks)}.")
+        halves = self.split_at_median and self.task == "regression"
+        _require(not halves, "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.")
+        metric, fitting = self.train.selection_metric, metrics_of(self.task)
+        _require(
+            metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
+        )
         choices = get_args(Strategy)
         _require(self.strategy in choices, f"strategy is {self.strategy!r}; it must be one of {', '.join(choices)}.")
+        for name in _changed(self.train, LORA_ONLY):
+            useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
+            _require(self.strategy == "peft", useless)
         _whole("seed", self.seed, 0)
         _require(self.seed < 2**32, f"seed is {self.seed}; it must be below {2**32}.")
         _number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
         _number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
 
     @property
-    def learning_rate(self) -> float:
-        """The peak rate as used."""
+    def base_rate(self) -> float:
+        """The peak rate as set, or the strategy's own."""
         return LEARNING_RATES[self.strategy] if self.train.learning_rate is None else self.train.learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak rate as used; with LoRA+, that of the factors A."""
+        return self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank) if self.train.rate_scales_with_rank else self.base_rate
+
+    @property
+    def selection_metric(self) -> str:
+        """The validation score that decides, as used."""
+        return self.train.selection_metric or SELECTION[self.task]
 
     @property
     def label(self) -> str:
@@ -258,11 +336,11 @@ class SweepSettings:
         runs = []
         for seed in self.seeds:
             common = dataclasses.replace(self.run, seed=seed)
+            train = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False)
             if self.zero_shot:
-                runs.append(dataclasses.replace(common, strategy="inference"))
+                runs.append(dataclasses.replace(common, strategy="inference", train=train))
             if self.full_fine_tuning:
-                train = dataclasses.replace(common.train, learning_rate=None)
-                runs.append(dataclasses.replace(common, strategy="base-ft", train=train))
+                runs.append(dataclasses.replace(common, strategy="base-ft", train=dataclasses.replace(train, learning_rate=None)))
             for rank in self.ranks:
                 runs.append(dataclasses.replace(common, strategy="peft", lora=dataclasses.replace(common.lora, rank=rank)))
         return runs
@@ -286,11 +364,28 @@ class SweepSettings:
         return read
 
 
+def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
+    """Reads ``decoder=4`` and the like.
+
+    Raises:
+        SettingError: for a text of another form.
+    """
+    pattern = {}
+    for text in texts:
+        name, _, value = text.strip().rpartition("=")
+        try:
+            pattern[name.strip()] = number(value)
+        except ValueError as error:
+            raise SettingError(f"{text.strip()!r} is no layer with its number; write for example decoder=4.") from error
+    return pattern
+
+
 def describe(settings: type, name: str) -> str:
     """The docstring under a field, for help texts. Raises KeyError for a field without one."""
     return _field_docs(settings)[name]
 
 
+@functools.cache
 def _field_docs(settings: type) -> dict[str, str]:
     import ast
     import inspect

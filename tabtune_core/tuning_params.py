@@ -12,19 +12,25 @@ from typing import Any
 
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import STRATEGY_NAMES, RunSettings, TrainSettings
+from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, STRATEGY_NAMES, RunSettings, TrainSettings
 
-FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2")}
-"""A family's name stands for its current release, or for what an environment variable names instead."""
-PEFT_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets", "bias": None}
-"""The guide's section 3.1, and ours."""
+FAMILIES: dict[str, tuple[str, str]] = {}
+for _card in CATALOGUE.values():
+    if not _card.in_the_box:
+        FAMILIES.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
+"""A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
+PEFT_NAMES = {
+    "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
+    **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
+}  # fmt: skip
+"""The guide's section 3.1 and PEFT's, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
-PREDICTING = ("context_rows", "validation_rows")
+PREDICTING = ("context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
-ONLY_VALUES = {"optimizer": "adamw", "peft_config.bias": "none"}
-"""Settings of the guide that have one value for now."""
-KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, "optimizer", "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
+OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
+"""The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
+KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
 
 
 def model_of(name: str) -> str:
@@ -47,20 +53,21 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     Raises:
         SettingError: naming the argument, its value and what would do.
     """
-    if task != "classification":
-        raise SettingError(f"task is {task!r}; pipelines predict classes for now, so it must be 'classification'.")
     if tuning_strategy not in STRATEGY_NAMES:
         raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, STRATEGY_NAMES))}.")
     params = _flat(tuning_params or {})
-    for name, value in params.items():
+    for name in params:
         _check_name(name)
-        _check_use(name, tuning_strategy)
-        if name in ONLY_VALUES and value != ONLY_VALUES[name]:
-            raise SettingError(f"{name} is {value!r}; for now it can only be {ONLY_VALUES[name]!r}.")
-    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if ours and f"peft_config.{name}" in params}
-    targets = lora.pop("targets", None) or ()
+        _check_use(name, tuning_strategy, params.get("optimizer"))
+    for name in [name for name in OTHER_NAMES if name in params]:
+        if OTHER_NAMES[name] in params:
+            raise SettingError(f"'{name}' and '{OTHER_NAMES[name]}' are the same setting; give one of them.")
+        params[OTHER_NAMES[name]] = params.pop(name)
+    lora = {ours: params.get(f"peft_config.{name}") for name, ours in PEFT_NAMES.items()}
+    lora = {name: value for name, value in lora.items() if value is not None}
+    targets = lora.pop("targets", ())
     return RunSettings.from_dict({
-        "dataset": "(in memory)", "target": "y", "model": model_of(model_name), "strategy": tuning_strategy,
+        "dataset": "(in memory)", "target": "y", "task": task, "model": model_of(model_name), "strategy": tuning_strategy,
         "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},
         "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
         **{name: params[name] for name in RUN_NAMES if name in params},
@@ -83,8 +90,10 @@ def _check_name(name: str) -> None:
         raise SettingError(f"Unknown setting '{name}'. {hint}")
 
 
-def _check_use(name: str, strategy: str) -> None:
-    if name.startswith("peft_config.") and strategy != "peft":
+def _check_use(name: str, strategy: str, optimizer: object) -> None:
+    if (name.startswith("peft_config.") or name in LORA_ONLY) and strategy != "peft":
         raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
-    if strategy == "inference" and name in (*TRAINING, "optimizer"):
+    if strategy == "inference" and OTHER_NAMES.get(name, name) in TRAINING:
         raise SettingError(f"'{name}' changes nothing with tuning_strategy 'inference', which does not train; leave it out.")
+    if name in ADAM_ONLY and optimizer == "sgd":
+        raise SettingError(f"'{name}' changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 TOLERANCE = 1e-6
-"""Largest difference of a probability on the same device."""
+"""Largest difference on the same device: of a probability, or of a number in standard deviations of the labels."""
 
 
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
-    """Over all test rows: the largest difference of a probability, and the number of labels that differ."""
+    """Over all test rows: the largest difference (see ``TOLERANCE``), and the number of labels that differ."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.outputs import ADAPTER_FILE
     from tabtune_core.predictor import load_adapter
@@ -27,7 +27,11 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
     table = load_frame(home, adapted.settings.dataset)
     saved = pd.read_parquet(run_dir / PREDICTIONS_FILE)
     saved = saved[saved["split"] == "test"]
-    p_NK = adapted.predict_proba(table.iloc[saved["row"].to_numpy()], context=adapted.context(table))
+    rows, context = table.iloc[saved["row"].to_numpy()], adapted.context(table)
+    if not adapted.classes:
+        difference = np.abs(adapted.predict(rows, context=context) - saved["predicted"].to_numpy()).max()
+        return float(difference / max(saved["label"].std(), np.finfo(float).tiny)), 0
+    p_NK = adapted.predict_proba(rows, context=context)
     labels = np.array(adapted.classes, dtype=object)[p_NK.argmax(axis=1)]
     difference = np.abs(p_NK - saved[[f"prob_{k}" for k in range(p_NK.shape[1])]].to_numpy()).max()
     return float(difference), int((labels != saved["predicted"].to_numpy()).sum())

@@ -1,33 +1,89 @@
-"""Small random TabICL checkpoints in the upstream schema, for tests that need the class and not its skill."""
+"""Small random checkpoints in the upstream packages' own schemas, for tests that need the class and not its skill."""
 
+import json
 from pathlib import Path
 
+import pytest
 import torch
-from tabicl._model.tabicl import TabICL
+from safetensors.torch import save_file
 from torch import nn
 
-from tabtune_core.models.catalogue import CATALOGUE, ModelCard
+from tabtune_core.models.catalogue import CATALOGUE
 
-TINY = {"embed_dim": 16, "col_num_blocks": 1, "col_nhead": 2, "col_num_inds": 8, "row_num_blocks": 1, "row_nhead": 2, "row_num_cls": 2,
+TABICL = {"embed_dim": 16, "col_num_blocks": 1, "col_nhead": 2, "col_num_inds": 8, "row_num_blocks": 1, "row_nhead": 2, "row_num_cls": 2,
         "icl_num_blocks": 2, "icl_nhead": 2}  # fmt: skip
 
 
-def tiny_config(card: ModelCard) -> dict:
-    return {**card.config, **TINY}
+def _build_tabicl(config: dict) -> nn.Module:
+    from tabicl._model.tabicl import TabICL
+
+    return TabICL(**config)
 
 
-def tiny_module(name: str = "tabicl-v2", seed: int = 0) -> TabICL:
+def _save_tabicl(module: nn.Module, config: dict, path: Path) -> None:
+    torch.save({"config": config, "state_dict": module.state_dict()}, path)
+
+
+TABDPT = {"model": {
+    "enc_cell_dim": -1, "max_num_classes": 4, "regression_bin_count": 128, "regression_bin_min": -10, "regression_bin_max": 10, "nhead": 2,
+    "ff_dim": 32, "emsize": 32, "nlayers": 2, "max_num_features": 16, "min_eval_context": 8, "max_eval_context": 4096,
+    "y_encoder_dim": 16, "num_col_attn_layers": 2, "n_thinking_rows": 4,
+}}  # fmt: skip
+
+
+def _build_tabdpt(config: dict) -> nn.Module:
+    from tabdpt.model import TabDPTModel
+
+    other = {"emsize": "ninp", "ff_dim": "nhid", "max_num_features": "num_features", "max_num_classes": "n_out",
+             "min_eval_context": "base_len", "max_eval_context": "max_len"}  # fmt: skip
+    return TabDPTModel(dropout=0.0, use_flash=False, **{other.get(name, name): value for name, value in config["model"].items()})
+
+
+def _save_tabdpt(module: nn.Module, config: dict, path: Path) -> None:
+    save_file(module.state_dict(), path, metadata={"cfg": json.dumps(config)})
+
+
+MITRA = {"dim": 16, "n_layers": 2, "n_heads": 4}
+
+
+def _build_mitra(config: dict) -> nn.Module:
+    tab2d = pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d", reason="Mitra needs AutoGluon")
+    return tab2d.Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
+
+
+def _save_mitra(module: nn.Module, config: dict, path: Path) -> None:
+    module.save_pretrained(str(path))
+
+
+FAMILIES = {
+    "TabICL": (TABICL, _build_tabicl, _save_tabicl),
+    "TabDPT": (TABDPT, _build_tabdpt, _save_tabdpt),
+    "Mitra": (MITRA, _build_mitra, _save_mitra),
+}
+"""By family: what is smaller than in the released models, the upstream module, and its file."""
+
+
+def build(family: str, config: dict) -> nn.Module:
+    """The upstream module of an architecture, as a test that needs no weights wants it."""
+    return FAMILIES[family][1](config)
+
+
+def tiny_config(name: str, task: str = "classification") -> dict:
+    card = CATALOGUE[name]
+    return {**card.weights_for(task).config, **FAMILIES[card.family.name][0]}
+
+
+def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> nn.Module:
     """A module whose weights are all random: upstream starts some at zero, and adapters before those would look dead."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        module = TabICL(**tiny_config(CATALOGUE[name]))
+        module = build(CATALOGUE[name].family.name, tiny_config(name, task))
         for parameter in module.parameters():
             if parameter.requires_grad and parameter.ndim == 2:
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
     return module
 
 
-def tiny_checkpoint(path: Path, name: str = "tabicl-v2", seed: int = 0) -> Path:
-    module = tiny_module(name, seed)
-    torch.save({"config": tiny_config(CATALOGUE[name]), "state_dict": module.state_dict()}, path)
+def tiny_checkpoint(path: Path, name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> Path:
+    FAMILIES[CATALOGUE[name].family.name][2](tiny_module(name, seed, task), tiny_config(name, task), path)
     return path

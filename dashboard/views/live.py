@@ -38,7 +38,7 @@ def watch() -> None:
     named, far = labels(runs), monitor.far_along(runs)
     frames = {kind: reading.frame(kind, runs) for kind in reading.FRAMES}
     monitor.overall(runs, named, far)
-    monitor.runs_table(runs, named, far, frames, runs[0].settings.train.selection_metric)
+    monitor.runs_table(runs, named, far, frames, runs[0].settings.selection_metric)
     monitor.sweep_buttons(runs, sweep)
     monitor.charts(runs, named, frames, key=sweep)
     st.subheader("One run")

@@ -14,13 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, label_texts
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.prepared import Context, Prepared
-from tabtune_core.data.splits import split_rows
+from tabtune_core.data.splits import split_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.word_rules import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import LabelError, TableError
+from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
 
 
@@ -80,15 +81,17 @@ class Labels:
     """Classes in the order of the probabilities, as they came and as text."""
 
     classes: NDArray[Any]
-    texts: LabelEncoder
+    texts: LabelEncoder | NumberEncoder
 
     @classmethod
-    def of(cls, y: pd.Series) -> "Labels":
-        """The different values of ``y`` in their own order.
+    def of(cls, y: pd.Series, task: Task) -> "Labels":
+        """The different values of ``y`` in their own order; none where numbers are predicted.
 
         Raises:
             LabelError: values that have no common order.
         """
+        if task == "regression":
+            return cls(np.array([]), NumberEncoder())
         try:
             classes = np.unique(np.asarray(y.dropna()))
         except TypeError as error:
@@ -112,24 +115,29 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     return pd.Series(values, name="y")
 
 
-def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int) -> Prepared:
+def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int | None) -> Prepared:
     """Splits the validation rows off and encodes the context; no row is spent on a test.
 
     Raises:
         LabelError: the labels cannot be predicted.
         TableError: there is nothing to predict them from.
     """
-    if len(labels.classes) < 2:
-        raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
-    if is_continuous(y):
-        raise LabelError(
-            f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and a pipeline predicts classes. "
-            f"Make classes of it first, for example with pandas.qcut(y, 2)."
-        )
-    check_label(y.to_frame("y"), "y", max_classes=max_classes)
-    texts, train = label_texts(y), settings.train
+    if settings.task == "classification":
+        if len(labels.classes) < 2:
+            raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
+        if is_continuous(y):
+            raise LabelError(
+                f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline predicts classes. "
+                f"Pass task='regression' to predict numbers, or make classes of it first, for example with pandas.qcut(y, 2)."
+            )
+    elif len(y) < 2:
+        raise LabelError(f"y has {len(y)} sample; numbers are learnt from many.")
+    else:
+        y = y.infer_objects()  # numbers in an array of objects
+    check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task)
+    texts, train = label_texts(y) if settings.task == "classification" else label_numbers(y), settings.train
     split = split_rows(
-        texts, seed=settings.seed, validation_share=settings.validation_share, test_share=0.0, context_rows=train.context_rows,
+        strata_of(texts), seed=settings.seed, validation_share=settings.validation_share, test_share=0.0, context_rows=train.context_rows,
         validation_rows=train.validation_rows, test_rows=train.test_rows,
     )  # fmt: skip
     kinds = {name: column_kind(frame[name]) for name in frame.columns}

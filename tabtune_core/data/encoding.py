@@ -85,6 +85,15 @@ class FeatureEncoder:
         return features_NF
 
 
+def count_features(kinds: Mapping[str, str], target: str) -> int:
+    """How many features a model gets from columns of these kinds: three of a date, none of free text.
+
+    >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
+    4
+    """
+    return sum({"date": 3, "text": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
+
+
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:
     """Categories as Python strings, alike on every version of pandas; missing ones as nan, which scikit-learn takes for missing."""
     columns = [[np.nan if missing else str(value) for value, missing in zip(frame[n], frame[n].isna(), strict=True)] for n in names]
@@ -133,6 +142,23 @@ class LabelEncoder:
         if unknown:
             raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {', '.join(map(repr, self.classes))}.")
         return np.array([ids[label] for label in labels], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberEncoder:
+    """Targets on a scale, as they are; the place of a ``LabelEncoder`` where numbers are predicted."""
+
+    classes: tuple[str, ...] = ()
+
+    def transform(self, labels: Sequence[float]) -> NDArray[np.float64]:
+        """Numbers ``(N,)`` in the target's unit."""
+        return np.array(labels, dtype=np.float64)
+
+
+def label_numbers(column: pd.Series) -> NDArray[np.object_]:
+    """Targets as numbers, None where missing or not finite."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.array([float(value) if np.isfinite(value) else None for value in values], dtype=object)
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

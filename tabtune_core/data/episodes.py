@@ -1,6 +1,7 @@
 """Episodes: what one training step sees, drawn from the training rows as a prediction would see them.
 
-In: preprocessed features and class ids of the training rows. Out: context and query rows with their labels.
+In: preprocessed features and class ids (or numbers) of the training rows. Out: context rows that show every class, and query rows,
+with labels.
 Shape letters: T rows (context, then query), C context rows, Q query rows, F features.
 """
 
@@ -10,15 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Target = NDArray[np.int64] | NDArray[np.float64]
+"""Class ids from 0, or numbers in the target's own unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One small table. Features and class ids are permuted afresh, so that no column or class keeps a place of its own."""
 
     x_TF: NDArray[np.float32]
-    y_C: NDArray[np.int64]
-    y_Q: NDArray[np.int64]
-    """-1 where the class is absent from the context: nothing in the episode could tell it."""
+    y_C: Target
+    y_Q: Target
+    """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes: nothing could tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,49 @@ class EpisodeSize:
 
 
 def draw_episodes(
-    x_NF: NDArray[np.float32], y_N: NDArray[np.int64], classes: int, size: EpisodeSize, rng: np.random.Generator
+    x_NF: NDArray[np.float32], y_N: Target, classes: int, size: EpisodeSize, rng: np.random.Generator, *, most_classes: int | None = None
 ) -> Iterator[Episode]:
-    """Yields episodes without end; the same ``rng`` state gives the same episodes."""
+    """Yields episodes without end; the same ``rng`` state gives the same episodes.
+
+    Args:
+        x_NF: features.
+        y_N: class ids from 0, or numbers.
+        classes: how many there are; 0 for numbers.
+        size: of an episode; smaller where its classes have too few rows.
+        rng: draws rows and permutations.
+        most_classes: an episode shows a random choice of so many classes where there are more.
+    """
+    many = most_classes is not None and classes > most_classes
     while True:
-        rows = rng.permutation(len(x_NF))[: size.context + size.query]
+        shown, pool, held = np.arange(classes), np.arange(len(x_NF)), size
+        if many:
+            shown = rng.permutation(classes)[:most_classes]
+            pool = np.flatnonzero(np.isin(y_N, shown))
+            held = EpisodeSize.plan(len(pool), batch_size=size.query, context_rows=size.context)
+        drawn = rng.permutation(pool)
+        rows = _show_every_class(drawn, y_N, held) if classes else drawn[: held.context + held.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
-        y_T = rng.permutation(classes)[y_N[rows]]
-        y_C, y_Q = y_T[: size.context], y_T[size.context :]
+        if not classes:
+            yield Episode(np.ascontiguousarray(x_TF), *np.split(y_N[rows], [held.context]))
+            continue
+        ids = np.zeros(classes, dtype=np.int64)
+        ids[shown] = rng.permutation(len(shown))
+        y_C, y_Q = np.split(ids[y_N[rows]], [held.context])
         yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(np.isin(y_Q, y_C), y_Q, -1))
+
+
+def _show_every_class(rows: NDArray[np.int64], y_N: Target, size: EpisodeSize) -> NDArray[np.int64]:
+    """The rows of an episode, context first: the beginning of ``rows``, with trades so that the context shows the query's classes.
+
+    Of a class that the context lacks, the last row takes the place of a context row whose class has others there. That is a row which
+    was not drawn, where the class has one, so that the query keeps its own; the only row of a class becomes context.
+    """
+    y, end = y_N[rows], size.context + size.query
+    for absent in np.setdiff1d(y[size.context : end], y[: size.context]):
+        y_C = y[: size.context]
+        spare = np.flatnonzero(np.bincount(y_C)[y_C] > 1)
+        if not len(spare):
+            break  # more classes than context rows
+        trade = [spare[0], np.flatnonzero(y == absent)[-1]]
+        rows[trade], y[trade] = rows[trade[::-1]], y[trade[::-1]]
+    return rows[:end]

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, label_texts
-from tabtune_core.data.splits import Rows, Split, split_rows
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
+from tabtune_core.data.episodes import Target
+from tabtune_core.data.splits import Rows, Split, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
 from tabtune_core.settings import RunSettings
 
@@ -26,9 +27,10 @@ class Context:
     rows: Rows
     """Their numbers in the table."""
     x_CF: NDArray[np.float64]
-    y_C: NDArray[np.int64]
+    y_C: Target
+    """Class ids, or numbers in the target's unit."""
     encoder: FeatureEncoder
-    labels: LabelEncoder
+    labels: LabelEncoder | NumberEncoder
 
     @property
     def sha256(self) -> str:
@@ -41,16 +43,17 @@ class Context:
         return digest.hexdigest()
 
 
-def labels_of(frame: pd.DataFrame, target: str, *, at_median: bool) -> NDArray[np.object_]:
-    """The labels as text, None where missing; with ``at_median`` a numeric target becomes two classes."""
-    return label_texts(with_label(frame, target, at_median=at_median)[target])
+def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]:
+    """The target of every row, None where missing: the class as text (a half, where it is split at its median), or the number."""
+    column = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
+    return label_texts(column) if settings.task == "classification" else label_numbers(column)
 
 
 def split_table(labels: NDArray[np.object_], settings: RunSettings) -> Split:
     """The split that these settings stand for."""
     train = settings.train
     return split_rows(
-        labels, seed=settings.seed, validation_share=settings.validation_share, test_share=settings.test_share,
+        strata_of(labels), seed=settings.seed, validation_share=settings.validation_share, test_share=settings.test_share,
         context_rows=train.context_rows, validation_rows=train.validation_rows, test_rows=train.test_rows,
     )  # fmt: skip
 
@@ -59,8 +62,9 @@ def make_context(frame: pd.DataFrame, labels: NDArray[np.object_], rows: Rows, k
     """Learns encoders from the rows ``rows`` of ``frame`` and applies them there."""
     shown = frame.iloc[rows]
     encoder = FeatureEncoder.fit(shown, kinds, target)
-    names = LabelEncoder.fit(list(labels[rows]))
-    return Context(rows, encoder.transform(shown), names.transform(list(labels[rows])), encoder, names)
+    shown_labels = list(labels[rows])
+    names = LabelEncoder.fit(shown_labels) if isinstance(shown_labels[0], str) else NumberEncoder()
+    return Context(rows, encoder.transform(shown), names.transform(shown_labels), encoder, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +76,27 @@ class Prepared:
     split: Split
     context: Context
 
-    def part(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Encoded features and class ids of some rows."""
+    def part(self, rows: Rows) -> tuple[NDArray[np.float64], Target]:
+        """Encoded features and targets of some rows."""
         return self.context.encoder.transform(self.frame.iloc[rows]), self.context.labels.transform(list(self.labels[rows]))
 
 
-def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_classes: int) -> Prepared:
+def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_classes: int | None) -> Prepared:
     """Checks the target, splits the rows and encodes the context.
 
     Args:
         frame: the table.
         columns: its columns with their kinds.
         settings: what to predict and how to split.
-        max_classes: that the model takes.
+        max_classes: that the model takes; None for no limit.
 
     Raises:
         LabelError: the target cannot be predicted as asked.
         TableError: there is nothing to predict it from.
     """
-    check_label(with_label(frame, settings.target, at_median=settings.split_at_median), settings.target, max_classes=max_classes)
-    labels = labels_of(frame, settings.target, at_median=settings.split_at_median)
+    labelled = with_label(frame, settings.target, at_median=settings.split_at_median)
+    check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)
+    labels = labels_of(frame, settings)
     split = split_table(labels, settings)
     kinds = {column.name: column.kind for column in columns}
     return Prepared(frame, labels, split, make_context(frame, labels, split.context, kinds, settings.target))

@@ -25,6 +25,18 @@ class Split:
     """The training rows that a prediction is shown: all of them, or a stratified sample."""
 
 
+def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_]:
+    """What a split keeps in proportion: the classes themselves, or for numbers up to ten groups of equal size by rank."""
+    known = np.flatnonzero([label is not None for label in labels])
+    if not len(known) or isinstance(labels[known[0]], str):
+        return labels
+    groups = max(2, min(most, len(known) // 10))
+    strata = np.full(len(labels), None, dtype=object)
+    order = known[np.argsort(labels[known].astype(float), kind="stable")]
+    strata[order] = [f"group {rank * groups // len(order)}" for rank in range(len(order))]
+    return strata
+
+
 def split_rows(
     labels: NDArray[np.object_],
     *,

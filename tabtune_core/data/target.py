@@ -9,13 +9,12 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from tabtune_core.data.findings import Column, Finding
 from tabtune_core.data.table import Table
 from tabtune_core.errors import LabelError
-
-Task = Literal["classification", "regression"]
+from tabtune_core.metrics import Task
 
 LABEL_NAMES = (
     *("target", "label", "class", "y", "outcome", "churn", "survived", "diagnosis", "species", "response", "default", "fraud", "status"),
@@ -26,6 +25,9 @@ MANY_CLASSES = 20
 CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
 IMBALANCE = 20
+FEWEST_NUMBERS = 10
+Way = Literal["classes", "numbers", "halves"]
+"""How a column is predicted: each value is a class; its numbers; two classes, up to its median and above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ def is_continuous(series: pd.Series) -> bool:
     return not whole or values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
 
 
+def ways_of(series: pd.Series) -> tuple[Way, ...]:
+    """How a column can be predicted, the likely way first.
+
+    >>> ways_of(pd.Series(["yes", "no"])), ways_of(pd.Series([3, 4, 5, 4])), ways_of(pd.Series(range(50)) / 7)
+    (('classes',), ('classes', 'numbers', 'halves'), ('numbers', 'halves'))
+    """
+    if not is_numeric_dtype(series) or is_bool_dtype(series) or series.nunique() <= 2:
+        return ("classes",)
+    return ("numbers", "halves") if is_continuous(series) else ("classes", "numbers", "halves")
+
+
 def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification") -> tuple[Finding, ...]:
     """What to know about a label before it is trained on.
 
@@ -92,9 +105,13 @@ def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | 
         message = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}; they are neither trained on nor scored."
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
-        if not is_numeric_dtype(labels):
+        if not is_numeric_dtype(labels) or is_bool_dtype(labels):
             message = f"The label {target!r} holds words, such as {labels.iloc[0]!r}; regression needs numbers. Choose classification."
             raise LabelError(message)
+        if len(labels) < FEWEST_NUMBERS:
+            raise LabelError(
+                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, choose and test on."
+            )
     else:
         findings += check_classes(labels, target, max_classes)
     return (*findings, *leaks(frame, target))
@@ -115,7 +132,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
     if is_continuous(labels):
         raise LabelError(
             f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
-            f"{offer}; the models here predict classes, not numbers."
+            f"Predict it as a number (the task regression), or as classes: {offer[0].lower()}{offer[1:]}."
         )
     if len(sizes) == len(labels):
         raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")

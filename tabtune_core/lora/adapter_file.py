@@ -5,6 +5,7 @@ the table), ``README.md`` with a loader, and ``adapter_config.json`` where PEFT 
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,55 +18,39 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import LoraReport, adapter_factors
+from tabtune_core.lora.inject import LoraReport, adapter_tensors
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
 FORMAT = 1
-_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterPackage:
     """The content of a package."""
 
-    factors: dict[str, tuple[torch.Tensor, torch.Tensor]]
-    """A ``(r, in)`` and B ``(out, r)`` by path of the adapted weight."""
+    tensors: dict[str, torch.Tensor]
+    """A ``(r, in)`` and B ``(out, r)`` of every layer, DoRA's magnitudes and the biases that trained, as PEFT names them."""
     facts: dict[str, Any]
     """What ``tabtune.json`` says."""
 
 
 def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Copies of all factors on the CPU, named as PEFT names them."""
-    tensors = {}
-    for path, (a, b) in adapter_factors(module, report).items():
-        tensors[f"{_PREFIX}{path}.lora_A.weight"] = a.detach().cpu().contiguous().clone()
-        tensors[f"{_PREFIX}{path}.lora_B.weight"] = b.detach().cpu().contiguous().clone()
-    return tensors
-
-
-def split_factors(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Factors by path again.
-
-    Raises:
-        AdapterError: a name that is no adapter's, or half a pair.
-    """
-    paths = {name.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".lora_")[0] for name in tensors}
-    try:
-        return {p: (tensors[f"{_PREFIX}{p}.lora_A.weight"], tensors[f"{_PREFIX}{p}.lora_B.weight"]) for p in sorted(paths)}
-    except KeyError as error:
-        raise AdapterError(f"The adapter's tensors lack {error.args[0]!r}; the file is damaged or not a LoRA adapter.") from error
+    """Copies on the CPU of everything that trained, named as PEFT names it."""
+    return {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
     """PEFT's ``adapter_config.json``; None where PEFT cannot apply the adapter, because a weight is read and not called."""
-    if any(layer.kind != "linear" for layer in report.layers):
+    if any(layer.kind == "weight" for layer in report.layers):
         return None
     first = report.layers[0]
+    exactly = {layer.path: re.escape(layer.path) for layer in report.layers}  # PEFT takes bare paths for ends of paths too
     return {
-        "peft_type": "LORA", "r": first.rank, "lora_alpha": first.alpha, "lora_dropout": dropout, "bias": "none", "inference_mode": True,
-        "target_modules": [layer.path for layer in report.layers],
-        "rank_pattern": {layer.path: layer.rank for layer in report.layers if layer.rank != first.rank},
-        "alpha_pattern": {layer.path: layer.alpha for layer in report.layers if layer.alpha != first.alpha},
+        "peft_type": "LORA", "r": first.rank, "lora_alpha": first.alpha, "lora_dropout": dropout, "bias": report.bias,
+        "use_rslora": first.use_rslora, "use_dora": first.use_dora, "inference_mode": True,
+        "target_modules": "|".join(exactly.values()),
+        "rank_pattern": {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank},
+        "alpha_pattern": {f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha},
         "base_model_name_or_path": None, "task_type": None,
     }  # fmt: skip
 
@@ -73,7 +58,13 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
 def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout: float, facts: Mapping[str, Any]) -> None:
     """Writes the zip in one move: a half-written file never bears the final name."""
     opens_with_peft = peft_config(report, dropout=dropout)
-    everything = {"format": FORMAT, "layers": report.rows(), "opens_with_peft": opens_with_peft is not None, **facts}
+    everything = {
+        "format": FORMAT,
+        "layers": report.rows(),
+        "biases": report.biases,
+        "opens_with_peft": opens_with_peft is not None,
+        **facts,
+    }
     partial = path.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(TENSORS, safetensors.torch.save(factor_tensors(module, report)))
@@ -102,7 +93,7 @@ def read_package(path: Path, *, limit_bytes: int = 2**31) -> AdapterPackage:
         raise AdapterError(f"{path.name} is no adapter package ({error}); it should be a zip with {TENSORS} and {FACTS}.") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise AdapterError(f"{path.name} is not of the package format {FORMAT} that this version reads.")
-    return AdapterPackage(split_factors(tensors), facts)
+    return AdapterPackage(tensors, facts)
 
 
 def readme(facts: Mapping[str, Any]) -> str:
@@ -114,10 +105,15 @@ def readme(facts: Mapping[str, Any]) -> str:
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
     checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
+    classes = ", ".join(facts["classes"])
+    probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
+    variants = "".join(f", {name}" for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if lora.get(key))
+    biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
     return f"""# LoRA adapter for {base["model"]}
 
-Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}, on {len(facts["layers"])} layers. Predicts `{settings["target"]}`
-({", ".join(facts["classes"])}). Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
+Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
+Predicts `{settings["target"]}` ({classes or "numbers"}).
+Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
 
 The model predicts from context rows that it is shown. This package holds no row of your table, only the numbers and the hash of
 the {len(facts["context"]["rows"])} rows that the run used, so the loader needs the table (`{facts["table"]["name"]}`).
@@ -130,8 +126,7 @@ table = read_table({facts["table"]["name"]!r}, model.reading).frame
 context = model.context(table)                    # the run's own rows, checked by their hash
 test = table.iloc[model.split(table).test]
 print(model.predict(test, context=context))
-print(model.predict_proba(test, context=context))
-```
+{probabilities}```
 
 Needs the Python package `tabtune-dashboard` (it made this file: {facts["versions"]["tabtune_core"]}). {peft}
 

@@ -4,18 +4,21 @@ In: a module and settings. Out: the same module, adapted in place, and a report 
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.layers import LoRALinear, LowRankUpdate
+from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
+from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
+from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, some_of, under
+from tabtune_core.settings import Bias
 
-Kind = Literal["linear", "weight"]
+PREFIX = "base_model.model."
+"""What PEFT puts before the name of every tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +30,28 @@ class AdaptedLayer:
     target: str
     """The target that matched it."""
     kind: Kind
-    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate)."""
+    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up (LoRAEmbedding)."""
     out_features: int
     in_features: int
+    """Of an embedding, the rows of its table."""
     rank: int
     """As used: capped at the smaller side of the weight."""
     alpha: float
-    """Scaled with a capped rank, so that alpha / rank stays what was asked."""
+    """Changed with a capped rank, so that the scaling stays what was asked."""
+    capped: bool
+    """Whether a higher rank was asked."""
+    use_rslora: bool
+    use_dora: bool
+
+    @property
+    def scaling(self) -> float:
+        """The factor in front of B A."""
+        return update_scaling(self.rank, self.alpha, use_rslora=self.use_rslora)
 
     @property
     def parameters(self) -> int:
-        """Of A and B together."""
-        return self.rank * (self.in_features + self.out_features)
+        """Of A and B together, and DoRA's magnitudes."""
+        return self.rank * (self.in_features + self.out_features) + self.out_features * self.use_dora
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,179 +64,189 @@ class LoraReport:
     """Base and adapter together."""
     left_out: tuple[str, ...]
     """Layers under a target that were passed over because an adapter there would be larger than the weight."""
+    bias: Bias
+    biases: tuple[str, ...]
+    """Names of the base's parameters that train beside the adapter: all else of the base stays bit by bit what it is."""
 
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The layers as plain values."""
-        return tuple({**asdict(layer), "parameters": layer.parameters} for layer in self.layers)
-
-
-def adaptable_weights(module: nn.Module) -> Iterator[tuple[str, Kind, nn.Module, str, torch.Tensor]]:
-    """Yields ``(path, kind, owner, attribute, weight)`` of every weight that LoRA can reach.
-
-    A plain ``nn.Linear`` is called. Its subclasses (attention's output projection, layers that take class ids or skip rows) and
-    attention's packed projection are read or called in other ways, so that only their weight can be updated.
-    """
-    for path, child in module.named_modules():
-        if isinstance(child, nn.Linear):
-            kind: Kind = "linear" if type(child) is nn.Linear else "weight"
-            yield path, kind, child, "weight", child.weight
-        elif isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
-            yield f"{path}.in_proj_weight", "weight", child, "in_proj_weight", child.in_proj_weight
-
-
-def _under(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(prefix + ".")
-
-
-def resolve_targets(targets: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Path prefixes that each target stands for: a group name stands for its parts, anything else for itself."""
-    return {target: tuple(groups.get(target, (target,))) for target in targets}
+        return tuple({**asdict(layer), "scaling": layer.scaling, "parameters": layer.parameters} for layer in self.layers)
 
 
 def inject(
     module: nn.Module,
     *,
     rank: int,
-    alpha: float,
+    alpha: float | None,
     dropout: float,
     targets: Sequence[str],
-    groups: Mapping[str, Sequence[str]] | None = None,
+    groups: Groups | None = None,
     passed_over: Sequence[str] = (),
+    unused: Sequence[str] = (),
+    bias: Bias = "none",
+    use_rslora: bool = False,
+    use_dora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None,
+    alpha_pattern: Mapping[str, float] | None = None,
 ) -> LoraReport:
     """Freezes ``module`` and adapts the weights under ``targets`` in place.
 
     Args:
         module: the base model.
         rank: width of the factors, capped in each layer at the smaller side of its weight.
-        alpha: the update is scaled by alpha / rank.
-        dropout: on the input of A, while training.
+        alpha: the update is scaled by alpha / rank; None: twice the rank of each layer.
+        dropout: on the input of A, while training; a table that is looked up has none.
         targets: layer names, path prefixes or group names.
         groups: names for several parts.
-        passed_over: parts of a path that are adapted only when a target names them.
+        passed_over: parts of a path, or shell patterns of whole paths, that are adapted only when a target names them.
+        unused: path prefixes of what the model does not use for this task; nothing there is adapted.
+        bias: 'all' trains every bias that is used, 'lora_only' those of the adapted layers.
+        use_rslora: scale by alpha / sqrt(rank).
+        use_dora: train the length of each row of a weight beside its direction.
+        rank_pattern: other ranks by path, prefix, name (also several in a row, such as 'attn.out_proj') or group; the first key counts.
+        alpha_pattern: other alphas, in the same way.
 
     Raises:
-        TargetError: a target that matches nothing, or a rank above the cap of every target.
+        TargetError: a target, pattern or bias that matches nothing, a rank above the cap of every layer it is for, or an adapter
+            that could not train.
+        AdapterError: there is an adapter already.
     """
-    prefixes = resolve_targets(targets, groups or {})
-    found: dict[str, list[tuple[str, Kind, nn.Module, str, torch.Tensor]]] = {target: [] for target in targets}
-    left_out, everything = [], list(adaptable_weights(module))
-    for entry in everything:
-        path = entry[0]
-        matches = [t for t in targets if any(_under(path, prefix) for prefix in prefixes[t]) or t in path.split(".")]
-        if not matches:
-            continue
-        if any(part in path.split(".") and not any(part in t for t in matches) for part in passed_over):
-            left_out.append(path)
-        else:
-            found[matches[0]].append(entry)
-    _refuse_missed(prefixes, [t for t in targets if not found[t]], [entry[0] for entry in everything], left_out)
-    largest = max(min(weight.shape) for entries in found.values() for *_, weight in entries)
-    if rank > largest:
-        raise TargetError(
-            f"Rank {rank} is above the cap of every target: their largest weight allows {largest}. Choose a rank up to {largest}."
-        )
+    if any(adapted_paths(module)):
+        raise AdapterError("The model has a LoRA adapter already. Merge it first, or keep several in an AdapterSet.")
+    groups = groups or {}
+    found, left_out = find_targets(module, targets, groups, passed_over, unused)
+    paths = [entry.path for entries in found.values() for entry in entries]
+    ranks = dict.fromkeys(paths, rank) | pattern_values("rank_pattern", rank_pattern or {}, paths, groups)
+    alphas = pattern_values("alpha_pattern", alpha_pattern or {}, paths, groups)
+    _check_ranks(rank, ranks, {e.path: min(e.weight.shape) for entries in found.values() for e in entries})
+
+    def plan(entry: Adaptable, target: str) -> AdaptedLayer:
+        (out, width), asked = entry.matrix.shape, ranks[entry.path]
+        used = min(asked, out, width)
+        strength = alphas.get(entry.path, 2.0 * asked if alpha is None else alpha) * (used / asked) ** (0.5 if use_rslora else 1)
+        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, strength, used < asked, use_rslora, use_dora)
+
+    plans = [(plan(entry, target), entry) for target, entries in found.items() for entry in entries]
+    layers = tuple(layer for layer, _ in plans)
+    if use_dora:
+        _refuse_rows_without_length([entry for _, entry in plans])
+    biases = _find_biases(module, bias, layers, unused)
 
     module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
-    total = sum(p.numel() for p in module.parameters())
-    layers = []
-    for target, entries in found.items():
-        for path, kind, owner, attribute, weight in entries:
-            capped = min(rank, *weight.shape)
-            layer = AdaptedLayer(path, target, kind, weight.shape[0], weight.shape[1], capped, alpha * capped / rank)
-            if kind == "linear":
-                parent, _, name = path.rpartition(".")
-                assert isinstance(owner, nn.Linear)
-                setattr(module.get_submodule(parent), name, LoRALinear(owner, capped, layer.alpha, dropout))
-            else:
-                update = LowRankUpdate(weight, capped, layer.alpha, dropout).train(owner.training)
-                parametrize.register_parametrization(owner, attribute, update)
-                owner.parametrizations[attribute].original.requires_grad_(False)  # type: ignore[index,union-attr]
-            layers.append(layer)
-    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    assert trainable == sum(layer.parameters for layer in layers), "something beside the adapters would be trained"
-    return LoraReport(tuple(layers), trainable, total + trainable, tuple(left_out))
+    base, added = sum(p.numel() for p in module.parameters()), sum(layer.parameters for layer in layers)
+    trainable = added + sum(module.get_parameter(name).numel() for name in biases)
+    report = LoraReport(layers, trainable, base + added, tuple(left_out), bias, biases)
+    for layer, entry in plans:
+        attach(module, layer.path, _make(layer, entry, dropout))
+    for parameter in adapter_tensors(module, report).values():
+        parameter.requires_grad_(True)
+    assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
+    return report
 
 
-def _refuse_missed(prefixes: Mapping[str, Sequence[str]], missed: Sequence[str], paths: Sequence[str], left_out: Sequence[str]) -> None:
-    if not missed and prefixes:
-        return
-    parts = sorted({".".join(path.split(".")[:2]) for path in paths})
-    asked = ", ".join(repr(t) for t in missed) or "an empty list of targets"
-    only_small = [path for path in left_out if any(_under(path, prefix) for t in missed for prefix in prefixes[t])]
-    if only_small:
+def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]) -> None:
+    for rank in sorted(set(ranks.values())):
+        largest = max(caps[path] for path, asked in ranks.items() if asked == rank)
+        if rank > largest:
+            which = "target" if rank == default else "layer that the rank pattern gives it to"
+            raise TargetError(
+                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. Choose a rank up to {largest}."
+            )
+
+
+def _refuse_rows_without_length(entries: Iterable[Adaptable]) -> None:
+    without = [entry.path for entry in entries if not entry.matrix.norm(dim=1).all()]
+    if without:
         raise TargetError(
-            f"Under {asked} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
-            f"Name one of them to adapt it all the same."
+            f"DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows in "
+            f"{some_of(without)}. Leave use_dora off, or leave these layers out of the targets."
         )
-    raise TargetError(f"No linear layer under {asked}. Parts that have some: {', '.join(parts)}.")
+
+
+def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], unused: Sequence[str]) -> tuple[str, ...]:
+    if bias == "none":
+        return ()
+    beside = {_bias_of(layer.path) for layer in layers}
+    named = [name for name, _ in module.named_parameters() if name.rpartition(".")[2] in ("bias", "in_proj_bias")]
+    biases = tuple(n for n in named if (n in beside if bias == "lora_only" else not any(under(n, part) for part in unused)))
+    if not biases:
+        where = "adapted layers" if bias == "lora_only" else "model"
+        raise TargetError(f"bias={bias!r} would train nothing: there is no bias in the {where}. Choose 'none'.")
+    return biases
+
+
+def _bias_of(path: str) -> str:
+    return f"{path.removesuffix('_weight')}_bias" if path.endswith("in_proj_weight") else f"{path}.bias"
+
+
+def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float) -> LowRank:
+    how = {"use_rslora": layer.use_rslora, "use_dora": layer.use_dora}
+    if layer.kind == "embedding":
+        assert isinstance(entry.owner, nn.Embedding)
+        return LoRAEmbedding(entry.owner, layer.rank, layer.alpha, **how)
+    if layer.kind == "linear":
+        assert isinstance(entry.owner, nn.Linear)
+        return LoRALinear(entry.owner, layer.rank, layer.alpha, dropout, **how)
+    return LowRankUpdate(entry.weight, layer.rank, layer.alpha, dropout, **how)
 
 
 def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
     """A and B of every adapted layer by path; the model's own parameters, not copies."""
-    factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {}
+    return {layer.path: adapter_at(module, layer.path).factors for layer in report.layers}
+
+
+def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, nn.Parameter]:
+    """Everything that trains, named as PEFT names it; the model's own parameters, not copies."""
+    tensors: dict[str, nn.Parameter] = {}
     for layer in report.layers:
-        if layer.kind == "linear":
-            wrapped = module.get_submodule(layer.path)
-            assert isinstance(wrapped, LoRALinear)
-            a, b = wrapped.lora_A.weight, wrapped.lora_B.weight
-            assert isinstance(a, nn.Parameter)
-            assert isinstance(b, nn.Parameter)
-            factors[layer.path] = (a, b)
+        adapter = adapter_at(module, layer.path)
+        sides = ("lora_embedding_A", "lora_embedding_B") if layer.kind == "embedding" else ("lora_A.weight", "lora_B.weight")
+        named = dict(zip(sides, adapter.factors, strict=True))
+        if adapter.lora_magnitude_vector is not None:
+            named["lora_magnitude_vector"] = adapter.lora_magnitude_vector
+        tensors |= {f"{PREFIX}{layer.path}.{name}": parameter for name, parameter in named.items()}
+    for name in report.biases:
+        path, _, attribute = name.rpartition(".")
+        owner = module.get_submodule(path)
+        if isinstance(owner, LoRALinear):
+            tensors[f"{PREFIX}{path}.base_layer.{attribute}"] = owner.base.get_parameter(attribute)
         else:
-            update = _update(module, layer)
-            factors[layer.path] = (update.lora_A, update.lora_B)
-    return factors
+            tensors[PREFIX + name] = owner.get_parameter(attribute)
+    return tensors
 
 
-def _owner(module: nn.Module, layer: AdaptedLayer) -> tuple[nn.Module, str]:
-    if layer.path.endswith(".in_proj_weight"):
-        return module.get_submodule(layer.path.rpartition(".")[0]), "in_proj_weight"
-    return module.get_submodule(layer.path), "weight"
-
-
-def _update(module: nn.Module, layer: AdaptedLayer) -> LowRankUpdate:
-    owner, attribute = _owner(module, layer)
-    update = owner.parametrizations[attribute][0]  # type: ignore[index]
-    assert isinstance(update, LowRankUpdate)
-    return update
-
-
-def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Copies A and B of every layer into the model.
+def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
+    """Copies everything that trains, by the names of ``adapter_tensors``, into the model.
 
     Raises:
-        AdapterError: for missing, additional or differently shaped layers; nothing has been copied then.
+        AdapterError: for missing, additional or differently shaped tensors; nothing has been copied then.
     """
-    factors = adapter_factors(module, report)
-    if factors.keys() != values.keys():
-        odd = sorted(factors.keys() ^ values.keys())
+    tensors = adapter_tensors(module, report)
+    if tensors.keys() != values.keys():
+        odd = sorted(tensors.keys() ^ values.keys())
         raise AdapterError(
-            f"The adapter and the model disagree on {len(odd)} layers, for example {odd[0]!r}; "
-            f"it belongs to another model or other targets."
+            f"The adapter and the model disagree on {len(odd)} tensors, for example {odd[0].removeprefix(PREFIX)!r}; "
+            f"it is damaged, or belongs to another model or other targets."
         )
-    for path, pair in factors.items():
-        shapes, wanted = [tuple(v.shape) for v in values[path]], [tuple(p.shape) for p in pair]
-        if shapes != wanted:
-            raise AdapterError(f"Layer {path!r} of the adapter has shapes {shapes}, the model needs {wanted}.")
+    for name, parameter in tensors.items():
+        if values[name].shape != parameter.shape:
+            raise AdapterError(
+                f"{name.removeprefix(PREFIX)!r} of the adapter has the shape {tuple(values[name].shape)}, "
+                f"the model needs {tuple(parameter.shape)}."
+            )
     with torch.no_grad():
-        for path, pair in factors.items():
-            for parameter, value in zip(pair, values[path], strict=True):
-                parameter.copy_(value)
+        for name, parameter in tensors.items():
+            parameter.copy_(values[name])
 
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:
     """Layers of which neither factor received a gradient in the last backward pass; A's is zero while B is."""
-    return [path for path, (_, b) in adapter_factors(module, report).items() if b.grad is None or not b.grad.any()]
+    return [path for path, pair in adapter_factors(module, report).items() if not any(p.grad is not None and p.grad.any() for p in pair)]
 
 
 def merge(module: nn.Module, report: LoraReport) -> nn.Module:
     """Adds every update to its weight in place and takes the adapters out: the upstream class's own keys are left."""
-    for layer in report.layers:
-        if layer.kind == "linear":
-            _merge_called(module, layer.path)
-        else:
-            _merge_read(_owner(module, layer)[0])
-    return module
+    return _merge(module, [layer.path for layer in report.layers])
 
 
 def merged_copy(module: nn.Module) -> nn.Module:
@@ -233,31 +256,15 @@ def merged_copy(module: nn.Module) -> nn.Module:
         AdapterError: there is no adapter in it.
     """
     plain = copy.deepcopy(module)
-    called = [path for path, child in plain.named_modules() if isinstance(child, LoRALinear)]
-    read = [child for child in plain.modules() if parametrize.is_parametrized(child)]
-    if not called and not read:
+    paths = list(adapted_paths(plain))
+    if not paths:
         raise AdapterError("The model has no LoRA adapter to merge; its weights are plain as they are.")
-    for path in called:
-        _merge_called(plain, path)
-    for owner in read:
-        _merge_read(owner)
-    return plain
+    return _merge(plain, paths)
 
 
-def _merge_called(module: nn.Module, path: str) -> None:
-    parent, _, name = path.rpartition(".")
-    wrapped = module.get_submodule(path)
-    assert isinstance(wrapped, LoRALinear)
-    setattr(module.get_submodule(parent), name, wrapped.merged())
-
-
-def _merge_read(owner: nn.Module) -> None:
-    """Not by torch's ``remove_parametrizations``: a copy shares its class with the original, which that would change."""
-    parametrizations = owner.parametrizations
-    assert isinstance(parametrizations, nn.ModuleDict)
-    parametrizations.eval()  # the merged weight has no dropout in it
-    weights = {attribute: getattr(owner, attribute).detach() for attribute in parametrizations}
-    owner.__class__ = parametrize.type_before_parametrizations(owner)
-    del owner.parametrizations
-    for attribute, weight in weights.items():
-        owner.register_parameter(attribute, nn.Parameter(weight, requires_grad=False))
+def _merge(module: nn.Module, paths: Iterable[str]) -> nn.Module:
+    for path in paths:
+        adapter, (owner, attribute) = detach(module, path), owner_of(module, path)
+        weight = adapter.updated(owner.get_parameter(attribute)).detach()
+        setattr(owner, attribute, nn.Parameter(weight))
+    return module.requires_grad_(False)

@@ -1,6 +1,6 @@
 """What the training code asks of a base model, and the table of those that answer.
 
-Shape letters: B tables, C context rows, Q query rows, F features, K classes.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tabtune_core.models.catalogue import ModelCard
+from tabtune_core.data.episodes import Target
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source
 
 Encoded = NDArray[np.float64]
@@ -25,21 +27,26 @@ class BaseModel(Protocol):
     """A pretrained model that predicts query rows from context rows."""
 
     card: ModelCard
+    task: Task
     source: Source
     module: nn.Module
-    passed_over: tuple[str, ...]
-    """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
+    native_classes: int | None
+    """Most classes that one training episode may show; None for any number."""
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Learns the model's own normalisation from context rows."""
         ...
 
-    def train_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """Logits ``(B, T - C, K)`` of the query rows with a graph, scaled as at prediction; the first C rows are context."""
+    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+        """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
+
+        For classes: cross-entropy in nats, ids int64, query rows of -1 are left out. For numbers (``classes`` is 0): the loss that
+        the model was pre-trained with, on the scale to which it brings the numbers of the context; y is float32.
+        """
         ...
 
-    def predict_proba(self, x_CF: Array, y_C: NDArray[np.int64], x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)`` of preprocessed query rows; queries do not see each other."""
+    def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
+        """Probabilities ``(Q, K)`` or, where ``classes`` is 0, numbers ``(Q,)``; queries do not see each other."""
         ...
 
     def save(self, path: Path) -> None:
@@ -47,19 +54,36 @@ class BaseModel(Protocol):
         ...
 
 
-def load_model(card: ModelCard, device: torch.device, checkpoint: str | Path | None = None) -> BaseModel:
+Loader = Callable[[ModelCard, Task, torch.device, str | Path | None], BaseModel]
+
+
+def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> BaseModel:
     """Opens a model with its real weights.
 
     Raises:
+        SettingError: the model does not do this task.
         CheckpointError: the weights are missing, damaged or of another model.
     """
-    return MODELS[card.family](card, device, checkpoint)
+    card.weights_for(task)
+    return MODELS[card.family.name](card, task, device, checkpoint)
 
 
-def _tabicl(card: ModelCard, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+def _tabicl(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
     from tabtune_core.models.tabicl import TabICLModel
 
-    return TabICLModel.load(card, device, checkpoint)
+    return TabICLModel.load(card, task, device, checkpoint)
 
 
-MODELS: dict[str, Callable[[ModelCard, torch.device, str | Path | None], BaseModel]] = {"TabICL": _tabicl}
+def _tabdpt(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+    from tabtune_core.models.tabdpt import TabDPTModel
+
+    return TabDPTModel.load(card, task, device, checkpoint)
+
+
+def _mitra(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
+    from tabtune_core.models.mitra import MitraModel
+
+    return MitraModel.load(card, task, device, checkpoint)
+
+
+MODELS: dict[str, Loader] = {"TabICL": _tabicl, "TabDPT": _tabdpt, "Mitra": _mitra}

@@ -1,76 +1,19 @@
 """What models there are: names, sizes, parts, limits, licences. Data only; importing it loads no torch.
 
-Shapes of a model's linear layers are listed here so that pages can price a rank without the model; a test compares them with
-the module itself.
+Shapes of a model's layers are listed so that pages can price a rank without the model; a test compares them with the module itself.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import CheckpointError, SettingError, TargetError
+from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard, Weights
+from tabtune_core.models.families import MITRA, TABDPT, TABICL
+from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
 from tabtune_core.settings import RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
-
-TABICL_GROUPS: dict[str, tuple[str, ...]] = {
-    "column_embeddings": ("col_embedder",),
-    "row_attention": ("row_interactor", "icl_predictor.tf_icl"),
-    "prediction_head": ("icl_predictor.decoder",),
-    "decoder": ("icl_predictor.decoder",),
-}
-"""The guide's section 5.1 names, as parts of TabICL."""
-TABICL_TARGETS = ("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder")
-"""The guide's section 5.2."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
-    """One base model as a person sees it."""
-
-    name: str
-    title: str
-    family: str
-    file: str
-    """File name of the checkpoint."""
-    repository: str | None
-    """Hugging Face repository it is downloaded from; None: it ships in this package."""
-    licence: str
-    max_classes: int
-    total_parameters: int
-    config: dict[str, Any]
-    """Architecture, as the upstream class takes it."""
-    targets: tuple[str, ...]
-    """What LoRA adapts unless told otherwise."""
-    groups: dict[str, tuple[str, ...]]
-    note: str
-    sha256: str | None = None
-    """Of the checkpoint file, where it is known."""
-
-    @property
-    def in_the_box(self) -> bool:
-        """Whether the weights ship with the package."""
-        return self.repository is None
-
-    @property
-    def linear_shapes(self) -> dict[str, tuple[int, int]]:
-        """``(out, in)`` of every weight that the default targets adapt, by path."""
-        return _tabicl_linear_shapes(self.config)
-
-    def adapted_shapes(self, targets: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
-        """``(out, in)`` of the weights under these targets, by path; of the default targets when none is named."""
-        prefixes = [part for target in targets or self.targets for part in self.groups.get(target, (target,))]
-        return {
-            path: shape
-            for path, shape in self.linear_shapes.items()
-            if any(path == prefix or path.startswith(f"{prefix}.") or prefix in path.split(".") for prefix in prefixes)
-        }
-
-    def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
-        """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
-        return sum(min(rank, out, width) * (out + width) for out, width in self.adapted_shapes(targets).values())
-
 
 _V1: dict[str, Any] = dict(
     max_classes=10, embed_dim=128, col_num_blocks=3, col_nhead=4, col_num_inds=128, col_affine=True, col_feature_group=False,
@@ -91,47 +34,85 @@ MINI: dict[str, Any] = {
 }  # fmt: skip
 """TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
 
-
-def _tabicl_linear_shapes(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    width, factor = config["embed_dim"], config["ff_factor"]
-    deep = width * config["row_num_cls"]
-    shapes: dict[str, tuple[int, int]] = {}
-
-    def block(path: str, d: int) -> None:
-        shapes[f"{path}.attn.in_proj_weight"] = (3 * d, d)
-        shapes[f"{path}.attn.out_proj.weight"] = (d, d)
-        shapes[f"{path}.linear1.weight"] = (factor * d, d)
-        shapes[f"{path}.linear2.weight"] = (d, factor * d)
-
-    for i in range(config["col_num_blocks"]):
-        for part in (1, 2):
-            block(f"col_embedder.tf_col.blocks.{i}.multihead_attn{part}", width)
-    for i in range(config["row_num_blocks"]):
-        block(f"row_interactor.tf_row.blocks.{i}", width)
-    for i in range(config["icl_num_blocks"]):
-        block(f"icl_predictor.tf_icl.blocks.{i}", deep)
-    shapes["icl_predictor.decoder.0.weight"] = (2 * deep, deep)
-    shapes["icl_predictor.decoder.2.weight"] = (config["max_classes"] or config["num_quantiles"], 2 * deep)
-    return shapes
+_TABDPT: dict[str, Any] = {
+    "env": {"device": "cpu"},
+    "training": {"dropout": 0.0},
+    "model": dict(
+        enc_cell_dim=-1, max_num_classes=16, regression_bin_count=2048, regression_bin_min=-10, regression_bin_max=10, nhead=8,
+        ff_dim=512, emsize=512, nlayers=32, max_num_features=128, min_eval_context=64, max_eval_context=1_048_576, y_encoder_dim=128,
+        num_col_attn_layers=2, n_thinking_rows=64,
+    ),
+}  # fmt: skip
+_MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 
-def _tabicl(name: str, title: str, file: str, parameters: int, config: dict[str, Any], note: str) -> ModelCard:
-    return ModelCard(
-        name=name, title=title, family="TabICL", file=file, repository="jingang/TabICL", licence="BSD-3-Clause", max_classes=10,
-        total_parameters=parameters, config=config, targets=TABICL_TARGETS, groups=TABICL_GROUPS, note=note,
-    )  # fmt: skip
+def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
+    return Weights(file=file, repository="jingang/TabICL", total_parameters=parameters, config=config)
+
+
+def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: Weights | None = None) -> ModelCard:
+    weights: dict[Task, Weights] = {"classification": classifier}
+    if regressor:
+        weights["regression"] = regressor
+    return ModelCard(name=name, title=title, family=TABICL, licence="BSD-3-Clause", note=note, weights=weights)
+
+
+def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
+    both: dict[Task, Weights] = {"classification": weights, "regression": weights}
+    return ModelCard(name=name, title=title, family=TABDPT, licence="Apache-2.0", note=note, weights=both)
+
+
+def _mitra_weights(parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None) -> Weights:
+    return Weights(
+        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config
+    )
+
+
+def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    return ModelCard(name=name, title=title, family=MITRA, licence="Apache-2.0", note=note, weights=dict(zip(tasks, weights, strict=False)))
 
 
 _CARDS = (
     ModelCard(
-        name="tabicl-mini", title="TabICL mini", family="TabICL", file="tabicl-mini.ckpt", repository=None, licence="Apache-2.0",
-        max_classes=10, total_parameters=677_310, config=MINI, targets=TABICL_TARGETS, groups=TABICL_GROUPS,
+        name="tabicl-mini", title="TabICL mini", family=TABICL, licence="Apache-2.0",
         note="Pre-trained by us on synthetic tables; ships with the package.",
-        sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
+        weights={"classification": Weights(
+            file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
+            sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
+        )},
     ),
-    _tabicl("tabicl-v2", "TabICL v2", "tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2, "The current release."),
-    _tabicl("tabicl-v1.1", "TabICL v1.1", "tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1, "An improved v1."),
-    _tabicl("tabicl-v1", "TabICL v1", "tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1, "The first release."),
+    _tabicl(
+        "tabicl-v2", "TabICL v2", "The current release.",
+        _released("tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2),
+        _released("tabicl-regressor-v2-20260212.ckpt", 28_544_991, {**_V2, "max_classes": 0, "bias_free_ln": True}),
+    ),
+    _tabicl("tabicl-v1.1", "TabICL v1.1", "An improved v1.", _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1)),
+    _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
+    _tabdpt(
+        "tabdpt-mini", "TabDPT mini", "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
+        Weights(file="tabdpt-mini.safetensors", repository=None, total_parameters=586_890, config=TABDPT_MINI),
+    ),
+    _tabdpt(
+        "tabdpt-1.3", "TabDPT 1.3", "The current release; one file for classes and numbers.",
+        Weights(file="tabdpt1_3.safetensors", repository="Layer6/TabDPT", total_parameters=63_040_528, config=_TABDPT),
+    ),
+    _mitra(
+        "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
+        _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/"),
+        _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/"),
+    ),
+    _mitra(
+        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
+        _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"),
+    ),
+    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1")),
+    _mitra(
+        "mitra-v1", "Mitra v1", "The first release.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
+        _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"),
+    ),
 )  # fmt: skip
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
 
@@ -147,13 +128,15 @@ def get_card(name: str) -> ModelCard:
     return CATALOGUE[name]
 
 
-def named_checkpoint(card: ModelCard, path: str | Path) -> Path:
-    """The weights file that a person named in place of the model's own.
+def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
+    """The weights file that a person named in place of the model's own; a folder stands for the file in it of the same name.
 
     Raises:
         CheckpointError: it does not exist.
     """
     found = Path(path).expanduser()
+    if found.is_dir():
+        found /= Path(card.weights_for(task).file).name
     if not found.is_file():
         raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return found
@@ -163,19 +146,44 @@ def check_request(settings: RunSettings) -> None:
     """Refuses before launch what the catalogue alone can tell: the run itself would fail for the same reason.
 
     Raises:
-        SettingError: there is no such model.
+        SettingError: there is no such model, it does not do the task, the context is larger than it takes, or there is nothing to
+            recompute.
+        MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
         TargetError: the rank is above the cap of every target.
     """
     card = get_card(settings.model)
+    card.weights_for(settings.task)
+    if not card.family.installed:
+        raise card.family.missing_package()
+    limit = card.family.context_limit
+    if limit is not None and settings.train.context_rows > limit:
+        raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
+    if settings.train.gradient_checkpointing and not card.family.block_lists:
+        raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.checkpoint is not None:
-        named_checkpoint(card, settings.checkpoint)
-    if settings.strategy != "peft" or settings.checkpoint is not None:  # another checkpoint may have other widths
+        named_checkpoint(card, settings.task, settings.checkpoint)
+    if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:
         return
+    # another checkpoint may have other widths, a pattern other ranks;
     # parts that are adapted only when named are not in the catalogue; with those the run itself decides
-    largest = max((min(shape) for shape in card.adapted_shapes(settings.lora.targets).values()), default=settings.lora.rank)
+    largest = max((min(shape) for shape in card.adapted_shapes(settings.task, settings.lora.targets).values()), default=settings.lora.rank)
     if settings.lora.rank > largest:
         raise TargetError(
             f"Rank {settings.lora.rank} is above the cap of every target: their largest weight allows {largest}. "
             f"Choose a rank up to {largest}."
+        )
+
+
+def check_features(card: ModelCard, features: int) -> None:
+    """Refuses a table that is wider than the model takes.
+
+    Raises:
+        TableError: naming the limit.
+    """
+    limit = card.family.feature_limit
+    if limit is not None and features > limit:
+        raise TableError(
+            f"The table has {features:,} columns to predict from; {card.title} takes at most {limit:,}. "
+            "Leave some out, or choose another model."
         )

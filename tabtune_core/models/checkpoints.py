@@ -4,12 +4,15 @@ In: a model card and, if a person named one, a path. Out: a file on disk with it
 """
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.models.catalogue import WEIGHTS, ModelCard, named_checkpoint
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard, Weights
+from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,57 +33,66 @@ class Source:
         return asdict(self)
 
 
-def find_checkpoint(card: ModelCard, path: str | Path | None = None) -> tuple[Path, Source]:
+def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
     """The weights file: the named path, the package's own, the Hugging Face cache, or a download with a progress bar.
 
     Raises:
         CheckpointError: which file, from where, and where to put it; or that its hash is not the published one.
     """
+    weights = card.weights_for(task)
     repository = revision = None
     if path is not None:
-        found = named_checkpoint(card, path)
-    elif card.in_the_box:
-        found = WEIGHTS / card.file
+        found = named_checkpoint(card, task, path)
+    elif weights.repository is None:
+        found = WEIGHTS / weights.file
         if not found.is_file():
             raise CheckpointError(
                 f"{card.title} ships as {found}, but the file is not there: the installation is damaged. Install the package again."
             )
     else:
-        repository = card.repository
-        found = _from_hub(card)
+        repository = weights.repository
+        found = _from_hub(card, weights)
         revision = found.parent.name if found.parent.parent.name == "snapshots" else None
     digest = sha256_of(found)
-    if path is None and card.sha256 is not None and digest != card.sha256:
+    expected = None if path is not None else weights.sha256 or _published_sha256(found)
+    if expected not in (None, digest):
         raise CheckpointError(
-            f"{found} has the SHA-256 {digest}, but {card.title} has {card.sha256}: the file is damaged or another one. "
+            f"{found} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
     return found, Source(card.name, found.name, repository, revision, digest)
 
 
-def is_here(card: ModelCard) -> bool:
-    """Whether the model's own weights can be had without a download."""
+def _published_sha256(cached: Path) -> str | None:
+    """The Hugging Face cache keeps a large file under its published SHA-256, to which the snapshot's name is a link."""
+    name = cached.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else None
+
+
+def is_here(weights: Weights) -> bool:
+    """Whether weights can be had without a download."""
     from huggingface_hub import try_to_load_from_cache
 
-    return card.repository is None or isinstance(try_to_load_from_cache(card.repository, card.file), str)
+    repository = weights.repository
+    return repository is None or all(isinstance(try_to_load_from_cache(repository, file), str) for file in weights.files)
 
 
-def _from_hub(card: ModelCard) -> Path:
+def _from_hub(card: ModelCard, weights: Weights) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    assert card.repository is not None
-    if is_here(card):
-        return Path(hf_hub_download(card.repository, card.file, local_files_only=True))
+    assert weights.repository is not None
+    cached = is_here(weights)
     try:
-        return Path(hf_hub_download(card.repository, card.file))
+        found = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
-            f"{card.title} needs the file {card.file} from huggingface.co/{card.repository}; it is not in the Hugging Face cache "
-            f"and could not be downloaded ({type(error).__name__}). On a machine with internet run "
-            f"`hf download {card.repository} {card.file}` and copy the file here, then name its path as the checkpoint; "
+            f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
+            f"the Hugging Face cache and could not be downloaded ({type(error).__name__}). On a machine with internet run "
+            f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
             f"or choose TabICL mini, which ships with the package."
         ) from error
+    return found[0]
 
 
 def sha256_of(path: Path) -> str:

@@ -1,6 +1,6 @@
 """TabICL through its own package: the upstream class, checkpoint schema, normalisation and inference path.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, L quantile levels.
 """
 
 import pickle
@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
 from tabicl import InferenceConfig
 from tabicl._model.tabicl import TabICL
 from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFilter
+from torch.nn import functional as F
 
+from tabtune_core.data.episodes import Target
 from tabtune_core.errors import CheckpointError
+from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import Array, Encoded
-from tabtune_core.models.catalogue import ModelCard
+from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 
 TEMPERATURE = 0.9
@@ -25,34 +29,40 @@ TEMPERATURE = 0.9
 
 
 class TabICLModel:
-    """A TabICL classifier. ``module`` is the upstream ``TabICL`` with nothing changed."""
+    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL`` with nothing changed.
 
-    passed_over: tuple[str, ...] = ("ssmax_layer", "in_linear")
+    A table of more classes than ``native_classes`` is predicted by upstream's tree of smaller questions.
+    """
 
-    def __init__(self, card: ModelCard, source: Source, module: TabICL, config: dict[str, Any], device: torch.device) -> None:
-        self.card, self.source, self.config, self.device = card, source, config, device
+    def __init__(
+        self, card: ModelCard, task: Task, source: Source, module: TabICL, config: dict[str, Any], device: torch.device
+    ) -> None:  # fmt: skip
+        self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
+        self.native_classes: int | None = int(config["max_classes"])
         self.module = module.to(device).eval()
         self._inference = InferenceConfig()
         stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
 
     @classmethod
-    def load(cls, card: ModelCard, device: torch.device, checkpoint: str | Path | None = None) -> "TabICLModel":
+    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabICLModel":
         """Opens a checkpoint.
 
         Raises:
-            CheckpointError: the file is missing or does not hold a TabICL classifier.
+            CheckpointError: the file is missing or does not hold a TabICL model of this task.
         """
-        path, source = find_checkpoint(card, checkpoint)
+        path, source = find_checkpoint(card, task, checkpoint)
         content = read_torch_checkpoint(path)
         try:
             module = TabICL(**content["config"])
             module.load_state_dict(content["state_dict"])
         except (TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not fit the installed tabicl package: {str(error).splitlines()[0]}") from error
-        if not content["config"].get("max_classes"):
-            raise CheckpointError(f"{path} holds a regressor; {card.title} classifies. Name a classifier's checkpoint.")
-        return cls(card, source, module, content["config"], device)
+        config = {"max_classes": 10, **content["config"]}  # upstream's default
+        found: Task = "classification" if config["max_classes"] else "regression"
+        if found != task:
+            raise CheckpointError(f"{path} holds a model for {found}, and the task is {task}. Name a checkpoint for {task}.")
+        return cls(card, task, source, module, config, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Upstream's steps, learnt from the context: mean for missing numbers, constant columns out, standard score, soft clip."""
@@ -68,16 +78,30 @@ class TabICLModel:
 
         return transform
 
-    def train_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """Logits ``(B, T - C, K)``; needs ``module.train()``, since upstream's other path keeps no graph."""
-        logits_BQK: torch.Tensor = self.module(x_BTF, y_BC.float())
-        return logits_BQK[..., :classes] / TEMPERATURE
+    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+        """Cross-entropy, or the pinball loss over all levels with targets in the context's standard deviations, as upstream fine-tunes.
 
-    def predict_proba(self, x_CF: Array, y_C: NDArray[np.int64], x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)`` through upstream's inference path, which splits work by the memory there is."""
+        Needs ``module.train()``, since upstream's other path keeps no graph.
+        """
+        if classes:
+            logits_BQK = self.module(x_BTF, y_BC.float())[..., :classes] / TEMPERATURE
+            return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+        mean_B1, scale_B1 = y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
+        quantiles_BQL = self.module(x_BTF, (y_BC - mean_B1) / scale_B1).float()
+        levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
+        error_BQL = ((y_BQ - mean_B1) / scale_B1)[..., None] - quantiles_BQL
+        return torch.maximum(levels_L * error_BQL, (levels_L - 1) * error_BQL).mean()
+
+    def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
+        """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
-        y_BC = torch.from_numpy(y_C[None].astype(np.float32)).to(self.device)
+        scaler = None if classes else StandardScaler().fit(y_C[:, None])
+        shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
+        y_BC = torch.from_numpy(shown_C[None].astype(np.float32)).to(self.device)
         with torch.no_grad():
+            if scaler is not None:
+                mean_Q = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)[0].double().cpu().numpy()
+                return np.asarray(scaler.inverse_transform(mean_Q[:, None])[:, 0])
             logits_QK = self.module(x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference)[0]
         probabilities_QK = torch.softmax(logits_QK.double() / TEMPERATURE, dim=-1).cpu().numpy()
         assert probabilities_QK.shape[1] == classes, "the context lacks a class"
@@ -86,6 +110,11 @@ class TabICLModel:
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         torch.save({"config": self.config, "state_dict": self.module.state_dict()}, path)
+
+
+def _nonzero(scale: torch.Tensor) -> torch.Tensor:
+    """1 where the context's targets do not vary, as scikit-learn's scaler has it."""
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 def read_torch_checkpoint(path: Path) -> dict[str, Any]:

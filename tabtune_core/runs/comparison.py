@@ -85,8 +85,8 @@ def resample(found: Mapping[int, Predictions | None], metric: Metric) -> pd.Data
     first = next(iter(there.values()), None)
     if first is None:
         return draws_DC
-    same = {c: one.p_NK for c, one in there.items() if np.array_equal(one.rows_N, first.rows_N) and np.array_equal(one.y_N, first.y_N)}
+    same = {c: one.predicted for c, one in there.items() if np.array_equal(one.rows_N, first.rows_N) and np.array_equal(one.y_N, first.y_N)}
     rows_DN = np.random.default_rng(0).integers(len(first.y_N), size=(RESAMPLES, len(first.y_N)))
-    for c, p_NK in same.items():
-        draws_DC[c] = [metric.function(first.y_N[rows_N], p_NK[rows_N]) for rows_N in rows_DN]
+    for c, predicted in same.items():
+        draws_DC[c] = [metric.function(first.y_N[rows_N], predicted[rows_N]) for rows_N in rows_DN]
     return draws_DC

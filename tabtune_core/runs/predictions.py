@@ -18,13 +18,14 @@ class Predictions:
 
     rows_N: NDArray[np.int64]
     """Numbers of the rows in the table."""
-    y_N: NDArray[np.int64]
-    """Class ids of the labels."""
-    p_NK: NDArray[np.float64]
+    y_N: NDArray[np.int64] | NDArray[np.float64]
+    """Class ids of the labels, or numbers."""
+    predicted: NDArray[np.float64]
+    """Probabilities ``(N, K)``, or numbers ``(N,)``."""
 
 
 def read_validation(store: RunStore, run_id: str) -> Predictions | None:
-    """None where the file is missing or cannot be read, or the run never told its classes."""
+    """None where the file is missing or cannot be read, or the run was never planned."""
     path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
     if planned is None or not path.exists():
         return None
@@ -34,6 +35,8 @@ def read_validation(store: RunStore, run_id: str) -> Predictions | None:
         frame = pd.read_parquet(path, filters=[("split", "==", "validation")])
     except (OSError, ValueError):
         return None
+    rows_N = frame["row"].to_numpy(dtype=np.int64)
+    if not ids:
+        return Predictions(rows_N, *(frame[name].to_numpy(dtype=np.float64) for name in ("label", "predicted")))
     p_NK = frame[[f"prob_{k}" for k in ids.values()]].to_numpy(dtype=np.float64)
-    rows_N, y_N = (np.asarray(column, dtype=np.int64) for column in (frame["row"], frame["label"].map(ids)))
-    return Predictions(rows_N, y_N, p_NK)
+    return Predictions(rows_N, np.asarray(frame["label"].map(ids), dtype=np.int64), p_NK)

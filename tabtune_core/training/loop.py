@@ -12,13 +12,14 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tabtune_core.data.episodes import Episode
-from tabtune_core.events import Evaluated, Event, Note, StepDone
+from tabtune_core.events import Evaluated, Event, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.adapter import BaseModel
+from tabtune_core.settings import Schedule
 from tabtune_core.training.optimizer import rate_factor, set_rate
+from tabtune_core.training.precision import Precision
 
 Wish = Literal["stop", "cancel"] | None
 
@@ -32,17 +33,44 @@ class TrainResult:
     best_scores: dict[str, float] = field(default_factory=dict)
     steps_done: int = 0
     stopped_early: bool = False
+    used_rows: int = 0
+    """Query rows that were trained on, a row counted each time."""
     skipped_rows: int = 0
     """Query rows whose class was absent from the context of their episode."""
+    skipped_episodes: int = 0
+    """Steps without a query row that could be scored."""
+    overflowed_steps: int = 0
+    """Steps whose gradient was too large for fp16, as it was scaled then."""
     dead_layers: tuple[str, ...] = ()
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean cross-entropy (nats) of the query rows; nan if none of them can be scored."""
+    """Mean loss of the query rows (nats for classes); nan if none of them can be scored."""
+    kind = torch.int64 if classes else torch.float32
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
-    y_BC = torch.from_numpy(episode.y_C)[None].to(device)
-    logits_QK = model.train_logits(x_BTF, y_BC, classes)[0]
-    return F.cross_entropy(logits_QK.float(), torch.from_numpy(episode.y_Q).to(device), ignore_index=-1)
+    y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (episode.y_C, episode.y_Q))
+    return model.loss(x_BTF, y_BC, y_BQ, classes)
+
+
+def take_step(
+    loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision
+) -> tuple[float, float, Literal["done", "overflow", "diverged"]]:
+    """One optimizer step, which leaves the parameters alone where the loss or its gradient is not finite.
+
+    Returns:
+        The loss, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for the scale of fp16.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    optimizer.zero_grad(set_to_none=True)
+    precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    precision.scaler.unscale_(optimizer)
+    value, norm = loss.item(), float(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf))
+    finite = math.isfinite(norm)
+    if not math.isfinite(value) or not (finite or precision.may_overflow):
+        return value, norm, "diverged"
+    precision.scaler.step(optimizer)
+    precision.scaler.update()
+    return value, norm, "done" if finite else "overflow"
 
 
 def train(
@@ -52,8 +80,10 @@ def train(
     *,
     classes: int,
     steps: int,
+    schedule: Schedule,
     warmup_steps: int,
     clip_norm: float,
+    precision: Precision,
     eval_every: int,
     patience: int,
     metric: str,
@@ -64,18 +94,20 @@ def train(
     result: TrainResult,
     find_dead: Callable[[], list[str]],
 ) -> Iterator[Event]:
-    """Yields ``StepDone``, ``Evaluated`` and ``Note`` and fills ``result``. Does not restore the best state.
+    """Yields ``StepDone`` and ``Evaluated`` and fills ``result``. Does not restore the best state.
 
     Args:
         model: whose trainable parameters ``optimizer`` holds.
         episodes: one a step.
-        optimizer: its rate is the peak rate.
-        classes: K.
+        optimizer: as ``make_optimizer`` makes it.
+        classes: K; 0 for numbers.
         steps: at most so many.
+        schedule: of the rate after the warm-up.
         warmup_steps: during which the rate rises.
-        clip_norm: longer gradients are shortened to it.
+        clip_norm: longer gradients are shortened to it; 0 leaves them.
+        precision: of the steps; scores are in fp32.
         eval_every: steps between two looks at the validation rows.
-        patience: looks without a better score before training stops early.
+        patience: looks without a better score before training stops early; 0 is for ever.
         metric: the validation score that decides.
         device: of the model.
         score_validation: scores the model as it is.
@@ -84,8 +116,6 @@ def train(
         result: comes with the validation scores before the first step: candidate 0, which the others must beat.
         find_dead: names adapted layers without a gradient after the first backward pass.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    peak_rate = optimizer.param_groups[0]["lr"]
     direction = METRICS[metric]
     started, misses = time.monotonic(), 0
     model.module.train()
@@ -94,32 +124,31 @@ def train(
         if asked is not None:
             result.outcome = "stopped" if asked == "stop" else "cancelled"
             return
-        rate = peak_rate * rate_factor(step - 1, steps=steps, warmup_steps=warmup_steps)
-        set_rate(optimizer, rate)
+        rate = set_rate(optimizer, rate_factor(step - 1, schedule=schedule, steps=steps, warmup_steps=warmup_steps))
         episode = next(episodes)
-        result.skipped_rows += int((episode.y_Q < 0).sum())
-        if (episode.y_Q < 0).all():
-            yield Note(f"Step {step} was left out: no query row of its episode has a class that the context shows.", "warning")
-            continue
-        loss = episode_loss(model, episode, classes, device)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(parameters, clip_norm))
-        if step == 1:
-            result.dead_layers = tuple(find_dead())
-        value = loss.item()
-        yield StepDone(step, value, norm, rate, time.monotonic() - started)
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            result.outcome = "diverged"
-            return
-        optimizer.step()
+        scored, first = int((episode.y_Q >= 0).sum()) if classes else len(episode.y_Q), result.used_rows == 0
+        result.used_rows += scored
+        result.skipped_rows += len(episode.y_Q) - scored
+        if scored:
+            with precision.autocast():
+                loss = episode_loss(model, episode, classes, device)
+            value, norm, went = take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
+            if first:
+                result.dead_layers = tuple(find_dead())
+            yield StepDone(step, value, norm, rate, time.monotonic() - started)
+            if went == "diverged":
+                result.outcome = "diverged"
+                return
+            result.overflowed_steps += went == "overflow"
+        else:
+            result.skipped_episodes += 1
         result.steps_done = step
         if step % eval_every and step != steps:
             continue
         scores = score_validation()
         best = direction.better(scores[metric], result.best_scores[metric])
         yield Evaluated(step, "validation", scores, best, time.monotonic() - started)
-        if all(math.isnan(score) for score in scores.values()):  # one step too far: the loss was still finite before it
+        if all(map(math.isnan, scores.values())):  # one step too far: the loss was still finite before it
             result.outcome = "diverged"
             return
         if best:
@@ -127,6 +156,6 @@ def train(
             keep_best()
         else:
             misses += 1
-            if misses >= patience:
+            if misses == patience:
                 result.stopped_early = True
                 return

@@ -6,27 +6,53 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from tabtune_core.settings import Optimizer, Schedule
+
+MOMENTUM = 0.9
+"""Of SGD."""
+
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float, betas: tuple[float, float], eps: float
-) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) over the trainable parameters."""
-    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, betas=betas, eps=eps)
+    named_parameters: Iterable[tuple[str, nn.Parameter]], *, optimizer: Optimizer, learning_rate: float, weight_decay: float,
+    betas: tuple[float, float], eps: float, lr_ratio: float = 1.0,
+) -> torch.optim.Optimizer:  # fmt: skip
+    """One of torch's optimizers over the trainable parameters; ``adamw`` is of Loshchilov & Hutter 2019, arXiv 1711.05101.
+
+    Args:
+        named_parameters: LoRA's B factors are known by the part ``lora_B`` of their name.
+        optimizer: ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient.
+        learning_rate: the peak rate.
+        weight_decay: as the optimizer has it.
+        betas: of Adam and AdamW.
+        eps: of Adam and AdamW.
+        lr_ratio: the B factors learn at so many times the rate: LoRA+, Hayou et al. 2024, arXiv 2402.12354.
+    """
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named_parameters:
+        by_rate.setdefault(learning_rate * (lr_ratio if "lora_B" in name.split(".") else 1), []).append(parameter)
+    groups = [{"params": group, "lr": rate, "peak_rate": rate} for rate, group in by_rate.items()]
+    if optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay)
+    kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of the next step, for every group of parameters."""
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Sets each group's rate to this share of its peak; the rate of the first group, which with LoRA+ is that of the A factors."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = factor * group["peak_rate"]
+    return float(optimizer.param_groups[0]["lr"])
 
 
-def rate_factor(step: int, *, steps: int, warmup_steps: int) -> float:
-    """Share of the peak rate at a step counted from 0: a linear rise, then half a cosine down to 0.
+def rate_factor(step: int, *, schedule: Schedule, steps: int, warmup_steps: int) -> float:
+    """Share of the peak rate at a step counted from 0: a linear rise, then half a cosine or a line down to 0, or a constant.
 
-    >>> [round(rate_factor(step, steps=10, warmup_steps=2), 2) for step in (0, 1, 2, 6, 10)]
+    >>> [round(rate_factor(step, schedule="cosine", steps=10, warmup_steps=2), 2) for step in (0, 1, 2, 6, 10)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
+    >>> [round(rate_factor(step, schedule="linear", steps=10, warmup_steps=2), 2) for step in (0, 1, 2, 4, 10)]
+    [0.5, 1.0, 1.0, 0.75, 0.0]
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    return {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}[schedule]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.data.episodes import EpisodeSize
+from tabtune_core.data.episodes import EpisodeSize, Target
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.models.adapter import Array, BaseModel
 from tabtune_core.settings import TrainSettings
@@ -23,7 +23,7 @@ class ModelRows:
     """What training and scoring need of a table."""
 
     x_NF: Array
-    y_N: NDArray[np.int64]
+    y_N: Target
     held_out: dict[Part, HeldOut]
     """Of the parts that have rows: validation, then test."""
     scorer: Scorer
@@ -40,6 +40,6 @@ class ModelRows:
 
         train = read(table.split.train)
         parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-        scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes))
+        scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes), settings.views)
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
         return cls(train.x_NF, train.y_N, {name: read(rows) for name, rows in parts.items() if len(rows)}, scorer, size)

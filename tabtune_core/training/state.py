@@ -16,9 +16,9 @@ class BestState:
         self.keep()
 
     @property
-    def parameters(self) -> list[nn.Parameter]:
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """The trainable parameters themselves."""
-        return list(self._trainable.values())
+        return list(self._trainable.items())
 
     def keep(self) -> None:
         """Makes the present state the best."""

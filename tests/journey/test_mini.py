@@ -21,7 +21,7 @@ def real_tables():
 
 
 def test_mean_roc_auc_over_four_real_tables():
-    model = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu"))
+    model = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"))
     areas = []
     for (x, y), seed in itertools.product(real_tables(), range(10)):
         x_context, x_query, y_context, y_query = train_test_split(x, y, test_size=0.5, random_state=seed, stratify=y)

@@ -7,13 +7,12 @@ import peft
 import pytest
 import torch
 from tiny import tiny_module
+from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from torch import nn
 
-from tabtune_core.lora.adapter_file import PEFT_CONFIG, TENSORS, write_package
-from tabtune_core.lora.inject import adapter_factors, inject
-from tabtune_core.lora.layers import LoRALinear
+from tabtune_core.lora.adapter_file import PEFT_CONFIG, TENSORS, factor_tensors, write_package
+from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.tabicl import TabICLModel
 
 FACTS = {
     "settings": {"lora": {"rank": 4}, "target": "y"}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": None},
@@ -21,30 +20,73 @@ FACTS = {
 }  # fmt: skip
 
 
+VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"use_dora": True, "use_rslora": True}]
+
+
+class Small(nn.Module):
+    """Two linears and a table, in double precision: what is the same function is the same to many digits."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.table = nn.Linear(6, 5), nn.Linear(5, 4), nn.Embedding(7, 6)
+        self.double()
+
+    def forward(self, ids, x):
+        return self.second(torch.tanh(self.first(self.table(ids) + x)))
+
+
+def both(how, **config):
+    """The same adapter on the same module, once ours and once PEFT's; everything that trains has moved."""
+    module = Small()
+    report = inject(module, **{"dropout": 0.0, "targets": ("first", "second", "table"), **how})
+    for parameter in adapter_tensors(module, report).values():
+        nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    layers = [layer.path for layer in report.layers]
+    other = peft.get_peft_model(Small(), peft.LoraConfig(target_modules=layers, **config))
+    answer = peft.set_peft_model_state_dict(other, factor_tensors(module, report))
+    assert not answer.unexpected_keys
+    return module, report, other
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
-def test_our_linear_equals_pefts_on_the_same_weights(rank, alpha):
-    torch.manual_seed(0)
-    base, x = nn.Sequential(nn.Linear(6, 5)), torch.randn(9, 6, requires_grad=True)
-    layer = LoRALinear(base[0], r=rank, alpha=alpha, dropout=0.0)
-    nn.init.normal_(layer.lora_B.weight)
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=["0"])
-    other = peft.get_peft_model(nn.Sequential(nn.Linear(6, 5)), config)
-    theirs = other.base_model.model[0]
-    theirs.base_layer.load_state_dict(layer.base.state_dict())
-    theirs.lora_A["default"].load_state_dict(layer.lora_A.state_dict())
-    theirs.lora_B["default"].load_state_dict(layer.lora_B.state_dict())
-    torch.testing.assert_close(layer(x), other(x), atol=1e-6, rtol=0)
-    layer(x).square().sum().backward()
-    other(x).square().sum().backward()
-    torch.testing.assert_close(layer.lora_A.weight.grad, theirs.lora_A["default"].weight.grad, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(layer.lora_B.weight.grad, theirs.lora_B["default"].weight.grad, atol=1e-5, rtol=1e-5)
+def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropout, variant):
+    how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
+    module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
+    ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []
+    for model in (module.train(), other.train()):
+        torch.manual_seed(1)  # the same masks
+        outputs.append(model(ids, x))
+        outputs[-1].square().sum().backward()
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-12, rtol=1e-12)
+    assert (outputs[0] - Small()(ids, x)).abs().max() > 0.1
+    theirs = {
+        name.replace(".default", "").replace("vector.weight", "vector"): p.grad
+        for name, p in other.named_parameters()
+        if p.grad is not None
+    }
+    ours = {name: p.grad for name, p in adapter_tensors(module, report).items()}
+    assert theirs.keys() == ours.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], atol=1e-12, rtol=1e-12)
 
 
-def package(tmp_path, module, targets):
-    card = CATALOGUE["tabicl-v2"]
-    report = inject(module, rank=4, alpha=8, dropout=0.0, targets=targets, groups=card.groups, passed_over=TabICLModel.passed_over)
-    for _, b in adapter_factors(module, report).values():
-        nn.init.normal_(b, std=0.2, generator=torch.Generator().manual_seed(2))
+@pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
+def test_the_same_biases_train(bias):
+    _, report, other = both({"rank": 2, "alpha": 4, "targets": ("first", "table"), "bias": bias}, r=2, bias=bias)
+    theirs = {name for name, p in other.named_parameters() if p.requires_grad and "lora_" not in name}
+    assert {name.replace(".base_layer", "").removeprefix(PREFIX) for name in theirs} == set(report.biases)
+    assert len(theirs) == {"none": 0, "all": 2, "lora_only": 1}[bias]
+
+
+def package(tmp_path, module, **how):
+    report = inject(module, **{"rank": 4, "alpha": 8, "dropout": 0.0, **how})
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in adapter_tensors(module, report).values():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     write_package(tmp_path / "adapter.zip", module, report, dropout=0.0, facts=FACTS)
     with zipfile.ZipFile(tmp_path / "adapter.zip") as archive:
         archive.extractall(tmp_path / "adapter")
@@ -55,15 +97,45 @@ def test_an_exported_adapter_on_linears_opens_with_peft_and_predicts_the_same(tm
     module = tiny_module().train()
     x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
     base = module(x, y)
-    folder = package(tmp_path, module, ("linear1", "linear2", "icl_predictor.decoder"))
+    folder = package(tmp_path, module, targets=("linear1", "linear2", "icl_predictor.decoder"))
     opened = peft.PeftModel.from_pretrained(tiny_module(), folder).train()
     adapted = module(x, y)
     assert (adapted - base).abs().max() > 1e-2
     torch.testing.assert_close(opened(x, y), adapted, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("variant", [*VARIANTS, {"bias": "all", "use_dora": True}, {"bias": "lora_only"}])
+def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts_the_same(tmp_path, variant):
+    module = tiny_tabdpt()
+    base = tabdpt_logits(module)
+    patterns = {"rank_pattern": {"ff.up": 2, "head.0": 7}, "alpha_pattern": {"transformer_encoder.0": 5}}
+    folder = package(tmp_path, module, targets=TARGETS, unused=UNUSED, **patterns, **variant)
+    with torch.no_grad():
+        opened = tabdpt_logits(peft.PeftModel.from_pretrained(tiny_tabdpt(), folder).eval())
+        adapted = tabdpt_logits(module)
+    assert (adapted - base).abs().max() > 1e-2
+    torch.testing.assert_close(opened, adapted, atol=1e-5, rtol=1e-6)
+
+
+def test_peft_adapts_the_paths_of_the_file_and_none_that_ends_alike(tmp_path):
+    def nested():
+        return nn.Sequential(Small(), nn.ModuleDict({"0": Small()}))
+
+    module = nested()
+    folder = package(tmp_path, module, targets=("1.0.first", "0.first", "0.table"), rank_pattern={"1": 2})
+    opened, ids, x = peft.PeftModel.from_pretrained(nested(), folder), torch.tensor([0, 3]), torch.randn(2, 6).double()
+    adapted = {name.removeprefix(PREFIX) for name, child in opened.named_modules() if hasattr(child, "lora_A")}
+    assert adapted == {"1.0.first", "0.first", "0.table"}
+    for path in ("0", "1.0"):
+        torch.testing.assert_close(
+            opened.base_model.model.get_submodule(path)(ids, x), module.get_submodule(path)(ids, x), atol=1e-12, rtol=0
+        )
+
+
 def test_an_adapter_on_attention_does_not_claim_to_open_with_peft(tmp_path):
-    folder = package(tmp_path, tiny_module(), CATALOGUE["tabicl-v2"].targets)
+    folder = package(
+        tmp_path, tiny_module(), targets=CATALOGUE["tabicl-v2"].family.targets, passed_over=CATALOGUE["tabicl-v2"].family.passed_over
+    )
     assert (folder / TENSORS).exists()
     assert not (folder / PEFT_CONFIG).exists()
     assert json.loads((folder / "tabtune.json").read_text())["opens_with_peft"] is False

@@ -15,12 +15,22 @@ LAYERS = (
     {"training"},
     {"fitting", "predictor", "outputs", "verify"},
     {"experiment"},
-    {"worker", "tuning_params", "pipeline_file", "pipeline", "leaderboard"},
+    {
+        "worker",
+        "tuning_params",
+        "pipeline_file",
+        "pipeline_adapters",
+        "pipeline",
+        "leaderboard",
+        "leaderboard_file",
+        "leaderboard_rows",
+        "leaderboard_html",
+    },
     {"flags", "terminal", "__main__"},
 )
 """From the ground up; a module may import from its own row and those before it."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
-PAGES_REACH = ("data", "models.catalogue", "runs", "metrics", "settings", "presets", "events", "errors")
+PAGES_REACH = ("data", "models.catalogue", "models.cards", "runs", "metrics", "settings", "presets", "events", "errors")
 MODULES = sorted((ROOT / "tabtune_core").rglob("*.py"))
 PAGES = sorted((ROOT / "dashboard").rglob("*.py"))
 

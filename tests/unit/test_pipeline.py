@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import zipfile
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Note, RunPlanned, StepDone
+from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
-from tabtune_core.tuning_params import KNOWN, model_of, read_params
+from tabtune_core.training import checkpointing
+from tabtune_core.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
 
@@ -30,10 +33,9 @@ def of(kind, pipeline):
 
 def disturb(pipeline):
     """Moves what was trained: a fit without a gain would let a test of saving or merging pass trivially."""
-    generator = torch.Generator().manual_seed(5)
-    for name, parameter in pipeline.model.named_parameters():
-        if pipeline.report is None or "lora_" in name:
-            parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
+    generator, module, report = torch.Generator().manual_seed(5), pipeline.model, pipeline.report
+    for parameter in module.parameters() if report is None else adapter_tensors(module, report).values():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
     return pipeline
 
 
@@ -55,8 +57,14 @@ def test_rows():
         ("peft", {"lora_alpha": 16}, "Unknown setting 'lora_alpha'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
         ("peft", {"zzz": 5}, "Unknown setting 'zzz'. Known are device, seed"),
-        ("peft", {"optimizer": "sgd"}, "optimizer is 'sgd'; for now it can only be 'adamw'"),
-        ("peft", {"peft_config": {"bias": "all"}}, "peft_config.bias is 'all'; for now it can only be 'none'"),
+        ("peft", {"optimiser": "sgd"}, "Unknown setting 'optimiser'. Did you mean 'optimizer'?"),
+        ("peft", {"optimizer": "sgd", "eps": 1e-8}, "'eps' changes nothing with the optimizer 'sgd'"),
+        ("peft", {"max_grad_norm": 1.0, "clip_norm": 1.0}, "'max_grad_norm' and 'clip_norm' are the same setting"),
+        ("peft", {"lr_ratio": 10, "peft_config": {"lr_ratio": 10}}, "'peft_config.lr_ratio' and 'lr_ratio' are the same setting"),
+        ("base-ft", {"lr_ratio": 1.0}, "'lr_ratio' changes nothing with tuning_strategy 'base-ft'"),
+        ("base-ft", {"rate_scales_with_rank": True}, "'rate_scales_with_rank' changes nothing with tuning_strategy 'base-ft'"),
+        ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
+        ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
@@ -71,23 +79,31 @@ def test_settings_that_cannot_be_are_refused_with_the_way_out(strategy, params, 
 
 
 def test_only_classes_and_known_models_can_be_asked_for():
-    with pytest.raises(SettingError, match="task is 'regression'"):
-        TabularPipeline(task="regression").settings()
-    with pytest.raises(SettingError, match="There is no model 'TabPFN'; choose TabICL or one of tabicl-mini"):
+    with pytest.raises(SettingError, match="task is 'clustering'; it must be one of classification, regression"):
+        TabularPipeline(task="clustering").settings()
+    with pytest.raises(SettingError, match="There is no model 'TabPFN'; choose TabICL, .*or one of tabicl-mini"):
         TabularPipeline("TabPFN").settings()
 
 
 def test_every_known_name_reaches_the_settings():
     given = {
-        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "validation_rows": 98, "steps": 7,
+        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "views": 2, "validation_rows": 98, "steps": 7,
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
-        "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy",
+        "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
+        "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
     }  # fmt: skip
-    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], "bias": "none"}
-    read = read_params("tabicl-mini", "peft", {**given, "optimizer": "adamw", "peft_config": config}, "classification")
-    assert {*given, "optimizer", "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
+    same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
+    config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
+    read = read_params("tabicl-mini", "peft", {**given, "peft_config": config}, "classification")
+    assert {*given, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
     assert {name: getattr(read.train, name, getattr(read, name, None)) for name in given} == given
     assert (read.lora.rank, read.lora.alpha, read.lora.dropout, read.lora.targets) == (2, 6, 0.2, ("decoder",))
+    assert {name: getattr(read.lora, name) for name in same} == same
+
+
+def test_a_setting_may_go_by_another_librarys_name():
+    read = read_params("tabicl-mini", "peft", {"max_grad_norm": 0.5, "peft_config": {"lr_ratio": 10}}, "classification")
+    assert (read.train.clip_norm, read.train.lr_ratio) == (0.5, 10)
 
 
 def test_the_family_is_the_current_release_unless_the_environment_says_otherwise(monkeypatch):
@@ -143,6 +159,64 @@ def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
     assert any("The warm-up of 500 steps is longer than the run" in note.text for note in of(Note, pipeline))
 
 
+def losses_of(**params):
+    """Of six steps on one table, under one seed."""
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}, **params})
+    pipeline.fit(*small_table())
+    return [step.loss for step in of(StepDone, pipeline)]
+
+
+@pytest.fixture(scope="module")
+def plain_losses():
+    return losses_of()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "adam"}, {"optimizer": "sgd"}, {"schedule": "linear"}, {"schedule": "constant"},
+        {"clip_norm": 1e-9}, {"lr_ratio": 16}, {"rate_scales_with_rank": True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_knob_changes_the_training(plain_losses, changed):
+    losses = losses_of(**changed)
+    assert losses[0] == plain_losses[0], "the first loss is before the first step"
+    assert losses[-1] != pytest.approx(plain_losses[-1], abs=1e-6)
+
+
+def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypatch):
+    recomputed = Mock(side_effect=checkpointing.checkpoint)
+    monkeypatch.setattr(checkpointing, "checkpoint", recomputed)
+    assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
+    assert recomputed.called
+    recomputed.reset_mock()
+    losses_of()
+    assert not recomputed.called
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_16_bits_on_a_card_train_much_as_32_do(amp):
+    losses, expected = losses_of(device="cuda", amp=amp), losses_of(device="cuda")
+    assert losses == pytest.approx(expected, abs=0.1)
+    assert losses != expected
+
+
+def test_16_bits_without_a_card_are_refused():
+    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA card"):
+        TabularPipeline("tabicl-mini", "peft", {**FAST, "amp": "bf16"}).fit(*small_table())
+
+
+def test_a_table_of_20_rows_trains_on_every_query_row():
+    X, y = small_table(20)
+    pipeline = TabularPipeline("tabicl-mini", "peft", FAST).fit(X, np.where(np.arange(20) < 2, "rare", y))
+    assert pipeline.result.steps_done == 6
+    extra, plan = pipeline.result.extra, of(RunPlanned, pipeline)[0]
+    assert (extra["used_rows"], extra["skipped_rows"], extra["skipped_episodes"]) == (6 * plan.query_rows, 0, 0)
+
+
 def test_it_keeps_scikit_learns_manners(fitted):
     again = clone(fitted)
     assert again.get_params() == fitted.get_params()
@@ -163,9 +237,14 @@ def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
         TabularPipeline("tabicl-mini", "inference", {"device": "cuda:7"}).fit(X, y)
 
 
-@pytest.mark.parametrize("strategy", ["peft", "base-ft"])
-def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, test_rows, tmp_path):
-    pipeline = TabularPipeline("tabicl-mini", strategy, FAST).fit(*small_table())
+VARIANT = {
+    "peft_config": {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 3}, "alpha_pattern": {"attn": 5}}
+}
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("peft", VARIANT), ("base-ft", {})])
+def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, more, test_rows, tmp_path):
+    pipeline = TabularPipeline("tabicl-mini", strategy, {**FAST, **more}).fit(*small_table())
     before = pipeline.predict_proba(test_rows[0])
     assert np.abs(disturb(pipeline).predict_proba(test_rows[0]) - before).max() > 1e-2
     pipeline.save(tmp_path / "pipeline.joblib")
@@ -200,12 +279,13 @@ def test_a_pipeline_is_saved_as_it_was_fitted(fitted, test_rows, tmp_path):
 def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
     fitted.save_adapter(tmp_path / "lora_adapters.pt")
     lora = torch.load(tmp_path / "lora_adapters.pt", weights_only=True)
-    base = load_model(CATALOGUE["tabicl-mini"], torch.device("cpu")).module.state_dict()
+    base = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu")).module.state_dict()
     merged = merge_lora_weights(fitted).state_dict()
     assert len(lora["lora_a"]) == len(fitted.report.layers)
     for path, a in lora["lora_a"].items():
         name = path if path in base else f"{path}.weight"
-        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["alpha"] / lora["rank"], merged[name])
+        torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["scaling"][path], merged[name])
+    assert set(lora["scaling"].values()) == {lora["alpha"] / lora["rank"]}
     with pytest.raises(AdapterError, match="no LoRA adapter to save"):
         TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
     assert not (tmp_path / "none.pt").exists()
@@ -256,7 +336,7 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
     with pytest.raises(PipelineError, match="do not have the hash"):
         TabularPipeline.load(tmp_path / "bad.zip")
     with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
-    with pytest.raises(PipelineError, match="not of the pipeline format 1"):
+    with pytest.raises(PipelineError, match=r"of no pipeline format that this version reads \(1 or 2\)"):
         TabularPipeline.load(tmp_path / "late.zip")
     with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
     with pytest.raises(PipelineError, match="half.zip lacks base, classes, classes_type"):
@@ -269,7 +349,7 @@ def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, 
     before, names = fitted.predict_proba(test_rows[0]), list(fitted.model.state_dict())
     merged = copy.copy(fitted._base)
     merged.module = merge_lora_weights(fitted)
-    np.testing.assert_allclose(predict_rows(merged, test_rows[0], fitted._context), before, atol=1e-5)
+    np.testing.assert_allclose(predict_rows(merged, test_rows[0], fitted._context, views=1), before, atol=1e-5)
     assert not any("lora" in name for name in merged.module.state_dict())
     assert list(fitted.model.state_dict()) == names
     assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()

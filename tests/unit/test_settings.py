@@ -1,11 +1,12 @@
 """Settings: checked once, with the reason; TOML there and back."""
 
+import json
 import math
 
 import pytest
 
 from tabtune_core.errors import SettingError
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -20,12 +21,28 @@ RUN = {"dataset": "d", "target": "y"}
         (LoraSettings, {"alpha": math.inf}, "lora.alpha is inf"),
         (LoraSettings, {"dropout": 1}, "lora.dropout is 1; it must be at least 0 and below 1"),
         (LoraSettings, {"dropout": -0.1}, "lora.dropout is -0.1"),
+        (LoraSettings, {"bias": "some"}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
+        (LoraSettings, {"use_dora": 1}, "lora.use_dora is 1; it must be true or false"),
+        (LoraSettings, {"rank_pattern": {"decoder": 0}}, "lora.rank_pattern.decoder is 0; it must be a whole number of at least 1"),
+        (LoraSettings, {"rank_pattern": {"decoder": 2.5}}, "lora.rank_pattern.decoder is 2.5"),
+        (LoraSettings, {"rank_pattern": 4}, "lora.rank_pattern is 4; it must give a number to each name, for example {'decoder': 4}"),
+        (LoraSettings, {"alpha_pattern": {"decoder": 0}}, "lora.alpha_pattern.decoder is 0; it must be above 0"),
+        (LoraSettings, {"alpha_pattern": {"": 2}}, "lora.alpha_pattern is {'': 2}; it must give a number to each name"),
         (TrainSettings, {"learning_rate": 0}, "train.learning_rate is 0; it must be above 0"),
         (TrainSettings, {"learning_rate": -1e-4}, "train.learning_rate is -0.0001"),
         (TrainSettings, {"learning_rate": math.nan}, "train.learning_rate is nan"),
         (TrainSettings, {"epochs": 0}, "train.epochs is 0; it must be a whole number of at least 1. For no training at all"),
         (TrainSettings, {"steps": 0}, "train.steps is 0"),
         (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
+        (TrainSettings, {"optimizer": "adagrad"}, "train.optimizer is 'adagrad'; it must be one of adamw, adam, sgd"),
+        (TrainSettings, {"schedule": "step"}, "train.schedule is 'step'; it must be one of cosine, linear, constant"),
+        (TrainSettings, {"amp": True}, "train.amp is True; it must be one of off, bf16, fp16"),
+        (TrainSettings, {"optimizer": "sgd", "betas": (0.8, 0.9)}, "train.betas changes nothing with the optimizer 'sgd'"),
+        (TrainSettings, {"optimizer": "sgd", "eps": 1e-6}, "train.eps changes nothing with the optimizer 'sgd'"),
+        (TrainSettings, {"lr_ratio": 0}, "train.lr_ratio is 0; it must be above 0"),
+        (TrainSettings, {"clip_norm": -1}, "train.clip_norm is -1; it must be at least 0. 1 is usual, 0 is no clipping"),
+        (TrainSettings, {"patience": -1}, "train.patience is -1; it must be a whole number of at least 0. 0 never stops early"),
+        (TrainSettings, {"gradient_checkpointing": 1}, "train.gradient_checkpointing is 1; it must be true or false"),
         (TrainSettings, {"selection_metric": "acc"}, "train.selection_metric is 'acc'; known are log_loss, accuracy"),
     ],
 )
@@ -40,6 +57,8 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
     [
         ({**RUN, "strategy": "lora"}, "strategy is 'lora'; it must be one of inference, base-ft, peft"),
         ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
+        ({**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}}, "train.lr_ratio changes nothing with the strategy 'base-ft'"),
+        ({**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}}, "train.rate_scales_with_rank changes nothing"),
         ({**RUN, "targt": "y"}, "Unknown setting 'targt'. Did you mean 'target'?"),
         ({**RUN, "lora": {"rnak": 2}}, "Unknown setting 'lora.rnak'. Did you mean 'lora.rank'?"),
         ({**RUN, "lora": 3}, "'lora' is 3; it must be a section of settings"),
@@ -62,11 +81,25 @@ def test_an_unknown_name_suggests_the_nearest(values, message):
 def test_alpha_follows_the_rank_unless_it_is_set():
     assert [LoraSettings(rank=r).effective_alpha for r in (2, 8)] == [4, 16]
     assert LoraSettings(rank=8, alpha=4).scaling == 0.5
+    assert LoraSettings(rank=16, alpha=4, use_rslora=True).scaling == 1.0
 
 
 def test_the_rate_follows_the_strategy_unless_it_is_set():
     assert [RunSettings(**RUN, strategy=s).learning_rate for s in ("base-ft", "peft")] == [2e-5, 2e-4]
     assert RunSettings(**RUN, train=TrainSettings(learning_rate=1e-3)).learning_rate == 1e-3
+
+
+def test_the_rate_may_fall_with_the_root_of_the_rank():
+    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(rate_scales_with_rank=True)), ranks=(2, 8, 32)).expand()
+    assert [run.learning_rate for run in runs] == pytest.approx([0, 2e-5, 4e-4, 2e-4, 1e-4])
+    assert {run.base_rate for run in runs[2:]} == {2e-4}
+
+
+def test_what_only_an_adapter_has_does_not_reach_the_baselines():
+    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,)).expand()
+    assert [(run.strategy, run.train.lr_ratio, run.train.optimizer) for run in runs] == [
+        ("inference", 1, "adam"), ("base-ft", 1, "adam"), ("peft", 16, "adam"),
+    ]  # fmt: skip
 
 
 def test_a_sweep_is_its_baselines_and_one_run_a_rank_under_each_seed():
@@ -84,11 +117,25 @@ def test_a_sweep_of_nothing_is_refused():
 
 
 def test_toml_reads_back_what_it_wrote():
+    patterns = {"rank_pattern": {"icl_predictor.decoder": 2, "attn": 4}, "alpha_pattern": {"attn": 0.5}}
+    lora = LoraSettings(alpha=3, targets=("row_interactor",), bias="lora_only", use_rslora=True, use_dora=True, **patterns)
     sweep = SweepSettings(
-        run=RunSettings(dataset="d", target='odd "name"\n', lora=LoraSettings(alpha=3, targets=("row_interactor",)), train=TrainSettings(steps=7)),
+        run=RunSettings(dataset="d", target='odd "name"\n', lora=lora, train=TrainSettings(steps=7)),
         ranks=(1, 64), full_fine_tuning=False,
     )  # fmt: skip
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
+    assert RunSettings.from_dict(json.loads(json.dumps(sweep.run.to_dict()))) == sweep.run
+    assert list(SweepSettings.from_toml(sweep.to_toml()).run.lora.rank_pattern) == ["icl_predictor.decoder", "attn"], (
+        "the first that fits counts"
+    )
+    assert len({sweep.run, RunSettings.from_dict(sweep.run.to_dict())}) == 1
+
+
+@pytest.mark.parametrize("text", ["decoder", "decoder=four", "decoder=2.5", "decoder="])
+def test_a_pattern_that_cannot_be_read_says_how_to_write_it(text):
+    assert read_pattern([" decoder = 4", "a.b=2"], int) == {"decoder": 4, "a.b": 2}
+    with pytest.raises(SettingError, match=f"'{text}' is no layer with its number; write for example decoder=4"):
+        read_pattern([text], int)
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,39 @@ from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, Trai
 UNUSUAL = SweepSettings(
     run=RunSettings(
         dataset="d", target="t", model="tabicl-v2", checkpoint="weights.ckpt", device="cpu", validation_share=0.3, test_share=0.1,
-        lora=LoraSettings(alpha=3.5, dropout=0.2, targets=("decoder",)),
+        lora=LoraSettings(
+            alpha=3.5, dropout=0.2, targets=("decoder",), bias="lora_only", use_rslora=True, use_dora=True,
+            rank_pattern={"icl_predictor.decoder": 2, "linear1": 4}, alpha_pattern={"linear1": 0.5},
+        ),
         train=TrainSettings(
             steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
-            warmup_steps=3,             clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy",
+            warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
+            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True,
         ),
     ),
     ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
 )  # fmt: skip
 PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
+NUMBERS = SweepSettings(run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2")))
 
 
-@pytest.mark.parametrize("sweep", [PLAIN, UNUSUAL], ids=["defaults", "unusual"])
+@pytest.mark.parametrize("sweep", [PLAIN, UNUSUAL, NUMBERS], ids=["defaults", "unusual", "numbers"])
 def test_settings_survive_the_widgets(sweep):
-    assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t") == sweep
+    assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t", task=sweep.run.task) == sweep
+
+
+def test_a_task_without_a_chosen_score_has_its_own():
+    assert forms.to_sweep({}, dataset="d", target="t", task="regression").run.selection_metric == "rmse"
+
+
+def test_what_sgd_has_no_use_for_is_left_at_its_default():
+    assert forms.to_sweep({"optimizer": "sgd", "beta_1": 0.5, "eps": 1.0}, dataset="d", target="t").run.train.betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("text", ["decoder", "decoder = many", "= "])
+def test_a_pattern_that_cannot_be_read_is_explained(text):
+    with pytest.raises(SettingError, match=r"write for example decoder=4"):
+        forms.to_sweep({"rank_pattern": text}, dataset="d", target="t")
 
 
 def test_every_setting_has_a_widget():
@@ -33,6 +52,7 @@ def test_every_setting_has_a_widget():
         "dataset",
         "target",
         "split_at_median",
+        "task",
         "lora",
         "train",
         "strategy",

@@ -50,12 +50,12 @@ def test_rows_that_do_not_fit_are_refused_with_the_reason(x, columns, message):
 
 
 def test_labels_keep_their_order_and_their_type():
-    assert Labels.of(pd.Series(["10", "9"])).classes.tolist() == ["10", "9"]
-    numbers = Labels.of(pd.Series([10, 9, 9]))
+    assert Labels.of(pd.Series(["10", "9"]), "classification").classes.tolist() == ["10", "9"]
+    numbers = Labels.of(pd.Series([10, 9, 9]), "classification")
     assert numbers.classes.tolist() == [9, 10]
     assert numbers.texts.classes == ("9", "10")
     with pytest.raises(LabelError, match="of several kinds"):
-        Labels.of(pd.Series(["a", 1]))
+        Labels.of(pd.Series(["a", 1]), "classification")
 
 
 def test_labels_that_are_not_one_a_row_are_refused():
@@ -66,7 +66,7 @@ def test_labels_that_are_not_one_a_row_are_refused():
 
 def test_all_rows_with_a_label_train_or_choose():
     y = pd.Series(["a", "b"] * 20 + [None])
-    prepared = prepare_arrays(read_rows(np.arange(82.0).reshape(41, 2)), y, Labels.of(y), SETTINGS, max_classes=10)
+    prepared = prepare_arrays(read_rows(np.arange(82.0).reshape(41, 2)), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
     assert sorted([*prepared.split.train, *prepared.split.validation]) == list(range(40))
     assert len(prepared.split.test) == 0
     assert prepared.context.x_CF.shape == (32, 2)
@@ -76,7 +76,7 @@ def test_all_rows_with_a_label_train_or_choose():
 def test_one_class_is_refused(values):
     y = pd.Series(values, dtype=object)
     with pytest.raises(LabelError, match=r"y has [01] class; two are needed"):
-        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y), SETTINGS, max_classes=10)
+        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
 
 
 def test_complex_numbers_are_refused():
@@ -87,4 +87,4 @@ def test_complex_numbers_are_refused():
 def test_labels_on_a_scale_are_refused():
     y = pd.Series(np.linspace(0, 1, 50))
     with pytest.raises(LabelError, match="y is continuous: 50 different numbers in 50 rows"):
-        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y), SETTINGS, max_classes=10)
+        prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)

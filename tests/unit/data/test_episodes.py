@@ -1,4 +1,4 @@
-"""Episodes: sizes, determinism, and rows that nothing could predict."""
+"""Episodes: sizes, determinism, and classes that the context must show."""
 
 import itertools
 
@@ -52,3 +52,45 @@ def test_a_query_row_whose_class_the_context_lacks_is_marked():
     x, y = np.zeros((20, 1), dtype=np.float32), np.arange(20)
     episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0)))
     assert episode.y_Q.tolist() == [-1] * 5
+
+
+def of_rows(y, size, count, **more):
+    """Episodes whose one feature is the number of the row, as numbers of rows: context, query."""
+    x, classes = np.arange(len(y), dtype=np.float32)[:, None], int(y.max()) + 1
+    for episode in itertools.islice(draw_episodes(x, y, classes, size, np.random.default_rng(0), **more), count):
+        rows = episode.x_TF[:, 0].astype(int)
+        yield episode, rows[: len(episode.y_C)], rows[len(episode.y_C) :]
+
+
+def test_the_context_shows_every_class_of_the_query_rows():
+    y = np.repeat([0, 1, 2, 3], [14, 3, 2, 1])
+    size = EpisodeSize.plan(len(y), batch_size=256, context_rows=8)
+    for episode, context, query in of_rows(y, size, 200):
+        assert (len(context), len(query)) == (size.context, size.query)
+        assert len({*context, *query}) == size.context + size.query, "no row twice"
+        assert set(y[query]) <= set(y[context])
+        assert (episode.y_Q >= 0).all()
+        assert len({*zip(y[[*context, *query]], [*episode.y_C, *episode.y_Q], strict=True)}) == len({*y[[*context, *query]]})
+
+
+def test_a_rare_class_is_asked_for_and_an_only_row_never():
+    y = np.repeat([0, 1, 2], [200, 2, 1])
+    asked = np.concatenate([y[query] for *_, query in of_rows(y, EpisodeSize(20, 10), 300)])
+    assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), "as often as any row, although 20 of 203 rows seldom show it"
+    assert not (asked == 2).any()
+
+
+def test_an_episode_shows_a_random_choice_of_the_classes_that_the_model_takes():
+    y, seen = np.repeat(np.arange(12), [30, *[5] * 11]), set()
+    for episode, context, query in of_rows(y, EpisodeSize(40, 10), 50, most_classes=10):
+        ids, rows = np.concatenate([episode.y_C, episode.y_Q]), np.concatenate([context, query])
+        assert 0 <= ids.min() <= ids.max() < 10
+        assert len({*zip(y[rows], ids, strict=True)}) == len(set(y[rows])) == len(set(ids))
+        seen |= set(y[rows])
+    assert seen == set(range(12))
+
+
+def test_an_episode_of_few_classes_is_as_large_as_their_rows_allow():
+    y = np.repeat(np.arange(12), 2)
+    for _, context, query in of_rows(y, EpisodeSize(18, 6), 20, most_classes=4):
+        assert (len(context), len(query)) == (6, 2)

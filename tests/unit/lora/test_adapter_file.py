@@ -11,12 +11,11 @@ from tiny import tiny_module
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_file import FACTS, README, TENSORS, read_package, readme, write_package
-from tabtune_core.lora.inject import adapter_factors, inject
+from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject, load_factors
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.tabicl import TabICLModel
 
 FACT = {
-    "settings": {"lora": {"rank": 4}, "target": "it's \"y\""}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": "a/b"},
+    "settings": {"lora": {"rank": 4, "use_dora": True}, "target": "it's \"y\""}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": "a/b"},
     "classes": ["a", "b"], "context": {"rows": [0], "sha256": "0"}, "table": {"name": 'odd" name.csv'}, "versions": {"tabtune_core": "0"},
 }  # fmt: skip
 
@@ -25,9 +24,11 @@ FACT = {
 def written(tmp_path):
     card = CATALOGUE["tabicl-v2"]
     module = tiny_module()
-    report = inject(module, rank=3, alpha=6, dropout=0.1, targets=card.targets, groups=card.groups, passed_over=TabICLModel.passed_over)
-    for _, b in adapter_factors(module, report).values():
-        torch.nn.init.normal_(b)
+    family = card.family
+    how = {"targets": family.targets, "passed_over": family.passed_over, "bias": "lora_only", "use_dora": True}
+    report = inject(module, rank=3, alpha=6, dropout=0.1, groups=family.groups["classification"], **how)
+    for parameter in adapter_tensors(module, report).values():
+        torch.nn.init.normal_(parameter)
     write_package(tmp_path / "adapter.zip", module, report, dropout=0.1, facts=FACT)
     return tmp_path / "adapter.zip", module, report
 
@@ -35,10 +36,12 @@ def written(tmp_path):
 def test_what_was_written_is_read_back_bit_by_bit(written):
     path, module, report = written
     package = read_package(path)
-    factors = adapter_factors(module, report)
-    assert package.factors.keys() == factors.keys()
-    assert all(torch.equal(a, b) for name in factors for a, b in zip(package.factors[name], factors[name], strict=True))
+    tensors = adapter_tensors(module, report)
+    assert package.tensors.keys() == tensors.keys()
+    assert all(torch.equal(package.tensors[name], tensors[name]) for name in tensors)
+    assert {name.rpartition(".")[2] for name in tensors} == {"weight", "lora_magnitude_vector", "bias", "in_proj_bias"}
     assert package.facts["classes"] == ["a", "b"]
+    assert package.facts["biases"] == list(report.biases)
     assert len(package.facts["layers"]) == len(report.layers)
 
 
@@ -46,6 +49,7 @@ def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
     text = zipfile.ZipFile(written[0]).read(README).decode()
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
+    assert f"Rank 4, alpha 8, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
     assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme({
         **read_package(written[0]).facts, "settings": {**FACT["settings"], "checkpoint": "mine.ckpt"}, "base": {**FACT["base"], "file": "mine.ckpt"},
@@ -66,14 +70,19 @@ class Payload:
         return print, ("this code ran",)
 
 
-def test_a_crafted_package_cannot_run_code(written, capsys):
+def test_a_crafted_package_cannot_run_code(written, tmp_path, capsys):
     buffer = io.BytesIO()
     torch.save(Payload(), buffer)
     for payload in (pickle.dumps(Payload()), buffer.getvalue()):
         repacked(written[0], **{TENSORS: payload})
         with pytest.raises(AdapterError, match="is no adapter package"):
             read_package(written[0])
-    assert "this code ran" not in capsys.readouterr().out
+        (tmp_path / "renamed.zip").write_bytes(payload)
+        with pytest.raises(AdapterError):
+            read_package(tmp_path / "renamed.zip")
+    assert capsys.readouterr().out == ""
+    torch.load(tmp_path / "renamed.zip", weights_only=False)
+    assert capsys.readouterr().out == "this code ran\n", "a reader that runs code would have run it"
 
 
 @pytest.mark.parametrize(
@@ -87,15 +96,14 @@ def test_a_damaged_package_is_refused(written, change):
 
 
 def test_half_a_pair_of_factors_is_named(written):
-    import safetensors.torch
-
-    with zipfile.ZipFile(written[0]) as archive:
-        tensors = safetensors.torch.load(archive.read(TENSORS))
+    path, module, report = written
+    tensors = dict(read_package(path).tensors)
     name = next(n for n in tensors if n.endswith("lora_B.weight"))
-    tensors.pop(name)
-    repacked(written[0], **{TENSORS: safetensors.torch.save(tensors)})
-    with pytest.raises(AdapterError, match="lora_B.weight"):
-        read_package(written[0])
+    value = tensors.pop(name)
+    with pytest.raises(AdapterError, match=f"disagree on 1 tensors, for example '{name.removeprefix(PREFIX)}'; it is damaged, or"):
+        load_factors(module, report, tensors)
+    with pytest.raises(AdapterError, match="of the adapter has the shape"):
+        load_factors(module, report, {**tensors, name: value[1:]})
 
 
 def test_a_package_that_unpacks_to_too_much_is_refused(written):

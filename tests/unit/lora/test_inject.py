@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 from tiny import tiny_module
+from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject, load_factors, merge, merged_copy
-from tabtune_core.models.catalogue import TABICL_GROUPS, TABICL_TARGETS
-from tabtune_core.models.tabicl import TabICLModel
+from tabtune_core.lora.inject import adapter_factors, adapter_tensors, dead_adapters, inject, load_factors, merge, merged_copy
+from tabtune_core.models.families import TABICL
 
-ARGUMENTS = {"rank": 4, "alpha": 8, "dropout": 0.0, "groups": TABICL_GROUPS, "passed_over": TabICLModel.passed_over}
+ARGUMENTS = {"rank": 4, "alpha": 8, "dropout": 0.0, "groups": TABICL.groups["classification"], "passed_over": TABICL.passed_over}
 
 
 def episode(seed=0):
@@ -34,12 +34,12 @@ def module(request):
 
 def test_an_untrained_adapter_is_invisible(module):
     expected = module(*episode())
-    inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    inject(module, targets=TABICL.targets, **ARGUMENTS)
     torch.testing.assert_close(module(*episode()), expected, atol=1e-6, rtol=0)
 
 
 def test_every_adapter_gets_a_gradient_and_nothing_else_does(module):
-    report = inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
     randomise(module, report)  # A's gradient is zero as long as B is
     module(*episode()).square().mean().backward()
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -53,7 +53,7 @@ def test_every_adapter_gets_a_gradient_and_nothing_else_does(module):
 
 def test_a_step_leaves_the_base_bit_equal(module):
     before = copy.deepcopy(module.state_dict())
-    report = inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
     for _ in range(2):
         module(*episode()).square().mean().backward()
@@ -68,15 +68,15 @@ def test_a_step_leaves_the_base_bit_equal(module):
 
 def test_the_report_counts_what_the_module_has(module):
     total = sum(p.numel() for p in module.parameters())
-    report = inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
     assert report.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert report.total_parameters == total + report.trainable_parameters
-    assert {layer.target for layer in report.layers} == set(TABICL_TARGETS)
+    assert {layer.target for layer in report.layers} == set(TABICL.targets)
 
 
 def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     module = tiny_module()
-    report = inject(module, **{**ARGUMENTS, "rank": 24, "alpha": 48}, targets=TABICL_TARGETS)
+    report = inject(module, **{**ARGUMENTS, "rank": 24, "alpha": 48}, targets=TABICL.targets)
     widths = {layer.path: min(layer.out_features, layer.in_features) for layer in report.layers}
     assert {layer.path: layer.rank for layer in report.layers} == {path: min(24, width) for path, width in widths.items()}
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
@@ -97,11 +97,11 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model as it was"
 
 
-@pytest.mark.parametrize("group", TABICL_GROUPS)
+@pytest.mark.parametrize("group", TABICL.groups["classification"])
 def test_the_guides_group_names_match_real_parts(group):
     report = inject(tiny_module(), **ARGUMENTS, targets=(group,))
     assert report.layers
-    assert all(any(layer.path.startswith(part) for part in TABICL_GROUPS[group]) for layer in report.layers)
+    assert all(any(layer.path.startswith(part) for part in TABICL.groups["classification"][group]) for layer in report.layers)
 
 
 def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
@@ -114,7 +114,7 @@ def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
 
 def test_merging_keeps_the_function_and_the_upstream_keys(module):
     keys = set(module.state_dict())
-    report = inject(module, targets=TABICL_TARGETS, **{**ARGUMENTS, "dropout": 0.3})
+    report = inject(module, targets=TABICL.targets, **{**ARGUMENTS, "dropout": 0.3})
     randomise(module, report)
     with torch.no_grad():
         module.train()
@@ -135,7 +135,7 @@ def tiny_module_output(module):
 
 def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
     plain_keys = list(module.state_dict())
-    report = inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
     randomise(module, report)
     adapted_keys, expected = list(module.state_dict()), module(*episode())
     merged = merged_copy(module)
@@ -148,18 +148,161 @@ def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
 
 def test_factors_load_into_a_differently_seeded_adapter(module):
     other = copy.deepcopy(module)
-    report = inject(module, targets=TABICL_TARGETS, **ARGUMENTS)
+    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
     randomise(module, report)
     torch.manual_seed(99)
-    other_report = inject(other, targets=TABICL_TARGETS, **ARGUMENTS)
+    other_report = inject(other, targets=TABICL.targets, **ARGUMENTS)
     assert not torch.allclose(other(*episode()), module(*episode()), atol=1e-3)
-    load_factors(other, other_report, adapter_factors(module, report))
+    load_factors(other, other_report, adapter_tensors(module, report))
     assert torch.equal(other(*episode()), module(*episode()))
 
 
 def test_factors_of_other_targets_are_refused():
     module, other = tiny_module(), tiny_module()
     report = inject(module, targets=("row_interactor",), **ARGUMENTS)
-    other_report = inject(other, targets=TABICL_TARGETS, **ARGUMENTS)
+    other_report = inject(other, targets=TABICL.targets, **ARGUMENTS)
     with pytest.raises(AdapterError, match="belongs to another model or other targets"):
-        load_factors(other, other_report, adapter_factors(module, report))
+        load_factors(other, other_report, adapter_tensors(module, report))
+
+
+TABDPT = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": TARGETS, "unused": UNUSED}
+VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"bias": "lora_only"}, {"bias": "all", "use_dora": True}]
+
+
+def trained_tabdpt(**how):
+    """A module and its report; everything that trains has moved."""
+    module = tiny_tabdpt()
+    report = inject(module, **{**TABDPT, **how})
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in adapter_tensors(module, report).values():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return module, report
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_fresh_adapter_of_any_variant_leaves_every_bit_of_the_predictions(variant):
+    module = tiny_tabdpt()
+    with torch.no_grad():
+        expected = tabdpt_logits(module)
+        inject(module, **TABDPT, **variant)
+        assert torch.equal(tabdpt_logits(module), expected)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tables_of_labels_have_live_adapters_and_nothing_else_trains(variant):
+    module, report = trained_tabdpt(**variant)
+    tabdpt_logits(module).square().mean().backward()
+    with_gradient = {name for name, p in module.named_parameters() if p.grad is not None and p.grad.any()}
+    tensors = adapter_tensors(module, report)
+    assert len(with_gradient) == len(tensors)
+    assert all(p.grad.any() for p in tensors.values())
+    assert report.trainable_parameters == sum(p.numel() for p in tensors.values())
+    assert [layer.path for layer in report.layers if layer.kind == "embedding"] == ["cls_y_encoders.0", "cls_y_encoders.1"]
+    assert dead_adapters(module, report) == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_the_weights_and_biases_that_were_asked_change_and_a_merged_copy_has_them(variant):
+    before = tiny_tabdpt().state_dict()
+    module, report = trained_tabdpt(**variant)
+    merged = merged_copy(module)
+    torch.testing.assert_close(tabdpt_logits(merged), tabdpt_logits(module), atol=1e-5, rtol=0)
+    after = merged.state_dict()
+    assert after.keys() == before.keys()
+    asked = {f"{layer.path}.weight" for layer in report.layers} | set(report.biases)
+    assert {name for name in before if not torch.equal(after[name], before[name])} == asked
+    assert not any(p.requires_grad for p in merged.parameters())
+
+
+def test_biases_of_the_adapted_layers_or_all_that_are_used_train_by_name():
+    how = {"targets": ("encoder", "transformer_encoder"), "unused": UNUSED}
+    assert trained_tabdpt(**how, bias="none")[1].biases == ()
+    assert trained_tabdpt(**how, bias="lora_only")[1].biases == ("encoder.bias",)
+    every = trained_tabdpt(**how, bias="all")[1].biases
+    assert {"head.2.bias", "transformer_encoder.1.ff_norm.bias"} < set(every)
+    assert not any(name.startswith(UNUSED) for name in every)
+
+
+def test_the_packed_projections_bias_belongs_to_its_weight():
+    how = {**ARGUMENTS, "targets": ("row_interactor.tf_row.blocks.0.attn",)}
+    attention = "row_interactor.tf_row.blocks.0.attn"
+    assert inject(tiny_module(), **how, bias="lora_only").biases == (f"{attention}.in_proj_bias", f"{attention}.out_proj.bias")
+
+
+def test_a_choice_of_biases_that_names_none_is_refused():
+    with pytest.raises(TargetError, match="bias='lora_only' would train nothing: there is no bias in the adapted layers. Choose 'none'"):
+        trained_tabdpt(targets=("transformer_encoder",), bias="lora_only")
+
+
+@pytest.mark.parametrize(
+    ("key", "paths"),
+    [
+        ("head.0", ["head.0"]),
+        ("transformer_encoder.1.ff", ["transformer_encoder.1.ff.up", "transformer_encoder.1.ff.down"]),
+        ("q_proj", ["transformer_encoder.0.q_proj", "transformer_encoder.1.q_proj"]),
+        ("ff.up", ["transformer_encoder.0.ff.up", "transformer_encoder.1.ff.up"]),
+        ("column_embeddings", ["encoder"]),
+    ],
+)
+def test_a_pattern_names_a_path_a_prefix_a_name_names_in_a_row_or_a_group(key, paths):
+    how = {"groups": {"column_embeddings": ("encoder",)}, "targets": ("transformer_encoder", "encoder", "head"), "alpha": None}
+    _, report = trained_tabdpt(**how, rank_pattern={key: 3})
+    assert [layer.path for layer in report.layers if layer.rank == 3] == paths
+    assert {layer.scaling for layer in report.layers} == {2.0}, "alpha is twice each layer's rank unless set"
+    _, report = trained_tabdpt(**{**how, "alpha": 8}, alpha_pattern={key: 20})
+    assert [layer.path for layer in report.layers if layer.scaling == 5] == paths
+
+
+def test_the_first_key_that_fits_a_layer_counts():
+    _, report = trained_tabdpt(rank_pattern={"head.0": 1, "head": 2}, alpha=6)
+    assert {layer.path: (layer.rank, layer.scaling) for layer in report.layers if layer.target == "head"} == {
+        "head.0": (1, 6),
+        "head.2": (2, 3),
+    }
+
+
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_that_names_no_adapted_layer_says_what_is_adapted(name):
+    with pytest.raises(
+        TargetError, match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;"
+    ):
+        trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
+
+
+def test_a_pattern_above_every_cap_is_refused():
+    with pytest.raises(
+        TargetError, match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2"
+    ):
+        trained_tabdpt(rank_pattern={"q_gate": 5})
+
+
+def test_a_capped_rank_keeps_the_scaling_of_rslora_too():
+    _, report = trained_tabdpt(use_rslora=True, rank=16, alpha=8)
+    assert {layer.rank for layer in report.layers if layer.capped} == {2, 4}
+    assert {round(layer.scaling, 12) for layer in report.layers} == {2.0}
+
+
+def test_what_a_task_does_not_use_is_not_adapted():
+    _, report = trained_tabdpt(targets=("encoder", "cls_y_encoders", "0"))
+    assert {layer.path for layer in report.layers if layer.target == "0"} >= {"head.0", "transformer_encoder.0.q_proj"}
+    assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
+    with pytest.raises(
+        TargetError,
+        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Parts that it uses: cls_y_encoders.0,",
+    ):
+        trained_tabdpt(targets=("encoder", "reg_y_encoders"))
+
+
+def test_dora_on_rows_without_a_length_is_refused():
+    module = tiny_tabdpt()
+    torch.nn.init.zeros_(module.head[0].weight[3])
+    with pytest.raises(TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"):
+        inject(module, **TABDPT, use_dora=True)
+    assert inject(module, **TABDPT).layers
+
+
+def test_an_adapter_on_an_adapter_is_refused(module):
+    inject(module, targets=TABICL.targets, **ARGUMENTS)
+    with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
+        inject(module, targets=TABICL.targets, **ARGUMENTS)

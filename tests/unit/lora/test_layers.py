@@ -1,11 +1,11 @@
-"""The two layers: formula, identity, gradients, merging."""
+"""The three layers and their variants: formula, identity, dropout, merging."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from tabtune_core.lora.layers import LoRALinear, LowRankUpdate
+from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRankUpdate
 
 
 @pytest.fixture
@@ -69,3 +69,60 @@ def test_a_read_weight_hides_whole_input_features_while_training(generator):
     hidden = (update(weight) == 0).all(dim=0)
     assert 5 < hidden.sum() < 45
     assert not (update.eval()(weight) == 0).all(dim=0).any()
+
+
+VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}]
+IDS = torch.tensor([[0, 3], [6, 3]])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_fresh_variant_changes_nothing_whatever_it_sits_on(generator, variant):
+    linear, table, x = nn.Linear(5, 3), nn.Embedding(7, 3), torch.randn(4, 5, generator=generator)
+    assert torch.equal(LoRALinear(linear, r=2, dropout=0.5, **variant)(x), linear(x))
+    assert torch.equal(LoRAEmbedding(table, r=2, **variant)(IDS), table(IDS))
+    for update in (LowRankUpdate(linear.weight, 2, 4, 0.0, **variant), LowRankUpdate(linear.weight, 2, 4, 0.5, **variant).eval()):
+        assert torch.equal(update(linear.weight), linear.weight)
+
+
+@pytest.mark.parametrize(("variant", "scaling"), [({}, 8 / 4), ({"use_rslora": True}, 8 / 2)])
+def test_a_table_that_is_looked_up_adds_scaled_b_a_row_by_row(generator, variant, scaling):
+    table = nn.Embedding(7, 5)
+    layer = LoRAEmbedding(table, r=4, alpha=8, **variant)
+    nn.init.normal_(layer.lora_B, generator=generator)
+    assert (layer.lora_A.shape, layer.lora_B.shape) == ((4, 7), (5, 4))
+    torch.testing.assert_close(layer(IDS), table(IDS) + scaling * (layer.lora_B @ layer.lora_A).T[IDS])
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_dora_gives_every_row_its_own_length_and_the_updated_direction(generator, use_rslora):
+    """Liu et al. 2024, equation 5; rsLoRA changes only the factor in front of B A."""
+    owner, scaling = nn.Linear(5, 3), 8 / (2 if use_rslora else 4)
+    update = LowRankUpdate(owner.weight, r=4, alpha=8, dropout=0.0, use_rslora=use_rslora, use_dora=True)
+    for parameter in update.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    direction = owner.weight + scaling * update.lora_B @ update.lora_A
+    expected = update.lora_magnitude_vector[:, None] * direction / direction.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(update(owner.weight), expected)
+    torch.testing.assert_close(update(owner.weight).norm(dim=1), update.lora_magnitude_vector.abs())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_weight_with_the_update_in_it_is_the_layers_function(generator, variant):
+    linear, table, x = nn.Linear(5, 3), nn.Embedding(7, 3), torch.randn(4, 5, generator=generator)
+    called, looked_up = LoRALinear(linear, r=2, **variant).eval(), LoRAEmbedding(table, r=2, **variant)
+    for parameter in (p for layer in (called, looked_up) for p in layer.parameters() if p.requires_grad):
+        nn.init.normal_(parameter, generator=generator)
+    assert (called(x) - linear(x)).abs().max() > 0.1
+    assert (looked_up(IDS) - table(IDS)).abs().max() > 0.1
+    torch.testing.assert_close(called.merged()(x), called(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(looked_up.updated(table.weight)[IDS], looked_up(IDS), atol=1e-5, rtol=0)
+
+
+def test_a_feature_that_dropout_hides_keeps_its_column_of_the_weight_with_dora_too(generator):
+    weight = torch.randn(3, 50, generator=generator)
+    update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, use_dora=True).train()
+    for parameter in update.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    kept = (update(weight) == weight).all(dim=0)
+    assert 5 < kept.sum() < 45
+    assert not (update.eval()(weight) == weight).all(dim=0).any()

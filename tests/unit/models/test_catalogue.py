@@ -2,26 +2,28 @@
 
 import pytest
 import torch
-from tabicl._model.tabicl import TabICL
+from tiny import build
 
 from tabtune_core.errors import SettingError
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.catalogue import CATALOGUE, get_card
-from tabtune_core.models.tabicl import TabICLModel
+
+EVERY = [(name, task) for name, card in CATALOGUE.items() for task in card.weights]
 
 
-@pytest.fixture(params=CATALOGUE)
-def card(request):
-    return CATALOGUE[request.param]
-
-
-def test_sizes_and_prices_are_those_of_the_module(card):
-    module = TabICL(**card.config)
-    assert sum(p.numel() for p in module.parameters()) == card.total_parameters
-    report = inject(module, rank=8, alpha=16, dropout=0.0, targets=card.targets, groups=card.groups, passed_over=TabICLModel.passed_over)
+@pytest.mark.parametrize(("name", "task"), EVERY)
+def test_sizes_and_prices_are_those_of_the_module(name, task):
+    card = CATALOGUE[name]
+    with torch.device("meta"):  # sizes need no numbers
+        module = build(card.family.name, card.weights_for(task).config)
+    assert sum(p.numel() for p in module.parameters()) == card.weights_for(task).total_parameters
+    family = card.family
+    report = inject(
+        module, rank=8, alpha=16, dropout=0.0, targets=family.targets, groups=family.groups[task], passed_over=family.passed_over
+    )
     paths = {layer.path.removesuffix(".weight"): (layer.out_features, layer.in_features) for layer in report.layers}
-    assert {path.removesuffix(".weight"): shape for path, shape in card.linear_shapes.items()} == paths
-    assert card.adapter_parameters(8) == report.trainable_parameters
+    assert {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task).items()} == paths
+    assert card.adapter_parameters(task, 8) == report.trainable_parameters
 
 
 def test_the_guides_example_of_a_768_by_768_weight():

@@ -17,13 +17,13 @@ CPU = torch.device("cpu")
 
 def test_a_named_path_is_used_and_its_hash_written_down(tmp_path):
     path = tiny_checkpoint(tmp_path / "mine.ckpt")
-    found, source = find_checkpoint(CATALOGUE["tabicl-v2"], path)
+    found, source = find_checkpoint(CATALOGUE["tabicl-v2"], "classification", path)
     assert (found, source.file, source.sha256) == (path, "mine.ckpt", sha256_of(path))
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match="There is no checkpoint at .*nowhere.ckpt"):
-        find_checkpoint(CATALOGUE["tabicl-mini"], tmp_path / "nowhere.ckpt")
+        find_checkpoint(CATALOGUE["tabicl-mini"], "classification", tmp_path / "nowhere.ckpt")
 
 
 @pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
@@ -33,10 +33,10 @@ def test_released_weights_that_cannot_be_had_say_which_file_from_where_and_where
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError) as caught:
-        find_checkpoint(CATALOGUE[name])
+        find_checkpoint(CATALOGUE[name], "classification")
     message = str(caught.value)
-    assert f"needs the file {CATALOGUE[name].file} from huggingface.co/jingang/TabICL" in message
-    assert f"hf download jingang/TabICL {CATALOGUE[name].file}" in message
+    assert f"needs the file {CATALOGUE[name].weights_for('classification').file} from huggingface.co/jingang/TabICL" in message
+    assert f"hf download jingang/TabICL {CATALOGUE[name].weights_for('classification').file}" in message
 
 
 @pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
@@ -48,16 +48,36 @@ def test_released_weights_open_from_the_hugging_face_cache(name, monkeypatch, tm
     folder.mkdir(parents=True)
     (folder.parent.parent / "refs").mkdir()
     (folder.parent.parent / "refs" / "main").write_text(revision)
-    tiny_checkpoint(folder / CATALOGUE[name].file, name)
+    tiny_checkpoint(folder / CATALOGUE[name].weights_for("classification").file, name)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    model = load_model(CATALOGUE[name], CPU)
+    model = load_model(CATALOGUE[name], "classification", CPU)
     assert (model.source.repository, model.source.revision) == ("jingang/TabICL", revision)
 
 
+def test_a_released_file_that_is_not_what_was_published_is_refused(monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    store = tmp_path / "models--jingang--TabICL"
+    folder = store / "snapshots" / ("0" * 40)
+    for made in (folder, store / "blobs", store / "refs"):
+        made.mkdir(parents=True)
+    (store / "refs" / "main").write_text("0" * 40)
+    card = CATALOGUE["tabicl-v2"]
+    blob = tiny_checkpoint(store / "blobs" / "fresh")
+    link = folder / card.weights_for("classification").file
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    link.symlink_to(blob.rename(blob.with_name(sha256_of(blob))))
+    assert find_checkpoint(card, "classification")[0] == link
+    with blob.with_name(sha256_of(link)).open("ab") as stream:
+        stream.write(b"damage")
+    with pytest.raises(CheckpointError, match="the file is damaged or another one"):
+        find_checkpoint(card, "classification")
+
+
 def test_the_model_in_the_box_is_the_file_that_its_card_names():
-    _, source = find_checkpoint(CATALOGUE["tabicl-mini"])
-    assert source.sha256 == CATALOGUE["tabicl-mini"].sha256
+    _, source = find_checkpoint(CATALOGUE["tabicl-mini"], "classification")
+    assert source.sha256 == CATALOGUE["tabicl-mini"].weights_for("classification").sha256
 
 
 class Payload:
@@ -84,7 +104,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match=message):
-        load_model(CATALOGUE["tabicl-v2"], CPU, tmp_path / "other.ckpt")
+        load_model(CATALOGUE["tabicl-v2"], "classification", CPU, tmp_path / "other.ckpt")
 
 
 def test_a_damaged_file_in_the_cache_is_noticed(tmp_path, monkeypatch):
@@ -92,6 +112,8 @@ def test_a_damaged_file_in_the_cache_is_noticed(tmp_path, monkeypatch):
 
     from tabtune_core.models import checkpoints
 
-    card = dataclasses.replace(CATALOGUE["tabicl-mini"], sha256="0" * 64)
+    mini = CATALOGUE["tabicl-mini"]
+    damaged = dataclasses.replace(mini.weights_for("classification"), sha256="0" * 64)
+    card = dataclasses.replace(mini, weights={"classification": damaged})
     with pytest.raises(checkpoints.CheckpointError, match="the file is damaged or another one"):
-        find_checkpoint(card)
+        find_checkpoint(card, "classification")

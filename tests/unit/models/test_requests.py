@@ -3,9 +3,10 @@
 import pytest
 from tiny import tiny_checkpoint
 
-from tabtune_core.errors import CheckpointError, TargetError
+from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError, TargetError
+from tabtune_core.models import cards
 from tabtune_core.models.catalogue import check_request
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -30,3 +31,24 @@ def test_weights_that_do_not_exist_are_refused(tmp_path):
     check_request(RunSettings(**RUN, checkpoint=str(tiny_checkpoint(tmp_path / "there.ckpt"))))
     with pytest.raises(CheckpointError, match=r"There is no checkpoint at .*nowhere\.ckpt"):
         check_request(RunSettings(**RUN, checkpoint=str(tmp_path / "nowhere.ckpt")))
+
+
+def test_a_model_whose_package_is_missing_is_refused_with_the_line_that_installs_it(monkeypatch):
+    def missing(distribution):
+        raise cards.PackageNotFoundError(distribution)
+
+    monkeypatch.setattr(cards, "version", missing)
+    with pytest.raises(MissingPackageError, match=r"Run: pip install 'tabtune-dashboard\[mitra\]'"):
+        check_request(RunSettings(**RUN, model="mitra-v2"))
+
+
+def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
+    monkeypatch.setattr(cards, "version", lambda distribution: "1")
+    with pytest.raises(SettingError, match="Mitra v2 takes at most 10,000 context rows"):
+        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
+
+
+def test_recomputing_what_is_always_recomputed_is_refused(monkeypatch):
+    monkeypatch.setattr(cards, "version", lambda distribution: "1")
+    with pytest.raises(SettingError, match="gradient_checkpointing changes nothing: Mitra always recomputes"):
+        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(gradient_checkpointing=True)))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tabtune_core.events import RunFinished, RunPlanned
-from tabtune_core.metrics import METRICS, score_all
+from tabtune_core.metrics import METRICS, metrics_of, score_all
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import recommend, with_noise
@@ -141,7 +141,7 @@ def test_with_one_seed_the_validation_rows_are_resampled(lab):
     assert "over 200 resamples of the 20 validation rows" in lab.said()
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", metrics_of("classification"))
 def test_the_same_predictions_are_tied_by_every_score(lab, metric):
     y_N, p_N = np.ones(20, dtype=int), np.where(np.arange(20) < 12, 0.9, 0.2)
     score = score_all(y_N, np.column_stack([1 - p_N, p_N]))[metric]
@@ -238,3 +238,9 @@ def test_the_numbers_of_the_sentence_come_back_from_the_exported_table(lab, tmp_
     said = re.search(r"r=(\d+) is the smallest .*\(r=(\d+)\).* costs (\S+) MB, (\S+) s and (\S+) kB for (\S+) ± (\S+) accuracy", lab.said())
     assert [int(rank) for rank in said.groups()[:2]] == [small, best]
     np.testing.assert_array_less(np.abs(np.array(said.groups()[2:], dtype=float) - expected), [0.051, 0.051, 0.051, 5.1e-5, 5.1e-5])
+
+
+def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(lab):
+    lab.add((2, [54_000.0, 54_100.0]), (8, [50_000.0, 50_300.0]), ("inference", [60_000.0, 60_200.0]), metric="rmse", zero_shot=60_000.0)
+    said = lab.said("rmse")
+    assert re.search(r"r=8 .* costs .* for -3900 ± 100 RMSE \(in the target's unit, lower is better\)", said), said

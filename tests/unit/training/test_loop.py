@@ -8,19 +8,29 @@ import pytest
 import torch
 
 from tabtune_core.data.episodes import Episode
-from tabtune_core.events import Evaluated, Note, StepDone
-from tabtune_core.training.loop import TrainResult, train
+from tabtune_core.events import Evaluated, StepDone
+from tabtune_core.training.loop import TrainResult, take_step, train
 from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.precision import Precision
 
 
 class Linear:
     """A stand-in for a base model: logits are a linear function of the query's features."""
 
     def __init__(self):
-        self.module = torch.nn.Linear(2, 2)
+        self.module, self.dtypes = torch.nn.Linear(2, 2), set()
 
-    def train_logits(self, x_BTF, y_BC, classes):
-        return self.module(x_BTF[:, y_BC.shape[1] :])
+    def loss(self, x_BTF, y_BC, y_BQ, classes):
+        logits_BQK = self.module(x_BTF[:, y_BC.shape[1] :])
+        self.dtypes.add(logits_BQK.dtype)
+        return torch.nn.functional.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+
+
+def scaler(start=1.0, enabled=True):
+    return torch.amp.GradScaler("cpu", init_scale=start, enabled=enabled)
+
+
+FP32 = Precision("cpu", None, scaler(enabled=False))
 
 
 def episodes(y_query=(0, 1)):
@@ -28,13 +38,18 @@ def episodes(y_query=(0, 1)):
     return itertools.repeat(Episode(x, np.array([0, 1]), np.array(y_query)))
 
 
-def run(scores, *, steps=20, wish=lambda: None, patience=3, stream=None, rate=0.1, eval_every=2):
-    model, result, kept = Linear(), TrainResult(best_scores={"log_loss": 1.0}), []
+def run(
+    scores, *, steps=20, wish=lambda: None, patience=3, stream=None, rate=0.1, eval_every=2, schedule="cosine", precision=FP32, model=None,
+):  # fmt: skip
+    model, result, kept = model or Linear(), TrainResult(best_scores={"log_loss": 1.0}), []
     scores = iter(scores)
     events = list(
         train(
-            model, stream or episodes(), make_optimizer(model.module.parameters(), learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8),
-            classes=2, steps=steps, warmup_steps=2, clip_norm=1.0, eval_every=eval_every, patience=patience, metric="log_loss",
+            model, stream or episodes(),
+            make_optimizer(
+                model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
+            ),
+            classes=2, steps=steps, schedule=schedule, warmup_steps=2, clip_norm=1.0, precision=precision, eval_every=eval_every, patience=patience, metric="log_loss",
             device=torch.device("cpu"), score_validation=lambda: {"log_loss": next(scores)}, keep_best=lambda: kept.append(True), wish=wish,
             result=result, find_dead=lambda: ["x"],
         )
@@ -97,10 +112,67 @@ def test_a_wish_ends_it_before_the_next_step(asked, outcome):
     assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, 2)
 
 
-def test_an_episode_that_cannot_be_scored_is_told_and_counted():
-    result, events, _ = run([0.9] * 9, steps=2, stream=episodes((-1, -1)))
-    assert result.skipped_rows == 4
-    assert sum(isinstance(e, Note) for e in events) == 2
+def test_an_episode_that_cannot_be_scored_is_counted_and_the_last_step_still_looked_at():
+    stream = itertools.chain(itertools.islice(episodes((-1, 1)), 1), episodes((-1, -1)))
+    result, events, _ = run([0.9] * 9, steps=3, stream=stream)
+    assert (result.used_rows, result.skipped_rows, result.skipped_episodes) == (1, 5, 2)
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 3]
+
+
+def test_without_patience_it_never_stops_early():
+    result, _, _ = run([0.9] + [1] * 50, steps=100, patience=0)
+    assert (result.stopped_early, result.steps_done) == (False, 100)
+
+
+def test_a_constant_schedule_stays_at_the_peak():
+    _, events, _ = run([0.9] * 10, steps=10, patience=0, schedule="constant")
+    assert [e.learning_rate for e in events if isinstance(e, StepDone)] == pytest.approx([0.05] + [0.1] * 9)
+
+
+def stepped(gradient, *, clip_norm=1.0, precision=FP32):
+    """A parameter of 0 after one step of SGD at the rate 1, and how it went."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    went = take_step((parameter * gradient).sum(), optimizer, clip_norm=clip_norm, precision=precision)[2]
+    return parameter.item(), went
+
+
+def test_a_gradient_is_shortened_to_the_norm_and_not_at_0():
+    assert [stepped(5.0, clip_norm=norm)[0] for norm in (0.5, 2, 0)] == pytest.approx([-0.5, -2, -5])
+
+
+@pytest.mark.parametrize(
+    ("precision", "outcome"),
+    [(FP32, "diverged"), (Precision("cpu", None, scaler(1)), "overflow"), (Precision("cpu", None, scaler(0.5)), "diverged")],
+    ids=["fp32", "scaled up", "scaled down"],
+)
+def test_a_gradient_that_is_not_finite_moves_nothing_and_is_an_overflow_while_it_is_scaled_up(precision, outcome):
+    infinite = torch.tensor(3e38) * torch.tensor([[1.0], [1.0]])  # finite times 0, but their sum is not
+    assert stepped(infinite, precision=precision) == (0.0, outcome)
+
+
+def test_a_scale_that_overflows_fp16_skips_steps_until_it_fits():
+    model = Linear()
+    start = model.module.weight.detach().clone()
+    precision = Precision("cpu", torch.float16, scaler(2.0**30))
+    result, events, _ = run([0.9] * 9, steps=4, precision=precision, model=model)
+    assert (result.outcome, result.overflowed_steps, precision.scaler.get_scale()) == ("finished", 4, 2.0**26)
+    torch.testing.assert_close(model.module.weight, start, atol=0, rtol=0)
+    result, _, _ = run([0.9] * 9, steps=16, precision=precision, model=model, patience=0)
+    assert 0 < result.overflowed_steps < 12
+    assert not torch.equal(model.module.weight, start)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_loss_of_a_step_is_computed_in_16_bits_and_the_weights_stay_fp32(dtype):
+    model = Linear()
+    _, events, _ = run(
+        [0.9] * 50, steps=50, patience=0, model=model, precision=Precision("cpu", dtype, scaler(2.0**10, dtype == torch.float16))
+    )
+    losses = [e.loss for e in events if isinstance(e, StepDone)]
+    assert losses[-1] < losses[0] - 0.2
+    assert model.dtypes == {dtype}
+    assert model.module.weight.dtype == torch.float32
 
 
 def test_layers_without_a_gradient_are_named():

@@ -1,0 +1,76 @@
+"""Puts an adapter on a weight and takes it off again. The weight itself stays the same object, and is never written to.
+
+A path is that of the weight in the plain module, without a trailing ``.weight``.
+"""
+
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate
+
+
+def weight_name(path: str) -> str:
+    """The name of the weight of a path among the parameters of the plain module."""
+    return path if path.endswith("in_proj_weight") else f"{path}.weight"
+
+
+def owner_of(module: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The module that has the weight of a path, and its name there."""
+    parent, _, attribute = weight_name(path).rpartition(".")
+    return module.get_submodule(parent), attribute
+
+
+def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
+    """Puts an adapter on the weight of a path."""
+    owner, attribute = owner_of(module, path)
+    adapter.train(owner.training)
+    if isinstance(adapter, LowRankUpdate):
+        parametrize.register_parametrization(owner, attribute, adapter)
+        _parametrized(owner, attribute).original.requires_grad_(False)
+    else:
+        _replace(module, path, adapter)
+
+
+def detach(module: nn.Module, path: str) -> LowRank:
+    """Takes the adapter off the weight of a path; the weight is the same object as before."""
+    adapter, (owner, attribute) = adapter_at(module, path), owner_of(module, path)
+    if isinstance(adapter, LoRALinear | LoRAEmbedding):
+        _replace(module, path, adapter.base)
+        return adapter
+    # not by torch's ``remove_parametrizations``: a copy shares its class with the original, which that would change
+    weight = _parametrized(owner, attribute).get_parameter("original")
+    owner.__class__ = parametrize.type_before_parametrizations(owner)
+    del owner.parametrizations
+    owner.register_parameter(attribute, weight)
+    return adapter
+
+
+def _replace(module: nn.Module, path: str, child: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, child)
+
+
+def _parametrized(owner: nn.Module, attribute: str) -> parametrize.ParametrizationList:
+    assert isinstance(owner.parametrizations, nn.ModuleDict)
+    found = owner.parametrizations[attribute]
+    assert isinstance(found, parametrize.ParametrizationList)
+    return found
+
+
+def adapter_at(module: nn.Module, path: str) -> LowRank:
+    """The adapter on the weight of a path."""
+    owner, attribute = owner_of(module, path)
+    adapter = _parametrized(owner, attribute)[0] if parametrize.is_parametrized(owner) else owner
+    assert isinstance(adapter, LowRank)
+    return adapter
+
+
+def adapted_paths(module: nn.Module) -> Iterator[str]:
+    """Paths of the weights that have an adapter."""
+    for path, child in module.named_modules():
+        if isinstance(child, LoRALinear | LoRAEmbedding):
+            yield path
+        elif isinstance(child, nn.Linear | nn.Embedding | nn.MultiheadAttention) and parametrize.is_parametrized(child):
+            yield f"{path}.in_proj_weight" if isinstance(child, nn.MultiheadAttention) else path

@@ -1,0 +1,117 @@
+"""What a model is, as data: its family, its weights by task, its parts and limits. Loads no torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from tabtune_core.errors import MissingPackageError, SettingError
+from tabtune_core.metrics import Task
+
+Shapes = dict[str, tuple[int, int]]
+"""``(out, in)`` of weights by their path in the module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """One checkpoint."""
+
+    file: str
+    """Its name in the repository, or below this package's folder of weights."""
+    repository: str | None
+    """Hugging Face repository it is downloaded from; None: it ships in this package."""
+    total_parameters: int
+    config: dict[str, Any]
+    """Architecture, as the upstream class takes it."""
+    sha256: str | None = None
+    """Of the file, where it is known."""
+    beside: tuple[str, ...] = ()
+    """Names of files that must lie in the same folder."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file itself, then those beside it."""
+        return (self.file, *self.beside)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What the models of one upstream package have in common."""
+
+    name: str
+    targets: tuple[str, ...]
+    """The guide's section 5.2: what LoRA adapts unless told otherwise."""
+    groups: Mapping[Task, Mapping[str, tuple[str, ...]]]
+    """Names that stand for parts: those of the guide's section 5.1, and old names of parts that moved."""
+    unused: Mapping[Task, tuple[str, ...]]
+    """Parts that a task never calls; an adapter there would be dead."""
+    passed_over: tuple[str, ...] = ()
+    """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
+    block_lists: tuple[str, ...]
+    """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
+    shapes: Callable[[dict[str, Any], Task], Shapes]
+    """Of every weight that LoRA can reach, from the architecture."""
+    class_limit: int | None = None
+    """Most classes of a table; None: the model splits more into several questions."""
+    feature_limit: int | None = None
+    context_limit: int | None = None
+    """Most context rows."""
+    install: str | None = None
+    """Command that installs its package, where it is an extra."""
+    distribution: str
+    """Name of its package on the Python package index."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is here; tells without importing it."""
+        try:
+            return bool(version(self.distribution))
+        except PackageNotFoundError:
+            return False
+
+    def missing_package(self) -> MissingPackageError:
+        """What to raise where it is not."""
+        return MissingPackageError(
+            f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: {self.install}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """One base model as a person sees it."""
+
+    name: str
+    title: str
+    family: Family
+    licence: str
+    note: str
+    weights: Mapping[Task, Weights]
+
+    def weights_for(self, task: Task) -> Weights:
+        """The checkpoint of a task.
+
+        Raises:
+            SettingError: there is none.
+        """
+        if task not in self.weights:
+            raise SettingError(f"{self.title} has no weights for {task}; it does {' and '.join(self.weights)}. Choose another model.")
+        return self.weights[task]
+
+    @property
+    def in_the_box(self) -> bool:
+        """Whether the weights ship with the package."""
+        return all(weights.repository is None for weights in self.weights.values())
+
+    def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
+        """Of the weights under these targets; of the default targets when none is named."""
+        groups = self.family.groups[task]
+        prefixes = [part for target in targets or self.family.targets for part in groups.get(target, (target,))]
+        return {
+            path: shape
+            for path, shape in self.family.shapes(self.weights_for(task).config, task).items()
+            if any(path == prefix or path.startswith(f"{prefix}.") or prefix in path.split(".") for prefix in prefixes)
+        }
+
+    def adapter_parameters(self, task: Task, rank: int, targets: Sequence[str] = ()) -> int:
+        """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
+        return sum(min(rank, out, width) * (out + width) for out, width in self.adapted_shapes(task, targets).values())

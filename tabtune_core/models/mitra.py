@@ -1,0 +1,152 @@
+"""Mitra through AutoGluon's own module ``Tab2D``: the upstream class, checkpoint folder and normalisation, all in fp32.
+
+Upstream recomputes every layer in the backward pass (gradient checkpointing), always: a step takes longer and needs little memory.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from tabtune_core.data.episodes import Target
+from tabtune_core.errors import CheckpointError
+from tabtune_core.metrics import Task
+from tabtune_core.models.adapter import Array, Encoded
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.families import MITRA
+
+try:
+    from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
+except ImportError as error:
+    raise MITRA.missing_package() from error
+
+LARGEST = 1e38
+"""Beyond it float32 has no number, and differences of two such numbers overflow."""
+LOWEST_BIN, HIGHEST_BIN = -0.5, 1.5
+"""Where a regressor's value bins begin and end, on the scale on which the context's numbers fill 0 to 1."""
+
+
+class MitraModel:
+    """A Mitra classifier or regressor. ``module`` is the upstream ``Tab2D`` with nothing changed."""
+
+    def __init__(self, card: ModelCard, task: Task, source: Source, module: Tab2D, device: torch.device) -> None:
+        self.card, self.task, self.source, self.device = card, task, source, device
+        self.module = module.to(device).eval()
+        self.outputs: int = module.dim_output
+        self.native_classes: int | None = self.outputs if task == "classification" else None
+        self._edges = torch.linspace(LOWEST_BIN, HIGHEST_BIN, self.outputs + 1, device=device)
+
+    @classmethod
+    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "MitraModel":
+        """Opens a folder with ``config.json`` and ``model.safetensors``.
+
+        Raises:
+            CheckpointError: a file is missing, damaged, or of another model or task.
+        """
+        path, source = find_checkpoint(card, task, checkpoint)
+        config = _read_config(path.with_name("config.json"))
+        if config["task"] != task.upper():
+            found = str(config["task"]).lower()
+            raise CheckpointError(f"{path.parent} holds a model for {found}, and the task is {task}. Name a checkpoint for {task}.")
+        try:
+            # "cpu" is upstream's word for attention without flash-attn, which cannot do fp32; it runs on a GPU as well
+            module = Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
+            module.load_state_dict(load_file(path))
+        except (TypeError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is damaged or no Mitra checkpoint: {str(error).splitlines()[0]}") from error
+        return cls(card, task, source, module, device)
+
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
+        """AutoGluon's steps, learnt from the context: mean for missing numbers, constant columns out.
+
+        The median is taken off before numbers become float32. Mitra sees only ranks, which stay as they are, and a column that is
+        large and varies little, as times in milliseconds do, keeps them.
+        """
+        mean_F = np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0)
+        filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
+        varying_F = (filled_CF != filled_CF[0]).any(axis=0)
+        kept_F = varying_F | ~varying_F.any()  # the module needs a column, if only a constant one
+        median_F = np.median(filled_CF, axis=0)
+
+        def transform(x_NF: Encoded) -> Array:
+            filled_NF = np.where(np.isnan(x_NF), mean_F, x_NF)
+            read_NF: Array = np.clip(filled_NF - median_F, -LARGEST, LARGEST)[:, kept_F].astype(np.float32)
+            return read_NF
+
+        return transform
+
+    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+        """Cross-entropy in nats over the table's classes, or over value bins; squared error where the module says one number."""
+        if not classes:
+            low_B1, span_B1 = _range(y_BC)
+            y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
+        outputs_BQO = self._outputs(x_BTF, y_BC)
+        if self.outputs == 1:
+            return F.mse_loss(outputs_BQO, y_BQ)
+        return F.cross_entropy(outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+
+    def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
+        """Probabilities ``(Q, K)``: softmax over the table's classes, as AutoGluon does; or numbers ``(Q,)``, the mean of value bins."""
+        x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
+        y_BC = torch.from_numpy(y_C[None]).to(self.device)
+        with torch.no_grad():
+            if classes:
+                predicted = torch.softmax(self._outputs(x_BTF, y_BC)[0, :, :classes].double(), dim=-1)
+            else:
+                low_B1, span_B1 = _range(y_BC)
+                outputs_QO = self._outputs(x_BTF, self._labels(_scaled(y_BC, low_B1, span_B1).float()))[0].double()
+                predicted = low_B1[0] + span_B1[0] * self._decoded(outputs_QO)
+        return np.asarray(predicted.cpu().numpy())
+
+    def save(self, path: Path) -> None:
+        """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
+        self.module.save_pretrained(str(path))
+
+    def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, O)``, or ``(B, Q)`` where O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""
+        tables, rows, features = x_BTF.shape
+        context = y_BC.shape[1]
+        padding_F, padding_C, padding_Q = (
+            torch.zeros(tables, length, dtype=torch.bool, device=x_BTF.device) for length in (features, context, rows - context)
+        )
+        # a copy of the context: upstream writes into what it is given
+        outputs_BQO: torch.Tensor = self.module(x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q)
+        return outputs_BQO
+
+    def _labels(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Scaled numbers as the module reads them: as they are, or as ids of value bins."""
+        return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
+
+    def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
+        """Scaled numbers ``(Q,)``: the module's own, or the mean of its value bins, which the released regressor was rated with."""
+        return outputs_QO if self.outputs == 1 else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).double() / 2
+
+
+def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    low_B1 = y_BC.amin(dim=1, keepdim=True)
+    return low_B1, y_BC.amax(dim=1, keepdim=True) - low_B1
+
+
+def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> torch.Tensor:
+    """The context's range becomes 0 to 1; a context of one number says nothing, and everything is 0."""
+    return ((y_BN - low_B1) / span_B1).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: content[key] for key in ("dim", "dim_output", "n_layers", "n_heads", "task")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is missing or does not describe a Mitra model ({error!r}). A checkpoint is a folder with config.json and "
+            f"model.safetensors, as Tab2D.save_pretrained writes it."
+        ) from error

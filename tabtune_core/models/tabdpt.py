@@ -1,0 +1,171 @@
+"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, for both tasks from one file.
+
+The context comes sampled by rows from the engine, so that upstream's retrieval of neighbours is not needed; all of it is used.
+
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs (class logits,
+then N bins of the target).
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tabdpt.model import TabDPTModel as Network
+from torch.nn import functional as F
+
+from tabtune_core.data.episodes import Target
+from tabtune_core.errors import CheckpointError
+from tabtune_core.metrics import Task
+from tabtune_core.models.adapter import Array, Encoded
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.checkpoints import Source, find_checkpoint
+
+
+class TabDPTModel:
+    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` with nothing changed."""
+
+    def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
+        self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
+        self.module = module.to(device).eval()
+        self.native_classes: int | None = None
+        self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
+        self._first_centre = module.regression_bin_min + self._bin_width / 2
+        self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=torch.float64)
+
+    @classmethod
+    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabDPTModel":
+        """Opens a checkpoint.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or does not hold the TabDPT that the installed package reads.
+        """
+        path, source = find_checkpoint(card, task, checkpoint)
+        module, config = read_checkpoint(path)
+        return cls(card, task, source, module, config, device)
+
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
+        """Upstream's steps, learnt from the context: mean for missing numbers, standard score, PCA where there are too many features.
+
+        Upstream draws the start of its randomised PCA from torch's global generator; here it is always the same.
+        """
+        scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()).fit(x_CF)
+        width, projection_FW = self.module.num_features, None
+        if x_CF.shape[1] > width:
+            normal_CF = torch.from_numpy(scale.transform(x_CF)).float()
+            with torch.random.fork_rng([]):
+                torch.manual_seed(0)
+                projection_FW = torch.pca_lowrank(normal_CF, q=min(len(normal_CF), width))[2].numpy()
+
+        def transform(x_NF: Encoded) -> Array:
+            normal_NF: Array = scale.transform(x_NF).astype(np.float32)
+            return normal_NF if projection_FW is None else normal_NF @ projection_FW
+
+        return transform
+
+    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+        """Mean cross-entropy (nats) of the query rows: of their class, or of the bins next to their number's z-score.
+
+        A z-score's probability is shared between the two nearest bin centres, so that the expectation, which is what is predicted,
+        can be the z-score itself. So were the mini's weights trained; what the released ones were trained with is not published.
+        """
+        if classes:
+            return F.cross_entropy(self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+        mean_B1, deviation_B1 = standard(y_BC)
+        logits_BQN = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1)
+        place_BQ = ((y_BQ - mean_B1) / deviation_B1 - self._first_centre) / self._bin_width
+        distance_BQN = (place_BQ.clamp(0, len(self._places_N) - 1)[..., None] - self._places_N).abs()
+        return F.cross_entropy(logits_BQN.flatten(0, 1), (1 - distance_BQN).clamp_min(0).to(logits_BQN).flatten(0, 1))
+
+    def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
+        """Probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""
+        x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
+        y_BC = torch.from_numpy(y_C[None]).to(self.device)
+        with torch.no_grad():
+            if classes:
+                return np.asarray(self._class_scores(x_BTF, y_BC, classes)[0].double().softmax(dim=-1).cpu().numpy())
+            mean_B1, deviation_B1 = standard(y_BC)
+            place_BQ = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1).double().softmax(dim=-1) @ self._places_N
+            number_BQ = (self._first_centre + self._bin_width * place_BQ) * deviation_B1 + mean_B1
+        return np.asarray(number_BQ[0].cpu().numpy())
+
+    def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+        """Log-probabilities ``(B, Q, K)`` but for a constant of each row.
+
+        More classes than the model has logits are told apart digit by digit, as upstream does: the class id is written in base
+        ``n_out``, each digit is a question of its own, and the log-probabilities of a class's digits are added up.
+        """
+        base, place, digits = self.module.n_out, 1, []
+        ids_K = torch.arange(classes, device=x_BTF.device)
+        while place < classes:
+            logits_BQK = self._outputs(x_BTF, y_BC // place % base)[..., : min(base, classes)]
+            digits.append(logits_BQK.log_softmax(dim=-1)[..., ids_K // place % base])
+            place *= base
+        return torch.stack(digits).sum(dim=0)
+
+    def _bin_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, N)``, of z-scores; the bins are of one width, their places counted from 0."""
+        return self._outputs(x_BTF, y_BC)[..., self.module.n_out :]
+
+    def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, O)``, always with feature statistics of the context alone, which is what prediction does.
+
+        Upstream's forward reads the root's ``training`` flag and nothing else of it: set, statistics are over query rows too, so
+        that they would see each other. The flags below the root, which switch an adapter's dropout, stay as they are.
+        """
+        network = self.module
+        x_BTW = F.pad(x_BTF, (0, network.num_features - x_BTF.shape[-1]))
+        was_training, network.training = network.training, False
+        try:
+            outputs_QBO: torch.Tensor = network(x_BTW, y_BC.float(), self.task == "classification")
+        finally:
+            network.training = was_training
+        return outputs_QBO.transpose(0, 1)
+
+    def save(self, path: Path) -> None:
+        """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
+        save_file(tensors, path, metadata={"cfg": self.config})
+
+
+def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation ``(B, 1)`` of the context's numbers, in double precision.
+
+    Upstream adds 1e-6 to the deviation, which makes targets of that size vanish; here only a constant target has another one.
+    """
+    y_BC = y_BC.double()
+    mean_B1 = y_BC.mean(dim=1, keepdim=True)
+    variance_B1 = (y_BC - mean_B1).square().sum(dim=1, keepdim=True) / max(1, y_BC.shape[1] - 1)
+    return mean_B1, variance_B1.sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def read_checkpoint(path: Path) -> tuple[Network, str]:
+    """The upstream module of a safetensors file, and its configuration as the JSON text that the file has.
+
+    Raises:
+        CheckpointError: for a file of another kind or version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = (file.metadata() or {}).get("cfg")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
+    if config is None:
+        raise CheckpointError(f"{path} is no TabDPT checkpoint: its metadata lacks the entry 'cfg'.")
+    if any(name.startswith(("y_encoder.", "y_encoders.")) for name in tensors):
+        raise CheckpointError(f"{path} holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads those of 1.3.")
+    try:
+        settings = json.loads(config, object_hook=lambda entries: SimpleNamespace(**entries))
+        settings.env.device = "cpu"
+        return Network.load(tensors, settings, use_flash=False), config
+    except (ValueError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit the installed tabdpt package: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,29 @@
+"""Gradient checkpointing: blocks keep their inputs alone and compute the rest again in the backward pass.
+
+Chen et al. 2016, arXiv 1604.06174.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
+    """Checkpoints the blocks while the context lasts; without a graph they run as ever. Dropout draws the same masks again.
+
+    Args:
+        module: the model.
+        block_lists: paths of its lists of blocks, for example ``icl_predictor.tf_icl.blocks``; the blocks may be called from anywhere.
+    """
+    blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
+    for block in blocks:
+        vars(block)["forward"] = partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del vars(block)["forward"]

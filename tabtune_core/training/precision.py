@@ -1,0 +1,43 @@
+"""The number format of a training step: fp32, or autocast to 16 bits with what keeps small gradients from vanishing."""
+
+from dataclasses import dataclass
+
+import torch
+
+from tabtune_core.errors import DeviceError
+from tabtune_core.settings import Amp
+
+DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """What a step computes in. The weights that are trained stay fp32.
+
+    The scaler is torch's own (Micikevicius et al. 2018, section 3.2, arXiv 1710.03740); where it is off, it changes nothing.
+    """
+
+    device_type: str
+    dtype: torch.dtype | None
+    """None is fp32."""
+    scaler: torch.amp.GradScaler
+
+    @classmethod
+    def of(cls, amp: Amp, device: torch.device) -> "Precision":
+        """What a setting stands for on a device.
+
+        Raises:
+            DeviceError: 16-bit training was asked for, and the device is no CUDA card.
+        """
+        if amp != "off" and device.type != "cuda":
+            raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA card, but the device is {device}. Set it to 'off'.")
+        return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the loss is computed."""
+        return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
+
+    @property
+    def may_overflow(self) -> bool:
+        """Whether gradients that are not finite may come from the scale alone: a smaller one is tried down to 1, the true size."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1

@@ -1,0 +1,168 @@
+"""What every registered model promises for each of its tasks, on small random checkpoints of the same class and file format."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_checkpoint, tiny_config
+
+from tabtune_core.data.episodes import EpisodeSize, draw_episodes
+from tabtune_core.fitting import adapt
+from tabtune_core.lora.adapter_file import factor_tensors
+from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
+from tabtune_core.models.adapter import MODELS, load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.loop import episode_loss
+from tabtune_core.training.scoring import Scorer
+
+CPU = torch.device("cpu")
+DISTINCT = {
+    (card.family.name, task, str(tiny_config(name, task))): (name, task) for name, card in CATALOGUE.items() for task in card.weights
+}
+"""Models of one architecture are one case."""
+
+
+@pytest.fixture(scope="module", params=DISTINCT.values(), ids="-".join)
+def case(request, tmp_path_factory):
+    name, task = request.param
+    pytest.importorskip(*NEEDS.get(CATALOGUE[name].family.name, ("torch",)))
+    return name, task, tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny", name, task=task)
+
+
+NEEDS = {"Mitra": ("autogluon.tabular", None, "the extra mitra is not installed")}
+
+
+def opened(case, *, lora=None, live=False):
+    name, task, path = case
+    model = load_model(CATALOGUE[name], task, CPU, path)
+    settings = RunSettings(dataset="d", target="y", task=task, model=name, lora=lora or LoraSettings(rank=2, dropout=0.0))
+    report = adapt(model, settings)
+    if live:
+        move(model)
+    return model, report
+
+
+def move(model):
+    """B of every adapter starts at zero, which would make most of what follows pass trivially."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.module.named_parameters():
+        if parameter.requires_grad and "lora" in name:
+            with torch.no_grad():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+
+def table(task, rows=40, features=5, seed=0, classes=3):
+    rng = np.random.default_rng(seed)
+    x_NF = rng.normal(size=(rows, features))
+    signal = x_NF[:, 0] + 0.1 * rng.normal(size=rows)
+    y_N = np.argsort(np.argsort(signal)) * classes // rows if task == "classification" else 5 + signal
+    return x_NF, y_N, classes if task == "classification" else 0
+
+
+def predicted(model, x_NF, y_N, classes, *, context=30, views=1):
+    normalise = model.fit_preprocessing(x_NF[:context])
+    scorer = Scorer(normalise(x_NF[:context]), y_N[:context], classes, views)
+    return scorer.predict(model, normalise(x_NF[context:]))
+
+
+def loss_of(model, task, *, rows=40, classes=3):
+    x_NF, y_N, classes = table(task, rows, classes=classes)
+    normalise = model.fit_preprocessing(x_NF)
+    size = EpisodeSize.plan(rows, batch_size=10, context_rows=100)
+    episode = next(draw_episodes(normalise(x_NF), y_N, classes, size, np.random.default_rng(0)))
+    model.module.train()
+    return episode_loss(model, episode, classes, CPU)
+
+
+def test_a_fresh_adapter_changes_nothing(case):
+    data = table(case[1])
+    plain = load_model(CATALOGUE[case[0]], case[1], CPU, case[2])
+    np.testing.assert_array_equal(predicted(opened(case)[0], *data), predicted(plain, *data))
+
+
+def test_every_adapter_gets_a_gradient_and_nothing_else_moves(case):
+    model, report = opened(case, live=True)
+    before = {name: value.clone() for name, value in model.module.state_dict().items() if "lora_" not in name}
+    optimizer = torch.optim.AdamW([p for p in model.module.parameters() if p.requires_grad], lr=0.01)
+    loss_of(model, case[1]).backward()
+    assert dead_adapters(model.module, report) == []
+    optimizer.step()
+    after = model.module.state_dict()
+    assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
+
+
+def test_merged_weights_predict_as_the_adapter_does(case):
+    model, _ = opened(case, live=True)
+    data = table(case[1])
+    adapted = predicted(model, *data)
+    model.module = merged_copy(model.module)
+    np.testing.assert_allclose(predicted(model, *data), adapted, rtol=1e-5, atol=5e-5)
+    assert not any("lora_" in name for name in model.module.state_dict())
+
+
+def test_an_adapter_survives_the_disk_into_a_model_that_started_elsewhere(case):
+    model, report = opened(case, live=True)
+    data, saved = table(case[1]), factor_tensors(model.module, report)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(99)
+        other, other_report = opened(case)
+    assert not np.array_equal(predicted(other, *data), predicted(model, *data))
+    load_factors(other.module, other_report, saved)
+    np.testing.assert_array_equal(predicted(other, *data), predicted(model, *data))
+
+
+def test_merged_weights_survive_the_disk(case, tmp_path):
+    model, _ = opened(case, live=True)
+    data = table(case[1])
+    adapted = predicted(model, *data)
+    model.module = merged_copy(model.module)
+    model.save(tmp_path / "merged")
+    again = load_model(CATALOGUE[case[0]], case[1], CPU, tmp_path / "merged")
+    np.testing.assert_allclose(predicted(again, *data), adapted, rtol=1e-5, atol=1e-5)
+
+
+def test_query_rows_do_not_see_each_other(case):
+    model, _ = opened(case, live=True)
+    x_NF, y_N, classes = table(case[1])
+    alone = predicted(model, x_NF[:31], y_N[:31], classes)
+    x_NF[31:] += 50.0
+    np.testing.assert_allclose(predicted(model, x_NF, y_N, classes)[:1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_every_declared_target_and_group_is_a_part_of_the_model(case):
+    name, task, _ = case
+    family = CATALOGUE[name].family
+    for target in (*family.targets, *family.groups[task]):
+        report = opened(case, lora=LoraSettings(rank=1, targets=(target,)))[1]
+        assert {layer.target for layer in report.layers} == {target}
+
+
+def test_predictions_are_of_the_right_kind(case):
+    model, _ = opened(case)
+    x_NF, y_N, classes = table(case[1])
+    answer = predicted(model, x_NF, y_N, classes, views=2)
+    assert np.isfinite(answer).all()
+    if classes:
+        np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-6)
+    else:
+        assert answer.shape == (10,)
+        shifted = predicted(model, x_NF, 10 * y_N + 7, classes, views=2)
+        np.testing.assert_allclose(shifted, 10 * answer + 7, rtol=1e-3)  # in the target's own unit, whatever that is
+
+
+def test_twenty_rows_and_missing_values_train(case):
+    model, _ = opened(case, live=True)
+    x_NF, y_N, classes = table(case[1], rows=20)
+    x_NF[::3, 1] = np.nan
+    x_NF[:, 2] = np.nan
+    normalise = model.fit_preprocessing(x_NF)
+    episode = next(
+        draw_episodes(normalise(x_NF), y_N, classes, EpisodeSize.plan(20, batch_size=5, context_rows=100), np.random.default_rng(0))
+    )
+    model.module.train()
+    loss = episode_loss(model, episode, classes, CPU)
+    assert torch.isfinite(loss)
+
+
+def test_there_is_a_card_for_every_family():
+    assert {card.family.name for card in CATALOGUE.values()} == set(MODELS)

@@ -1,0 +1,138 @@
+"""Several adapters on one base: what is turned off and on again comes back bit by bit."""
+
+import copy
+
+import pytest
+import torch
+from tiny import tiny_module
+from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
+
+from tabtune_core.errors import AdapterError, TargetError
+from tabtune_core.lora.adapter_file import factor_tensors
+from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.lora.inject import adapter_tensors
+
+ADAPTERS = {
+    "plain": {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": TARGETS},
+    "dora": {"rank": 2, "alpha": 8, "dropout": 0.0, "targets": ("head", "cls_y_encoders", "encoder"), "use_dora": True, "bias": "all"},
+    "head": {"rank": 8, "alpha": None, "dropout": 0.0, "targets": ("head",), "bias": "lora_only"},
+}
+
+
+def logits(module):
+    with torch.no_grad():
+        return tabdpt_logits(module)
+
+
+def add(adapters, name, seed):
+    """Adds an adapter of which everything has moved, and returns what it predicts."""
+    report = adapters.add(name, unused=UNUSED, **ADAPTERS[name])
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in adapter_tensors(adapters.module, report).values():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return logits(adapters.module)
+
+
+@pytest.fixture
+def filled():
+    adapters = AdapterSet(tiny_tabdpt())
+    return adapters, {name: add(adapters, name, seed) for seed, name in enumerate(ADAPTERS)}
+
+
+@pytest.mark.parametrize("order", [("plain", "dora", "head"), ("head", "plain", None, "dora", "plain")])
+def test_an_adapter_that_is_turned_on_again_predicts_the_same_bits(filled, order):
+    adapters, expected = filled
+    expected[None] = logits(tiny_tabdpt())
+    assert all((expected[a] - expected[b]).abs().max() > 1e-2 for a in expected for b in expected if a is not b)
+    for name in order:
+        adapters.set(name)
+        assert torch.equal(logits(adapters.module), expected[name])
+
+
+def test_the_base_is_bit_equal_while_adapters_are_disabled(filled):
+    adapters, expected = filled
+    plain = tiny_tabdpt().state_dict()
+    with adapters.disabled() as module:
+        state = module.state_dict()
+        assert sorted(state) == sorted(plain)
+        assert all(torch.equal(state[name], plain[name]) for name in plain)
+        assert not any(p.requires_grad for p in module.parameters())
+    assert adapters.active == "head"
+    assert torch.equal(logits(adapters.module), expected["head"])
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_was_merged_is_taken_out_again_to_the_bit(filled, name):
+    adapters, expected = filled
+    adapters.set(name)
+    adapters.merge()
+    merged = logits(adapters.module)
+    assert sorted(adapters.module.state_dict()) == sorted(tiny_tabdpt().state_dict())
+    torch.testing.assert_close(merged, expected[name], atol=1e-5, rtol=0)
+    with adapters.disabled():
+        assert torch.equal(logits(adapters.module), logits(tiny_tabdpt()))
+    assert torch.equal(logits(adapters.module), merged)
+    adapters.unmerge()
+    assert torch.equal(logits(adapters.module), expected[name])
+    adapters.set(None)
+    assert torch.equal(logits(adapters.module), logits(tiny_tabdpt()))
+
+
+def test_only_the_adapter_that_is_on_trains(filled):
+    adapters, _ = filled
+    adapters.set("dora")
+    trained = adapter_tensors(adapters.module, adapters.report("dora"))
+    assert {id(p) for p in adapters.module.parameters() if p.requires_grad} == {id(p) for p in trained.values()}
+
+
+def test_an_adapter_moves_to_another_set_by_its_tensors(filled):
+    adapters, expected = filled
+    adapters.set("dora")
+    other = AdapterSet(tiny_tabdpt())
+    torch.manual_seed(77)
+    other.add("copy", factor_tensors(adapters.module, adapters.report("dora")), unused=UNUSED, **ADAPTERS["dora"])
+    assert torch.equal(logits(other.module), expected["dora"])
+
+
+def test_attention_that_reads_its_weights_switches_too():
+    module = tiny_module().train()
+    x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
+    base, plain, adapters = module(x, y), copy.deepcopy(module.state_dict()), AdapterSet(module)
+    for name, rank in {"a": 2, "b": 5}.items():
+        report = adapters.add(
+            name, rank=rank, alpha=8, dropout=0.0, targets=("row_interactor", "icl_predictor.tf_icl.blocks.0.attn"), use_dora=True
+        )
+        assert {"weight"} < {layer.kind for layer in report.layers}
+        for parameter in adapter_tensors(module, report).values():
+            torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(rank))
+    second = module(x, y)
+    adapters.set("a")
+    first = module(x, y)
+    adapters.set("b")
+    assert torch.equal(module(x, y), second)
+    adapters.set("a")
+    assert torch.equal(module(x, y), first)
+    assert min((first - base).abs().max(), (first - second).abs().max()) > 1e-2
+    adapters.set(None)
+    assert all(torch.equal(value, plain[name]) for name, value in module.state_dict().items())
+
+
+def test_a_refused_adapter_leaves_the_set_as_it_was(filled):
+    adapters, expected = filled
+    tensors = factor_tensors(adapters.module, adapters.report("head"))
+    with pytest.raises(TargetError, match="No linear layer under 'nowhere'"):
+        adapters.add("new", rank=2, alpha=4, dropout=0.0, targets=("nowhere",))
+    with pytest.raises(AdapterError, match="belongs to another model or other targets"):
+        adapters.add("new", tensors, **ADAPTERS["plain"])
+    with pytest.raises(AdapterError, match="There is an adapter 'head' already"):
+        adapters.add("head", **ADAPTERS["head"])
+    with pytest.raises(AdapterError, match="There is no adapter 'new'; there are 'plain', 'dora', 'head'"):
+        adapters.set("new")
+    assert adapters.active == "head"
+    assert torch.equal(logits(adapters.module), expected["head"])
+
+
+def test_there_is_nothing_to_merge_without_an_adapter():
+    with pytest.raises(AdapterError, match="No adapter is on. Turn one on first: none yet"):
+        AdapterSet(tiny_tabdpt()).merge()

@@ -1,0 +1,228 @@
+"""Mitra: what the module does with a table, and what it refuses."""
+
+import json
+import pickle
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_checkpoint, tiny_config, tiny_module
+from torch import nn
+
+from tabtune_core.errors import CheckpointError, MissingPackageError
+from tabtune_core.lora.inject import dead_adapters, inject
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint
+
+CPU = torch.device("cpu")
+CASES = pytest.mark.parametrize(
+    "case", [("mitra-v1", "classification"), ("mitra-v1", "regression"), ("mitra-v2", "regression")], ids="-".join
+)
+SMALL = ("mitra-v1", "classification")
+
+
+def open_tiny(folder, case):
+    name, task = case
+    return load_model(CATALOGUE[name], task, CPU, tiny_checkpoint(folder / "tiny", name, task=task))
+
+
+def adapt(model):
+    family = model.card.family
+    return inject(model.module, rank=4, alpha=8, dropout=0.0, targets=family.targets, groups=family.groups[model.task])
+
+
+def arrays(task, rows=50, seed=0):
+    """Preprocessed rows with targets, and the number of classes: the first 30 rows are context."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 4)).astype(np.float32)
+    y = np.digitize(x[:, 0], [-0.5, 0.5]) if task == "classification" else 7 + 2 * x[:, 0].astype(float)
+    return x, y, 3 if task == "classification" else 0
+
+
+def episode(task):
+    x, y, classes = arrays(task)
+    y_T = torch.from_numpy(y if classes else y.astype(np.float32))[None]
+    return torch.from_numpy(x)[None], y_T[:, :30], y_T[:, 30:], classes
+
+
+def predict(model):
+    x, y, classes = arrays(model.task)
+    return model.predict(x[:30], y[:30], x[30:], classes)
+
+
+@CASES
+def test_shapes_are_those_of_the_weights_that_lora_can_reach(case):
+    name, task = case
+    layers = {path: layer for path, layer in tiny_module(name, task=task).named_modules() if isinstance(layer, nn.Linear | nn.Embedding)}
+    found = {f"{p}.weight": tuple(reversed(m.weight.shape) if isinstance(m, nn.Embedding) else m.weight.shape) for p, m in layers.items()}
+    assert found.pop("y_embedding.y_mask.weight") == (16, 1)  # an adapter would be larger
+    assert CATALOGUE[name].family.shapes(tiny_config(name, task), task) == found
+
+
+@CASES
+def test_a_fresh_adapter_changes_nothing(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    before = predict(model)
+    adapt(model)
+    np.testing.assert_array_equal(predict(model), before)
+
+
+@CASES
+def test_a_step_moves_every_adapter_and_nothing_else(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    report = adapt(model)
+    before = {name: p.detach().clone() for name, p in model.module.named_parameters()}
+    model.module.train()
+    model.loss(*episode(case[1])).backward()
+    assert dead_adapters(model.module, report) == []
+    torch.optim.AdamW([p for p in model.module.parameters() if p.requires_grad], lr=0.1).step()
+    moved = {name for name, p in model.module.named_parameters() if not torch.equal(p, before[name])}
+    assert {name for name in before if "lora_B" in name} <= moved
+    assert all("lora_" in name for name in moved)
+
+
+@CASES
+def test_the_label_embedding_can_be_named(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    report = inject(
+        model.module, rank=4, alpha=8, dropout=0.0, targets=("y_embedding", "layers"), passed_over=model.card.family.passed_over
+    )
+    assert [layer.path for layer in report.layers if layer.target == "y_embedding"] == ["y_embedding.y_embedding"]
+    assert report.left_out == ("y_embedding.y_mask",)
+    model.loss(*episode(case[1])).backward()
+    assert dead_adapters(model.module, report) == []
+
+
+@CASES
+def test_queries_do_not_see_each_other(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    x, y, classes = arrays(case[1])
+    alone = [model.predict(x[:30], y[:30], x[i : i + 1], classes) for i in range(30, 50)]
+    np.testing.assert_allclose(predict(model), np.concatenate(alone), atol=1e-5)
+
+
+@CASES
+def test_training_and_prediction_read_the_module_alike(tmp_path, case):
+    model = open_tiny(tmp_path, case)
+    losses = [model.loss(*episode(case[1])) for _ in (model.module.train(), model.module.eval())]
+    assert torch.equal(*losses)
+
+
+def test_the_loss_is_that_of_the_predicted_probabilities(tmp_path):
+    model = open_tiny(tmp_path, SMALL)
+    x, y_C, y_Q, classes = episode("classification")
+    y_Q[0, :5] = -1  # a class that the context lacks is not scored
+    expected = -np.log(predict(model)[np.arange(5, 20), y_Q[0, 5:]]).mean()
+    assert model.loss(x, y_C, y_Q, classes).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_loss_is_the_squared_error_of_the_predicted_numbers_in_ranges_of_the_context(tmp_path):
+    model = open_tiny(tmp_path, ("mitra-v1", "regression"))
+    _, y, _ = arrays("regression")
+    expected = np.mean(((predict(model) - y[30:]) / np.ptp(y[:30])) ** 2)
+    assert model.loss(*episode("regression")).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mitra-v1", "mitra-v2"])
+def test_a_context_of_one_number_predicts_it(tmp_path, name):
+    model = open_tiny(tmp_path, (name, "regression"))
+    x, y, _ = arrays("regression")
+    np.testing.assert_array_equal(model.predict(x[:30], np.full(30, 5.5), x[30:], 0), np.full(20, 5.5))
+    x_T, y_C, y_Q, _ = episode("regression")
+    assert torch.isfinite(model.loss(x_T, torch.full_like(y_C, 5.5), y_Q, 0))
+
+
+def test_preprocessing_is_learnt_from_the_context_and_leaves_the_callers_rows_alone(tmp_path):
+    context = np.array([[1.0, 5.0, 1.7e12, np.nan], [3.0, 5.0, 1.7e12 + 1, np.nan], [np.nan, 5.0, 1.7e12 + 2, np.nan]])
+    copy = context.copy()
+    transform = open_tiny(tmp_path, SMALL).fit_preprocessing(context)
+    np.testing.assert_array_equal(transform(context), [[-1, -1], [1, 0], [0, 1]])
+    np.testing.assert_array_equal(transform(np.array([[np.nan, 6.0, 1.7e12 + 9, 4.0]])), [[0, 8]])
+    np.testing.assert_array_equal(context, copy)
+
+
+def test_a_table_of_constant_columns_is_predicted_all_the_same(tmp_path):
+    model = open_tiny(tmp_path, SMALL)
+    x = model.fit_preprocessing(np.ones((30, 2)))(np.ones((30, 2)))
+    assert np.isfinite(model.predict(x, arrays("classification")[1][:30], x, 3)).all()
+
+
+def test_a_folder_or_the_file_in_it_may_be_named(tmp_path):
+    model = open_tiny(tmp_path, SMALL)
+    by_file = load_model(model.card, model.task, CPU, tmp_path / "tiny" / "model.safetensors")
+    np.testing.assert_array_equal(predict(by_file), predict(model))
+    assert by_file.source == model.source
+
+
+def test_released_weights_open_from_the_hugging_face_cache(monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="`hf download autogluon/mitra-classifier model.safetensors config.json`"):
+        find_checkpoint(CATALOGUE["mitra-v1"], "classification")
+    revision = "0" * 40
+    repository = tmp_path / "models--autogluon--mitra-classifier"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    tiny_checkpoint(repository / "snapshots" / revision, "mitra-v1")
+    model = load_model(CATALOGUE["mitra-v1"], "classification", CPU)
+    assert (model.source.repository, model.source.revision) == ("autogluon/mitra-classifier", revision)
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("this code ran",)
+
+
+def _without_config(folder):
+    (folder / "config.json").unlink()
+
+
+def _half_a_file(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:2000])
+
+
+def _a_pickle(folder):
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Payload()))
+
+
+def _deeper(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "n_layers": 3}))
+
+
+def _of_numbers(folder):
+    shutil.rmtree(folder)
+    tiny_checkpoint(folder, "mitra-v1", task="regression")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_config, "config.json is missing or does not describe a Mitra model"),
+        (_half_a_file, "model.safetensors is damaged or no Mitra checkpoint"),
+        (_a_pickle, "model.safetensors is damaged or no Mitra checkpoint"),
+        (_deeper, "model.safetensors is damaged or no Mitra checkpoint: Error.* in loading state_dict for Tab2D"),
+        (_of_numbers, "holds a model for regression, and the task is classification. Name a checkpoint for classification."),
+    ],
+)
+def test_a_folder_that_is_no_checkpoint_of_the_task_is_refused(tmp_path, capsys, change, message):
+    open_tiny(tmp_path, SMALL)
+    change(tmp_path / "tiny")
+    with pytest.raises(CheckpointError, match=message):
+        load_model(CATALOGUE["mitra-v1"], "classification", CPU, tmp_path / "tiny")
+    assert "this code ran" not in capsys.readouterr().out
+
+
+def test_without_autogluon_the_line_that_installs_it_is_told(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "autogluon.tabular.models.mitra._internal.models.tab2d", None)
+    monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra", raising=False)
+    with pytest.raises(
+        MissingPackageError, match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'"
+    ):
+        load_model(CATALOGUE["mitra-v1"], "classification", CPU, tmp_path)

@@ -1,0 +1,232 @@
+"""TabDPT: what a file must hold, what training sees, and which numbers come back."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import tiny_checkpoint
+
+from tabtune_core.errors import CheckpointError, TargetError
+from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.tabdpt import read_checkpoint
+
+CARD = CATALOGUE["tabdpt-1.3"]
+CPU = torch.device("cpu")
+BOTH = pytest.mark.parametrize("task", ["classification", "regression"])
+
+
+def open_tiny(tmp_path, task):
+    return load_model(CARD, task, CPU, tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
+
+
+def adapt(model, *, dropout=0.0, targets=()):
+    return inject(
+        model.module, rank=2, alpha=4, dropout=dropout, targets=targets or CARD.family.targets, groups=CARD.family.groups[model.task],
+        passed_over=CARD.family.passed_over, unused=CARD.family.unused[model.task],
+    )  # fmt: skip
+
+
+def episode(task, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, 30, 5, generator=generator)
+    y = torch.randint(0, 3, (1, 30), generator=generator) if task == "classification" else torch.randn(1, 30, generator=generator)
+    return x, y[:, :20], y[:, 20:], 3 if task == "classification" else 0
+
+
+def randomise(model, report):
+    for _, b in adapter_factors(model.module, report).values():
+        torch.nn.init.normal_(b, std=0.3, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="is not a safetensors file, or is damaged"):
+        load_model(CARD, "regression", CPU, path)
+    save_file({"weight": torch.ones(2)}, path)
+    with pytest.raises(CheckpointError, match="is no TabDPT checkpoint: its metadata lacks the entry 'cfg'"):
+        read_checkpoint(path)
+
+
+def test_the_weights_of_an_earlier_version_are_named_as_such(tmp_path):
+    tensors = load_file(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
+    old = {name.replace("reg_y_encoders", "y_encoders"): tensor for name, tensor in tensors.items() if "cls_y" not in name}
+    save_file(old, tmp_path / "old.safetensors", metadata={"cfg": "{}"})
+    with pytest.raises(CheckpointError, match="holds the weights of TabDPT 1.2 or earlier; the installed"):
+        read_checkpoint(tmp_path / "old.safetensors")
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", '{"env": {}, "training": {"dropout": 0.0}, "model": {"max_num_classes": 4}}'])
+def test_a_configuration_that_is_no_tabdpts_is_refused(tmp_path, config):
+    tensors = load_file(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
+    save_file(tensors, tmp_path / "other.safetensors", metadata={"cfg": config})
+    with pytest.raises(CheckpointError, match="does not fit the installed tabdpt package: .+"):
+        read_checkpoint(tmp_path / "other.safetensors")
+
+
+def test_a_file_that_lacks_weights_says_which(tmp_path):
+    _, config = read_checkpoint(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
+    tensors = load_file(tmp_path / "tiny.safetensors")
+    del tensors["encoder.weight"]
+    save_file(tensors, tmp_path / "part.safetensors", metadata={"cfg": config})
+    with pytest.raises(CheckpointError, match=r"Missing key\(s\) in state_dict: \"encoder.weight\""):
+        read_checkpoint(tmp_path / "part.safetensors")
+
+
+@BOTH
+def test_what_is_saved_opens_again_bit_by_bit(tmp_path, task):
+    model = open_tiny(tmp_path, task)
+    model.save(tmp_path / "again.safetensors")
+    before, after = load_file(tmp_path / "tiny.safetensors"), load_file(tmp_path / "again.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert json.loads(read_checkpoint(tmp_path / "again.safetensors")[1])["model"]["max_num_classes"] == 4
+
+
+@BOTH
+def test_query_rows_do_not_see_each_other_even_while_training(tmp_path, task):
+    model = open_tiny(tmp_path, task)
+    x, y_context, y_query, classes = episode(task)
+    x[:, 20:] *= torch.linspace(1, 30, 10)[:, None]  # outliers that would move statistics taken over query rows
+    model.module.train()
+    together = model.loss(x, y_context, y_query, classes)
+    alone = [model.loss(torch.cat([x[:, :20], x[:, [20 + i]]], 1), y_context, y_query[:, [i]], classes) for i in range(10)]
+    torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-5, rtol=0)
+    assert model.module.training, "the flag is as the training loop left it"
+
+
+@BOTH
+def test_dropout_of_the_adapters_obeys_the_training_loop(tmp_path, task):
+    model = open_tiny(tmp_path, task)
+    randomise(model, adapt(model, dropout=0.5))
+    model.module.train()
+    assert model.loss(*episode(task)) != model.loss(*episode(task))
+    model.module.eval()
+    assert model.loss(*episode(task)) == model.loss(*episode(task))
+
+
+@BOTH
+def test_training_minimises_what_prediction_says(tmp_path, task):
+    model = open_tiny(tmp_path, task)
+    x, y_context, y_query, classes = episode(task)
+    optimizer = torch.optim.Adam(model.module.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.loss(x, y_context, y_query, classes).backward()
+        optimizer.step()
+    predicted = model.predict(x[0, :20].numpy(), y_context[0].numpy(), x[0, 20:].numpy(), classes)
+    wanted = np.eye(3)[y_query[0]] if classes else y_query[0].numpy()
+    assert np.abs(predicted - wanted).max() < 0.3
+
+
+def test_the_loss_of_many_classes_is_that_of_the_predicted_probabilities(tmp_path):
+    model = open_tiny(tmp_path, "classification")
+    x, *_ = episode("classification")
+    y = torch.arange(30) % 7  # more than the 4 of the model
+    predicted = model.predict(x[0, :20].numpy(), y[:20].numpy(), x[0, 20:].numpy(), 7)
+    expected = -np.log(predicted[np.arange(10), y[20:]]).mean()
+    assert model.loss(x, y[None, :20], y[None, 20:], 7).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_query_rows_of_a_class_that_the_context_lacks_are_left_out(tmp_path):
+    model = open_tiny(tmp_path, "classification")
+    x, y_context, y_query, classes = episode("classification")
+    y_query[:, 5:] = -1
+    torch.testing.assert_close(model.loss(x, y_context, y_query, classes), model.loss(x[:, :25], y_context, y_query[:, :5], classes))
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-9, 0.0), (1e12, 0.0), (2.0, 1e6)])
+def test_numbers_may_have_any_unit(tmp_path, factor, offset):
+    model = open_tiny(tmp_path, "regression")
+    x, y_context, *_ = episode("regression")
+    target = y_context[0].double().numpy()
+    plain, other = (model.predict(x[0, :20].numpy(), y, x[0, 20:].numpy(), 0) for y in (target, factor * target + offset))
+    np.testing.assert_allclose((other - offset) / factor, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", [[7.0] * 20, [7.0]])
+def test_a_constant_target_is_predicted_as_it_is(tmp_path, context):
+    model = open_tiny(tmp_path, "regression")
+    predicted = model.predict(np.ones((len(context), 2), np.float32), np.array(context), np.zeros((3, 2), np.float32), 0)
+    np.testing.assert_allclose(predicted, 7.0)
+
+
+@BOTH
+def test_an_untrained_adapter_is_invisible(tmp_path, task):
+    model = open_tiny(tmp_path, task)
+    before = model.loss(*episode(task))
+    adapt(model)
+    assert model.loss(*episode(task)) == before
+
+
+@BOTH
+def test_every_adapter_learns_and_nothing_else_does(tmp_path, task):
+    model = open_tiny(tmp_path, task)
+    base = {name: value.clone() for name, value in model.module.state_dict().items()}
+    report = adapt(model)
+    randomise(model, report)  # A's gradient is zero while B is
+    factors = {path: [f.detach().clone() for f in pair] for path, pair in adapter_factors(model.module, report).items()}
+    optimizer = torch.optim.SGD([p for p in model.module.parameters() if p.requires_grad], lr=1.0)
+    model.module.train()
+    model.loss(*episode(task)).backward()
+    optimizer.step()
+    assert dead_adapters(model.module, report) == []
+    still = [path for path, pair in adapter_factors(model.module, report).items() if any(map(torch.equal, pair, factors[path]))]
+    assert still == []
+    after = {name.replace(".base.", "."): value for name, value in model.module.state_dict().items() if ".lora_" not in name}
+    assert base.keys() == after.keys()
+    assert [name for name in base if not torch.equal(base[name], after[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("task", "group", "part"),
+    [
+        ("classification", "y_encoder", "cls_y_encoders"),
+        ("regression", "y_encoder", "reg_y_encoders"),
+        ("classification", "column_embeddings", "encoder"),
+        ("classification", "row_attention", "transformer_encoder"),
+        ("regression", "prediction_head", "head"),
+    ],
+)
+def test_a_group_stands_for_its_part_and_no_other(tmp_path, task, group, part):
+    report = adapt(open_tiny(tmp_path, task), targets=(group,))
+    assert {layer.path.split(".")[0] for layer in report.layers} == {part}
+
+
+@BOTH
+def test_a_group_without_a_part_is_an_error(tmp_path, task):
+    with pytest.raises(TargetError, match="No linear layer under 'decoder'"):
+        adapt(open_tiny(tmp_path, task), targets=("decoder",))
+
+
+@BOTH
+def test_layers_smaller_than_their_adapter_are_passed_over_unless_named(tmp_path, task):
+    report = adapt(open_tiny(tmp_path, task))
+    gates = ["transformer_encoder.0.q_gate", "transformer_encoder.1.q_gate"]
+    numbers = {"classification": [], "regression": ["reg_y_encoders.0.0", "reg_y_encoders.1.0"]}  # of one number each
+    assert sorted(report.left_out) == numbers[task] + gates
+    assert [layer.path for layer in adapt(open_tiny(tmp_path, task), targets=("q_gate",)).layers] == gates
+
+
+def test_columns_without_any_value_and_constant_ones_are_harmless(tmp_path):
+    model = open_tiny(tmp_path, "classification")
+    x = np.array([[1.0, np.nan, 3.0], [2.0, np.nan, 3.0], [np.nan, np.nan, 3.0]])
+    normal = model.fit_preprocessing(x)(np.vstack([x, [5.0, 1.0, 2.0]]))
+    assert np.isfinite(normal).all()
+    assert np.isfinite(model.predict(normal[:3], np.array([0, 1, 0]), normal[3:], 2)).all()
+
+
+def test_the_projection_of_many_features_is_always_the_same_and_learnt_from_the_context(tmp_path):
+    model = open_tiny(tmp_path, "regression")
+    rng = np.random.default_rng(0)
+    x, state = rng.normal(size=(40, 30)), torch.get_rng_state()
+    first = model.fit_preprocessing(x)
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
+    torch.manual_seed(5)
+    np.testing.assert_array_equal(first(x), model.fit_preprocessing(x)(x))
+    assert first(x).shape == (40, 16)
+    np.testing.assert_array_equal(first(100 * x[:1]), first(np.vstack([100 * x[:1], x]))[:1])

@@ -1,0 +1,19 @@
+"""16-bit training where there is a card for it, and nowhere else."""
+
+import pytest
+import torch
+
+from tabtune_core.errors import DeviceError
+from tabtune_core.training.precision import Precision
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_16_bits_on_the_cpu_are_refused(amp):
+    with pytest.raises(DeviceError, match=f"train.amp is '{amp}', which needs a CUDA card, but the device is cpu. Set it to 'off'"):
+        Precision.of(amp, torch.device("cpu"))
+
+
+def test_off_is_fp32_and_bf16_needs_no_scale():
+    off, bf16 = Precision.of("off", torch.device("cpu")), Precision.of("bf16", torch.device("cuda"))
+    assert (off.dtype, off.scaler.is_enabled()) == (None, False)
+    assert (bf16.dtype, bf16.scaler.is_enabled()) == (torch.bfloat16, False)

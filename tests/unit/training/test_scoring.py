@@ -1,0 +1,69 @@
+"""Predictions of held-out rows: chunks and views change how, never what is asked."""
+
+import numpy as np
+import pytest
+import torch
+
+from tabtune_core.training.scoring import HeldOut, Scorer
+
+
+class Shown:
+    """Remembers what it is shown; says a class with 0.8 by the sign of the first column it sees, or that column."""
+
+    def __init__(self):
+        self.module, self.seen = torch.nn.Identity(), []
+
+    def predict(self, x_CF, y_C, x_QF, classes):
+        self.seen.append((x_CF, y_C, x_QF))
+        if not classes:
+            return x_QF[:, 0].astype(float)
+        p_QK = np.full((len(x_QF), classes), 0.2 / (classes - 1))
+        p_QK[:, y_C[0]] = 0.8
+        return p_QK
+
+
+X = np.arange(12, dtype=np.float32).reshape(4, 3)
+Y = np.array([2, 0, 1, 1])
+
+
+def test_one_view_is_the_models_own_prediction():
+    model = Shown()
+    predicted = Scorer(X, Y, 3).predict(model, X[:2])
+    np.testing.assert_array_equal(predicted, model.predict(X, Y, X[:2], 3))
+
+
+def test_class_ids_of_every_view_are_put_back():
+    """The first context row is of class 2 in every view, whatever its id there."""
+    model = Shown()
+    predicted = Scorer(X, Y, 3, views=5).predict(model, X[:2])
+    np.testing.assert_allclose(predicted, [[0.1, 0.1, 0.8]] * 2, atol=1e-12)
+    assert len({tuple(y_C) for _, y_C, _ in model.seen}) > 1
+
+
+def test_columns_of_context_and_query_are_permuted_alike():
+    model = Shown()
+    Scorer(X, Y, 3, views=4).predict(model, X)
+    for x_CF, _, x_QF in model.seen:
+        np.testing.assert_array_equal(x_CF, x_QF)
+    assert len({tuple(x_CF[0]) for x_CF, _, _ in model.seen}) > 1
+
+
+def test_numbers_of_the_views_are_averaged():
+    model = Shown()
+    predicted = Scorer(X, Y.astype(float), 0, views=3).predict(model, X[:1])
+    assert predicted == pytest.approx(np.mean([x_QF[0, 0] for *_, x_QF in model.seen]))
+
+
+def test_rows_at_once_change_nothing():
+    one, many = (Scorer(X, Y, 3, views=2, rows_at_once=size).predict(Shown(), X) for size in (1, 100))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_a_part_without_rows_gives_nothing_of_the_right_shape():
+    assert Scorer(X, Y, 3).predict(Shown(), X[:0]).shape == (0, 3)
+    assert Scorer(X, Y, 0).predict(Shown(), X[:0]).shape == (0,)
+
+
+def test_numbers_are_scored_as_numbers():
+    scores = Scorer(X, Y.astype(float), 0).score(Shown(), HeldOut(np.arange(4), X, X[:, 0].astype(float)))
+    assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
