@@ -33,6 +33,7 @@ MINI: dict[str, Any] = {
     "icl_num_blocks": 4, "icl_nhead": 4,
 }  # fmt: skip
 """TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
+MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
 
 _TABDPT: dict[str, Any] = {
     "env": {"device": "cpu"},
@@ -77,10 +78,15 @@ _CARDS = (
     ModelCard(
         name="tabicl-mini", title="TabICL mini", family=TABICL, licence="Apache-2.0",
         note="Pre-trained by us on synthetic tables; ships with the package.",
-        weights={"classification": Weights(
-            file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
-            sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
-        )},
+        weights={
+            "classification": Weights(
+                file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
+                sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
+            ),
+            "regression": Weights(
+                file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR, sha256="",
+            ),
+        },
     ),
     _tabicl(
         "tabicl-v2", "TabICL v2", "The current release.",

@@ -16,12 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.models.catalogue import MINI
+from tabtune_core.models.catalogue import MINI, MINI_REGRESSOR
 from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
 from tabtune_core.models.pretraining.episodes import Episode, Size, class_episode, class_loss, number_episode, standard_score
 from tabtune_core.models.pretraining.tables import Group
 
-TABICL_MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
 EASY = Size(64, 3, linear=1.0)
 """A model learns to use its context at all in some 100 steps of such tables; on the others Mitra stays with the class shares for long."""
 Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
@@ -171,11 +170,11 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 FAMILIES: dict[str, Family] = {
     "tabicl-mini": Family(
         file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
-        outer=_TABICL_OUTER, first=EASY, early=Size(256, 32), late=Size(512, 48),
+        outer=_TABICL_OUTER, first=EASY, early=Size(256, 32), late=Size(400, 40),
     ),
     "tabicl-mini-regressor": Family(
-        file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(TABICL_MINI_REGRESSOR), losses=(tabicl_number_loss,),
-        save=_save_tabicl(TABICL_MINI_REGRESSOR), outer=_TABICL_OUTER, first=EASY, early=Size(256, 20), late=Size(400, 32),
+        file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(MINI_REGRESSOR), losses=(tabicl_number_loss,),
+        save=_save_tabicl(MINI_REGRESSOR), outer=_TABICL_OUTER, first=EASY, early=Size(256, 20), late=Size(400, 32),
     ),
     "tabdpt-mini": Family(
         file="tabdpt-mini.safetensors", build=_tabdpt, losses=(tabdpt_class_loss, tabdpt_number_loss), save=_save_tabdpt,
