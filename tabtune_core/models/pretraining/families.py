@@ -75,7 +75,7 @@ def _save_tabicl(config: dict[str, Any]) -> Callable[[nn.Module, Path], None]:
 def _tabdpt() -> nn.Module:
     from tabdpt.model import TabDPTModel
 
-    part = dict(TABDPT_MINI["model"])
+    part: dict[str, Any] = dict(TABDPT_MINI["model"])
     names = dict(
         max_num_classes="n_out", ff_dim="nhid", emsize="ninp", max_num_features="num_features", min_eval_context="base_len",
         max_eval_context="max_len",
