@@ -1,7 +1,7 @@
 """What a person has chosen, kept in the address bar: a reload, a second tab and the next page show the same thing."""
 
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -40,11 +40,11 @@ def renew(name: str, *, when: str, value: str) -> None:
 
 
 def pick(
-    label: str, options: Sequence[str], *, name: str, default: str, format_func: Callable[[str], str] = str, help: str | None = None
+    label: str, options: Sequence[str], *, name: str, default: str, format_func: Callable[[str], str] = str, widget: Any = st.selectbox
 ) -> str:
-    """A select box whose choice is shared by the pages and written into the address bar."""
+    """A select box, or a ``widget`` like it, whose choice is shared by the pages and written into the address bar."""
     st.session_state[_key(name)] = chosen(name, options, default)
-    value = st.selectbox(label, options, key=_key(name), format_func=format_func, help=help, persist_state="session")
+    value: str = widget(label, options, key=_key(name), format_func=format_func, persist_state="session")
     keep(name, value)
     return value
 

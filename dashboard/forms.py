@@ -3,21 +3,21 @@
 In: widget values by key, also out of the address bar. Out: checked settings, or the SettingError that says what to change.
 """
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import streamlit as st
 
 from tabtune_core.errors import SettingError
-from tabtune_core.metrics import METRICS, SELECTION
-from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import LEARNING_RATES, Bias, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
+from tabtune_core.metrics import SELECTION, Task
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
 
-RANKS = (1, 2, 4, 8, 16, 32, 64)
 LORA_FIELDS = ("dropout", "targets", "bias", "use_rslora", "use_dora")
 PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}
+"""Kept in a field of lines such as ``decoder = 4``."""
 TRAIN_FIELDS = (
     "epochs",
     "learning_rate",
@@ -54,16 +54,16 @@ LARGEST_WHOLE = 2**53 - 1
 
 
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
-    """The value of every widget that shows this sweep; the table, the target and the cut at the median are the Data page's."""
+    """The value of every widget that shows this sweep; the table, the target and its task are the Data page's."""
     run, lora, train = sweep.run, sweep.run.lora, sweep.run.train
     values = {
         **{name: getattr(run, name) for name in RUN_FIELDS},
         **{name: getattr(lora, name) for name in LORA_FIELDS},
         **{name: getattr(train, name) for name in TRAIN_FIELDS},
         **{name: getattr(sweep, name) for name in SWEEP_FIELDS},
+        **{name: "\n".join(f"{part} = {value}" for part, value in getattr(lora, name).items()) for name in PATTERNS},
         "targets": list(lora.targets),
         "selection_metric": run.selection_metric,
-        **{name: ", ".join(f"{layers}={number}" for layers, number in getattr(lora, name).items()) for name in PATTERNS},
         "checkpoint": run.checkpoint or "",
         "ranks": list(sweep.ranks),
         "seeds": ", ".join(str(seed) for seed in sweep.seeds),
@@ -77,27 +77,32 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
     return values | {name: float(values[name]) for name in DECIMALS if values[name] is not None}
 
 
-def to_sweep(values: Mapping[str, Any], *, dataset: str, target: str, split_at_median: bool = False) -> SweepSettings:
+def to_sweep(
+    values: Mapping[str, Any], *, dataset: str, target: str, task: Task = "classification", split_at_median: bool = False
+) -> SweepSettings:
     """The sweep that the widgets describe; a widget that is not there has its default.
 
     Raises:
         SettingError: naming the setting and what would do.
     """
-    values = {**DEFAULTS, **values}
+    values = {**DEFAULTS, "selection_metric": SELECTION[task], **values}
+    if values["optimizer"] == "sgd":  # which shows no fields for what it does not use
+        values |= {name: DEFAULTS[name] for name in ("beta_1", "beta_2", "eps")}
     lora = LoraSettings(
         alpha=None if values["tied"] else values["alpha"],
         **{name: values[name] for name in LORA_FIELDS},
-        **{name: read_pattern(filter(str.strip, values[name].split(",")), number) for name, number in PATTERNS.items()},
+        **{name: read_pattern(filter(str.strip, re.split("[\n,]", values[name])), kind) for name, kind in PATTERNS.items()},
     )
     train = TrainSettings(
         steps=values["steps"] if values["length"] == "steps" else None,
         betas=(values["beta_1"], values["beta_2"]),
-        selection_metric=None if values["selection_metric"] == SELECTION["classification"] else values["selection_metric"],
+        selection_metric=None if values["selection_metric"] == SELECTION[task] else values["selection_metric"],
         **{name: values[name] for name in TRAIN_FIELDS},
     )
     run = RunSettings(
         dataset=dataset,
         target=target,
+        task=task,
         split_at_median=split_at_median,
         checkpoint=values["checkpoint"].strip() or None,
         lora=lora,
@@ -149,192 +154,3 @@ def fill(sweep: SweepSettings) -> None:
 def command_line(dataset: str, name: str, home: Path) -> str:
     """The command that runs the same sweep without the pages: on the table as it was read, from the settings saved as sweep.toml."""
     return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", "--name", name, "--home", str(home)])
-
-
-def _number(label: str, name: str, owner: type, *, low: float, high: float | None = None, step: float = 1, **more: Any) -> None:
-    """A number field of one setting; whole numbers stay whole.
-
-    Bounds are those of the library or wider, so that no valid value is turned away; what only the library refuses, it explains.
-    """
-    kind = float if name in DECIMALS else int
-    if kind is float:
-        more.setdefault("format", "%g")
-    st.number_input(
-        label,
-        kind(low),
-        None if high is None else kind(high),
-        DEFAULTS[name],
-        kind(step),
-        key=name,
-        help=more.pop("help", None) or describe(owner, name),
-        bind="query-params",
-        **more,
-    )
-
-
-def _choice(label: str, name: str) -> None:
-    """A training setting that has one of a few values."""
-    options = get_args(get_type_hints(TrainSettings)[name])
-    st.selectbox(label, options, options.index(DEFAULTS[name]), key=name, help=describe(TrainSettings, name), bind="query-params")
-
-
-def _switch(label: str, name: str) -> None:
-    """A training setting that is on or off."""
-    st.toggle(label, DEFAULTS[name], key=name, help=describe(TrainSettings, name), bind="query-params")
-
-
-def lora_widgets(card: ModelCard) -> None:
-    """Ranks, strength, dropout and the parts to adapt."""
-    held = st.session_state.get("ranks") or []
-    st.pills(
-        "LoRA ranks to compare",
-        sorted({*RANKS, *held}),
-        selection_mode="multi",
-        default=DEFAULTS["ranks"],
-        key="ranks",
-        help=describe(LoraSettings, "rank") + " Each rank is a run of its own.",
-        bind="query-params",
-        format_func=str,
-    )
-    left, right = st.columns(2, vertical_alignment="bottom")
-    with left:
-        st.toggle("Tie alpha to twice the rank", DEFAULTS["tied"], key="tied", help=describe(LoraSettings, "alpha"), bind="query-params")
-        if not st.session_state.tied:
-            _number("Alpha, for every rank", "alpha", LoraSettings, low=0, step=1)
-    with right:
-        _number("Dropout before the adapter", "dropout", LoraSettings, low=0, high=1, step=0.05)
-    parts = [*card.family.groups["classification"], *card.family.targets]
-    st.multiselect(
-        "Parts of the model to adapt",
-        list(dict.fromkeys([*parts, *st.session_state.get("targets", [])])),
-        key="targets",
-        default=DEFAULTS["targets"],
-        help=describe(LoraSettings, "targets"),
-        placeholder="The model's own list (all of them)",
-        bind="query-params",
-    )
-    left, middle, right = st.columns(3, vertical_alignment="bottom")
-    with left:
-        st.selectbox("Biases that train", get_args(Bias), key="bias", help=describe(LoraSettings, "bias"), bind="query-params")
-    for column, label, name in ((middle, "rsLoRA", "use_rslora"), (right, "DoRA", "use_dora")):
-        column.toggle(label, DEFAULTS[name], key=name, help=describe(LoraSettings, name), bind="query-params")
-    for column, label, name in zip(st.columns(2), ("Other ranks", "Other alphas"), PATTERNS, strict=True):
-        column.text_input(
-            label, DEFAULTS[name], key=name, help=describe(LoraSettings, name), placeholder="decoder=4, linear1=2", bind="query-params"
-        )
-
-
-def training_widgets() -> None:
-    """How long, how fast, and on how many rows a step."""
-    one, two = st.columns(2, vertical_alignment="bottom")
-    with one:
-        st.segmented_control(
-            "Length of training in",
-            ["epochs", "steps"],
-            default=DEFAULTS["length"],
-            required=True,
-            key="length",
-            help="An epoch is one pass over the training rows; a step is one update of the adapter.",
-            bind="query-params",
-        )
-    with two:
-        if st.session_state.length == "steps":
-            _number("Steps", "steps", TrainSettings, low=1, step=10)
-        else:
-            _number("Epochs", "epochs", TrainSettings, low=1, step=5)
-    one, two, three = st.columns(3)
-    with one:
-        _number(
-            "Learning rate of LoRA",
-            "learning_rate",
-            TrainSettings,
-            low=0,
-            high=1,
-            step=1e-5,
-            format="%.1e",
-            placeholder=f"{LEARNING_RATES['peft']:.0e} (usual)",
-        )
-    with two:
-        _number("Context rows", "context_rows", TrainSettings, low=10, step=128)
-    with three:
-        _number("Query rows a step (batch size)", "batch_size", TrainSettings, low=1, step=32)
-
-
-def baseline_widgets() -> None:
-    """What to compare with, and how often to repeat."""
-    st.toggle(
-        "Zero-shot: the model as it is",
-        DEFAULTS["zero_shot"],
-        key="zero_shot",
-        help=describe(SweepSettings, "zero_shot"),
-        bind="query-params",
-    )
-    st.toggle(
-        "Full fine-tuning: every weight",
-        DEFAULTS["full_fine_tuning"],
-        key="full_fine_tuning",
-        bind="query-params",
-        help=describe(SweepSettings, "full_fine_tuning"),
-    )
-    st.text_input(
-        "Seeds", DEFAULTS["seeds"], key="seeds", help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.", bind="query-params"
-    )
-
-
-def device_widget(cards: list[str]) -> None:
-    """Where to train. ``cards`` names the NVIDIA cards of this machine."""
-    automatic = f"auto: {cards[0]}" if cards else "auto: cpu (no NVIDIA card found)"
-    names = {"auto": automatic, "cpu": "cpu", **{f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}}
-    held = st.session_state.get("device", "auto")
-    st.selectbox(
-        "Device",
-        list(dict.fromkeys([*names, held])),
-        key="device",
-        format_func=lambda name: names.get(name, name),
-        help=describe(RunSettings, "device"),
-        persist_state="session",
-    )
-
-
-def advanced_widgets() -> None:
-    """What most people leave alone."""
-    st.text_input(
-        "Weights file to use instead of the model's own",
-        DEFAULTS["checkpoint"],
-        key="checkpoint",
-        help=describe(RunSettings, "checkpoint"),
-        placeholder="Path on this machine",
-        bind="query-params",
-    )
-    held = st.session_state.get("selection_metric", DEFAULTS["selection_metric"])
-    metrics = [metric.name for metric in METRICS.values() if metric.task == "classification" or metric.name == held]
-    st.selectbox(
-        "Score that decides",
-        metrics,
-        metrics.index(DEFAULTS["selection_metric"]),
-        key="selection_metric",
-        bind="query-params",
-        help=describe(TrainSettings, "selection_metric"),
-    )
-    with st.grid(min_column_width=180):
-        _choice("Optimizer", "optimizer")
-        _choice("Schedule after the warm-up", "schedule")
-        _choice("16-bit training", "amp")
-    _switch("Recompute activations (gradient checkpointing)", "gradient_checkpointing")
-    _switch("Scale the rate with the rank", "rate_scales_with_rank")
-    with st.grid(min_column_width=180):
-        _number("Views a prediction", "views", TrainSettings, low=1)
-        _number("Steps between looks", "eval_every", TrainSettings, low=1)
-        _number("Patience (looks)", "patience", TrainSettings, low=0)
-        _number("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
-        _number("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")
-        _number("Gradient clipping (norm)", "clip_norm", TrainSettings, low=0, step=0.1)
-        _number("Rate of B against A (LoRA+)", "lr_ratio", TrainSettings, low=0)
-        _number("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
-        _number("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, help=describe(TrainSettings, "betas"))
-        _number("Beta 2", "beta_2", TrainSettings, low=0, high=1, step=0.001, help=describe(TrainSettings, "betas"))
-        _number("Epsilon", "eps", TrainSettings, low=0, high=1, step=1e-8, format="%.0e")
-        _number("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)
-        _number("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)
-        _number("Most validation rows", "validation_rows", TrainSettings, low=10, step=500)
-        _number("Most test rows", "test_rows", TrainSettings, low=10, step=1000)

@@ -7,13 +7,17 @@ from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.live_plotly import show
-from dashboard.words import STATUS, WAY_OUT, duration, megabytes, plain, silence
+from dashboard.words import LOSS_UNITS, STATUS, WAY_OUT, duration, megabytes, plain, silence
 from dashboard.worker_watch import Trouble
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, RunPlanned
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, Task, metrics_of
 from tabtune_core.runs.series import Progress, progress
 from tabtune_core.runs.store import ENDED, RANKED, RETRYABLE, Run
+
+FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
+SECOND: dict[Task, str] = {"classification": "log_loss", "regression": "r2"}
+"""The scores that a person looks at first; the second can be changed."""
 
 
 def worker_trouble(trouble: Trouble | None) -> None:
@@ -72,7 +76,8 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
     """One line a run, up to the second."""
     loss, best = last_by_run(frames["steps"], "loss"), best_by_run(frames["scores"], metric)
     held = last_by_run(frames["memory"], "resident_bytes") | last_by_run(frames["memory"], "torch_allocated_bytes")
-    label = METRICS[metric].label
+    label, loss_title = METRICS[metric].label, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
+    digits = METRICS[metric].decimals(max(best.values(), key=abs, default=0.0))
     rows = [
         {
             "Run": named[run.id],
@@ -81,7 +86,7 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
             "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
-            "Loss (nats)": loss.get(named[run.id]),
+            loss_title: loss.get(named[run.id]),
             f"Best validation {label}": best.get(named[run.id]),
             "Memory now": megabytes(held.get(named[run.id])) if run.status == "running" else "",
         }
@@ -96,8 +101,8 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
         column_config={
             "Run": st.column_config.TextColumn(pinned=True),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
-            "Loss (nats)": number(format="%.4f"),
-            f"Best validation {label}": number(format="%.4f", help=METRICS[metric].help),
+            loss_title: number(format="%.4f"),
+            f"Best validation {label}": number(format=f"%.{digits}f", help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
             "Time left": st.column_config.TextColumn(help="Of training, if it does not stop early. Known from the fifth step on."),
             "Memory now": st.column_config.TextColumn(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
@@ -107,6 +112,8 @@ def runs_table(runs: list[Run], named: dict[str, str], far: dict[str, Progress],
 def charts(runs: list[Run], named: dict[str, str], frames: dict[str, pd.DataFrame], *, key: str) -> None:
     """The curves of all runs of the sweep. They keep their zoom while points arrive."""
     steps, scores, samples, phases = frames["steps"], frames["scores"], frames["memory"], frames["phases"]
+    task = runs[0].settings.task
+    first, others = FIRST[task], metrics_of(task)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         x = st.segmented_control(
             "Curves over",
@@ -119,27 +126,30 @@ def charts(runs: list[Run], named: dict[str, str], frames: dict[str, pd.DataFram
         )
         metric = st.selectbox(
             "Second score",
-            list(METRICS),
-            key="live_metric",
+            others,
+            others.index(SECOND[task]),
+            key=f"live_metric_{task}",
             format_func=lambda name: METRICS[name].label,
             width=220,
-            help="The first is the accuracy; the sweep's own score decides which state is kept.",
+            help=f"The first is {METRICS[first].label}; the sweep's own score decides which state is kept.",
             persist_state="session",
         )
         log = st.toggle("Logarithmic", key="live_log", help="Vertical axes of loss, score and memory.", persist_state="session")
 
     left, right = st.columns(2)
     with left:
-        heading("Accuracy", "accuracy")
-        show(CHARTS["accuracy"].draw(scores, x=x), key=f"accuracy_{key}", label="Validation accuracy of each run", numbers=scores)
+        score_heading(first)
+        drawn = CHARTS["score"].draw(scores, metric=first, x=x)
+        show(drawn, key=f"{first}_{key}", label=f"Validation {METRICS[first].label} of each run", numbers=scores)
     with right:
-        heading(METRICS[metric].label, "score")
-        drawn = CHARTS["score"].draw(scores, metric=metric, x=x, log=log and METRICS[metric].unit != "-1 to 1")
+        score_heading(metric)
+        drawn = CHARTS["score"].draw(scores, metric=metric, x=x, log=log)
         show(drawn, key=f"score_{key}", label=f"Validation {METRICS[metric].label} of each run", numbers=scores)
     left, right = st.columns(2)
     with left:
         heading("Training loss", "loss")
-        show(CHARTS["loss"].draw(steps, x=x, log=log), key=f"loss_{key}", label="Training loss of each run", numbers=steps)
+        drawn = CHARTS["loss"].draw(steps, unit=LOSS_UNITS[task], x=x, log=log)
+        show(drawn, key=f"loss_{key}", label="Training loss of each run", numbers=steps)
     with right:
         memory_chart(runs, named, samples, phases, log=log, key=key)
     more = st.tabs(["Time of a step", "Memory by phase", "Gradient norm", "Learning rate"], key=f"more_{key}", on_change="rerun")
@@ -159,6 +169,11 @@ def charts(runs: list[Run], named: dict[str, str], frames: dict[str, pd.DataFram
 def heading(text: str, chart: str) -> None:
     """The title above a chart, with what one reads off it."""
     st.markdown(f"**{text}**", help=CHARTS[chart].help)
+
+
+def score_heading(metric: str) -> None:
+    """The title above a chart of a score."""
+    st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
 
 
 def memory_chart(runs: list[Run], named: dict[str, str], samples: pd.DataFrame, phases: pd.DataFrame, *, log: bool, key: str) -> None:

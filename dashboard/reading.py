@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -15,10 +16,11 @@ from dashboard.devices import card_names
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
-from tabtune_core.data.encoding import label_texts
+from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.table import Table
-from tabtune_core.data.target import Proposal, check_label, is_continuous, propose_target, with_label
+from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
+from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
@@ -32,6 +34,9 @@ FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
 }
 
 
+TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
+BARS = 30
+"""Of a histogram, at most."""
 LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
 """The largest table that a page takes, also once it is unpacked."""
 
@@ -90,11 +95,12 @@ def frame(kind: str, runs: list[Run]) -> pd.DataFrame:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: tuple[object, ...]) -> pd.DataFrame:
-    return leaderboard(_store(folder).runs(sweep), rank_by)
+    runs = [run for run in _store(folder).runs(sweep) if run.settings.task == METRICS[rank_by].task]
+    return leaderboard(runs, rank_by).assign(name=lambda board: board["run"].map(labels(runs)))
 
 
 def ranked(sweep: str | None, rank_by: str) -> pd.DataFrame:
-    """The leaderboard of one sweep, or of all."""
+    """The leaderboard of one sweep, or of all runs of the score's task."""
     return _ranked(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
 
 
@@ -181,42 +187,62 @@ def proposal(table: str) -> Proposal:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _on_a_scale(folder: str, table: str, column: str) -> bool:
-    return is_continuous(_whole(folder, table)[column])
+def _ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
+    return ways_of(_whole(folder, table)[column])
 
 
-def on_a_scale(table: str, column: str) -> bool:
-    """Whether a column is a measure rather than a class."""
-    return _on_a_scale(str(home()), table, column)
+def ways(table: str, column: str) -> tuple[Way, ...]:
+    """How a column can be predicted, the likely way first."""
+    return _ways(str(home()), table, column)
 
 
-def _label_frame(folder: str, table: str, column: str, median: bool) -> pd.DataFrame:
-    return with_label(_whole(folder, table), column, at_median=median)
+def features(table: str, target: str) -> int:
+    """How many features a model gets beside the target."""
+    return count_features({column.name: column.kind for column in tables()[table].columns}, target)
+
+
+def _label_frame(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
+    return with_label(_whole(folder, table), column, at_median=way == "halves")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _class_counts(folder: str, table: str, column: str, median: bool) -> pd.DataFrame:
-    counts = _label_frame(folder, table, column, median)[column].value_counts()
+def _class_counts(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
+    counts = _label_frame(folder, table, column, way)[column].value_counts()
     return pd.DataFrame({"label": label_texts(pd.Series(counts.index)), "rows": counts.to_numpy()})
 
 
-def class_counts(table: str, column: str, median: bool) -> pd.DataFrame:
+def class_counts(table: str, column: str, way: Way) -> pd.DataFrame:
     """Rows of each class, largest first: label, rows."""
-    return _class_counts(str(home()), table, column, median)
+    return _class_counts(str(home()), table, column, way)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _label_findings(folder: str, table: str, column: str, median: bool, max_classes: int | None) -> tuple[Finding, ...]:
-    return check_label(_label_frame(folder, table, column, median), column, max_classes=max_classes)
+def _histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float, float]:
+    values = _whole(folder, table)[column].dropna().to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return pd.DataFrame({"low": [], "high": [], "rows": []}), np.nan, np.nan
+    rows, edges = np.histogram(values, min(len(np.histogram_bin_edges(values, "auto")) - 1, BARS))
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows}), float(values.mean()), float(values.std())
 
 
-def label_findings(table: str, column: str, median: bool, *, max_classes: int | None) -> tuple[Finding, ...]:
+def histogram(table: str, column: str) -> tuple[pd.DataFrame, float, float]:
+    """Rows of each stretch of a column's numbers (low, high, rows), their mean and their standard deviation."""
+    return _histogram(str(home()), table, column)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _label_findings(folder: str, table: str, column: str, way: Way, max_classes: int | None) -> tuple[Finding, ...]:
+    return check_label(_label_frame(folder, table, column, way), column, max_classes=max_classes, task=TASKS[way])
+
+
+def label_findings(table: str, column: str, way: Way, *, max_classes: int | None) -> tuple[Finding, ...]:
     """What to know about a column before it is predicted.
 
     Raises:
         LabelError: when it cannot be predicted as asked.
     """
-    return _label_findings(str(home()), table, column, median, max_classes)
+    return _label_findings(str(home()), table, column, way, max_classes)
 
 
 def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)

@@ -8,13 +8,15 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
-from dashboard.choice import choose, chosen, keep, pick, renew
+from dashboard.choice import choose, pick, renew
 from dashboard.choices_form import KINDS, WORDS, reading_form
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
+from dashboard.target_choice import pick_way
 from dashboard.words import megabytes, plain
 from tabtune_core.data.datasets import Dataset, delete_dataset
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
+from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TableError
 
 ICONS = {"info": ":material/info:", "warning": ":material/warning:", "error": ":material/error:"}
@@ -133,8 +135,8 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
     return used
 
 
-def target(dataset: Dataset) -> tuple[str, bool]:
-    """The column to predict, whether it is cut at its median, and what is to be known about it."""
+def target(dataset: Dataset) -> str:
+    """The column to predict, how, and what is to be known about it; returns the column."""
     st.subheader("What to predict")
     proposed = reading.proposal(dataset.id)
     names = [column.name for column in dataset.columns]
@@ -144,35 +146,35 @@ def target(dataset: Dataset) -> tuple[str, bool]:
         column = pick("Column to predict", names, name="target", default=proposed.column or names[-1])
         if column == proposed.column:
             st.caption(f"Proposed: {plain(proposed.reason)}")
-        scale = reading.on_a_scale(dataset.id, column)
-        median = False
-        if scale:
-            median = st.toggle(
-                "Split at the median into two classes", chosen("median", ("no", "yes"), "no") == "yes",
-                help="Predict whether a row lies above the middle value. The models here predict classes, not numbers.",
-            )  # fmt: skip
-            choose("median", "yes" if median else "no")
-            keep("median", "yes" if median else "no")
-        st.markdown(f"Task: **{'classification' if median or not scale else 'a number on a scale (regression)'}**")
-        label_findings(dataset, column, median)
+        way = pick_way(dataset.id, column)
+        st.markdown(f"Task: **{reading.TASKS[way]}**")
+        label_findings(dataset, column, way)
     with right:
-        if not scale or median:
-            counts = reading.class_counts(dataset.id, column, median)
-            if len(counts) > MOST:
-                st.caption(f"The {MOST} largest of {len(counts):,} classes.")
-            show(
-                CHARTS["class_counts"].draw(counts),
-                key=f"classes_{dataset.id[:12]}",
-                label=f"Rows of each class of {column}",
-                numbers=counts,
-            )
-    return column, median
+        (numbers if way == "numbers" else classes)(dataset, column, way)
+    return column
 
 
-def label_findings(dataset: Dataset, column: str, median: bool) -> None:
+def classes(dataset: Dataset, column: str, way: Way) -> None:
+    """Rows of each class of the target."""
+    counts = reading.class_counts(dataset.id, column, way)
+    if len(counts) > MOST:
+        st.caption(f"The {MOST} largest of {len(counts):,} classes.")
+    drawn = CHARTS["class_counts"].draw(counts)
+    show(drawn, key=f"classes_{dataset.id[:12]}", label=f"Rows of each class of {column}", numbers=counts)
+
+
+def numbers(dataset: Dataset, column: str, way: Way) -> None:
+    """How the target is spread, and the error of a model that knows nothing."""
+    bars, mean, deviation = reading.histogram(dataset.id, column)
+    drawn = CHARTS["target_values"].draw(bars)
+    show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
+    st.caption(f"Mean {mean:,.4g}. Always guessing it would have an RMSE of about {deviation:,.4g}, the standard deviation.")
+
+
+def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     """Why the column cannot be predicted, or what to know before it is."""
     try:
-        found = reading.label_findings(dataset.id, column, median, max_classes=None)
+        found = reading.label_findings(dataset.id, column, way, max_classes=None)
     except LabelError as error:
         st.error(plain(str(error)))
         return

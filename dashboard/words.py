@@ -3,6 +3,8 @@
 import re
 import time
 
+from tabtune_core.data.target import Way
+from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import Run, Status, Sweep
 
 STATUS: dict[Status, str] = {
@@ -23,6 +25,14 @@ WAY_OUT: dict[Status, str] = {
     "interrupted": "The run's process ended without a word. Run it again; nothing else of the sweep is lost.",
     "cancelled": "Cancelled; nothing was kept. It can be run again.",
 }
+
+
+WAYS: dict[Way, str] = {
+    "numbers": "The number itself (regression)",
+    "halves": "Two classes: up to its median, and above",
+    "classes": "Classes: each value is one",
+}
+LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 
 
 SILENCE_SECONDS = 15
@@ -65,13 +75,20 @@ def sweep_title(sweep: Sweep) -> str:
 
 
 def labels(runs: list[Run]) -> dict[str, str]:
-    """Run id -> a name that no other run of the list has; a repeated run is numbered."""
+    """Run id -> a name that no other run of the list has: the model where they differ in it, a number where they are repeated."""
+    several = len({run.settings.model for run in runs}) > 1
     seen: dict[str, int] = {}
     named = {}
     for run in runs:
-        seen[run.name] = seen.get(run.name, 0) + 1
-        named[run.id] = run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})"
+        name = f"{run.name} · {run.settings.model}" if several else run.name
+        seen[name] = seen.get(name, 0) + 1
+        named[run.id] = name if seen[name] == 1 else f"{name} ({seen[name]})"
     return named
+
+
+def score(value: float, metric: str) -> str:
+    """A score with as many digits as its unit wants."""
+    return f"{value:,.{METRICS[metric].decimals(value)}f}"
 
 
 def plain(text: str) -> str:

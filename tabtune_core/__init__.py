@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tabtune_core.leaderboard import TabularLeaderboard
     from tabtune_core.lora.inject import inject, merge
     from tabtune_core.lora.layers import LoRALinear
+    from tabtune_core.lora.loose_adapter import LoraAdapter, load_lora_adapter
     from tabtune_core.pipeline import TabularPipeline, merge_lora_weights
     from tabtune_core.predictor import AdaptedModel, load_adapter
     from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdaptedModel": "predictor",
     "LoRALinear": "lora.layers",
+    "LoraAdapter": "lora.loose_adapter",
     "LoraSettings": "settings",
     "RunSettings": "settings",
     "SweepSettings": "settings",
@@ -25,15 +27,16 @@ _HOMES = {
     "TrainSettings": "settings",
     "inject": "lora.inject",
     "load_adapter": "predictor",
+    "load_lora_adapter": "lora.loose_adapter",
     "merge": "lora.inject",
     "merge_lora_weights": "pipeline",
     "read_table": "data.table",
 }
 
 __all__ = [
-    "AdaptedModel", "LoRALinear", "LoraSettings", "RunSettings", "SweepSettings", "TabTuneError", "TabularLeaderboard",
+    "AdaptedModel", "LoRALinear", "LoraAdapter", "LoraSettings", "RunSettings", "SweepSettings", "TabTuneError", "TabularLeaderboard",
     "TabularPipeline", "TrainSettings",
-    "inject", "load_adapter", "merge", "merge_lora_weights", "read_table",
+    "inject", "load_adapter", "load_lora_adapter", "merge", "merge_lora_weights", "read_table",
 ]  # fmt: skip
 
 

@@ -18,8 +18,8 @@ import tomli_w
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
-from tabtune_core.metrics import METRICS
-from tabtune_core.models.catalogue import check_request, get_card
+from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -74,6 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_format(leaderboard)
     _add_home(leaderboard)
 
+    predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
+    predict.set_defaults(command=_predict)
+    _add_adapter(predict)
+    predict.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file with the rows to predict; the target may be missing")
+    predict.add_argument(
+        "--context", metavar="TABLE", type=Path, help="the table that the adapter was trained on (default: the one in the workspace)"
+    )
+    _add_home(predict)
+
+    merge = commands.add_parser(
+        "merge",
+        help="put an adapter into its weights",
+        description="Writes a checkpoint that the model's upstream package opens, with the adapter in the weights.",
+    )
+    merge.set_defaults(command=_merge)
+    _add_adapter(merge)
+    merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
+
     worker = commands.add_parser(
         "worker", help="carry out queued runs", description="Carries out the queued runs of a workspace, one at a time."
     )
@@ -83,15 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run")
+    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, where they are not found by themselves")
+    parser.add_argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+
+
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file, or the id of a table that is in the workspace")
     parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
-    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: the table's name)")
+    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")
     add_reading_flags(parser.add_argument_group("how the file is read", "Found out from the file, unless given."))
 
 
 def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()) -> None:
-    add_flags(parser.add_argument_group("table and model"), RunSettings, section, leave_out=leave_out_run)
+    more = {"model": f"One of {', '.join(CATALOGUE)}.", "task": "(default: by the values of the target)"}
+    add_flags(parser.add_argument_group("table and model"), RunSettings, section, leave_out=leave_out_run, more=more)
     add_flags(parser.add_argument_group("LoRA"), LoraSettings, f"{section}lora.", leave_out=leave_out_lora)
     add_flags(parser.add_argument_group("training"), TrainSettings, f"{section}train.")
 
@@ -108,7 +133,8 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         "--rank-by",
         choices=tuple(METRICS),
         metavar="METRIC",
-        help="validation score to rank by (default: the selection metric): " + ", ".join(METRICS),
+        help="validation score to rank by (default: the selection metric); "
+        + "; ".join(f"for {task}: {', '.join(metrics_of(task))}" for task in SELECTION),
     )
 
 
@@ -123,7 +149,7 @@ def _sweep(asked: argparse.Namespace) -> int:
     dataset = _dataset(store, asked)
     values = given(asked, _read_settings(asked.settings))
     run = {**values.get("run", {}), "dataset": dataset.id}
-    _need_target(store, dataset, run)
+    _settle_target(store, dataset, run)
     return _launch(store, asked, dataset, SweepSettings.from_toml(tomli_w.dumps({**values, "run": run})).expand())
 
 
@@ -131,7 +157,7 @@ def _train(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     dataset = _dataset(store, asked)
     run = {**given(asked, _read_settings(asked.settings)), "dataset": dataset.id}
-    _need_target(store, dataset, run)
+    _settle_target(store, dataset, run)
     return _launch(store, asked, dataset, [RunSettings.from_dict(run)])
 
 
@@ -141,6 +167,26 @@ def _leaderboard(asked: argparse.Namespace) -> int:
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
     return _show(store, store.runs(asked.sweep or sweeps[0].id), asked)
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.table import read_table
+    from tabtune_core.predictor import load_adapter
+
+    model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
+    table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+    predicted = model.predict_table(read_table(asked.data, model.reading).frame, context=model.context(table))
+    print(predicted.to_csv(index=False), end="")
+    return 0
+
+
+def _merge(asked: argparse.Namespace) -> int:
+    from tabtune_core.predictor import load_adapter
+
+    load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
+    say(f"Merged into {asked.out}")
+    return 0
 
 
 def _worker(asked: argparse.Namespace) -> int:
@@ -183,39 +229,56 @@ def _read_settings(path: Path | None) -> dict[str, Any]:
         raise SettingError(f"The settings file {str(path)!r} cannot be read as TOML: {error}.") from error
 
 
-def _need_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
-    """Refuses a request without a target and names the likely one."""
+def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
+    """Refuses a request without a target and names the likely one; says which task is taken where none was asked for."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.table import Table
-    from tabtune_core.data.target import propose_target
+    from tabtune_core.data.target import propose_target, ways_of
 
-    if not run.get("target"):
-        frame = load_frame(store.home, dataset.id)
+    frame = load_frame(store.home, dataset.id)
+    target = run.get("target")
+    if not target:
         likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading))
         hint = f" Likely: {likely.reason}" if likely.column else f" {likely.reason}"
         raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
 
+    if "task" in run or run.get("split_at_median") or target not in frame:  # what is absent is said with the target
+        return
+    ways = ways_of(frame[target])
+    run["task"] = "regression" if ways[0] == "numbers" else "classification"
+    if ways[0] == "numbers":
+        why = "holds numbers on a scale; --task classification or --split-at-median for classes"
+    elif "numbers" in ways:
+        why = f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them as numbers"
+    else:
+        why = "holds classes"
+    say(f"{run['task']}: {target!r} {why}")
 
-def _check_target(store: RunStore, settings: RunSettings) -> None:
+
+def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
     from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.encoding import count_features
     from tabtune_core.data.target import check_label, with_label
 
     frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
-    for finding in check_label(frame, settings.target, max_classes=get_card(settings.model).family.class_limit, task=settings.task):
+    card = get_card(settings.model)
+    for finding in check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task):
         say(f"{finding.severity}: {finding.message}")
+    check_features(card, count_features({column.name: column.kind for column in dataset.columns}, settings.target))
 
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
-    _check_target(store, settings[0])
+    first = settings[0]
+    _rank_by(asked, first)
+    _check_target(store, dataset, first)
     for one in settings:
         check_request(one)
-    find_checkpoint(
-        get_card(settings[0].model), settings[0].task, settings[0].checkpoint
-    )  # a download shows its progress here, not in a run's log
+    card = get_card(first.model)
+    find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
-    sweep, ids = store.add_sweep(settings, asked.name or dataset.name)
+    sweep, ids = store.add_sweep(settings, asked.name or f"{dataset.name}: {card.title}")
     say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
     try:
         runs = follow(store, sweep)
@@ -251,13 +314,21 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
         say(f"{run.name}: {target}")
 
 
+def _rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
+    """The score to rank by; refused where it is one of another task."""
+    fitting = metrics_of(settings.task)
+    if asked.rank_by not in (None, *fitting):
+        raise SettingError(f"--rank-by is {asked.rank_by!r}; for {settings.task} it must be one of {', '.join(fitting)}.")
+    return str(asked.rank_by or settings.selection_metric)
+
+
 def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
-    from tabtune_core.runs.ranking import leaderboard
+    from tabtune_core.runs.ranking import leaderboard, of_task
     from tabtune_core.runs.recommend import recommend
 
-    rank_by = asked.rank_by or runs[0].settings.selection_metric
-    board = leaderboard(runs, rank_by)
+    rank_by = _rank_by(asked, runs[0].settings)
+    board = of_task(leaderboard(runs, rank_by), runs[0].settings.task)
     if asked.format == "json":
         print(board.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
     elif asked.format == "csv":

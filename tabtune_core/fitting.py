@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.episodes import draw_episodes
 from tabtune_core.data.prepared import Prepared
-from tabtune_core.errors import Cancelled
+from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import check_features, get_card
+from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.checkpointing import checkpointed
@@ -35,12 +36,17 @@ from tabtune_core.training.precision import Precision
 from tabtune_core.training.rows import ModelRows, Part
 from tabtune_core.training.state import BestState
 
+OWN = "default"
+"""What the adapter that a fit trains is called, as in PEFT."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A model in its best state."""
 
     model: BaseModel
+    adapters: AdapterSet
+    """The adapter that was trained, or none."""
     report: LoraReport | None
     table: Prepared
     rows: ModelRows
@@ -70,14 +76,17 @@ def fit(
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
+    check_request(settings)
     precision = Precision.of(settings.train.amp, device)
     cards = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cards):
         torch.manual_seed(settings.seed)  # the adapter's start and dropout
         with meter.phase("load"):
             table = prepare_table(get_card(settings.model))
-            model, report = _open(settings, device, emit)
+            model, adapters = _open(settings, device, emit)
+            report = adapters.report(OWN) if adapters.names else None
             check_features(model.card, table.context.x_CF.shape[1])
+            _check_classes(model, len(table.context.labels.classes))
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
@@ -128,7 +137,7 @@ def fit(
             "context_sha256": table.context.sha256,
         },
     )  # fmt: skip
-    return Fitted(model, report, table, rows, plan, predictions, finished)
+    return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
 
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
@@ -146,7 +155,7 @@ def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, LoraReport | None]:
+def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
     """The base model with what the strategy trains, and nothing else, made trainable."""
     card = get_card(settings.model)
     weights = card.weights_for(settings.task)
@@ -155,7 +164,17 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
-    return model, adapt(model, settings) if settings.strategy == "peft" else None
+    adapters = AdapterSet(model.module)
+    if settings.strategy == "peft":
+        adapters.add(OWN, **adapter_arguments(model, settings.lora))
+    return model, adapters
+
+
+def _check_classes(model: BaseModel, classes: int) -> None:
+    """A named checkpoint may have fewer classes than the model's own."""
+    most = model.native_classes
+    if model.card.family.class_limit is not None and most is not None and classes > most:
+        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Name others.")
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:

@@ -17,17 +17,28 @@ from tabtune_core.settings import describe, read_pattern
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
-def add_flags(group: argparse._ArgumentGroup, settings: type, section: str = "", *, leave_out: Collection[str] = ()) -> None:
-    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name."""
+def add_flags(
+    group: argparse._ArgumentGroup,
+    settings: type,
+    section: str = "",
+    *,
+    leave_out: Collection[str] = (),
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name.
+
+    ``more`` is said after the docstring of a field; where it names a default, the dataclass's is not said.
+    """
     kinds = get_type_hints(settings)
     for field in dataclasses.fields(settings):
         if field.name in leave_out or dataclasses.is_dataclass(kinds[field.name]):
             continue
+        added = (more or {}).get(field.name, "")
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=f"{section}{field.name}",
             default=argparse.SUPPRESS,
-            help=_help(describe(settings, field.name), field.default),
+            help=_help(f"{describe(settings, field.name)} {added}".strip(), None if "(default:" in added else field.default),
             **_kind(kinds[field.name]),
         )
 

@@ -1,35 +1,51 @@
 """Many pipelines on the same rows, one ranking.
 
-In: train and test rows, and what to fit. Out: one row an entry. Validation rows, carved out of the training rows, rank; the test
-rows are reported. Entries that share a seed share the validation rows.
+In: train and test rows, and what to fit. Out: one row an entry, means over its seeds. Validation rows, carved out of the training rows,
+rank; the test rows are reported. Entries under the same seed share the validation rows.
 """
 
 import dataclasses
+import io
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.metrics import METRICS
+from tabtune_core.events import PhaseDone
+from tabtune_core.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
+from tabtune_core.leaderboard_rows import rows_of
+from tabtune_core.metrics import Task, metrics_of
 from tabtune_core.pipeline import TabularPipeline
-from tabtune_core.runs.ranking import COLUMNS, leaderboard
-from tabtune_core.runs.store import Run
 from tabtune_core.settings import RunSettings
 
-_NOT_HERE = ("run", "sweep", "adapter_bytes", "adapter_verified")
-_SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "trainable_percent", "train_seconds", "growth_memory_bytes")
+_SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "seeds", "trainable_percent", "train_seconds", "growth_memory_bytes")
 
 
 class TabularLeaderboard:
     """Compares models, strategies and ranks on one table."""
 
-    def __init__(self, X_train: Any, X_test: Any, y_train: Any, y_test: Any) -> None:
-        """Keeps the rows; nothing runs before ``run``."""
+    def __init__(
+        self, X_train: Any, X_test: Any, y_train: Any, y_test: Any, *, task: Task = "classification", folder: str | Path | None = None
+    ) -> None:
+        """Keeps the rows; nothing runs before ``run``.
+
+        Args:
+            X_train: rows to train on and to choose by.
+            X_test: rows that are only reported.
+            y_train: a class or number for each row of ``X_train``.
+            y_test: the same for ``X_test``.
+            task: 'classification' or 'regression', of all entries.
+            folder: keeps what has finished, in small files of scores and costs without any row. Another leaderboard on the same rows, also
+                after the first was killed, reads there what need not run again.
+        """
         self._train, self._test = (X_train, y_train), (X_test, y_test)
-        self._entries: dict[str, tuple[TabularPipeline, RunSettings]] = {}
-        self._runs: dict[str, Run] = {}
-        self._rank_by = "accuracy"
+        self._task = task
+        self._folder = None if folder is None else Path(folder)
+        self._entries: dict[str, tuple[RunSettings, dict[str, Any]]] = {}
+        self._fits: dict[tuple[str, int], Fit] = {}
+        self._rank_by, self._repeats = "", 1
 
     def add_model(
         self, model_name: str, strategy: str = "peft", *, name: str | None = None, tuning_params: dict[str, Any] | None = None
@@ -45,27 +61,45 @@ class TabularLeaderboard:
         Raises:
             SettingError: for settings that cannot be, and for a name that another entry has.
         """
-        pipeline = TabularPipeline(model_name, strategy, tuning_params)
-        settings = pipeline.settings()
+        params: dict[str, Any] = {
+            "model_name": model_name,
+            "tuning_strategy": strategy,
+            "tuning_params": dict(tuning_params or {}),
+            "task": self._task,
+        }
+        settings = TabularPipeline(**params).settings()
         name = name or f"{model_name} {settings.label}"
         if name in self._entries:
             raise SettingError(f"There is an entry {name!r} already; give this one another name=.")
-        self._entries[name] = pipeline, settings
+        self._entries[name] = settings, params
 
-    def run(self, rank_by: str = "accuracy") -> pd.DataFrame:
-        """Runs the entries that have not run yet; all of them as one frame, best validation score first.
+    def run(self, rank_by: str | None = None, *, repeats: int = 1) -> pd.DataFrame:
+        """Runs what has not run yet; all entries as one frame, best validation score first.
 
-        An entry that fails keeps its row, which says why in ``error``, and stops no other.
+        An entry that fails keeps its row, which says why in ``error``, has no place, and stops no other.
+
+        Args:
+            rank_by: a metric of the task; accuracy, or RMSE for numbers, unless set.
+            repeats: how many seeds: the one in an entry's ``tuning_params`` and those after it. A column ``..._interval`` is the half width
+                of Student's 95 % interval of the mean over the seeds.
 
         Raises:
-            SettingError: for a metric that does not exist.
+            SettingError: for a metric that the task does not have, or fewer than one repeat.
         """
-        if rank_by not in METRICS:
-            raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
-        self._rank_by = rank_by
-        for name, (pipeline, settings) in self._entries.items():
-            if name not in self._runs:
-                self._runs[name] = self._run(name, pipeline, settings)
+        rank_by = rank_by or ("rmse" if self._task == "regression" else "accuracy")
+        known = metrics_of(self._task)
+        if rank_by not in known:
+            raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; for {self._task} known are {', '.join(known)}.")
+        if not isinstance(repeats, int) or repeats < 1:
+            raise SettingError(f"repeats is {repeats!r}; it must be a whole number of at least 1. 3 give an idea of the noise.")
+        self._rank_by, self._repeats = rank_by, repeats
+        data = hash_of(*self._train, *self._test) if self._folder else ""
+        for name, (settings, params) in self._entries.items():
+            for one in seeds_of(settings, repeats):
+                fit = self._fits.get((name, one.seed)) or self._fit(one, params, data)
+                self._fits[name, one.seed] = fit
+                if fit.error:
+                    break  # what stops one seed stops the others
         return self._board()
 
     def get_ranking(self) -> pd.DataFrame:
@@ -74,29 +108,61 @@ class TabularLeaderboard:
         Raises:
             SettingError: nothing has run.
         """
-        if not self._runs:
-            raise SettingError("Nothing has run yet: add entries with add_model() and call run().")
-        return self._board()[[*_SHORT, f"validation_{self._rank_by}", f"test_{self._rank_by}", "gain", "note", "error"]]
+        scores = [f"{part}_{self._rank_by}{end}" for part in ("validation", "test") for end in ("", "_interval")]
+        return self._board()[[*_SHORT, *scores, "gain", "note", "error"]]
 
-    def _run(self, name: str, pipeline: TabularPipeline, settings: RunSettings) -> Run:
-        result = error = None
-        started = time.time()
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the board."""
+        self._board().to_csv(path, index=False)
+
+    def to_json(self, path: str | Path) -> None:
+        """Writes the board, one object a row."""
+        self._board().to_json(path, orient="records", indent=2, double_precision=15, force_ascii=False)
+
+    def to_html(self, path: str | Path) -> None:
+        """Writes one page that needs no network: what a better score costs, as pictures, and the board."""
+        from tabtune_core.leaderboard_html import page
+
+        Path(path).write_text(page(self._board(), self._rank_by), encoding="utf-8")
+
+    def _fit(self, settings: RunSettings, params: dict[str, Any], data: str) -> Fit:
+        """From the folder, or else from the rows."""
+        if self._folder is None:
+            return self._train_and_test(settings, params)
+        path = file_of(self._folder, settings, data)
+        kept = read_fit(path, settings)
+        if kept is not None:
+            return kept
+        fit = self._train_and_test(settings, params)
+        if fit.result is not None:
+            write_fit(path, fit)
+        return fit
+
+    def _train_and_test(self, settings: RunSettings, params: dict[str, Any]) -> Fit:
+        pipeline = TabularPipeline(**{**params, "tuning_params": {**params["tuning_params"], "seed": settings.seed}})
         try:
-            fitted = TabularPipeline(**pipeline.get_params()).fit(*self._train)  # not kept: models of all entries may not fit in memory
-            predicting = time.monotonic()
-            test = fitted.evaluate(*self._test)
-            result = dataclasses.replace(fitted.result, test=test, predict_seconds=time.monotonic() - predicting)
+            pipeline.fit(*self._train)
+            started = time.monotonic()
+            scores = pipeline.evaluate(*self._test)
+            seconds = time.monotonic() - started
+            adapter = io.BytesIO()
+            if pipeline.adapters:
+                pipeline.save_adapter(adapter)
+            result = dataclasses.replace(
+                pipeline.result, test=scores, predict_seconds=seconds, adapter_bytes=len(adapter.getvalue()) or None
+            )
         except TabTuneError as refused:
-            error = str(refused)
+            return Fit(settings, None, {}, str(refused))
         except (RuntimeError, MemoryError, ValueError, OSError) as broken:  # out of memory on a card is a RuntimeError
-            error = f"{type(broken).__name__}: {broken}"
-        return Run(
-            id=name, sweep="", name=name, status=result.outcome if result else "failed", settings=settings, created=started,
-            started=started, ended=time.time(), heartbeat=None, pid=None, process_started=None, wish=None, error=error, result=result,
-            retried_as=None, position=len(self._runs),
-        )  # fmt: skip
+            return Fit(settings, None, {}, f"{type(broken).__name__}: {broken}")
+        peaks = {str(event.phase): event.peak_bytes[result.memory_meter] for event in pipeline.history if isinstance(event, PhaseDone)}
+        return Fit(settings, result, peaks)
 
     def _board(self) -> pd.DataFrame:
-        board = leaderboard(list(self._runs.values()), self._rank_by)[[name for name in COLUMNS if name not in _NOT_HERE]]
-        failed = board["status"] == "failed"
-        return board.assign(error=board["note"].where(failed, ""), note=board["note"].where(~failed, ""))
+        fits = {
+            name: [self._fits[name, one.seed] for one in seeds_of(settings, self._repeats) if (name, one.seed) in self._fits]
+            for name, (settings, _) in self._entries.items()
+        }
+        if not any(fits.values()):
+            raise SettingError("Nothing has run yet: add entries with add_model() and call run().")
+        return rows_of({name: found for name, found in fits.items() if found}, self._rank_by)

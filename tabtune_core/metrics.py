@@ -15,6 +15,7 @@ Task = Literal["classification", "regression"]
 Labels = NDArray[np.integer]
 Numbers = NDArray[np.floating]
 Probabilities = NDArray[np.floating]
+TARGET_UNIT = "unit of the target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,21 @@ class Metric:
         if np.isnan(right):
             return not np.isnan(left)
         return left > right if self.higher_is_better else left < right
+
+    @property
+    def signed(self) -> bool:
+        """Whether it can be negative, so that no logarithm shows it."""
+        return self.unit in ("-1 to 1", "at most 1")
+
+    def decimals(self, size: float) -> int:
+        """Digits after the point of scores of this size: four, or in the target's unit as many as make five that tell.
+
+        >>> [METRICS["rmse"].decimals(size) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals(0.9)
+        ([0, 4, 8], 4)
+        """
+        if self.unit != TARGET_UNIT or not np.isfinite(size) or size == 0:
+            return 4
+        return min(max(4 - int(np.floor(np.log10(abs(size)))), 0), 12)
 
 
 def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
@@ -126,8 +142,8 @@ _ALL = (
     _metric("classification", "mcc", "Matthews correlation", _UP, "-1 to 1", _matthews),
     _metric("classification", "brier", "Brier score", _DOWN, "0 to 2", _brier),
     _metric("classification", "ece", "Calibration error", _DOWN, "share", _expected_calibration_error),
-    _metric("regression", "rmse", "RMSE", _DOWN, "unit of the target", _rmse),
-    _metric("regression", "mae", "Mean absolute error", _DOWN, "unit of the target", _mae),
+    _metric("regression", "rmse", "RMSE", _DOWN, TARGET_UNIT, _rmse),
+    _metric("regression", "mae", "Mean absolute error", _DOWN, TARGET_UNIT, _mae),
     _metric("regression", "r2", "R²", _UP, "at most 1", _r2),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -11,20 +11,20 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.encoding import label_numbers, label_texts
-from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
-from tabtune_core.fitting import adapt, fit
-from tabtune_core.lora.adapter_file import factor_tensors
-from tabtune_core.lora.inject import LoraReport, adapter_factors, load_factors, merged_copy
+from tabtune_core.fitting import OWN, adapter_arguments, fit
+from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.metrics import score_all
+from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows
 from tabtune_core.settings import RunSettings
@@ -33,8 +33,14 @@ from tabtune_core.training.memory import MemoryMeter, open_nvml
 from tabtune_core.tuning_params import read_params
 
 
-class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+def _predicts_classes(pipeline: "TabularPipeline") -> bool:
+    return pipeline.task != "regression"
+
+
+class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     """A tabular foundation model, tuned on the rows that it is given and shown them when it predicts.
+
+    To scikit-learn it is a classifier, or with ``task='regression'`` a regressor.
 
     >>> TabularPipeline(tuning_params={"epochs": 3}).get_params()["tuning_strategy"]
     'peft'
@@ -80,8 +86,10 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         events.append(fitted.result)
         fitted.model.module.requires_grad_(False)
         self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
-        self._base, self._context, self._report, self._history = fitted.model, fitted.table.context, fitted.report, tuple(events)
+        self._base, self._adapters, self._context, self._history = fitted.model, fitted.adapters, fitted.table.context, tuple(events)
+        self._lora = dict.fromkeys(fitted.adapters.names, settings.lora)
         self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
+        self.__dict__.pop("classes_", None)
         if settings.task == "classification":
             self.classes_ = labels.classes
         if isinstance(X, pd.DataFrame):
@@ -90,8 +98,17 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = tags.target_tags.required = True
+        if self.task == "regression":
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        else:
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy, or R² where numbers are predicted, as scikit-learn defines them."""
+        mixin = RegressorMixin if self.task == "regression" else ClassifierMixin
+        return float(mixin.score(self, X, y, sample_weight))
 
     def settings(self) -> RunSettings:
         """What the arguments stand for, checked.
@@ -100,18 +117,6 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             SettingError: naming the argument, its value and what would do.
         """
         return read_params(self.model_name, self.tuning_strategy, self.tuning_params, self.task)
-
-    @property
-    def model(self) -> nn.Module:
-        """The module, adapters included."""
-        check_is_fitted(self)
-        return self._base.module
-
-    @property
-    def report(self) -> LoraReport | None:
-        """The adapted layers, one by one; None where no adapter was trained."""
-        check_is_fitted(self)
-        return self._report
 
     @property
     def history(self) -> tuple[Event, ...]:
@@ -126,6 +131,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         assert isinstance(last, RunFinished)
         return last
 
+    @available_if(_predicts_classes)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities ``(rows, classes)``, in the order of ``classes_``."""
         return self._predict(X)
@@ -154,41 +160,25 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | Path) -> None:
         """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows; the base it only names.
 
+        All adapters go in; a merged one is taken up again as one that is on.
+
         Raises:
             PipelineError: the classes are neither texts nor numbers nor booleans.
         """
         check_is_fitted(self)
-        if self._report is not None:
-            tensors = factor_tensors(self.model, self._report)
+        if self._params["tuning_strategy"] == "base-ft":
+            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()}
         else:
-            state = self.model.state_dict() if self._params["tuning_strategy"] == "base-ft" else {}
-            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+            tensors = {f"{i}/{key}": value for i, name in enumerate(self.adapters) for key, value in self._adapters.tensors(name).items()}
         facts = {
             "params": self._params, "base": self._base.source.to_dict(), "columns": self._columns,
-            "named": hasattr(self, "feature_names_in_"), "classes": [], "classes_type": "float64",
+            "adapters": [{"name": name, "lora": dataclasses.asdict(self._lora[name])} for name in self.adapters],
+            "active_adapter": self.active_adapter, "named": hasattr(self, "feature_names_in_"), "classes": [], "classes_type": "float64",
             "history": [to_json(event) for event in self._history],
         }  # fmt: skip
         if hasattr(self, "classes_"):
             facts |= {"classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str}
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context))
-
-    def save_adapter(self, path: str | Path) -> None:
-        """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
-
-        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * scaling``, which is
-        alpha / rank unless rsLoRA or a pattern is on (transposed for a table that is looked up). ``more`` has what else trained: DoRA's
-        magnitudes and biases.
-
-        Raises:
-            AdapterError: no adapter was trained.
-        """
-        if self.report is None:
-            raise AdapterError("The pipeline has no LoRA adapter to save: it was fitted without tuning_strategy='peft'.")
-        lora, factors = read_params(**self._params).lora, adapter_factors(self.model, self.report)
-        sides = {side: {path: pair[i].detach().cpu() for path, pair in factors.items()} for i, side in enumerate(("lora_a", "lora_b"))}
-        scaling = {layer.path: layer.scaling for layer in self.report.layers}
-        more = {name: value for name, value in factor_tensors(self.model, self.report).items() if name.endswith(("_vector", "bias"))}
-        torch.save({"rank": lora.rank, "alpha": lora.effective_alpha, "scaling": scaling, **sides, "more": more}, path)
 
     @classmethod
     def load(cls, path: str | Path, *, checkpoint: str | Path | None = None, device: str | None = None) -> Self:
@@ -216,12 +206,17 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             checkpoint=checkpoint or settings.checkpoint,
             device=device or settings.device,
         )
-        pipeline._report = None
-        if settings.strategy == "peft":
-            pipeline._report = adapt(base, settings)
-            load_factors(base.module, pipeline._report, content.tensors)
-        elif settings.strategy == "base-ft":
+        if settings.strategy == "base-ft":
             base.module.load_state_dict(content.tensors)
+        pipeline._adapters, pipeline._lora = AdapterSet(base.module), {}
+        own = {"name": OWN, "lora": settings.to_dict()["lora"]}  # of the first format
+        for i, saved in enumerate(facts.get("adapters", [own] if settings.strategy == "peft" else [])):
+            lora = RunSettings.from_dict({**settings.to_dict(), "lora": saved["lora"]}).lora
+            prefix = f"{i}/" if "adapters" in facts else ""
+            tensors = {name.removeprefix(prefix): value for name, value in content.tensors.items() if name.startswith(prefix)}
+            pipeline._adapters.add(saved["name"], tensors, **adapter_arguments(base, lora))
+            pipeline._lora[saved["name"]] = lora
+        pipeline._adapters.set(facts.get("active_adapter", pipeline._adapters.active))
         base.module.requires_grad_(False).eval()
         pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts["columns"])
         pipeline._history = tuple(from_json(*event) for event in facts["history"])
@@ -239,4 +234,4 @@ def merge_lora_weights(model: nn.Module | TabularPipeline) -> nn.Module:
     Raises:
         AdapterError: there is no adapter in it.
     """
-    return merged_copy(model.model if isinstance(model, TabularPipeline) else model)
+    return plain_copy(model.model if isinstance(model, TabularPipeline) else model)

@@ -22,7 +22,9 @@ from tabtune_core.data.prepared import Context
 from tabtune_core.errors import PipelineError
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""The first had the tensors of one adapter under their own names, and no entry ``adapters``."""
 NEEDED = {"params", "base", "columns", "named", "classes", "classes_type", "history", "context"}
 """Entries of ``pipeline.json`` without which there is no pipeline."""
 
@@ -74,8 +76,8 @@ def read_pipeline(path: Path, *, limit_bytes: int = 2**33) -> PipelineContent:
             if sum(entry.file_size for entry in archive.infolist()) > limit_bytes:
                 raise PipelineError(f"{path.name} unpacks to more than {limit_bytes / 1e9:.1f} GB; that is no pipeline.")
             facts = json.loads(archive.read(FACTS))
-            if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-                raise PipelineError(f"{path.name} is not of the pipeline format {FORMAT} that this version reads.")
+            if not isinstance(facts, dict) or facts.get("format") not in READABLE:
+                raise PipelineError(f"{path.name} is of no pipeline format that this version reads ({' or '.join(map(str, READABLE))}).")
             if not facts.keys() >= NEEDED:
                 raise PipelineError(f"{path.name} lacks {', '.join(sorted(NEEDED - facts.keys()))} in {FACTS}: the file is damaged.")
             tensors = safetensors.torch.load(archive.read(WEIGHTS))

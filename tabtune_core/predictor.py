@@ -1,5 +1,6 @@
 """Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from tabtune_core.data.table import ReadingChoices
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.adapter_file import read_package
-from tabtune_core.lora.inject import load_factors
+from tabtune_core.lora.inject import load_factors, merged_copy
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
@@ -72,12 +73,13 @@ class AdaptedModel:
         """All rows of ``table`` as context in place of the run's own; scores will differ from the run's.
 
         Raises:
-            AdapterError: the classes are not those of the run.
+            AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
         labels = self._labels(table)
-        context = make_context(
-            table, labels, np.flatnonzero([label is not None for label in labels]), self.facts["kinds"], self.settings.target
-        )
+        rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
+        if limit is not None and len(rows) > limit:
+            raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")
+        context = make_context(table, labels, rows, self.facts["kinds"], self.settings.target)
         if context.labels.classes != self.classes:
             raise AdapterError(
                 f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}."
@@ -98,6 +100,20 @@ class AdaptedModel:
         """Class names or numbers ``(rows,)``."""
         predicted = self._predict(rows, context)
         return np.array(self.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
+
+    def predict_table(self, rows: pd.DataFrame, *, context: Context) -> pd.DataFrame:
+        """``predicted``, and where it predicts classes the probability of each, a column ``prob_<class>``."""
+        predicted = self._predict(rows, context)
+        if not self.classes:
+            return pd.DataFrame({"predicted": predicted})
+        labels = np.array(self.classes, dtype=object)[predicted.argmax(axis=1)]
+        return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(self.classes)}})
+
+    def save_merged(self, path: str | Path) -> None:
+        """Writes a checkpoint that the upstream package opens, with the adapter in the weights."""
+        plain = copy.copy(self.model)
+        plain.module = merged_copy(self.model.module)
+        plain.save(Path(path))
 
     def _predict(self, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
         return predict_rows(self.model, rows, context, views=self.settings.train.views)

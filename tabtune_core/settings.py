@@ -6,6 +6,7 @@ The docstring under each field is the widget's tooltip and the command line's he
 
 import dataclasses
 import difflib
+import functools
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -384,6 +385,7 @@ def describe(settings: type, name: str) -> str:
     return _field_docs(settings)[name]
 
 
+@functools.cache
 def _field_docs(settings: type) -> dict[str, str]:
     import ast
     import inspect

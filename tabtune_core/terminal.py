@@ -97,13 +97,16 @@ class RunView:
             case StepDone():
                 self.bar.n, self.facts["loss"] = event.step, f"{event.loss:.4f}"
             case Evaluated(split="validation", best=True):
-                self.facts[f"best {self.metric}"] = f"{event.scores[self.metric]:.4f}"
+                score = event.scores[self.metric]
+                self.facts[f"best {self.metric}"] = f"{score:.{METRICS[self.metric].decimals(score)}f}"
             case Note():
                 say(f"{self.name}: {event.severity}: {event.text}")
 
 
 def table(board: "pd.DataFrame", rank_by: str) -> str:
     """The leaderboard in MB, seconds and per cent."""
+    metric = METRICS[rank_by]
+    digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
     rows = [("", "run", "validation", "test", "gain", "train s", "memory MB", "trainable", "adapter MB", "note")]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
@@ -111,16 +114,15 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         rows.append((
             _cell(row["place"], "{:.0f}"),
             row["name"],
-            _cell(row[f"validation_{rank_by}"], "{:.4f}"),
-            _cell(row[f"test_{rank_by}"], "{:.4f}"),
-            _cell(row["gain"], "{:+.4f}"),
+            _cell(row[f"validation_{rank_by}"], f"{{:.{digits}f}}"),
+            _cell(row[f"test_{rank_by}"], f"{{:.{digits}f}}"),
+            _cell(row["gain"], f"{{:+.{digits}f}}"),
             _cell(row["train_seconds"], "{:.1f}"),
             _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
             _cell(row["trainable_percent"], "{:.2f} %"),
             _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
             ", ".join(part for part in (status, note) if part),
         ))  # fmt: skip
-    metric = METRICS[rank_by]
     direction = "higher" if metric.higher_is_better else "lower"
     head = (
         f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; memory is the growth over the loaded base."

@@ -14,13 +14,16 @@ from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, STRATEGY_NAMES, RunSettings, TrainSettings
 
-FAMILIES = {"TabICL": ("TABTUNE_TABICL", "tabicl-v2"), "TabDPT": ("TABTUNE_TABDPT", "tabdpt-1.3"), "Mitra": ("TABTUNE_MITRA", "mitra-v2")}
-"""A family's name stands for its current release, or for what an environment variable names instead."""
+FAMILIES: dict[str, tuple[str, str]] = {}
+for _card in CATALOGUE.values():
+    if not _card.in_the_box:
+        FAMILIES.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
+"""A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
 PEFT_NAMES = {
     "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
     **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
 }  # fmt: skip
-"""The guide's section 3.1 and more of PEFT's names, and ours."""
+"""The guide's section 3.1 and PEFT's, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
 PREDICTING = ("context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
@@ -60,8 +63,9 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
         if OTHER_NAMES[name] in params:
             raise SettingError(f"'{name}' and '{OTHER_NAMES[name]}' are the same setting; give one of them.")
         params[OTHER_NAMES[name]] = params.pop(name)
-    lora = {ours: params[f"peft_config.{name}"] for name, ours in PEFT_NAMES.items() if f"peft_config.{name}" in params}
-    targets = lora.pop("targets", None) or ()
+    lora = {ours: params.get(f"peft_config.{name}") for name, ours in PEFT_NAMES.items()}
+    lora = {name: value for name, value in lora.items() if value is not None}
+    targets = lora.pop("targets", ())
     return RunSettings.from_dict({
         "dataset": "(in memory)", "target": "y", "task": task, "model": model_of(model_name), "strategy": tuning_strategy,
         "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},

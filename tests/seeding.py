@@ -14,11 +14,14 @@ from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 
 TOTAL, STEPS = 677_310, 60
 ADAPTER = {2: 33_000, 4: 66_000, 8: 132_000}
+SAMPLES = {"classification": ("breast_cancer", "diagnosis", "tabicl-mini"), "regression": ("diabetes", "progression", "tabicl-v2")}
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
 
 
-def made_up_scores(accuracy: float) -> dict[str, float]:
-    """Scores that go together, of no real model."""
+def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, float]:
+    """Scores that go together, of no real model; for numbers the error falls as the accuracy would rise."""
+    if task == "regression":
+        return {"rmse": 800 * (1 - accuracy), "mae": 600 * (1 - accuracy), "r2": 10 * accuracy - 9}
     return {
         "log_loss": 1.6 * (1 - accuracy) + 0.05,
         "accuracy": accuracy,
@@ -31,11 +34,13 @@ def made_up_scores(accuracy: float) -> dict[str, float]:
     }
 
 
-def sweep_settings(home: Path, *, seeds: tuple[int, ...] = (0,), ranks: tuple[int, ...] = (2, 4, 8)) -> SweepSettings:
-    """A sweep over the sample table of a workspace."""
-    dataset = add_sample(home, "breast_cancer")
-    train = TrainSettings(steps=STEPS)
-    return SweepSettings(run=RunSettings(dataset=dataset.id, target="diagnosis", train=train), ranks=ranks, seeds=seeds)
+def sweep_settings(
+    home: Path, *, seeds: tuple[int, ...] = (0,), ranks: tuple[int, ...] = (2, 4, 8), task: str = "classification"
+) -> SweepSettings:
+    """A sweep over a sample table of a workspace."""
+    name, target, model = SAMPLES[task]
+    run = RunSettings(dataset=add_sample(home, name).id, target=target, task=task, model=model, train=TrainSettings(steps=STEPS))
+    return SweepSettings(run=run, ranks=ranks, seeds=seeds)
 
 
 class FakeRun:
@@ -48,6 +53,10 @@ class FakeRun:
             settings.strategy, ADAPTER.get(settings.lora.rank, 16_500 * settings.lora.rank)
         )
         self.megabytes = 30 + self.trainable / 1e4
+        self.classes = ("benign", "malignant") if settings.task == "classification" else ()
+
+    def scores(self, accuracy: float) -> dict[str, float]:
+        return made_up_scores(accuracy, self.settings.task)
 
     def tell(self, *events: object) -> None:
         for event in events:
@@ -60,12 +69,12 @@ class FakeRun:
             self.memory("load", 0),
             PhaseDone("load", 0.4, dict.fromkeys(METERS) | {"resident": 400_000_000}, None),
             RunPlanned(
-                "cpu", STEPS, 341, 114, 114, 256, 85, 30, ("benign", "malignant"), TOTAL, self.trainable, layers, {"name": "tabicl-mini"}
+                "cpu", STEPS, 341, 114, 114, 256, 85, 30, self.classes, TOTAL, self.trainable, layers, {"name": self.settings.model}
             ),
             Note("The query rows of a step were held to 85, a quarter of the training rows."),
             PhaseStarted("zero-shot"),
             self.memory("zero-shot", 10),
-            Evaluated(0, "validation", made_up_scores(0.93), True, 0.0),
+            Evaluated(0, "validation", self.scores(0.93), True, 0.0),
             PhaseDone("zero-shot", 0.5, dict.fromkeys(METERS) | {"resident": 420_000_000}, 10_000_000),
         )
         if self.settings.strategy != "inference":
@@ -81,7 +90,7 @@ class FakeRun:
             self.memory("train", self.megabytes),
         )
         if step % 10 == 0:
-            self.tell(Evaluated(step, "validation", made_up_scores(self.accuracy(step)), True, 0.2 * step))
+            self.tell(Evaluated(step, "validation", self.scores(self.accuracy(step)), True, 0.2 * step))
 
     def accuracy(self, step: int) -> float:
         return float(0.93 + 0.03 * (1 - np.exp(-step / 20)) * min(1.0, self.trainable / 1e5 + 0.4))
@@ -101,10 +110,10 @@ class FakeRun:
             (STEPS if trained else 0) if best_step is None else best_step,
             STEPS if trained else 0,
             False,
-            made_up_scores(accuracy),
-            made_up_scores(accuracy - 0.01),
-            made_up_scores(0.93),
-            made_up_scores(0.925),
+            self.scores(accuracy),
+            self.scores(accuracy - 0.01),
+            self.scores(0.93),
+            self.scores(0.925),
             12.0 if trained else 0.0,
             0.3,
             int(4e8 + 1e6 * self.megabytes),

@@ -10,7 +10,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import examples
-from dashboard.charts.accuracy import accuracy
 from dashboard.charts.class_counts import class_counts
 from dashboard.charts.gradient_norm import gradient_norm
 from dashboard.charts.learning_rate import learning_rate
@@ -21,6 +20,7 @@ from dashboard.charts.phase_peaks import phase_peaks
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
+from dashboard.charts.target_values import target_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,8 @@ class Chart:
 
 
 CHARTS: dict[str, Chart] = {
-    "accuracy": Chart(accuracy, examples.scores, "Share of validation rows predicted right, at every look. The ring marks the best look."),
     "score": Chart(score, examples.scores, "The chosen score on the validation rows, at every look. The ring marks the best look."),
-    "loss": Chart(loss, examples.steps, "How surprised the model was by the training rows it had to predict, step by step."),
+    "loss": Chart(loss, examples.steps, "The model's error on the training rows that it had to predict, step by step."),
     "gradient_norm": Chart(
         gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."
     ),
@@ -47,6 +46,7 @@ CHARTS: dict[str, Chart] = {
     ),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
+    "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),
     "pareto": Chart(pareto, examples.ranked, "Cost against score. Runs on the dotted line are beaten by no other on both."),
     "rank_curve": Chart(rank_curve, examples.ranked, "What a higher rank buys on this table."),
 }

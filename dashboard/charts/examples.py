@@ -33,7 +33,7 @@ def scores() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "run": _runs(labels), "step": step, "seconds": step * 0.25, "split": "validation", "best": True,
-            "accuracy": accuracy, "log_loss": 1 - accuracy,
+            "accuracy": accuracy, "log_loss": 1 - accuracy, "rmse": 54_321 * (1 - accuracy), "r2": accuracy - 0.9,
         }
     )  # fmt: skip
 
@@ -64,6 +64,11 @@ def counts() -> pd.DataFrame:
     return pd.DataFrame({"label": ["benign", "malignant"], "rows": [357, 212]})
 
 
+def bars() -> pd.DataFrame:
+    """One row a stretch of the target's values."""
+    return pd.DataFrame({"low": [0.0, 10.0, 20.0], "high": [10.0, 20.0, 30.0], "rows": [5, 12, 3]})
+
+
 def ranked() -> pd.DataFrame:
     """One row a run with a result."""
     return pd.DataFrame(
@@ -72,6 +77,7 @@ def ranked() -> pd.DataFrame:
             "growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7], "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
             "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
             "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
+            "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0], "validation_r2": [-0.1, 0.2, 0.1, 0.15],
             "standard_error_to_best_lora": [0.02, 0.01, 0.01, 0.0],
         }
     )  # fmt: skip

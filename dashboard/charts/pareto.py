@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from dashboard.charts.style import MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.ranking import front_of
 
 COSTS = {
     "growth_memory_bytes": ("Memory over the loaded model (MB)", MEGABYTE),
@@ -26,6 +26,7 @@ def pareto(runs: pd.DataFrame, *, cost: str = "growth_memory_bytes", metric: str
     if known.empty:
         return say(drawn, "No finished run has both numbers")
     x_N, y_N = known[cost].to_numpy(dtype=np.float64) / unit, known[column].to_numpy(dtype=np.float64)
+    digits = meaning.decimals(float(np.abs(y_N).max()))
     front = front_of(x_N, y_N, higher_is_better=meaning.higher_is_better)
     drawn.add_scatter(
         x=x_N[front], y=y_N[front], mode="lines", name="Best trade-offs", hoverinfo="skip",
@@ -37,16 +38,6 @@ def pareto(runs: pd.DataFrame, *, cost: str = "growth_memory_bytes", metric: str
         drawn.add_scatter(
             x=[x], y=[y], name=label, mode="markers",
             marker={"color": style.colour, "symbol": style.marker, "size": 12, "line": {"width": 1, "color": "white"}},
-            hovertemplate=f"{label}<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:.4f}}<extra></extra>",
+            hovertemplate=f"{label}<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:,.{digits}f}}<extra></extra>",
         )  # fmt: skip
     return leave_room(drawn, y_N)
-
-
-def front_of(cost_N: NDArray[np.floating], score_N: NDArray[np.floating], *, higher_is_better: bool) -> NDArray[np.integer]:
-    """Indices of the points that no cheaper point equals or beats, cheapest first."""
-    gain_N = score_N if higher_is_better else -score_N
-    kept: list[int] = []
-    for i in np.lexsort((-gain_N, cost_N)):
-        if not kept or gain_N[i] > gain_N[kept[-1]]:
-            kept.append(int(i))
-    return np.array(kept, dtype=np.intp)

@@ -23,6 +23,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
     if known.empty:
         return say(drawn, "No finished run yet")
+    written = f"%{{y:,.{meaning.decimals(float(known[column].abs().max()))}f}}<extra></extra>"
     lora = known[known["strategy"] == "peft"]
     ranks = np.sort(lora["rank"].astype(float).unique())
     if len(ranks):
@@ -31,12 +32,12 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
         drawn.add_scatter(
             x=means.index.to_numpy(), y=means.to_numpy(), name="LoRA (mean over seeds)", mode="lines+markers",
             line={"color": COLOURS[0], "width": 2}, marker={"size": 9, "symbol": "circle"},
-            error_y=_bars(each, split), hovertemplate="rank %{x}<br>%{y:.4f}<extra></extra>",
+            error_y=_bars(each, split), hovertemplate=f"rank %{{x}}<br>{written}",
         )  # fmt: skip
         if len(lora) > len(ranks):
             drawn.add_scatter(
                 x=lora["rank"].astype(float).to_numpy(), y=lora[column].to_numpy(), name="LoRA, each seed", mode="markers",
-                marker={"color": COLOURS[1], "symbol": "diamond-open", "size": 9}, hovertemplate="rank %{x}<br>%{y:.4f}<extra></extra>",
+                marker={"color": COLOURS[1], "symbol": "diamond-open", "size": 9}, hovertemplate=f"rank %{{x}}<br>{written}",
             )  # fmt: skip
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in (("inference", "Zero-shot"), ("base-ft", "Full fine-tuning")):
@@ -46,7 +47,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
             style = BASELINES[label]
             drawn.add_scatter(
                 x=[left, right], y=[level, level], name=label, mode="lines",
-                line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{label}: %{{y:.4f}}<extra></extra>",
+                line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{label}: {written}",
             )  # fmt: skip
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, known[column].to_numpy(dtype=np.float64))

@@ -15,15 +15,16 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
     """
     meaning = METRICS[metric]
     y_title = f"Validation {_lower(meaning.label)} ({meaning.unit})"
-    drawn = figure(X_TITLES[x], y_title, log=log)
+    drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
     shown = scores[scores["split"] == "validation"]
     if metric not in shown or shown[metric].isna().all():
         return say(drawn, "No look at the validation rows yet")
     reach = max(float(shown[x].max()), 1.0)
+    digits = meaning.decimals(float(shown[metric].abs().max()))
     for label, rows, style in each_run(shown):
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
-        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:.4f}}<extra></extra>"
+        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
         if len(rows) == 1 and label.startswith("Zero-shot"):
             drawn.add_scatter(x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, hovertemplate=hover)
             continue

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.choice import go, pick
-from dashboard.words import megabytes, moment
+from dashboard.words import megabytes, moment, score
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 
@@ -83,10 +83,9 @@ with st.container(horizontal=True):
     st.metric("Rank", run.settings.lora.rank, border=True, width="content")
     if run.result:
         st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
-        score = run.settings.selection_metric
-        st.metric(
-            f"Validation {METRICS[score].label}", f"{run.result.validation.get(score, float('nan')):.4f}", border=True, width="content"
-        )
+        metric = run.settings.selection_metric
+        value = run.result.validation.get(metric, float("nan"))
+        st.metric(f"Validation {METRICS[metric].label}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
 if run.result and run.result.best_step == 0:
     st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
 if run.result and run.result.adapter_verified:

@@ -10,7 +10,7 @@ from dashboard.choice import go, pick
 from dashboard.live_plotly import show
 from dashboard.words import labels, sweep_title
 from tabtune_core.errors import StoreError
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.runs.recommend import with_noise
 from tabtune_core.runs.store import RANKED, Run
 
@@ -47,8 +47,9 @@ where, by, cost_of = st.columns([2, 1, 1])
 with where:
     sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
 with by:
-    metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
-    metric = pick("Score", metrics, name="metric", default=reading.selection_metric(sweep), format_func=lambda name: METRICS[name].label)
+    usual = reading.selection_metric(sweep)
+    metrics = metrics_of(METRICS[usual].task)
+    metric = pick("Score", metrics, name="metric", default=usual, format_func=lambda name: METRICS[name].label)
 with cost_of:
     cost = pick("Cost", list(COSTS), name="cost", default="growth_memory_bytes", format_func=lambda name: COSTS[name][0])
 try:
@@ -76,6 +77,8 @@ with right:
     show(CHARTS["rank_curve"].draw(ranked, metric=metric), key="rank_curve", label="Score against rank", numbers=ranked[used])
 if ranked["standard_error_to_best_lora"].notna().any():
     st.caption("Bars at a rank: one standard error of its difference to the best rank. A bar that reaches the level of the best is a tie.")
+elif METRICS[metric].task == "regression":
+    st.caption("How much of a difference is noise is not known here; repeat with several seeds.")
 else:
     st.caption("Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds.")
 

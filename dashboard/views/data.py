@@ -106,7 +106,7 @@ with st.expander("Add another table", icon=":material/upload_file:", expanded="u
 dataset = tables[table]
 table_views.figures(dataset)
 table_views.questions(dataset)
-target, _ = table_views.target(dataset)
+target = table_views.target(dataset)
 if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
     go("views/new_run.py", table=table, target=target)
 

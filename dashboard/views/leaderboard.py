@@ -5,9 +5,10 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.choice import chosen, go, pick, renew
-from dashboard.words import STATUS, plain, sweep_title
+from dashboard.words import STATUS, plain, score, sweep_title
 from tabtune_core.errors import StoreError
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.runs.ranking import of_task
 from tabtune_core.runs.recommend import with_noise
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -55,12 +56,13 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
     """How each column is written."""
     meaning = METRICS[metric]
     in_share = meaning.unit == "share" and meaning.higher_is_better
+    digits = meaning.decimals(float(shown["Validation"].abs().max()))
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
 
     def score(where: str) -> object:
         if in_share:
             return st.column_config.ProgressColumn(f"{where} {meaning.label}", help=score_help, format="%.4f", min_value=0, max_value=1)
-        return st.column_config.NumberColumn(f"{where} {meaning.label}", help=score_help, format="%.4f")
+        return st.column_config.NumberColumn(f"{where} {meaning.label}", help=score_help, format=f"%.{digits}f")
 
     most = float(shown["Peak memory (MB)"].max()) if shown["Peak memory (MB)"].notna().any() else 1.0
     number = st.column_config.NumberColumn
@@ -70,12 +72,14 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Trainable (%)": number(format="%.2f", help="Share of the model's parameters that training may change."),
         "Validation": score("Validation"),
         "Test": score("Test"),
-        "Gain over zero-shot": number(format="%+.4f", help="On the validation rows, in the direction in which the score is better."),
+        "Gain over zero-shot": number(
+            format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."
+        ),
         TIED: st.column_config.TextColumn(
             help="Whether the configuration lies within one standard error of the best one. Empty where that is not known."
         ),
         SPREAD: number(
-            format="± %.4f",
+            format=f"± %.{digits}f",
             help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
             " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
         ),
@@ -107,9 +111,12 @@ with where:
     renew("board", when=elsewhere, value=elsewhere)
     sweep = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
 with by:
-    metrics = [metric.name for metric in METRICS.values() if metric.task == "classification"]
-    usual_metric = "log_loss" if sweep == ALL else reading.selection_metric(sweep)
-    metric = pick("Rank by", metrics, name="metric", default=usual_metric, format_func=lambda name: METRICS[name].label)
+    tasks = list(dict.fromkeys(run.settings.task for run in reversed(reading.store().runs(None if sweep == ALL else sweep))))
+    usual_metric = SELECTION[tasks[0]] if sweep == ALL else reading.selection_metric(sweep)
+    metric = pick(
+        "Rank by", [name for task in tasks for name in metrics_of(task)], name="metric", default=usual_metric,
+        format_func=lambda name: METRICS[name].label + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
+    )  # fmt: skip
 try:
     ranked = reading.ranked(None if sweep == ALL else sweep, metric)
     found = None if sweep == ALL else reading.recommended(sweep, metric)
@@ -135,8 +142,8 @@ elif len(done):
     first = list(done.loc[done["place"] == 1, "name"])
     lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
     st.markdown(
-        f"{lead} on the validation rows with {METRICS[metric].label} **{best[f'validation_{metric}']:.4f}**"
-        f" (zero-shot {best[f'zero_shot_validation_{metric}']:.4f}). Validation ranks; test is only reported."
+        f"{lead} on the validation rows with {METRICS[metric].label} **{score(best[f'validation_{metric}'], metric)}**"
+        f" (zero-shot {score(best[f'zero_shot_validation_{metric}'], metric)}). Validation ranks; test is only reported."
     )
 usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)", "Meter")]
 with st.expander("Columns"):
@@ -156,7 +163,7 @@ st.dataframe(
 )
 st.download_button(
     "Download the leaderboard (CSV)",
-    ranked.to_csv(index=False),
+    of_task(ranked, METRICS[metric].task).to_csv(index=False),
     "leaderboard.csv",
     "text/csv",
     on_click="ignore",

@@ -130,6 +130,10 @@ def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: 
                 f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline predicts classes. "
                 f"Pass task='regression' to predict numbers, or make classes of it first, for example with pandas.qcut(y, 2)."
             )
+    elif len(y) < 2:
+        raise LabelError(f"y has {len(y)} sample; numbers are learnt from many.")
+    else:
+        y = y.infer_objects()  # numbers in an array of objects
     check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task)
     texts, train = label_texts(y) if settings.task == "classification" else label_numbers(y), settings.train
     split = split_rows(

@@ -85,6 +85,15 @@ class FeatureEncoder:
         return features_NF
 
 
+def count_features(kinds: Mapping[str, str], target: str) -> int:
+    """How many features a model gets from columns of these kinds: three of a date, none of free text.
+
+    >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
+    4
+    """
+    return sum({"date": 3, "text": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
+
+
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:
     """Categories as Python strings, alike on every version of pandas; missing ones as nan, which scikit-learn takes for missing."""
     columns = [[np.nan if missing else str(value) for value, missing in zip(frame[n], frame[n].isna(), strict=True)] for n in names]

@@ -5,6 +5,7 @@ Between a Table and its split. In: a table and a name. Out: a proposal, findings
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
 IMBALANCE = 20
 FEWEST_NUMBERS = 10
+Way = Literal["classes", "numbers", "halves"]
+"""How a column is predicted: each value is a class; its numbers; two classes, up to its median and above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,17 @@ def is_continuous(series: pd.Series) -> bool:
         return False
     whole = bool(np.all(values == np.floor(values)))
     return not whole or values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
+
+
+def ways_of(series: pd.Series) -> tuple[Way, ...]:
+    """How a column can be predicted, the likely way first.
+
+    >>> ways_of(pd.Series(["yes", "no"])), ways_of(pd.Series([3, 4, 5, 4])), ways_of(pd.Series(range(50)) / 7)
+    (('classes',), ('classes', 'numbers', 'halves'), ('numbers', 'halves'))
+    """
+    if not is_numeric_dtype(series) or is_bool_dtype(series) or series.nunique() <= 2:
+        return ("classes",)
+    return ("numbers", "halves") if is_continuous(series) else ("classes", "numbers", "halves")
 
 
 def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification") -> tuple[Finding, ...]:

@@ -105,12 +105,14 @@ def readme(facts: Mapping[str, Any]) -> str:
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
     checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
+    classes = ", ".join(facts["classes"])
+    probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
     variants = "".join(f", {name}" for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if lora.get(key))
     biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
     return f"""# LoRA adapter for {base["model"]}
 
 Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
-Predicts `{settings["target"]}` ({", ".join(facts["classes"])}).
+Predicts `{settings["target"]}` ({classes or "numbers"}).
 Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
 
 The model predicts from context rows that it is shown. This package holds no row of your table, only the numbers and the hash of
@@ -124,8 +126,7 @@ table = read_table({facts["table"]["name"]!r}, model.reading).frame
 context = model.context(table)                    # the run's own rows, checked by their hash
 test = table.iloc[model.split(table).test]
 print(model.predict(test, context=context))
-print(model.predict_proba(test, context=context))
-```
+{probabilities}```
 
 Needs the Python package `tabtune-dashboard` (it made this file: {facts["versions"]["tabtune_core"]}). {peft}
 

@@ -5,7 +5,7 @@ are never written to, and an adapter that is off is kept as it is: both come bac
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError, TabTuneError
+from tabtune_core.lora.adapter_file import factor_tensors
 from tabtune_core.lora.attach import attach, detach, weight_name
 from tabtune_core.lora.inject import LoraReport, inject, load_factors
 from tabtune_core.lora.layers import LowRank
@@ -110,16 +111,38 @@ class AdapterSet:
                 attach(self.module, path, layer)
 
     @contextmanager
-    def disabled(self) -> Iterator[nn.Module]:
-        """The base alone, for as long as the context lasts."""
-        name, merged = self.active, self.merged
-        self.set(None)
+    def using(self, name: str | None) -> Iterator[nn.Module]:
+        """Another adapter than the present one, or the base alone, for as long as the context lasts.
+
+        Raises:
+            AdapterError: there is none of that name.
+        """
+        before, merged = self.active, self.merged
+        self.set(name)
         try:
             yield self.module
         finally:
-            self.set(name)
+            self.set(before)
             if merged:
                 self.merge()
+
+    def disabled(self) -> AbstractContextManager[nn.Module]:
+        """The base alone, for as long as the context lasts."""
+        return self.using(None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they were added."""
+        return tuple(self._adapters)
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """Copies on the CPU of everything that trained of an adapter, as ``add`` takes them.
+
+        Raises:
+            AdapterError: there is none of that name.
+        """
+        with self.using(name):
+            return factor_tensors(self.module, self._get(name).report)
 
     def merge(self) -> None:
         """Puts the active adapter into the weights: predictions cost what the base's cost.

@@ -33,6 +33,7 @@ MINI: dict[str, Any] = {
     "icl_num_blocks": 4, "icl_nhead": 4,
 }  # fmt: skip
 """TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
+MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
 
 _TABDPT: dict[str, Any] = {
     "env": {"device": "cpu"},
@@ -77,10 +78,15 @@ _CARDS = (
     ModelCard(
         name="tabicl-mini", title="TabICL mini", family=TABICL, licence="Apache-2.0",
         note="Pre-trained by us on synthetic tables; ships with the package.",
-        weights={"classification": Weights(
-            file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
-            sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
-        )},
+        weights={
+            "classification": Weights(
+                file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
+                sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
+            ),
+            "regression": Weights(
+                file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR, sha256="",
+            ),
+        },
     ),
     _tabicl(
         "tabicl-v2", "TabICL v2", "The current release.",
@@ -146,7 +152,8 @@ def check_request(settings: RunSettings) -> None:
     """Refuses before launch what the catalogue alone can tell: the run itself would fail for the same reason.
 
     Raises:
-        SettingError: there is no such model, it does not do the task, or the context is larger than it takes.
+        SettingError: there is no such model, it does not do the task, the context is larger than it takes, or there is nothing to
+            recompute.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
         TargetError: the rank is above the cap of every target.
@@ -158,10 +165,13 @@ def check_request(settings: RunSettings) -> None:
     limit = card.family.context_limit
     if limit is not None and settings.train.context_rows > limit:
         raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
+    if settings.train.gradient_checkpointing and not card.family.block_lists:
+        raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
-    if settings.strategy != "peft" or settings.checkpoint is not None:  # another checkpoint may have other widths
+    if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:
         return
+    # another checkpoint may have other widths, a pattern other ranks;
     # parts that are adapted only when named are not in the catalogue; with those the run itself decides
     largest = max((min(shape) for shape in card.adapted_shapes(settings.task, settings.lora.targets).values()), default=settings.lora.rank)
     if settings.lora.rank > largest:

@@ -6,11 +6,13 @@ Keys are plain; bytes, seconds and per cent are in their names.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import Run
 
 NO_GAIN = "no gain over zero-shot"
@@ -46,6 +48,12 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     return board.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
+def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The leaderboard without the scores of other tasks."""
+    others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)
+    return board[[name for name in board if name not in _SCORES or not name.endswith(others)]]
+
+
 def _row(run: Run) -> dict[str, Any]:
     settings, lora = run.settings, run.settings.lora
     row = {
@@ -74,3 +82,13 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     if result.best_step == 0 and run.settings.strategy != "inference":
         row["note"] = NO_GAIN
     return row
+
+
+def front_of(cost_N: NDArray[np.floating], score_N: NDArray[np.floating], *, higher_is_better: bool) -> NDArray[np.integer]:
+    """Indices of the points that no cheaper point equals or beats, cheapest first."""
+    gain_N = score_N if higher_is_better else -score_N
+    kept: list[int] = []
+    for i in np.lexsort((-gain_N, cost_N)):
+        if not kept or gain_N[i] > gain_N[kept[-1]]:
+            kept.append(int(i))
+    return np.array(kept, dtype=np.intp)

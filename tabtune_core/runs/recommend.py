@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from tabtune_core.events import RunPlanned
-from tabtune_core.metrics import METRICS, Metric
+from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
 from tabtune_core.runs.comparison import RESAMPLES, Comparison, compare
 from tabtune_core.runs.predictions import read_validation
 from tabtune_core.runs.store import RunStore
@@ -72,7 +72,7 @@ def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) ->
     ahead = lora[lora["gain"] > lora["gain_error"] + ROUNDING]
     if len(ahead):
         best = ahead.iloc[0]
-        change = _better_by(best["gain"], best["gain_error"], metric)
+        change = _better_by(best["gain"], best["gain_error"], metric, best["score"])
         yield f"{label(best)} is more than one standard error better than zero-shot on {on}: {change}."
     elif lora["gain_error"].notna().all():
         yield f"No rank is better than zero-shot beyond noise on {on}."
@@ -82,7 +82,11 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
     best = lora.iloc[0]
     if lora["lora_gap_error"].isna().any():
         zero_shot = best["score"] - best["gain"] * _sign(metric)
-        yield f"{label(best)} has the best {_written(metric)} of the LoRA runs: {best['score']:.4f} (zero-shot {zero_shot:.4f})."
+        digits = metric.decimals(best["score"])
+        yield (
+            f"{label(best)} has the best {_written(metric)} of the LoRA runs: "
+            f"{best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
+        )
         return
     smallest = lora[within(lora["lora_gap"], lora["lora_gap_error"])].sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
@@ -102,7 +106,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     """What ``other`` costs against ``cheap``, one of which is the best LoRA."""
     error = max(cheap["lora_gap_error"], other["lora_gap_error"])
-    change = _change(other["score"] - cheap["score"], error, metric)
+    change = _change(other["score"] - cheap["score"], error, metric, cheap["score"])
     costs = [
         _signed((other[name] - cheap[name]) / size) + f" {unit}"
         for name, (unit, size) in UNITS.items()
@@ -122,7 +126,7 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     full = table[(table["strategy"] == "base-ft") & (-table["lora_gap"] > table["lora_gap_error"] + ROUNDING)]
     if len(full):
         first = full.iloc[0]
-        change = _better_by(-first["lora_gap"], first["lora_gap_error"], metric)
+        change = _better_by(-first["lora_gap"], first["lora_gap_error"], metric, first["score"])
         yield f"Full fine-tuning is more than one standard error better than the best LoRA ({best}): {change}."
 
 
@@ -159,14 +163,15 @@ def _sign(metric: Metric) -> int:
     return 1 if metric.higher_is_better else -1
 
 
-def _better_by(gain: float, error: float, metric: Metric) -> str:
-    return _change(_sign(metric) * gain, error, metric)
+def _better_by(gain: float, error: float, metric: Metric, score: float) -> str:
+    return _change(_sign(metric) * gain, error, metric, score)
 
 
-def _change(difference: float, error: float, metric: Metric) -> str:
-    """For example ``+0.0123 ± 0.0045 accuracy``."""
-    unit = "nats of " if metric.unit == "nats" else ""
-    return f"{difference:+z.4f} ± {error:.4f} {unit}{_written(metric)}" + ("" if metric.higher_is_better else " (lower is better)")
+def _change(difference: float, error: float, metric: Metric, score: float) -> str:
+    """For example ``+0.0123 ± 0.0045 accuracy``; as many digits as fit a score like this one."""
+    digits, unit = metric.decimals(score), "nats of " if metric.unit == "nats" else ""
+    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
+    return f"{difference:+z.{digits}f} ± {error:.{digits}f} {unit}{_written(metric)}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _written(metric: Metric) -> str:

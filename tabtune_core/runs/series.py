@@ -32,7 +32,7 @@ class Progress:
 
 
 def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a step: run, step, seconds (since training began), loss (nats), gradient_norm, learning_rate."""
+    """One row a step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate."""
     return _frame(store.fields(ids, "StepDone"), ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"])
 
 

@@ -10,8 +10,6 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from tabtune_core.errors import SettingError
-
 
 @contextmanager
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
@@ -20,15 +18,10 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
     Args:
         module: the model.
         block_lists: paths of its lists of blocks, for example ``icl_predictor.tf_icl.blocks``; the blocks may be called from anywhere.
-
-    Raises:
-        SettingError: there is no block.
     """
     blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
     for block in blocks:
         vars(block)["forward"] = partial(checkpoint, block.forward, use_reentrant=False)
-    if not blocks:
-        raise SettingError("train.gradient_checkpointing changes nothing with this model, which has no blocks to recompute; leave it out.")
     try:
         yield
     finally:

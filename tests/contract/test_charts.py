@@ -3,8 +3,9 @@
 import pytest
 
 from dashboard.charts import CHARTS
+from tabtune_core.metrics import METRICS
 
-UNITS = ("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "step", "Phase", "Rows", "Class")
+UNITS = ("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "step", "Phase", "Rows", "Class", "(unit of the target)")
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -28,7 +29,21 @@ def test_axes_carry_their_units(name):
         assert any(unit in axis.title.text for unit in UNITS), axis.title.text
 
 
-@pytest.mark.parametrize("name", ["accuracy", "loss", "memory"])
+@pytest.mark.parametrize("name", ["score", "pareto", "rank_curve"])
+@pytest.mark.parametrize("metric", ["rmse", "r2"])
+def test_scores_of_numbers_are_drawn_in_their_unit(name, metric):
+    figure = CHARTS[name].draw(CHARTS[name].example(), metric=metric)
+    assert METRICS[metric].unit in figure.layout.yaxis.title.text
+    digits = {"rmse": ",.0f", "r2": ",.4f"}[metric]
+    assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
+
+
+def test_a_score_that_can_be_negative_has_no_logarithm():
+    draw, example = CHARTS["score"].draw, CHARTS["score"].example()
+    assert [draw(example, metric=metric, log=True).layout.yaxis.type for metric in ("rmse", "r2")] == ["log", "linear"]
+
+
+@pytest.mark.parametrize("name", ["score", "loss", "memory"])
 def test_a_run_looks_the_same_with_and_without_its_neighbours(name):
     example = CHARTS[name].example()
     alone = CHARTS[name].draw(example[example["run"] == "LoRA r=8"])

@@ -16,11 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
+import torch
+from tiny import tiny_checkpoint
 
 from dashboard import forms
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.lora.inject import merged_copy
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.predictor import load_adapter
 from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import worker_alive
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -104,6 +110,29 @@ def test_adapters_are_copied_under_names_that_tell_rank_and_seed(swept):
     assert "adapter_model.safetensors" in " ".join(zipfile.ZipFile(adapters / "lora-r2-seed0.zip").namelist())
 
 
+def test_an_adapter_predicts_rows_as_its_run_did(swept, home, table, tmp_path, tabtune_here):
+    _, adapters = swept
+    (run,) = [run for run in RunStore(home).runs() if run.name.endswith("LoRA r=2")]
+    saved = pd.read_parquet(RunStore(home).run_dir(run.id) / "predictions.parquet").query("split == 'test'")
+    pd.read_csv(table).drop(columns="class").iloc[saved["row"]].to_csv(tmp_path / "rows.csv", index=False)
+    status, printed, _ = tabtune_here(home, "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
+    predicted = pd.read_csv(io.StringIO(printed))
+    assert (status, list(predicted)) == (0, ["predicted", "prob_down", "prob_up"])
+    assert predicted["predicted"].tolist() == saved["predicted"].tolist()
+    np.testing.assert_allclose(predicted["prob_up"], saved["prob_1"], atol=1e-6)
+    elsewhere = (tmp_path / "empty", "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
+    assert tabtune_here(*elsewhere, "--context", table)[1] == printed
+    assert tabtune_here(*elsewhere)[0] == 2
+
+
+def test_an_adapter_is_merged_into_a_checkpoint_that_a_run_can_start_from(swept, home, table, tmp_path, tabtune_here):
+    status, _, said = tabtune_here(home, "merge", swept[1] / "lora-r2-seed0.zip", tmp_path / "merged.ckpt", "--device", "cpu")
+    assert (status, "merged.ckpt" in said) == (0, True)
+    merged = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"), tmp_path / "merged.ckpt").module.state_dict()
+    adapted = load_adapter(swept[1] / "lora-r2-seed0.zip", device="cpu").model.module
+    torch.testing.assert_close(merged, merged_copy(adapted).state_dict(), atol=0, rtol=0)
+
+
 def test_a_leaderboard_can_be_printed_again_in_other_forms(swept, home):
     printed = tabtune(home, "leaderboard", "--format", "csv", "--rank-by", "accuracy")
     rows = list(csv.DictReader(io.StringIO(printed.stdout)))
@@ -138,6 +167,20 @@ def test_one_run_can_be_started_from_a_settings_file(home, table):
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     assert (row["strategy"], row["seed"], row["rank"]) == ("inference", 3, None)
+
+
+def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabtune_here):
+    weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
+    arguments = ("train", table, "--target", "scale", "--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
+    done = tabtune(home, *arguments, "--adapters", home.parent / "numbers")
+    assert done.returncode == 0, done.stderr
+    assert "regression: 'scale' holds numbers on a scale; --task classification or --split-at-median for classes" in done.stderr
+    assert done.stdout.startswith("RMSE (unit of the target, lower is better)")
+    assert {run.settings.task for run in RunStore(home).runs(RunStore(home).sweeps()[0].id)} == {"regression"}
+    with zipfile.ZipFile(home.parent / "numbers" / "lora-r2-seed0.zip") as package:
+        assert "predict_proba" not in package.read("README.md").decode()
+    _, printed, _ = tabtune_here(home, "leaderboard", "--format", "csv")
+    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
 
 
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
@@ -175,7 +218,11 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}"], "Name the column to predict with --target. Likely: 'class'"),
         (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
         (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
-        (["sweep", "{table}", "--target", "scale"], "--split-at-median"),
+        (["sweep", "{table}", "--target", "scale", "--model", "tabicl-v1"], "regression: 'scale' holds numbers on a scale; --task"),
+        (["sweep", "{table}", "--target", "scale", "--task", "classification"], "--split-at-median"),
+        (["sweep", "{table}", "--target", "class", "--task", "regression"], "regression needs numbers"),
+        (["sweep", "{table}", "--target", "class", "--rank-by", "rmse"], "for classification it must be one of log_loss"),
+        (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"], "write for example decoder=4"),
         (["sweep", "{table}", "--target", "class", "--ranks", "0"], "ranks is 0"),
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
@@ -191,6 +238,8 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
         (["sweep", "{binary}", "--target", "class"], "tabtune: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
+        (["predict", "{table}", "{table}"], "is no adapter package"),
+        (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
         (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
         (["leaderboard", "--home", "{table}"], "cannot be opened"),

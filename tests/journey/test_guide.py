@@ -4,174 +4,22 @@ import re
 from pathlib import Path
 
 import pytest
-from small_table import small_table
-
-from tabtune_core import TabularPipeline, merge_lora_weights
-
-GUIDE = """
-## 3.1
-
-peft_config = {
-    'r': 8,                    # Rank (main hyperparameter)
-    'lora_alpha': 16,          # Scaling factor
-    'lora_dropout': 0.05,      # Dropout probability
-    'target_modules': None,    # Modules to adapt (model default)
-    'bias': 'none'             # Bias handling
-}
-
-## 5.3
-
-pipeline = TabularPipeline(
-    model_name='TabICL',
-    tuning_strategy='peft',
-    tuning_params={
-        'peft_config': {
-            'r': 8,
-            'lora_alpha': 16,
-            'target_modules': [
-                'col_embedder.tf_col',  # Only column embedder
-                'icl_predictor.decoder'   # Plus decoder
-            ]
-        }
-    }
-)
-
-## 6.1
-
-from tabtune import TabularPipeline
-
-# Create pipeline with PEFT
-pipeline = TabularPipeline(
-    model_name='TabICL',
-    tuning_strategy='peft',
-    tuning_params={
-        'device': 'cuda',
-        'epochs': 5,
-        'learning_rate': 2e-4,  # Typically higher than base-ft
-        'peft_config': {'r': 8, 'lora_alpha': 16}
-    }
-)
-
-# Training (only adapters are updated)
-pipeline.fit(X_train, y_train)
-
-# Inference
-predictions = pipeline.predict(X_test)
-
-## 6.3
-
-# LoRA-specific optimizer settings
-optimizer_config = {
-    'optimizer': 'adamw',
-    'learning_rate': 2e-4,
-    'weight_decay': 0.01,
-    'eps': 1e-8,
-    'betas': (0.9, 0.999)
-}
-
-## 9.1
-
-from tabtune import TabularPipeline
 import torch
+from small_table import small_table
+from tiny import tiny_checkpoint
+from torch import nn
 
-# Check available GPU memory
-print(f"Available GPU memory: {torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB")
+from tabtune_core import LoRALinear, TabularPipeline, load_lora_adapter, merge_lora_weights
+from tabtune_core.errors import AdapterError, DeviceError
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
 
-# LoRA for 4GB GPU
-pipeline = TabularPipeline(
-    model_name='TabICL',
-    tuning_strategy='peft',
-    tuning_params={
-        'device': 'cuda',
-        'epochs': 5,
-        'learning_rate': 2e-4,
-        'batch_size': 16,
-        'peft_config': {
-            'r': 4,              # Lower rank for less memory
-            'lora_alpha': 8,
-            'lora_dropout': 0.1
-        }
-    }
-)
-
-pipeline.fit(X_train, y_train)
-metrics = pipeline.evaluate(X_test, y_test)
-print(f"LoRA Accuracy: {metrics['accuracy']:.4f}")
-
-## 9.2
-
-from tabtune import TabularLeaderboard
-
-# Compare different LoRA ranks
-lb = TabularLeaderboard(X_train, X_test, y_train, y_test)
-
-for r in [2, 4, 8, 16]:
-    lb.add_model(
-        'TabICL',
-        'peft',
-        name=f'LoRA-r{r}',
-        tuning_params={
-            'epochs': 5,
-            'peft_config': {'r': r, 'lora_alpha': 2*r}
-        }
-    )
-
-results = lb.run(rank_by='accuracy')
-print(lb.get_ranking())
-
-## 9.3
-
-# Explore memory-speed-accuracy trade-off
-configs = [
-    {'r': 2, 'name': 'Ultra-Light'},
-    {'r': 4, 'name': 'Light'},
-    {'r': 8, 'name': 'Medium'},
-    {'r': 16, 'name': 'Heavy'}
-]
-
-for config in configs:
-    pipeline = TabularPipeline(
-        model_name='TabICL',
-        tuning_strategy='peft',
-        tuning_params={
-            'device': 'cuda',
-            'epochs': 3,
-            'peft_config': {'r': config['r']}
-        }
-    )
-
-    # Time training
-    import time
-    start = time.time()
-    pipeline.fit(X_train, y_train)
-    elapsed = time.time() - start
-
-    # Get memory usage
-    mem = torch.cuda.max_memory_allocated() / 1e9
-
-    # Evaluate
-    metrics = pipeline.evaluate(X_test, y_test)
-
-    print(f"{config['name']:12} | Rank: {config['r']:2} | "
-          f"Time: {elapsed:6.1f}s | Memory: {mem:5.1f}GB | "
-          f"Accuracy: {metrics['accuracy']:.4f}")
-
-## 10.3
-
-# Save complete pipeline with LoRA adapters
-pipeline.save('pipeline_with_lora.joblib')
-
-# Load and use
-loaded = TabularPipeline.load('pipeline_with_lora.joblib')
-predictions = loaded.predict(X_test)
-
-## 11
-
-# Merge LoRA weights into base after training
-merged_model = merge_lora_weights(pipeline.model)
-"""
-SECTIONS = dict(re.findall(r"^## (\S+)\n\n(.*?)(?=\n## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
-HERE = {
+HERE = Path(__file__).parent
+SECTIONS = {
+    number: re.findall(r"```python\n(.*?)```", body, re.DOTALL)
+    for number, body in re.findall(r"^## (\S+) .*?\n(.*?)(?=^## |\Z)", (HERE / "guide_examples.txt").read_text(), re.MULTILINE | re.DOTALL)
+}
+CHANGED = {
     "from tabtune import": "from tabtune_core import",
     "'cuda'": "'cpu'",
     "torch.cuda.get_device_properties(0).total_memory": "4e9",
@@ -187,47 +35,92 @@ def small_model(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def rows():
-    X, y = small_table(140)
-    return {"X_train": X[:100], "y_train": y[:100], "X_test": X[100:], "y_test": y[100:]}
+    X, y = small_table(90)
+    return {"X_train": X[:60], "y_train": y[:60], "X_test": X[60:], "y_test": y[60:]}
 
 
-def run(section, **given):
-    code = re.sub(r"'epochs': \d", "'epochs': 1", SECTIONS[section])
-    for theirs, ours in HERE.items():
+def run(section, block=0, changed=CHANGED, **given):
+    code = re.sub(r"'epochs': \d", "'epochs': 1", SECTIONS[section][block])
+    for theirs, ours in changed.items():
         code = code.replace(theirs, ours)
-    names = {"TabularPipeline": TabularPipeline, "merge_lora_weights": merge_lora_weights, **given}
+    names = dict(given)
     exec(code, names)
     return names
 
 
-def test_3_1_and_6_3_are_settings_of_a_pipeline(rows):
-    params = {**run("6.3")["optimizer_config"], "peft_config": run("3.1")["peft_config"], "epochs": 1, "device": "cpu"}
-    settings = TabularPipeline(tuning_params=params).settings()
-    assert (settings.lora.rank, settings.lora.alpha, settings.lora.dropout, settings.lora.targets) == (8, 16, 0.05, ())
-    assert (settings.learning_rate, settings.train.weight_decay, settings.train.eps, settings.train.betas) == (
-        2e-4,
-        0.01,
-        1e-8,
-        (0.9, 0.999),
-    )
+def settings_of(peft_config=None, **params):
+    return TabularPipeline(tuning_params={**params, "peft_config": peft_config or {}}).settings()
+
+
+def test_every_section_with_code_to_copy_is_here():
+    assert [*SECTIONS] == ["3.1", "3.2", "4.2", "5.3", "6.1", "6.3", "9.1", "9.2", "9.3", "10.1", "10.2", "10.3", "11", "12.1", "12.3"]
+    assert [len(blocks) for blocks in SECTIONS.values()] == [1] * 12 + [4, 1, 1]
+
+
+def test_3_1_4_2_6_3_11_and_12_1_are_settings_of_a_pipeline():
+    first = settings_of(run("3.1")["peft_config"], **run("6.3")["optimizer_config"])
+    assert (first.lora.rank, first.lora.alpha, first.lora.dropout, first.lora.targets, first.lora.bias) == (8, 16, 0.05, (), "none")
+    train = first.train
+    assert (first.learning_rate, train.optimizer, train.weight_decay, train.eps, train.betas) == (2e-4, "adamw", 0.01, 1e-8, (0.9, 0.999))
+    assert settings_of(run("4.2")["peft_config"]).lora == first.lora
+    stronger = settings_of(run("11", 0)["peft_config"])
+    assert (stronger.lora.rank, stronger.lora.alpha) == (16, 32)
+    slower = settings_of(**run("11", 1)["tuning_params"])
+    assert (slower.learning_rate, slower.train.warmup_steps) == (1e-4, 500)
+    less = run("11", 2)
+    smaller = settings_of(less["peft_config"], **less["tuning_params"])
+    assert (smaller.lora.rank, smaller.lora.dropout, smaller.train.batch_size) == (2, 0.2, 4)
+    plus = settings_of(run("12.1")["lora_plus_config"])
+    assert (plus.train.lr_ratio, plus.lora.rank, plus.lora.alpha) == (10, 8, 16)
+
+
+def test_3_2_our_layer_is_the_guides():
+    theirs, base, x = run("3.2", nn=nn)["LoRALinear"], nn.Linear(6, 4), torch.randn(3, 6)
+    ours = LoRALinear(base, r=2, alpha=3, dropout=0.05).eval()
+    nn.init.normal_(ours.lora_B.weight)
+    torch.testing.assert_close(theirs.forward(ours, x), ours(x))
+    assert (ours.base, ours.scaling, ours.dropout.p) == (base, 1.5, 0.05)
 
 
 def test_5_3_adapts_the_named_parts_alone(rows):
-    pipeline = run("5.3")["pipeline"]
+    pipeline = run("5.3", TabularPipeline=TabularPipeline)["pipeline"]
     pipeline.tuning_params |= {"steps": 1, "device": "cpu"}
     pipeline.fit(rows["X_train"], rows["y_train"])
     assert {layer.target for layer in pipeline.report.layers} == {"col_embedder.tf_col", "icl_predictor.decoder"}
     assert all(layer.path.startswith(("col_embedder.tf_col.", "icl_predictor.decoder.")) for layer in pipeline.report.layers)
 
 
-def test_6_1_10_3_and_11_train_save_load_and_merge(rows, tmp_path):
+def test_6_1_10_11_and_12_3_train_save_load_and_merge(rows, tmp_path):
     names = run("6.1", **rows)
+    pipeline = names["pipeline"]
     assert set(names["predictions"]) <= {"keep", "drop"}
-    loaded = run("10.3", **rows, pipeline=names["pipeline"])
+    loaded = run("10.3", **rows, pipeline=pipeline, TabularPipeline=TabularPipeline)
     assert loaded["predictions"].tolist() == names["predictions"].tolist()
     assert (tmp_path / "pipeline_with_lora.joblib").exists()
-    merged = run("11", pipeline=names["pipeline"])["merged_model"]
-    assert not any("lora" in name for name in merged.state_dict())
+
+    run("10.1", pipeline=pipeline)
+    merged = run("11", 3, pipeline=pipeline, merge_lora_weights=merge_lora_weights)["merged_model"].state_dict()
+    assert not any("lora" in name for name in merged)
+    base = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu")).module.state_dict()
+    saved = torch.load("lora_adapters.pt", weights_only=True)
+    for path, lora_A in saved["lora_a"].items():
+        name = path if path in base else f"{path}.weight"
+        given = {"base_weights": base[name], "lora_A": lora_A, "lora_B": saved["lora_b"][path], "alpha": saved["alpha"], "r": saved["rank"]}
+        torch.testing.assert_close(run("10.2", torch=torch, **given)["merged_weights"], merged[name])
+    assert len(saved["lora_a"]) == len(pipeline.report.layers)
+
+    pipeline.save_adapter("lora_classification.pt")
+    adapter = run("12.3", load_lora_adapter=load_lora_adapter)["selected_adapter"]
+    assert (adapter.task, adapter.model) == ("classification", "tabicl-mini")
+    with pytest.raises(AdapterError, match="was trained for classification and cannot be used for regression"):
+        load_lora_adapter("lora_classification.pt", task="regression")
+
+
+def test_a_card_that_is_not_there_is_an_error_that_says_so(rows, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(DeviceError, match="The device 'cuda' was asked for"):
+        run("6.1", changed={"from tabtune import": "from tabtune_core import"}, **rows)
 
 
 def test_9_1_prints_the_accuracy(rows, capsys):
@@ -245,16 +138,23 @@ def test_9_2_ranks_the_ranks(rows, capsys):
 
 
 def test_9_3_prints_one_line_a_rank(rows, capsys):
-    run("9.3", **rows)
+    run("9.3", **rows, TabularPipeline=TabularPipeline, torch=torch)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["Ultra-Light", "Light", "Medium", "Heavy"]
     assert all("Accuracy: 0." in line or "Accuracy: 1." in line for line in lines)
 
 
-def test_the_readmes_example_runs(rows, tmp_path, capsys):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = readme.split("## In Python")[1].split("```python\n")[1].split("```")[0]
-    names = dict(rows)
-    exec(code.replace('"epochs": 5', '"epochs": 1'), names)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lora_adapters.pt", "pipeline.zip"]
+def test_the_readmes_examples_run(rows, tmp_path, capsys, monkeypatch):
+    readme = (HERE.parents[1] / "README.md").read_text()
+    names = {**rows, "y_train_numbers": rows["X_train"]["noise"], "y_test_numbers": rows["X_test"]["noise"]}
+    regressor = tiny_checkpoint(tmp_path / "tiny.ckpt", "tabicl-v2", task="regression")
+    for code in re.findall(r"```python\n(.*?)```", readme.split("## In Python")[1].split("\n## ")[0], re.DOTALL):
+        code = re.sub(r'"epochs": \d', '"steps": 1', code).replace("repeats=3", "repeats=1")
+        with monkeypatch.context() as context:
+            if "regress" in code:
+                context.setenv("TABTUNE_TABICL", "tabicl-v2")
+                code = code.replace('"steps": 1', f'"steps": 1, "checkpoint": {str(regressor)!r}')
+            exec(code, names)
+    assert {"lora_adapters.pt", "merged.ckpt", "pipeline.zip", "board.html", "board"} <= {path.name for path in tmp_path.iterdir()}
+    assert list(names["pipeline"].predict_each(rows["X_test"])) == ["base", "default", "again"]
     assert "LoRA r=8" in capsys.readouterr().out

@@ -11,7 +11,8 @@ from dashboard import words, worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import MemorySampled, Note
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import metrics_of
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters")
@@ -162,14 +163,34 @@ def test_reading_choices_that_do_not_fit_say_so_and_change_nothing(app, home):
     assert [found.id for found in list_datasets(home)] == [dataset.id]
 
 
-def test_a_number_as_target_offers_the_split_at_the_median(app, home):
+def test_a_number_on_a_scale_is_predicted_as_such_unless_it_is_split(app, home):
     add_sample(home, "diabetes")
     app.run()
-    assert "not a class" in texts(app.error)
-    next(toggle for toggle in app.toggle if "median" in toggle.label).set_value(True).run()
+    assert "standard deviation" in texts(app.caption)
+    assert app.radio(key="chosen_way").value == "numbers"
+    app.radio(key="chosen_way").set_value("halves").run()
     assert not app.error
+    assert "Task: **classification**" in texts(app.markdown)
     go(app, "new_run")
-    assert "Split at the median" in texts(app.caption)
+    assert app.radio(key="chosen_way").value == "halves"
+
+
+def test_whole_numbers_with_few_values_are_classes_or_numbers(app, home):
+    add_dataset(home, ("size,stars\n" + "".join(f"{i / 7},{i % 5}\n" for i in range(60))).encode(), "stars.csv")
+    app.run()
+    assert app.radio(key="chosen_way").options == [words.WAYS[way] for way in ("classes", "numbers", "halves")]
+    assert "Task: **classification**" in texts(app.markdown)
+    app.radio(key="chosen_way").set_value("numbers").run()
+    assert "Task: **regression**" in texts(app.markdown)
+    app.selectbox(key="chosen_target").set_value("size").run()
+    app.selectbox(key="chosen_target").set_value("stars").run()
+    assert app.radio(key="chosen_way").value == "classes"
+
+
+def test_words_are_classes_and_nothing_is_asked(app, home):
+    add_sample(home, "iris")
+    app.run()
+    assert not [radio for radio in app.radio if radio.key == "chosen_way"]
 
 
 def test_an_open_question_reads_the_file_again(app, home):
@@ -194,17 +215,51 @@ def test_launch_queues_every_rank_and_both_baselines(app, store):
     assert {run.settings.target for run in store.runs()} == {"diagnosis"}
 
 
-def test_a_target_that_cannot_be_predicted_is_explained_and_mended_with_one_click(app, store):
+def test_a_number_is_launched_as_regression_on_a_model_that_does_it(app, store, tmp_path):
+    weights = tmp_path / "weights.ckpt"
+    weights.touch()
     add_sample(store.home, "diabetes")
     go(app, "new_run")
-    assert "not a class" in texts(app.error)
-    assert next(found for found in app.button if found.label.startswith("Launch")).disabled
-    button(app, "Split at the median into two classes").click().run()
-    assert not app.error
+    assert app.button(key="model_tabicl-v1").disabled
+    assert "No weights for regression" in texts(app.caption)
+    app.button(key="model_tabicl-v2").click().run()
+    app.text_input(key="checkpoint").set_value(str(weights)).run()
+    assert app.selectbox(key="selection_metric").options == ["RMSE", "Mean absolute error", "R²"]
     button(app, "Launch 5 runs").click().run()
     assert not app.exception
-    assert all(run.settings.split_at_median for run in store.runs())
-    assert len(store.runs()) == 5
+    assert {(run.settings.task, run.settings.model, run.settings.selection_metric) for run in store.runs()} == {
+        ("regression", "tabicl-v2", "rmse")
+    }
+
+
+def test_a_model_whose_package_is_absent_says_how_to_install_it(app, store, monkeypatch):
+    family = dataclasses.replace(CATALOGUE["tabicl-v1"].family, distribution="no-such-package", install="pip install it")
+    monkeypatch.setitem(CATALOGUE, "tabicl-v1", dataclasses.replace(CATALOGUE["tabicl-v1"], family=family))
+    add_sample(store.home, "iris")
+    go(app, "new_run")
+    assert app.button(key="model_tabicl-v1").disabled
+    assert "`pip install it`" in texts(app.caption)
+
+
+def test_the_limits_of_a_model_are_said_and_hold_before_launch(app, store, monkeypatch):
+    family = dataclasses.replace(CATALOGUE["tabicl-mini"].family, feature_limit=3, context_limit=1000)
+    monkeypatch.setitem(CATALOGUE, "tabicl-mini", dataclasses.replace(CATALOGUE["tabicl-mini"], family=family))
+    add_sample(store.home, "iris")
+    go(app, "new_run")
+    assert "At most 3 columns, 1,000 context rows." in texts(app.caption)
+    told = texts(app.error).replace("\\", "")
+    assert "takes at most 3" in told
+    assert "takes at most 1,000 context rows" in told
+    assert next(found for found in app.button if found.label.startswith("Launch")).disabled
+
+
+def test_16_bit_training_without_a_card_is_refused_before_launch(app, store):
+    add_sample(store.home, "iris")
+    go(app, "new_run")
+    app.selectbox(key="device").set_value("cpu").run()
+    app.selectbox(key="amp").set_value("bf16").run()
+    assert "needs a CUDA card" in texts(app.error)
+    assert next(found for found in app.button if found.label.startswith("Launch")).disabled
 
 
 @pytest.mark.parametrize(("seeds", "told"), [("zero", "write whole numbers"), ("4294967296", "it must be below 4294967296")])
@@ -235,6 +290,8 @@ target = "t"
 [run.lora]
 alpha = 1e-3
 dropout = 0
+bias = "all"
+rank_pattern = { "icl_predictor.decoder" = 1 }
 [run.train]
 steps = 1
 learning_rate = 1e-12
@@ -303,14 +360,30 @@ def test_settings_that_the_library_takes_show_in_the_form(app, store, text):
     assert (shown.ranks, shown.seeds, shown.zero_shot) == (wanted.ranks, wanted.seeds, wanted.zero_shot)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_every_score_that_may_decide_can_be_shown(app, store, metric):
+def test_the_scores_that_may_decide_are_those_of_the_task(app, store):
+    sweep = seeding.sweep_settings(store.home, task="regression")
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(SMALLEST + f'selection_metric = "{metric}"').run()
+    app.text_area(key="pasted_toml").set_value(SMALLEST + 'selection_metric = "ece"').run()
+    button(app, "Put them into the form").click().run()
+    assert app.selectbox(key="selection_metric").value == "ece"
+    assert len(app.selectbox(key="selection_metric").options) == len(metrics_of("classification"))
+    app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("[run.train]", '[run.train]\nselection_metric = "r2"')).run()
     button(app, "Put them into the form").click().run()
     assert not app.exception
-    assert app.selectbox(key="selection_metric").value == metric
+    assert app.radio(key="chosen_way").value == "numbers"
+    assert app.selectbox(key="selection_metric").value == "r2"
+    assert SweepSettings.from_toml(app.code[0].value).run.task == "regression"
+
+
+def test_settings_that_do_not_fit_the_values_of_the_target_say_so(app, store):
+    sweep = seeding.sweep_settings(store.home, task="regression")
+    classes = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, task="classification"))
+    go(app, "new_run")
+    app.text_area(key="pasted_toml").set_value(classes.to_toml()).run()
+    button(app, "Put them into the form").click().run()
+    assert "in a way (classes: each value is one) that its values do not allow" in texts(app.warning).replace("\\", "")
+    assert app.radio(key="chosen_way").value == "numbers"
 
 
 def test_a_number_that_no_browser_can_hold_is_refused_in_words(app, store):
@@ -454,6 +527,33 @@ def test_the_leaderboard_opens_with_what_rank_buys(app, store):
     tied = shown.groupby("Run")["Within noise of the best"].first()
     assert tied[["LoRA r=2 seed 0", "LoRA r=4 seed 0", "Zero-shot seed 1"]].tolist() == ["no", "✓ yes", "no"]
     assert shown["± gain"].notna().all()
+
+
+def test_the_pages_of_a_sweep_over_numbers_speak_of_numbers(app, store):
+    sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
+    go(app, "live", sweep=sweep)
+    assert {"Loss (the model's own unit)", "Best validation RMSE"} <= set(app.dataframe[0].value)
+    assert "**RMSE**" in texts(app.markdown)
+    assert app.selectbox(key="live_metric_regression").options == ["RMSE", "Mean absolute error", "R²"]
+    app.toggle(key="live_log").set_value(True).run()
+    go(app, "leaderboard", board=sweep)
+    assert app.selectbox(key="chosen_metric").options == ["RMSE", "Mean absolute error", "R²"]
+    assert "r=4 has the best RMSE of the LoRA runs: 33.195 (zero-shot 56.000)" in texts(app.markdown).replace("\\", "")
+    go(app, "compare", sweep=sweep)
+    assert app.selectbox(key="chosen_metric").options == ["RMSE", "Mean absolute error", "R²"]
+    go(app, "adapters")
+    assert "Validation RMSE" in [metric.label for metric in app.metric]
+    assert not app.exception
+
+
+def test_all_runs_together_are_ranked_within_the_task_of_the_score(app, store):
+    seeding.finished_sweep(store, ranks=(2,))
+    seeding.finished_sweep(store, task="regression", ranks=(2,))
+    go(app, "leaderboard", board="all")
+    assert app.selectbox(key="chosen_metric").value == "rmse"
+    assert app.dataframe[0].value["Model"].unique().tolist() == ["tabicl-v2"]
+    app.selectbox(key="chosen_metric").set_value("log_loss").run()
+    assert app.dataframe[0].value["Model"].unique().tolist() == ["tabicl-mini"]
 
 
 def test_all_runs_together_have_no_recommendation(app, store):

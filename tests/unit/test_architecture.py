@@ -15,7 +15,17 @@ LAYERS = (
     {"training"},
     {"fitting", "predictor", "outputs", "verify"},
     {"experiment"},
-    {"worker", "tuning_params", "pipeline_file", "pipeline", "leaderboard"},
+    {
+        "worker",
+        "tuning_params",
+        "pipeline_file",
+        "pipeline_adapters",
+        "pipeline",
+        "leaderboard",
+        "leaderboard_file",
+        "leaderboard_rows",
+        "leaderboard_html",
+    },
     {"flags", "terminal", "__main__"},
 )
 """From the ground up; a module may import from its own row and those before it."""

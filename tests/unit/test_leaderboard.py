@@ -1,59 +1,160 @@
-"""The leaderboard of pipelines: the same rows for all, a failure keeps to its own row, and nothing runs twice."""
+"""The leaderboard of pipelines: the same rows for all, a failure keeps to its own row, nothing runs twice, and what it writes."""
 
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
 from small_table import small_table
+from tiny import tiny_checkpoint
 
 from tabtune_core import TabularLeaderboard
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, StoreError
+from tabtune_core.leaderboard_rows import half_interval
 from tabtune_core.metrics import metrics_of
 from tabtune_core.pipeline import TabularPipeline
 
-FAST = {"device": "cpu", "steps": 2, "eval_every": 1, "learning_rate": 5e-3}
+TRAIN, TEST = small_table(60), small_table(30, seed=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return {task: str(tiny_checkpoint(folder / f"{task}.ckpt", task=task)) for task in ("classification", "regression")}
+
+
+def board_of(checkpoint, task="classification", folder=None):
+    numbers = [part[0]["noise"].to_numpy() for part in (TRAIN, TEST)]
+    y_train, y_test = (TRAIN[1], TEST[1]) if task == "classification" else numbers
+    board = TabularLeaderboard(TRAIN[0], TEST[0], y_train, y_test, task=task, folder=folder)
+    params = {"device": "cpu", "checkpoint": checkpoint[task]}
+    board.add_model(
+        "tabicl-v2", "peft", name="<b>small</b>", tuning_params={**params, "steps": 1, "peft_config": {"r": 2, "lora_alpha": 6}}
+    )
+    board.add_model("tabicl-v2", "inference", tuning_params=params)
+    return board
 
 
 @pytest.fixture
-def board():
-    (X_train, y_train), (X_test, y_test) = small_table(), small_table(40, seed=1)
-    return TabularLeaderboard(X_train, X_test, y_train, y_test)
-
-
-def test_rows_carry_settings_costs_and_every_score_and_a_failure_stops_no_other(board):
-    board.add_model("tabicl-mini", "peft", name="no such card", tuning_params={**FAST, "device": "cuda:7"})
-    board.add_model("tabicl-mini", "peft", name="small", tuning_params={**FAST, "peft_config": {"r": 2, "lora_alpha": 6}})
-    board.add_model("tabicl-mini", "inference")
-    results = board.run(rank_by="accuracy").set_index("name")
-    small, failed = results.loc["small"], results.loc["no such card"]
-    assert (small["strategy"], small["rank"], small["alpha"], small["dropout"]) == ("peft", 2, 6, 0.05)
-    assert 0 < small["trainable_percent"] < 5
-    assert small["train_seconds"] > 0
-    assert small["growth_memory_bytes"] >= 0
-    scores = [f"{part}_{metric}" for part in ("validation", "test") for metric in metrics_of("classification")]
-    assert results.loc[["small", "tabicl-mini Zero-shot"], scores].notna().all(axis=None)
-    assert results["zero_shot_validation_log_loss"].nunique() == 1, "the same validation rows under the same seed"
-    assert "The device 'cuda:7' was asked for" in failed["error"]
-    assert (failed["status"], list(results["error"] == "").count(True)) == ("failed", 2)
-    ranking = board.get_ranking()
-    assert ranking["name"].iloc[-1] == "no such card"
-    assert ranking["validation_accuracy"].dropna().is_monotonic_decreasing
-    assert "test_accuracy" in ranking
-
-
-def test_running_again_runs_only_what_has_not_run(board, monkeypatch):
-    fitted, fit = [], TabularPipeline.fit
+def fitted(monkeypatch):
+    """Seeds of the pipelines that were fitted."""
+    seeds, fit = [], TabularPipeline.fit
 
     def counting(self, X, y):
-        fitted.append(self.tuning_params["seed"])
+        seeds.append(self.tuning_params["seed"])
         return fit(self, X, y)
 
     monkeypatch.setattr(TabularPipeline, "fit", counting)
-    for seed in (1, 2):
-        board.add_model("tabicl-mini", "inference", name=f"seed {seed}", tuning_params={"device": "cpu", "seed": seed})
-        board.run()
-    assert fitted == [1, 2]
-    assert len(board.run(rank_by="log_loss")) == 2
+    return seeds
 
 
-def test_what_cannot_be_asked_is_refused_at_once(board):
+@pytest.fixture(scope="module")
+def ran(checkpoint):
+    board = board_of(checkpoint)
+    board.add_model(
+        "tabicl-v2", "peft", name="no such card", tuning_params={"device": "cuda:7", "checkpoint": checkpoint["classification"]}
+    )
+    return board, board.run(rank_by="accuracy", repeats=2).set_index("name")
+
+
+def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
+    _, results = ran
+    small = results.loc["<b>small</b>"]
+    assert (small["strategy"], small["rank"], small["alpha"], small["dropout"], small["targets"]) == ("peft", 2, 6, 0.05, "default")
+    assert (small["seeds"], small["trainable_parameters"] > 0) == ("0 1", True)
+    assert 0 < small["trainable_percent"] < 50
+    costs = [
+        "train_seconds",
+        "predict_seconds",
+        "adapter_bytes",
+        "peak_load_bytes",
+        "peak_zero_shot_bytes",
+        "peak_train_bytes",
+        "peak_evaluate_bytes",
+    ]
+    assert (small[costs] > 0).all()
+    done = results.loc[["<b>small</b>", "tabicl-v2 Zero-shot"]]
+    scores = [
+        f"{part}_{metric}{end}" for part in ("validation", "test") for metric in metrics_of("classification") for end in ("", "_interval")
+    ]
+    assert done[scores].notna().all(axis=None)
+    assert not any("rmse" in column for column in results)
+    assert done["zero_shot_validation_log_loss"].nunique() == 1, "the same validation rows under the same seeds"
+
+
+def test_a_failure_keeps_its_row_says_why_and_stops_no_other(ran):
+    board, results = ran
+    failed = results.loc["no such card"]
+    assert "The device 'cuda:7' was asked for" in failed["error"]
+    assert (failed["status"], failed["seeds"], pd.isna(failed["place"])) == ("failed", "0", True)
+    assert (results["error"] == "").sum() == 2
+    ranking = board.get_ranking()
+    assert ranking["name"].iloc[-1] == "no such card"
+    assert ranking["validation_accuracy"].dropna().is_monotonic_decreasing
+    assert "test_accuracy_interval" in ranking
+
+
+def test_the_interval_is_students_over_the_seeds():
+    assert half_interval([1.0, 2.0, 3.0]) == pytest.approx(4.302653 * 1 / np.sqrt(3))
+    assert np.isnan(half_interval([1.0]))
+
+
+def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
+    board, results = ran
+    for name in ("csv", "json", "html"):
+        getattr(board, f"to_{name}")(tmp_path / f"board.{name}")
+    assert pd.read_csv(tmp_path / "board.csv")["validation_accuracy"].dropna().tolist() == results["validation_accuracy"].dropna().tolist()
+    assert [row["name"] for row in json.loads((tmp_path / "board.json").read_text())] == list(results.index)
+    page = (tmp_path / "board.html").read_text()
+    assert "Memory over the loaded model (MB)" in page
+    assert "Trained parameters" in page
+    assert "&lt;b&gt;small&lt;/b&gt;" in page
+    assert "<b>small" not in page
+    assert 'src="http' not in page
+
+
+def test_numbers_have_their_own_metrics_alone(checkpoint):
+    results = board_of(checkpoint, "regression").run()
+    assert results["validation_rmse"].is_monotonic_increasing
+    assert {"test_r2", "test_mae", "validation_rmse_interval"} <= set(results)
+    assert not any("accuracy" in column for column in results)
+
+
+def test_running_again_runs_only_what_has_not_run(checkpoint, fitted):
+    board = board_of(checkpoint)
+    board.run()
+    board.run(repeats=2)
+    assert fitted == [0, 0, 1, 1]
+    assert set(board.run(rank_by="log_loss")["seeds"]) == {"0"}
+    assert len(fitted) == 4
+
+
+def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitted, tmp_path, monkeypatch):
+    train_and_test = TabularLeaderboard._train_and_test
+
+    def killed(self, settings, params):
+        if settings.strategy == "inference":
+            raise KeyboardInterrupt
+        return train_and_test(self, settings, params)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(TabularLeaderboard, "_train_and_test", killed)
+        board_of(checkpoint, folder=tmp_path).run()
+    first = board_of(checkpoint, folder=tmp_path).run()
+    assert fitted == [0, 0], "the second run fits the second entry alone"
+    pd.testing.assert_frame_equal(board_of(checkpoint, folder=tmp_path).run(), first)
+    assert len(fitted) == 2
+    board_of(checkpoint, "regression", folder=tmp_path).run()
+    assert len(fitted) == 4, "other rows are another fit"
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 5_000
+    for path in tmp_path.iterdir():
+        path.write_text("{")
+    with pytest.raises(StoreError, match="Delete it, and the fit runs again"):
+        board_of(checkpoint, folder=tmp_path).run()
+
+
+def test_what_cannot_be_asked_is_refused_at_once(checkpoint):
+    board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1])
     with pytest.raises(SettingError, match="Nothing has run yet"):
         board.get_ranking()
     with pytest.raises(SettingError, match=r"Did you mean 'peft_config\.lora_alpha'"):
@@ -61,5 +162,7 @@ def test_what_cannot_be_asked_is_refused_at_once(board):
     board.add_model("tabicl-mini", "inference")
     with pytest.raises(SettingError, match="There is an entry 'tabicl-mini Zero-shot' already"):
         board.add_model("tabicl-mini", "inference")
-    with pytest.raises(SettingError, match="cannot rank by 'acc'"):
-        board.run(rank_by="acc")
+    with pytest.raises(SettingError, match="cannot rank by 'rmse'; for classification known are"):
+        board.run(rank_by="rmse")
+    with pytest.raises(SettingError, match="repeats is 0"):
+        board.run(repeats=0)

@@ -286,7 +286,6 @@ def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitt
         name = path if path in base else f"{path}.weight"
         torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["scaling"][path], merged[name])
     assert set(lora["scaling"].values()) == {lora["alpha"] / lora["rank"]}
-    assert lora["more"] == {}
     with pytest.raises(AdapterError, match="no LoRA adapter to save"):
         TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
     assert not (tmp_path / "none.pt").exists()
@@ -337,7 +336,7 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
     with pytest.raises(PipelineError, match="do not have the hash"):
         TabularPipeline.load(tmp_path / "bad.zip")
     with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
-    with pytest.raises(PipelineError, match="not of the pipeline format 1"):
+    with pytest.raises(PipelineError, match=r"of no pipeline format that this version reads \(1 or 2\)"):
         TabularPipeline.load(tmp_path / "late.zip")
     with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
     with pytest.raises(PipelineError, match="half.zip lacks base, classes, classes_type"):

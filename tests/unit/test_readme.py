@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.tuning_params import FAMILIES, KNOWN
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -37,3 +38,9 @@ def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
     row = next(line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line)
     assert f"{CATALOGUE[name].weights_for('classification').total_parameters:,}" in row
     assert f"{CATALOGUE[name].adapter_parameters('classification', 8):,}" in row
+
+
+def test_every_key_of_a_pipeline_and_every_familys_variable_is_listed():
+    section = README.split("## In Python")[1].split("\n## ")[0]
+    names = [name.removeprefix("peft_config.") for name in KNOWN] + [variable for variable, _ in FAMILIES.values()]
+    assert [name for name in names if f"`{name}`" not in section] == []

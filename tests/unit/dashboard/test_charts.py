@@ -5,7 +5,6 @@ import pandas as pd
 
 from dashboard.charts import CHARTS
 from dashboard.charts.memory import memory, meters_read
-from dashboard.charts.pareto import front_of
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
@@ -22,16 +21,6 @@ def test_thinning_keeps_a_spike_and_the_ends():
 
 def test_thinning_bears_values_that_are_not_numbers():
     assert len(thin(np.full(5_000, np.nan))) > 0
-
-
-def test_the_front_holds_what_nothing_cheaper_equals():
-    cost, score = np.array([3.0, 1.0, 2.0, 4.0]), np.array([0.9, 0.8, 0.7, 0.9])
-    assert front_of(cost, score, higher_is_better=True).tolist() == [1, 0]
-
-
-def test_the_front_turns_round_where_less_is_better():
-    cost, loss = np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.4])
-    assert front_of(cost, loss, higher_is_better=False).tolist() == [0, 2]
 
 
 def test_the_time_of_a_step_is_a_difference():

@@ -24,11 +24,26 @@ UNUSUAL = SweepSettings(
     ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
 )  # fmt: skip
 PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
+NUMBERS = SweepSettings(run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2")))
 
 
-@pytest.mark.parametrize("sweep", [PLAIN, UNUSUAL], ids=["defaults", "unusual"])
+@pytest.mark.parametrize("sweep", [PLAIN, UNUSUAL, NUMBERS], ids=["defaults", "unusual", "numbers"])
 def test_settings_survive_the_widgets(sweep):
-    assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t") == sweep
+    assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t", task=sweep.run.task) == sweep
+
+
+def test_a_task_without_a_chosen_score_has_its_own():
+    assert forms.to_sweep({}, dataset="d", target="t", task="regression").run.selection_metric == "rmse"
+
+
+def test_what_sgd_has_no_use_for_is_left_at_its_default():
+    assert forms.to_sweep({"optimizer": "sgd", "beta_1": 0.5, "eps": 1.0}, dataset="d", target="t").run.train.betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("text", ["decoder", "decoder = many", "= "])
+def test_a_pattern_that_cannot_be_read_is_explained(text):
+    with pytest.raises(SettingError, match=r"write for example decoder=4"):
+        forms.to_sweep({"rank_pattern": text}, dataset="d", target="t")
 
 
 def test_every_setting_has_a_widget():

@@ -5,6 +5,7 @@ import pytest
 import seeding
 
 from dashboard import reading
+from dashboard.words import labels
 from tabtune_core.runs.store import RunStore
 
 
@@ -47,6 +48,14 @@ def test_parts_give_the_same_as_one_read_of_all(store, kind):
     sort = [name for name in ("run", "step", "start_seconds", "seconds") if name in parts]
     one = whole.assign(run=whole["run"].map(names)).sort_values(sort, ignore_index=True)
     pd.testing.assert_frame_equal(parts.astype({"run": "str"}).sort_values(sort, ignore_index=True), one)
+
+
+def test_runs_of_several_models_are_told_apart(store):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    assert set(labels(store.runs()).values()) == {"Zero-shot", "Full fine-tuning", "LoRA r=2"}
+    seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,), task="regression"))
+    assert labels(store.runs())[runs[2].id] == "LoRA r=2 · tabicl-mini"
+    assert len(set(labels(store.runs()).values())) == 6
 
 
 @pytest.mark.parametrize("kind", reading.FRAMES)

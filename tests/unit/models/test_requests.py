@@ -46,3 +46,9 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
     monkeypatch.setattr(cards, "version", lambda distribution: "1")
     with pytest.raises(SettingError, match="Mitra v2 takes at most 10,000 context rows"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
+
+
+def test_recomputing_what_is_always_recomputed_is_refused(monkeypatch):
+    monkeypatch.setattr(cards, "version", lambda distribution: "1")
+    with pytest.raises(SettingError, match="gradient_checkpointing changes nothing: Mitra always recomputes"):
+        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(gradient_checkpointing=True)))

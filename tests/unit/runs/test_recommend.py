@@ -238,3 +238,9 @@ def test_the_numbers_of_the_sentence_come_back_from_the_exported_table(lab, tmp_
     said = re.search(r"r=(\d+) is the smallest .*\(r=(\d+)\).* costs (\S+) MB, (\S+) s and (\S+) kB for (\S+) ± (\S+) accuracy", lab.said())
     assert [int(rank) for rank in said.groups()[:2]] == [small, best]
     np.testing.assert_array_less(np.abs(np.array(said.groups()[2:], dtype=float) - expected), [0.051, 0.051, 0.051, 5.1e-5, 5.1e-5])
+
+
+def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(lab):
+    lab.add((2, [54_000.0, 54_100.0]), (8, [50_000.0, 50_300.0]), ("inference", [60_000.0, 60_200.0]), metric="rmse", zero_shot=60_000.0)
+    said = lab.said("rmse")
+    assert re.search(r"r=8 .* costs .* for -3900 ± 100 RMSE \(in the target's unit, lower is better\)", said), said

@@ -1,0 +1,83 @@
+"""Finished fits of a leaderboard on disk, so that one that was stopped goes on where it was.
+
+In: settings and rows. Out: one small JSON file a fit, known by a hash of both. A failed fit is not kept: what stopped it may be mended.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.data.arrays import read_rows
+from tabtune_core.errors import StoreError
+from tabtune_core.events import RunFinished
+from tabtune_core.models.checkpoints import sha256_of
+from tabtune_core.settings import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One entry under one seed."""
+
+    settings: RunSettings
+    result: RunFinished | None
+    peaks: Mapping[str, int | None]
+    """Bytes by phase, on the meter that ``result`` names."""
+    error: str = ""
+    """Why there is no result."""
+
+
+def hash_of(*rows: Any) -> str:
+    """Of the content of frames, arrays and labels, their column names and kinds."""
+    digest = hashlib.sha256()
+    for part in rows:
+        frame = read_rows(part) if np.ndim(part) == 2 else pd.DataFrame({"y": np.asarray(part)})
+        digest.update(repr([(name, str(kind)) for name, kind in frame.dtypes.items()]).encode())
+        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
+    """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package's version are the same."""
+    weights = Path(settings.checkpoint) if settings.checkpoint else None
+    about = {
+        "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"),
+        "weights": sha256_of(weights) if weights and weights.is_file() else None,
+    }  # fmt: skip
+    return folder / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.json"
+
+
+def write_fit(path: Path, fit: Fit) -> None:
+    """Writes a fit with a result in one move: a half-written file never bears the final name."""
+    assert fit.result is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"result": dataclasses.asdict(fit.result), "peaks": fit.peaks}))
+    partial.replace(path)
+
+
+def read_fit(path: Path, settings: RunSettings) -> Fit | None:
+    """A fit that was kept; None where there is none.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        return Fit(settings, RunFinished(**content["result"]), content["peaks"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is no finished fit of a leaderboard ({error}). Delete it, and the fit runs again.") from error
+
+
+def seeds_of(settings: RunSettings, repeats: int) -> list[RunSettings]:
+    """The settings under the seed that they name, and the ones after it."""
+    return [dataclasses.replace(settings, seed=settings.seed + i) for i in range(repeats)]

@@ -1,0 +1,49 @@
+"""A leaderboard as one page that needs no network: what a better score costs, and the table.
+
+In: the rows. Out: HTML.
+"""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.ranking import front_of
+
+_COSTS = {
+    "growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
+    "trainable_parameters": ("Trained parameters (thousands)", 1e3),
+}
+_STYLE = (
+    "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}"
+)
+
+
+def page(board: pd.DataFrame, rank_by: str) -> str:
+    """The whole page; names of entries are text in it, never markup."""
+    figures = [pareto(board, rank_by, cost).to_html(full_html=False, include_plotlyjs=cost == next(iter(_COSTS))) for cost in _COSTS]
+    table = board.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
+    title = f"Leaderboard by validation {METRICS[rank_by].label}"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
+        f"<body><h1>{title}</h1>{''.join(figures)}{table}</body></html>"
+    )
+
+
+def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
+    """Each entry as a point with its interval; those that nothing beats on both axes are joined by a line."""
+    title, unit = _COSTS[cost]
+    meaning, score = METRICS[rank_by], f"validation_{rank_by}"
+    known = board.dropna(subset=["place", cost, score])
+    x_N, y_N = known[cost].to_numpy(dtype=np.float64) / unit, known[score].to_numpy(dtype=np.float64)
+    front = front_of(x_N, y_N, higher_is_better=meaning.higher_is_better)
+    figure = go.Figure(layout={"height": 420, "template": "plotly_white"})
+    figure.update_xaxes(title=title).update_yaxes(title=f"Validation {meaning.label} ({meaning.unit})")
+    figure.add_scatter(
+        x=x_N[front], y=y_N[front], mode="lines", name="Best trade-offs", hoverinfo="skip", line={"dash": "dot", "shape": "hv"}
+    )
+    figure.add_scatter(
+        x=x_N, y=y_N, text=known["name"], mode="markers+text", textposition="top center", name="Entries", marker={"size": 11},
+        error_y={"type": "data", "array": known[f"{score}_interval"]}, cliponaxis=False,
+    )  # fmt: skip
+    return figure

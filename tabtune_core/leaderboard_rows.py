@@ -1,0 +1,91 @@
+"""The rows of a leaderboard of pipelines: one an entry, means over its seeds with their intervals.
+
+In: the fits of each entry. Out: one frame, best first; bytes, seconds and per cent are in the column names.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from tabtune_core.events import RunFinished
+from tabtune_core.leaderboard_file import Fit
+from tabtune_core.metrics import METRICS, Task, metrics_of
+from tabtune_core.runs.ranking import NO_GAIN
+
+_PHASES = ("load", "zero-shot", "train", "evaluate")
+_WHOLE = ("place", "rank", "trainable_parameters")
+_PARTS = ("validation", "test")
+
+
+def rows_of(entries: Mapping[str, Sequence[Fit]], rank_by: str) -> pd.DataFrame:
+    """One row an entry; equal scores share a place, the smaller one first. An entry of which a seed failed has no place."""
+    rows = [_row(name, fits, rank_by) for name, fits in entries.items()]
+    board = pd.DataFrame(rows)
+    score = board[f"validation_{rank_by}"].where(board["status"] != "failed")
+    board.insert(0, "place", score.rank(method="min", ascending=not METRICS[rank_by].higher_is_better))
+    board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
+    return board.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
+    settings, results = fits[0].settings, [fit.result for fit in fits if fit.result is not None]
+    lora, adapted = settings.lora, settings.strategy == "peft"
+    error = next((fit.error for fit in fits if fit.error), "")
+    outcomes = {result.outcome for result in results}
+    return {
+        "name": name,
+        "status": "failed" if error else "diverged" if "diverged" in outcomes else "finished",
+        "model": settings.model,
+        "strategy": settings.strategy,
+        "rank": lora.rank if adapted else None,
+        "alpha": lora.effective_alpha if adapted else math.nan,
+        "dropout": lora.dropout if adapted else math.nan,
+        "targets": (" ".join(lora.targets) or "default") if adapted else "",
+        "learning_rate": settings.learning_rate or math.nan,
+        "seeds": " ".join(str(fit.settings.seed) for fit in fits),
+        "steps": _mean([r.steps_done for r in results]),
+        "best_step": _mean([r.best_step for r in results]),
+        "trainable_parameters": results[0].trainable_parameters if results else None,
+        "trainable_percent": _mean([100 * r.trainable_parameters / r.total_parameters for r in results]),
+        **{f"peak_{phase.replace('-', '_')}_bytes": _mean([fit.peaks.get(phase) for fit in fits if fit.result]) for phase in _PHASES},
+        "growth_memory_bytes": _mean([r.growth_memory_bytes for r in results]),
+        "memory_meter": results[0].memory_meter if results else "",
+        "train_seconds": _mean([r.train_seconds for r in results]),
+        "predict_seconds": _mean([r.predict_seconds for r in results]),
+        "adapter_bytes": _mean([r.adapter_bytes for r in results]),
+        **_scores(settings.task, results, rank_by),
+        "note": NO_GAIN if results and settings.strategy != "inference" and not any(r.best_step for r in results) else "",
+        "error": error,
+    }
+
+
+def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
+    """Every metric of the task: mean and interval on the validation and test rows; ``gain`` is over zero-shot, seed by seed."""
+    row: dict[str, float] = {}
+    for part in _PARTS:
+        for metric in metrics_of(task):
+            values = [getattr(result, part)[metric] for result in results]
+            row |= {f"{part}_{metric}": _mean(values), f"{part}_{metric}_interval": half_interval(values)}
+    row |= {f"zero_shot_validation_{metric}": _mean([r.zero_shot_validation[metric] for r in results]) for metric in metrics_of(task)}
+    sign = 1 if METRICS[rank_by].higher_is_better else -1
+    gains = [sign * (r.validation[rank_by] - r.zero_shot_validation[rank_by]) for r in results]
+    return row | {"gain": _mean(gains), "gain_interval": half_interval(gains)}
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """NaN where one is missing, or there is none."""
+    return math.nan if not values or None in values else float(np.mean(np.array(values, dtype=np.float64)))
+
+
+def half_interval(values: Sequence[float]) -> float:
+    """Half the width of Student's 95 % interval of the mean; NaN for fewer than two values.
+
+    >>> round(half_interval([1.0, 2.0, 3.0]), 3)
+    2.484
+    """
+    n = len(values)
+    return math.nan if n < 2 else float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))

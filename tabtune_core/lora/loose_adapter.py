@@ -1,0 +1,124 @@
+"""An adapter by itself: read from a file, and not yet on any model.
+
+In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: its settings and tensors, and what they are for.
+Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
+"""
+
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import torch
+
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.adapter_file import FACTS, read_package
+from tabtune_core.lora.inject import PREFIX, LoraReport
+from tabtune_core.metrics import Task
+from tabtune_core.settings import LoraSettings, RunSettings
+
+_SIDES = {"lora_a": (".lora_A.weight", ".lora_embedding_A"), "lora_b": (".lora_B.weight", ".lora_embedding_B")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraAdapter:
+    """What a pipeline's ``load_adapter`` puts on its base."""
+
+    settings: LoraSettings
+    tensors: dict[str, torch.Tensor]
+    """Everything that trained, named as PEFT names it."""
+    task: Task | None
+    model: str | None
+    """The base, by its name in the catalogue."""
+    base_sha256: str | None
+    """Of the base's weights. A file written by hand, as in the guide's section 10.1, has none of these three."""
+
+    def check_task(self, task: str) -> None:
+        """Refuses the adapter for another task than its own.
+
+        Raises:
+            AdapterError: saying which is which.
+        """
+        if task not in get_args(Task):
+            raise AdapterError(f"No adapter here is for {task!r}: the models predict classes (classification) or numbers (regression).")
+        if self.task not in (None, task):
+            raise AdapterError(
+                f"The adapter was trained for {self.task} and cannot be used for {task}: it changes how {self.model} answers another "
+                f"question. Load one that was trained for {task}, or train it."
+            )
+
+
+def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapter:
+    """Reads an adapter: ``lora_adapters.pt`` as ``save_adapter`` writes it, or the package (zip) of a run.
+
+    Args:
+        path: the file.
+        task: what it must be for, 'classification' or 'regression'; any unless set.
+
+    Raises:
+        AdapterError: the file is no adapter, or one of another task.
+    """
+    path = Path(path)
+    adapter = _from_package(path) if _is_package(path) else _from_tensors(path)
+    if task is not None:
+        adapter.check_task(task)
+    return adapter
+
+
+def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport) -> None:
+    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, with all that ``load_lora_adapter`` needs, as plain tensors.
+
+    ``scaling`` has the factor of each layer: ``alpha / rank`` but for rsLoRA and patterns. A file holds every tensor once.
+    """
+    sides: dict[str, dict[str, torch.Tensor]] = {
+        side: {
+            layer.path: next(adapter.tensors[name] for end in ends if (name := f"{PREFIX}{layer.path}{end}") in adapter.tensors)
+            for layer in report.layers
+        }
+        for side, ends in _SIDES.items()
+    }
+    lora = adapter.settings
+    torch.save(
+        {
+            "rank": lora.rank, "alpha": lora.effective_alpha, **sides, "scaling": {layer.path: layer.scaling for layer in report.layers},
+            "settings": asdict(lora), "tensors": adapter.tensors, "task": adapter.task, "model": adapter.model,
+            "base_sha256": adapter.base_sha256,
+        },
+        path,
+    )  # fmt: skip
+
+
+def _is_package(path: Path) -> bool:
+    if not path.is_file():
+        raise AdapterError(f"There is no adapter at {path}.")
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return FACTS in archive.namelist()
+
+
+def _from_package(path: Path) -> LoraAdapter:
+    package = read_package(path)
+    settings, base = RunSettings.from_dict(package.facts["settings"]), package.facts["base"]
+    return LoraAdapter(
+        settings=settings.lora, tensors=package.tensors, task=settings.task, model=settings.model, base_sha256=base["sha256"]
+    )
+
+
+def _from_tensors(path: Path) -> LoraAdapter:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise AdapterError(f"{path.name} is no adapter that can be opened safely: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not {"rank", "alpha", "lora_a", "lora_b"} <= content.keys():
+        raise AdapterError(f"{path.name} is no adapter: it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'.")
+    try:
+        if "tensors" in content:
+            settings = LoraSettings(**content["settings"])
+            return LoraAdapter(settings=settings, **{name: content[name] for name in ("tensors", "task", "model", "base_sha256")})
+        settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
+        tensors = {f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AdapterError(f"{path.name} is no adapter: its entries are not as save_adapter writes them ({error}).") from error
+    return LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None)

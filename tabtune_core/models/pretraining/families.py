@@ -1,0 +1,191 @@
+"""The models that can be pre-trained, one entry each: how to build one, what a group costs it, how to save it.
+
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, V bins or quantiles.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from tabtune_core.models.catalogue import MINI, MINI_REGRESSOR
+from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
+from tabtune_core.models.pretraining.episodes import Episode, Size, class_episode, class_loss, number_episode, standard_score
+from tabtune_core.models.pretraining.tables import Group
+
+EASY = Size(64, 3, linear=1.0)
+"""A model learns to use its context at all in some 100 steps of such tables; on the others Mitra stays with the class shares for long."""
+Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One model to pre-train."""
+
+    file: str
+    """File or folder that the weights go to."""
+    build: Callable[[], nn.Module]
+    losses: tuple[Loss, ...]
+    """Tasks, taken in turn by the groups of a step."""
+    save: Callable[[nn.Module, Path], None]
+    outer: tuple[str, ...]
+    """Parts of names of the matrices next to inputs and outputs, which Muon is not for."""
+    first: Size
+    early: Size
+    late: Size
+    """The episodes of the first ``FIRST_STEPS`` steps, of the others while the rate is held, and while it falls."""
+    step_groups: int = 4
+
+
+def _tabicl(config: dict[str, Any]) -> nn.Module:
+    from tabicl._model.tabicl import TabICL
+
+    module: nn.Module = TabICL(**config).train()
+    return module
+
+
+def tabicl_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+    """Cross-entropy, nats."""
+    episode = class_episode(group, size, rng)
+    return class_loss(model(standard_score(episode), episode.y_BC), episode)
+
+
+def tabicl_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+    """Pinball loss over the quantiles (1/(V+1) .. V/(V+1)), in standard deviations of the context's target."""
+    episode = number_episode(group, size, rng)
+    quantiles_BQV = model(standard_score(episode), episode.y_BC)
+    count = quantiles_BQV.shape[-1]
+    level_V = torch.arange(1, count + 1) / (count + 1)
+    gap_BQV = episode.targets_BQ[..., None] - quantiles_BQV
+    return torch.maximum(level_V * gap_BQV, (level_V - 1) * gap_BQV).mean()
+
+
+def _save_tabicl(config: dict[str, Any]) -> Callable[[nn.Module, Path], None]:
+    return lambda module, path: torch.save({"config": config, "state_dict": module.state_dict()}, path)
+
+
+def _tabdpt() -> nn.Module:
+    from tabdpt.model import TabDPTModel
+
+    part: dict[str, Any] = dict(TABDPT_MINI["model"])
+    names = dict(
+        max_num_classes="n_out", ff_dim="nhid", emsize="ninp", max_num_features="num_features", min_eval_context="base_len",
+        max_eval_context="max_len",
+    )  # fmt: skip
+    module: nn.Module = TabDPTModel(dropout=0.0, use_flash=False, **{names.get(name, name): value for name, value in part.items()})
+    return module.eval()  # features are standardised by the context alone only in this mode; there is no dropout to miss
+
+
+def _tabdpt_logits(model: nn.Module, episode: Episode, is_class: bool) -> torch.Tensor:
+    width = TABDPT_MINI["model"]["max_num_features"]
+    padded_BTF = F.pad(episode.x_BTF, (0, width - episode.x_BTF.shape[2]))
+    logits: torch.Tensor = model(padded_BTF, episode.y_BC, is_class).transpose(0, 1)
+    return logits
+
+
+def tabdpt_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+    """Cross-entropy, nats."""
+    episode = class_episode(group, size, rng)
+    return class_loss(_tabdpt_logits(model, episode, True)[..., : TABDPT_MINI["model"]["max_num_classes"]], episode)
+
+
+def tabdpt_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+    """Cross-entropy (nats) against the target shared between the two nearest bin centres, so that the expectation is exact."""
+    episode, part = number_episode(group, size, rng), TABDPT_MINI["model"]
+    logits_BQV = _tabdpt_logits(model, episode, False)[..., part["max_num_classes"] :]
+    low, high, count = part["regression_bin_min"], part["regression_bin_max"], part["regression_bin_count"]
+    place_BQ = ((episode.targets_BQ - low) / (high - low) * count - 0.5).clamp(0, count - 1.001)
+    left_BQ = place_BQ.floor()
+    near_BQ2 = torch.stack([left_BQ, left_BQ + 1], -1).long()
+    share_BQ2 = torch.stack([left_BQ + 1 - place_BQ, place_BQ - left_BQ], -1)
+    return -(logits_BQV.log_softmax(-1).gather(-1, near_BQ2) * share_BQ2).sum(-1).mean()
+
+
+def _save_tabdpt(module: nn.Module, path: Path) -> None:
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path, metadata={"cfg": json.dumps(TABDPT_MINI)})
+
+
+def _mitra(config: dict[str, Any]) -> nn.Module:
+    from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
+
+    module: nn.Module = Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
+    return module
+
+
+@contextmanager
+def _activations_kept() -> Iterator[None]:
+    """Upstream recomputes every layer in the backward pass, even of a mini: a third more time for memory that is not short."""
+    from autogluon.tabular.models.mitra._internal.models import tab2d
+
+    recompute = tab2d.checkpoint
+    tab2d.checkpoint = lambda layer, *values, use_reentrant: layer(*values)
+    try:
+        yield
+    finally:
+        tab2d.checkpoint = recompute
+
+
+def _mitra_output(model: nn.Module, episode: Episode) -> torch.Tensor:
+    """No masks: without a GPU upstream ignores them."""
+    (tables, rows, features), context = episode.x_BTF.shape, episode.y_BC.shape[1]
+
+    def nothing(count: int) -> torch.Tensor:
+        return torch.zeros(tables, count, dtype=torch.bool)
+
+    x_BCF, x_BQF = episode.x_BTF[:, :context].clone(), episode.x_BTF[:, context:]
+    with _activations_kept():
+        output: torch.Tensor = model(x_BCF, episode.y_BC, x_BQF, nothing(features), nothing(context), nothing(rows - context))
+    return output
+
+
+def mitra_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+    """Cross-entropy, nats."""
+    episode = class_episode(group, size, rng)
+    return class_loss(_mitra_output(model, episode), episode)
+
+
+def mitra_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+    """Squared error in variances of the context's target; the model reads and writes the min-max scale of the context."""
+    episode = number_episode(group, size, rng)
+    low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
+    scaled = Episode(episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1), episode.targets_BQ)
+    return F.mse_loss(_mitra_output(model, scaled) * (high_B1 - low_B1) + low_B1, episode.targets_BQ)
+
+
+def _save_mitra(module: nn.Module, path: Path) -> None:
+    module.save_pretrained(str(path))  # type: ignore[operator]
+
+
+_MITRA_OUTER = ("x_embedding", "y_embedding", "y_mask", "final_layer")
+_TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vectors")
+
+FAMILIES: dict[str, Family] = {
+    "tabicl-mini": Family(
+        file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
+        outer=_TABICL_OUTER, first=EASY, early=Size(256, 32), late=Size(400, 40),
+    ),
+    "tabicl-mini-regressor": Family(
+        file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(MINI_REGRESSOR), losses=(tabicl_number_loss,),
+        save=_save_tabicl(MINI_REGRESSOR), outer=_TABICL_OUTER, first=EASY, early=Size(256, 20), late=Size(400, 32),
+    ),
+    "tabdpt-mini": Family(
+        file="tabdpt-mini.safetensors", build=_tabdpt, losses=(tabdpt_class_loss, tabdpt_number_loss), save=_save_tabdpt,
+        outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"), first=EASY, early=Size(256, 48), late=Size(512, 48),
+    ),
+    "mitra-mini-classifier": Family(
+        file="mitra-mini-classifier", build=lambda: _mitra(MITRA_MINI_CLASSIFIER), losses=(mitra_class_loss,), save=_save_mitra,
+        outer=_MITRA_OUTER, first=EASY, early=Size(128, 6), late=Size(256, 12), step_groups=2,
+    ),
+    "mitra-mini-regressor": Family(
+        file="mitra-mini-regressor", build=lambda: _mitra(MITRA_MINI_REGRESSOR), losses=(mitra_number_loss,), save=_save_mitra,
+        outer=_MITRA_OUTER, first=EASY, early=Size(128, 6), late=Size(256, 12), step_groups=2,
+    ),
+}  # fmt: skip

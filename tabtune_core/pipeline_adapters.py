@@ -1,0 +1,203 @@
+"""The adapters of a fitted pipeline: several on one base, switched without loading the base again.
+
+In: files, or what the fit trained. Out: a base with one of them on it, in its weights, or none; predictions of each side by side.
+"""
+
+import copy
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from tabtune_core.errors import AdapterError
+from tabtune_core.fitting import adapter_arguments
+from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.lora.inject import LoraReport, adapter_factors, merged_copy
+from tabtune_core.lora.loose_adapter import LoraAdapter, load_lora_adapter, write_plain
+from tabtune_core.models.adapter import BaseModel
+from tabtune_core.settings import LoraSettings
+
+
+class Factors:
+    """The factors A, or B, of an adapter: what the guide's section 10.1 saves."""
+
+    def __init__(self, factors: dict[str, nn.Parameter]) -> None:
+        self._factors = factors
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """By the path of the layer; A ``(r, in)``, B ``(out, r)``."""
+        return {path: factor.detach() for path, factor in self._factors.items()}
+
+
+class WithAdapters:
+    """What a pipeline does with adapters. The one that the fit trained is called 'default'."""
+
+    _base: BaseModel
+    _adapters: AdapterSet
+    _lora: dict[str, LoraSettings]
+    """By adapter."""
+    _params: dict[str, Any]
+
+    @property
+    def model(self) -> nn.Module:
+        """The upstream package's module with the adapter that is on.
+
+        There is a pair of factors in each adapted layer. ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have them by the
+        path of the layer, as the guide's section 10.1 saves them; neither attribute is there while no adapter is on.
+        """
+        check_is_fitted(self)
+        module, report = self._base.module, self.report
+        for i, side in enumerate(("lora_A", "lora_B")):
+            module.__dict__.pop(side, None)
+            if report is not None and not self._adapters.merged:
+                setattr(module, side, Factors({path: pair[i] for path, pair in adapter_factors(module, report).items()}))
+        return module
+
+    @property
+    def report(self) -> LoraReport | None:
+        """The layers of the adapter that is on, one by one; None where none is."""
+        check_is_fitted(self)
+        return None if self._adapters.active is None else self._adapters.report(self._adapters.active)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters, in the order in which they came."""
+        check_is_fitted(self)
+        return self._adapters.names
+
+    @property
+    def active_adapter(self) -> str | None:
+        """The one that predicts; None: the base alone."""
+        check_is_fitted(self)
+        return self._adapters.active
+
+    def set_adapter(self, name: str | None) -> None:
+        """Turns an adapter on in place of the present one; None: the base alone.
+
+        Raises:
+            AdapterError: there is none of that name.
+        """
+        check_is_fitted(self)
+        self._adapters.set(name)
+
+    def disable_adapter(self) -> AbstractContextManager[nn.Module]:
+        """The base alone, in a ``with`` block."""
+        check_is_fitted(self)
+        return self._adapters.disabled()
+
+    def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
+        """Puts another adapter on the base, beside those that are there, and turns it on.
+
+        It predicts with this pipeline's context rows, whatever table it was trained on.
+
+        Args:
+            source: ``lora_adapters.pt``, a run's package (zip), or what ``load_lora_adapter`` read.
+            name: to call it by; the file's name without its ending unless set.
+
+        Returns:
+            Its name.
+
+        Raises:
+            AdapterError: it is of another task, base or architecture, or the name is taken; everything is as it was.
+        """
+        check_is_fitted(self)
+        if name is None and isinstance(source, LoraAdapter):
+            raise AdapterError("The adapter has no name; give it one with name=.")
+        adapter = source if isinstance(source, LoraAdapter) else load_lora_adapter(source)
+        name = name or Path(str(source)).stem
+        adapter.check_task(self._base.task)
+        if self._params["tuning_strategy"] == "base-ft":
+            raise AdapterError(
+                "An adapter belongs to pretrained weights, and this pipeline trained its own (base-ft). "
+                "Fit one with tuning_strategy='peft' or 'inference'."
+            )
+        if adapter.base_sha256 not in (None, self._base.source.sha256):
+            raise AdapterError(
+                f"The adapter was trained on weights of {adapter.model} with the SHA-256 {adapter.base_sha256}; "
+                f"this pipeline has {self._base.source.model} with {self._base.source.sha256}."
+            )
+        self._adapters.add(name, adapter.tensors, **adapter_arguments(self._base, adapter.settings))
+        self._lora[name] = adapter.settings
+        self._base.module.requires_grad_(False).eval()
+        return name
+
+    def save_adapter(self, path: str | Path | IO[bytes], name: str | None = None) -> None:
+        """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
+
+        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank`` (with rsLoRA
+        or patterns ``* scaling``, by layer; of an embedding its transpose). ``load_adapter`` and ``load_lora_adapter`` read it too.
+
+        Args:
+            path: the file.
+            name: which adapter; the one that is on unless set.
+
+        Raises:
+            AdapterError: there is none.
+        """
+        check_is_fitted(self)
+        name = name or self._adapters.active
+        if name is None:
+            hint = f"Turn one on, or name one of {', '.join(self.adapters)}." if self.adapters else "Fit with tuning_strategy='peft'."
+            raise AdapterError(f"The pipeline has no LoRA adapter to save. {hint}")
+        adapter = LoraAdapter(
+            settings=self._lora_of(name), tensors=self._adapters.tensors(name), task=self._base.task, model=self._base.source.model,
+            base_sha256=self._base.source.sha256,
+        )  # fmt: skip
+        write_plain(path, adapter, self._adapters.report(name))
+
+    def _lora_of(self, name: str) -> LoraSettings:
+        self._adapters.report(name)
+        return self._lora[name]
+
+    def merge_lora_weights(self) -> None:
+        """Puts the adapter that is on into the weights: a prediction costs what the base's costs. ``unmerge`` takes it out, bit by bit.
+
+        Raises:
+            AdapterError: none is on.
+        """
+        check_is_fitted(self)
+        self._adapters.merge()
+
+    def unmerge(self) -> None:
+        """Takes a merged adapter out of the weights; it stays on."""
+        check_is_fitted(self)
+        self._adapters.unmerge()
+
+    def save_merged(self, path: str | Path) -> None:
+        """Writes the weights that predict, adapter included, as a checkpoint that the upstream package opens.
+
+        ``tuning_params={'checkpoint': path}`` opens it here.
+        """
+        plain = copy.copy(self._base)
+        plain.module = self.model if self.active_adapter is None or self._adapters.merged else plain_copy(self.model)
+        plain.save(Path(path))
+
+    def predict_each(self, X: Any) -> pd.DataFrame:
+        """What the base alone and every adapter predict, one column each: 'base', then the adapters by name."""
+        columns = {}
+        for name in (None, *self.adapters):
+            with self._adapters.using(name):
+                columns["base" if name is None else name] = self.predict(X)
+        return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
+
+    def predict(self, X: Any) -> NDArray[np.generic]:
+        """See the pipeline."""
+        raise NotImplementedError
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy of an adapted module with the update in its weights and no adapter; the module itself stays as it is.
+
+    Raises:
+        AdapterError: there is no adapter in it.
+    """
+    plain = merged_copy(model)
+    for side in ("lora_A", "lora_B"):
+        plain.__dict__.pop(side, None)
+    return plain

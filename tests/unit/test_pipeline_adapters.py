@@ -1,0 +1,218 @@
+"""Several adapters on one pipeline, files of adapters both ways, and what leaves the house merged. On small random weights."""
+
+import copy
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from small_table import small_table
+from tiny import tiny_checkpoint
+
+from tabtune_core import LoraAdapter, TabularPipeline, load_lora_adapter, merge_lora_weights
+from tabtune_core.errors import AdapterError
+from tabtune_core.metrics import metrics_of
+
+X, Y = small_table()
+NUMBERS = np.random.default_rng(1).normal(size=len(X))
+FAST = {"device": "cpu", "steps": 1, "learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return {task: str(tiny_checkpoint(folder / f"{task}.ckpt", task=task)) for task in ("classification", "regression")}
+
+
+@pytest.fixture(scope="module")
+def fit(checkpoint):
+    def fit(strategy="peft", task="classification", moved=True, **params):
+        """A pipeline; what trained has moved far enough to be seen in the predictions."""
+        params = {"checkpoint": checkpoint[task], **({"device": "cpu"} if strategy == "inference" else FAST), **params}
+        pipeline = TabularPipeline("tabicl-v2", strategy, params, task=task).fit(X, Y if task == "classification" else NUMBERS)
+        for name, parameter in pipeline.model.named_parameters():
+            if "lora_" in name and moved:
+                parameter.data.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)), alpha=0.3)
+        return pipeline
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def file_of(fit, tmp_path_factory):
+    """A pipeline with an adapter of rank 2, and the file of it."""
+    path = tmp_path_factory.mktemp("adapter") / "other.pt"
+    other = fit(peft_config={"r": 2})
+    other.save_adapter(path)
+    return other, path
+
+
+def test_adapters_are_switched_on_one_base_and_predict_as_in_their_own_pipelines(fit, file_of):
+    other, path = file_of
+    pipeline, base = fit(peft_config={"r": 3, "target_modules": ["decoder"]}), fit("inference")
+    own, weights = pipeline.predict_proba(X), pipeline.model
+    assert pipeline.load_adapter(path) == "other"
+    assert (pipeline.adapters, pipeline.active_adapter) == (("default", "other"), "other")
+    np.testing.assert_array_equal(pipeline.predict_proba(X), other.predict_proba(X))
+    assert pipeline.report == other.report
+    with pipeline.disable_adapter():
+        np.testing.assert_array_equal(pipeline.predict_proba(X), base.predict_proba(X))
+    pipeline.set_adapter("default")
+    np.testing.assert_array_equal(pipeline.predict_proba(X), own)
+    assert pipeline.model is weights, "nothing was loaded again"
+    each = pipeline.predict_each(X)
+    assert list(each) == ["base", "default", "other"]
+    assert each["other"].tolist() == other.predict(X).tolist()
+    assert each["base"].tolist() == base.predict(X).tolist()
+    assert pipeline.active_adapter == "default"
+    with pytest.raises(AdapterError, match="There is no adapter 'third'; there are 'default', 'other'"):
+        pipeline.set_adapter("third")
+    with pytest.raises(AdapterError, match="There is an adapter 'other' already"):
+        pipeline.load_adapter(path)
+
+
+def test_all_adapters_are_saved_with_the_pipeline(fit, file_of, tmp_path):
+    pipeline = fit(peft_config={"bias": "lora_only", "use_dora": True})
+    pipeline.load_adapter(file_of[1], "second")
+    pipeline.set_adapter("default")
+    pipeline.merge_lora_weights()
+    pipeline.save(tmp_path / "p.zip")
+    loaded = TabularPipeline.load(tmp_path / "p.zip")
+    assert (loaded.adapters, loaded.active_adapter) == (("default", "second"), "default")
+    for name in loaded.adapters:
+        loaded.set_adapter(name)
+        pipeline.set_adapter(name)
+        np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
+
+
+def test_a_file_of_the_first_format_still_opens(fit, tmp_path):
+    pipeline = fit()
+    pipeline.save(tmp_path / "now.zip")
+    with zipfile.ZipFile(tmp_path / "now.zip") as now, zipfile.ZipFile(tmp_path / "then.zip", "w") as then:
+        facts = {name: value for name, value in json.loads(now.read("pipeline.json")).items() if "adapter" not in name}
+        tensors = safetensors.torch.load(now.read("weights.safetensors"))
+        then.writestr("pipeline.json", json.dumps({**facts, "format": 1}))
+        then.writestr("weights.safetensors", safetensors.torch.save({name.removeprefix("0/"): value for name, value in tensors.items()}))
+        then.writestr("context.safetensors", now.read("context.safetensors"))
+    loaded = TabularPipeline.load(tmp_path / "then.zip")
+    assert loaded.active_adapter == "default"
+    np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
+
+
+def test_merging_is_undone_bit_by_bit_and_a_merged_file_predicts_the_same(fit, tmp_path):
+    pipeline = fit()
+    before = pipeline.predict_proba(X)
+    pipeline.save_merged(tmp_path / "merged.ckpt")
+    pipeline.merge_lora_weights()
+    assert not any("lora" in name for name in pipeline.model.state_dict())
+    np.testing.assert_allclose(pipeline.predict_proba(X), before, atol=1e-3)
+    pipeline.unmerge()
+    np.testing.assert_array_equal(pipeline.predict_proba(X), before)
+    merged = fit("inference", checkpoint=str(tmp_path / "merged.ckpt"))
+    np.testing.assert_allclose(merged.predict_proba(X), before, atol=1e-3)
+    assert np.abs(fit("inference").predict_proba(X) - before).max() > 0.05
+
+
+@pytest.mark.parametrize("config", [{"use_rslora": True}, {"use_dora": True, "bias": "all"}, {"rank_pattern": {"decoder": 1}}], ids=str)
+def test_a_file_has_all_that_a_variant_trains(fit, tmp_path, config):
+    trained, other = fit(peft_config=config), fit("inference")
+    trained.save_adapter(tmp_path / "a.pt")
+    other.load_adapter(tmp_path / "a.pt")
+    np.testing.assert_allclose(other.predict_proba(X), trained.predict_proba(X), atol=1e-6)
+
+
+def test_the_models_factors_are_what_the_guide_saves_and_such_a_file_is_taken(fit, tmp_path):
+    trained, other = fit(peft_config={"r": 2, "lora_alpha": 6}), fit("inference")
+    lora_a, lora_b = trained.model.lora_A.state_dict(), trained.model.lora_B.state_dict()
+    assert lora_a.keys() == lora_b.keys() == {layer.path for layer in trained.report.layers}
+    torch.save({"rank": 2, "alpha": 6, "lora_a": lora_a, "lora_b": lora_b}, tmp_path / "by_hand.pt")
+    other.load_adapter(tmp_path / "by_hand.pt")
+    np.testing.assert_allclose(other.predict_proba(X), trained.predict_proba(X), atol=1e-6)
+    assert not hasattr(merge_lora_weights(trained), "lora_A")
+    trained.set_adapter(None)
+    assert not hasattr(trained.model, "lora_A")
+
+
+def test_an_adapter_of_another_task_base_or_kind_is_refused_with_the_reason(fit, file_of, tmp_path):
+    _, path = file_of
+    numbers = fit("inference", "regression")
+    with pytest.raises(AdapterError, match="was trained for classification and cannot be used for regression"):
+        numbers.load_adapter(path)
+    with pytest.raises(AdapterError, match="was trained for classification and cannot be used for regression"):
+        load_lora_adapter(path, task="regression")
+    with pytest.raises(AdapterError, match="No adapter here is for 'clustering'"):
+        load_lora_adapter(path, task="clustering")
+    other = fit("inference", checkpoint=str(tiny_checkpoint(tmp_path / "other.ckpt", seed=3)))
+    with pytest.raises(AdapterError, match="trained on weights of tabicl-v2 with the SHA-256"):
+        other.load_adapter(path)
+    with pytest.raises(AdapterError, match="this pipeline trained its own"):
+        fit("base-ft").load_adapter(path)
+    assert numbers.adapters == other.adapters == ()
+    adapter = load_lora_adapter(path, task="classification")
+    assert isinstance(adapter, LoraAdapter)
+    with pytest.raises(AdapterError, match="give it one with name="):
+        fit("inference").load_adapter(adapter)
+
+
+class Payload:
+    """Its pickle makes a folder when it is opened."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
+    path = tmp_path / "crafted.pt"
+    path.write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
+    with pytest.raises(AdapterError, match="crafted.pt is no adapter that can be opened safely"):
+        load_lora_adapter(path)
+    assert not (tmp_path / "ran").exists()
+    torch.save([1], path)
+    with pytest.raises(AdapterError, match="needs the entries 'rank', 'alpha'"):
+        load_lora_adapter(path)
+    torch.save({"rank": 2, "alpha": 4, "lora_a": {}, "lora_b": {}, "tensors": {}}, path)
+    with pytest.raises(AdapterError, match="not as save_adapter writes them"):
+        load_lora_adapter(path)
+    with pytest.raises(AdapterError, match="There is no adapter at"):
+        load_lora_adapter(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("strategy", ["peft", "inference"])
+def test_a_pipeline_of_numbers_predicts_scores_and_saves_numbers(fit, tmp_path, strategy):
+    pipeline = fit(strategy, "regression", views=2)
+    predicted = pipeline.predict(X)
+    assert predicted.shape == NUMBERS.shape
+    assert set(pipeline.evaluate(X, NUMBERS)) == set(metrics_of("regression"))
+    assert pipeline.evaluate(X, NUMBERS)["r2"] == pytest.approx(pipeline.score(X, NUMBERS))
+    assert not hasattr(pipeline, "classes_")
+    pipeline.save(tmp_path / "p.zip")
+    loaded = TabularPipeline.load(tmp_path / "p.zip")
+    assert (loaded.task, loaded.tuning_params["views"]) == ("regression", 2)
+    np.testing.assert_allclose(loaded.predict(X), predicted, atol=1e-6)
+
+
+def test_it_is_a_step_of_scikit_learns_pipelines_for_both_tasks(checkpoint):
+    for task, y in (("classification", Y), ("regression", NUMBERS)):
+        step = TabularPipeline("tabicl-v2", "inference", {"device": "cpu", "checkpoint": checkpoint[task]}, task=task)
+        scores = cross_val_score(make_pipeline(FunctionTransformer(), clone(step)), X, y, cv=2)
+        assert np.isfinite(scores).all()
+
+
+def test_a_copy_of_a_pipeline_is_its_own(fit):
+    pipeline = fit()
+    twin = copy.deepcopy(pipeline)
+    before = pipeline.predict_proba(X)
+    twin.set_adapter(None)
+    np.testing.assert_array_equal(pipeline.predict_proba(X), before)
+    assert np.abs(twin.predict_proba(X) - before).max() > 1e-3
