@@ -72,7 +72,7 @@ def find_targets(
     """
     prefixes = resolve_targets(targets, groups)
     found: dict[str, list[Adaptable]] = {target: [] for target in targets}
-    left_out, idle = [], []
+    left_out, idle, reached = [], [], set[str]()
     everything = list(adaptable_weights(module))
     for entry in everything:
         names = entry.path.split(".")
@@ -85,7 +85,8 @@ def find_targets(
             left_out.append(entry.path)
         else:
             found[matches[0]].append(entry)
-    missed = [t for t in targets if not found[t]]
+            reached.update(matches)
+    missed = [t for t in targets if t not in reached]
     if missed or not targets:
         _refuse(prefixes, missed, [e.path for e in everything if not any(under(e.path, u) for u in unused)], left_out, idle)
     return found, left_out

@@ -104,6 +104,16 @@ def test_the_guides_group_names_match_real_parts(group):
     assert all(any(layer.path.startswith(part) for part in TABICL.groups["classification"][group]) for layer in report.layers)
 
 
+@pytest.mark.parametrize(
+    ("targets", "adapted"),
+    [(tuple(TABICL.groups["classification"]), ("col_", "row_", "icl_")), (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_"))],
+)
+def test_targets_may_stand_for_the_same_layers(targets, adapted):
+    paths = [layer.path for layer in inject(tiny_module(), **ARGUMENTS, targets=targets).layers]
+    assert len(set(paths)) == len(paths)
+    assert {path[:4] for path in paths} == set(adapted)
+
+
 def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
     passed = inject(tiny_module(), **ARGUMENTS, targets=("icl_predictor.tf_icl",)).left_out
     assert passed
