@@ -83,7 +83,8 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
     """
     if not is_numeric_dtype(series) or is_bool_dtype(series) or series.nunique() <= 2:
         return ("classes",)
-    return ("numbers", "halves") if is_continuous(series) else ("classes", "numbers", "halves")
+    halves: tuple[Way, ...] = ("halves",) if (series > series.median()).any() else ()
+    return ("numbers", *halves) if is_continuous(series) else ("classes", "numbers", *halves)
 
 
 def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification") -> tuple[Finding, ...]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabtune_core.data.table import read_table
-from tabtune_core.data.target import check_label, propose_target, split_at_median
+from tabtune_core.data.target import check_label, propose_target, split_at_median, ways_of
 from tabtune_core.errors import LabelError
 
 ROWS = 60
@@ -103,6 +103,11 @@ def test_the_split_at_the_median_gives_two_classes_and_keeps_what_is_missing():
 def test_a_split_that_gives_no_two_classes_is_refused(values, said):
     with pytest.raises(LabelError, match=said):
         split_at_median(pd.Series(values, name="y"))
+
+
+def test_a_column_without_a_value_above_its_median_is_not_offered_in_halves():
+    assert ways_of(pd.Series([1, 2, 3, 3, 3])) == ("classes", "numbers")
+    assert ways_of(pd.Series([1, 2, 3, 4, 4])) == ("classes", "numbers", "halves")
 
 
 def test_classes_of_very_different_size_are_told():
