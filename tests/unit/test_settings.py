@@ -35,6 +35,8 @@ RUN = {"dataset": "d", "target": "y"}
         (TrainSettings, {"steps": 0}, "train.steps is 0"),
         (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
         (TrainSettings, {"optimizer": "adagrad"}, "train.optimizer is 'adagrad'; it must be one of adamw, adam, sgd"),
+        (TrainSettings, {"schedule": None}, "train.schedule is None; it must be one of cosine, linear, constant"),
+        (TrainSettings, {"gradient_checkpointing": None}, "train.gradient_checkpointing is None; it must be true or false"),
         (TrainSettings, {"schedule": "step"}, "train.schedule is 'step'; it must be one of cosine, linear, constant"),
         (TrainSettings, {"amp": True}, "train.amp is True; it must be one of off, bf16, fp16"),
         (TrainSettings, {"optimizer": "sgd", "betas": (0.8, 0.9)}, "train.betas changes nothing with the optimizer 'sgd'"),
@@ -56,6 +58,7 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
     ("values", "message"),
     [
         ({**RUN, "strategy": "lora"}, "strategy is 'lora'; it must be one of inference, base-ft, peft"),
+        ({**RUN, "device": None}, "device is None; it must be text"),
         ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
         ({**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}}, "train.lr_ratio changes nothing with the strategy 'base-ft'"),
         ({**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}}, "train.rate_scales_with_rank changes nothing"),
