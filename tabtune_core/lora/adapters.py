@@ -68,7 +68,7 @@ class AdapterSet:
         """
         if name in self._adapters:
             raise AdapterError(f"There is an adapter {name!r} already. Choose another name.")
-        before = self.active
+        before, merged = self.active, self.merged
         self.set(None)
         try:
             report = inject(self.module, **settings)
@@ -82,6 +82,8 @@ class AdapterSet:
         except TabTuneError:
             self.set(before)
             self._adapters.pop(name, None)
+            if merged:
+                self.merge()
             raise
         return report
 

@@ -131,6 +131,10 @@ def test_a_refused_adapter_leaves_the_set_as_it_was(filled):
         adapters.set("new")
     assert adapters.active == "head"
     assert torch.equal(logits(adapters.module), expected["head"])
+    adapters.merge()
+    with pytest.raises(TargetError):
+        adapters.add("new", rank=2, alpha=4, dropout=0.0, targets=("nowhere",))
+    assert (adapters.active, adapters.merged) == ("head", True)
 
 
 def test_there_is_nothing_to_merge_without_an_adapter():
