@@ -50,14 +50,14 @@ class Family:
     block_lists: tuple[str, ...]
     """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
     shapes: Callable[[dict[str, Any], Task], Shapes]
-    """Of every weight that LoRA can reach, from the architecture."""
+    """Of the weights that LoRA can reach, from the architecture; layers that are small may be left out."""
     class_limit: int | None = None
     """Most classes of a table; None: the model splits more into several questions."""
     feature_limit: int | None = None
     context_limit: int | None = None
     """Most context rows."""
-    install: str | None = None
-    """Command that installs its package, where it is an extra."""
+    install: str
+    """Command that installs its package."""
     distribution: str
     """Name of its package on the Python package index."""
 

@@ -37,7 +37,7 @@ _TABICL_GROUPS: dict[str, tuple[str, ...]] = {
     "decoder": ("icl_predictor.decoder",),
 }
 TABICL = Family(
-    name="TabICL", distribution="tabicl", shapes=tabicl_shapes,
+    name="TabICL", distribution="tabicl", install="pip install tabicl", shapes=tabicl_shapes,
     targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
     groups={"classification": _TABICL_GROUPS, "regression": _TABICL_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
@@ -71,7 +71,8 @@ _TABDPT_GROUPS: dict[str, tuple[str, ...]] = {
     "prediction_head": ("head",),
 }
 TABDPT = Family(
-    name="TabDPT", distribution="tabdpt", shapes=tabdpt_shapes, targets=("transformer_encoder", "encoder", "y_encoder", "head"),
+    name="TabDPT", distribution="tabdpt", install="pip install tabdpt", shapes=tabdpt_shapes,
+    targets=("transformer_encoder", "encoder", "y_encoder", "head"),
     groups={  # one label encoder for both tasks until TabDPT 1.2: the guide's y_encoder
         "classification": {**_TABDPT_GROUPS, "y_encoder": ("cls_y_encoders",)},
         "regression": {**_TABDPT_GROUPS, "y_encoder": ("reg_y_encoders",)},

@@ -40,6 +40,8 @@ def test_a_model_whose_package_is_missing_is_refused_with_the_line_that_installs
     monkeypatch.setattr(cards, "version", missing)
     with pytest.raises(MissingPackageError, match=r"Run: pip install 'tabtune-dashboard\[mitra\]'"):
         check_request(RunSettings(**RUN, model="mitra-v2"))
+    with pytest.raises(MissingPackageError, match="needs the package tabdpt, .* Run: pip install tabdpt"):
+        check_request(RunSettings(**RUN, model="tabdpt-mini"))
 
 
 def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
