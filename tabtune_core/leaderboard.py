@@ -74,7 +74,7 @@ class TabularLeaderboard:
         self._entries[name] = settings, params
 
     def run(self, rank_by: str | None = None, *, repeats: int = 1) -> pd.DataFrame:
-        """Runs what has not run yet; all entries as one frame, best validation score first.
+        """Runs what has not run yet, and what failed once more; all entries as one frame, best validation score first.
 
         An entry that fails keeps its row, which says why in ``error``, has no place, and stops no other.
 
@@ -96,8 +96,9 @@ class TabularLeaderboard:
         data = hash_of(*self._train, *self._test) if self._folder else ""
         for name, (settings, params) in self._entries.items():
             for one in seeds_of(settings, repeats):
-                fit = self._fits.get((name, one.seed)) or self._fit(one, params, data)
-                self._fits[name, one.seed] = fit
+                fit = self._fits.get((name, one.seed))
+                if fit is None or fit.error:
+                    fit = self._fits[name, one.seed] = self._fit(one, params, data)
                 if fit.error:
                     break  # what stops one seed stops the others
         return self._board()

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.data.arrays import read_rows
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.events import RunFinished
+from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
 
@@ -46,12 +47,21 @@ def hash_of(*rows: Any) -> str:
 
 def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
     """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package's version are the same."""
-    weights = Path(settings.checkpoint) if settings.checkpoint else None
     about = {
         "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"),
-        "weights": sha256_of(weights) if weights and weights.is_file() else None,
+        "weights": _named_weights(settings),
     }  # fmt: skip
     return folder / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.json"
+
+
+def _named_weights(settings: RunSettings) -> str | None:
+    """SHA-256 of the weights that the settings name; None where they name none, or what the fit will refuse."""
+    if settings.checkpoint is None:
+        return None
+    try:
+        return sha256_of(named_checkpoint(get_card(settings.model), settings.task, settings.checkpoint))
+    except TabTuneError:
+        return None
 
 
 def write_fit(path: Path, fit: Fit) -> None:

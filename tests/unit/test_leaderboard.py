@@ -9,10 +9,12 @@ from small_table import small_table
 from tiny import tiny_checkpoint
 
 from tabtune_core import TabularLeaderboard
-from tabtune_core.errors import SettingError, StoreError
+from tabtune_core.errors import LabelError, SettingError, StoreError
+from tabtune_core.leaderboard_file import file_of
 from tabtune_core.leaderboard_rows import half_interval
 from tabtune_core.metrics import metrics_of
 from tabtune_core.pipeline import TabularPipeline
+from tabtune_core.settings import RunSettings
 
 TRAIN, TEST = small_table(60), small_table(30, seed=1)
 
@@ -151,6 +153,26 @@ def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitt
         path.write_text("{")
     with pytest.raises(StoreError, match="Delete it, and the fit runs again"):
         board_of(checkpoint, folder=tmp_path).run()
+
+
+def test_what_failed_runs_again(checkpoint, monkeypatch):
+    def refuse(self, X, y):
+        raise LabelError("not today")
+
+    board = board_of(checkpoint)
+    with monkeypatch.context() as context:
+        context.setattr(TabularPipeline, "fit", refuse)
+        assert set(board.run()["error"]) == {"not today"}
+    assert set(board.run()["error"]) == {""}
+
+
+def test_other_weights_in_a_named_folder_are_another_fit(tmp_path):
+    settings = RunSettings(dataset="-", target="y", model="mitra-v2", checkpoint=str(tmp_path))
+    files = []
+    for content in (b"1", b"2", b"1"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        files.append(file_of(tmp_path, settings, "data"))
+    assert files[0] == files[2] != files[1]
 
 
 def test_what_cannot_be_asked_is_refused_at_once(checkpoint):
