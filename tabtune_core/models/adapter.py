@@ -41,7 +41,7 @@ class BaseModel(Protocol):
         """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
 
         For classes: cross-entropy in nats, ids int64, query rows of -1 are left out. For numbers (``classes`` is 0): the loss that
-        the model was pre-trained with, on the scale to which it brings the numbers of the context; y is float32.
+        the model was pre-trained with, on the scale to which it brings the numbers of the context, whatever theirs is; y is float32.
         """
         ...
 

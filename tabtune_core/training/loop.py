@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -45,10 +46,16 @@ class TrainResult:
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean loss of the query rows (nats for classes); nan if none of them can be scored."""
-    kind = torch.int64 if classes else torch.float32
+    """Mean loss of the query rows (nats for classes); nan if none of them can be scored.
+
+    Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
+    """
+    kind, y_C, y_Q = torch.int64 if classes else torch.float32, episode.y_C, episode.y_Q
+    if not classes:
+        mean, deviation = y_C.mean(), y_C.std() if np.ptp(y_C) else 1.0
+        y_C, y_Q = (y_C - mean) / deviation, (y_Q - mean) / deviation
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
-    y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (episode.y_C, episode.y_Q))
+    y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
     return model.loss(x_BTF, y_BC, y_BQ, classes)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import types
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from tabtune_core.data.episodes import Episode
 from tabtune_core.events import Evaluated, StepDone
-from tabtune_core.training.loop import TrainResult, take_step, train
+from tabtune_core.training.loop import TrainResult, episode_loss, take_step, train
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 
@@ -127,6 +128,17 @@ def test_without_patience_it_never_stops_early():
 def test_a_constant_schedule_stays_at_the_peak():
     _, events, _ = run([0.9] * 10, steps=10, patience=0, schedule="constant")
     assert [e.learning_rate for e in events if isinstance(e, StepDone)] == pytest.approx([0.05] + [0.1] * 9)
+
+
+def test_large_numbers_that_differ_little_reach_the_model_apart():
+    seen = []
+    model = types.SimpleNamespace(loss=lambda x_BTF, y_BC, y_BQ, classes: seen.extend([y_BC, y_BQ]))
+    for y_C in ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]):
+        episode = Episode(np.zeros((4, 1), dtype=np.float32), 1.7e12 + np.array(y_C), 1.7e12 + np.array([2.5]))
+        episode_loss(model, episode, 0, torch.device("cpu"))
+    expected = [[-(1.5**0.5), 0, 1.5**0.5], [0.5 * 1.5**0.5], [0, 0, 0], [0.5]]
+    assert [y[0].tolist() for y in seen] == [pytest.approx(y) for y in expected]
+    assert {y.dtype for y in seen} == {torch.float32}
 
 
 def stepped(gradient, *, clip_norm=1.0, precision=FP32):
