@@ -222,7 +222,7 @@ def _histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, floa
     values = values[np.isfinite(values)]
     if not len(values):
         return pd.DataFrame({"low": [], "high": [], "rows": []}), np.nan, np.nan
-    rows, edges = np.histogram(values, min(len(np.histogram_bin_edges(values, "auto")) - 1, BARS))
+    rows, edges = np.histogram(values, min(len(np.histogram_bin_edges(values, "rice")) - 1, BARS))
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows}), float(values.mean()), float(values.std())
 
 
