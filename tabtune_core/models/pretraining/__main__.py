@@ -15,6 +15,7 @@ TABLES = "tables"
 
 
 def main() -> None:
+    """Trains, or fills the pool, and prints how far it is."""
     parser = argparse.ArgumentParser(prog="python -m tabtune_core.models.pretraining", description="Pre-trains a small base model.")
     parser.add_argument("family", choices=[*FAMILIES, TABLES], help=f"the model to train; {TABLES}: only fill the pool of tables")
     parser.add_argument("workdir", type=Path, help="folder for the checkpoint (the averaged weights) and state.pt (to go on from)")
