@@ -216,12 +216,15 @@ def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, nn.Param
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies everything that trains, by the names of ``adapter_tensors``, into the model.
+    """Copies everything that trains, by the names of ``adapter_tensors``, into the model; a table's factors may be named as a linear's.
 
     Raises:
         AdapterError: for missing, additional or differently shaped tensors; nothing has been copied then.
     """
     tensors = adapter_tensors(module, report)
+    tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # which a file written by hand does not tell apart
+    named = {f"{PREFIX}{path}.lora_{side}.weight": f"{PREFIX}{path}.lora_embedding_{side}" for path in tables for side in "AB"}
+    values = {named.get(name, name): value for name, value in values.items()}
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
         raise AdapterError(

@@ -1,6 +1,7 @@
 """Injection: exactly what was asked is trained, and it is said what that is."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -188,6 +189,16 @@ def trained_tabdpt(**how):
         for parameter in adapter_tensors(module, report).values():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     return module, report
+
+
+def test_factors_of_tables_load_by_the_names_of_linear_layers_too():
+    module, report = trained_tabdpt()
+    trained = adapter_tensors(module, report)
+    by_hand = {re.sub("lora_embedding_([AB])", r"lora_\1.weight", name): value for name, value in trained.items()}
+    assert by_hand.keys() != trained.keys()
+    other = tiny_tabdpt()
+    load_factors(other, inject(other, **TABDPT), by_hand)
+    assert torch.equal(tabdpt_logits(other), tabdpt_logits(module))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
