@@ -46,6 +46,11 @@ def _text(label: str, name: str, owner: type, **more: Any) -> None:
     st.text_input(label, DEFAULTS[name], key=name, bind="query-params", **more)
 
 
+def parts_of(card: ModelCard, task: Task) -> list[str]:
+    """Names of what can be adapted, groups first."""
+    return list(dict.fromkeys([*card.family.groups[task], *card.family.targets]))
+
+
 def lora_widgets(card: ModelCard, task: Task) -> None:
     """Ranks, strength, dropout and the parts to adapt."""
     held = st.session_state.get("ranks") or []
@@ -60,9 +65,9 @@ def lora_widgets(card: ModelCard, task: Task) -> None:
             _number("Alpha, for every rank", "alpha", LoraSettings, low=0, step=1)
     with right:
         _number("Dropout before the adapter", "dropout", LoraSettings, low=0, high=1, step=0.05)
-    parts = [*card.family.groups[task], *card.family.targets]
+    parts = dict.fromkeys([*parts_of(card, task), *st.session_state.get("targets", [])])
     st.multiselect(
-        "Parts of the model to adapt", list(dict.fromkeys([*parts, *st.session_state.get("targets", [])])), key="targets",
+        "Parts of the model to adapt", list(parts), key="targets",
         default=DEFAULTS["targets"], help=describe(LoraSettings, "targets"), placeholder="The model's own list (all of them)",
         bind="query-params",
     )  # fmt: skip

@@ -38,7 +38,7 @@ def model_cards(task: Task) -> ModelCard:
             for card in cards:
                 if card.family.name == family:
                     with st.container(border=True, height="stretch"):
-                        model_card(card, task, card is current)
+                        model_card(card, task, current)
     keep("model", current.name)
     return current
 
@@ -57,7 +57,15 @@ def limits(card: ModelCard, task: Task) -> str:
     return f"At most {', '.join(told)}." if told else f"No limit on {', '.join(known)}."
 
 
-def model_card(card: ModelCard, task: Task, current: bool) -> None:
+def choose_model(card: ModelCard, task: Task, before: ModelCard) -> None:
+    """Chooses a model; of another family are asked only those parts to adapt that it has."""
+    choose("model", card.name)
+    if card.family.name != before.family.name:
+        held = st.session_state.get("targets", [])
+        st.session_state["targets"] = [part for part in held if part in form_widgets.parts_of(card, task)]
+
+
+def model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
     """What a person needs to know before choosing this model."""
     weights = card.weights.get(task) or next(iter(card.weights.values()))
     badge = ":green-badge[:material/check: in the box]" if card.in_the_box else ":orange-badge[:material/download: to download]"
@@ -71,8 +79,9 @@ def model_card(card: ModelCard, task: Task, current: bool) -> None:
     if why_not:
         st.caption(f":material/block: {why_not}")
     st.button(
-        "Chosen" if current else "Choose", key=f"model_{card.name}", on_click=choose, args=("model", card.name), width="stretch",
-        type="primary" if current else "secondary", icon=":material/check:" if current else None, disabled=why_not is not None,
+        "Chosen" if card is current else "Choose", key=f"model_{card.name}", on_click=choose_model, args=(card, task, current),
+        type="primary" if card is current else "secondary", icon=":material/check:" if card is current else None, width="stretch",
+        disabled=why_not is not None,
     )  # fmt: skip
 
 

@@ -232,6 +232,16 @@ def test_a_number_is_launched_as_regression_on_a_model_that_does_it(app, store, 
     }
 
 
+def test_a_model_of_another_family_is_asked_only_for_parts_that_it_has(app, store):
+    add_sample(store.home, "iris")
+    go(app, "new_run")
+    app.multiselect(key="targets").set_value(["row_attention", "row_interactor"]).run()
+    app.button(key="model_tabicl-v2").click().run()
+    assert app.multiselect(key="targets").value == ["row_attention", "row_interactor"]
+    app.button(key="model_tabdpt-1.3").click().run()
+    assert app.multiselect(key="targets").value == ["row_attention"]
+
+
 def test_a_model_whose_package_is_absent_says_how_to_install_it(app, store, monkeypatch):
     family = dataclasses.replace(CATALOGUE["tabicl-v1"].family, distribution="no-such-package", install="pip install it")
     monkeypatch.setitem(CATALOGUE, "tabicl-v1", dataclasses.replace(CATALOGUE["tabicl-v1"], family=family))
