@@ -49,7 +49,7 @@ class LowRank(nn.Module):
         """DoRA's ``m / ||W + s B A||``, ``(out,)``."""
         a, b = self.factors
         assert self.lora_magnitude_vector is not None
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # 16 bits would round m / ||W|| of a fresh adapter off 1
             norm: torch.Tensor = torch.addmm(weight, b, a, alpha=self.scaling).norm(dim=1)
         return self.lora_magnitude_vector.div(norm)
 

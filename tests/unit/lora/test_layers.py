@@ -84,6 +84,13 @@ def test_a_fresh_variant_changes_nothing_whatever_it_sits_on(generator, variant)
         assert torch.equal(update(linear.weight), linear.weight)
 
 
+def test_a_fresh_dora_changes_nothing_in_16_bits_too(generator):
+    linear, x = nn.Linear(64, 3), torch.randn(4, 64, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        adapted, plain = LoRALinear(linear, r=2, dropout=0.0, use_dora=True)(x), linear(x)
+    assert torch.equal(adapted.float(), plain.float())
+
+
 @pytest.mark.parametrize(("variant", "scaling"), [({}, 8 / 4), ({"use_rslora": True}, 8 / 2)])
 def test_a_table_that_is_looked_up_adds_scaled_b_a_row_by_row(generator, variant, scaling):
     table = nn.Embedding(7, 5)
