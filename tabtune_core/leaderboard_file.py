@@ -6,6 +6,7 @@ In: settings and rows. Out: one small JSON file a fit, known by a hash of both. 
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -68,7 +69,7 @@ def write_fit(path: Path, fit: Fit) -> None:
     """Writes a fit with a result in one move: a half-written file never bears the final name."""
     assert fit.result is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}")  # two leaderboards may share a folder
     partial.write_text(json.dumps({"result": dataclasses.asdict(fit.result), "peaks": fit.peaks}))
     partial.replace(path)
 
