@@ -81,7 +81,7 @@ _CARDS = (
         weights={
             "classification": Weights(
                 file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
-                sha256="83d38a53dd07e5e69b3125a9938bbfccafd610e6e3ef30dce129654fb1d3da3c",
+                sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
             ),
             "regression": Weights(
                 file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR, sha256="",
