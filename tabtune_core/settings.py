@@ -282,10 +282,25 @@ class RunSettings:
         return self.train.selection_metric or SELECTION[self.task]
 
     @property
+    def variant(self) -> str:
+        """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
+        lora, train = self.lora, self.train
+        said = {f"{train.views} views": train.views > 1}
+        if self.strategy != "inference":
+            said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
+        if self.strategy == "peft":
+            said |= {
+                "DoRA": lora.use_dora, "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",
+                "rank pattern": bool(lora.rank_pattern), "alpha pattern": bool(lora.alpha_pattern),
+                f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1, "rate by rank": train.rate_scales_with_rank,
+            }  # fmt: skip
+        return ", ".join(name for name, on in said.items() if on)
+
+    @property
     def label(self) -> str:
-        """What a chart or a row calls this run, for example ``LoRA r=8``."""
-        name = STRATEGY_NAMES[self.strategy]
-        return f"{name} r={self.lora.rank}" if self.strategy == "peft" else name
+        """What a chart or a row calls this run, for example ``LoRA r=8 (DoRA)``."""
+        name = STRATEGY_NAMES[self.strategy] + (f" r={self.lora.rank}" if self.strategy == "peft" else "")
+        return f"{name} ({self.variant})" if self.variant else name
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values without those that are None, ready for JSON and TOML."""

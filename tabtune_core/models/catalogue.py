@@ -167,6 +167,8 @@ def check_request(settings: RunSettings) -> None:
         raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
+    if settings.train.amp != "off" and settings.device == "cpu":
+        raise SettingError(f"train.amp is {settings.train.amp!r}, which needs a CUDA card, but the device is the CPU. Set it to 'off'.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:

@@ -15,7 +15,7 @@ from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.runs.predictions import Predictions
 
 RESAMPLES = 200
-CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "learning_rate"]
+CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "variant", "learning_rate"]
 COSTS = ["growth_memory_bytes", "train_seconds", "adapter_bytes"]
 
 

@@ -19,7 +19,21 @@ NO_GAIN = "no gain over zero-shot"
 _WHOLE = (
     "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "peak_memory_bytes", "growth_memory_bytes", "adapter_bytes",
 )  # fmt: skip
-_SETTINGS = ("run", "sweep", "name", "status", "model", "strategy", "rank", "alpha", "dropout", "targets", "learning_rate", "seed")
+_SETTINGS = (
+    "run",
+    "sweep",
+    "name",
+    "status",
+    "model",
+    "strategy",
+    "rank",
+    "alpha",
+    "dropout",
+    "targets",
+    "variant",
+    "learning_rate",
+    "seed",
+)
 _MEASURED = (
     "steps", "best_step", "stopped_early", "trainable_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
     "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
@@ -64,6 +78,7 @@ def _row(run: Run) -> dict[str, Any]:
         "model": settings.model,
         "strategy": settings.strategy,
         "seed": settings.seed,
+        "variant": settings.variant or "plain",
         "note": run.error or "",
     }
     if settings.strategy != "inference":

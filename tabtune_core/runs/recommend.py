@@ -153,7 +153,8 @@ def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
 
 def _label(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
-    names = {"model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "learning_rate": "rate {:g}"}
+    names = {"model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "variant": "{}"}
+    names["learning_rate"] = "rate {:g}"
     differing = [name for name in names if (lora.groupby("rank")[name].nunique() > 1).any()]
     more = ", ".join(names[name].format(row[name]) for name in differing)
     return f"r={row['rank']}" + (f" ({more})" if more else "")

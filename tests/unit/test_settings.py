@@ -163,3 +163,16 @@ def test_every_setting_has_a_help_text(section):
 def test_a_warm_up_in_steps_takes_the_place_of_the_share():
     assert TrainSettings(warmup_ratio=0.1).warmup_steps_of(50) == 5
     assert [TrainSettings(warmup_steps=n).warmup_steps_of(50) for n in (0, 7, 500)] == [0, 7, 500]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "lora", "train", "label"),
+    [
+        ("peft", {}, {}, "LoRA r=8"),
+        ("peft", {"use_dora": True, "bias": "all"}, {"lr_ratio": 16.0}, "LoRA r=8 (DoRA, bias all, LoRA+ 16)"),
+        ("base-ft", {"use_dora": True}, {"optimizer": "sgd", "views": 4}, "Full fine-tuning (4 views, sgd)"),
+        ("inference", {}, {"optimizer": "sgd", "views": 4}, "Zero-shot (4 views)"),
+    ],
+)
+def test_a_label_names_what_is_not_as_usual_and_matters_to_the_strategy(strategy, lora, train, label):
+    assert RunSettings(**RUN, strategy=strategy, lora=LoraSettings(**lora), train=TrainSettings(**train)).label == label

@@ -50,6 +50,11 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
 
 
+def test_16_bit_training_on_the_cpu_is_refused():
+    with pytest.raises(SettingError, match="train.amp is 'bf16', which needs a CUDA card, but the device is the CPU"):
+        check_request(RunSettings(**RUN, device="cpu", train=TrainSettings(amp="bf16")))
+
+
 def test_recomputing_what_is_always_recomputed_is_refused(monkeypatch):
     monkeypatch.setattr(cards, "version", lambda distribution: "1")
     with pytest.raises(SettingError, match="gradient_checkpointing changes nothing: Mitra always recomputes"):
