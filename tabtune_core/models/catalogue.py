@@ -6,7 +6,7 @@ Shapes of a model's layers are listed so that pages can price a rank without the
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
+from tabtune_core.errors import CheckpointError, DeviceError, SettingError, TableError, TargetError
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.families import MITRA, TABDPT, TABICL
@@ -154,6 +154,7 @@ def check_request(settings: RunSettings) -> None:
     Raises:
         SettingError: there is no such model, it does not do the task, the context is larger than it takes, or there is nothing to
             recompute.
+        DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
         TargetError: the rank is above the cap of every target.
@@ -168,7 +169,7 @@ def check_request(settings: RunSettings) -> None:
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":
-        raise SettingError(f"train.amp is {settings.train.amp!r}, which needs a CUDA card, but the device is the CPU. Set it to 'off'.")
+        raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA card, but the device is cpu. Set it to 'off'.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:

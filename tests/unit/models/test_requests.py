@@ -3,7 +3,7 @@
 import pytest
 from tiny import tiny_checkpoint
 
-from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError, TargetError
+from tabtune_core.errors import CheckpointError, DeviceError, MissingPackageError, SettingError, TargetError
 from tabtune_core.models import cards
 from tabtune_core.models.catalogue import check_request
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
@@ -51,7 +51,7 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
 
 
 def test_16_bit_training_on_the_cpu_is_refused():
-    with pytest.raises(SettingError, match="train.amp is 'bf16', which needs a CUDA card, but the device is the CPU"):
+    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA card, but the device is cpu"):
         check_request(RunSettings(**RUN, device="cpu", train=TrainSettings(amp="bf16")))
 
 
