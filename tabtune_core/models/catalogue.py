@@ -84,7 +84,8 @@ _CARDS = (
                 sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
             ),
             "regression": Weights(
-                file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR, sha256="",
+                file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR,
+                sha256="daf80f65fc503957bf6294b677f4ca085b327fada35133d47fa6dccbb81f2878",
             ),
         },
     ),
@@ -97,7 +98,10 @@ _CARDS = (
     _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
     _tabdpt(
         "tabdpt-mini", "TabDPT mini", "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
-        Weights(file="tabdpt-mini.safetensors", repository=None, total_parameters=586_890, config=TABDPT_MINI),
+        Weights(
+            file="tabdpt-mini.safetensors", repository=None, total_parameters=586_890, config=TABDPT_MINI,
+            sha256="ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
+        ),
     ),
     _tabdpt(
         "tabdpt-1.3", "TabDPT 1.3", "The current release; one file for classes and numbers.",

@@ -75,7 +75,7 @@ def _save_tabicl(config: dict[str, Any]) -> Callable[[nn.Module, Path], None]:
 def _tabdpt() -> nn.Module:
     from tabdpt.model import TabDPTModel
 
-    part: dict[str, Any] = dict(TABDPT_MINI["model"])
+    part: dict[str, Any] = TABDPT_MINI["model"]
     names = dict(
         max_num_classes="n_out", ff_dim="nhid", emsize="ninp", max_num_features="num_features", min_eval_context="base_len",
         max_eval_context="max_len",
@@ -153,11 +153,14 @@ def mitra_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.
 
 
 def mitra_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
-    """Squared error in variances of the context's target; the model reads and writes the min-max scale of the context."""
+    """Huber loss on standard scores by the context; the model reads and writes the context's min-max scale.
+
+    A squared error that is not bounded so is ruled by the few targets far outside of their context, and learns nothing else.
+    """
     episode = number_episode(group, size, rng)
     low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
     scaled = Episode(episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1), episode.targets_BQ)
-    return F.mse_loss(_mitra_output(model, scaled) * (high_B1 - low_B1) + low_B1, episode.targets_BQ)
+    return F.huber_loss(_mitra_output(model, scaled) * (high_B1 - low_B1) + low_B1, episode.targets_BQ)
 
 
 def _save_mitra(module: nn.Module, path: Path) -> None:
