@@ -29,6 +29,10 @@ class Size:
     """Most features."""
     linear: float = 0.2
     """Share of the groups whose numeric target is replaced by a weighted sum of the features: tables that are easy to learn from."""
+    clusters: float = 0.0
+    """Share of the groups in whose place tables of ``_clusters`` are drawn."""
+    multinomial: float = 0.0
+    """Share of the groups with a numeric target whose classes are drawn from a multinomial logistic model of the features instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,42 @@ def _to_classes(y_T: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(rng.permutation(ids))[torch.bucketize(y_T, cuts)]
 
 
+def _clusters(size: Size, rng: np.random.Generator, tables: int = 8) -> Group:
+    """Classes that lie around centres of their own, one or two each, told apart by many columns of which each says little."""
+    rows = int(np.exp(rng.uniform(np.log(96), np.log(size.rows))))
+    features, classes, modes = int(np.exp(rng.uniform(np.log(4), np.log(size.features + 1)))), int(rng.integers(2, CLASSES + 1)), int(rng.integers(1, 3))
+    said_F = rng.random(features) < rng.uniform(0.3, 1.0)
+    centres_BMF = rng.normal(size=(tables, classes * modes, features)) * said_F * rng.uniform(1.0, 5.0) / np.sqrt(max(1, said_F.sum()))
+    mode_BT = np.stack([rng.choice(classes * modes, rows, p=rng.dirichlet(np.full(classes * modes, 4.0))) for _ in range(tables)])
+    noise_BTF = rng.normal(size=(tables, rows, features))
+    if rng.random() < 0.5:  # columns that go together
+        noise_BTF = 0.5 * noise_BTF + noise_BTF @ (rng.normal(size=(features, features)) / np.sqrt(features))
+    x_BTF = np.take_along_axis(centres_BMF, mode_BT[..., None], 1) + noise_BTF
+    if rng.random() < 0.3:  # columns that are often zero, as pixels and counts are
+        x_BTF = np.maximum(0.0, x_BTF - rng.uniform(-0.5, 1.0))
+    ids_BT = np.stack([np.unique(mode_T % classes, return_inverse=True)[1] for mode_T in mode_BT])
+    return Group(torch.from_numpy(x_BTF).float(), torch.from_numpy(ids_BT).float(), False)
+
+
+def _multinomial(x_BTF: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Class ids ``(B, T)``: the largest of several noisy weighted sums of the features."""
+    scaled_BTF = (x_BTF - x_BTF.mean(1, keepdim=True)) / (x_BTF.std(1, keepdim=True) + 1e-6)
+    classes, features = int(rng.integers(2, CLASSES + 1)), x_BTF.shape[2]
+    weights_BFK = rng.standard_t(3, (len(x_BTF), features, classes)) * rng.uniform(0.5, 4.0) / np.sqrt(features)
+    scores_BTK = scaled_BTF @ torch.from_numpy(weights_BFK).float() + torch.from_numpy(rng.gumbel(size=(*x_BTF.shape[:2], classes))).float()
+    return torch.stack([torch.unique(ids_T, return_inverse=True)[1] for ids_T in scores_BTK.argmax(-1)])
+
+
 def class_episode(group: Group, size: Size, rng: np.random.Generator) -> Episode:
     """A classification episode. Query rows whose class the context lacks say nothing about in-context learning: not scored."""
-    group = _vary(_subset(group, size, rng), size, rng)
+    group = _vary(_clusters(size, rng) if rng.random() < size.clusters else _subset(group, size, rng), size, rng)
     x_BTF, y_BT, context = group.x_BTF, group.y_BT, _context_rows(group, rng)
-    ids_BT = torch.stack([_to_classes(y_T, rng) for y_T in y_BT]) if group.is_numeric else y_BT.long()
+    if group.is_numeric and rng.random() < size.multinomial:
+        ids_BT = _multinomial(x_BTF, rng)
+    elif group.is_numeric:
+        ids_BT = torch.stack([_to_classes(y_T, rng) for y_T in y_BT])
+    else:
+        ids_BT = y_BT.long()
     classes_B = ids_BT.amax(1) + 1
     new_BK = torch.stack([F.pad(torch.from_numpy(rng.permutation(int(k))), (0, CLASSES - int(k))) for k in classes_B])
     ids_BT = new_BK.gather(1, ids_BT)

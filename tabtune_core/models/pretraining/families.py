@@ -173,7 +173,8 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 FAMILIES: dict[str, Family] = {
     "tabicl-mini": Family(
         file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
-        outer=_TABICL_OUTER, first=EASY, early=Size(256, 32), late=Size(400, 40),
+        outer=_TABICL_OUTER, first=Size(256, 64, clusters=0.2, multinomial=0.15), early=Size(256, 64, clusters=0.2, multinomial=0.15),
+        late=Size(360, 64, clusters=0.2, multinomial=0.15),
     ),
     "tabicl-mini-regressor": Family(
         file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(MINI_REGRESSOR), losses=(tabicl_number_loss,),
