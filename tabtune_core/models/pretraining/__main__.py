@@ -24,7 +24,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000, help="optimizer steps in all (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of what a step does to the tables (default: %(default)s)")
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights of the same name and shape are the start")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="checkpoint whose fitting weights are the start; of several their mean",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from state.pt in the folder")
     asked = parser.parse_args()
     pool = Pool(asked.pool or asked.workdir / "pool", asked.groups)

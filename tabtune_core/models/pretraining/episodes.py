@@ -93,7 +93,8 @@ def _to_classes(y_T: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 def _clusters(size: Size, rng: np.random.Generator, tables: int = 8) -> Group:
     """Classes that lie around centres of their own, one or two each, told apart by many columns of which each says little."""
     rows = int(np.exp(rng.uniform(np.log(96), np.log(size.rows))))
-    features, classes, modes = int(np.exp(rng.uniform(np.log(4), np.log(size.features + 1)))), int(rng.integers(2, CLASSES + 1)), int(rng.integers(1, 3))
+    features = int(np.exp(rng.uniform(np.log(4), np.log(size.features + 1))))
+    classes, modes = int(rng.integers(2, CLASSES + 1)), int(rng.integers(1, 3))
     said_F = rng.random(features) < rng.uniform(0.3, 1.0)
     centres_BMF = rng.normal(size=(tables, classes * modes, features)) * said_F * rng.uniform(1.0, 5.0) / np.sqrt(max(1, said_F.sum()))
     mode_BT = np.stack([rng.choice(classes * modes, rows, p=rng.dirichlet(np.full(classes * modes, 4.0))) for _ in range(tables)])

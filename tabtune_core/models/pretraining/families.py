@@ -6,7 +6,7 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tabtune_core.models.pretraining.tables import Group
 
 EASY = Size(64, 3, linear=1.0)
 """A model learns to use its context at all in some 100 steps of such tables; on the others Mitra stays with the class shares for long."""
+WIDE = Size(360, 64, clusters=0.2, multinomial=0.15)
 Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
 
 
@@ -173,8 +174,7 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 FAMILIES: dict[str, Family] = {
     "tabicl-mini": Family(
         file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
-        outer=_TABICL_OUTER, first=Size(256, 64, clusters=0.2, multinomial=0.15), early=Size(256, 64, clusters=0.2, multinomial=0.15),
-        late=Size(360, 64, clusters=0.2, multinomial=0.15),
+        outer=_TABICL_OUTER, first=EASY, early=replace(WIDE, rows=256), late=WIDE,
     ),
     "tabicl-mini-regressor": Family(
         file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(MINI_REGRESSOR), losses=(tabicl_number_loss,),

@@ -5,7 +5,7 @@ seed, ``n`` and the weights alone, so a run that was stopped goes on as if it ha
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +37,22 @@ def rate_factor(step: int, steps: int) -> float:
     return min((step + 1) / WARMUP_STEPS, 1 - 0.98 * falling)
 
 
-def start_from(model: nn.Module, path: Path) -> None:
-    """Takes over every weight of another checkpoint that has the same name and shape here."""
+def start_from(model: nn.Module, *paths: Path) -> None:
+    """Takes over every weight of other checkpoints that has the same name and shape here; of several, their mean."""
+    given = [_read_weights(path) for path in paths]
+    own = model.state_dict()
+    fitting = [name for name, weight in own.items() if all(name in one and one[name].shape == weight.shape for one in given)]
+    model.load_state_dict({**own, **{name: sum(one[name] for one in given) / len(given) for name in fitting}})
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     file = path / "model.safetensors" if path.is_dir() else path
-    given = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)["state_dict"]
-    own = model.state_dict()
-    model.load_state_dict({**own, **{n: w for n, w in given.items() if n in own and own[n].shape == w.shape}})
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    weights: dict[str, torch.Tensor] = torch.load(file, weights_only=True)["state_dict"]
+    return weights
 
 
 def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
@@ -82,17 +90,17 @@ def _accumulate(family: Family, model: nn.Module, pool: Pool, size: Size, seed: 
 
 def pretrain(
     family: Family, workdir: Path, pool: Pool, *, steps: int, rate: float = 2e-3, seed: int = 0, resume: bool = False,
-    start: Path | None = None, save_every: int = 100,
+    start: Sequence[Path] = (), save_every: int = 100,
 ) -> Iterator[tuple[int, dict[str, float]]]:  # fmt: skip
     """Trains for ``steps`` steps in all and yields ``(step, loss by task)``.
 
-    ``workdir`` receives the family's file, the averaged weights, and ``state.pt``; ``start`` is a checkpoint to begin with.
+    ``workdir`` receives the family's file, the averaged weights, and ``state.pt``; ``start`` are checkpoints to begin with.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)  # the start of the weights
     model = family.build()
-    if start is not None:
-        start_from(model, start)
+    if start:
+        start_from(model, *start)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = make_optimizers(model, family.outer, rate)
     step, state_file = 0, workdir / "state.pt"

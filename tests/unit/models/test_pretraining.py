@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from tabtune_core.models.pretraining import tables
 from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, number_episode
@@ -63,6 +64,38 @@ def test_its_file_is_a_start_that_has_the_same_weights(family, tmp_path):
     start_from(trained, tmp_path / "a" / family.file)
     for name, value in trained.state_dict().items():
         torch.testing.assert_close(value, torch_state["average"][name], msg=name)
+
+
+def test_of_several_starts_the_mean_is_taken(tmp_path):
+    family = FAMILIES["tabicl-mini"]
+    for name, factor in (("a", 1.0), ("b", 3.0)):
+        torch.manual_seed(0)
+        module = family.build()
+        module.load_state_dict({key: factor * value for key, value in module.state_dict().items()})
+        family.save(module, tmp_path / f"{name}.ckpt")
+    one, mean = family.build(), family.build()
+    start_from(one, tmp_path / "a.ckpt")
+    start_from(mean, tmp_path / "a.ckpt", tmp_path / "b.ckpt")
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(mean.state_dict()[name], 2 * value, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["clusters", "multinomial"])
+def test_wide_tables_of_many_classes_are_drawn_and_their_columns_tell_the_classes(kind):
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(8, 300, 30))).float()
+    size, group, right, chance, widest, most = Size(360, 64, linear=0.0, **{kind: 1.0}), Group(x, x[..., 0], True), [], [], 0, 0
+    for _ in range(12):
+        episode = class_episode(group, size, rng)
+        context = episode.y_BC.shape[1]
+        model = LogisticRegression(C=0.1).fit(episode.x_BTF[0, :context], episode.y_BC[0])
+        scored = episode.targets_BQ[0] >= 0
+        right.append(model.score(episode.x_BTF[0, context:][scored], episode.targets_BQ[0][scored]))
+        chance.append(np.bincount(episode.targets_BQ[0][scored]).max() / int(scored.sum()))
+        widest, most = max(widest, episode.x_BTF.shape[2]), max(most, int(episode.classes_B.max()))
+    assert np.mean(right) > np.mean(chance) + 0.1
+    assert most > 7
+    assert widest > 20
 
 
 def test_a_start_of_another_kind_gives_what_fits(tmp_path):
