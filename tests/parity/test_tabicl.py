@@ -21,7 +21,7 @@ def mixed_table(rows=90, seed=0):
         "constant": 1.0, "milliseconds": 1.7e12 + 1000 * rng.integers(0, 90, rows), "huge": 1e30 * rng.normal(size=rows),
     })  # fmt: skip
     frame.loc[::7, "size"] = np.nan
-    frame.loc[::11, "colour"] = None
+    frame.loc[::11, "colour"] = np.nan  # with pandas 2, upstream takes None for a category of its own
     frame["label"] = np.where(frame["count"] + (frame["milliseconds"] - 1.7e12) / 20_000 > 6, "yes", "no")
     return frame, {
         "size": "number",
