@@ -63,10 +63,13 @@ def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
     return ModelCard(name=name, title=title, family=TABDPT, licence="Apache-2.0", note=note, weights=both)
 
 
-def _mitra_weights(parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None) -> Weights:
+def _mitra_weights(
+    parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None, sha256: str | None = None
+) -> Weights:
     return Weights(
-        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config
-    )
+        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config,
+        sha256=sha256,
+    )  # fmt: skip
 
 
 def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
@@ -109,7 +112,10 @@ _CARDS = (
     ),
     _mitra(
         "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
-        _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/"),
+        _mitra_weights(
+            227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/",
+            sha256="842fb1d9afc02b2b8308face47366cc119b48b5cf63105245e0a482dd98e2cfd",
+        ),
         _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/"),
     ),
     _mitra(

@@ -14,4 +14,4 @@ TABDPT_MINI: dict[str, Any] = {
 """The ``cfg`` in the metadata of a TabDPT 1.3 file."""
 MITRA_MINI_CLASSIFIER: dict[str, Any] = {"dim": 48, "dim_output": 10, "n_layers": 4, "n_heads": 4, "task": "CLASSIFICATION"}
 MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}
-"""A scalar on the min-max scale, as Mitra v1: the mean is what the squared error asks for, while value bins predict their mode."""
+"""A scalar on the min-max scale, as Mitra v1: AutoGluon predicts the mode of value bins, not their mean."""

@@ -22,7 +22,7 @@ from tabtune_core.models.pretraining.episodes import Episode, Size, class_episod
 from tabtune_core.models.pretraining.tables import Group
 
 EASY = Size(64, 3, linear=1.0)
-"""A model learns to use its context at all in some 100 steps of such tables; on the others Mitra stays with the class shares for long."""
+"""Tables on which a model soon learns to use its context at all; Mitra is slow to go beyond the class shares."""
 WIDE = Size(360, 64, clusters=0.2, multinomial=0.15)
 Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
 
@@ -156,7 +156,7 @@ def mitra_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.
 def mitra_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
     """Huber loss on standard scores by the context; the model reads and writes the context's min-max scale.
 
-    A squared error that is not bounded so is ruled by the few targets far outside of their context, and learns nothing else.
+    Bounded, because a squared error gives most weight to the few targets far outside of their context.
     """
     episode = number_episode(group, size, rng)
     low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
