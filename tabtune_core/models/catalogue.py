@@ -116,7 +116,10 @@ _CARDS = (
             227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/",
             sha256="842fb1d9afc02b2b8308face47366cc119b48b5cf63105245e0a482dd98e2cfd",
         ),
-        _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/"),
+        _mitra_weights(
+            226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
+            sha256="c05a7643b1f1e93cd851c8a62aa7d1ffdafd24649ec42bff6e5313c3929d9329",
+        ),
     ),
     _mitra(
         "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
