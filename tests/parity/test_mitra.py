@@ -8,6 +8,7 @@ from tiny import tiny_checkpoint
 from tabtune_core.lora.inject import adapter_factors, inject, merge
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.training.scoring import Scorer
 
 pytest.importorskip("autogluon.tabular.models.mitra", reason="Mitra needs AutoGluon")
@@ -116,3 +117,11 @@ def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, ca
     model.save(tmp_path / "merged")
     assert np.abs(adapted - base).max() > 1e-2
     np.testing.assert_allclose(the_module(tmp_path / "merged", *arrays, case[1]), adapted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_model_in_the_box_opens_in_the_upstream_package(task):
+    data = table(task)
+    path, _ = find_checkpoint(CATALOGUE["mitra-mini"], task)
+    predicted = ours(load_model(CATALOGUE["mitra-mini"], task, torch.device("cpu")), *data)
+    np.testing.assert_allclose(predicted, the_module(path.parent, *data, task), atol=1e-5, rtol=1e-6)

@@ -11,6 +11,7 @@ from tabtune_core.data.prepared import make_context
 from tabtune_core.lora.inject import adapter_factors, inject, merge
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.training.scoring import Scorer
 
 
@@ -74,6 +75,20 @@ def test_more_classes_than_the_model_has_are_told_apart_as_upstream_does(tmp_pat
     np.testing.assert_allclose(probabilities, upstream.predict_proba(x_NF[92:]), atol=1e-5)
 
 
+def test_the_regressor_in_the_box_opens_in_the_upstream_package():
+    rng = np.random.default_rng(0)
+    x_NF = rng.normal(size=(90, 4))
+    y_N = 5000 + 300 * x_NF[:, 1] + 10 * rng.normal(size=90)
+    path, _ = find_checkpoint(CATALOGUE["tabicl-mini"], "regression")
+    model = load_model(CATALOGUE["tabicl-mini"], "regression", torch.device("cpu"))
+    normalise = model.fit_preprocessing(x_NF[:60])
+    predicted = model.predict(normalise(x_NF[:60]), y_N[:60], normalise(x_NF[60:]), 0)
+    upstream = TabICLRegressor(
+        model_path=path, allow_auto_download=False, device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none"
+    ).fit(x_NF[:60], y_N[:60])  # fmt: skip
+    np.testing.assert_allclose(predicted / y_N.std(), upstream.predict(x_NF[60:]) / y_N.std(), atol=1e-5)
+
+
 def numbers(path, *, adapted):
     """Our predictions of a regressor and upstream's of the same weights; ``adapted``: of merged weights."""
     rng = np.random.default_rng(0)
@@ -108,8 +123,6 @@ def test_numbers_equal_those_of_the_upstream_regressor_zero_shot_and_merged(tmp_
 def test_the_model_in_the_box_opens_in_the_upstream_package():
     frame, kinds = mixed_table()
     model = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"))
-    from tabtune_core.models.checkpoints import find_checkpoint
-
     path, _ = find_checkpoint(CATALOGUE["tabicl-mini"], "classification")
     np.testing.assert_allclose(ours(model, frame, kinds), theirs(path, "tabicl-mini", frame), atol=1e-5)
 
