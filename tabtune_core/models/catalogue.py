@@ -88,7 +88,7 @@ _CARDS = (
             ),
             "regression": Weights(
                 file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR,
-                sha256="daf80f65fc503957bf6294b677f4ca085b327fada35133d47fa6dccbb81f2878",
+                sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
             ),
         },
     ),
