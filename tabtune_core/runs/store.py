@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.run_names import distinct_labels
 from tabtune_core.settings import RunSettings
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
@@ -142,14 +143,12 @@ class RunStore:
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs."""
-        sweep, several_seeds = _new_id(), len({settings.seed for settings in runs}) > 1
+        sweep = _new_id()
         with self._together():
             self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
             ids = [
-                self._queue(
-                    sweep, f"{settings.label} seed {settings.seed}" if several_seeds else settings.label, json.dumps(settings.to_dict())
-                )
-                for settings in runs
+                self._queue(sweep, name_of_run, json.dumps(settings.to_dict()))
+                for name_of_run, settings in zip(distinct_labels(runs), runs, strict=True)
             ]
         return sweep, ids
 
