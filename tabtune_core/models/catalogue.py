@@ -187,8 +187,7 @@ def check_request(settings: RunSettings) -> None:
         named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:
         return
-    # another checkpoint may have other widths, a pattern other ranks;
-    # parts that are adapted only when named are not in the catalogue; with those the run itself decides
+    # another checkpoint may have other widths, a pattern other ranks; with those the run itself decides
     largest = max((min(shape) for shape in card.adapted_shapes(settings.task, settings.lora.targets).values()), default=settings.lora.rank)
     if settings.lora.rank > largest:
         raise TargetError(
