@@ -173,6 +173,7 @@ class SweepSettings:
             dataclasses.replace(self.run.train, learning_rate=rate)
         for seed in self.seeds:
             check_whole("seeds", seed, 0)
+            dataclasses.replace(self.run, seed=seed)
         for name in (*LORA_AXES, "full_learning_rates"):
             values = getattr(self, name)
             require(len(set(values)) == len(values), f"{name} {_listed(values)} name one value twice.")
@@ -218,16 +219,17 @@ class SweepSettings:
 
         A rate that is set for LoRA is not one for all weights: full fine-tuning has its own.
         """
-        runs = []
-        for seed in self.seeds:
-            common = dataclasses.replace(self.run, seed=seed)
-            train = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False)
-            if self.zero_shot:
-                runs.append(dataclasses.replace(common, strategy="inference", train=train))
-            for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
-                runs.append(dataclasses.replace(common, strategy="base-ft", train=dataclasses.replace(train, learning_rate=rate)))
-            runs += self._grid(common)
-        return runs
+        return [run for seed in self.seeds for run in self.one_seed(seed)]
+
+    def one_seed(self, seed: int | None = None) -> list[RunSettings]:
+        """The runs of one seed, the first unless one is named."""
+        common = dataclasses.replace(self.run, seed=self.seeds[0] if seed is None else seed)
+        train, runs = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False), []
+        if self.zero_shot:
+            runs.append(dataclasses.replace(common, strategy="inference", train=train))
+        for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
+            runs.append(dataclasses.replace(common, strategy="base-ft", train=dataclasses.replace(train, learning_rate=rate)))
+        return [*runs, *self._grid(common)]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
         lora, train = common.lora, common.train

@@ -6,9 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tabtune_core.errors import MissingPackageError, SettingError
-from tabtune_core.lora.names import bias_of, match_targets, pattern_values
+from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
-from tabtune_core.settings import LoraSettings
 
 Shapes = dict[str, tuple[int, int]]
 """``(out, in)`` of weights by their path in the module."""
@@ -148,18 +147,3 @@ class ModelCard:
     def adapter_parameters(self, task: Task, rank: int, targets: Sequence[str] = ()) -> int:
         """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
         return sum(min(rank, out, width) * (out + width) for out, width in self.adapted_shapes(task, targets).values())
-
-    def trainable_parameters(self, task: Task, lora: LoraSettings) -> int:
-        """What a run with these settings trains: the factors, DoRA's lengths and the biases that train beside them.
-
-        Raises:
-            TargetError: a pattern that names no adapted layer.
-        """
-        shapes = {path.removesuffix(".weight"): shape for path, shape in self.adapted_shapes(task, lora.targets).items()}
-        family, paths = self.family, list(shapes)
-        ranks = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, family.groups[task])
-        count = sum(min(ranks[path], out, width) * (out + width) + out * lora.use_dora for path, (out, width) in shapes.items())
-        if lora.bias == "none":
-            return count
-        beside = {bias_of(path) for path in paths}
-        return count + sum(size for name, size in self.layers(task).biases.items() if lora.bias == "all" or name in beside)

@@ -1,9 +1,23 @@
 """The families of models: parts, names of parts, limits and shapes. Data only; importing it loads no torch."""
 
+from functools import partial
 from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers
+
+
+def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, factor: int, norms: bool) -> None:
+    """Adds a block; with ``heads``, attention whose softmax is scaled by two small networks."""
+    layers.attention(f"{path}.attn", width)
+    layers.linear(f"{path}.linear1", factor * width, width)
+    layers.linear(f"{path}.linear2", width, factor * width)
+    for name in ("norm1", "norm2") if norms else ():
+        layers.norm(f"{path}.{name}", width)
+    if heads:
+        for name, inputs, outputs in (("base", 1, width), ("query", width // heads, width // heads)):
+            layers.linear(f"{path}.attn.ssmax_layer.{name}_mlp.0", 64, inputs)
+            layers.linear(f"{path}.attn.ssmax_layer.{name}_mlp.2", outputs, 64)
 
 
 def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
@@ -11,18 +25,7 @@ def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
     width, factor, labels = config["embed_dim"], config["ff_factor"], config["max_classes"] or 1
     deep = width * config["row_num_cls"]
     layers, norms = Layers(), not config.get("bias_free_ln", False)
-
-    def block(path: str, d: int, heads: int = 0) -> None:
-        layers.attention(f"{path}.attn", d)
-        layers.linear(f"{path}.linear1", factor * d, d)
-        layers.linear(f"{path}.linear2", d, factor * d)
-        for name in ("norm1", "norm2") if norms else ():
-            layers.norm(f"{path}.{name}", d)
-        if heads:
-            for name, inputs, outputs in (("base", 1, d), ("query", d // heads, d // heads)):
-                layers.linear(f"{path}.attn.ssmax_layer.{name}_mlp.0", 64, inputs)
-                layers.linear(f"{path}.attn.ssmax_layer.{name}_mlp.2", outputs, 64)
-
+    block = partial(_tabicl_block, layers, factor=factor, norms=norms)
     layers.linear("col_embedder.in_linear", width, config.get("col_feature_group_size", 1))
     for i in range(config["col_num_blocks"]):
         block(f"col_embedder.tf_col.blocks.{i}.multihead_attn1", width, config["col_nhead"] if config["col_ssmax"] else 0)

@@ -34,6 +34,7 @@ PAGES_REACH = (
     "data",
     "models.catalogue",
     "models.cards",
+    "models.adapter_size",
     "runs",
     "metrics",
     "settings",
