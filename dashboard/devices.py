@@ -5,13 +5,42 @@ cards. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the ca
 """
 
 import os
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
+import psutil
 import pynvml
+
+Told = TypeVar("Told")
 
 
 def card_names() -> list[str]:
     """Names of the cards by the number that torch gives them; empty where there is no driver, no card or no CUDA in torch."""
+    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
+
+
+def card_memory() -> list[tuple[int, int] | None]:
+    """Free and total bytes of the same cards; None where the driver does not tell."""
+    return _of_every_card(_memory)
+
+
+def machine_memory() -> tuple[int, int]:
+    """Bytes of the machine's memory that are available, and all of it."""
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
+
+
+def _memory(handle: object) -> tuple[int, int] | None:
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        return None
+    return int(memory.free), int(memory.total)
+
+
+def _of_every_card(ask: Callable[[object], Told]) -> list[Told]:
+    """The driver's answer for each card that torch would see, in torch's order."""
     if not torch_has_cuda():
         return []
     try:
@@ -20,11 +49,10 @@ def card_names() -> list[str]:
         return []
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if visible is None:
-            return names
-        return [names[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
+        if visible is not None:
+            handles = [handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
+        return [ask(handle) for handle in handles]
     except pynvml.NVMLError:
         return []
     finally:
