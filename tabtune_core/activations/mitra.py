@@ -6,11 +6,11 @@ Shape letters: S context cells, N query cells (of the label's column too), D wid
 
 from typing import Any
 
-from tabtune_core.activations.tape import Tape
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape
 
 
-def forward(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int) -> None:
-    """Tells the tape of one training step."""
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Tells the tape of one training step; all outputs are computed, so that ``classes`` is idle."""
     width, outputs, heads = config["dim"], config["dim_output"], config["n_heads"]
     shown, asking = context * (features + 1), query * (features + 1)
     cells = shown + asking
@@ -37,3 +37,14 @@ def forward(tape: Tape, config: dict[str, Any], *, context: int, query: int, fea
     with tape.block(asking * width):
         tape.linear("final_layer.weight", {"normal": asking}, (outputs, width))
         tape.keep("outputs", asking * outputs, wide=True)
+
+
+def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
+    cells = (shown + asking) * (features + 1)
+    return float(NUMBER_BYTES * 10 * cells * config["dim"])
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: none."""
+    return 0

@@ -6,12 +6,35 @@ Shape letters: T rows (thinking, context, query), C of them shown (thinking, con
 
 from typing import Any
 
-from tabtune_core.activations.tape import Tape
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape
 
 
-def forward(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, regression: bool) -> None:
-    """Tells the tape of one training step."""
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Tells the tape of one training step; more classes than the model has outputs are asked digit by digit, a pass for each."""
+    passes, reach = 1, config["model"]["max_num_classes"]
+    while reach < classes:
+        passes, reach = passes + 1, reach * config["model"]["max_num_classes"]
+    for _ in range(passes):
+        _forward(tape, config["model"], context=context, query=query, regression=not classes)
+
+
+def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: in a feed-forward part, with five tensors of the width of a row and four hidden ones."""
     size = config["model"]
+    rows = size["n_thinking_rows"] + shown + asking
+    features_read = 5 * (shown + asking) * size["max_num_features"]  # cut off, normalised and cut off again, with masks
+    outputs = 4 * asking * (size["max_num_classes"] + size["regression_bin_count"])
+    return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: the label encoders of the other task."""
+    size = config["model"]
+    labels = size["y_encoder_dim"]
+    return int(size["nlayers"] * (size["max_num_classes"] * labels if regression else labels * (labels + 3)))
+
+
+def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regression: bool) -> None:
     width, labels, hidden, heads = size["emsize"], size["y_encoder_dim"], size["ff_dim"], size["nhead"]
     shown = size["n_thinking_rows"] + context
     rows = shown + query

@@ -6,14 +6,14 @@ Shape letters: T rows (context, then query), C context rows, Q query rows, H col
 
 from typing import Any
 
-from tabtune_core.activations.tape import Tape
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape
 
 SSMAX_HIDDEN = 64
 """Width inside the small network that scales the queries (``QASSMaxMLP``)."""
 
 
-def forward(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int) -> None:
-    """Tells the tape of one training step."""
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Tells the tape of one training step; an episode shows no more classes than the model has outputs, so that ``classes`` is idle."""
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
     columns = features + reserved
@@ -50,6 +50,21 @@ def forward(tape: Tape, config: dict[str, Any], *, context: int, query: int, fea
         outputs = config["max_classes"] or config["num_quantiles"]
         tape.linear(f"{head}.2.weight", {"active": rows}, (outputs, 2 * deep))
         tape.keep("outputs", rows * outputs + (2 if config["max_classes"] else 4) * query * outputs, wide=True)
+
+
+def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: in the columns' blocks, ten tensors of one number for each unit of each cell.
+
+    Those are the stage's input, the block's, its normalised copy, the attention's answer, the sum and its normalised copy, and twice the
+    wider tensors around GELU.
+    """
+    cells = (features + config["row_num_cls"]) * (shown + asking)
+    return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: the fixed frequencies of the rotation."""
+    return int(config["embed_dim"] // config["row_nhead"] // 2)
 
 
 def attend(

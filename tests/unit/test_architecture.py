@@ -12,7 +12,7 @@ LAYERS = (
     {"errors"},
     {"metrics", "events", "settings_checks", "settings_text", "knobs", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
-    {"training"},
+    {"training", "activations", "estimate"},
     {"fitting", "predictor", "outputs", "verify"},
     {"experiment", "jobs"},
     {
@@ -35,6 +35,7 @@ PAGES_REACH = (
     "models.catalogue",
     "models.cards",
     "models.adapter_size",
+    "estimate",
     "runs",
     "metrics",
     "settings",
