@@ -15,6 +15,7 @@ from dashboard.charts.gradient_norm import gradient_norm
 from dashboard.charts.learning_rate import learning_rate
 from dashboard.charts.loss import loss
 from dashboard.charts.memory import memory
+from dashboard.charts.memory_breakdown import memory_breakdown
 from dashboard.charts.pareto import pareto
 from dashboard.charts.phase_peaks import phase_peaks
 from dashboard.charts.rank_curve import rank_curve
@@ -45,6 +46,7 @@ CHARTS: dict[str, Chart] = {
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
     ),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
+    "memory_breakdown": Chart(memory_breakdown, examples.causes, "What the memory at the peak is for; LoRA changes all but the weights."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),
     "pareto": Chart(pareto, examples.ranked, "Cost against score. Runs on the dotted line are beaten by no other on both."),
