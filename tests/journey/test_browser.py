@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import seeding
 
+from tabtune_core.data.datasets import add_sample
 from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import started_at
 
