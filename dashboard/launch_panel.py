@@ -58,7 +58,7 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         column_config={
             "Rank": st.column_config.NumberColumn(width=50),
             "Trainable": st.column_config.NumberColumn(
-                "Trainable parameters", format="localized", width=95, help="The factors A and B, the lengths of DoRA and biases that train."
+                format="localized", width=85, help="The factors A and B, the lengths of DoRA and biases that train."
             ),
             "Share (%)": st.column_config.NumberColumn(
                 "% of the model", format="%.2f", width=90, help="Against all, the adapter's included."

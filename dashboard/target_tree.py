@@ -79,7 +79,10 @@ def toggled(card: ModelCard, task: Task, targets: Sequence[str], path: str) -> l
 def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> list[dict[str, Any]]:
     """The tree as plain values for a page: path, name, what is under it and the parameters of an adapter of this rank there."""
     chosen = adapted(card, task, targets)
-    groups = {part: name for name, parts in card.family.groups[task].items() for part in parts}
+    groups: dict[str, str] = {}
+    for name, parts in card.family.groups[task].items():
+        for part in parts:
+            groups.setdefault(part, name)
 
     def plain(node: Node, parent: str) -> dict[str, Any]:
         name = node.path.removeprefix(f"{parent}.")

@@ -1,5 +1,7 @@
 """The cards that the pages name are those that a run could take."""
 
+import types
+
 import pynvml
 import pytest
 
@@ -61,3 +63,14 @@ def test_no_driver_is_no_card(cards, monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
     assert devices.card_names() == []
+
+
+def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_does_not_tell(cards, monkeypatch):
+    def memory(place):
+        if NAMES[place] == "A100":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return types.SimpleNamespace(free=place, total=10 + place)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1,0")
+    assert devices.card_memory() == [(2, 12), None, (0, 10)]
