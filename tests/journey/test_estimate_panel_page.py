@@ -1,13 +1,19 @@
 """The estimate on New run, and beside the measurement on Live, without a browser."""
 
-import dataclasses
-
 import seeding
-from test_pages import go, texts
 
 from dashboard.estimate_panel import judge
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.events import RunFinished
+
+
+def new_run(app):
+    app.run()
+    app.query_params["model"] = "tabicl-mini"
+    return app.switch_page("views/new_run.py").run()
+
+
+def captions(app):
+    return " ".join(str(caption.value) for caption in app.caption)
 
 
 def badge(app):
@@ -16,7 +22,7 @@ def badge(app):
 
 def test_a_plan_for_a_smaller_gpu_turns_fits_into_exceeds(app, store):
     add_sample(store.home, "breast_cancer")
-    go(app, "new_run", model="tabicl-mini")
+    new_run(app)
     assert not app.exception
     app.number_input(key="planned_gigabytes").set_value(80.0).run()
     assert "fits" in badge(app)
@@ -29,11 +35,11 @@ def test_a_plan_for_a_smaller_gpu_turns_fits_into_exceeds(app, store):
 
 def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store):
     add_sample(store.home, "breast_cancer")
-    go(app, "new_run", model="tabicl-mini")
-    assert "known after the first run" in texts(app.caption)
+    new_run(app)
+    assert "known after the first run" in captions(app)
     seeding.finished_sweep(store)
     app.run()
-    assert "Training takes about" in texts(app.caption)
+    assert "Training takes about" in captions(app)
 
 
 def test_judgement_leaves_room_for_the_error_of_the_estimate():
