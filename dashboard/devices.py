@@ -31,6 +31,19 @@ def machine_memory() -> tuple[int, int]:
     return memory.available, memory.total
 
 
+def device_names(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> dict[str, str]:
+    """What a person reads for each value of the setting ``device``; memory is free and total bytes, of the machine and of each card."""
+    free = [f", {_gigabytes(*one)} free" if one else "" for one in (*memory, *[None] * (len(cards) - len(memory)))]
+    own = f"cpu ({_gigabytes(*machine)} free)"
+    titles = {f"cuda:{i}": f"cuda:{i} ({card}{free[i]})" for i, card in enumerate(cards)}
+    automatic = f"auto: {titles['cuda:0']}" if cards else f"auto: {own}; no NVIDIA card found"
+    return {"auto": automatic, "cpu": own, **titles}
+
+
+def _gigabytes(free_bytes: int, total_bytes: int) -> str:
+    return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
+
+
 def _memory(handle: object) -> tuple[int, int] | None:
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import streamlit as st
 
 from dashboard import tree_view
+from dashboard.devices import device_names
 from dashboard.forms import DECIMALS, DEFAULTS
 from dashboard.target_tree import as_data, paths_of, toggled
 from dashboard.words import plain
@@ -156,18 +157,9 @@ def baseline_widgets() -> None:
 
 def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> None:
     """Where to train. ``cards`` names the NVIDIA cards of this machine; memory is free and total bytes, of the machine and each card."""
-    free = [f", {gigabytes(*one)} free" if one else "" for one in (*memory, *[None] * (len(cards) - len(memory)))]
-    own = f"cpu ({gigabytes(*machine)} free)"
-    titles = {f"cuda:{i}": f"cuda:{i} ({card}{free[i]})" for i, card in enumerate(cards)}
-    automatic = f"auto: {titles['cuda:0']}" if cards else f"auto: {own}; no NVIDIA card found"
-    names = {"auto": automatic, "cpu": own, **titles}
+    names = device_names(cards, machine, memory)
     held = st.session_state.get("device", "auto")
     st.selectbox(
         "Device", list(dict.fromkeys([*names, held])), key="device", format_func=lambda name: names.get(name, name),
         help=describe(RunSettings, "device"), persist_state="session",
     )  # fmt: skip
-
-
-def gigabytes(free_bytes: int, total_bytes: int) -> str:
-    """For example ``71.2 of 79.6 GB``."""
-    return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"

@@ -4,14 +4,14 @@ In: widget values by key, also out of the address bar. Out: checked settings, or
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
+from dashboard.typed_values import read_numbers, read_seeds, written, written_rate
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
-from tabtune_core.run_names import short_rate
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
 from tabtune_core.settings_text import read_target_set, written_targets
 
@@ -87,8 +87,8 @@ def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
         "dropouts": [written(dropout) for dropout in sweep.dropouts or (lora.dropout,)],
         "targets": list(first),
         "target_sets": [written_targets(targets) for targets in others],
-        "learning_rates": [_written_rate(one) for one in sweep.learning_rates or (() if rate is None else (rate,))],
-        "full_learning_rates": [_written_rate(one) for one in sweep.full_learning_rates],
+        "learning_rates": [written_rate(one) for one in sweep.learning_rates or (() if rate is None else (rate,))],
+        "full_learning_rates": [written_rate(one) for one in sweep.full_learning_rates],
     }
 
 
@@ -143,42 +143,6 @@ def to_sweep(
         **{name: axis for name, axis in axes.items() if len(axis) > 1 and values["ranks"]},
         **{name: values[name] for name in SWEEP_FIELDS},
     )
-
-
-def written(value: float) -> str:
-    """A number as a person types it, in full."""
-    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
-
-
-def _written_rate(rate: float) -> str:
-    return short_rate(rate) if float(short_rate(rate)) == rate else repr(float(rate))
-
-
-def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
-    """The numbers of a list that a person typed into, smallest first, each once.
-
-    Raises:
-        SettingError: naming what is no number.
-    """
-    numbers = set()
-    for text in texts:
-        try:
-            numbers.add(float(text))
-        except ValueError as error:
-            raise SettingError(f"{what} is {text!r}, which is no number; type for example 0.1 or 2e-4.") from error
-    return tuple(sorted(numbers))
-
-
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas or blanks.
-
-    Raises:
-        SettingError: for anything else.
-    """
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise SettingError(f"Seeds are {text!r}; write whole numbers with commas between them, for example 0, 1, 2.")
-    return tuple(int(part) for part in parts)
 
 
 DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-", target="-")))

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import seeding
 
-from dashboard import devices
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.settings import SweepSettings
 
@@ -75,7 +74,8 @@ def test_a_grid_out_of_a_text_fills_the_form(page, store):
     next(found for found in page.button if found.label == "Put them into the form").click().run()
     assert not page.exception
     shown = SweepSettings.from_toml(page.code[0].value)
-    assert shown.expand() == sweep.expand()
+    assert [run for run in shown.expand() if run.strategy == "peft"] == [run for run in sweep.expand() if run.strategy == "peft"]
+    assert [run.learning_rate for run in shown.expand() if run.strategy == "base-ft"] == [1e-5, 2e-5]
     assert page.multiselect(key="target_sets").value == ["col_embedder"]
 
 
@@ -116,19 +116,3 @@ def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
     typed(page, target_sets=["no_such_part"])
     assert "No linear layer under 'no_such_part'. Parts of TabICL mini that have some: col_embedder.in_linear" in texts(page.error)
     assert launch(page).disabled
-
-
-def test_the_devices_say_how_much_of_their_memory_is_free(page, monkeypatch):
-    monkeypatch.setattr("dashboard.reading.cards", lambda: ["H100", "T4"])
-    monkeypatch.setattr(
-        "dashboard.reading.memory_of_devices", lambda: ((8_000_000_000, 16_000_000_000), [(71_200_000_000, 79_600_000_000), None])
-    )
-    page.run()
-    assert page.selectbox(key="device").options == [
-        "auto: cuda:0 (H100, 71.2 of 79.6 GB free)", "cpu (8.0 of 16.0 GB free)", "cuda:0 (H100, 71.2 of 79.6 GB free)", "cuda:1 (T4)",
-    ]  # fmt: skip
-
-
-def test_free_memory_of_the_machine_is_a_part_of_all_of_it():
-    free, total = devices.machine_memory()
-    assert 0 < free < total

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     {"errors"},
-    {"metrics", "events", "settings_checks", "settings_text", "knobs", "settings", "run_names", "presets", "advice"},
+    {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
     {"training", "activations", "estimate"},
     {"fitting", "predictor", "outputs", "verify"},

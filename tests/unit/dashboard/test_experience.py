@@ -28,13 +28,13 @@ def test_a_knob_with_several_values_says_what_each_gave(told):
     said = told(dropouts=(0.0, 0.1, 0.2))
     assert set(said) == {"rank", "dropout"}
     assert said["dropout"] == (
-        "In 6 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.178, 0.1 → 0.194, 0 → 0.210 (best first)."
+        "In 6 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.1780, 0.1 → 0.1940, 0 → 0.2100 (best first)."
     )
-    assert said["rank"] == "In 6 of your runs on iris.csv that differ in nothing else: rank 2, 4 made no difference (log-loss 0.194)."
+    assert said["rank"] == "In 6 of your runs on iris.csv that differ in nothing else: rank 2, 4 made no difference (log-loss 0.1940)."
 
 
 def test_the_better_score_comes_first_whatever_its_direction(told):
-    assert "dropout 0.1 → accuracy 0.910, 0 → 0.900 (best first)" in told("accuracy", dropouts=(0.0, 0.1))["dropout"]
+    assert "dropout 0.1 → accuracy 0.9100, 0 → 0.9000 (best first)" in told("accuracy", dropouts=(0.0, 0.1))["dropout"]
 
 
 def test_runs_that_differ_in_something_else_too_are_not_compared(told):

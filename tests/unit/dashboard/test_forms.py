@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dashboard import forms
+from dashboard import forms, typed_values
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -88,7 +88,7 @@ def test_an_untied_alpha_is_the_same_for_every_rank():
 @pytest.mark.parametrize("text", ["", "one", "1, -2", "0.5"])
 def test_seeds_that_are_no_whole_numbers_are_explained(text):
     with pytest.raises(SettingError, match="write whole numbers"):
-        forms.read_seeds(text)
+        typed_values.read_seeds(text)
 
 
 def test_a_value_out_of_range_from_the_address_bar_is_refused():
