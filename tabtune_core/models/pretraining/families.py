@@ -24,6 +24,8 @@ from tabtune_core.models.pretraining.tables import Group
 EASY = Size(64, 3, linear=1.0)
 """Tables on which a model soon learns to use its context at all; Mitra is slow to go beyond the class shares."""
 WIDE = Size(360, 64, clusters=0.2, multinomial=0.15)
+MANY = Size(400, 16, clusters=0.3, multinomial=0.15)
+"""Tables with many classes: clusters and multinomial models have 2 to 10, of most others half have 2."""
 Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
 
 
@@ -186,10 +188,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "mitra-mini-classifier": Family(
         file="mitra-mini-classifier", build=lambda: _mitra(MITRA_MINI_CLASSIFIER), losses=(mitra_class_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, first=EASY, early=Size(128, 6), late=Size(256, 12), step_groups=2,
+        outer=_MITRA_OUTER, first=EASY, early=replace(MANY, rows=256, features=8), late=MANY, step_groups=2,
     ),
     "mitra-mini-regressor": Family(
         file="mitra-mini-regressor", build=lambda: _mitra(MITRA_MINI_REGRESSOR), losses=(mitra_number_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, first=EASY, early=Size(128, 6), late=Size(256, 12), step_groups=2,
+        outer=_MITRA_OUTER, first=EASY, early=Size(256, 8, linear=0.35), late=Size(400, 16, linear=0.35), step_groups=2,
     ),
 }  # fmt: skip
