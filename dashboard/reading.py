@@ -6,12 +6,16 @@ What has ended never changes and is read once; what runs is read at most once a 
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.charts import CHARTS
+from dashboard.charts.settled import Settled, settle
 from dashboard.devices import card_names
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
@@ -24,6 +28,7 @@ from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
+from tabtune_core.runs.series import Progress
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
 
 FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
@@ -66,31 +71,97 @@ def active(runs: list[Run]) -> bool:
     return any(run.status not in ENDED for run in runs)
 
 
-@st.cache_data(max_entries=1024, show_spinner=False)
+@st.cache_resource(max_entries=1024, show_spinner=False)
 def _still_frame(folder: str, kind: str, run_id: str, status: str) -> pd.DataFrame:
     return FRAMES[kind](_store(folder), [run_id])
 
 
-@st.cache_data(ttl=2, max_entries=64, show_spinner=False)
+@st.cache_resource(ttl=2, max_entries=64, show_spinner=False)
 def _moving_frame(folder: str, kind: str, run_id: str, second: int) -> pd.DataFrame:
     return FRAMES[kind](_store(folder), [run_id])
 
 
 def _frame_of(kind: str, run: Run) -> pd.DataFrame:
-    """The rows of one run; only what runs can have new ones."""
+    """The rows of one run; only what runs can have new ones. Shared by all tabs and never written to."""
     folder = str(home())
     if run.status == "running":
         return _moving_frame(folder, kind, run.id, int(time.time()))
     return _still_frame(folder, kind, run.id, run.status)
 
 
-def frame(kind: str, runs: list[Run]) -> pd.DataFrame:
-    """A frame for charts, with the runs named as the page names them."""
+def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.DataFrame:
+    """A frame for charts, with the runs named as the page names them ``among`` others."""
     parts = [_frame_of(kind, run) for run in runs]
     told = [part for part in parts if len(part)]
-    found = pd.concat(told, ignore_index=True) if told else parts[0]
-    named = labels(runs)
+    found = pd.concat(told, ignore_index=True) if told else parts[0] if parts else FRAMES[kind](store(), [])
+    named = labels(among or runs)
     return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _settled(
+    folder: str, chart: str, kind: str, stamp: tuple[tuple[str, str], ...], named: tuple[tuple[str, str], ...], options: tuple[Any, ...]
+) -> Settled | None:
+    rows = pd.concat([_still_frame(folder, kind, run_id, status) for run_id, status in stamp], ignore_index=True)
+    names = dict(named)
+    rows["run"] = pd.Categorical(rows["run"].map(names), categories=list(names.values()))
+    return settle(CHARTS[chart].draw(rows, **dict(options)))
+
+
+def settled(chart: str, kind: str, runs: list[Run], among: list[Run], **options: Any) -> Settled | None:
+    """What a chart draws of runs that have ended, drawn once; None when that is nothing."""
+    if not runs:
+        return None
+    return _settled(str(home()), chart, kind, _stamp(runs), tuple(labels(among).items()), tuple(options.items()))
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _reach(folder: str, kind: str, column: str, stamp: tuple[tuple[str, str], ...]) -> float:
+    return max((float(_still_frame(folder, kind, run_id, status)[column].max()) for run_id, status in stamp), default=float("nan"))
+
+
+def reach(kind: str, column: str, runs: list[Run]) -> float:
+    """The largest value of a column over runs that have ended; NaN when there is none."""
+    return _reach(str(home()), kind, column, _stamp(runs))
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """Where a run stands; None is not known, or not yet."""
+
+    progress: Progress
+    loss: float | None
+    best: float | None
+    """The best validation score, on the metric that was asked for."""
+    held_bytes: float | None
+    """On the meter that speaks for the device."""
+
+
+@st.cache_resource(max_entries=4096, show_spinner=False)
+def _still_latest(folder: str, run_id: str, status: str, metric: str) -> Latest:
+    return _latest(_store(folder).run(run_id), metric)
+
+
+def _latest(run: Run, metric: str) -> Latest:
+    looks, samples = _frame_of("scores", run), _frame_of("memory", run)
+    validation = looks.loc[looks["split"] == "validation", metric].dropna() if metric in looks else pd.Series(dtype=float)
+    held = samples["torch_allocated_bytes"].dropna()
+    held = held if len(held) else samples["resident_bytes"].dropna()
+    return Latest(
+        series.progress(store(), run),
+        _last(_frame_of("steps", run)["loss"].dropna()),
+        None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min()),
+        _last(held),
+    )
+
+
+def _last(known: pd.Series) -> float | None:
+    return None if known.empty else float(known.iloc[-1])
+
+
+def latest(run: Run, metric: str) -> Latest:
+    """How far a run is and its last figures."""
+    return _still_latest(str(home()), run.id, run.status, metric) if run.status in ENDED else _latest(run, metric)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -109,7 +180,7 @@ def selection_metric(sweep: str) -> str:
     return store().runs(sweep)[0].settings.selection_metric
 
 
-def _stamp(runs: list[Run]) -> tuple[object, ...]:
+def _stamp(runs: list[Run]) -> tuple[tuple[str, str], ...]:
     return tuple((run.id, run.status) for run in runs)
 
 

@@ -9,6 +9,7 @@ view; the charts are counted in the browser.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -179,7 +180,7 @@ def report(refreshes: list[dict], seen: list[tuple[float, int]], charts: int, be
     first = refreshes[0]
     starts = [refresh["began"] for refresh in refreshes if refresh["fragment"] and refresh["began"] >= began]
     watched = [refresh for refresh in refreshes if refresh["fragment"] and refresh["began"] >= began][:-1]
-    sizes = [sum(size for at, size in seen if start <= at < end) for start, end in zip(starts, starts[1:], strict=False)]
+    sizes = [sum(size for at, size in seen if start <= at < end) for start, end in itertools.pairwise(starts)]
     opening = sum(size for at, size in seen if at < began)
     wall, cpu = [refresh["wall"] for refresh in watched], [refresh["cpu"] for refresh in watched]
     print(f"{len(watched)} refreshes, {charts} charts in view")
