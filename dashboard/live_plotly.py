@@ -85,22 +85,26 @@ def show(
     label: str,
     numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
     settled: Settled | None = None,
+    legend: bool = True,
 ) -> None:
     """Draws the figure and, behind it, the table of its numbers. ``label`` is what a screen reader says.
 
     Zoom is kept as long as the axes mean the same. ``settled`` holds lines that do not change while others of the figure do: they are
     sent once, beside the figure. ``numbers`` may be a function, which is called when the table is opened.
     """
-    figure = join(figure, settled)
-    axes = (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text, figure.layout.yaxis.type)
+    spec = join(figure, settled).to_plotly_json()
+    layout = spec["layout"]
+    across, up = layout["xaxis"], layout["yaxis"]
+    level = up.get("range") is not None
+    axes = (across["title"]["text"], up["title"]["text"], up.get("type"))
     # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
-    state = (bool(figure.data) or settled is not None, figure.layout.yaxis.range is None)
-    figure.update_layout(template="none", uirevision=f"{key} {axes} {state}", autosize=True)
-    figure.update_yaxes(autorange=True if figure.layout.yaxis.range is None else None)
-    spec = pio.to_json(figure, validate=False)
-    data = {"figure": spec, "source": PLOTLY_PATH, "label": label, "settled": settled.stamp if settled else ""}
+    state = (bool(figure.data) or settled is not None, not level)
+    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
+    if not level:
+        up["autorange"] = True
+    data = {"figure": pio.to_json(spec, validate=False), "source": PLOTLY_PATH, "label": label, "settled": settled.stamp if settled else ""}
     with st.container(gap=None):
-        _component(data=data, key=key, height=int(figure.layout.height))
+        _component(data=data, key=key, height=layout["height"])
         if settled:
             _settled(data={"traces": settled.traces, "stamp": settled.stamp}, key=f"settled_{key}", height=1)
     if numbers is None:

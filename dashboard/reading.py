@@ -99,30 +99,26 @@ def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.Data
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _settled(
-    folder: str, chart: str, kind: str, stamp: tuple[tuple[str, str], ...], named: tuple[tuple[str, str], ...], options: tuple[Any, ...]
-) -> Settled | None:
-    rows = pd.concat([_still_frame(folder, kind, run_id, status) for run_id, status in stamp], ignore_index=True)
-    names = dict(named)
-    rows["run"] = pd.Categorical(rows["run"].map(names), categories=list(names.values()))
-    return settle(CHARTS[chart].draw(rows, **dict(options)))
+def _settled(folder: str, chart: str, kind: str, stamp: str, options: str, _draw: Callable[[], Settled | None]) -> Settled | None:
+    return _draw()
 
 
 def settled(chart: str, kind: str, runs: list[Run], among: list[Run], **options: Any) -> Settled | None:
     """What a chart draws of runs that have ended, drawn once; None when that is nothing."""
     if not runs:
         return None
-    return _settled(str(home()), chart, kind, _stamp(runs), tuple(labels(among).items()), tuple(options.items()))
+    stamp = _mark(runs) + repr(labels(among))
+    return _settled(str(home()), chart, kind, stamp, repr(options), lambda: settle(CHARTS[chart].draw(frame(kind, runs, among), **options)))
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _reach(folder: str, kind: str, column: str, stamp: tuple[tuple[str, str], ...]) -> float:
-    return max((float(_still_frame(folder, kind, run_id, status)[column].max()) for run_id, status in stamp), default=float("nan"))
+def _reach(folder: str, kind: str, column: str, stamp: str, _runs: list[Run]) -> float:
+    return max((float(_frame_of(kind, run)[column].max()) for run in _runs), default=float("nan"))
 
 
 def reach(kind: str, column: str, runs: list[Run]) -> float:
     """The largest value of a column over runs that have ended; NaN when there is none."""
-    return _reach(str(home()), kind, column, _stamp(runs))
+    return _reach(str(home()), kind, column, _mark(runs), runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +133,9 @@ class Latest:
     """On the meter that speaks for the device."""
 
 
-@st.cache_resource(max_entries=4096, show_spinner=False)
-def _still_latest(folder: str, run_id: str, status: str, metric: str) -> Latest:
-    return _latest(_store(folder).run(run_id), metric)
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _still_latest(folder: str, stamp: str, metric: str, _runs: list[Run]) -> dict[str, Latest]:
+    return {run.id: _latest(run, metric) for run in _runs}
 
 
 def _latest(run: Run, metric: str) -> Latest:
@@ -159,9 +155,12 @@ def _last(known: pd.Series) -> float | None:
     return None if known.empty else float(known.iloc[-1])
 
 
-def latest(run: Run, metric: str) -> Latest:
-    """How far a run is and its last figures."""
-    return _still_latest(str(home()), run.id, run.status, metric) if run.status in ENDED else _latest(run, metric)
+def latest(runs: list[Run], metric: str) -> dict[str, Latest]:
+    """How far each run is and its last figures, by id."""
+    ended = [run for run in runs if run.status in ENDED]
+    return _still_latest(str(home()), _mark(ended), metric, ended) | {
+        run.id: _latest(run, metric) for run in runs if run.status not in ENDED
+    }
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -180,7 +179,12 @@ def selection_metric(sweep: str) -> str:
     return store().runs(sweep)[0].settings.selection_metric
 
 
-def _stamp(runs: list[Run]) -> tuple[tuple[str, str], ...]:
+def _mark(runs: list[Run]) -> str:
+    """The same as one text, which is quicker to look up."""
+    return " ".join(f"{run.id} {run.status}" for run in runs)
+
+
+def _stamp(runs: list[Run]) -> tuple[object, ...]:
     return tuple((run.id, run.status) for run in runs)
 
 

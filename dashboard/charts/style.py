@@ -76,18 +76,19 @@ def points_each(frame: pd.DataFrame) -> int:
 
 def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) -> go.Figure:
     """An empty figure with named axes. Paper and plot are see-through: the page behind gives the colour."""
-    drawn = go.Figure()
-    drawn.update_layout(
-        height=height,
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-        xaxis={"title": {"text": x_title, "standoff": 8}, "automargin": True, "zeroline": False},
-        yaxis={"title": {"text": y_title, "standoff": 8}, "automargin": True, "zeroline": False, "type": "log" if log else "linear"},
+    axis = {"automargin": True, "zeroline": False}
+    return go.Figure(
+        layout={
+            "height": height,
+            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "hovermode": "closest",
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+            "xaxis": axis | {"title": {"text": x_title, "standoff": 8}},
+            "yaxis": axis | {"title": {"text": y_title, "standoff": 8}, "type": "log" if log else "linear"},
+        }
     )
-    return drawn
 
 
 def say(drawn: go.Figure, text: str) -> go.Figure:

@@ -22,6 +22,9 @@ from tabtune_core.runs.store import ENDED, Run
 KINDS = {"score": "scores", "memory": "memory", "card": "memory", "phase_peaks": "phases"}
 """Which frame a chart draws; the others draw the steps."""
 
+MOST_NAMED = 12
+"""With more runs the legend would take the room of the curves; the names are shown where the pointer rests."""
+
 
 class Curves:
     """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
@@ -56,6 +59,7 @@ class Curves:
             label=label,
             numbers=lambda: reading.frame(kind, self.runs),
             settled=reading.settled(chart, kind, self.settled, self.runs, **options),
+            legend=len(self.runs) <= MOST_NAMED,
         )
 
 

@@ -41,7 +41,7 @@ def watch() -> None:
     if reading.active(runs):
         progress.worker_trouble(reading.look_after_worker())
     named, settings = labels(runs), runs[0].settings
-    latest = {run.id: reading.latest(run, settings.selection_metric) for run in runs}
+    latest = reading.latest(runs, settings.selection_metric)
     progress.overall(runs, named, latest)
     progress.runs_table(runs, named, latest, settings.selection_metric)
     with st.container(horizontal=True):

@@ -111,7 +111,7 @@ def watch(address: str, seconds: float, height: int, screenshot: Path | None) ->
             " const box = chart.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight }).length"
         )
         if screenshot:
-            page.screenshot(path=screenshot)
+            page.screenshot(path=screenshot, timeout=120_000)
         browser.close()
     return seen, charts, began
 
