@@ -40,6 +40,8 @@ FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
 
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
+READING_SHARE = 20
+"""A run that goes on is read again after so many times the time that reading took."""
 BARS = 30
 """Of a histogram, at most."""
 LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
@@ -76,16 +78,27 @@ def _still_frame(folder: str, kind: str, run_id: str, status: str) -> pd.DataFra
     return FRAMES[kind](_store(folder), [run_id])
 
 
-@st.cache_resource(ttl=2, max_entries=64, show_spinner=False)
-def _moving_frame(folder: str, kind: str, run_id: str, second: int) -> pd.DataFrame:
-    return FRAMES[kind](_store(folder), [run_id])
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _pace(folder: str, kind: str, run_id: str) -> list[float]:
+    """CPU seconds that the last read of a run took, to be written into."""
+    return [0.0]
+
+
+@st.cache_resource(ttl=60, max_entries=64, show_spinner=False)
+def _moving_frame(folder: str, kind: str, run_id: str, turn: tuple[int, int]) -> pd.DataFrame:
+    began = time.thread_time()
+    found = FRAMES[kind](_store(folder), [run_id])
+    _pace(folder, kind, run_id)[0] = time.thread_time() - began
+    return found
 
 
 def _frame_of(kind: str, run: Run) -> pd.DataFrame:
     """The rows of one run; only what runs can have new ones. Shared by all tabs and never written to."""
     folder = str(home())
     if run.status == "running":
-        return _moving_frame(folder, kind, run.id, int(time.time()))
+        # once a second, or less often: a run of very many steps shall not keep the server busy with reading
+        every = max(1, int(READING_SHARE * _pace(folder, kind, run.id)[0]))
+        return _moving_frame(folder, kind, run.id, (every, int(time.time() / every)))
     return _still_frame(folder, kind, run.id, run.status)
 
 

@@ -13,6 +13,13 @@ METERS = {
     "nvml_process_bytes": "GPU memory of the process (NVML)",
     "nvml_device_bytes": "GPU memory of the whole card (NVML)",
 }
+AXES = {
+    "resident_bytes": "Process memory (MB)",
+    "torch_allocated_bytes": "GPU, torch allocated (MB)",
+    "torch_reserved_bytes": "GPU, torch reserved (MB)",
+    "nvml_process_bytes": "GPU, this process (MB)",
+    "nvml_device_bytes": "GPU, whole card (MB)",
+}
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
 
@@ -41,7 +48,7 @@ def memory(
     ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
     on). ``reach`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.
     """
-    drawn = figure(X_TITLES["step"] if x == "step" else "Time since the run started (s)", f"{METERS[meter]} (MB)", log=log)
+    drawn = figure(X_TITLES["step"] if x == "step" else "Time since the run started (s)", AXES[meter], log=log)
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     most = points_each(known)
     unit = "s" if x == "seconds" else "steps"

@@ -29,14 +29,14 @@ MOST_NAMED = 12
 class Curves:
     """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
 
-    def __init__(self, runs: list[Run], named: dict[str, str], key: str) -> None:
-        self.runs, self.named, self.key = runs, named, key
-        begun = [run for run in runs if run.started is not None]
+    def __init__(self, runs: list[Run], named: dict[str, str], shown: list[Run], key: str) -> None:
+        self.runs, self.named, self.shown, self.key = runs, named, shown, key
+        begun = [run for run in shown if run.started is not None]
         self.shaded = next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
         """The run whose phases are shaded."""
         # zero-shot is a level line as long as the others, the shaded run carries the phases
-        self.fresh = [run for run in runs if run.status not in ENDED or run.settings.strategy == "inference" or run is self.shaded]
-        self.settled = [run for run in runs if run not in self.fresh]
+        self.fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy == "inference" or run is self.shaded]
+        self.settled = [run for run in shown if run not in self.fresh]
         self._frames: dict[str, pd.DataFrame] = {}
 
     def frame(self, kind: str) -> pd.DataFrame:
@@ -57,15 +57,15 @@ class Curves:
             CHARTS[chart].draw(self.frame(kind), **options, **(extra or {})),
             key=f"{key}_{self.key}",
             label=label,
-            numbers=lambda: reading.frame(kind, self.runs),
+            numbers=lambda: reading.frame(kind, self.shown, self.runs),
             settled=reading.settled(chart, kind, self.settled, self.runs, **options),
-            legend=len(self.runs) <= MOST_NAMED,
+            legend=len(self.shown) <= MOST_NAMED,
         )
 
 
 def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> None:
     """Two scores, the loss and the memory; behind tabs the rest, of which only the open one is drawn."""
-    curves = Curves(runs, named, key)
+    curves = Curves(runs, named, chosen(runs, named, key), key)
     task = runs[0].settings.task
     left, right = st.columns(2)
     reach = {"reach": curves.reach("scores", view.x)}
@@ -104,6 +104,17 @@ def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> N
             with tab:
                 st.caption(CHARTS[name].help)
                 draw()
+
+
+def chosen(runs: list[Run], named: dict[str, str], key: str) -> list[Run]:
+    """All runs, or those that a person picks where there are many."""
+    if len(runs) <= MOST_NAMED:
+        return runs
+    ids = st.multiselect(
+        "Only these runs", list(named), format_func=named.__getitem__, key=f"live_only_{key}",
+        placeholder=f"All {len(runs)}; a curve tells its name where the pointer rests",
+    )  # fmt: skip
+    return [run for run in runs if run.id in ids] or runs
 
 
 def heading(text: str, chart: str) -> None:

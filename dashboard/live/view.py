@@ -84,7 +84,9 @@ def controls(task: Task) -> View:
 
 def share() -> None:
     """The address of this view, to copy."""
-    with st.popover("Share", icon=":material/link:", help="An address that opens this page with the same sweep, run and charts."):
+    with st.popover(
+        "Share", icon=":material/link:", key="share", help="An address that opens this page with the same sweep, run and charts."
+    ):
         there = {name: st.query_params[name] for name in SHARED if name in st.query_params}
         page = (st.context.url or "").rstrip("/").removesuffix("/live") + "/live"
         st.code(f"{page}?{urlencode(there)}", language=None, wrap_lines=True)

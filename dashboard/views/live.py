@@ -38,20 +38,25 @@ except StoreError as error:
 def watch() -> None:
     """Draws the sweep as it stands; every second while something is still to come."""
     runs = reading.store().runs(sweep)
-    if reading.active(runs):
-        progress.worker_trouble(reading.look_after_worker())
     named, settings = labels(runs), runs[0].settings
     latest = reading.latest(runs, settings.selection_metric)
-    progress.overall(runs, named, latest)
-    progress.runs_table(runs, named, latest, settings.selection_metric)
+    # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
+    with st.container():
+        if reading.active(runs):
+            progress.worker_trouble(reading.look_after_worker())
+        progress.overall(runs, named, latest)
+        progress.runs_table(runs, named, latest, settings.selection_metric)
     with st.container(horizontal=True):
         progress.sweep_buttons(runs, sweep)
         share()
-    queue()
-    charts(runs, named, controls(settings.task), key=sweep)
-    st.subheader("One run")
-    run = pick_run(runs, named, sweep)
-    one_run(run, named[run.id], runs)
+    with st.container():
+        queue()
+    with st.container():
+        charts(runs, named, controls(settings.task), key=sweep)
+    with st.container():
+        st.subheader("One run")
+        run = pick_run(runs, named, sweep)
+        one_run(run, named[run.id], runs)
     if reading.active(runs) != going:
         st.rerun()  # the whole page, so that polling starts or ends
 
