@@ -45,7 +45,7 @@ CHARTS: dict[str, Chart] = {
     "memory": Chart(
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
     ),
-    "card": Chart(card, examples.memory, "How busy, hungry and warm the card is. A card that waits is not what makes training slow."),
+    "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on."),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),

@@ -55,9 +55,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     to_come = sum(run.status == "queued" for run in runs)
     seconds = time_left(runs, far, time.time()) if to_come else None
     if seconds is not None:
-        st.caption(
-            f"About {duration(seconds)} left for the sweep: an estimate, as if the {to_come} to come took as long as those that ended."
-        )
+        st.caption(f"About {duration(seconds)} left for the sweep. Estimated: each run to come takes as long as those like it that ended.")
 
 
 def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
