@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import reading
+from dashboard.choice import keep
 from dashboard.live.actions import again, ask
 from dashboard.live.tweak import tweak
 from dashboard.troubleshooting import GUIDE, troubles
@@ -16,33 +17,35 @@ SEVERE = ("diverged", "memory")
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     """The run that the address or a person names; else the one that runs, then one that failed, then the first."""
-    key, pinned = f"one_run_{sweep}", f"one_run_chosen_{sweep}"
-    ids = list(named)
-    if pinned not in st.session_state and st.query_params.get("run") in ids:
-        st.session_state[pinned], st.session_state[key] = True, st.query_params["run"]
+    key, held, ids = f"one_run_{sweep}", f"one_run_chosen_{sweep}", list(named)
+    if held not in st.session_state:
+        st.session_state[held] = st.query_params.get("run")
+    pinned = st.session_state[held] in ids
     running = next((run.id for run in runs if run.status == "running"), None)
     current = running or next((run.id for run in runs if run.error), ids[0])
-    if not st.session_state.get(pinned) or st.session_state.get(key) not in ids:
-        st.session_state[key] = current
+    shown = st.session_state[held] if pinned else current
+    st.session_state[key] = shown
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.selectbox(
-            "Run", ids, format_func=named.__getitem__, key=key, label_visibility="collapsed", on_change=_pin, args=(pinned, True)
-        )
-        if running and st.session_state.get(pinned):
+        # the index, too: before the first answer of the browser its box shows that
+        st.selectbox(
+            "Run", ids, ids.index(shown), format_func=named.__getitem__, key=key, label_visibility="collapsed",
+            on_change=_choose, args=(held, key),
+        )  # fmt: skip
+        if running and pinned:
             st.button(
-                "Follow the running one", key=f"follow_{sweep}", icon=":material/my_location:", on_click=_pin, args=(pinned, False),
+                "Follow the running one", key=f"follow_{sweep}", icon=":material/my_location:", on_click=_choose, args=(held, None),
                 help="Shows whichever run goes on, as the page does until a run is chosen.",
             )  # fmt: skip
-    if st.session_state.get(pinned):
-        if st.query_params.get("run") != chosen:
-            st.query_params["run"] = chosen
+    if pinned:
+        keep("run", shown)
     elif "run" in st.query_params:
         del st.query_params["run"]
-    return next(run for run in runs if run.id == chosen)
+    return next(run for run in runs if run.id == shown)
 
 
-def _pin(pinned: str, on: bool) -> None:
-    st.session_state[pinned] = on
+def _choose(held: str, key: str | None) -> None:
+    """Keeps what the box says as the run to show; without a box none is."""
+    st.session_state[held] = st.session_state[key] if key else None
 
 
 def one_run(run: Run, name: str, runs: list[Run]) -> None:

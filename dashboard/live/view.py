@@ -46,10 +46,13 @@ def controls(task: Task) -> View:
     for name, key in keys.items():
         if key not in st.session_state:
             st.session_state[key] = asked(name, options[name], defaults[name])
+    # what is set is the default, too: before its first answer the browser shows that
+    now = {name: st.session_state[key] for name, key in keys.items()}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         x = st.segmented_control(
             "Curves over",
             options["axis"],
+            default=now["axis"],
             required=True,
             key=keys["axis"],
             persist_state="session",
@@ -58,6 +61,7 @@ def controls(task: Task) -> View:
         metric = st.selectbox(
             "Second score",
             others,
+            others.index(now["score"]),
             key=keys["score"],
             format_func=lambda name: METRICS[name].label,
             width=220,
@@ -67,13 +71,16 @@ def controls(task: Task) -> View:
         smoothing = st.select_slider(
             "Smoothing",
             SMOOTHINGS,
+            now["smooth"],
             key=keys["smooth"],
             width=220,
             help="Each point becomes a mean of all before it, in which a point counts so many times what the next one does; the points"
             " themselves stay as a pale line. For loss, gradient, step time and the card. Scores and memory are never smoothed.",
             persist_state="session",
         )
-        log = st.toggle("Logarithmic", key=keys["log"], help="Vertical axes of loss, score and memory.", persist_state="session")
+        log = st.toggle(
+            "Logarithmic", now["log"], key=keys["log"], help="Vertical axes of loss, score and memory.", persist_state="session"
+        )
     for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing}.items():
         if value != defaults[name]:
             keep(name, str(value))
