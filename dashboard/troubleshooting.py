@@ -123,7 +123,8 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str) -> Trouble | 
     if run.status not in ("failed", "interrupted") or not full:
         return None
     rows = run.settings.train.context_rows if plan is None else min(run.settings.train.context_rows, plan.context_rows)
-    seen = f"The run needed more memory than there was. It showed the model {rows:,} context rows, and memory grows with these."
+    what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"
+    seen = f"The run {what}. It showed the model {rows:,} context rows, and memory grows with these."
     fewer = max(rows // 2, LEAST_CONTEXT)
     if fewer == rows:
         return Trouble("memory", seen)
@@ -139,7 +140,7 @@ def diverged(run: Run) -> Trouble | None:
     now, half = run.settings.learning_rate, run.settings.learning_rate / 2
     train = dataclasses.replace(run.settings.train, learning_rate=run.settings.base_rate / 2)
     fix = Fix(f"Run again at half the rate, {rate(half)}", f"learning rate {rate(half)}", dataclasses.replace(run.settings, train=train))
-    seen = f"Training diverged: at the learning rate {rate(now)} the loss left all bounds. The best state before that is kept."
+    seen = f"At the learning rate {rate(now)} the loss left all bounds. The best state before that is kept."
     return Trouble("diverged", seen, fix)
 
 
@@ -188,7 +189,7 @@ def no_gain(run: Run) -> Trouble | None:
     if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
         return None
     metric = run.settings.selection_metric
-    seen = "No gain over zero-shot: no trained state did better on the validation rows, so the pretrained model is given back"
+    seen = "No trained state did better on the validation rows, so the pretrained model is given back"
     zero_shot = run.result.zero_shot_validation.get(metric)
     return Trouble("no gain", seen + (f" ({METRICS[metric].label} {shown_score(zero_shot, metric)})." if zero_shot is not None else "."))
 

@@ -53,9 +53,7 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     buttons(run)
     planned = reading.store().last(run.id, "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
-    if run.error:
-        st.error(f"{name}: {plain(run.error)}")
-    trouble(run, runs, plan)
+    trouble(run, name, runs, plan)
     if run.retried_as:
         st.caption("This run was queued again; the new run is in the same sweep.")
     for stored in reading.store().events(run.id, ["Note"]):
@@ -111,13 +109,15 @@ def may_retry(run: Run) -> bool:
     return run.status in RETRYABLE and run.retried_as is None
 
 
-def trouble(run: Run, runs: list[Run], plan: RunPlanned | None) -> None:
+def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> None:
     """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
     failed = reading.store().last(run.id, "RunFailed") if run.status == "failed" else None
     failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
     full = next((other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed), None)
     frames = {kind: reading.frame(kind, [run]) for kind in ("steps", "scores")}
     found = troubles(run, frames, plan=plan, failure=failure, full=full)
+    if run.error and not any(seen.kind == "memory" for seen in found):
+        st.error(f"{name}: {plain(run.error)}")
     for seen in found:
         row = GUIDE[seen.kind]
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."

@@ -80,7 +80,7 @@ def test_a_run_that_diverged_is_one_click_away_from_half_the_rate(live, app, sto
         seeding.start(run)
         run.end("diverged" if run is runs[2] else "finished")
     live(sweep=sweep, run=runs[2].id)
-    assert "at the learning rate 2e-4 the loss left all bounds" in texts(app.warning)
+    assert "At the learning rate 2e-4 the loss left all bounds" in texts(app.warning)
     assert "Halve the learning rate" in texts(app.warning)
     app.button(key=f"fix_diverged_{runs[2].id}").click().run()
     new = store.run(store.run(runs[2].id).retried_as)
