@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import examples
+from dashboard.charts.card import card
 from dashboard.charts.class_counts import class_counts
 from dashboard.charts.gradient_norm import gradient_norm
 from dashboard.charts.learning_rate import learning_rate
@@ -45,6 +46,7 @@ CHARTS: dict[str, Chart] = {
     "memory": Chart(
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
     ),
+    "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on."),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
     "memory_breakdown": Chart(memory_breakdown, examples.causes, "What the memory at the peak is for; LoRA changes all but the weights."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
