@@ -111,7 +111,7 @@ def check_package(path: Path) -> dict[str, Any]:
     if settings.strategy != "peft" or not 1 <= settings.train.views <= MOST_VIEWS or settings.model != facts["base"]["model"]:
         raise AdapterError("The settings in the package are those of no LoRA run.")
     try:
-        tensors = dict(safetensors.deserialize(content))
+        tensors = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise AdapterError(f"{TENSORS} in the package cannot be read ({error}); it is damaged.") from error
     if not tensors:
@@ -182,7 +182,10 @@ def missing_base(adapter: StoredAdapter) -> str | None:
             return f"{wanted}, a weights file of somebody's own. Name where it lies on this machine."
         elif not is_here(weights):
             files = " ".join(weights.files)
-            return f"{wanted} from huggingface.co/{weights.repository}, which is not here yet. Get it with: hf download {weights.repository} {files}"
+            return (
+                f"{wanted} from huggingface.co/{weights.repository}, which is not here yet. Get it with: "
+                f"hf download {weights.repository} {files}"
+            )
         else:
             here = _found(settings.model, settings.task)
     except TabTuneError as error:

@@ -30,8 +30,8 @@ class ExportFormat:
 FORMATS: dict[Format, ExportFormat] = {
     "merged": ExportFormat(
         "Merged checkpoint",
-        "All weights of the model with the adapter in them, in the schema of its own package: it opens there without LoRA and without LoRA "
-        "Lab. No row of your table is inside.",
+        "All weights of the model with the adapter in them, in the schema of its own package, which opens it without LoRA "
+        "and without LoRA Lab. No row of your table is inside.",
     ),
     "pipeline": ExportFormat(
         "Pipeline file",
@@ -101,7 +101,10 @@ def snippet(form: Format, facts: Facts, run_id: str, *, table: str) -> Snippet:
 
 def command_lines(facts: Facts, run_id: str, *, table: str) -> str:
     """The commands that predict with the adapter package, and merge it."""
-    adapter, weights = file_name("adapter", facts, run_id), f" --checkpoint {facts['base']['file']}" if "checkpoint" in facts["settings"] else ""
+    adapter, weights = (
+        file_name("adapter", facts, run_id),
+        f" --checkpoint {facts['base']['file']}" if "checkpoint" in facts["settings"] else "",
+    )
     out = file_name("merged", facts, run_id).removesuffix(".zip")
     return (
         f"python -m tabtune_core predict {adapter} rows.csv --context {shlex.quote(table)}{weights} > predictions.csv\n"
@@ -147,7 +150,9 @@ def _tabicl(facts: Facts, run_id: str, table: str) -> Snippet:
 
 def _tabdpt(facts: Facts, run_id: str, table: str) -> Snippet:
     kind = "TabDPTClassifier" if facts["classes"] else "TabDPTRegressor"
-    setup = f"import torch\nfrom tabdpt import {kind}\nfrom tabtune_core import load_adapter, read_table\n\n{_context(facts, run_id, table)}"
+    setup = (
+        f"import torch\nfrom tabdpt import {kind}\nfrom tabtune_core import load_adapter, read_table\n\n{_context(facts, run_id, table)}"
+    )
     predict = "predict_proba({})" if facts["classes"] else "predict({}, n_ensembles=1)"
     use = (
         f"model = {kind}(\n"
@@ -162,16 +167,18 @@ def _tabdpt(facts: Facts, run_id: str, table: str) -> Snippet:
 
 def _mitra(facts: Facts, run_id: str, table: str) -> Snippet:
     """Through our loader of Mitra's own class: AutoGluon's estimators compute in bfloat16, which would hide a small difference."""
-    file = file_name("merged", facts, run_id)
+    file, task = file_name("merged", facts, run_id), facts["settings"].get("task", "classification")
     folder, kind = file.removesuffix(".zip"), "MitraClassifier" if facts["classes"] else "MitraRegressor"
     setup = (
-        f"import zipfile\nimport torch\nfrom tabtune_core import load_adapter, read_table\nfrom tabtune_core.models.adapter import load_model\n"
-        f"from tabtune_core.models.catalogue import get_card\nfrom tabtune_core.predictor import predict_rows\n\n{_context(facts, run_id, table)}"
+        f"import zipfile\nimport torch\nfrom tabtune_core import load_adapter, read_table\n"
+        f"from tabtune_core.models.adapter import load_model\nfrom tabtune_core.models.catalogue import get_card\n"
+        f"from tabtune_core.predictor import predict_rows\n\n{_context(facts, run_id, table)}"
     )
     use = (
         f"zipfile.ZipFile({file!r}).extractall({folder!r})\n"
         f"# AutoGluon opens the folder too, and computes in bfloat16: {kind}(hf_model={folder!r}, fine_tune=False)\n"
-        f"model = load_model(get_card({facts['base']['model']!r}), {facts['settings'].get('task', 'classification')!r}, torch.device('cpu'), {folder!r})\n"
+        f"card, cpu = get_card({facts['base']['model']!r}), torch.device('cpu')\n"
+        f"model = load_model(card, {task!r}, cpu, {folder!r})\n"
         f"predicted = predict_rows(model, rows, context, views={_views(facts)})"
     )
     return Snippet(setup, use, "Mitra's Tab2D class, as AutoGluon ships it", _views(facts))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tabtune_core.adapters_store import ID as UPLOADED
 from tabtune_core.adapters_store import get_adapter, package_of
 from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.new_rows import listed, take_rows, unknown_categories
+from tabtune_core.data.new_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
 from tabtune_core.data.prepared import Context
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapter_arguments
@@ -26,9 +26,6 @@ from tabtune_core.outputs import ADAPTER_FILE
 from tabtune_core.predictor import AdaptedModel, open_base, predict_rows
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import RunSettings
-
-PREDICTED, CSV = "predicted.parquet", "predictions.csv"
-"""The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, the probability of the k-th class."""
 
 
 @dataclass(frozen=True, slots=True)

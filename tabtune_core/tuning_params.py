@@ -89,9 +89,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     allowed = PREDICTING if settings.strategy == "inference" else (*PREDICTING, *TRAINING)
     params |= {name: train[name] for name in allowed if name in train and getattr(settings.train, name) != getattr(usual.train, name)}
     if settings.strategy == "peft":
-        config = {
-            name: lora[ours] for name, ours in PEFT_NAMES.items() if ours in lora and getattr(settings.lora, ours) != getattr(usual.lora, ours)
-        }
+        changed = {name for name in lora if getattr(settings.lora, name) != getattr(usual.lora, name)}
+        config = {name: lora[ours] for name, ours in PEFT_NAMES.items() if ours in changed}
         params |= {"peft_config": config} if config else {}
     return {
         "model_name": settings.model, "tuning_strategy": settings.strategy, "tuning_params": params, "task": settings.task,

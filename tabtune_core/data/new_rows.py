@@ -3,9 +3,11 @@
 In: a CSV or Parquet file, how the run's table was read, and what its columns hold. Out: typed rows, and what to know about them.
 """
 
+import contextlib
 import difflib
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from tabtune_core.errors import LayoutError, TableError
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
+PREDICTED, CSV = "predicted.parquet", "predictions.csv"
+"""Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
 ID = re.compile(r"[0-9a-f]{16}")
 _SHOWN = 5
 
@@ -118,6 +122,14 @@ def keep_rows(home: Path, frame: pd.DataFrame) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{identity}.parquet")
     return identity
+
+
+def forget_rows(home: Path, *, older_than_seconds: float) -> None:
+    """Removes rows that no job has taken."""
+    for left in (home / "inputs").glob("*.parquet"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > older_than_seconds:
+                left.unlink()
 
 
 def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:

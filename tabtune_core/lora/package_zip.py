@@ -19,10 +19,9 @@ MOST_FILES = 32
 FACTS_LIMIT_BYTES = 64_000_000
 """``tabtune.json`` lists the numbers of the context rows; so many bytes are some millions of them."""
 DAMAGED = (
-    zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, RecursionError, EOFError, OSError, zlib.error, LZMAError,
-    NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError, zlib.error, LZMAError, NotImplementedError, RuntimeError,
 )  # fmt: skip
-"""What zipfile and json raise for files that are damaged, encrypted, packed in an odd way or made to break a reader."""
+"""What zipfile raises for files that are damaged, encrypted, packed in an odd way or made to break a reader."""
 
 
 def read_parts(path: Path, *, limit_bytes: int = 2**31) -> tuple[dict[str, Any], bytes]:
@@ -31,17 +30,34 @@ def read_parts(path: Path, *, limit_bytes: int = 2**31) -> tuple[dict[str, Any],
     Raises:
         AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
     """
+    content = _read(path, (FACTS, TENSORS), limit_bytes)
+    return _facts(path, content[FACTS]), content[TENSORS]
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts alone. Raises AdapterError as ``read_parts`` does."""
+    return _facts(path, _read(path, (FACTS,), 2**31)[FACTS])
+
+
+def _read(path: Path, names: tuple[str, ...], limit_bytes: int) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(path, archive, limit_bytes)
-            facts, tensors = json.loads(archive.read(FACTS)), archive.read(TENSORS)
+            return {name: archive.read(name) for name in names}
     except FileNotFoundError as error:
         raise AdapterError(f"There is no adapter package at {path}.") from error
     except DAMAGED as error:
         raise AdapterError(f"{path.name} is no adapter package ({error}); it should be a zip with {TENSORS} and {FACTS}.") from error
+
+
+def _facts(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        facts = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{path.name} is no adapter package: its {FACTS} cannot be read ({error}).") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise AdapterError(f"{path.name} is not of the package format {FORMAT} that this version reads.")
-    return facts, tensors
+    return facts
 
 
 def _check_sizes(path: Path, archive: zipfile.ZipFile, limit_bytes: int) -> None:
