@@ -121,7 +121,7 @@ def _verified(result: Mapping[str, Any], run: Run) -> None:
     flips = (
         f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if run.settings.task == "classification" else ""
     )
+    difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none at all"
     st.caption(
-        f"Opened through {plain(result['through'])}. Largest difference to the run's own predictions: {result['difference']:.1e} {unit}. "
-        f"{flips}{with_views}"
+        f"Opened through {plain(result['through'])}. Largest difference to the run's own predictions: {difference}. {flips}{with_views}"
     )

@@ -55,7 +55,8 @@ def candidates() -> dict[str, Candidate]:
     tables = reading.tables()
     runs = [run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and run.settings.dataset in tables]
     runs = [run for run in runs if run.result and run.result.adapter_verified]
-    named = labels(runs)
+    models = {run.id: run.settings.model for run in runs}
+    named = {name: title if " · " in title else f"{title} · {models[name]}" for name, title in labels(runs).items()}
     found = {
         run.id: Candidate(run.id, named[run.id], run.settings, run.settings.dataset, tables[run.settings.dataset].name, True)
         for run in runs
@@ -98,8 +99,8 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     )
     ids = groups[group]
     picked = right.multiselect(
-        "Adapters", ids, [wanted if wanted in ids else ids[0]], 
-        format_func=lambda name: f"{found[name].title} · {found[name].settings.model}",
+        "Adapters", ids, [wanted if wanted in ids else ids[0]],
+        format_func=lambda name: found[name].title,
         key=f"try_adapters_{group}_{wanted[:12]}", max_selections=MOST, placeholder="Choose one or more",
         help=f"Up to {MOST} side by side. Only adapters that gave their run's own predictions in a fresh process are offered.",
     )  # fmt: skip

@@ -65,9 +65,8 @@ def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
         st.markdown("The models **differ** here." if differing.any() else "The models **agree** here.")
     else:
         st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
-    st.caption(
-        f"Marked: {what} than {plain(result['models'][0]['title'])} says." if result["classes"] else f"Marked: {what} from the first."
-    )
+    if differing.any():
+        st.caption(f"Marked: {what} {'than' if result['classes'] else 'from'} {plain(result['models'][0]['title'])}.")
 
 
 def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:

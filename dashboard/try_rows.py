@@ -16,14 +16,15 @@ SHOWN = 5
 
 def edit_row(choice: Choice) -> pd.DataFrame:
     """A real row of the table, to be changed cell by cell."""
-    features, kinds, table = choice.facts["features"], choice.facts["kinds"], choice.table
+    kinds, table = choice.facts["kinds"], choice.table
+    features = [column.name for column in table.columns if column.name in choice.facts["features"]]
     proposed = _first_test_row(choice)
     place = st.number_input(
         "Start from row", 1, table.rows, proposed + 1, key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}", width=220,
         help="A row of the table, counted from 1. The one proposed was only tested on, never trained on.",
     )  # fmt: skip
     start = int(place) - 1
-    frame = reading.rows_of(table.id, list(features), start)
+    frame = reading.rows_of(table.id, features, start)
     edited = st.data_editor(
         frame, hide_index=True, key=f"try_edit_{table.id[:12]}_{start}_{len(features)}", placeholder="missing",
         column_config={name: _column(table.id, name, kinds[name], frame[name]) for name in features},

@@ -109,12 +109,13 @@ def one_run(run: Run) -> None:
     if run.result and run.result.best_step == 0:
         st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
     package_download(run, path)
+    if run.result and run.result.adapter_verified:
+        other_formats(run)
+    st.subheader("About the package")
     how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
     how.markdown(readme or "This package has no README.")
     what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
     log.code(reading.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
-    if run.result and run.result.adapter_verified:
-        other_formats(run)
 
 
 def title(name: str) -> str:

@@ -33,8 +33,16 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
         title = adapter.title if seen[adapter.title] == 1 else f"{adapter.title} ({seen[adapter.title]})"
         adapters.append({"id": adapter.id, "title": title})
     arguments = {"rows": keep_rows(store.home, rows), "adapters": adapters, "table": choice.table.id, "base": choice.base}
-    keep("job", store.add_job("predict", arguments))
+    job = store.add_job("predict", arguments)
+    keep("job", job)
+    st.session_state["try_asked"] = (job, fingerprint(choice, rows))
     reading.keep_worker()
+
+
+def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[object, ...]:
+    """Changes with anything that would change the predictions."""
+    content = None if rows is None else hash(tuple(pd.util.hash_pandas_object(rows.astype(str), index=False)))
+    return tuple(adapter.id for adapter in choice.adapters), choice.table.id, choice.base, content
 
 
 def asked() -> Job | None:
@@ -46,13 +54,16 @@ def asked() -> Job | None:
     return job if job.kind == "predict" else None
 
 
-def show_result() -> None:
+def show_result(now_chosen: tuple[object, ...]) -> None:
     """The predictions, or how far they are; asks twice a second while they are being made."""
     job = asked()
     if job is None:
         return
     going = job.status in ("queued", "running")
     st.subheader("Predictions")
+    of, then = st.session_state.get("try_asked", (None, None))
+    if of == job.id and then != now_chosen:
+        st.caption(":material/history: From before your last change above. Press Predict again for new ones.")
 
     @st.fragment(run_every=0.5 if going else None)
     def watch() -> None:
@@ -100,4 +111,4 @@ how_many = "" if rows is None else " this row" if len(rows) == 1 else f" {len(ro
 if st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=rows is None or rows.empty, key="try_predict"):
     assert rows is not None
     ask(choice, rows)
-show_result()
+show_result(fingerprint(choice, rows))
