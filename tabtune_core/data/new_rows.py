@@ -27,6 +27,8 @@ LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
 """Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
 ID = re.compile(r"[0-9a-f]{16}")
+SAID = ("not-numbers", "ragged-lines", "short-lines", "blank-rows", "infinite")
+"""Findings that change what is predicted, or how many rows are."""
 _SHOWN = 5
 
 
@@ -59,14 +61,17 @@ def read_new_rows(
         if table is None and found is not None:
             table, used = found, choices
     if table is None:
-        raise TableError("The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.")
+        alone = " A text file of one column needs a second one, which may be empty." if len(needed) == 1 else ""
+        raise TableError(
+            f"The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.{alone}"
+        )
     names = [str(name) for name in table.frame.columns]
     _check_columns(names, needed)
     if limit_rows is not None and len(table.frame) > limit_rows:
         raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split it.")
-    typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in needed)), limit_bytes=limit_bytes)
+    typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in needed)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
-    notes = [finding.message for finding in typed.findings if finding.code == "not-numbers"]
+    notes = [finding.message for finding in typed.findings if finding.code in SAID]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
     return NewRows(typed.frame, tuple(notes))
@@ -74,7 +79,7 @@ def read_new_rows(
 
 def _read(source: Path | bytes, choices: ReadingChoices, limit_bytes: int) -> Table | None:
     try:
-        return read_table(source, choices, limit_bytes=limit_bytes)
+        return read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
     except LayoutError:
         return None
 
