@@ -15,6 +15,9 @@ from tabtune_core.runs.job_queue import Job
 from tabtune_core.runs.store import Run
 
 
+SMALL_BYTES = 5_000_000
+
+
 def export_jobs(run_id: str) -> dict[str, Job]:
     """The newest export of each format of a run."""
     newest: dict[str, Job] = {}
@@ -82,7 +85,7 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
                 st.caption("Preparing the file runs exactly this in a fresh process, on the test rows.")
             st.code(snippet(form, facts, run.id, table=facts["table"]["name"]).code, language="python", wrap_lines=True)
             if form == "merged":
-                st.caption("The same on the command line, from the adapter package; and predictions with it:")
+                st.caption("On the command line, from the adapter package: predictions, and the same checkpoint.")
                 st.code(command_lines(facts, run.id, table=facts["table"]["name"]), language="bash", wrap_lines=True)
 
 
@@ -96,7 +99,7 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
             st.download_button(
-                f"Download ({megabytes(path.stat().st_size)})", _reader(path), path.name, mime,
+                f"Download ({megabytes(path.stat().st_size)})", data_of(path), path.name, mime,
                 on_click="ignore", type="primary", icon=":material/download:", key=f"get_{form}_{run.id}",
             )  # fmt: skip
             st.button(
@@ -107,9 +110,12 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
     st.button("Prepare", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
 
 
-def _reader(path: Path) -> Any:
-    """Reads the file when somebody downloads it, not when the page is drawn."""
-    return lambda: path.open("rb")
+def data_of(path: Path) -> Any:
+    """What a download button takes: a large file is read when somebody downloads it, not when the page is drawn.
+
+    A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
+    """
+    return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:

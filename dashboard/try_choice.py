@@ -1,14 +1,14 @@
 """Which adapters predict: those of one table and target, of runs and from elsewhere, and the table whose rows are their context."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 
 from dashboard import reading
 from dashboard.choice import chosen, keep
-from dashboard.words import labels, plain
+from dashboard.words import plain
 from tabtune_core.adapters_store import missing_base
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.settings import RunSettings
@@ -55,17 +55,27 @@ def candidates() -> dict[str, Candidate]:
     tables = reading.tables()
     runs = [run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and run.settings.dataset in tables]
     runs = [run for run in runs if run.result and run.result.adapter_verified]
-    models = {run.id: run.settings.model for run in runs}
-    named = {name: title if " · " in title else f"{title} · {models[name]}" for name, title in labels(runs).items()}
     found = {
-        run.id: Candidate(run.id, named[run.id], run.settings, run.settings.dataset, tables[run.settings.dataset].name, True)
+        run.id: Candidate(
+            run.id, f"{run.name} · {run.settings.model}", run.settings, run.settings.dataset, tables[run.settings.dataset].name, True
+        )
         for run in runs
     }
     for adapter in reading.uploads().values():
         if missing_base(adapter) is None:
             table = adapter.facts["table"]
             found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table["id"], table["name"], table["id"] in tables)
-    return found
+    return _told_apart(found)
+
+
+def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
+    """With a number in the title of those that share one within their group; the oldest has none."""
+    seen: dict[tuple[str, str], int] = {}
+    apart = {}
+    for name, candidate in reversed(found.items()):
+        place = seen[candidate.group, candidate.title] = seen.get((candidate.group, candidate.title), 0) + 1
+        apart[name] = candidate if place == 1 else replace(candidate, title=f"{candidate.title} ({place})")
+    return dict(reversed(apart.items()))
 
 
 def facts_of(candidate: Candidate) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dashboard.downloads import data_of
 from dashboard.words import plain
 from tabtune_core.data.new_rows import CSV, PREDICTED
 
@@ -31,7 +32,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         only = bool(differing.any()) and st.toggle("Only rows where they differ", key="try_only")
         _many_rows(predicted[differing] if only else predicted, result)
     st.download_button(
-        "Download predictions (CSV)", lambda: (folder / CSV).open("rb"), "predictions.csv", "text/csv", on_click="ignore",
+        "Download predictions (CSV)", data_of(folder / CSV), "predictions.csv", "text/csv", on_click="ignore",
         icon=":material/download:", help="Your rows with what each model predicts and, for classes, every probability.",
     )  # fmt: skip
 

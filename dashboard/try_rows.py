@@ -88,5 +88,7 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     for note in rows.notes:
         st.markdown(f":orange[:material/warning:] {plain(note)}")
     st.caption(f"{len(rows.frame):,} rows were read as the table was. The first {min(SHOWN, len(rows.frame))}:")
-    st.dataframe(rows.frame.head(SHOWN), hide_index=True, placeholder="missing")
+    shown = rows.frame.head(SHOWN)
+    dates = {name: _column(choice.table.id, name, "date", shown[name]) for name in shown.select_dtypes("datetime")}
+    st.dataframe(shown, hide_index=True, placeholder="missing", column_config=dates)
     return rows.frame

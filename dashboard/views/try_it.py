@@ -26,12 +26,7 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
     for old in store.jobs("predict")[KEPT_JOBS:]:
         with contextlib.suppress(StoreError):  # it runs, or another tab was faster
             store.delete_job(old.id)
-    seen: dict[str, int] = {}
-    adapters = []
-    for adapter in choice.adapters:
-        seen[adapter.title] = seen.get(adapter.title, 0) + 1
-        title = adapter.title if seen[adapter.title] == 1 else f"{adapter.title} ({seen[adapter.title]})"
-        adapters.append({"id": adapter.id, "title": title})
+    adapters = [{"id": adapter.id, "title": adapter.title} for adapter in choice.adapters]
     arguments = {"rows": keep_rows(store.home, rows), "adapters": adapters, "table": choice.table.id, "base": choice.base}
     job = store.add_job("predict", arguments)
     keep("job", job)
