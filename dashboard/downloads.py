@@ -14,7 +14,6 @@ from tabtune_core.export_formats import FORMATS, Format, command_lines, file_nam
 from tabtune_core.runs.job_queue import Job
 from tabtune_core.runs.store import Run
 
-
 SMALL_BYTES = 5_000_000
 
 
