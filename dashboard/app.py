@@ -7,10 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.login import log_in_first
+
 HERE = Path(__file__).resolve().parent
 
 st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
+log_in_first()
 st.navigation(
     [
         st.Page(HERE / "views" / "data.py", title="Data", icon=":material/table_chart:", default=True),
