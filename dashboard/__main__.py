@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "server.port": port,
             "server.maxUploadSize": options.upload_limit_mb,
             "server.allowedHosts": list(access.names),
+            "logger.hideWelcomeMessage": True,  # it names the address without its token
         }
     )
 

@@ -18,6 +18,7 @@ from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.leaks import may_leak
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.metrics import METRICS, Task
@@ -243,6 +244,17 @@ def label_findings(table: str, column: str, way: Way, *, max_classes: int | None
         LabelError: when it cannot be predicted as asked.
     """
     return _label_findings(str(home()), table, column, way, max_classes)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
+    return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
+
+
+def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    """Columns that alone predict another nearly without error."""
+    return _suspects(str(home()), table, column, way)
 
 
 def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)

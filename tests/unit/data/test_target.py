@@ -110,6 +110,12 @@ def test_a_column_without_a_value_above_its_median_is_not_offered_in_halves():
     assert ways_of(pd.Series([1, 2, 3, 4, 4])) == ("classes", "numbers", "halves")
 
 
+def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
+    rings = pd.Series([*range(1, 11)] * 100 + [*range(11, 29)])
+    assert ways_of(rings) == ("numbers", "classes", "halves")
+    assert ways_of(pd.Series([*range(1, 29)] * 50)) == ("classes", "numbers", "halves")
+
+
 def test_classes_of_very_different_size_are_told():
     frame = pd.DataFrame({"a": range(66), "label": ["x"] * 63 + ["y"] * 3})
     assert [finding.code for finding in check_label(frame, "label", max_classes=None)] == ["imbalance"]
