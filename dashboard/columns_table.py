@@ -17,7 +17,8 @@ KINDS: dict[Kind, str] = {
     "number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no", "ignored": "left out",
 }  # fmt: skip
 FOUND_OUT = "let the file decide"
-MOST_HIGH = 12
+MOST_HIGH = 20
+"""Rows up to which the table is as high as it needs."""
 
 
 def rows(dataset: Dataset) -> pd.DataFrame:
@@ -37,9 +38,16 @@ def rows(dataset: Dataset) -> pd.DataFrame:
     )
 
 
+def still_open(dataset: Dataset) -> ReadingChoices:
+    """The choices under which the dataset was read, without those that nobody made: what is asked now is asked again."""
+    asked = {question.field for question in dataset.questions if question.field != "missing_marks"}
+    return dataclasses.replace(dataset.reading, **dict.fromkeys(asked, None))
+
+
 def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
     """The choices under which the columns have the kinds of an edited table; ``edited`` is column name to the word for a kind."""
-    kinds = dict(dataset.reading.kinds)
+    held = still_open(dataset)
+    kinds = dict(held.kinds)
     by_word = {word: kind for kind, word in KINDS.items()}
     for column in dataset.columns:
         word = edited[column.name]
@@ -49,7 +57,7 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
             # two words that say yes and no are found out from the file; any others are categories
             kinds[column.name] = "category" if by_word[word] == "boolean" else by_word[word]
     names = [column.name for column in dataset.columns]
-    return dataclasses.replace(dataset.reading, kinds=tuple((name, kinds[name]) for name in names if name in kinds))
+    return dataclasses.replace(held, kinds=tuple((name, kinds[name]) for name in names if name in kinds))
 
 
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
@@ -63,7 +71,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
         shown, hide_index=True, key=f"columns_{dataset.id[:12]}", height="content" if len(shown) < MOST_HIGH else 420,
         disabled=[name for name in shown if name != "Kind"],
         column_config={
-            "Column": st.column_config.TextColumn(pinned=True),
+            "Column": st.column_config.TextColumn(pinned=True, width="medium"),
             "Kind": st.column_config.SelectboxColumn(
                 options=[*KINDS.values(), FOUND_OUT], required=True, width="small",
                 help="number: as it is. category: words or codes without an order. date: day number, month and day of the week."

@@ -5,15 +5,24 @@ In: a dataset, and what is predicted. Out: findings, each with what to do.
 
 from collections.abc import Sequence
 
-from tabtune_core.data.encoding import count_features
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.encoding import LEFT_OUT, count_features
 from tabtune_core.data.findings import Column, Finding
 from tabtune_core.metrics import Task
 from tabtune_core.models.catalogue import CATALOGUE
 
+USELESS = ("id-like", "constant", "all-missing", "duplicate-columns")
 NAMED = 6
 FEW_ROWS = 500
 SHARE = 0.2
 """Of the rows, that validate unless asked otherwise."""
+
+
+def useless(dataset: Dataset, target: str) -> list[str]:
+    """Columns that can only be in a model's way: ids, copies, and those without a second value."""
+    kinds = {column.name: column.kind for column in dataset.columns}
+    named = [finding.column for finding in dataset.findings if finding.code in USELESS and finding.column not in (None, target)]
+    return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]
 
 
 def missing_note(columns: Sequence[Column]) -> list[Finding]:

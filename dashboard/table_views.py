@@ -10,14 +10,15 @@ from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
 from dashboard.choice import choose, pick, renew
 from dashboard.choices_form import WORDS, reading_form
-from dashboard.columns_table import columns_table
+from dashboard.columns_table import columns_table, still_open
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
-from dashboard.table_notes import limit_notes, missing_note, size_note
+from dashboard.table_notes import limit_notes, missing_note, size_note, useless
 from dashboard.target_choice import pick_way
+from dashboard.uploads import forget_notes
 from dashboard.words import megabytes, plain
 from tabtune_core.data.datasets import Dataset, delete_dataset
-from tabtune_core.data.findings import Finding, Question, ReadingChoices
+from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TableError
 
@@ -55,8 +56,31 @@ def findings(found: Sequence[Finding]) -> None:
 
 
 def all_findings(dataset: Dataset) -> list[Finding]:
-    """What reading found, and what gaps and the number of rows mean."""
-    return [*dataset.findings, *missing_note(dataset.columns), *size_note(dataset.rows)]
+    """What reading found and does not ask about, and what gaps and the number of rows mean."""
+    asked = [question.message for question in dataset.questions]
+    told = [finding for finding in dataset.findings if not any(message.startswith(finding.message) for message in asked)]
+    return [*told, *missing_note(dataset.columns), *size_note(dataset.rows)]
+
+
+def to_check(dataset: Dataset) -> None:
+    """Points to what was found, beside the button that would pass it by."""
+    grave = sum(finding.severity != "info" for finding in all_findings(dataset))
+    if grave:
+        st.caption(f"{grave} thing{'s' * (grave != 1)} to check first, under What was read.", width="content")
+
+
+def leave_out(dataset: Dataset, target: str) -> None:
+    """One click for all columns that can only be in the way."""
+    names = useless(dataset, target)
+    if not names:
+        return
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    if st.button(
+        f"Leave out {plain(shown)}", icon=":material/visibility_off:", help="No model will see them. Can be undone under Columns."
+    ):
+        held = still_open(dataset)
+        kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
+        read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
 
 
 def columns(dataset: Dataset) -> None:
@@ -97,6 +121,7 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
     except TableError as error:
         st.error(plain(str(error)))
         return
+    forget_notes()
     choose("table", new.id)
     for name in ("target", "way"):  # another reading of the file is no other question
         if name in st.query_params:

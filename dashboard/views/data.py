@@ -50,11 +50,14 @@ dataset = tables[table]
 table_views.figures(dataset)
 table_views.questions(dataset)
 target = table_views.target(dataset)
-if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
-    go("views/new_run.py", table=table, target=target)
+with st.container(horizontal=True, vertical_alignment="center"):
+    if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+        go("views/new_run.py", table=table, target=target)
+    table_views.to_check(dataset)
 
 st.subheader("What was read")
 table_views.findings(table_views.all_findings(dataset))
+table_views.leave_out(dataset, target)
 columns, first_rows = st.tabs(["Columns", "First rows"])
 with columns:
     table_views.columns(dataset)

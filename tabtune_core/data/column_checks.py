@@ -19,9 +19,9 @@ MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
 EXAMPLE_ROWS = 1_000
-LEAVE = "Leave it out in the table of columns on the page."
+LEAVE = "Leave it out, under Columns on the Data page."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
-KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out in the table of columns on the page."
+KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out, under Columns on the Data page."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
@@ -48,9 +48,7 @@ def describe(
         if kind.kind == "ignored":
             continue
         if filled and content in seen:
-            message = (
-                f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out in the table of columns on the page."
-            )
+            message = f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out, under Columns on the Data page."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(content, name)
         if kind.kind == "number":
@@ -81,7 +79,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     if column.unique == 1:
         message = f"{name!r} is {column.examples[0]!r} in every row that has a value. {LEAVE_CONSTANT}"
         found.append(Finding("warning", "constant", message, name))
-    if column.missing > rows * MANY_MISSING:
+    if column.missing > rows * MANY_MISSING and column.kind != "text":
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         found.append(Finding("warning", "many-missing", message, name))
     words = column.kind in ("category", "text")
@@ -92,7 +90,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
             message = f"{name!r} has {seen}, as an id or free text has. No model sees it: nothing to do."
         else:
             message = f"{name!r} has {seen}, as an id has: a model can only learn it by heart. {LEAVE}"
-        found.append(Finding("warning", "id-like", message, name))
+        found.append(Finding("info" if column.kind == "text" else "warning", "id-like", message, name))
     elif column.kind == "text":
         message = f"{name!r} is read as free text, which no model sees. If its words recur and mean something, choose category."
         found.append(Finding("info", "free-text", message, name))

@@ -19,8 +19,10 @@ from tabtune_core.metrics import Task
 
 LABEL_NAMES = (
     *("target", "label", "class", "y", "outcome", "churn", "survived", "diagnosis", "species", "response", "default", "fraud", "status"),
-    *("income", "result", "rings", "mpg", "price", "saleprice", "charges", "quality", "rating", "score"),
+    *("income", "result", "rings", "mpg", "price", "saleprice", "charges", "quality"),
 )
+WEAK_LABEL_NAMES = ("rating", "score")
+"""Often a feature: they count only where the last column is no class."""
 FEW_CLASSES = 10
 MANY_CLASSES = 20
 CLASS_SHARE = 0.05
@@ -44,7 +46,7 @@ class Proposal:
 
 
 def propose_target(table: Table) -> Proposal:
-    """By name; else the last column if it has few values or is a number; else the column with the fewest values."""
+    """By name; else the last column if it can be predicted, classes before a weak name; else the column with the fewest values."""
     useless = {finding.column for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
     usable = [column for column in table.columns if column.name not in useless and column.kind not in ("date", "text", "ignored")]
     if not usable:
@@ -56,6 +58,9 @@ def propose_target(table: Table) -> Proposal:
     if by_name is not None:
         return proposal(table, by_name, f"{by_name.name!r} is a usual name for the column to predict")
     last = table.columns[-1]
+    by_weak_name = next((named[name] for name in WEAK_LABEL_NAMES if name in named), None)
+    if by_weak_name is not None and not (last in usable and last.unique <= FEW_CLASSES):
+        return proposal(table, by_weak_name, f"{by_weak_name.name!r} is a usual name for the column to predict")
     if last in usable:
         return proposal(table, last, f"{last.name!r} is the last column")
     fewest = min(usable, key=lambda column: column.unique)

@@ -124,6 +124,27 @@ def test_a_column_that_gives_the_target_away_is_said_with_what_to_do(app, home):
     assert "**Check**" in texts(app.markdown)
 
 
+def test_columns_that_can_only_be_in_the_way_are_left_out_with_one_click(app, home):
+    lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
+    add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv")
+    app.run()
+    button(app, "Leave out id, same").click().run()
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert [found.kind for found in dataset.columns] == ["ignored", "ignored", "number", "text", "boolean"]
+    assert not [found for found in app.button if found.label.startswith("Leave out")]
+
+
+def test_what_nobody_answered_is_asked_again_after_a_kind_was_changed(app, home):
+    days = "\n".join(["day,id,label", *(f"0{i % 9 + 1}/0{i % 7 + 1}/2024,{i},{'ab'[i % 2]}" for i in range(40))])
+    add_dataset(home, days.encode(), "days.csv")
+    app.run()
+    assert "can be read day first or month first" not in texts(app.markdown)  # it is asked, and not said a second time
+    button(app, "Leave out id").click().run()
+    (dataset,) = list_datasets(home)
+    assert [question.field for question in dataset.questions] == ["day_first"]
+
+
 def column(name, kind="number", missing=0):
     return Column(name, kind, missing, 5, ())
 

@@ -27,6 +27,8 @@ def table(**label):
         ({"rings": list(range(1, 31)) * 2}, "rings", "regression"),
         ({"price": np.linspace(1, 2, ROWS), "z": ["k", "l"] * 30}, "price", "regression"),
         ({"sort": ["k", "l", "m"] * 20}, "sort", "classification"),
+        ({"score": np.linspace(1, 2, ROWS), "bought": ["k", "l"] * 30}, "bought", "classification"),
+        ({"score": np.linspace(1, 2, ROWS), "z": np.linspace(3, 4, ROWS)}, "score", "regression"),
         ({"kind": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "kind", "classification"),
     ],
 )
