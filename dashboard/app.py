@@ -9,10 +9,13 @@ import streamlit as st
 
 from dashboard.login import log_in_first
 
+FOCUS = "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }</style>"
+"""Streamlit marks a link that the keyboard is at with a shade that few see."""
 HERE = Path(__file__).resolve().parent
 
 st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
+st.html(FOCUS)
 log_in_first()
 st.navigation(
     [
