@@ -4,7 +4,6 @@ In: a run with an adapter package. Out: plain values for the page. A run trained
 never trains again: the curve says how much of this run's gain lies in its first directions.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +23,12 @@ from tabtune_core.lora.truncate import Directions, directions
 from tabtune_core.metrics import score_all
 from tabtune_core.outputs import ADAPTER_FILE
 from tabtune_core.predictor import AdaptedModel, open_base
+from tabtune_core.runs.job_progress import write_progress
 from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.store import RunStore
 from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut, Scorer
 
-PROGRESS_FILE = "progress.json"
 PARTS: tuple[Part, ...] = ("validation", "test")
 
 
@@ -38,7 +37,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
 
     Args:
         home: the workspace.
-        folder: gets ``progress.json`` before every rank: done, total.
+        folder: is told before every rank how many are done.
         run: id of a LoRA run with a result.
 
     Returns:
@@ -58,14 +57,14 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     if "validation" not in parts:
         raise AdapterError(f"The predictions of {asked.name} are not there any more, so that its rows cannot be scored again.")
     package = read_package(store.run_dir(run) / ADAPTER_FILE)
-    settings = asked.settings
-    model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=settings.checkpoint, device=settings.device)
+    settings, base = asked.settings, package.facts["base"]
+    model = open_base(settings.model, settings.task, base["sha256"], checkpoint=settings.checkpoint, device=settings.device)
     trained = _Trained.on(AdaptedModel(model, settings, package.facts), package)
     scorer, held_out = _rows(trained.adapted, load_frame(home, settings.dataset), parts)
 
     ranks, scored = ranks_up_to(max(layer.rank for layer in trained.report.layers)), []
     for done, rank in enumerate(ranks):
-        _tell(folder, done, len(ranks))
+        write_progress(folder, done, len(ranks))
         trained.cut(rank)
         scored.append({part: score_all(rows.y_N, scorer.predict(model, rows.x_NF)) for part, rows in held_out.items()})
     return {
@@ -140,9 +139,3 @@ def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[Part, Predi
     scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), adapted.settings.train.views)
     encode = context.encoder.transform
     return scorer, {part: HeldOut(one.rows_N, normalise(encode(table.iloc[one.rows_N])), one.y_N) for part, one in parts.items()}
-
-
-def _tell(folder: Path, done: int, total: int) -> None:
-    partial = folder / f"{PROGRESS_FILE}.partial"
-    partial.write_text(json.dumps({"done": done, "total": total}))
-    partial.replace(folder / PROGRESS_FILE)

@@ -45,6 +45,6 @@ def read_predictions(store: RunStore, run_id: str, split: Literal["validation", 
         return None
     rows_N = frame["row"].to_numpy(dtype=np.int64)
     if not ids:
-        return Predictions(rows_N, *(frame[name].to_numpy(dtype=np.float64) for name in ("label", "predicted")))
+        return Predictions(rows_N, frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64))
     p_NK = frame[[f"prob_{k}" for k in ids.values()]].to_numpy(dtype=np.float64)
     return Predictions(rows_N, np.asarray(frame["label"].map(ids), dtype=np.int64), p_NK, planned.event.classes)

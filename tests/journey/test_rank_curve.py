@@ -9,6 +9,7 @@ from tabtune_core import experiment
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.errors import AdapterError
 from tabtune_core.rank_curve import rank_curve
+from tabtune_core.runs.job_progress import read_progress
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
@@ -42,7 +43,10 @@ def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, 
     assert result.best_step > 0, "the update must be one that moves the scores"
     found = rank_curve(home, home, run=run_id)
     assert found["ranks"] == [rank for rank in (0, 1, 2, 4) if rank <= lora["rank"]]
-    for part, own, zero_shot in (("validation", result.validation, result.zero_shot_validation), ("test", result.test, result.zero_shot_test)):
+    for part, own, zero_shot in (
+        ("validation", result.validation, result.zero_shot_validation),
+        ("test", result.test, result.zero_shot_test),
+    ):
         assert found[part][0] == pytest.approx(zero_shot, abs=1e-6)
         assert found[part][-1] == pytest.approx(own, abs=1e-5)
         assert found[part][-1]["log_loss"] != pytest.approx(zero_shot["log_loss"], abs=1e-3)
@@ -50,7 +54,7 @@ def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, 
     assert len(layer["singular_values"]) == layer["rank"]
     assert 0 < layer["update_norm"] < layer["weight_norm"]
     assert json.loads(json.dumps(found)) == found
-    assert json.loads((home / "progress.json").read_text())["total"] == len(found["ranks"])
+    assert read_progress(home) == (len(found["ranks"]) - 1) / len(found["ranks"])
 
 
 def test_a_run_without_an_update_is_refused(trained):
