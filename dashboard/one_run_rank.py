@@ -1,5 +1,7 @@
 """The rank curve from one run, on the second tab of Compare: asks for the job, waits for it, and shows what it found."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -16,6 +18,7 @@ from tabtune_core.runs.spectra import MOST_OF_IT, curve_frame, effective_rank, l
 from tabtune_core.runs.store import Run
 
 KIND = "rank_curve"
+SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
 
 
 def one_run_rank(compared: Compared) -> None:
@@ -26,9 +29,8 @@ def one_run_rank(compared: Compared) -> None:
         " where it falls, it was. Work it out for the largest rank to see what smaller ones would have kept."
     )
     lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
-    chosen = st.selectbox(
-        "Run to cut", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}", width=320
-    )
+    which, how = st.columns([1, 2], vertical_alignment="bottom")
+    chosen = which.selectbox("Run to cut", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}")
     run = next(run for run in lora if run.id == chosen)
     job = reading.rank_curves().get(run.id)
     if job is not None and job.status not in JOB_ENDED:
@@ -38,7 +40,11 @@ def one_run_rank(compared: Compared) -> None:
             st.error(plain(job.error or "The process ended without a word. Try it again."))
         button([run.id], "Work it out", key="work_out")
     else:
-        _found(compared, run, job)
+        with how:
+            y = st.segmented_control(
+                "Spectrum", list(SPECTRA), default="energy", required=True, key="spectrum_y", format_func=SPECTRA.__getitem__
+            )
+        _found(compared, run, job.result, y)
 
 
 def button(run_ids: list[str], label: str, *, key: str) -> None:
@@ -70,10 +76,9 @@ def wait_for(jobs: list[Job]) -> None:
     st.progress(float(np.mean(shares)), "Waiting for its turn." if waiting else "Cutting the update and scoring it again.")
 
 
-def _found(compared: Compared, run: Run, job: Job) -> None:
-    assert job.result is not None
-    layers = job.result["layers"]
-    curve, directions = curve_frame(job.result), spectrum_frame(layers)
+def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:
+    layers = result["layers"]
+    curve, directions = curve_frame(result), spectrum_frame(layers)
     st.markdown(in_words(curve, layers, compared.metric))
     left, right = st.columns(2)
     with left:
@@ -82,14 +87,10 @@ def _found(compared: Compared, run: Run, job: Job) -> None:
         drawn = CHARTS["truncation"].draw(curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
         show(drawn, key="truncation", label=CHARTS["truncation"].help, numbers=curve)
     with right:
-        y = st.segmented_control(
-            "Spectrum", ["energy", "relative_value"], default="energy", required=True, key="spectrum_y", label_visibility="collapsed",
-            format_func={"energy": "Share of the update", "relative_value": "Singular values"}.__getitem__,
-        )  # fmt: skip
         show(CHARTS["spectrum"].draw(directions, y=y), key="spectrum", label=CHARTS["spectrum"].help, numbers=directions)
-    beside = job.result["beside"]
+    beside = result["beside"]
     st.caption(
-        f"Worked out in {duration(job.result['seconds'])}. The full rank gives the run's own scores again."
+        f"Worked out in {duration(result['seconds'])}. The full rank gives the run's own scores again."
         + (f" {beside} other tensors that trained (biases, or DoRA's row lengths) stay as trained at every rank." if beside else "")
     )
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
@@ -122,13 +123,15 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         f" the effective rank is {effective:.1f} of {full}."
     )
     scores = curve.set_index("rank")[f"validation_{metric}"]
-    sign = 1 if METRICS[metric].higher_is_better else -1
-    gains = sign * (scores - scores[0])
+    gains = (scores - scores[0]) * (1 if METRICS[metric].higher_is_better else -1)
     if not gains[full] > 0:
         return f"{first} On {METRICS[metric].label} the whole update is not better than zero-shot."
-    kept = gains.index[(gains >= MOST_OF_IT * gains[full]) & (gains.index > 0)][0]
+    lower = [rank for rank in gains.index if 0 < rank < full]
+    if not lower:
+        return first
+    kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     return (
         f"{first} Cut to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
-        f" validation {METRICS[metric].label} {score(scores[kept], metric)}, against {score(scores[full], metric)} at rank {full}"
+        f" validation {METRICS[metric].label} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
         f" and {score(scores[0], metric)} without the update."
     )

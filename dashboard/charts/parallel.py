@@ -27,7 +27,7 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
     What is the same in all runs has no axis.
     """
     drawn = go.Figure()
-    drawn.update_layout(height=420, margin={"l": 56, "r": 24, "t": 56, "b": 24}, paper_bgcolor="rgba(0,0,0,0)")
+    drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, paper_bgcolor="rgba(0,0,0,0)")
     meaning, column = METRICS[metric], f"{split}_{metric}"
     known = runs[runs["strategy"] == "peft"].dropna(subset=[column]) if column in runs else runs.iloc[:0]
     varied = [name for name in AXES if name in known and known[name].notna().all() and known[name].nunique() > 1]
@@ -39,7 +39,7 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
     drawn.add_parcoords(
         dimensions=[
             *(_dimension(known[name].to_numpy(dtype=np.float64), *AXES[name]) for name in varied),
-            {"label": f"{meaning.label} ({meaning.unit})", "values": score_N, "tickformat": f",.{digits}f"},
+            {"label": meaning.label, "values": score_N, "tickformat": f",.{digits}f"},
         ],
         line=scale, labelfont={"size": 13}, tickfont={"size": 12}, rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
     )  # fmt: skip
