@@ -63,7 +63,7 @@ def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str
         return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** give all {len(both):,} rows the same class."
     counts = flip_counts(changed)
     return (
-        f"From **{plain(names[0])}** to **{plain(names[1])}** the class of {len(changed):,} of {len(both):,} rows changes:"
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows changes:"
         f" {counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong."
     )
 
@@ -72,7 +72,7 @@ def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
     moved = movers(both)
     closer = int((both["second_error"].abs() < both["first_error"].abs()).sum())
     st.markdown(
-        f"From **{plain(names[0])}** to **{plain(names[1])}** {closer:,} of {len(both):,} rows come closer to the truth."
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows come closer to the truth."
         f" The {len(moved)} rows that move furthest:"
     )
     shown = moved[["row", "label", "move"]].copy()

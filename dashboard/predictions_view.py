@@ -36,7 +36,7 @@ def predictions_of(compared: Compared, runs: list[Run], part: reading.HeldOutPar
 
 def confusions(compared: Compared, runs: list[Run]) -> None:
     """One matrix a run."""
-    st.caption(CHARTS["confusion_matrix"].help + " The darker, the larger the share of the rows with that label.")
+    st.caption(CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label.")
     found = predictions_of(compared, runs, which_rows())
     if not found:
         return

@@ -12,7 +12,7 @@ from dashboard.compared import Compared
 from dashboard.live_plotly import show
 from dashboard.words import megabytes, plain, score
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.tradeoffs import best_of, front, within_limits
+from tabtune_core.runs.tradeoffs import best_of, front, over_seeds, within_limits
 
 NONE = "none"
 LIMITS = {
@@ -28,7 +28,7 @@ def trade_offs(compared: Compared) -> None:
     st.subheader("Score against cost", help=CHARTS["pareto"].help)
     x, y, third = _axes(compared.metric)
     limits = _limits()
-    board, chosen = compared.board, [name for name in (x, y, third) if name is not None]
+    board, chosen = _points(compared), [name for name in (x, y, third) if name is not None]
     st.markdown(what_fits(board, compared.metric, limits) if limits else what_leads(board, compared.metric, chosen))
     drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
     columns = [axis_of(name, compared.metric, "validation").column for name in chosen]
@@ -58,6 +58,22 @@ def _axes(metric: str) -> tuple[str, str, str | None]:
     with colour:
         third = pick("Colour (third number)", left, name="colour", default=NONE, format_func=titles.__getitem__)
     return x, y, None if third == NONE else third
+
+
+def _points(compared: Compared) -> pd.DataFrame:
+    """The runs; or, where a sweep has several seeds and a person wants it so, the means over them."""
+    board = compared.board
+    if board["seed"].nunique() < 2 or not st.toggle(
+        "Mean over seeds",
+        True,
+        key="over_seeds",
+        persist_state="session",
+        help="Seeds have other splits, and one may be easier than another.",
+    ):
+        return board
+    means, seeds = over_seeds(board)
+    st.caption(f"Means over the seeds {', '.join(map(str, seeds))}, under which every configuration has a result.")
+    return means.assign(run=pd.Categorical(means["run"], categories=list(means["run"])))
 
 
 def _limits() -> dict[str, float]:

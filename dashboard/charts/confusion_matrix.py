@@ -27,5 +27,5 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
         for j in places:
             drawn.add_annotation(x=j, y=i, text=f"{rows_KK[i, j]:,.0f}", showarrow=False)
     drawn.update_xaxes(tickvals=places, ticktext=ticks, showgrid=False)
-    drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, autorange="reversed")
+    drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[len(names) - 0.5, -0.5])
     return drawn

@@ -28,11 +28,12 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
             marker={"color": style.colour, "symbol": style.marker, "size": 9, "line": {"width": 1, "color": "white"}},
             customdata=rows["layer"].to_numpy(dtype=object), hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.2%}}<extra></extra>",
         )  # fmt: skip
-    drawn.update_yaxes(autorange="reversed", tickvals=list(places.values()), ticktext=[_cut(name) for name in kept], tickfont={"size": 10})
+    downwards = [len(kept) - 0.5, -0.5]
+    drawn.update_yaxes(range=downwards, tickvals=list(places.values()), ticktext=[_cut(name) for name in kept], tickfont={"size": 10})
     drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")
     return drawn
 
 
 def _cut(path: str) -> str:
     """The last letters of a path: its beginning is what paths share."""
-    return path if len(path) <= LETTERS else f"…{path[1 - LETTERS :]}"
+    return path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}"

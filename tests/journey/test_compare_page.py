@@ -53,7 +53,16 @@ def write_predictions(store: RunStore, sweep: str) -> None:
 
 @pytest.fixture
 def sweep(store):
-    sweep = seeding.finished_sweep(store, ranks=(2, 8))
+    """Every run has a result, and no predictions."""
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2, 8)))
+    for run in runs:
+        seeding.start(run)
+        run.end()
+    return sweep
+
+
+@pytest.fixture
+def predicted(store, sweep):
     write_predictions(store, sweep)
     return sweep
 
@@ -72,7 +81,7 @@ def answer(store, job):
     store.finish_job(job.id, "finished", result=result)
 
 
-def test_limits_name_the_best_run_within_them(app, store, sweep):
+def test_limits_name_the_best_run_within_them(app, sweep):
     at(app, "Trade-offs")
     assert "3 of 4 runs are beaten by none on these 2 numbers: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown)
     app.number_input(key="limit_growth_memory_bytes").set_value(35.0).run()
@@ -82,7 +91,7 @@ def test_limits_name_the_best_run_within_them(app, store, sweep):
     assert not app.exception
 
 
-def test_a_third_number_is_offered_beside_the_other_two(app, store, sweep):
+def test_a_third_number_is_offered_beside_the_other_two(app, sweep):
     at(app, "Trade-offs", x="train_seconds", y="adapter_bytes", colour="score")
     assert not app.exception
     assert app.selectbox(key="chosen_colour").value == "score"
@@ -92,7 +101,7 @@ def test_a_third_number_is_offered_beside_the_other_two(app, store, sweep):
     assert app.selectbox(key="chosen_y").value != "adapter_bytes"
 
 
-def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, store, sweep):
+def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
     assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.subheader}
@@ -106,29 +115,26 @@ def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, swe
     (job,) = store.jobs("rank_curve")
     assert store.run(job.arguments["run"]).settings.lora.rank == 8
     assert not [found for found in app.button if found.label == "Work it out"], "it was asked for already"
-    answer(store, job)
+    store.finish_job(job.id, "failed", error="There is no adapter package at adapter.zip.")
+    app.run()
+    assert "There is no adapter package" in texts(app.error)
+    button(app, "Work it out").click().run()
+    answer(store, store.jobs("rank_curve")[0])
     app.run()
     assert not app.exception
+    assert not app.error
     assert "90% of the update lies in rank 1" in texts(app.markdown)
     assert "Cut to rank 1, the run keeps 80% of its gain over zero-shot" in texts(app.markdown)
 
 
-def test_a_job_that_failed_says_why_and_can_be_asked_for_again(app, store, sweep):
-    run = next(run for run in store.runs(sweep) if run.settings.lora.rank == 8 and run.settings.strategy == "peft")
-    store.finish_job(store.add_job("rank_curve", {"run": run.id}), "failed", error="There is no adapter package at adapter.zip.")
-    at(app, "Rank")
-    assert "There is no adapter package" in texts(app.error).replace("\\", "")
-    assert button(app, "Work it out")
-
-
-def test_settings_side_by_side_are_those_that_differ(app, store, sweep):
+def test_settings_side_by_side_are_those_that_differ(app, sweep):
     at(app, "Runs side by side")
     settings = set(app.dataframe[-1].value["Setting"])
     assert {"strategy", "lora.rank"} <= settings
     assert "dataset" not in settings
 
 
-def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, store, sweep):
+def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicted):
     at(app, "Runs side by side", "Rows that change")
     assert not app.exception
     assert "the class of 1 of 40 rows changes: 1 become right, 0 become wrong" in texts(app.markdown)
@@ -139,8 +145,7 @@ def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, store, s
     assert "diagnosis" not in row
 
 
-def test_every_view_of_runs_opens_without_predictions_and_jobs(app, store):
-    seeding.finished_sweep(store, ranks=(2,))
+def test_every_view_of_runs_opens_without_predictions_and_jobs(app, sweep):
     at(app, "Runs side by side")
     for view in ("Curves", "Confusion", "Calibration", "Rows that change", "Size of the update"):
         app.session_state["side_by_side"] = view
@@ -180,3 +185,24 @@ def test_a_sweep_that_goes_on_is_no_crash(app, store):
     for tab in TABS:
         at(app, tab)
         assert not app.exception, tab
+
+
+def test_two_hundred_runs_open_in_every_tab(app, store):
+    settings = seeding.sweep_settings(store.home, ranks=tuple(range(1, 39)), seeds=(0, 1, 2, 3, 4))
+    sweep, runs = seeding.queue(store, settings)
+    for run in runs:
+        accuracy = 0.9 + 0.001 * run.settings.lora.rank
+        result = seeding.RunFinished(
+            "finished", 10, 10, False, *(seeding.made_up_scores(accuracy) for _ in range(4)), 1.0, 0.1, 4 * 10**8, 10**7 + run.trainable,
+            "resident", run.trainable, seeding.TOTAL, None, None,
+        )  # fmt: skip
+        store.finish(run.id, "finished", result=result)
+    at(app, "Trade-offs")
+    assert not app.exception
+    assert "beaten by none" in texts(app.markdown)
+    app.toggle(key="over_seeds").set_value(False).run()
+    assert " of 200 runs" in texts(app.markdown)
+    for tab, heading in (("Rank", "Calibration error against rank"), ("Runs side by side", None)):
+        at(app, tab)
+        assert not app.exception, tab
+        assert heading is None or heading in {found.value for found in app.subheader}
