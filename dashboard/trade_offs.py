@@ -28,8 +28,9 @@ def trade_offs(compared: Compared) -> None:
     st.subheader("Score against cost", help=CHARTS["pareto"].help)
     x, y, third = _axes(compared.metric)
     limits = _limits()
-    board, chosen = _points(compared), [name for name in (x, y, third) if name is not None]
-    st.markdown(what_fits(board, compared.metric, limits) if limits else what_leads(board, compared.metric, chosen))
+    board, noun = _points(compared)
+    chosen = [name for name in (x, y, third) if name is not None]
+    st.markdown(what_fits(board, compared.metric, limits, noun) if limits else what_leads(board, compared.metric, chosen, noun))
     drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
     columns = [axis_of(name, compared.metric, "validation").column for name in chosen]
     show(drawn, key="pareto", label="The chosen numbers of every run against each other", numbers=board[["run", *columns]])
@@ -60,8 +61,8 @@ def _axes(metric: str) -> tuple[str, str, str | None]:
     return x, y, None if third == NONE else third
 
 
-def _points(compared: Compared) -> pd.DataFrame:
-    """The runs; or, where a sweep has several seeds and a person wants it so, the means over them."""
+def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
+    """The runs and what to call them; or, where a sweep has several seeds and a person wants it so, the means over them."""
     board = compared.board
     if board["seed"].nunique() < 2 or not st.toggle(
         "Mean over seeds",
@@ -70,23 +71,25 @@ def _points(compared: Compared) -> pd.DataFrame:
         persist_state="session",
         help="Seeds have other splits, and one may be easier than another.",
     ):
-        return board
+        return board, "runs"
     means, seeds = over_seeds(board)
     st.caption(f"Means over the seeds {', '.join(map(str, seeds))}, under which every configuration has a result.")
-    return means.assign(run=pd.Categorical(means["run"], categories=list(means["run"])))
+    return means.assign(run=pd.Categorical(means["run"], categories=list(means["run"]))), "configurations"
 
 
 def _limits() -> dict[str, float]:
     """The most that a person allows, by column and in its unit."""
     limits = {}
-    for place, (name, label) in zip(st.columns(len(LIMITS)), LIMITS.items(), strict=True):
+    with st.expander("Limits on memory, time and size", icon=":material/straighten:"):
+        places = st.columns(len(LIMITS))
+    for place, (name, label) in zip(places, LIMITS.items(), strict=True):
         most = place.number_input(label, 0.0, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session")
         if most is not None:
             limits[name] = most * COSTS[name][1]
     return limits
 
 
-def what_leads(board: pd.DataFrame, metric: str, axes: list[str]) -> str:
+def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "runs") -> str:
     """The runs that nothing beats, by name where they are few."""
     chosen = [axis_of(name, metric, "validation") for name in axes]
     best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen})]
@@ -95,10 +98,10 @@ def what_leads(board: pd.DataFrame, metric: str, axes: list[str]) -> str:
     known = int(board[[axis.column for axis in chosen]].notna().all(axis=1).sum())
     names = [str(name) for name in best["run"]]
     which = f": **{plain(', '.join(names))}**" if len(names) <= MOST_NAMED else ""
-    return f"{len(names)} of {known} runs {'is' if len(names) == 1 else 'are'} beaten by none on these {len(axes)} numbers{which}."
+    return f"{len(names)} of {known} {noun} {'is' if len(names) == 1 else 'are'} beaten by none on these {len(axes)} numbers{which}."
 
 
-def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float]) -> str:
+def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str = "runs") -> str:
     """The best run within the limits and what it costs; where there is none, the least that runs took."""
     scored = board.dropna(subset=[f"validation_{metric}"])
     inside = scored[within_limits(scored, limits)]
@@ -115,7 +118,7 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float]) -> 
     ]
     return (
         f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].label},"
-        f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} runs are inside."
+        f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} are inside."
     )
 
 

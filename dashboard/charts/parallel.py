@@ -10,15 +10,15 @@ from dashboard.charts.style import GOOD_TO_BAD, MEGABYTE, say
 from tabtune_core.metrics import METRICS
 
 AXES = {
-    "rank": ("Rank", 1.0, True),
-    "alpha": ("Alpha", 1.0, True),
-    "dropout": ("Dropout", 1.0, False),
-    "learning_rate": ("Learning rate", 1.0, True),
-    "growth_memory_bytes": ("Memory (MB)", MEGABYTE, False),
-    "train_seconds": ("Training (s)", 1.0, False),
+    "rank": ("Rank", 1.0, "logarithmic"),
+    "alpha": ("Alpha", 1.0, "logarithmic"),
+    "dropout": ("Dropout", 1.0, "chosen"),
+    "learning_rate": ("Learning rate", 1.0, "logarithmic"),
+    "growth_memory_bytes": ("Memory (MB)", MEGABYTE, "measured"),
+    "train_seconds": ("Training (s)", 1.0, "measured"),
 }
-"""By column: title, size of a unit, and whether the axis is logarithmic."""
-MOST_TICKS = 8
+"""By column: title, size of a unit, and the axis: what a person chose has its values as marks, on a logarithmic axis or not."""
+MOST_MARKS = 8
 
 
 def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
@@ -46,13 +46,11 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
     return drawn
 
 
-def _dimension(values_N: np.ndarray[Any, np.dtype[np.float64]], title: str, size: float, log: bool) -> dict[str, Any]:
+def _dimension(values_N: np.ndarray[Any, np.dtype[np.float64]], title: str, size: float, kind: str) -> dict[str, Any]:
     values_N = values_N / size
-    log = log and bool((values_N > 0).all())
-    places_N = np.log10(values_N) if log else values_N
-    ticks = np.unique(values_N)
-    if len(ticks) > MOST_TICKS and not log:
-        return {"label": title, "values": places_N, "tickformat": ",.4~g"}
-    ticks = ticks[np.linspace(0, len(ticks) - 1, min(len(ticks), MOST_TICKS)).round().astype(int)]
-    marks = {"tickvals": np.log10(ticks) if log else ticks, "ticktext": [f"{tick:,.4g}" for tick in ticks]}
-    return {"label": title, "values": places_N, **marks}
+    place = np.log10 if kind == "logarithmic" and (values_N > 0).all() else np.asarray
+    if kind == "measured":
+        return {"label": title, "values": values_N, "tickformat": ",.4~g"}
+    marks = np.unique(values_N)
+    marks = marks[np.linspace(0, len(marks) - 1, min(len(marks), MOST_MARKS)).round().astype(int)]
+    return {"label": title, "values": place(values_N), "tickvals": place(marks), "ticktext": [f"{mark:,.4g}" for mark in marks]}
