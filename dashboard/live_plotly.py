@@ -48,7 +48,9 @@ export default function ({ data, parentElement }) {
   return () => { if (window.Plotly) window.Plotly.purge(element) }
 }
 """
-_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", js=_SCRIPT, isolate_styles=False)
+# axes of parallel coordinates are black whatever the layout says
+_STYLE = ".lab-figure .parcoords .axis path, .lab-figure .parcoords .axis line { stroke: var(--st-text-color) !important; opacity: 0.5; }"
+_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", css=_STYLE, js=_SCRIPT, isolate_styles=False)
 
 
 def show(figure: go.Figure, *, key: str, label: str, numbers: pd.DataFrame | None = None) -> None:

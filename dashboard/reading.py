@@ -7,10 +7,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from dashboard.devices import card_names
 from dashboard.words import labels, moment
@@ -23,6 +25,8 @@ from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
+from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
@@ -35,6 +39,7 @@ FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
 }
 
 
+HeldOutPart = Literal["validation", "test"]
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
 BARS = 30
 """Of a histogram, at most."""
@@ -124,6 +129,21 @@ def recommended(sweep: str, rank_by: str) -> Recommendation:
     return _recommended(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def _predictions(folder: str, run_id: str, part: HeldOutPart) -> Predictions | None:
+    return read_predictions(_store(folder), run_id, part)
+
+
+def predictions(run: Run, part: HeldOutPart) -> Predictions | None:
+    """What a run with a result predicted for its held-out rows; None where that is not on disk."""
+    return _predictions(str(home()), run.id, part)
+
+
+def rank_curves() -> dict[str, Job]:
+    """The newest job about the rank that a run really used, by the run's id."""
+    return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve"))}
+
+
 @st.cache_data(ttl=60, show_spinner=False)
 def cards() -> list[str]:
     """Names of the NVIDIA cards of this machine."""
@@ -169,6 +189,15 @@ def _whole(folder: str, table: str) -> pd.DataFrame:
 @st.cache_data(max_entries=8, show_spinner=False)
 def _first_rows(folder: str, table: str) -> pd.DataFrame:
     return preview(Path(folder), table)
+
+
+def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
+    """Some rows of a table by their numbers.
+
+    Raises:
+        TableError: for a table that the workspace does not hold.
+    """
+    return _whole(str(home()), table).iloc[rows]
 
 
 def first_rows(table: str) -> pd.DataFrame:

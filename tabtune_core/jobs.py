@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {}
+from tabtune_core.rank_curve import rank_curve
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {"rank_curve": rank_curve}
 
 
 def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,14 @@ def within(gap: pd.Series, error: pd.Series) -> pd.Series:
     return gap <= error + ROUNDING
 
 
+def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
+    """The LoRA configuration of the smallest rank within one standard error of the best LoRA; None where an error is not known."""
+    lora = configurations[configurations["strategy"] == "peft"]
+    if lora.empty or lora["lora_gap_error"].isna().any():
+        return None
+    return lora[within(lora["lora_gap"], lora["lora_gap_error"])].sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+
+
 def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) -> Iterator[str]:
     on = f"these {rows} validation rows" if rows else "the validation rows"
     ahead = lora[lora["gain"] > lora["gain_error"] + ROUNDING]
@@ -88,7 +96,8 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
             f"{best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
         )
         return
-    smallest = lora[within(lora["lora_gap"], lora["lora_gap_error"])].sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+    smallest = smallest_tied(lora)
+    assert smallest is not None
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
     if smallest.name != best.name:
         head = f"{label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"

@@ -562,14 +562,6 @@ def test_the_leaderboard_says_no_gain(app, store):
     assert "LoRA r=2" in texts(app.caption)
 
 
-def test_compare_shows_only_the_settings_that_differ(app, store):
-    seeding.finished_sweep(store)
-    go(app, "compare")
-    settings = set(app.dataframe[-1].value["Setting"])
-    assert {"strategy", "lora.rank"} <= settings
-    assert "dataset" not in settings
-
-
 def test_the_adapter_page_reads_the_readme_out_of_the_package(app, store):
     seeding.finished_sweep(store)
     go(app, "adapters")

@@ -14,7 +14,8 @@ LAYERS = (
     {"data", "lora", "models", "runs"},
     {"training"},
     {"fitting", "predictor", "outputs", "verify"},
-    {"experiment", "jobs"},
+    {"experiment", "rank_curve"},
+    {"jobs"},
     {
         "worker",
         "tuning_params",
