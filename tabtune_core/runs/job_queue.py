@@ -1,0 +1,106 @@
+"""Jobs: what needs torch and a person waits for, such as predictions to look at. The worker carries them out beside a run that trains.
+
+In: a kind and arguments. Out: a row that ends with a JSON result or an error for the person, and files in the job's folder.
+"""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tabtune_core.errors import StoreError
+from tabtune_core.runs.database import Database, new_id
+
+JobStatus = Literal["queued", "running", "finished", "failed", "interrupted"]
+JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as the store knows it. Times are unix seconds."""
+
+    id: str
+    kind: str
+    """A name in ``tabtune_core.jobs.JOBS``."""
+    arguments: dict[str, Any]
+    status: JobStatus
+    created: float
+    started: float | None
+    ended: float | None
+    pid: int | None
+    process_started: float | None
+    """When that process began; tells a reused pid apart."""
+    error: str | None
+    """For the person: what happened and what to do."""
+    result: dict[str, Any] | None
+
+
+class JobQueue(Database):
+    """The jobs of one workspace.
+
+    Raises:
+        StoreError: for an id that the workspace does not hold.
+    """
+
+    def job_dir(self, job_id: str) -> Path:
+        """The job's folder, which its process makes."""
+        return self.home / "jobs" / self.job(job_id).id
+
+    def add_job(self, kind: str, arguments: Mapping[str, Any]) -> str:
+        """Queues a job behind the others. Returns its id."""
+        job_id = new_id()
+        sql = "INSERT INTO jobs (id, kind, arguments, status, created) VALUES (?, ?, ?, 'queued', ?)"
+        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time()))
+        return job_id
+
+    def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
+        """Those of one kind or all, of one status or all; newest first."""
+        sql = "SELECT * FROM jobs WHERE kind = COALESCE(?, kind) AND status = COALESCE(?, status) ORDER BY created DESC, rowid DESC"
+        return [_job(row) for row in self._read(sql, (kind, status))]
+
+    def job(self, job_id: str) -> Job:
+        """One job as it stands now."""
+        rows = self._read("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        if not rows:
+            raise StoreError(f"There is no job {job_id!r} in {self.home}; it may have been deleted.")
+        return _job(rows[0])
+
+    def claim_job(self, pid: int, process_started: float) -> Job | None:
+        """Takes the oldest that waits for this process; of several askers only one gets it."""
+        rows = self._read(
+            "UPDATE jobs SET status = 'running', started = ?, pid = ?, process_started = ? WHERE status = 'queued'"
+            " AND id = (SELECT id FROM jobs WHERE status = 'queued' ORDER BY created, rowid LIMIT 1) RETURNING *",
+            (time.time(), pid, process_started),
+        )
+        return _job(rows[0]) if rows else None
+
+    def set_job_process(self, job_id: str, pid: int, process_started: float) -> None:
+        """Notes which process carries out a running job."""
+        sql = "UPDATE jobs SET pid = ?, process_started = ? WHERE id = ? AND status = 'running'"
+        self._write(sql, (pid, process_started, job_id))
+
+    def finish_job(self, job_id: str, status: JobStatus, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
+        """Ends a queued or running job; one that has ended stays as it is."""
+        assert status in JOB_ENDED, status
+        self._write(
+            "UPDATE jobs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
+            (status, None if result is None else json.dumps(dict(result)), error, time.time(), job_id),
+        )
+
+    def delete_job(self, job_id: str) -> None:
+        """Removes a job that does not run, with its folder."""
+        if self.job(job_id).status == "running":
+            raise StoreError(f"Job {job_id!r} is running; wait for its end before deleting it.")
+        shutil.rmtree(self.job_dir(job_id), ignore_errors=True)
+        self._write("DELETE FROM jobs WHERE id = ?", (job_id,))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    values["arguments"] = json.loads(values["arguments"])
+    values["result"] = None if values["result"] is None else json.loads(values["result"])
+    return Job(**values)
