@@ -23,5 +23,5 @@ def half_interval(values: Sequence[float]) -> float:
 
 def half_intervals(deviation: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
     """The same for many means at once, from their standard deviations (ddof 1) and numbers of values."""
-    n = number.where(number >= 2)
-    return deviation * stats.t.ppf(0.975, n - 1) / np.sqrt(n)
+    n = number.where(number >= 2).to_numpy(dtype=np.float64)
+    return deviation.mul(stats.t.ppf(0.975, n - 1) / np.sqrt(n))
