@@ -79,9 +79,10 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The leaderboard without the scores of other tasks."""
+    """The leaderboard without the scores of other tasks and their intervals."""
     others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)
-    return board[[name for name in board if name not in _SCORES or not name.endswith(others)]]
+    plain = {name: str(name).removesuffix("_interval") for name in board}
+    return board[[name for name in board if plain[name] not in _SCORES or not plain[name].endswith(others)]]
 
 
 def _differing(runs: Sequence[Run]) -> dict[str, str]:

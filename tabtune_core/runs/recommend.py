@@ -67,6 +67,12 @@ def within(gap: pd.Series, error: pd.Series) -> pd.Series:
     return gap <= error + ROUNDING
 
 
+def smallest_within(lora: pd.DataFrame) -> pd.Series:
+    """Of the LoRA configurations, best first, the one of smallest rank that is within one standard error of the best."""
+    near = lora[within(lora["lora_gap"], lora["lora_gap_error"])]
+    return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+
+
 def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) -> Iterator[str]:
     on = f"these {rows} validation rows" if rows else "the validation rows"
     ahead = lora[lora["gain"] > lora["gain_error"] + ROUNDING]
@@ -88,7 +94,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
             f"{best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
         )
         return
-    smallest = lora[within(lora["lora_gap"], lora["lora_gap_error"])].sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+    smallest = smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
     if smallest.name != best.name:
         head = f"{label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
