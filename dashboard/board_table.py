@@ -13,12 +13,13 @@ METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch alloc
 TIED = "Within noise of the best"
 SPREAD = "± gain"
 CURVE = "Curve"
-ALWAYS = (
-    "Place", "Run", TIED, "Rank", "Seed", "Seeds", "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD,
+ALWAYS = {
+    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Rank", "Seed", "Seeds",
     "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
-)  # fmt: skip
-"""Columns that are shown unless a person chooses others; the rest is where its values differ, or are there at all."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Alpha", "Dropout", "Rate", "Targets", "Other settings", "Table", "Target")
+}  # fmt: skip
+"""Columns that are shown unless a person chooses others."""
+WHERE_IT_DIFFERS = ("Status", "Model", "Table", "Target")
+WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Note", "What happened", "Archived")
 
 
@@ -30,8 +31,19 @@ def table(board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], t
     shown = {
         "Place": board["place"],
         "Run": board["name"],
-        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna("") if "tied_with_best" in board else None,
         "Status": board["status"].map(lambda status: STATUS.get(status, status)),
+        "Validation": board[f"validation_{metric}"],
+        "± validation": board[f"validation_{metric}_interval"] if grouped else None,
+        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna("") if "tied_with_best" in board else None,
+        CURVE: first.map(lambda run: curves.get(run, [])),
+        "Test": board[f"test_{metric}"],
+        "± test": board[f"test_{metric}_interval"] if grouped else None,
+        "Gain over zero-shot": board["gain"],
+        SPREAD: board.get("gain_standard_error"),
+        "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
+        "Training (s)": board["train_seconds"],
+        "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
+        "Trainable (%)": board["trainable_percent"],
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Model": board["model"],
@@ -44,22 +56,11 @@ def table(board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], t
         "Other settings": board["variant"],
         "Seed": None if grouped else board["seed"],
         "Seeds": board["seed_count"] if grouped else None,
-        "Trainable (%)": board["trainable_percent"],
-        "Validation": board[f"validation_{metric}"],
-        "± validation": board[f"validation_{metric}_interval"] if grouped else None,
-        CURVE: first.map(lambda run: curves.get(run, [])),
-        "Test": board[f"test_{metric}"],
-        "± test": board[f"test_{metric}_interval"] if grouped else None,
-        "Gain over zero-shot": board["gain"],
-        SPREAD: board.get("gain_standard_error"),
         "Steps": board["steps"],
         "Best step": board["best_step"],
         "Peak memory (MB)": board["peak_memory_bytes"].astype(number) / 1e6,
-        "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
         "Meter": board["memory_meter"].map(METERS),
-        "Training (s)": board["train_seconds"],
         "Prediction (s)": board["predict_seconds"],
-        "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         "Note": board["own_note"],
         "What happened": board["note"],
         "Archived": board["archived"].map({True: "archived", False: ""}),
@@ -70,12 +71,14 @@ def table(board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], t
 def usual(shown: pd.DataFrame) -> list[str]:
     """The columns to begin with."""
     differing = [name for name in WHERE_IT_DIFFERS if name in shown and shown[name].nunique() > 1]
+    ranks = shown.groupby(["Way", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
+    differing += list(ranks.index[ranks > 1])
     told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
     return [name for name in shown if name in (*ALWAYS, *differing, *told)]
 
 
-def columns(shown: pd.DataFrame, metric: str, seeds: str) -> dict[str, object]:
-    """How each column is written; ``seeds`` says what the intervals rest on."""
+def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
+    """How each column is written."""
     meaning = METRICS[metric]
     digits = meaning.decimals(float(shown["Validation"].abs().max()))
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
@@ -93,10 +96,11 @@ def columns(shown: pd.DataFrame, metric: str, seeds: str) -> dict[str, object]:
         "Trainable (%)": number(format="%.2f", help="Share of the model's parameters that training may change."),
         "Validation": _score("Validation", metric, digits, score_help),
         "Test": _score("Test", metric, digits, score_help),
-        **{
-            f"± {part}": number(format=f"± %.{digits}f", help=f"Half of the 95 % interval of the mean {part} score, {seeds}.")
-            for part in ("validation", "test")
-        },
+        "± validation": number(
+            format=f"± %.{digits}f",
+            help="Half of the 95 % interval of the mean: Student's over the seeds, or with one seed from resamples of the validation rows.",
+        ),
+        "± test": number(format=f"± %.{digits}f", help="Half of the 95 % interval of the mean over the seeds (Student's)."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.label} while training went on; of the first seed where a line is of several."
         ),

@@ -21,7 +21,9 @@ WINNERS = {"": NOT_RUN, TIE: "neither: within noise", UNKNOWN: "not known: no no
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Every number as text in its unit; N/A where there was no such run."""
+    """Every number as text in its unit; N/A where there was no such run. The smallest LoRA as good has a column where it is another."""
+    name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
+    best = f"Best LoRA ({name})" if name else "Best LoRA"
     rows = []
     for row in compared.to_dict("records"):
         write = WRITTEN.get(row["column"], lambda value: NOT_RUN if pd.isna(value) else f"{value:.{METRICS[metric].decimals(value)}f}")
@@ -30,8 +32,8 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
                 "Aspect": row["aspect"],
                 "Zero-shot": write(row["zero_shot"]),
                 "Full fine-tuning": write(row["full"]),
-                "Best LoRA": write(row["lora"]),
-                "Smallest LoRA as good": write(row["small_lora"]),
+                best: write(row["lora"]),
+                **({f"Smallest as good ({small_name})": write(row["small_lora"])} if small_name != name else {}),
                 "Best LoRA against full": _against(row, metric),
                 "Who wins": WINNERS.get(row["winner"], row["winner"]),
                 "The guide says": row["guide"],

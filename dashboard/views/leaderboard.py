@@ -14,7 +14,6 @@ from tabtune_core.runs.recommend import Recommendation, with_noise
 
 ALL = "all"
 PER = {"run": "Each run", "configuration": "Each configuration"}
-BASIS = {"seeds": "over its seeds", "rows": "over resamples of the validation rows", None: "which is not known here"}
 
 
 def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, going: bool) -> None:
@@ -109,7 +108,7 @@ if len(kept) < len(every):
     st.caption(f"{len(kept)} of {len(every)} {what} shown. Places and sentences are those of all that are not archived.")
 chosen_rows = st.dataframe(
     shown[visible],
-    column_config=board_table.columns(shown, metric, BASIS["seeds"]),
+    column_config=board_table.columns(shown, metric),
     hide_index=True,
     height="content" if len(shown) < 15 else 560,
     placeholder="",

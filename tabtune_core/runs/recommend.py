@@ -49,7 +49,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     if len(table) < 2 or lora.empty:
         return Recommendation((), "", table)
     rows = _validation_rows(store, table)
-    label = partial(_label, lora)
+    label = partial(label_of, lora)
     sentences = [*_gain(lora, METRICS[rank_by], rows, label), *_rank(lora, METRICS[rank_by], label), *_memory(lora)]
     sentences += _full(table, METRICS[rank_by], label(lora.iloc[0]))
     return Recommendation(tuple(sentences), _basis(found, rows), table)
@@ -157,7 +157,7 @@ def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
     return planned.event.validation_rows if planned and isinstance(planned.event, RunPlanned) else None
 
 
-def _label(lora: pd.DataFrame, row: pd.Series) -> str:
+def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
     names = {"model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "variant": "{}"}
     names["learning_rate"] = "rate {:g}"

@@ -3,6 +3,7 @@
 In: settings of runs, events, wishes. Out: frozen rows. Events are only ever added; a row that has ended keeps its status.
 """
 
+import functools
 import json
 import math
 import os
@@ -281,10 +282,16 @@ def _marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))
 
 
+@functools.lru_cache(maxsize=4096)
+def _settings(text: str) -> RunSettings:
+    """Settings never change, and pages that are drawn every second read them again and again."""
+    return RunSettings.from_dict(json.loads(text))
+
+
 def _run(row: sqlite3.Row) -> Run:
     values = dict(row)
     values["archived"] = bool(values["archived"])
-    values["settings"] = RunSettings.from_dict(json.loads(values["settings"]))
+    values["settings"] = _settings(values["settings"])
     if values["result"] is not None:
         values["result"] = from_json("RunFinished", values["result"])
     return Run(**values)
