@@ -19,6 +19,9 @@ from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory import MemoryMeter, open_nvml
 from tabtune_core.verify import verify_in_fresh_process
 
+SHARED = "shared"
+"""Folder of the workspace for what its runs share."""
+
 
 def run_experiment(
     settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish]
@@ -35,7 +38,7 @@ def run_experiment(
         fitted = fit(
             settings,
             lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=card.family.class_limit),
-            device=device, meter=meter, folder=run_dir, emit=emit, wish=wish,
+            device=device, meter=meter, folder=run_dir, emit=emit, wish=wish, shared=home / SHARED,
         )  # fmt: skip
         result, report = fitted.result, fitted.report
         with meter.phase("save"):

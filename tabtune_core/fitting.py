@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.rows import ModelRows, Part
+from tabtune_core.training.scoring import HeldOut, Scorer
+from tabtune_core.training.shared import SharedArrays, shared_prefix
 from tabtune_core.training.state import BestState
 
 OWN = "default"
@@ -59,7 +62,7 @@ class Fitted:
 
 def fit(
     settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], *, device: torch.device, meter: MemoryMeter, folder: Path,
-    emit: Callable[[Event], None], wish: Callable[[], Wish] = lambda: None,
+    emit: Callable[[Event], None], wish: Callable[[], Wish] = lambda: None, shared: Path | None = None,
 ) -> Fitted:  # fmt: skip
     """Loads the model, scores it as it is, trains it and scores it again.
 
@@ -71,6 +74,7 @@ def fit(
         folder: of the best state while it trains.
         emit: called from two threads.
         wish: asked before every step.
+        shared: folder of what fits share; None shares nothing.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -92,8 +96,9 @@ def fit(
             emit(plan)
             for note in _beginnings(settings, table, report, plan):
                 emit(note)
+        arrays = None if shared is None else SharedArrays(shared, _salt(model, plan))
         with meter.phase("zero-shot"):
-            zero_shot = {name: rows.scorer.score(model, part) for name, part in rows.held_out.items()}
+            zero_shot = {name: score_all(part.y_N, _zero_shot(rows.scorer, model, part, arrays)) for name, part in rows.held_out.items()}
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
@@ -104,10 +109,13 @@ def fit(
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
-            with meter.phase("train"), recompute:
+            before, stages = arrays.seconds if arrays else 0.0, model.card.family.stages if settings.train.amp == "off" else ()
+            with meter.phase("train"), recompute, shared_prefix(model.module, stages, arrays) as once:
+                if once:
+                    emit(Note(f"Frozen, and shared with other runs: {', '.join(once)} is computed once for each input."))
                 for event in _training(settings, model, rows, plan, report, best, result, device, precision, wish):
                     emit(event)
-            train_seconds = time.monotonic() - started
+            train_seconds = time.monotonic() - started - ((arrays.seconds - before) if arrays else 0.0)
             best.restore()
             for note in _endings(settings, result):
                 emit(note)
@@ -135,6 +143,7 @@ def fit(
         extra={
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
             "context_sha256": table.context.sha256,
+            **({"shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused} if arrays else {}),
         },
     )  # fmt: skip
     return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
@@ -175,6 +184,20 @@ def _check_classes(model: BaseModel, classes: int) -> None:
     most = model.native_classes
     if model.card.family.class_limit is not None and most is not None and classes > most:
         raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Name others.")
+
+
+def _salt(model: BaseModel, plan: RunPlanned) -> str:
+    """What every shared array depends on beside its own inputs."""
+    packages = ("tabtune-dashboard", "torch", model.card.family.distribution)
+    return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
+
+
+def _zero_shot(scorer: Scorer, model: BaseModel, part: HeldOut, arrays: SharedArrays | None) -> NDArray[np.float64]:
+    """Predictions of the model before training, when no adapter changes anything yet."""
+    if arrays is None:
+        return scorer.predict(model, part.x_NF)
+    parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, part.x_NF]
+    return arrays.get(parts, lambda: scorer.predict(model, part.x_NF))
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
