@@ -60,7 +60,8 @@ def _hints(settings: Any) -> dict[str, Any]:
 
 def _check_kinds(settings: Any, section: str) -> None:
     """Refuses what is no text, choice, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
-    for name, hint in _hints(type(settings)).items():
+    kind: Any = type(settings)
+    for name, hint in _hints(kind).items():
         if name.startswith("_"):
             continue
         value = getattr(settings, name)

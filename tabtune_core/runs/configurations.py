@@ -78,7 +78,7 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "runs": groups["run"].agg(tuple),
-            "seeds": seeds.agg(lambda own: " ".join(map(str, sorted(set(own))))),
+            "seeds": pd.Series({c: " ".join(map(str, sorted(set(own)))) for c, own in seeds}, dtype="object"),
             "seed_count": seeds.nunique(),
             "status": groups["status"].agg(_states),
             "note": groups["note"].agg(_notes),

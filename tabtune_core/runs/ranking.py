@@ -94,7 +94,10 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
     for alike in groups.values():
         each = [_others(run.settings) for run in alike]
         names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
-        said |= {run.id: ", ".join(f"{name} {values[name]}" for name in names) for run, values in zip(alike, each, strict=True)}
+        said |= {
+            run.id: ", ".join(f"{name.removeprefix('train.')} {values[name]}" for name in names)
+            for run, values in zip(alike, each, strict=True)
+        }
     return said
 
 
