@@ -6,6 +6,8 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.runs.board_page import page
 from tabtune_core.runs.ranking import of_task
 
+IDS = ["run", "runs", "sweep", "dataset"]
+
 
 def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Without the scores of other tasks; ids of several runs are one text."""
@@ -19,5 +21,5 @@ def csv(board: pd.DataFrame, metric: str) -> str:
 
 
 def html(board: pd.DataFrame, metric: str) -> str:
-    """One page that needs no network: what a better score costs, as pictures, and the table."""
-    return page(flat(board, metric), metric)
+    """One page that needs no network: what a better score costs, as pictures, and the table without its ids."""
+    return page(flat(board, metric).drop(columns=IDS, errors="ignore"), metric)

@@ -18,13 +18,17 @@ ALWAYS = {
     "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
 }  # fmt: skip
 """Columns that are shown unless a person chooses others."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Table", "Target")
+NOISE = (TIED, SPREAD, "± validation", "± test")
+"""Not known for every sweep, and not shown where it is known of no line."""
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Note", "What happened", "Archived")
 
 
-def table(board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], tables: Mapping[str, str]) -> pd.DataFrame:
-    """One row a run, or a configuration where the board has ``runs``. ``tables`` are the names of tables by id."""
+def table(
+    board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], tables: Mapping[str, str], sweeps: Mapping[str, str]
+) -> pd.DataFrame:
+    """One row a run, or a configuration where the board has ``runs``. ``tables`` and ``sweeps`` are names by id."""
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
     number = "Float64"
@@ -44,6 +48,7 @@ def table(board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], t
         "Training (s)": board["train_seconds"],
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         "Trainable (%)": board["trainable_percent"],
+        "Sweep": board["sweep"].map(sweeps),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Model": board["model"],
@@ -74,7 +79,19 @@ def usual(shown: pd.DataFrame) -> list[str]:
     ranks = shown.groupby(["Way", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
     told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
-    return [name for name in shown if name in (*ALWAYS, *differing, *told)]
+    empty = [name for name in NOISE if name in shown and (shown[name].isna() | (shown[name] == "")).all()]
+    return [name for name in shown if name in (*ALWAYS, *differing, *told) and name not in empty]
+
+
+def ask_columns(shown: pd.DataFrame, key: str) -> list[str]:
+    """Draws the choice of columns; one that becomes usual later, as with the first note, joins those that a person chose."""
+    now, before = usual(shown), st.session_state.get(f"usual_{key}", [])
+    if key in st.session_state and before:
+        wanted = {*st.session_state[key], *(name for name in now if name not in before)}
+        st.session_state[key] = [name for name in shown if name in wanted]
+    st.session_state[f"usual_{key}"] = now
+    with st.expander("Columns", icon=":material/view_column:"):
+        return st.multiselect("Columns to show", list(shown), default=now, key=key, label_visibility="collapsed")
 
 
 def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:

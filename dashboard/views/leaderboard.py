@@ -98,14 +98,12 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, reading.curves(sweep, metric), tables)
-with right, st.expander("Columns", icon=":material/view_column:"):
-    visible = st.multiselect(
-        "Columns to show", list(shown), default=board_table.usual(shown), key=f"columns_{picked}_{per}", label_visibility="collapsed"
-    )
+shown = board_table.table(kept, metric, reading.curves(sweep, metric), tables, names)
+with right:
+    visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
 if len(kept) < len(every):
-    st.caption(f"{len(kept)} of {len(every)} {what} shown. Places and sentences are those of all that are not archived.")
+    st.caption(f"{len(kept)} of {len(every)} {what} shown. Filters move no place.")
 chosen_rows = st.dataframe(
     shown[visible],
     column_config=board_table.columns(shown, metric),

@@ -10,6 +10,7 @@ import pytest
 import seeding
 
 from dashboard import board_files, reading
+from tabtune_core.runs.store import RunStore
 
 SMALLEST = re.compile(
     r"r=(\d+) is the smallest rank within one standard error of the best \(r=(\d+)\); r=\d+ costs (\S+) MB, (\S+) s and (\S+) kB"
@@ -209,3 +210,21 @@ def test_full_fine_tuning_stands_beside_lora_with_what_was_measured(app, store):
     assert table.at["Training memory over the model", "Who wins"] == "LoRA"
     assert table.at["Training time", "Best LoRA against full"] == "about the same"
     assert table.at["Training time", "Zero-shot"] == "N/A"
+
+
+@pytest.mark.browser
+def test_lines_are_chosen_by_their_boxes_and_archived(serve, page, tmp_path):
+    store = RunStore(tmp_path)
+    sweep = seeding.finished_sweep(store, ranks=(2, 4))
+    page.goto(f"{serve()}/leaderboard?board={sweep}")
+    lines = page.locator("[data-testid=stDataFrame]").first
+    lines.locator("canvas").first.wait_for(timeout=30_000)
+    box = lines.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
+    page.get_by_text("Chosen: LoRA r=4").wait_for(timeout=20_000)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("This frees").wait_for(timeout=20_000)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Archive").click()
+    page.get_by_text("1 archived run is left out of the places").wait_for(timeout=20_000)
+    assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]
