@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts import examples
 from dashboard.charts.adapter_size import adapter_size
+from dashboard.charts.card import card
 from dashboard.charts.class_counts import class_counts
 from dashboard.charts.confidence_rows import confidence_rows
 from dashboard.charts.confusion_matrix import confusion_matrix
@@ -54,6 +55,7 @@ CHARTS: dict[str, Chart] = {
     "memory": Chart(
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
     ),
+    "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on."),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
     "adapter_size": Chart(
         adapter_size, examples.adapter_sizes, "Trainable parameters of one layer: where the line crosses the dashed one, LoRA saves none."

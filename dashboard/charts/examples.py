@@ -43,8 +43,9 @@ def memory() -> pd.DataFrame:
     second = np.tile(np.arange(10.0), 4)
     return pd.DataFrame(
         {
-            "run": _runs([label for label in _RUNS for _ in range(10)]), "seconds": second, "phase": "train",
-            "resident_bytes": 4e8 + 1e7 * second, "torch_allocated_bytes": np.nan,
+            "run": _runs([label for label in _RUNS for _ in range(10)]), "step": second.astype(int), "seconds": second, "phase": "train",
+            "resident_bytes": 4e8 + 1e7 * second, "torch_allocated_bytes": np.nan, "utilisation_percent": 90 + second,
+            "power_watts": np.nan, "temperature_celsius": np.nan,
         }
     )  # fmt: skip
 

@@ -284,7 +284,7 @@ def _marks(values: Sequence[str]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
-    """Settings never change, and pages that are drawn every second read them again and again."""
+    """Settings never change, and checking them takes longer than reading the row."""
     return RunSettings.from_dict(json.loads(text))
 
 

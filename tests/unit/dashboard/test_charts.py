@@ -9,7 +9,7 @@ from dashboard.charts.pareto import pareto
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
-from dashboard.charts.style import thin
+from dashboard.charts.style import compact, points_each, smooth, thin
 
 
 def test_thinning_keeps_a_spike_and_the_ends():
@@ -88,3 +88,28 @@ def test_what_is_outside_the_limits_is_grey_and_off_the_front():
     assert (grey.name, list(grey.x)) == ("Outside the limits", [4])
     assert list(front.x) == [0, 1, 2]
     assert figure.layout.shapes[0].x0 == 2
+
+
+def test_smoothing_weighs_what_was_seen_so_far_and_leaves_out_what_is_not_finite():
+    np.testing.assert_allclose(smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
+    np.testing.assert_array_equal(smooth(np.array([1.0, 3.0]), 0.0), [1.0, 3.0])
+
+
+def test_a_smoothed_line_has_its_points_pale_behind_it():
+    steps = CHARTS["loss"].example().query("run == 'LoRA r=2'")
+    points, line = CHARTS["loss"].draw(steps, smoothing=0.9).data
+    assert (points.showlegend, points.opacity < 0.5, points.name) == (False, True, None)
+    np.testing.assert_allclose(points.y, steps["loss"], rtol=1e-6)
+    assert np.ptp(line.y) < np.ptp(points.y)
+
+
+def test_many_runs_share_the_points_of_a_chart():
+    frame = pd.DataFrame({"run": pd.Categorical(["a"], categories=[f"r{i}" for i in range(49)] + ["a"])})
+    assert points_each(frame) == 160
+    assert points_each(frame.astype({"run": str})) == 400
+
+
+def test_points_in_fewer_bytes_are_the_same_points():
+    assert compact(np.arange(1000)).dtype == np.uint16
+    assert compact(np.array([-1, 2])).dtype == np.int64
+    np.testing.assert_allclose(compact(np.array([0.25, np.nan])), [0.25, np.nan])
