@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import monitor, reading
+from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compared import Compared
+from dashboard.live.progress import worker_trouble
 from dashboard.live_plotly import show
 from dashboard.words import duration, plain, score
 from tabtune_core.metrics import METRICS
@@ -70,7 +71,7 @@ def wait_for(jobs: list[Job]) -> None:
     now = [store.job(job.id) for job in jobs]
     if all(job.status in JOB_ENDED for job in now):
         st.rerun()
-    monitor.worker_trouble(reading.look_after_worker())
+    worker_trouble(reading.look_after_worker())
     shares = [1.0 if job.status in JOB_ENDED else read_progress(store.job_dir(job.id)) for job in now]
     waiting = all(job.status == "queued" for job in now)
     st.progress(float(np.mean(shares)), "Waiting for its turn." if waiting else "Cutting the update and scoring it again.")

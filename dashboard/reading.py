@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from dashboard.charts import CHARTS
 from dashboard.charts.settled import Settled, settle
-from dashboard.devices import card_names
+from dashboard.devices import card_memory, card_names, machine_memory
+from dashboard.experience import experience
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
@@ -284,6 +285,28 @@ def rank_curves() -> dict[str, Job]:
 def cards() -> list[str]:
     """Names of the NVIDIA cards of this machine."""
     return card_names()
+
+
+@st.cache_data(ttl=5, show_spinner=False)
+def memory_of_devices() -> tuple[tuple[int, int], list[tuple[int, int] | None]]:
+    """Free and total bytes: of the machine, and of each NVIDIA card (None where the driver does not tell)."""
+    return machine_memory(), card_memory()
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: tuple[object, ...]) -> dict[str, str]:
+    named = get_dataset(Path(folder), table).name
+    return experience(_runs_on(_store(folder), table, target, model), metric, named)
+
+
+def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
+    """What each knob did in the runs of this workspace on one table, by knob; see dashboard.experience."""
+    return _experience(str(home()), table, target, model, metric, _stamp(_runs_on(store(), table, target, model)))
+
+
+def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:
+    asked = (table, target, model)
+    return [run for run in store.runs() if (run.settings.dataset, run.settings.target, run.settings.model) == asked]
 
 
 def log_tail(run_id: str, lines: int = 200) -> str:

@@ -5,6 +5,7 @@ import time
 
 from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
+from tabtune_core.run_names import numbered, told_apart
 from tabtune_core.runs.store import Run, Status, Sweep
 
 STATUS: dict[Status, str] = {
@@ -81,15 +82,13 @@ def sweep_title(sweep: Sweep) -> str:
 
 
 def labels(runs: list[Run]) -> dict[str, str]:
-    """Run id -> a name that no other run of the list has: the model where they differ in it, a number where they are repeated."""
+    """Run id -> a name that no other run of the list has.
+
+    Where names are the same, the model, alpha, dropout, targets or rate is added that differs, and a number where runs are repeated.
+    """
     several = len({run.settings.model for run in runs}) > 1
-    seen: dict[str, int] = {}
-    named = {}
-    for run in runs:
-        name = f"{run.name} · {run.settings.model}" if several else run.name
-        seen[name] = seen.get(name, 0) + 1
-        named[run.id] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return named
+    names = told_apart([f"{run.name} · {run.settings.model}" if several else run.name for run in runs], [run.settings for run in runs])
+    return dict(zip([run.id for run in runs], numbered(names), strict=True))
 
 
 def score(value: float, metric: str) -> str:

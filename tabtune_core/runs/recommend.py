@@ -6,11 +6,13 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
+from tabtune_core.run_names import short_rate, short_targets
 from tabtune_core.runs.comparison import RESAMPLES, Comparison, compare
 from tabtune_core.runs.predictions import read_validation
 from tabtune_core.runs.store import RunStore
@@ -165,10 +167,16 @@ def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
 
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
-    names = {"model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "variant": "{}"}
-    names["learning_rate"] = "rate {:g}"
+    names: dict[str, Callable[[Any], str]] = {
+        "model": str,
+        "alpha": "alpha {:g}".format,
+        "dropout": "dropout {:g}".format,
+        "targets": lambda targets: f"targets {short_targets(targets.split())}",
+        "variant": str,
+        "learning_rate": lambda rate: f"rate {short_rate(rate)}",
+    }
     differing = [name for name in names if (lora.groupby("rank")[name].nunique() > 1).any()]
-    more = ", ".join(names[name].format(row[name]) for name in differing)
+    more = ", ".join(names[name](row[name]) for name in differing)
     return f"r={row['rank']}" + (f" ({more})" if more else "")
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.run_names import distinct_labels
 from tabtune_core.runs.database import new_id
 from tabtune_core.runs.job_queue import JobQueue
 from tabtune_core.settings import RunSettings
@@ -103,13 +104,10 @@ class RunStore(JobQueue):
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs."""
-        sweep, several_seeds = new_id(), len({settings.seed for settings in runs}) > 1
+        sweep = new_id()
         with self._together():
             self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
-            ids = [
-                self._queue(sweep, f"{settings.label} seed {settings.seed}" if several_seeds else settings.label, settings)
-                for settings in runs
-            ]
+            ids = [self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)]
         return sweep, ids
 
     def _queue(self, sweep: str, name: str, settings: RunSettings) -> str:

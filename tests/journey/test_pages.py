@@ -53,7 +53,7 @@ def test_a_page_shows_a_sweep_that_goes_on(app, store, name):
 @pytest.mark.parametrize("name", RUN_PAGES)
 def test_an_address_with_an_unknown_id_is_no_crash(app, store, name):
     seeding.finished_sweep(store)
-    go(app, name, sweep="../../etc/passwd", run="<script>", board="no such sweep", metric="no such metric", model="?", dropout="-7")
+    go(app, name, sweep="../../etc/passwd", run="<script>", board="no such sweep", metric="no such metric", model="?", dropouts="-7")
     assert not app.exception
 
 
@@ -266,7 +266,7 @@ def test_settings_as_text_come_back_into_the_form(app, store):
     button(app, "Put them into the form").click().run()
     assert not app.exception
     assert app.pills(key="ranks").value == [3, 32]
-    assert app.number_input(key="dropout").value == 0.3
+    assert app.multiselect(key="dropouts").value == ["0.3"]
 
 
 SMALLEST = """ranks = []

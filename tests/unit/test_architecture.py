@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     {"errors"},
-    {"metrics", "events", "settings", "presets"},
+    {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
     {"training"},
     {"fitting", "predictor", "outputs", "verify"},
@@ -30,7 +30,21 @@ LAYERS = (
 )
 """From the ground up; a module may import from its own row and those before it."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
-PAGES_REACH = ("data", "models.catalogue", "models.cards", "runs", "metrics", "settings", "presets", "events", "errors")
+PAGES_REACH = (
+    "data",
+    "models.catalogue",
+    "models.cards",
+    "models.adapter_size",
+    "runs",
+    "metrics",
+    "settings",
+    "knobs",
+    "run_names",
+    "presets",
+    "advice",
+    "events",
+    "errors",
+)
 MODULES = sorted((ROOT / "tabtune_core").rglob("*.py"))
 PAGES = sorted((ROOT / "dashboard").rglob("*.py"))
 
