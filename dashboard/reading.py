@@ -20,6 +20,7 @@ from dashboard.charts import CHARTS
 from dashboard.charts.settled import Settled, settle
 from dashboard.devices import card_memory, card_names, machine_memory
 from dashboard.experience import experience
+from dashboard.pace import Pace, pace_of
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
@@ -28,6 +29,7 @@ from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leaks import may_leak
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
+from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
 from tabtune_core.runs.configurations import by_configuration
@@ -53,6 +55,8 @@ READING_SHARE = 20
 """A run that goes on is read again after so many times the time that reading took."""
 BARS = 30
 """Of a histogram, at most."""
+LATEST_RUNS = 40
+"""Of a model, from which times are taken."""
 LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
 """The largest table that a page takes, also once it is unpacked."""
 
@@ -302,6 +306,21 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
     """What each knob did in the runs of this workspace on one table, by knob; see dashboard.experience."""
     return _experience(str(home()), table, target, model, metric, _stamp(_runs_on(store(), table, target, model)))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
+    store = _store(folder)
+    plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
+    found = [pace_of(store.run(run_id), told.event) for run_id, told in plans.items() if told and isinstance(told.event, RunPlanned)]
+    return [pace for pace in found if pace]
+
+
+def paces(model: str) -> list[Pace]:
+    """How fast the latest finished trainings of a model were."""
+    finished = [run for run in store().runs() if run.settings.model == model and run.status == "finished" and run.result]
+    latest = sorted((run for run in finished if run.settings.strategy != "inference"), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
+    return _paces(str(home()), tuple(run.id for run in latest))
 
 
 def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:

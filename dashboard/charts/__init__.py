@@ -20,6 +20,7 @@ from dashboard.charts.layer_updates import layer_updates
 from dashboard.charts.learning_rate import learning_rate
 from dashboard.charts.loss import loss
 from dashboard.charts.memory import memory
+from dashboard.charts.memory_breakdown import memory_breakdown
 from dashboard.charts.parallel import parallel
 from dashboard.charts.pareto import pareto
 from dashboard.charts.phase_peaks import phase_peaks
@@ -60,6 +61,7 @@ CHARTS: dict[str, Chart] = {
     "adapter_size": Chart(
         adapter_size, examples.adapter_sizes, "Trainable parameters of one layer: where the line crosses the dashed one, LoRA saves none."
     ),
+    "memory_breakdown": Chart(memory_breakdown, examples.causes, "What the memory at the peak is for; LoRA changes all but the weights."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),
     "pareto": Chart(

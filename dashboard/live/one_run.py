@@ -6,6 +6,7 @@ from dashboard import reading
 from dashboard.choice import keep
 from dashboard.live.actions import again, ask
 from dashboard.live.tweak import tweak
+from dashboard.memory_by_cause import against_measured
 from dashboard.troubleshooting import GUIDE, troubles
 from dashboard.words import WAY_OUT, plain
 from tabtune_core.events import Note, RunFailed, RunPlanned
@@ -66,6 +67,7 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
+    against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(reading.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)

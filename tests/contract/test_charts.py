@@ -5,7 +5,9 @@ import pytest
 from dashboard.charts import CHARTS
 from tabtune_core.metrics import METRICS
 
-UNITS = ("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "step", "Phase", "Rows", "Class", "(unit of the target)")
+UNITS = (
+    "(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "step", "Phase", "Run", "Rows", "Class", "(unit of the target)",
+)  # fmt: skip
 
 
 def points(trace):
