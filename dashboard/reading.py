@@ -3,6 +3,7 @@
 What has ended never changes and is read once; what runs is read at most once a second, however many tabs look on.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -20,10 +21,13 @@ from dashboard.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.leaks import may_leak
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
+from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.full_or_lora import full_or_lora
 from tabtune_core.runs.job_queue import Job
 from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
@@ -98,34 +102,80 @@ def frame(kind: str, runs: list[Run]) -> pd.DataFrame:
     return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
 
 
+def _stamp(sweep: str | None) -> str:
+    """Another one when a run comes, goes, or changes its state, name or note."""
+    return hashlib.sha256(repr(store().marks(sweep)).encode()).hexdigest()
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _listed(folder: str, sweep: str | None, stamp: str) -> list[Run]:
+    return _store(folder).runs(sweep)
+
+
+def listed(sweep: str | None) -> list[Run]:
+    """The runs of one sweep or all, read anew when one changes its state, name or note; heartbeats and wishes in them may be old."""
+    return _listed(str(home()), sweep, _stamp(sweep))
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: tuple[object, ...]) -> pd.DataFrame:
-    runs = [run for run in _store(folder).runs(sweep) if run.settings.task == METRICS[rank_by].task]
+def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
+    runs = [run for run in _listed(folder, sweep, stamp) if run.settings.task == METRICS[rank_by].task]
     return leaderboard(runs, rank_by).assign(name=lambda board: board["run"].map(labels(runs)))
 
 
-def ranked(sweep: str | None, rank_by: str) -> pd.DataFrame:
-    """The leaderboard of one sweep, or of all runs of the score's task."""
-    return _ranked(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
+def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
+    """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place."""
+    board = _ranked(str(home()), sweep, rank_by, _stamp(sweep))
+    return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
 def selection_metric(sweep: str) -> str:
     """The validation score that chose the best states of a sweep; it ranks unless a person asks for another."""
-    return store().runs(sweep)[0].settings.selection_metric
-
-
-def _stamp(runs: list[Run]) -> tuple[object, ...]:
-    return tuple((run.id, run.status) for run in runs)
+    return listed(sweep)[0].settings.selection_metric
 
 
 @st.cache_data(max_entries=32, show_spinner="Resampling the validation rows")
-def _recommended(folder: str, sweep: str, rank_by: str, stamp: tuple[object, ...]) -> Recommendation:
+def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommendation:
     return recommend(_store(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
 
 
 def recommended(sweep: str, rank_by: str) -> Recommendation:
     """What one sweep says about rank; worked out anew when one of its runs changes its state."""
-    return _recommended(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
+    return _recommended(str(home()), sweep, rank_by, _stamp(sweep))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _configurations(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
+    found = None if sweep is None else _recommended(folder, sweep, rank_by, stamp).configurations
+    return by_configuration(_ranked(folder, sweep, rank_by, stamp), rank_by, found)
+
+
+def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
+    """The leaderboard with one row a configuration, archived ones among them."""
+    return _configurations(str(home()), sweep, rank_by, _stamp(sweep))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _full_or_lora(folder: str, sweep: str, rank_by: str, stamp: str) -> pd.DataFrame:
+    found = _recommended(folder, sweep, rank_by, stamp).configurations
+    return full_or_lora(_ranked(folder, sweep, rank_by, stamp), found, rank_by)
+
+
+def against_full(sweep: str, rank_by: str) -> pd.DataFrame:
+    """Full fine-tuning against LoRA as measured in one sweep."""
+    return _full_or_lora(str(home()), sweep, rank_by, _stamp(sweep))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int) -> dict[str, list[float]]:
+    return series.sparklines(_store(folder), [run.id for run in _listed(folder, sweep, stamp)], metric)
+
+
+def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
+    """Run id -> its validation score over the looks; at most ten seconds old where something still runs."""
+    runs = listed(sweep)
+    now = int(time.time() / 10) if any(run.status == "running" for run in runs) else 0
+    return _curves(str(home()), sweep, metric, _stamp(sweep), now)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -272,6 +322,17 @@ def label_findings(table: str, column: str, way: Way, *, max_classes: int | None
         LabelError: when it cannot be predicted as asked.
     """
     return _label_findings(str(home()), table, column, way, max_classes)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
+    return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
+
+
+def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    """Columns that alone predict another nearly without error."""
+    return _suspects(str(home()), table, column, way)
 
 
 def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)

@@ -160,6 +160,15 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 SELECTION: dict[Task, str] = {"classification": "log_loss", "regression": "rmse"}
 """The validation score that decides unless a person names another."""
 
+ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[[Any], Any]]] = {
+    "log_loss": (lambda y_N, p_NK: -np.log(_normalised(p_NK)[np.arange(len(y_N)), y_N]), np.asarray),
+    "accuracy": (lambda y_N, p_NK: (p_NK.argmax(axis=1) == y_N).astype(np.float64), np.asarray),
+    "brier": (lambda y_N, p_NK: np.sum((p_NK - np.eye(p_NK.shape[1])[y_N]) ** 2, axis=1), np.asarray),
+    "mae": (lambda y_N, p_N: np.abs(p_N - y_N), np.asarray),
+    "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
+}
+"""Metrics that are a mean over rows: the value of each row, and what is made of the mean. Resampling them needs no loop."""
+
 
 def metrics_of(task: Task) -> tuple[str, ...]:
     """Names of the metrics of a task."""

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import examples
+from dashboard.charts.adapter_size import adapter_size
 from dashboard.charts.class_counts import class_counts
 from dashboard.charts.confidence_rows import confidence_rows
 from dashboard.charts.confusion_matrix import confusion_matrix
@@ -54,6 +55,9 @@ CHARTS: dict[str, Chart] = {
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
     ),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
+    "adapter_size": Chart(
+        adapter_size, examples.adapter_sizes, "Trainable parameters of one layer: where the line crosses the dashed one, LoRA saves none."
+    ),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),
     "pareto": Chart(

@@ -69,6 +69,12 @@ def bars() -> pd.DataFrame:
     return pd.DataFrame({"low": [0.0, 10.0, 20.0], "high": [10.0, 20.0, 30.0], "rows": [5, 12, 3]})
 
 
+def adapter_sizes() -> pd.DataFrame:
+    """One row a rank."""
+    rank = np.arange(1, 65)
+    return pd.DataFrame({"rank": rank, "adapter": rank * 256, "layer": 128 * 128})
+
+
 def ranked() -> pd.DataFrame:
     """One row a run with a result."""
     return pd.DataFrame(

@@ -25,7 +25,6 @@ LAYERS = (
         "leaderboard",
         "leaderboard_file",
         "leaderboard_rows",
-        "leaderboard_html",
     },
     {"flags", "terminal", "__main__"},
 )
