@@ -515,11 +515,6 @@ def uploads() -> dict[str, StoredAdapter]:
     return _uploads(str(home()), tuple(found))
 
 
-def rows_of(table: str, columns: list[str], start: int, count: int = 1) -> pd.DataFrame:
-    """Some rows of a table as they were read."""
-    return _whole(str(home()), table)[columns].iloc[start : start + count].reset_index(drop=True)
-
-
 @st.cache_data(max_entries=64, show_spinner=False)
 def _values(folder: str, table: str, column: str, most: int) -> list[str] | None:
     found = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
