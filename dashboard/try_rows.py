@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -24,14 +25,15 @@ def edit_row(choice: Choice) -> pd.DataFrame:
         help="A row of the table, counted from 1. The one proposed was only tested on, never trained on.",
     )  # fmt: skip
     start = int(place) - 1
-    frame = reading.rows_of(table.id, features, start)
+    row = reading.rows_of(table.id, np.array([start])).reset_index(drop=True)
+    frame = row[features]
     edited = st.data_editor(
         frame, hide_index=True, key=f"try_edit_{table.id[:12]}_{start}_{len(features)}", placeholder="missing",
         column_config={name: _column(table.id, name, kinds[name], frame[name]) for name in features},
     )  # fmt: skip
     edited = typed(edited, kinds)
     target = choice.facts["settings"]["target"]
-    truth = reading.rows_of(table.id, [target], start)[target].iloc[0] if target in {column.name for column in table.columns} else None
+    truth = row[target].iloc[0] if target in row else None
     if edited.equals(typed(frame, kinds)):
         known = "nothing" if truth is None or truth != truth else plain(str(truth))
         st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change cells to see what the models make of it.")

@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     {"errors"},
-    {"metrics", "events", "settings", "presets"},
+    {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
-    {"training"},
+    {"training", "activations", "estimate"},
     {"fitting", "predictor", "outputs", "verify"},
-    {"experiment"},
+    {"experiment", "rank_curve"},
     {
         "worker",
         "tuning_params",
@@ -24,7 +24,6 @@ LAYERS = (
         "leaderboard",
         "leaderboard_file",
         "leaderboard_rows",
-        "leaderboard_html",
         "adapters_store",
         "export_formats",
         "exports",
@@ -42,10 +41,15 @@ PAGES_REACH = (
     "data",
     "models.catalogue",
     "models.cards",
+    "models.adapter_size",
+    "estimate",
     "runs",
     "metrics",
     "settings",
+    "knobs",
+    "run_names",
     "presets",
+    "advice",
     "events",
     "errors",
 )
