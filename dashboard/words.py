@@ -18,11 +18,7 @@ STATUS: dict[Status, str] = {
     "failed": "✕ failed",
     "interrupted": "✕ interrupted",
 }
-WAY_OUT: dict[Status, str] = {
-    "diverged": (
-        "Training diverged: the loss left all bounds, and the best state before that is kept. Halve the learning rate (for LoRA 1e-4"
-        " instead of 2e-4) or warm up longer, then run it again from the New run page."
-    ),
+WAY_OUT: dict[Status, str] = {  # a run that diverged has its row of the troubleshooting table
     "interrupted": "The run's process ended without a word. Run it again; nothing else of the sweep is lost.",
     "cancelled": "Cancelled; nothing was kept. It can be run again.",
 }
@@ -62,6 +58,16 @@ def megabytes(size_bytes: float | None) -> str:
     if size_bytes is None or size_bytes != size_bytes:
         return "N/A"
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
+
+
+def rate(value: float) -> str:
+    """A learning rate as it is written down.
+
+    >>> rate(0.0002), rate(1.5e-5)
+    ('2e-4', '1.5e-5')
+    """
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
 
 
 def moment(unix_seconds: float) -> str:

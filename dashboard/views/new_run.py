@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import advanced_widgets, form_widgets, forms, launch_panel, reading, text_panel
 from dashboard.choice import go, pick, renew
+from dashboard.estimate_panel import estimate_panel
 from dashboard.model_cards import model_cards
 from dashboard.starting_points import starting_points
 from dashboard.target_choice import pick_way
@@ -57,6 +58,7 @@ with price:
         launch_panel.show_size(sweep)
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
+        estimate_panel(sweep, card, table, target, way)
         launch_panel.show_advice(card, task, sweep, rows)
     except (SettingError, TargetError) as error:
         st.error(plain(str(error)))
