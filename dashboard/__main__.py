@@ -1,9 +1,10 @@
-"""``python -m dashboard``: starts the worker if none runs, then serves the pages on this machine only.
+"""``python -m dashboard``: starts the worker if none runs, then serves the pages, on this machine only unless told otherwise.
 
-In: the command line. Out: one line with the address, then a server until Ctrl-C.
+In: the command line. Out: a line or two with the address, then a server until Ctrl-C.
 """
 
 import argparse
+import errno
 import os
 import socket
 import sys
@@ -12,10 +13,9 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from dashboard.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
 from tabtune_core.runs.store import RunStore, default_home
 from tabtune_core.runs.worker_lock import ensure_worker
-
-ADDRESS = "127.0.0.1"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -23,50 +23,104 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
     parser.add_argument("--home", type=Path, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
     parser.add_argument(
-        "--port", type=int, default=8501, help="port on 127.0.0.1; the next free one is taken when it is in use (default: 8501)"
+        "--port", type=int, default=8501, help="port to listen on; the next free one is taken when it is in use (default: 8501)"
     )
+    parser.add_argument(
+        "--address", default=LOOPBACK,
+        help="host or IP address to listen on, 0.0.0.0 for all of this machine's. Wherever other machines can reach it, the server asks for"
+        " a token that is part of the address it prints; set TABTUNE_TOKEN to choose it (default: 127.0.0.1, this machine only)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="another name by which browsers reach this server, for example that of a proxy; can be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--login", action="store_true",
+        help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+    )  # fmt: skip
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
 
 
-def free_port(wanted: int, tries: int = 50) -> int:
+def free_port(address: str, wanted: int, tries: int = 50) -> int:
     """The first port from ``wanted`` on that nobody listens on."""
     for port in range(wanted, min(wanted + tries, 65536)):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((ADDRESS, port))
-            except OSError:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise SystemExit(f"{address} is no address of this machine; choose another with --address.") from error
                 continue
             return port
     raise SystemExit(f"No port is free between {wanted} and {wanted + tries - 1}; choose another with --port.")
 
 
+def sections_for_login() -> dict[str, object]:
+    """The secrets of a server whose people log in; ends the program, with what to do, where that cannot work."""
+    from streamlit import secrets
+    from streamlit.auth_util import is_authlib_installed
+
+    found = dict(secrets) if secrets.load_if_toml_exists() else {}
+    if "auth" not in found:
+        raise SystemExit(
+            "--login needs the section [auth] in .streamlit/secrets.toml, in this folder or your home folder. How to write it:"
+            " https://docs.streamlit.io/develop/concepts/connections/authentication"
+        )
+    if not is_authlib_installed():
+        raise SystemExit("--login needs a package that is not installed. Run: pip install 'streamlit[auth]'")
+    return found
+
+
+def let_in(options: argparse.Namespace) -> Access:
+    """Who may reach the server; ends the program where that cannot be."""
+    login = sections_for_login() if options.login else None
+    try:
+        access = decide(options.address, options.allow_host, login=login)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
+    return access
+
+
+def greet(access: Access, urls: list[str], home: Path) -> None:
+    """Says where the pages are and who may see them."""
+    print(f"LoRA Lab is at {' and, on this machine, at '.join(urls)} (workspace {home}). Ctrl-C ends the pages; runs go on.")
+    if access.token:
+        print("Whoever has this address with its token can use the server. The connection is not encrypted.")
+    if access.login:
+        who = f"{len(access.emails)} listed people" if access.emails else "everybody whom the provider of [auth] lets in"
+        print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
+    sys.stdout.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until it is interrupted."""
     options = parse(arguments)
+    from dashboard import server
+
+    sys.argv = [server.__file__]  # Streamlit looks for .streamlit/config.toml beside this file
+    access = let_in(options)
     home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
     RunStore(home)  # says at once where a workspace cannot be written
     ensure_worker(home)
 
-    port = free_port(options.port)
-    url = f"http://{ADDRESS}:{port}"
-    print(f"LoRA Lab is at {url} (workspace {home}). Ctrl-C ends the pages; runs go on.", flush=True)
+    port = free_port(access.address, options.port)
+    urls = access.addresses(port)
+    greet(access, urls, home)
     if not options.no_browser:
-        threading.Timer(1.5, webbrowser.open, (url,)).start()
-
-    from dashboard import server
-
-    sys.argv = [server.__file__]  # Streamlit looks for .streamlit/config.toml beside this file
-    server.app.run(
+        threading.Timer(1.5, webbrowser.open, (urls[-1],)).start()
+    server.application(access).run(
         config={
-            "server.address": ADDRESS,
+            "server.address": access.address,
             "server.port": port,
             "server.maxUploadSize": options.upload_limit_mb,
-            "server.allowedHosts": list(server.HOSTS),
+            "server.allowedHosts": list(access.names),
+            "logger.hideWelcomeMessage": True,  # it names the address without its token
         }
     )
 

@@ -1,16 +1,14 @@
-"""How a file is to be read, as a form: separator, encoding, header, missing values, dates and the kind of each column.
+"""How a file is to be read, as a form: separator, encoding, header, missing values and dates.
 
-In: the choices that hold now and the names of the columns, where they are known. Out: the choices that a person asks for.
+In: the choices that hold now. Out: the choices that a person asks for. Kinds of columns are chosen in ``columns_table``.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
-from tabtune_core.data.findings import Kind, ReadingChoices
+from tabtune_core.data.findings import ReadingChoices
 
-KINDS: dict[Kind, str] = {"number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no"}
-CHOSEN_KINDS: tuple[Kind, ...] = ("number", "category", "text", "date")
 WORDS = {
     "header": {"true": "The first line holds the names", "false": "The first line is data like the others"},
     "day_first": {"true": "Day first", "false": "Month first"},
@@ -21,7 +19,7 @@ ENCODINGS = ("utf-8", "cp1252", "latin-1", "cp1250", "cp1251", "cp1253", "mac_ro
 FOUND_OUT = ""
 
 
-def reading_form(key: str, held: ReadingChoices, columns: Sequence[str] = (), *, button: str) -> ReadingChoices | None:
+def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoices | None:
     """The form; the choices in it once its button is pressed. ``key`` tells it from others on the page."""
     with st.form(f"reading_{key}", enter_to_submit=False):
         with st.grid(4, min_column_width=220):
@@ -33,17 +31,18 @@ def reading_form(key: str, held: ReadingChoices, columns: Sequence[str] = (), *,
             "Marks of a missing value", held.missing_marks, held.missing_marks, accept_new_options=True, key=f"reading_missing_{key}",
             placeholder="Type a word and press Enter", help="Besides the usual ones, such as an empty cell, NA, null, ? and -.",
         )  # fmt: skip
-        kinds = _kinds(held, columns, key) if columns else held.kinds
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
-    return ReadingChoices(
+    asked = ReadingChoices(
         encoding=encoding,
         delimiter="\t" if delimiter == "\\t" else delimiter,
         header=None if header is None else header == "true",
         day_first=None if day_first is None else day_first == "true",
         missing_marks=tuple(marks),
-        kinds=kinds,
+        kinds=held.kinds,
     )
+    other_columns = (asked.encoding, asked.delimiter, asked.header) != (held.encoding, held.delimiter, held.header)
+    return replace(asked, kinds=()) if other_columns else asked  # chosen for columns that may no longer be there
 
 
 def _one(label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None) -> str | None:
@@ -58,15 +57,3 @@ def _one(label: str, field: str, held: str | None, known: dict[str, str], key: s
 
 def _word(held: bool | None) -> str | None:
     return None if held is None else str(held).lower()
-
-
-def _kinds(held: ReadingChoices, columns: Sequence[str], key: str) -> tuple[tuple[str, Kind], ...]:
-    """Which columns are read as what, whatever they look like; a column named twice takes the later kind."""
-    st.caption("Columns to be read as one kind, whatever they look like:")
-    chosen = {name: kind for name, kind in held.kinds if kind not in CHOSEN_KINDS}
-    with st.grid(4, min_column_width=220):
-        for kind in CHOSEN_KINDS:
-            names = [name for name, asked in held.kinds if asked == kind]
-            for name in st.multiselect(f"Read as {KINDS[kind]}", columns, names, key=f"reading_{kind}_{key}", placeholder="Choose columns"):
-                chosen[name] = kind
-    return tuple((name, chosen[name]) for name in columns if name in chosen)

@@ -62,6 +62,8 @@ export default function ({ data, parentElement }) {
   return () => { if (window.Plotly) window.Plotly.purge(element) }
 }
 """
+# axes of parallel coordinates are black whatever the layout says
+_STYLE = ".lab-figure .parcoords .axis path, .lab-figure .parcoords .axis line { stroke: var(--st-text-color) !important; opacity: 0.5; }"
 _SETTLED = """
 export default function ({ data }) {
   const held = (window.__labSettled ??= new Map())
@@ -72,7 +74,7 @@ export default function ({ data }) {
   }
 }
 """
-_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", js=_SCRIPT, isolate_styles=False)
+_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", css=_STYLE, js=_SCRIPT, isolate_styles=False)
 _settled = st.components.v2.component("lab_plotly_settled", html="<span></span>", js=_SETTLED, isolate_styles=False)
 MOST_NUMBERS = 1_000
 """Rows of the table behind a chart that changes: the page sends it anew with every point."""

@@ -3,16 +3,18 @@
 What has ended never changes and is read once; what runs is read at most once a second, however many tabs look on.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from dashboard.charts import CHARTS
 from dashboard.charts.settled import Settled, settle
@@ -21,14 +23,23 @@ from dashboard.experience import experience
 from dashboard.pace import Pace, pace_of
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
+from tabtune_core import adapters_store
+from tabtune_core.adapters_store import StoredAdapter
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.new_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.events import RunPlanned
+from tabtune_core.lora.package_zip import read_facts
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
+from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.full_or_lora import full_or_lora
+from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.runs.series import Progress
@@ -42,6 +53,7 @@ FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
 }
 
 
+HeldOutPart = Literal["validation", "test"]
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
 READING_SHARE = 20
 """A run that goes on is read again after so many times the time that reading took."""
@@ -116,6 +128,21 @@ def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.Data
     return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
 
 
+def _stamp(sweep: str | None) -> str:
+    """Another one when a run comes, goes, or changes its state, name or note."""
+    return hashlib.sha256(repr(store().marks(sweep)).encode()).hexdigest()
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _listed(folder: str, sweep: str | None, stamp: str) -> list[Run]:
+    return _store(folder).runs(sweep)
+
+
+def listed(sweep: str | None) -> list[Run]:
+    """The runs of one sweep or all, read anew when one changes its state, name or note; heartbeats and wishes in them may be old."""
+    return _listed(str(home()), sweep, _stamp(sweep))
+
+
 @st.cache_resource(max_entries=128, show_spinner=False)
 def _settled(folder: str, chart: str, kind: str, stamp: str, options: str, _draw: Callable[[], Settled | None]) -> Settled | None:
     return _draw()
@@ -182,38 +209,84 @@ def latest(runs: list[Run], metric: str) -> dict[str, Latest]:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: tuple[object, ...]) -> pd.DataFrame:
-    runs = [run for run in _store(folder).runs(sweep) if run.settings.task == METRICS[rank_by].task]
+def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
+    runs = [run for run in _listed(folder, sweep, stamp) if run.settings.task == METRICS[rank_by].task]
     return leaderboard(runs, rank_by).assign(name=lambda board: board["run"].map(labels(runs)))
 
 
-def ranked(sweep: str | None, rank_by: str) -> pd.DataFrame:
-    """The leaderboard of one sweep, or of all runs of the score's task."""
-    return _ranked(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
+def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
+    """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place."""
+    board = _ranked(str(home()), sweep, rank_by, _stamp(sweep))
+    return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
 def selection_metric(sweep: str) -> str:
     """The validation score that chose the best states of a sweep; it ranks unless a person asks for another."""
-    return store().runs(sweep)[0].settings.selection_metric
+    return listed(sweep)[0].settings.selection_metric
 
 
 def _mark(runs: list[Run]) -> str:
-    """The same as one text, which is quicker to look up."""
+    """The runs and their states as one text, which is quick to look up."""
     return " ".join(f"{run.id} {run.status}" for run in runs)
 
 
-def _stamp(runs: list[Run]) -> tuple[object, ...]:
-    return tuple((run.id, run.status) for run in runs)
-
-
 @st.cache_data(max_entries=32, show_spinner="Resampling the validation rows")
-def _recommended(folder: str, sweep: str, rank_by: str, stamp: tuple[object, ...]) -> Recommendation:
+def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommendation:
     return recommend(_store(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
 
 
 def recommended(sweep: str, rank_by: str) -> Recommendation:
     """What one sweep says about rank; worked out anew when one of its runs changes its state."""
-    return _recommended(str(home()), sweep, rank_by, _stamp(store().runs(sweep)))
+    return _recommended(str(home()), sweep, rank_by, _stamp(sweep))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _configurations(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
+    found = None if sweep is None else _recommended(folder, sweep, rank_by, stamp).configurations
+    return by_configuration(_ranked(folder, sweep, rank_by, stamp), rank_by, found)
+
+
+def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
+    """The leaderboard with one row a configuration, archived ones among them."""
+    return _configurations(str(home()), sweep, rank_by, _stamp(sweep))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _full_or_lora(folder: str, sweep: str, rank_by: str, stamp: str) -> pd.DataFrame:
+    found = _recommended(folder, sweep, rank_by, stamp).configurations
+    return full_or_lora(_ranked(folder, sweep, rank_by, stamp), found, rank_by)
+
+
+def against_full(sweep: str, rank_by: str) -> pd.DataFrame:
+    """Full fine-tuning against LoRA as measured in one sweep."""
+    return _full_or_lora(str(home()), sweep, rank_by, _stamp(sweep))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int) -> dict[str, list[float]]:
+    return series.sparklines(_store(folder), [run.id for run in _listed(folder, sweep, stamp)], metric)
+
+
+def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
+    """Run id -> its validation score over the looks; at most ten seconds old where something still runs."""
+    runs = listed(sweep)
+    now = int(time.time() / 10) if any(run.status == "running" for run in runs) else 0
+    return _curves(str(home()), sweep, metric, _stamp(sweep), now)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _predictions(folder: str, run_id: str, part: HeldOutPart) -> Predictions | None:
+    return read_predictions(_store(folder), run_id, part)
+
+
+def predictions(run: Run, part: HeldOutPart) -> Predictions | None:
+    """What a run with a result predicted for its held-out rows; None where that is not on disk."""
+    return _predictions(str(home()), run.id, part)
+
+
+def rank_curves() -> dict[str, Job]:
+    """The newest job about the rank that a run really used, by the run's id."""
+    return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve"))}
 
 
 @st.cache_data(ttl=60, show_spinner=False)
@@ -300,6 +373,15 @@ def _first_rows(folder: str, table: str) -> pd.DataFrame:
     return preview(Path(folder), table)
 
 
+def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
+    """Some rows of a table by their numbers.
+
+    Raises:
+        TableError: for a table that the workspace does not hold.
+    """
+    return _whole(str(home()), table).iloc[rows]
+
+
 def first_rows(table: str) -> pd.DataFrame:
     """The first 100 rows of a table."""
     return _first_rows(str(home()), table)
@@ -375,6 +457,17 @@ def label_findings(table: str, column: str, way: Way, *, max_classes: int | None
     return _label_findings(str(home()), table, column, way, max_classes)
 
 
+@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
+    return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
+
+
+def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    """Columns that alone predict another nearly without error."""
+    return _suspects(str(home()), table, column, way)
+
+
 def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)
     """Keeps an uploaded file as a table.
 
@@ -394,3 +487,67 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> Dataset:
     if new.id != dataset.id and not any(run.settings.dataset == dataset.id for run in store().runs()):
         delete_dataset(home(), dataset.id)
     return new
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _facts(path: str, changed: int) -> dict[str, Any]:
+    return read_facts(Path(path))
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What the adapter package of a run says of itself.
+
+    Raises:
+        AdapterError: there is none, or it cannot be read.
+    """
+    path = store().run_dir(run.id) / "adapter.zip"
+    return _facts(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, StoredAdapter]:
+    return {adapter.id: adapter for adapter in adapters_store.list_adapters(Path(folder))}
+
+
+def uploads() -> dict[str, StoredAdapter]:
+    """Adapters that were made elsewhere, by id, newest first."""
+    found = sorted((about.parent.name, about.stat().st_mtime_ns) for about in (home() / "adapters").glob("*/about.json"))
+    return _uploads(str(home()), tuple(found))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _values(folder: str, table: str, column: str, most: int) -> list[str] | None:
+    found = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
+    return None if len(found) > most else sorted(found)
+
+
+def values(table: str, column: str, *, most: int = 300) -> list[str] | None:
+    """The different words of a column, None where there are too many to choose from."""
+    return _values(str(home()), table, column, most)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _test_rows(path: str, changed: int) -> list[int]:
+    saved = pd.read_parquet(path, columns=["split", "row"])
+    return [int(row) for row in saved.loc[saved["split"] == "test", "row"]]
+
+
+def test_rows(run: Run) -> list[int]:
+    """Numbers of the rows that a run only tested on; none where they were not kept."""
+    path = store().run_dir(run.id) / "predictions.parquet"
+    return _test_rows(str(path), path.stat().st_mtime_ns) if path.exists() else []
+
+
+@st.cache_data(max_entries=2, show_spinner="Reading the rows")
+def _new_rows(data: bytes, about: dict[str, Any]) -> NewRows:
+    return read_new_rows(data, about, limit_rows=LIMIT_ROWS)
+
+
+def new_rows(data: bytes, facts: dict[str, Any]) -> NewRows:
+    """A file of rows to predict, read as the table of an adapter was.
+
+    Raises:
+        TableError: it cannot be read, or lacks a column.
+    """
+    about = {name: facts[name] for name in ("reading", "kinds", "features")} | {"settings": {"target": facts["settings"]["target"]}}
+    return _new_rows(data, about)

@@ -1,4 +1,4 @@
-"""The web application around the pages: who may ask, and the two addresses that are not pages.
+"""The web application around the pages: who may ask, and the addresses that are not pages.
 
 Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that a
 web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1.
@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from dashboard.access import Access, bracketed
+from dashboard.guard import LoginGuard, TokenGuard
 from dashboard.report import report_html
 from tabtune_core.errors import TableError
 from tabtune_core.runs.store import default_home
 
-HOSTS = ("localhost", "127.0.0.1", "::1")
 PLOTLY_PATH = f"/lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 REPORT_PATH = "/lab/report/"
@@ -38,8 +39,15 @@ def report(request: Request) -> Response:
     return HTMLResponse(html, headers={"Content-Security-Policy": "sandbox allow-scripts"})
 
 
-app = st.App(
-    Path(__file__).parent / "app.py",
-    routes=[Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", report)],
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS, "[::1]"], www_redirect=False)],
-)
+ROUTES = [Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", report)]
+"""Addresses of ours; below ``/lab/``, because who has not logged in reaches nothing there."""
+
+
+def application(access: Access) -> st.App:
+    """The pages with everything in front of them: first the Host, then the token or the log-in."""
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False)]
+    if access.token is not None:
+        middleware.append(Middleware(TokenGuard, token=access.token))
+    if access.login:
+        middleware.append(Middleware(LoginGuard, emails=access.emails))
+    return st.App(Path(__file__).parent / "app.py", routes=ROUTES, middleware=middleware)

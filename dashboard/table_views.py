@@ -1,25 +1,34 @@
 """The parts of the Data page that show one table: figures, preview, columns, findings, questions and the target."""
 
 import dataclasses
+from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
 from dashboard.choice import choose, pick, renew
-from dashboard.choices_form import KINDS, WORDS, reading_form
+from dashboard.choices_form import WORDS, reading_form
+from dashboard.columns_table import columns_table, still_open
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
+from dashboard.table_notes import limit_notes, missing_note, size_note, useless
 from dashboard.target_choice import pick_way
+from dashboard.uploads import forget_notes
 from dashboard.words import megabytes, plain
 from tabtune_core.data.datasets import Dataset, delete_dataset
-from tabtune_core.data.findings import Finding, Question, ReadingChoices
+from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TableError
 
-ICONS = {"info": ":material/info:", "warning": ":material/warning:", "error": ":material/error:"}
+LOOKS = {
+    "error": ":red[:material/error: **Stops training**]",
+    "warning": ":orange[:material/warning: **Check**]",
+    "info": ":blue[:material/info: **Good to know**]",
+}
+"""How grave a finding is, in a word as well as in a colour; the gravest first."""
+MOST_FINDINGS = 8
 
 
 def figures(dataset: Dataset) -> None:
@@ -35,33 +44,50 @@ def figures(dataset: Dataset) -> None:
         st.metric("File", megabytes(dataset.size_bytes), border=True, width="content")
 
 
-def findings(found: tuple[Finding, ...] | list[Finding]) -> None:
-    """What reading the table has to say, gravest first."""
-    for finding in sorted(found, key=lambda item: ["error", "warning", "info"].index(item.severity)):
-        colour = {"error": "red", "warning": "orange", "info": "blue"}[finding.severity]
-        st.markdown(f":{colour}[{ICONS[finding.severity]}] {plain(finding.message)}")
+def findings(found: Sequence[Finding]) -> None:
+    """What there is to say, gravest first; a long list ends in an expander."""
+    ordered = sorted(found, key=lambda item: list(LOOKS).index(item.severity))
+    for finding in ordered[:MOST_FINDINGS]:
+        st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
+    if len(ordered) > MOST_FINDINGS:
+        with st.expander(f"{len(ordered) - MOST_FINDINGS} more"):
+            for finding in ordered[MOST_FINDINGS:]:
+                st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
+
+
+def all_findings(dataset: Dataset) -> list[Finding]:
+    """What reading found and does not ask about, and what gaps and the number of rows mean."""
+    asked = [question.message for question in dataset.questions]
+    told = [finding for finding in dataset.findings if not any(message.startswith(finding.message) for message in asked)]
+    return [*told, *missing_note(dataset.columns), *size_note(dataset.rows)]
+
+
+def to_check(dataset: Dataset) -> None:
+    """Points to what was found, beside the button that would pass it by."""
+    grave = sum(finding.severity != "info" for finding in all_findings(dataset))
+    if grave:
+        st.caption(f"{grave} thing{'s' * (grave != 1)} to check first, under What was read.", width="content")
+
+
+def leave_out(dataset: Dataset, target: str) -> None:
+    """One click for all columns that can only be in the way."""
+    names = useless(dataset, target)
+    if not names:
+        return
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    if st.button(
+        f"Leave out {plain(shown)}", icon=":material/visibility_off:", help="No model will see them. Can be undone under Columns."
+    ):
+        held = still_open(dataset)
+        kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
+        read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
 
 
 def columns(dataset: Dataset) -> None:
-    """Every column with its kind and counts."""
-    rows = [
-        {
-            "Column": column.name,
-            "Kind": KINDS[column.kind],
-            "Missing": column.missing / max(dataset.rows, 1),
-            "Missing (rows)": column.missing,
-            "Different values": column.unique,
-            "Examples": ", ".join(column.examples),
-        }
-        for column in dataset.columns
-    ]
-    st.dataframe(
-        pd.DataFrame(rows), hide_index=True, height="content" if len(rows) < 12 else 420,
-        column_config={
-            "Column": st.column_config.TextColumn(pinned=True),
-            "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="medium"),
-        },
-    )  # fmt: skip
+    """Every column with its kind and counts; kinds can be changed."""
+    choices = columns_table(dataset)
+    if choices is not None:
+        read_again(dataset, choices)
 
 
 def first_rows(dataset: Dataset) -> None:
@@ -95,7 +121,11 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
     except TableError as error:
         st.error(plain(str(error)))
         return
+    forget_notes()
     choose("table", new.id)
+    for name in ("target", "way"):  # another reading of the file is no other question
+        if name in st.query_params:
+            choose(name, st.query_params[name])
     st.rerun()
 
 
@@ -103,7 +133,7 @@ def reading_choices(dataset: Dataset) -> None:
     """How the file was read, and reading it again in another way."""
     with st.expander("Reading choices", icon=":material/tune:"):
         st.caption("How the file was read. Read in another way it is a new table; the old one goes unless a run used it.")
-        choices = reading_form(dataset.id[:12], dataset.reading, [column.name for column in dataset.columns], button="Read the file again")
+        choices = reading_form(dataset.id[:12], dataset.reading, button="Read the file again")
         if choices == dataset.reading:
             st.info("The file is read that way already.")
         elif choices is not None:
@@ -172,13 +202,15 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
-    """Why the column cannot be predicted, or what to know before it is."""
+    """Why the column cannot be predicted, or what to know before it is: gaps, rare classes, columns that give it away, limits."""
     try:
         found = reading.label_findings(dataset.id, column, way, max_classes=None)
     except LabelError as error:
         st.error(plain(str(error)))
         return
-    findings(found)
+    classes = 0 if way == "numbers" else len(reading.class_counts(dataset.id, column, way))
+    limits = limit_notes(dataset.columns, column, reading.TASKS[way], classes)
+    findings([*found, *reading.suspects(dataset.id, column, way), *limits])
 
 
 def picture(dataset: Dataset) -> None:
@@ -194,10 +226,14 @@ def picture(dataset: Dataset) -> None:
 def delete(dataset: Dataset) -> None:
     """Takes a table out of the workspace."""
     with st.popover("Delete", icon=":material/delete:"):
-        busy = [run for run in reading.store().runs() if run.settings.dataset == dataset.id and reading.active([run])]
-        st.caption("Removes the table from this workspace. Results stay; to predict with their adapters you need the table's rows again.")
+        using = [run for run in reading.store().runs() if run.settings.dataset == dataset.id]
+        busy = [run for run in using if reading.active([run])]
+        st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
+        if using:
+            ended = f"{len(using)} run{'s' * (len(using) != 1)} used it"
+            st.caption(f"{ended}. Results stay; to predict with their adapters you need the table's rows again.")
         if busy:
-            st.caption(f"{len(busy)} runs still need it.")
+            st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
             delete_dataset(reading.home(), dataset.id)
             st.rerun()

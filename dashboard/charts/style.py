@@ -18,6 +18,10 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00")
 DASHES = ("solid", "longdash", "dashdot", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
+FAINT = "#7F8C99"
+"""What is not a run: guides, limits, and what is left out; it shows on light and on dark paper."""
+GOOD_TO_BAD = [[0.0, "#0072B2"], [0.5, "#9A9A9A"], [1.0, "#E69F00"]]
+"""A colour scale that colour-blind eyes can follow and that shows on light and on dark paper: blue is good, orange bad."""
 MOST_POINTS = 8_000
 """Of all runs in one chart."""
 PALE = 0.3
@@ -36,7 +40,7 @@ class RunStyle:
     """In the legend, and of bars that stand side by side."""
 
 
-BASELINES = {"Zero-shot": RunStyle("#7F8C99", "dot", "star"), "Full fine-tuning": RunStyle("#D55E00", "dash", "x")}
+BASELINES = {"Zero-shot": RunStyle(FAINT, "dot", "star"), "Full fine-tuning": RunStyle("#D55E00", "dash", "x")}
 """By how the label of a run begins."""
 
 
@@ -93,7 +97,7 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
 
 def say(drawn: go.Figure, text: str) -> go.Figure:
     """The same figure with a sentence in its middle, for when there is nothing to draw yet."""
-    drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": "#7F8C99"})
+    drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT})
     drawn.update_xaxes(showticklabels=False, showgrid=False)
     drawn.update_yaxes(showticklabels=False, showgrid=False)
     return drawn

@@ -17,8 +17,11 @@ ID_ROWS = 20
 ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|unnamed: 0)$|[a-z]I[Dd]$", re.IGNORECASE)
 MANY_VALUES = 100
 MANY_MISSING = 0.5
+FEW_COPIES = 0.01
 EXAMPLE_ROWS = 1_000
-UNSEEN = "If it means nothing, choose free text as its kind under Reading choices: the model sees no free text."
+LEAVE = "Leave it out, under Columns on the Data page."
+LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
+KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out, under Columns on the Data page."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
@@ -42,8 +45,10 @@ def describe(
         columns.append(Column(name, kind.kind, cells.rows - filled, unique, examples(connection, cell)))
         findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=bool(whole))]
         questions += kind.questions
+        if kind.kind == "ignored":
+            continue
         if filled and content in seen:
-            message = f"{name!r} holds the same as {seen[content]!r} in every row; one of them would do."
+            message = f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out, under Columns on the Data page."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(content, name)
         if kind.kind == "number":
@@ -66,23 +71,31 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     """The findings that follow from the counts of one column."""
     name = column.name
     filled = rows - column.missing
+    if column.kind == "ignored":
+        return []
     if filled == 0:
-        return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing.", name)]
+        return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)]
     found = []
     if column.unique == 1:
-        message = f"{name!r} is {column.examples[0]!r} in every row that has a value: it tells a model nothing."
+        message = f"{name!r} is {column.examples[0]!r} in every row that has a value. {LEAVE_CONSTANT}"
         found.append(Finding("warning", "constant", message, name))
-    if column.missing > rows * MANY_MISSING:
-        found.append(Finding("warning", "many-missing", f"{name!r} is missing in {column.missing / rows:.0%} of the rows.", name))
+    if column.missing > rows * MANY_MISSING and column.kind != "text":
+        message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
+        found.append(Finding("warning", "many-missing", message, name))
     words = column.kind in ("category", "text")
     unlike = filled >= ID_ROWS and column.unique >= filled * ID_SHARE
     if unlike and (words or consecutive or (column.kind == "number" and ID_NAME.search(name))):
         seen = f"{column.unique:,} different values in {filled:,} rows"
-        advice = "The model does not see it." if column.kind == "text" else UNSEEN
-        message = f"{name!r} has {seen}, as ids and free text do. {advice}"
-        found.append(Finding("warning", "id-like", message, name))
+        if column.kind == "text":
+            message = f"{name!r} has {seen}, as an id or free text has. No model sees it: nothing to do."
+        else:
+            message = f"{name!r} has {seen}, as an id has: a model can only learn it by heart. {LEAVE}"
+        found.append(Finding("info" if column.kind == "text" else "warning", "id-like", message, name))
+    elif column.kind == "text":
+        message = f"{name!r} is read as free text, which no model sees. If its words recur and mean something, choose category."
+        found.append(Finding("info", "free-text", message, name))
     elif words and column.unique > MANY_VALUES:
-        message = f"{name!r} has {column.unique:,} different values; a model sees little of what they mean."
+        message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."
         found.append(Finding("info", "high-cardinality", message, name))
     return found
 
@@ -94,8 +107,9 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     repeated = cells.rows - different
     if not repeated:
         return []
-    message = f"{repeated:,} rows are copies of an earlier row. If one lands in training and its copy in the test, the score is too good."
-    return [Finding("info", "duplicate-rows", message)]
+    copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
+    message = f"{copies}. Where one trains and the other tests, the score is too good: delete them in the file unless they are real."
+    return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
 def examples(connection: duckdb.DuckDBPyConnection, cell: str) -> tuple[str, ...]:

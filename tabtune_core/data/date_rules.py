@@ -29,9 +29,16 @@ def as_date(
     if not fitting:
         if not forced:
             return None
-        message = f"{name!r} is read as dates, as asked; cells that are not written as 2025-12-31 became missing."
+        message = (
+            f"{name!r} is read as dates, as asked; cells not written as 2025-12-31 became missing. Choose another kind if they matter."
+        )
         return Typed("date", standard, (Finding("warning", "not-dates", message, name),))
-    finding = Finding("info", "date", f"{name!r} holds dates.", name)
+    finding = Finding(
+        "info",
+        "date",
+        f"{name!r} holds dates. A model gets the day's number, the month and the day of the week of each. Nothing to do.",
+        name,
+    )
     by_day, by_month = (next((value for value in fitting if start in value), None) for start in ("'%d", "'%m"))
     if by_day is None or by_month is None:
         return Typed("date", fitting[0], (finding,))

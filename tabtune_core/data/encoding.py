@@ -18,6 +18,7 @@ from tabtune_core.errors import LabelError, TableError
 LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")
+LEFT_OUT = ("text", "ignored")
 _ORDINAL = {"handle_unknown": "use_encoded_value", "unknown_value": -1, "encoded_missing_value": -1}
 
 
@@ -29,7 +30,7 @@ class FeatureEncoder:
     numbers: tuple[str, ...]
     dates: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Columns of free text, which these models cannot read."""
+    """Columns of free text, which these models cannot read, and those that a person left out."""
     ordinal: OrdinalEncoder | None
 
     @classmethod
@@ -40,16 +41,19 @@ class FeatureEncoder:
             TableError: no column is left to predict from.
         """
         names = [name for name in frame.columns if name != target and name in kinds]
-        chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date", "text")}
+        chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date")}
         categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
         if not categories and not chosen["number"] and not chosen["date"]:
             beside = f"Beside {target!r} there" if target else "There"
-            raise TableError(f"{beside} is no column of numbers, dates or categories to predict from (free text is left out).")
+            raise TableError(
+                f"{beside} is no column of numbers, dates or categories to predict from (free text and what you left out do not count)."
+            )
         ordinal = None
         if categories:
             ordinal = OrdinalEncoder(**_ORDINAL)
             ordinal.fit(_texts(frame, categories))
-        return cls(categories, chosen["number"], chosen["date"], chosen["text"], ordinal)
+        left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
+        return cls(categories, chosen["number"], chosen["date"], left_out, ordinal)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``from_json`` reads; a missing category is None."""
@@ -86,12 +90,12 @@ class FeatureEncoder:
 
 
 def count_features(kinds: Mapping[str, str], target: str) -> int:
-    """How many features a model gets from columns of these kinds: three of a date, none of free text.
+    """How many features a model gets from columns of these kinds: three of a date, none of free text or of what was left out.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
     """
-    return sum({"date": 3, "text": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
+    return sum({"date": 3, "text": 0, "ignored": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
 
 
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-Kind = Literal["number", "category", "text", "date", "boolean"]
+Kind = Literal["number", "category", "text", "date", "boolean", "ignored"]
+"""What a column holds. An ignored one was left out by the person: no model sees it, as none sees free text."""
 Severity = Literal["info", "warning", "error"]
 
 

@@ -71,7 +71,16 @@ def as_number(connection: duckdb.DuckDBPyConnection, cell: str, name: str, sampl
     if not forced and unread == 0 and (zeros or large):
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
         return Typed(
-            as_words(connection, cell).kind, cell, (Finding("info", "kept-as-text", f"{name!r} holds {what}: kept as text.", name),)
+            as_words(connection, cell).kind,
+            cell,
+            (
+                Finding(
+                    "info",
+                    "kept-as-text",
+                    f"{name!r} holds {what}: kept as text, as codes are. Choose number if they count something.",
+                    name,
+                ),
+            ),
         )
     if unread == 0:
         return Typed("number", finite, infinite_finding(name, infinite))
@@ -79,7 +88,8 @@ def as_number(connection: duckdb.DuckDBPyConnection, cell: str, name: str, sampl
     if style is not None:
         return style_typed(name, cell, sample, *style)
     if forced:
-        message = f"{name!r} is read as numbers, as asked; {unread:,} of {filled:,} cells are none and became missing."
+        told = f"{unread:,} of {filled:,} cells are none and became missing. Choose category if they matter."
+        message = f"{name!r} is read as numbers, as asked; {told}"
         return Typed("number", finite, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
     return stray_words(connection, cell, name, unread, filled, plain)
 
@@ -88,7 +98,14 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
     """Says that infinite values became missing, where there are any."""
     if not infinite:
         return ()
-    return (Finding("warning", "infinite", f"{name!r} holds {infinite:,} infinite values; they were read as missing.", name),)
+    return (
+        Finding(
+            "warning",
+            "infinite",
+            f"{name!r} holds {infinite:,} infinite values; they were read as missing. Nothing to do unless they stand for something.",
+            name,
+        ),
+    )
 
 
 def number_format(connection: duckdb.DuckDBPyConnection, cell: str, sample: list[str], delimiter: str) -> tuple[NumberFormat, bool] | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.findings import Column, Finding
 from tabtune_core.data.table import Table
 from tabtune_core.errors import LabelError
@@ -18,8 +19,10 @@ from tabtune_core.metrics import Task
 
 LABEL_NAMES = (
     *("target", "label", "class", "y", "outcome", "churn", "survived", "diagnosis", "species", "response", "default", "fraud", "status"),
-    *("income", "result", "rings", "mpg", "price", "saleprice", "charges", "quality", "rating", "score"),
+    *("income", "result", "rings", "mpg", "price", "saleprice", "charges", "quality"),
 )
+WEAK_LABEL_NAMES = ("rating", "score")
+"""Often a feature: they count only where the last column is no class."""
 FEW_CLASSES = 10
 MANY_CLASSES = 20
 CLASS_SHARE = 0.05
@@ -43,16 +46,21 @@ class Proposal:
 
 
 def propose_target(table: Table) -> Proposal:
-    """By name; else the last column if it has few values or is a number; else the column with the fewest values."""
+    """By name; else the last column if it can be predicted, classes before a weak name; else the column with the fewest values."""
     useless = {finding.column for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
-    usable = [column for column in table.columns if column.name not in useless and column.kind not in ("date", "text")]
+    usable = [column for column in table.columns if column.name not in useless and column.kind not in ("date", "text", "ignored")]
     if not usable:
-        return Proposal(None, "classification", "Every column is an id, a date, free text, constant or empty: none can be predicted.")
+        return Proposal(
+            None, "classification", "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."
+        )
     named = {column.name.strip().lower().replace("_", "").replace(" ", ""): column for column in usable}
     by_name = next((named[name] for name in LABEL_NAMES if name in named), None)
     if by_name is not None:
         return proposal(table, by_name, f"{by_name.name!r} is a usual name for the column to predict")
     last = table.columns[-1]
+    by_weak_name = next((named[name] for name in WEAK_LABEL_NAMES if name in named), None)
+    if by_weak_name is not None and not (last in usable and last.unique <= FEW_CLASSES):
+        return proposal(table, by_weak_name, f"{by_weak_name.name!r} is a usual name for the column to predict")
     if last in usable:
         return proposal(table, last, f"{last.name!r} is the last column")
     fewest = min(usable, key=lambda column: column.unique)
@@ -61,9 +69,9 @@ def propose_target(table: Table) -> Proposal:
 
 def proposal(table: Table, column: Column, why: str) -> Proposal:
     """The column with the task its values suggest."""
-    if is_continuous(table.frame[column.name]):
-        return Proposal(column.name, "regression", f"{why}, and holds numbers on a scale.")
-    return Proposal(column.name, "classification", f"{why}, and holds {column.unique} different values.")
+    if ways_of(table.frame[column.name])[0] == "numbers":
+        return Proposal(column.name, "regression", f"{why}, and holds numbers on a scale ({column.unique:,} different ones).")
+    return Proposal(column.name, "classification", f"{why}, and holds {column.unique:,} different values: classes.")
 
 
 def is_continuous(series: pd.Series) -> bool:
@@ -75,6 +83,15 @@ def is_continuous(series: pd.Series) -> bool:
     return not whole or values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
 
 
+def looks_counted(series: pd.Series) -> bool:
+    """Whether whole numbers are more likely counts than classes: more than twenty of them, some so rare that no class would be."""
+    values = series.dropna()
+    if not is_numeric_dtype(values) or is_bool_dtype(values):
+        return False
+    sizes = values.value_counts()
+    return len(sizes) > MANY_CLASSES and bool(sizes.min() < ROWS_PER_CLASS)
+
+
 def ways_of(series: pd.Series) -> tuple[Way, ...]:
     """How a column can be predicted, the likely way first.
 
@@ -84,7 +101,9 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
     if not is_numeric_dtype(series) or is_bool_dtype(series) or series.nunique() <= 2:
         return ("classes",)
     halves: tuple[Way, ...] = ("halves",) if (series > series.median()).any() else ()
-    return ("numbers", *halves) if is_continuous(series) else ("classes", "numbers", *halves)
+    if is_continuous(series):
+        return ("numbers", *halves)
+    return ("numbers", "classes", *halves) if looks_counted(series) else ("classes", "numbers", *halves)
 
 
 def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification") -> tuple[Finding, ...]:
@@ -103,7 +122,8 @@ def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | 
         raise LabelError(f"The label {target!r} is {labels.iloc[0]!r} in every row, so there is nothing to learn. Choose another column.")
     findings = []
     if len(labels) < len(series):
-        message = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}; they are neither trained on nor scored."
+        without = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}"
+        message = f"{without}; they are neither trained on nor scored. Nothing to do unless they should have one."
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
@@ -141,7 +161,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
         way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
     rare = sizes[sizes < ROWS_PER_CLASS]
-    shown = ", ".join(f"{label} ({count})" for label, count in rare.head(5).items())
+    shown = ", ".join(f"{label} ({count})" for label, count in zip(label_texts(pd.Series(rare.index[:5])), rare, strict=False))
     if len(sizes) - len(rare) < 2:
         raise LabelError(
             f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
@@ -150,13 +170,17 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
     findings = []
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
-        message = f"{few} fewer than {ROWS_PER_CLASS} rows: {shown}. Too few to train, choose and test on; they only train."
+        message = (
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {shown}. Too few to train, choose and test on; they only train. "
+            "Merge them with others in the file if they matter."
+        )
         findings.append(Finding("warning", "rare-classes", message, target))
     sizes = sizes[sizes >= ROWS_PER_CLASS]
     if sizes.iloc[0] > IMBALANCE * sizes.iloc[-1]:
+        largest, smallest = label_texts(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
-            f"{sizes.index[0]!r} has {sizes.iloc[0]:,} rows and {sizes.index[-1]!r} has {sizes.iloc[-1]:,}: "
-            "accuracy says little here, look at the balanced scores too."
+            f"The class {largest!r} has {sizes.iloc[0]:,} rows and {smallest!r} has {sizes.iloc[-1]:,}: always answering with the first is "
+            "often right. Do not judge by accuracy alone; rank by log-loss or balanced accuracy."
         )
         findings.append(Finding("warning", "imbalance", message, target))
     return findings
@@ -171,7 +195,7 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
     else:
         codes = pd.factorize(label)[0]
         same = [name for name in others.columns if np.array_equal(pd.factorize(others[name])[0], codes)]
-    message = "{!r} says the same as the label {!r} in every row. If it is not known before the outcome is, leave it out."
+    message = "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before the outcome is."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]
 
 

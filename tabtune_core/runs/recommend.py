@@ -51,7 +51,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     if len(table) < 2 or lora.empty:
         return Recommendation((), "", table)
     rows = _validation_rows(store, table)
-    label = partial(_label, lora)
+    label = partial(label_of, lora)
     sentences = [*_gain(lora, METRICS[rank_by], rows, label), *_rank(lora, METRICS[rank_by], label), *_memory(lora)]
     sentences += _full(table, METRICS[rank_by], label(lora.iloc[0]))
     return Recommendation(tuple(sentences), _basis(found, rows), table)
@@ -67,6 +67,18 @@ def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFram
 def within(gap: pd.Series, error: pd.Series) -> pd.Series:
     """Where the gap is at most one standard error; nowhere where the error is not known."""
     return gap <= error + ROUNDING
+
+
+def smallest_within(lora: pd.DataFrame) -> pd.Series:
+    """Of the LoRA configurations, best first, the one of smallest rank that is within one standard error of the best."""
+    near = lora[within(lora["lora_gap"], lora["lora_gap_error"])]
+    return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+
+
+def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
+    """The same among all configurations; None without LoRA, and where an error is not known."""
+    lora = configurations[configurations["strategy"] == "peft"]
+    return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
 def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) -> Iterator[str]:
@@ -90,7 +102,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
             f"{best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
         )
         return
-    smallest = lora[within(lora["lora_gap"], lora["lora_gap_error"])].sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+    smallest = smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
     if smallest.name != best.name:
         head = f"{label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
@@ -153,7 +165,7 @@ def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
     return planned.event.validation_rows if planned and isinstance(planned.event, RunPlanned) else None
 
 
-def _label(lora: pd.DataFrame, row: pd.Series) -> str:
+def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
     names: dict[str, Callable[[Any], str]] = {
         "model": str,

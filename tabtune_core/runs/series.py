@@ -44,6 +44,16 @@ def score_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
     return _frame([values | values["scores"] for values in found], ["run", "step", "seconds", "split", "best", *metrics])
 
 
+def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
+    """Run id -> its validation score at about ``points`` looks, the last among them; looks without a finite score are left out."""
+    found: dict[str, list[float]] = {}
+    for look in store.thinned(ids, "Evaluated", points):
+        value = look["scores"].get(metric)
+        if look["split"] == "validation" and value is not None and np.isfinite(value):
+            found.setdefault(look["run"], []).append(value)
+    return found
+
+
 def memory_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
     """One row a look at the meters: run, step (the last one done), seconds (since the run started), phase, the meters of MemorySampled."""
     meters = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]

@@ -5,6 +5,7 @@ In: settings of runs, events, wishes. Out: frozen rows. Events are only ever add
 
 import functools
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -133,6 +134,11 @@ class RunStore(JobQueue):
         sql = "SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) AND status = COALESCE(?, status) ORDER BY position"
         return [_run(row) for row in self._read(sql, (sweep, status))]
 
+    def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
+        """What changes when a list of these runs must be read anew: id, status, name, note and archived of each; cheap to ask for."""
+        sql = "SELECT id, status, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
+        return tuple(tuple(row) for row in self._read(sql, (sweep,)))
+
     def run(self, run_id: str) -> Run:
         """One run as it stands now."""
         rows = self._read("SELECT * FROM runs WHERE id = ?", (run_id,))
@@ -180,12 +186,17 @@ class RunStore(JobQueue):
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
-        rows = self._read(sql, (kind, *run_ids))
-        # one parse of the joined text is several times faster than one a row
-        found: list[dict[str, Any]] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
-        for row, values in zip(rows, found, strict=True):
-            values["run"], values["time"] = row["run"], row["time"]
-        return found
+        return _parsed(self._read(sql, (kind, *run_ids)))
+
+    def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
+        """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""
+        sql = f"SELECT GROUP_CONCAT(seq) AS seqs FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) GROUP BY run"
+        kept: list[int] = []
+        for row in self._read(sql, (kind, *run_ids)):
+            last_first = sorted(map(int, row["seqs"].split(",")), reverse=True)
+            kept += last_first[:: math.ceil(len(last_first) / most)]
+        sql = "SELECT run, time, payload FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?)) ORDER BY run, seq"
+        return _parsed(self._read(sql, (json.dumps(kept),)))
 
     def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
         """Ends a queued or running run; one that has ended stays as it is."""
@@ -282,6 +293,14 @@ def _run(row: sqlite3.Row) -> Run:
     if values["result"] is not None:
         values["result"] = from_json("RunFinished", values["result"])
     return Run(**values)
+
+
+def _parsed(rows: Sequence[sqlite3.Row]) -> list[dict[str, Any]]:
+    """One parse of the joined text is several times faster than one a row."""
+    found: list[dict[str, Any]] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+    for row, values in zip(rows, found, strict=True):
+        values["run"], values["time"] = row["run"], row["time"]
+    return found
 
 
 def _stored(row: sqlite3.Row) -> Stored:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
 from tabtune_core.errors import LabelError, TableError
 
 KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
@@ -21,6 +21,13 @@ def test_categories_come_first_then_numbers_then_the_parts_of_dates():
     expected = [[1, 1.5, 1, 1, 4], [0, np.nan, 11016, 2, 1], [-1, np.nan, np.nan, np.nan, np.nan]]
     np.testing.assert_array_equal(encoder.transform(FRAME), np.array(expected, dtype=np.float32))
     assert encoder.left_out == ("t",)
+
+
+def test_what_was_left_out_is_not_a_feature():
+    encoder = FeatureEncoder.fit(FRAME, KINDS | {"n": "ignored"}, "y")
+    assert encoder.transform(FRAME).shape == (3, 4)
+    assert encoder.left_out == ("n", "t")
+    assert count_features(KINDS | {"n": "ignored"}, "y") == 4
 
 
 def test_a_category_that_was_not_learnt_is_unknown():

@@ -319,6 +319,15 @@ def test_odd_columns_are_pointed_out():
     }
 
 
+def test_a_column_that_was_left_out_is_kept_and_not_spoken_of_again():
+    source = "\n".join(["key,copy,y", *(f"K{row},K{row},{row % 2}" for row in range(40))]).encode()
+    assert codes(read_table(source)) == {"id-like", "duplicate-columns"}
+    table = read_table(source, ReadingChoices(kinds=(("key", "ignored"), ("copy", "ignored"))))
+    assert codes(table) == set()
+    assert [column.kind for column in table.columns] == ["ignored", "ignored", "number"]
+    assert table.frame["key"].tolist()[:2] == ["K0", "K1"]
+
+
 def test_the_same_values_in_another_order_are_no_copy():
     assert codes(read_table(b"a,b\nx,y\ny,x\nx,x\ny,y\n")) == set()
 

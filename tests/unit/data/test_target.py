@@ -27,6 +27,8 @@ def table(**label):
         ({"rings": list(range(1, 31)) * 2}, "rings", "regression"),
         ({"price": np.linspace(1, 2, ROWS), "z": ["k", "l"] * 30}, "price", "regression"),
         ({"sort": ["k", "l", "m"] * 20}, "sort", "classification"),
+        ({"score": np.linspace(1, 2, ROWS), "bought": ["k", "l"] * 30}, "bought", "classification"),
+        ({"score": np.linspace(1, 2, ROWS), "z": np.linspace(3, 4, ROWS)}, "score", "regression"),
         ({"kind": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "kind", "classification"),
     ],
 )
@@ -108,6 +110,12 @@ def test_a_split_that_gives_no_two_classes_is_refused(values, said):
 def test_a_column_without_a_value_above_its_median_is_not_offered_in_halves():
     assert ways_of(pd.Series([1, 2, 3, 3, 3])) == ("classes", "numbers")
     assert ways_of(pd.Series([1, 2, 3, 4, 4])) == ("classes", "numbers", "halves")
+
+
+def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
+    rings = pd.Series([*range(1, 11)] * 100 + [*range(11, 29)])
+    assert ways_of(rings) == ("numbers", "classes", "halves")
+    assert ways_of(pd.Series([*range(1, 29)] * 50)) == ("classes", "numbers", "halves")
 
 
 def test_classes_of_very_different_size_are_told():

@@ -1,0 +1,112 @@
+"""Who may reach the server: its address, the names it answers to, and what it asks for when others can reach it.
+
+In: the command line and the environment. Out: an ``Access`` from which the application is built.
+"""
+
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+OWN_NAMES = ("localhost", LOOPBACK, "::1")
+TOKEN_VARIABLE = "TABTUNE_TOKEN"
+LOGIN_VARIABLE = "TABTUNE_LOGIN"
+"""Set for the page scripts of a server that asks for a log-in."""
+FEWEST_LETTERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a server lets people in."""
+
+    address: str = LOOPBACK
+    """IP address that it listens on; ``0.0.0.0`` and ``::`` are all of this machine's."""
+    names: tuple[str, ...] = OWN_NAMES
+    """Host names and addresses that a request may be for; any other could be a web page elsewhere that points its name here."""
+    token: str | None = field(default=None, repr=False)
+    """None: nothing is asked, because only this machine can ask; or because people log in."""
+    login: bool = False
+    emails: tuple[str, ...] = ()
+    """Who may come in after a log-in; empty: everybody whom the provider knows."""
+
+    def addresses(self, port: int) -> list[str]:
+        """What to open in a browser, the address for other machines first."""
+        hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
+        query = f"/?token={self.token}" if self.token else ""
+        return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
+
+
+def decide(address: str, more_names: Sequence[str] = (), *, login: Mapping[str, object] | None = None,
+           environment: MutableMapping[str, str] = os.environ) -> Access:  # fmt: skip
+    """The access of a server that listens on ``address``, a host name or an IP address.
+
+    A token is asked for wherever other machines can reach the server, also through a proxy under one of ``more_names``, or where one was
+    given in the environment; it is taken out of there, as the processes that are started later have no use for it. ``login`` holds the
+    sections of Streamlit's secrets where people log in.
+
+    Raises:
+        ValueError: with the way out, for an address that is not this machine's and for a token that is easily guessed.
+    """
+    found = resolved(address)
+    given = environment.pop(TOKEN_VARIABLE, None)
+    if given is not None and len(given) < FEWEST_LETTERS:
+        raise ValueError(
+            f"{TOKEN_VARIABLE} has {len(given)} letters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it away:"
+            " a token is then made."
+        )
+    names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
+    if login is not None:
+        auth, own = _section(login, "auth"), _section(login, "tabtune")
+        emails = own.get("emails", ())
+        names |= dict.fromkeys(filter(None, [urlsplit(str(auth.get("redirect_uri", ""))).hostname]))
+        return Access(address=found, names=tuple(names), login=True, emails=tuple(map(str, emails if isinstance(emails, Sequence) else ())))
+    wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
+    return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
+
+
+def _section(values: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = values.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def resolved(address: str) -> str:
+    """The IP address of a host name; an IP address stays as it is."""
+    try:
+        return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise ValueError(f"There is no address {address!r}. Take an IP address of this machine, or 0.0.0.0 for all of them.") from error
+
+
+def is_any(address: str) -> bool:
+    """Whether it stands for all addresses of the machine."""
+    return ipaddress.ip_address(address).is_unspecified
+
+
+def bracketed(host: str) -> str:
+    """As it stands in an address bar and in a Host header: IPv6 has brackets there."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _names_of(asked: str, address: str) -> list[str]:
+    """What this server is called: as asked, its IP address, and where it listens on all of them each of those and the machine's name."""
+    if not is_any(address):
+        return [asked.lower(), address]
+    found = [item.address for items in psutil.net_if_addrs().values() for item in items if item.family in (socket.AF_INET, socket.AF_INET6)]
+    return [socket.gethostname().lower(), socket.getfqdn().lower(), *(ip for ip in found if "%" not in ip)]
+
+
+def _reachable(address: str) -> str:
+    """The address under which other machines most likely see this one: that of the route out. Nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))  # addresses for documentation
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

@@ -1,0 +1,90 @@
+"""The Columns table of the Data page: what each column was read as, and changing that or leaving a column out.
+
+In: a dataset. Out: the reading choices that the edited table asks for.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.words import plain
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.findings import Kind, ReadingChoices
+
+KINDS: dict[Kind, str] = {
+    "number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no", "ignored": "left out",
+}  # fmt: skip
+FOUND_OUT = "let the file decide"
+MOST_HIGH = 20
+"""Rows up to which the table is as high as it needs."""
+
+
+def rows(dataset: Dataset) -> pd.DataFrame:
+    """One row a column of the dataset."""
+    return pd.DataFrame(
+        [
+            {
+                "Column": column.name,
+                "Kind": KINDS[column.kind],
+                "Examples": ", ".join(column.examples),
+                "Missing": column.missing / max(dataset.rows, 1),
+                "Missing (rows)": column.missing,
+                "Different values": column.unique,
+            }
+            for column in dataset.columns
+        ]
+    )
+
+
+def still_open(dataset: Dataset) -> ReadingChoices:
+    """The choices under which the dataset was read, without those that nobody made: what is asked now is asked again."""
+    asked = {question.field for question in dataset.questions if question.field != "missing_marks"}
+    return dataclasses.replace(dataset.reading, **dict.fromkeys(asked, None))
+
+
+def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
+    """The choices under which the columns have the kinds of an edited table; ``edited`` is column name to the word for a kind."""
+    held = still_open(dataset)
+    kinds = dict(held.kinds)
+    by_word = {word: kind for kind, word in KINDS.items()}
+    for column in dataset.columns:
+        word = edited[column.name]
+        if word == FOUND_OUT:
+            kinds.pop(column.name, None)
+        elif by_word[word] != column.kind:
+            # two words that say yes and no are found out from the file; any others are categories
+            kinds[column.name] = "category" if by_word[word] == "boolean" else by_word[word]
+    names = [column.name for column in dataset.columns]
+    return dataclasses.replace(held, kinds=tuple((name, kinds[name]) for name in names if name in kinds))
+
+
+def columns_table(dataset: Dataset) -> ReadingChoices | None:
+    """Draws it; the choices that a person asks for once the button is pressed."""
+    st.caption(
+        "Is a kind wrong, or should the model not see a column? Choose under **Kind**: click the cell twice, or move there and press"
+        " Enter. No model sees free text or what is left out."
+    )
+    shown = rows(dataset)
+    edited = st.data_editor(
+        shown, hide_index=True, key=f"columns_{dataset.id[:12]}", height="content" if len(shown) < MOST_HIGH else 420,
+        disabled=[name for name in shown if name != "Kind"],
+        column_config={
+            "Column": st.column_config.TextColumn(pinned=True, width="medium"),
+            "Kind": st.column_config.SelectboxColumn(
+                options=[*KINDS.values(), FOUND_OUT], required=True, width="small",
+                help="number: as it is. category: words or codes without an order. date: day number, month and day of the week."
+                " yes / no: like a category. free text and left out: not seen by the model.",
+            ),
+            "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
+        },
+    )  # fmt: skip
+    choices = asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True)))
+    changed = [name for name, before, after in zip(shown["Column"], shown["Kind"], edited["Kind"], strict=True) if before != after]
+    if not changed:
+        return None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button("Read the file again with these kinds", type="primary", icon=":material/refresh:")
+        st.caption(f"Changed: {plain(', '.join(changed[:5]))}{' and more' if len(changed) > 5 else ''}.", width="content")
+    return choices if pressed else None

@@ -1,0 +1,70 @@
+"""What the columns of a table, the target and the limits of the models say together, beside the findings of reading.
+
+In: a dataset, and what is predicted. Out: findings, each with what to do.
+"""
+
+from collections.abc import Sequence
+
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.encoding import LEFT_OUT, count_features
+from tabtune_core.data.findings import Column, Finding
+from tabtune_core.metrics import Task
+from tabtune_core.models.catalogue import CATALOGUE
+
+USELESS = ("id-like", "constant", "all-missing", "duplicate-columns")
+NAMED = 6
+FEW_ROWS = 500
+SHARE = 0.2
+"""Of the rows, that validate unless asked otherwise."""
+
+
+def useless(dataset: Dataset, target: str) -> list[str]:
+    """Columns that can only be in a model's way: ids, copies, and those without a second value."""
+    kinds = {column.name: column.kind for column in dataset.columns}
+    named = [finding.column for finding in dataset.findings if finding.code in USELESS and finding.column not in (None, target)]
+    return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]
+
+
+def missing_note(columns: Sequence[Column]) -> list[Finding]:
+    """Which columns have gaps."""
+    gaps = sorted((column for column in columns if column.missing and column.kind != "ignored"), key=lambda column: -column.missing)
+    if not gaps:
+        return []
+    shown = ", ".join(f"{column.name} ({column.missing:,})" for column in gaps[:NAMED])
+    more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
+    many = f"{len(gaps)} columns have" if len(gaps) > 1 else "1 column has"
+    message = f"{many} missing values: {shown}{more}. Nothing to do: the models take gaps as they are."
+    return [Finding("info", "missing", message)]
+
+
+def size_note(rows: int) -> list[Finding]:
+    """What few rows mean for the differences between runs."""
+    if rows >= FEW_ROWS:
+        return []
+    validation = max(1, round(SHARE * rows))
+    message = (
+        f"{rows:,} rows leave about {validation:,} to validate on, so differences in accuracy below about {validation**-0.5:.0%} are noise."
+        " Take several seeds on New run, and dropout of 0.1 or more."
+    )
+    return [Finding("info", "few-rows", message)]
+
+
+def limit_notes(columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
+    """Families of models whose limits the table exceeds. ``classes`` counts those of the target."""
+    features = count_features({column.name: column.kind for column in columns}, target)
+    if not features:
+        message = (
+            f"Beside {target!r} there is no column of numbers, categories or dates to predict from. Change a kind in the Columns table."
+        )
+        return [Finding("error", "no-features", message)]
+    found = []
+    for family in {card.family.name: card.family for card in CATALOGUE.values()}.values():
+        over = []
+        if family.feature_limit is not None and features > family.feature_limit:
+            over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")
+        if task == "classification" and family.class_limit is not None and classes > family.class_limit:
+            over.append(f"{family.class_limit} classes (here {classes:,}: merge rare ones in the file)")
+        if over:
+            message = f"{family.name} takes at most {' and '.join(over)}, or choose another family of models."
+            found.append(Finding("warning", "over-limit", message))
+    return found

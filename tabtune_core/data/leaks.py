@@ -1,0 +1,111 @@
+"""Columns that may give the label away: one alone predicts it nearly without error.
+
+Beside ``target.check_label``, which names exact copies. In: a frame with its label and the kinds of its columns. Out: findings for the
+person, who alone knows whether such a column is known before the outcome is.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import r2_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from tabtune_core.data.encoding import LEFT_OUT
+from tabtune_core.data.findings import Finding
+from tabtune_core.data.target import leaks
+from tabtune_core.metrics import Task
+
+SAMPLE_ROWS = 2_000
+MOST_COLUMNS = 300
+"""A tree takes some milliseconds a column."""
+FEWEST_ROWS = 60
+FOLDS = 3
+WORTH_MORE = 0.9
+LEAVES = 32
+LEAF_ROWS = 3
+NEARLY_ALL = 0.98
+"""Balanced accuracy, or share of the variance, from which on a column is named. Honest measurements, such as a petal's width for the
+species of iris, stay below."""
+
+
+def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task, *, seed: int = 0) -> tuple[Finding, ...]:
+    """One finding for each column with which a small tree alone predicts held-out rows nearly without error.
+
+    A score is the mean over three folds of a sample of the rows; missing values count as a value of their own. Exact copies of the
+    label are left to ``check_label``.
+    """
+    labelled = frame[frame[target].notna()]
+    if len(labelled) < FEWEST_ROWS:
+        return ()
+    copies = {finding.column for finding in leaks(frame, target)}
+    sample = labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=seed)
+    y_N = sample[target].to_numpy(dtype=float) if task == "regression" else pd.factorize(sample[target])[0]
+    if task == "classification":
+        counts = np.bincount(y_N)
+        keep_N = counts[y_N] >= FOLDS * 2
+        sample, y_N = sample[keep_N], y_N[keep_N]
+    if len(np.unique(y_N)) < 2:
+        return ()
+    candidates = [name for name in frame.columns if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT]
+    scores = {name: tree_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
+    found = [_finding(str(name), target, score, task) for name, score in scores.items() if score >= NEARLY_ALL]
+    if len(candidates) > MOST_COLUMNS:
+        message = (
+            f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} away. Look at the others."
+        )
+        found.append(Finding("info", "leak-unchecked", message))
+    return tuple(found)
+
+
+def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:
+    """Balanced accuracy, or R2, on held-out rows of a small tree that sees one column; of one fold where that is far from perfect.
+
+    >>> x = np.arange(100.0)
+    >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95, tree_score(x % 7, (x > 50).astype(int), "classification") < 0.7
+    (True, True)
+    """
+    small = {"max_leaf_nodes": LEAVES, "min_samples_leaf": LEAF_ROWS, "random_state": 0}
+    tree = DecisionTreeRegressor(**small) if task == "regression" else DecisionTreeClassifier(**small)
+    fold_N = np.random.default_rng(0).permutation(len(y_N)) % FOLDS
+    scores: list[float] = []
+    for fold in range(FOLDS):
+        held_N = fold_N == fold
+        guessed = tree.fit(x_N[~held_N, None], y_N[~held_N]).predict(x_N[held_N, None])
+        scores.append(_score(y_N[held_N], guessed, task))
+        if scores[0] < WORTH_MORE:  # most columns are far from it, and one fold shows that
+            break
+    return float(np.mean(scores))
+
+
+def _score(y_N: NDArray[np.generic], guessed_N: NDArray[np.generic], task: Task) -> float:
+    if task == "regression":
+        return float(r2_score(y_N, guessed_N))
+    return float(np.mean([np.mean(guessed_N[y_N == label] == label) for label in np.unique(y_N)]))
+
+
+def as_number(column: pd.Series) -> NDArray[np.float64]:
+    """Numbers as they are, dates as days, words as ids in alphabetical order; missing is nan."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return np.asarray((column - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1), dtype=np.float64)
+    if pd.api.types.is_numeric_dtype(column):
+        values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+        values[~(np.abs(values) < np.finfo(np.float32).max)] = np.nan  # what scikit-learn's trees take
+        return values
+    ids: NDArray[np.float64] = pd.factorize(column, sort=True)[0].astype(np.float64)
+    ids[ids < 0] = np.nan
+    return ids
+
+
+def _finding(name: str, target: str, score: float, task: Task) -> Finding:
+    how = (
+        f"explains {score:.1%} of the variance"
+        if task == "regression"
+        else f"is right in {score:.1%} of the rows, each class counting alike"
+    )
+    message = (
+        f"{name!r} may give {target!r} away: a small tree that sees this column alone {how}. Leave it out unless it is known before the "
+        "outcome is."
+    )
+    return Finding("warning", "may-leak", message, name)

@@ -1,0 +1,177 @@
+"""The Data page without a browser: several files at once, kinds that are corrected, columns that are left out, what is said of them."""
+
+import io
+
+import pandas as pd
+import pytest
+from page_steps import button, texts, type_in
+from streamlit.testing.v1 import AppTest
+
+from dashboard.columns_table import FOUND_OUT, KINDS, asked_for, rows
+from dashboard.table_notes import limit_notes, missing_note, size_note
+from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
+from tabtune_core.data.findings import Column, ReadingChoices
+
+CSV = b"name,age,city,bought\n" + b"".join(
+    b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
+)
+TILDES = b"name~age~bought\n" + b"".join(b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60))
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(500)
+
+
+def names(home):
+    return sorted(dataset.name for dataset in list_datasets(home))
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> None:
+    for name, data in files:
+        app.file_uploader[0].upload(name, data)
+    app.run()
+
+
+def parquet() -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame({"a": [1.5, 2.5] * 20, "y": ["k", "l"] * 20}).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def test_of_several_files_each_failure_is_told_and_the_others_are_kept(app, home):
+    app.run()
+    upload(app, ("people.csv", CSV), ("picture.csv", PICTURE), ("odd.csv", TILDES), ("small.parquet", parquet()))
+    assert not app.exception
+    assert names(home) == ["people.csv", "small.parquet"]
+    told = texts(app.error).replace("\\", "")
+    assert "picture.csv was not added. The file is a PNG picture" in told
+    assert "odd.csv was not added." in told
+    assert "2 of 4 files were added: people.csv, small.parquet" in texts(app.success).replace("\\", "")
+    assert app.selectbox(key="chosen_table").value == next(found.id for found in list_datasets(home) if found.name == "people.csv")
+    type_in(app.selectbox(key="reading_delimiter_upload"), "~")
+    button(app, "Try again with these choices").click().run()
+    assert names(home) == ["odd.csv", "people.csv", "small.parquet"]
+    assert not app.error
+
+
+def test_a_file_that_is_here_already_is_said(app, home):
+    add_dataset(home, CSV, "first.csv")
+    app.run()
+    upload(app, ("second.csv", CSV))
+    assert "second.csv is in this workspace already, as first.csv" in texts(app.info).replace("\\", "")
+    assert names(home) == ["first.csv"]
+
+
+def test_a_name_that_looks_like_a_path_stays_a_label(app, home):
+    app.run()
+    upload(app, ("../../x.csv", CSV))
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert dataset.name.endswith("x.csv")
+    assert not list(home.parent.glob("x.csv*"))
+    assert not list(home.rglob("x.csv*"))
+
+
+@pytest.fixture
+def mixed(home):
+    return add_dataset(home, b"code,keep,y\n" + b"".join(b"%d,%s,%d\n" % (i % 3, b"ab"[i % 2 : i % 2 + 1], i) for i in range(40)), "m.csv")
+
+
+def kinds(dataset, **edited):
+    shown = rows(dataset)
+    return dict(zip(shown["Column"], shown["Kind"], strict=True)) | edited
+
+
+def test_an_edited_table_of_columns_becomes_reading_choices(mixed):
+    assert asked_for(mixed, kinds(mixed)) == mixed.reading
+    assert asked_for(mixed, kinds(mixed, code="category", keep="left out")).kinds == (("code", "category"), ("keep", "ignored"))
+    assert asked_for(mixed, kinds(mixed, code="yes / no")).kinds == (("code", "category"),)
+
+
+def test_a_chosen_kind_can_be_taken_back(home, mixed):
+    chosen = add_dataset(home, b"a,b\n1,x\n2,y\n", "t.csv", ReadingChoices(kinds=(("a", "category"),)))
+    assert asked_for(chosen, kinds(chosen, a=FOUND_OUT)).kinds == ()
+    assert asked_for(chosen, kinds(chosen)).kinds == (("a", "category"),)
+
+
+def test_every_kind_has_a_word_of_its_own():
+    assert len(set(KINDS.values())) == len(KINDS)
+
+
+def test_kinds_are_forgotten_when_the_layout_changes_the_columns(app, home):
+    dataset = add_dataset(home, CSV, "p.csv", ReadingChoices(kinds=(("age", "category"),)))
+    app.run()
+    app.selectbox(key=f"reading_header_{dataset.id[:12]}").set_value("false")
+    button(app, "Read the file again").click().run()
+    assert not app.error
+    assert [found.reading.kinds for found in list_datasets(home)] == [()]
+
+
+def test_the_target_stays_when_the_file_is_read_again(app, home):
+    dataset = add_dataset(home, CSV, "p.csv")
+    app.run()
+    app.selectbox(key="chosen_target").set_value("city").run()
+    app.selectbox(key=f"reading_day_first_{dataset.id[:12]}").set_value("true")
+    button(app, "Read the file again").click().run()
+    assert not app.exception
+    assert app.selectbox(key="chosen_target").value == "city"
+
+
+def test_a_column_that_gives_the_target_away_is_said_with_what_to_do(app, home):
+    lines = "\n".join(f"{i % 7},{i % 2 * 10 + i % 5},{'yes' if i % 2 else 'no'}" for i in range(90))
+    add_dataset(home, f"size,refund,bought\n{lines}".encode(), "leak.csv")
+    app.run()
+    told = texts(app.markdown).replace("\\", "")
+    assert "'refund' may give 'bought' away" in told
+    assert "Leave it out unless it is known before the outcome is" in told
+    assert "**Check**" in texts(app.markdown)
+
+
+def test_columns_that_can_only_be_in_the_way_are_left_out_with_one_click(app, home):
+    lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
+    add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv")
+    app.run()
+    button(app, "Leave out id, same").click().run()
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert [found.kind for found in dataset.columns] == ["ignored", "ignored", "number", "text", "boolean"]
+    assert not [found for found in app.button if found.label.startswith("Leave out")]
+
+
+def test_what_nobody_answered_is_asked_again_after_a_kind_was_changed(app, home):
+    days = "\n".join(["day,id,label", *(f"0{i % 9 + 1}/0{i % 7 + 1}/2024,{i},{'ab'[i % 2]}" for i in range(40))])
+    add_dataset(home, days.encode(), "days.csv")
+    app.run()
+    assert "can be read day first or month first" not in texts(app.markdown)  # it is asked, and not said a second time
+    button(app, "Leave out id").click().run()
+    (dataset,) = list_datasets(home)
+    assert [question.field for question in dataset.questions] == ["day_first"]
+
+
+def column(name, kind="number", missing=0):
+    return Column(name, kind, missing, 5, ())
+
+
+def test_gaps_are_counted_column_by_column_most_first():
+    columns = [column("a", missing=2), column("b"), column("c", missing=7), column("d", "ignored", missing=9)]
+    assert missing_note(columns)[0].message.startswith("2 columns have missing values: c (7), a (2).")
+    assert missing_note([column("b")]) == []
+
+
+def test_few_rows_are_said_with_what_they_leave():
+    assert "100 rows leave about 20" in size_note(100)[0].message
+    assert size_note(500) == []
+
+
+def test_the_limits_of_the_models_are_named_with_what_to_do():
+    wide = [column(f"c{i}") for i in range(502)]
+    (note,) = limit_notes(wide, "c0", "classification", 28)
+    assert note.message.startswith("Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28")
+    assert limit_notes(wide[:5], "c0", "regression", 0) == []
+    assert limit_notes([column("t", "text"), column("y")], "y", "classification", 2)[0].severity == "error"
+
+
+def test_deleting_says_what_it_takes_away(app, home):
+    add_sample(home, "iris")
+    app.run()
+    assert "Removes the table and its file" in texts(app.caption)
+    button(app, "Delete this table").click().run()
+    assert not app.exception
+    assert list_datasets(home) == []

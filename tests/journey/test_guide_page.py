@@ -1,0 +1,102 @@
+"""The Guide page: its arithmetic, its picture, its links, and the user's own figures beside the guide's."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import seeding
+from page_steps import go, texts
+
+from dashboard.guide_facts import NOT_KNOWN, own_figures, rank_and_memory
+from dashboard.guide_text import CLAIMS
+from dashboard.lora_picture import layer_picture
+from tabtune_core.data.datasets import add_sample
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def metrics(app):
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_the_guides_layer_has_the_guides_numbers(app):
+    go(app, "guide")
+    assert not app.exception
+    assert metrics(app) == {"Weight": "589,824", "Adapter": "12,288", "Share": "2.1%", "Scaling α/r": "2"}
+    assert "**384.0**" in texts(app.markdown)
+
+
+def test_sizes_and_rank_move_the_numbers(app):
+    go(app, "guide")
+    app.number_input(key="guide_in").set_value(64)
+    app.number_input(key="guide_out").set_value(32)
+    app.number_input(key="guide_rank").set_value(40).run()
+    assert metrics(app)["Adapter"] == "3,072"
+    assert "held to that" in texts(app.warning)
+    tabicl = next(option for option in app.pills(key="guide_layer").options if option.startswith("TabICL"))
+    app.pills(key="guide_layer").set_value(tabicl).run()
+    out, width = map(int, re.findall(r"(\d+) × (\d+)", tabicl)[0])
+    assert metrics(app)["Weight"] == f"{out * width:,}"
+
+
+def test_the_picture_is_to_scale():
+    sizes = [tuple(map(float, found)) for found in re.findall(r'width="([\d.]+)" height="([\d.]+)" rx', layer_picture(600, 300, 60))]
+    (w_wide, w_tall), (b_wide, b_tall), (a_wide, a_tall) = sizes
+    assert w_wide / w_tall == pytest.approx(2)
+    assert (b_tall, a_wide) == (w_tall, w_wide)
+    assert b_wide == a_tall == pytest.approx(w_wide / 10)
+
+
+def test_the_quick_reference_marks_the_row_of_the_newest_table(app, home):
+    go(app, "guide")
+    assert "Yours" not in app.dataframe[0].value
+    add_sample(home, "iris")
+    go(app, "guide")
+    marked = app.dataframe[0].value.set_index("Case")["Yours"]
+    assert [case for case, mark in marked.items() if mark] == ["Small data (to 10,000 rows)"]
+
+
+def test_own_figures_stand_beside_the_guides(app, store):
+    go(app, "guide")
+    assert "own figures stand here" in texts(app.info)
+    seeding.finished_sweep(store, ranks=(2, 8))
+    go(app, "guide")
+    own = app.dataframe[-1].value.set_index("Figure")
+    assert own.loc["Trainable parameters", "LoRA"] == "82,500"
+    assert own.loc["Memory that training adds", "Full fine-tuning"] == "97.7 MB"
+    assert "From r=2 to r=8" in texts(app.markdown)
+
+
+def board(**more):
+    frame = {
+        "place": [1, 2], "strategy": ["peft", "base-ft"], "rank": [2, None], "steps": [10, 10], "train_seconds": [1.0, 2.0],
+        "growth_memory_bytes": [5e7, 1e8], "memory_meter": ["resident", "resident"], "trainable_parameters": [10, 1000],
+        "validation_log_loss": [0.3, 0.2],
+    }  # fmt: skip
+    return pd.DataFrame(frame | more)
+
+
+def test_figures_of_different_meters_are_not_compared():
+    assert own_figures(board(), "log_loss").iloc[0].tolist() == ["Memory that training adds", "50.0 MB", "100.0 MB", "50.0%"]
+    mixed = own_figures(board(memory_meter=["resident", "torch_allocated"]), "log_loss")
+    assert mixed.iloc[0].tolist()[1:] == [NOT_KNOWN] * 3
+    assert own_figures(board(strategy=["peft", "peft"]), "log_loss").empty
+
+
+def test_one_rank_says_nothing_of_rank():
+    assert rank_and_memory(board()) is None
+    two = board(strategy=["peft", "peft"], rank=[2, 8], growth_memory_bytes=[1.00e8, 1.02e8])
+    assert (
+        rank_and_memory(two)
+        == "From r=2 to r=8 the memory that training adds changed by +2.0% (2.0 MB). Rank is not the memory lever here."
+    )
+
+
+def test_the_figures_of_the_text_are_those_of_the_readme():
+    told = {claim.topic: claim.found for claim in CLAIMS}
+    growth = r"grew by (\d+ to \d+) MB with LoRA and by (\d+) MB with full"
+    assert re.findall(growth, " ".join(README.split())) == re.findall(growth, told["Memory"])
+    rows = re.findall(r"^\| \w+ \([\d,]+\) \| r=(\d+),.*±.*±.*\| (better|no difference|worse) \|", README, re.MULTILINE)
+    assert f"on {sum(verdict == 'better' for _, verdict in rows)} of {len(rows)} tables" in told["Accuracy"]
+    assert f"chose 2 on {sum(rank == '2' for rank, _ in rows)} of them" in told["Accuracy"]

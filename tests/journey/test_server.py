@@ -1,0 +1,38 @@
+"""The server as a person starts it for others: it opens with the address that it prints, and with no other."""
+
+import httpx
+
+from dashboard.server import REPORT_PATH
+
+NO_TABLE = REPORT_PATH + "0" * 64
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "YWFhYWFhYWFhYWFhYWFhYQ==",
+}
+
+
+def websocket_status(client):
+    """Of the answer to a handshake; an opened one stays open, so its body is not waited for."""
+    with client.stream("GET", "/_stcore/stream", headers=HANDSHAKE) as reply:
+        return reply.status_code
+
+
+def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(serve, tmp_path):
+    base = serve("--address", "0.0.0.0")
+    stranger = httpx.Client(base_url=base, timeout=20)
+    assert stranger.get("/").status_code == 401
+    assert stranger.get(NO_TABLE).status_code == 401
+    assert stranger.put("/_stcore/upload_file/session/file").status_code == 403
+    assert websocket_status(stranger) == 403
+
+    log = (tmp_path / "server.log").read_text()
+    printed = next(word for word in log.split() if word.startswith(f"{base}/?token="))
+    person = httpx.Client(base_url=base, timeout=20)
+    assert person.get(printed).status_code == 200
+    assert "Streamlit" in person.get("/").text
+    assert person.get(NO_TABLE).status_code == 404
+    assert websocket_status(person) == 101
+    assert person.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, and no log of requests

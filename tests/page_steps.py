@@ -1,0 +1,24 @@
+"""What a person does on a page, for tests without a browser."""
+
+
+def go(app, name, **query):
+    """Opens a page, as a link with these query parameters does."""
+    app.run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.switch_page(f"views/{name}.py").run()
+
+
+def texts(elements):
+    """All that some elements say."""
+    return " ".join(str(element.value) for element in elements)
+
+
+def button(app, label):
+    return next(found for found in app.button if found.label == label)
+
+
+def type_in(box, text):
+    """What a person types who finds no fitting option; AppTest knows listed options only."""
+    box.options.append(text)
+    box.set_value(text)

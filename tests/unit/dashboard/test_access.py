@@ -1,0 +1,191 @@
+"""Who may reach the server: nothing but the health check answers without the token or the log-in, and no upload is without a limit."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from streamlit.web.server.server_util import get_cookie_secret
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+from dashboard import server
+from dashboard.__main__ import let_in, parse
+from dashboard.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
+from dashboard.guard import LoginGuard, TokenGuard, user_of
+
+ROOT = Path(__file__).parents[3]
+TOKEN = "a-token-of-enough-letters"
+SOCKET = "ws://lab:8501/_stcore/stream"
+UPLOAD = "/_stcore/upload_file/session/file"
+PATHS = ("/", "/live?run=1", "/static/js/index.js", server.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics")
+
+
+async def reached(request):
+    return PlainTextResponse(f"reached {request.query_params}")
+
+
+async def socket_reached(websocket):
+    await websocket.accept()
+    await websocket.send_text("reached")
+    await websocket.close()
+
+
+def client(*guards):
+    routes = [Route("/{path:path}", reached, methods=["GET", "POST", "PUT", "DELETE"]), WebSocketRoute("/_stcore/stream", socket_reached)]
+    return TestClient(Starlette(routes=routes, middleware=list(guards)), base_url="http://lab:8501")
+
+
+@pytest.fixture
+def guarded():
+    return client(Middleware(TokenGuard, token=TOKEN))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("query", ["", "token=", "token=a-token-of-enough-letterz", "token=é"])
+def test_nothing_answers_without_the_token(guarded, path, query):
+    reply = guarded.get(f"{path}{'&' if '?' in path else '?'}{query}")
+    assert reply.status_code == (403 if query else 401)
+    assert "reached" not in reply.text
+    assert "Token" in reply.text
+    assert not reply.cookies
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_no_upload_without_the_cookie_even_with_the_token(guarded, method):
+    assert guarded.request(method, f"{UPLOAD}?token={TOKEN}", content=b"x").status_code == 403
+
+
+@pytest.mark.parametrize("cookie", [None, TOKEN, "x"])
+def test_a_websocket_without_the_cookie_does_not_open(guarded, cookie):
+    headers = {} if cookie is None else {"cookie": f"lora_lab_8501={cookie}"}
+    with pytest.raises(WebSocketDisconnect), guarded.websocket_connect(f"{SOCKET}?token={TOKEN}", headers=headers):
+        pass
+
+
+def test_the_token_opens_everything_and_leaves_the_address(guarded):
+    reply = guarded.get(f"/live?run=a%26b&token={TOKEN}")
+    assert 'url=/live?run=a%26b"' in reply.text
+    assert TOKEN not in reply.text
+    cookie = reply.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
+    assert TOKEN not in cookie
+    assert [guarded.get(path).status_code for path in PATHS] == [200] * len(PATHS)
+    assert guarded.put(UPLOAD, content=b"x").text.startswith("reached")
+    with guarded.websocket_connect(SOCKET) as opened:
+        assert opened.receive_text() == "reached"
+
+
+def test_the_way_on_stays_on_this_server(guarded):
+    assert 'url=/evil.example/"' in guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}").text
+
+
+def test_a_link_from_elsewhere_is_asked_again_from_here(guarded):
+    first = guarded.get("/live", headers={"sec-fetch-site": "cross-site"})
+    assert (first.status_code, 'url=/live"' in first.text, first.cookies) == (200, True, {})
+    assert guarded.get("/live", headers={"sec-fetch-site": "same-origin"}).status_code == 401
+
+
+def test_what_a_visitor_writes_into_the_address_is_no_markup(guarded):
+    assert "<script>" not in guarded.get('/?a="><script>').text
+
+
+def test_the_health_check_is_open(guarded):
+    assert guarded.get("/_stcore/health").status_code == 200
+
+
+def signed(**user):
+    return create_signed_value(get_cookie_secret(), "_streamlit_user", json.dumps({"is_logged_in": True, **user})).decode()
+
+
+@pytest.mark.parametrize(
+    ("cookie", "emails", "status"),
+    [
+        ("", (), 403),
+        ("forged", (), 403),
+        (signed(email="a@b.c"), (), 200),
+        (signed(email="A@b.c"), ("a@B.c",), 200),
+        (signed(email="z@b.c"), ("a@b.c",), 403),
+        (signed(), ("a@b.c",), 403),
+    ],
+)
+def test_what_no_page_watches_over_wants_a_log_in(cookie, emails, status):
+    asked = client(Middleware(LoginGuard, emails=emails))
+    headers = {"cookie": f"_streamlit_user={cookie}"}
+    for path in (server.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
+        assert asked.get(path, headers=headers).status_code == status
+    assert asked.put(UPLOAD, headers=headers, content=b"x").status_code == status
+    assert asked.get("/live", headers=headers).status_code == 200  # its script asks
+
+
+def test_a_log_in_cookie_that_is_damaged_is_none():
+    scope = {"type": "http", "headers": [(b"cookie", "_streamlit_user=é".encode("latin-1"))]}
+    assert user_of(HTTPConnection(scope)) == {}
+
+
+def test_this_machine_alone_is_asked_for_nothing():
+    access = decide("localhost", environment={})
+    assert (access.token, access.login, set(access.names)) == (None, False, set(OWN_NAMES))
+    assert "token" not in access.addresses(8501)[0]
+
+
+@pytest.mark.parametrize(("address", "more"), [("0.0.0.0", ()), ("::", ()), ("127.0.0.1", ("lab.example",))])
+def test_wherever_others_can_reach_it_a_new_token_is_made(address, more):
+    first, second = decide(address, more, environment={}), decide(address, more, environment={})
+    assert len(first.token) >= 32
+    assert first.token != second.token
+    assert first.token not in repr(first)
+    assert all(url.endswith(f":8501/?token={first.token}") for url in first.addresses(8501))
+    assert {*OWN_NAMES, *more} <= set(first.names)
+
+
+def test_a_token_in_the_environment_holds_and_is_taken_out_of_it():
+    environment = {"TABTUNE_TOKEN": TOKEN}
+    assert decide("127.0.0.1", environment=environment).token == TOKEN
+    assert environment == {}
+    with pytest.raises(ValueError, match=f"at least {FEWEST_LETTERS}"):
+        decide("127.0.0.1", environment={"TABTUNE_TOKEN": "short"})
+
+
+def test_an_address_that_does_not_exist_is_said():
+    with pytest.raises(ValueError, match=r"There is no address 'no\.such\.host\.invalid'"):
+        decide("no.such.host.invalid", environment={})
+
+
+def test_a_log_in_takes_the_place_of_the_token():
+    secrets = {"auth": {"redirect_uri": "https://lab.example/oauth2callback"}, "tabtune": {"emails": ["a@b.c"]}}
+    access = decide("0.0.0.0", login=secrets, environment={})
+    assert (access.token, access.login, access.emails) == (None, True, ("a@b.c",))
+    assert "lab.example" in access.names
+
+
+def test_a_log_in_without_its_section_is_refused(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"needs the section \[auth\]"):
+        let_in(parse(["--login"]))
+
+
+def test_a_foreign_host_is_refused_before_the_token_is_looked_at():
+    asked = TestClient(server.application(Access(token=TOKEN)), base_url="http://evil.example")
+    assert asked.get(f"/?token={TOKEN}").status_code == 400
+
+
+def uploaders():
+    """Every call of st.file_uploader in the pages, with its file."""
+    for path in sorted((ROOT / "dashboard").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "file_uploader":
+                yield path.name, {keyword.arg for keyword in node.keywords}
+
+
+def test_every_uploader_has_a_limit():
+    found = list(uploaders())
+    assert {"uploads.py", "adapter_upload.py", "try_rows.py", "text_panel.py"} <= {name for name, _ in found}
+    assert [name for name, given in found if "max_upload_size" not in given] == []

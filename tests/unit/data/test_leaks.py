@@ -1,0 +1,60 @@
+"""A column that gives the label away is named; an honest one is not, however good."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+
+from tabtune_core.data.leaks import may_leak
+
+ROWS = 300
+
+
+def table(task: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    rng = np.random.default_rng(0)
+    number = rng.normal(size=ROWS)
+    label = number if task == "regression" else np.where(number > 0.3, "yes", "no")
+    frame = pd.DataFrame(
+        {
+            "noise": rng.normal(size=ROWS),
+            "good": number + rng.normal(scale=0.5, size=ROWS),
+            "rescaled": 3 * number + 7,
+            "paid on": pd.to_datetime("2024-01-01") + pd.to_timedelta((number * 1000).round(), unit="h"),
+            "note": [f"note {value}" for value in number],
+            "y": label,
+        }
+    )
+    return frame, {"noise": "number", "good": "number", "rescaled": "number", "paid on": "date", "note": "text", "y": "number"}
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_column_that_gives_the_label_away_is_named_with_what_to_do(task):
+    found = may_leak(*table(task), "y", task)
+    assert {finding.column for finding in found} == {"rescaled", "paid on"}
+    assert all("Leave it out" in finding.message for finding in found)
+
+
+def test_a_value_that_is_there_for_one_class_alone_leaks():
+    frame, kinds = table("classification")
+    frame["closed"] = np.where(frame["y"] == "yes", "x", None)
+    assert "closed" in {finding.column for finding in may_leak(frame, kinds | {"closed": "category"}, "y", "classification")}
+
+
+def test_what_was_left_out_and_exact_copies_are_not_named_again():
+    frame, kinds = table("classification")
+    frame["copy"] = frame["y"].map({"yes": 1, "no": 0})
+    found = may_leak(frame, kinds | {"copy": "number", "rescaled": "ignored"}, "y", "classification")
+    assert {finding.column for finding in found} == {"paid on"}
+
+
+def test_honest_measurements_are_not_suspected():
+    frame = load_iris(as_frame=True).frame
+    assert may_leak(frame, dict.fromkeys(frame.columns, "number"), "target", "classification") == ()
+
+
+def test_a_very_wide_table_says_what_was_not_checked():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 302)), columns=[f"c{i}" for i in range(302)])
+    frame["y"] = ["a", "b"] * 30
+    assert [finding.code for finding in may_leak(frame, dict.fromkeys(frame.columns, "number"), "y", "classification")] == [
+        "leak-unchecked"
+    ]
