@@ -309,7 +309,8 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
     """What each knob did in the runs of this workspace on one table, by knob; see dashboard.experience."""
-    return _experience(str(home()), table, target, model, metric, _stamp(_runs_on(store(), table, target, model)))
+    stamp = tuple((run.id, run.status) for run in _runs_on(store(), table, target, model))
+    return _experience(str(home()), table, target, model, metric, stamp)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
