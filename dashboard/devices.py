@@ -5,13 +5,55 @@ cards. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the ca
 """
 
 import os
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
+import psutil
 import pynvml
+
+Told = TypeVar("Told")
 
 
 def card_names() -> list[str]:
     """Names of the cards by the number that torch gives them; empty where there is no driver, no card or no CUDA in torch."""
+    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
+
+
+def card_memory() -> list[tuple[int, int] | None]:
+    """Free and total bytes of the same cards; None where the driver does not tell."""
+    return _of_every_card(_memory)
+
+
+def machine_memory() -> tuple[int, int]:
+    """Bytes of the machine's memory that are available, and all of it."""
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
+
+
+def device_names(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> dict[str, str]:
+    """What a person reads for each value of the setting ``device``; memory is free and total bytes, of the machine and of each card."""
+    free = [f", {_gigabytes(*one)} free" if one else "" for one in (*memory, *[None] * (len(cards) - len(memory)))]
+    own = f"cpu ({_gigabytes(*machine)} free)"
+    titles = {f"cuda:{i}": f"cuda:{i} ({card}{free[i]})" for i, card in enumerate(cards)}
+    automatic = f"auto: {titles['cuda:0']}" if cards else f"auto: {own}; no NVIDIA card found"
+    return {"auto": automatic, "cpu": own, **titles}
+
+
+def _gigabytes(free_bytes: int, total_bytes: int) -> str:
+    return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
+
+
+def _memory(handle: object) -> tuple[int, int] | None:
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        return None
+    return int(memory.free), int(memory.total)
+
+
+def _of_every_card(ask: Callable[[object], Told]) -> list[Told]:
+    """The driver's answer for each card that torch would see, in torch's order."""
     if not torch_has_cuda():
         return []
     try:
@@ -20,11 +62,10 @@ def card_names() -> list[str]:
         return []
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if visible is None:
-            return names
-        return [names[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
+        if visible is not None:
+            handles = [handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
+        return [ask(handle) for handle in handles]
     except pynvml.NVMLError:
         return []
     finally:

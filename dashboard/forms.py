@@ -4,23 +4,22 @@ In: widget values by key, also out of the address bar. Out: checked settings, or
 """
 
 import re
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from dashboard.typed_values import read_numbers, read_seeds, written, written_rate
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
+from tabtune_core.settings_text import read_target_set, written_targets
 
-LORA_FIELDS = ("dropout", "targets", "bias", "use_rslora", "use_dora")
+LORA_FIELDS = ("bias", "use_rslora", "use_dora")
 PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}
 """Kept in a field of lines such as ``decoder = 4``."""
 TRAIN_FIELDS = (
     "epochs",
-    "learning_rate",
     "rate_scales_with_rank",
     "lr_ratio",
     "optimizer",
@@ -43,7 +42,7 @@ TRAIN_FIELDS = (
 RUN_FIELDS = ("model", "device", "validation_share", "test_share")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
 DECIMALS = (
-    *("dropout", "alpha", "learning_rate", "weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
+    *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
     *("lr_ratio", "validation_share", "test_share"),
 )
 """Settings that may be whole in a file, where a field of decimals takes no whole number."""
@@ -51,6 +50,8 @@ DECIMALS = (
 
 LARGEST_WHOLE = 2**53 - 1
 """A browser counts no further."""
+USUAL_ALPHA = 16.0
+"""Shown when alpha is no longer tied to the rank."""
 
 
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
@@ -62,19 +63,33 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
         **{name: getattr(train, name) for name in TRAIN_FIELDS},
         **{name: getattr(sweep, name) for name in SWEEP_FIELDS},
         **{name: "\n".join(f"{part} = {value}" for part, value in getattr(lora, name).items()) for name in PATTERNS},
-        "targets": list(lora.targets),
         "selection_metric": run.selection_metric,
         "checkpoint": run.checkpoint or "",
         "ranks": list(sweep.ranks),
+        **_axis_values(sweep),
         "seeds": ", ".join(str(seed) for seed in sweep.seeds),
-        "tied": lora.alpha is None,
-        "alpha": 16.0 if lora.alpha is None else float(lora.alpha),
         "length": "epochs" if train.steps is None else "steps",
         "steps": train.steps or 100,
         "beta_1": train.betas[0],
         "beta_2": train.betas[1],
     }
     return values | {name: float(values[name]) for name in DECIMALS if values[name] is not None}
+
+
+def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
+    """Values of the axes as the lists that a person can type into; the first set of parts has a picker of its own."""
+    lora, rate = sweep.run.lora, sweep.run.train.learning_rate
+    alphas = sweep.alphas or (() if lora.alpha is None else (lora.alpha,))
+    first, *others = sweep.target_sets or (lora.targets,)
+    return {
+        "tied": not alphas,
+        "alphas": [written(alpha) for alpha in alphas or (USUAL_ALPHA,)],
+        "dropouts": [written(dropout) for dropout in sweep.dropouts or (lora.dropout,)],
+        "targets": list(first),
+        "target_sets": [written_targets(targets) for targets in others],
+        "learning_rates": [written_rate(one) for one in sweep.learning_rates or (() if rate is None else (rate,))],
+        "full_learning_rates": [written_rate(one) for one in sweep.full_learning_rates],
+    }
 
 
 def to_sweep(
@@ -88,13 +103,22 @@ def to_sweep(
     values = {**DEFAULTS, "selection_metric": SELECTION[task], **values}
     if values["optimizer"] == "sgd":  # which shows no fields for what it does not use
         values |= {name: DEFAULTS[name] for name in ("beta_1", "beta_2", "eps")}
+    alphas = () if values["tied"] else read_numbers("Alpha", values["alphas"])
+    if not alphas and not values["tied"]:
+        raise SettingError("Alpha has no value; type one, or tie it to the rank.")
+    dropouts = read_numbers("Dropout", values["dropouts"]) or (LoraSettings().dropout,)
+    rates = read_numbers("The learning rate", values["learning_rates"])
+    sets = dict.fromkeys((tuple(values["targets"]), *map(read_target_set, values["target_sets"])))
     lora = LoraSettings(
-        alpha=None if values["tied"] else values["alpha"],
+        alpha=alphas[0] if alphas else None,
+        dropout=dropouts[0],
+        targets=next(iter(sets)),
         **{name: values[name] for name in LORA_FIELDS},
         **{name: read_pattern(filter(str.strip, re.split("[\n,]", values[name])), kind) for name, kind in PATTERNS.items()},
     )
     train = TrainSettings(
         steps=values["steps"] if values["length"] == "steps" else None,
+        learning_rate=rates[0] if rates else None,
         betas=(values["beta_1"], values["beta_2"]),
         selection_metric=None if values["selection_metric"] == SELECTION[task] else values["selection_metric"],
         **{name: values[name] for name in TRAIN_FIELDS},
@@ -109,24 +133,16 @@ def to_sweep(
         train=train,
         **{name: values[name] for name in RUN_FIELDS},
     )
+    axes = {"alphas": alphas, "dropouts": dropouts, "target_sets": tuple(sets), "learning_rates": rates}
+    full_rates = read_numbers("The rate of full fine-tuning", values["full_learning_rates"]) if values["full_fine_tuning"] else ()
     return SweepSettings(
         run=run,
         ranks=tuple(sorted(values["ranks"])),
+        full_learning_rates=full_rates,
         seeds=read_seeds(values["seeds"]),
+        **{name: axis for name, axis in axes.items() if len(axis) > 1 and values["ranks"]},
         **{name: values[name] for name in SWEEP_FIELDS},
     )
-
-
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas or blanks.
-
-    Raises:
-        SettingError: for anything else.
-    """
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise SettingError(f"Seeds are {text!r}; write whole numbers with commas between them, for example 0, 1, 2.")
-    return tuple(int(part) for part in parts)
 
 
 DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-", target="-")))
@@ -151,6 +167,10 @@ def fill(sweep: SweepSettings) -> None:
         st.session_state[name] = value
 
 
-def command_line(dataset: str, name: str, home: Path) -> str:
-    """The command that runs the same sweep without the pages: on the table as it was read, from the settings saved as sweep.toml."""
-    return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", "--name", name, "--home", str(home)])
+def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
+    """What lists call a sweep: the table, the model, and what is compared."""
+    ranks = f"r = {', '.join(map(str, sweep.ranks))}" if sweep.ranks else ""
+    axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
+    others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]
+    parts = [f"{len(sweep.target_sets)} sets of parts"] if sweep.target_sets else []
+    return "; ".join(part for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts) if part)

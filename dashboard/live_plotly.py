@@ -4,11 +4,14 @@ Streamlit's own ``st.plotly_chart`` builds the chart anew on every change of dat
 ``Plotly.react``, which draws the difference; colours of text and grid come from the theme of the page.
 """
 
+from collections.abc import Callable
+
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st
 
+from dashboard.charts.settled import Settled, join
 from dashboard.server import PLOTLY_PATH
 
 _SCRIPT = """
@@ -40,31 +43,78 @@ export default function ({ data, parentElement }) {
   element.setAttribute('aria-label', data.label)
   load(data.source).then((Plotly) => {
     const figure = JSON.parse(data.figure)
+    const lines = figure.data
+    const place = (trace) => trace.legendrank ?? 1000
     // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
     const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
     const config = { responsive: true, displaylogo: false, displayModeBar, modeBarButtonsToRemove: ['select2d', 'lasso2d'] }
-    Plotly.react(element, figure.data, themed(figure.layout, element), config)
+    const draw = () => {
+      const sent = window.__labSettled?.get(data.settled)
+      if (sent) element.__labKept = { stamp: data.settled, lines: sent }
+      const settled = data.settled && element.__labKept?.stamp === data.settled ? element.__labKept.lines : null
+      if (data.settled && !settled) return // they are on their way
+      const all = settled ? [...settled, ...lines].sort((one, other) => place(one) - place(other)) : lines
+      Plotly.react(element, all, themed(figure.layout, element), config)
+    }
+    element.__labDraw = draw
+    draw()
   }).catch((error) => { element.textContent = error.message })
   return () => { if (window.Plotly) window.Plotly.purge(element) }
 }
 """
-_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", js=_SCRIPT, isolate_styles=False)
+# axes of parallel coordinates are black whatever the layout says
+_STYLE = ".lab-figure .parcoords .axis path, .lab-figure .parcoords .axis line { stroke: var(--st-text-color) !important; opacity: 0.5; }"
+_SETTLED = """
+export default function ({ data }) {
+  const held = (window.__labSettled ??= new Map())
+  if (!held.has(data.stamp)) {
+    held.set(data.stamp, JSON.parse(data.traces))
+    if (held.size > 40) held.delete(held.keys().next().value)
+    for (const element of document.querySelectorAll('.lab-figure')) element.__labDraw?.()
+  }
+}
+"""
+_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", css=_STYLE, js=_SCRIPT, isolate_styles=False)
+_settled = st.components.v2.component("lab_plotly_settled", html="<span></span>", js=_SETTLED, isolate_styles=False)
+MOST_NUMBERS = 1_000
+"""Rows of the table behind a chart that changes: the page sends it anew with every point."""
 
 
-def show(figure: go.Figure, *, key: str, label: str, numbers: pd.DataFrame | None = None) -> None:
+def show(
+    figure: go.Figure,
+    *,
+    key: str,
+    label: str,
+    numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
+    settled: Settled | None = None,
+    legend: bool = True,
+) -> None:
     """Draws the figure and, behind it, the table of its numbers. ``label`` is what a screen reader says.
 
-    Zoom is kept as long as the axes mean the same.
+    Zoom is kept as long as the axes mean the same. ``settled`` holds lines that do not change while others of the figure do: they are
+    sent once, beside the figure. ``numbers`` may be a function, which is called when the table is opened.
     """
-    axes = (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text, figure.layout.yaxis.type)
+    spec = join(figure, settled).to_plotly_json()
+    layout = spec["layout"]
+    across, up = layout["xaxis"], layout["yaxis"]
+    level = up.get("range") is not None
+    axes = (across["title"]["text"], up["title"]["text"], up.get("type"))
     # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
-    state = (bool(figure.data), figure.layout.yaxis.range is None)
-    figure.update_layout(template="none", uirevision=f"{key} {axes} {state}", autosize=True)
-    figure.update_yaxes(autorange=True if figure.layout.yaxis.range is None else None)
-    spec = pio.to_json(figure, validate=False)
-    _component(data={"figure": spec, "source": PLOTLY_PATH, "label": label}, key=key, height=int(figure.layout.height))
+    state = (bool(figure.data) or settled is not None, not level)
+    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
+    if not level:
+        up["autorange"] = True
+    data = {"figure": pio.to_json(spec, validate=False), "source": PLOTLY_PATH, "label": label, "settled": settled.stamp if settled else ""}
+    with st.container(gap=None):
+        _component(data=data, key=key, height=layout["height"])
+        if settled:
+            _settled(data={"traces": settled.traces, "stamp": settled.stamp}, key=f"settled_{key}", height=1)
     if numbers is None:
         return
     behind = st.expander("Numbers", key=f"{key}_numbers", on_change="rerun")
     if behind.open:
-        behind.dataframe(numbers, hide_index=True, height=240)
+        table = numbers() if callable(numbers) else numbers
+        if len(table) > MOST_NUMBERS and callable(numbers):
+            behind.caption(f"The last {MOST_NUMBERS:,} of {len(table):,} rows.")
+            table = table.tail(MOST_NUMBERS)
+        behind.dataframe(table, hide_index=True, height=240)

@@ -5,6 +5,7 @@ import time
 
 from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
+from tabtune_core.run_names import numbered, told_apart
 from tabtune_core.runs.store import Run, Status, Sweep
 
 STATUS: dict[Status, str] = {
@@ -17,11 +18,7 @@ STATUS: dict[Status, str] = {
     "failed": "✕ failed",
     "interrupted": "✕ interrupted",
 }
-WAY_OUT: dict[Status, str] = {
-    "diverged": (
-        "Training diverged: the loss left all bounds, and the best state before that is kept. Halve the learning rate (for LoRA 1e-4"
-        " instead of 2e-4) or warm up longer, then run it again from the New run page."
-    ),
+WAY_OUT: dict[Status, str] = {  # a run that diverged has its row of the troubleshooting table
     "interrupted": "The run's process ended without a word. Run it again; nothing else of the sweep is lost.",
     "cancelled": "Cancelled; nothing was kept. It can be run again.",
 }
@@ -63,6 +60,16 @@ def megabytes(size_bytes: float | None) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
 
 
+def rate(value: float) -> str:
+    """A learning rate as it is written down.
+
+    >>> rate(0.0002), rate(1.5e-5)
+    ('2e-4', '1.5e-5')
+    """
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
+
+
 def moment(unix_seconds: float) -> str:
     """Day and time on this machine's clock."""
     return time.strftime("%d %b %H:%M", time.localtime(unix_seconds))
@@ -75,15 +82,13 @@ def sweep_title(sweep: Sweep) -> str:
 
 
 def labels(runs: list[Run]) -> dict[str, str]:
-    """Run id -> a name that no other run of the list has: the model where they differ in it, a number where they are repeated."""
+    """Run id -> a name that no other run of the list has.
+
+    Where names are the same, the model, alpha, dropout, targets or rate is added that differs, and a number where runs are repeated.
+    """
     several = len({run.settings.model for run in runs}) > 1
-    seen: dict[str, int] = {}
-    named = {}
-    for run in runs:
-        name = f"{run.name} · {run.settings.model}" if several else run.name
-        seen[name] = seen.get(name, 0) + 1
-        named[run.id] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return named
+    names = told_apart([f"{run.name} · {run.settings.model}" if several else run.name for run in runs], [run.settings for run in runs])
+    return dict(zip([run.id for run in runs], numbered(names), strict=True))
 
 
 def score(value: float, metric: str) -> str:

@@ -6,14 +6,13 @@ Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in 
 
 import argparse
 import logging
+import re
 import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import tomli_w
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
@@ -22,7 +21,8 @@ from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings import MANY_RUNS, LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings_text import from_values
 from tabtune_core.terminal import follow, paragraphs, say, table
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser(
         "sweep",
         usage=USAGE,
-        help="compare ranks with zero-shot and full fine-tuning",
-        description="Trains several ranks and both baselines.",
+        help="compare ranks, alphas, dropouts, parts and rates with zero-shot and full fine-tuning",
+        description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given has the one value of the LoRA or"
+        " training flags.",
     )
     sweep.set_defaults(command=_sweep)
     _add_data(sweep)
-    add_flags(sweep.add_argument_group("what to compare"), SweepSettings, "settings.")
+    sets = {"target_sets": "A set is written as row_attention+prediction_head; 'default' is the model's own list."}
+    add_flags(sweep.add_argument_group("what to compare"), SweepSettings, "settings.", more=sets)
     _add_run(sweep, "settings.run.", leave_out_run=("dataset", "strategy", "seed"), leave_out_lora=("rank",))
     _add_output(sweep)
 
@@ -150,7 +152,11 @@ def _sweep(asked: argparse.Namespace) -> int:
     values = given(asked, _read_settings(asked.settings))
     run = {**values.get("run", {}), "dataset": dataset.id}
     _settle_target(store, dataset, run)
-    return _launch(store, asked, dataset, SweepSettings.from_toml(tomli_w.dumps({**values, "run": run})).expand())
+    sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
+    say(f"{sweep.size} runs: {sweep.formula}")
+    if sweep.size > MANY_RUNS:
+        say(f"warning: that is more than {MANY_RUNS}. They run one after the other; Ctrl-C cancels what has not run.")
+    return _launch(store, asked, dataset, sweep.expand())
 
 
 def _train(asked: argparse.Namespace) -> int:
@@ -171,12 +177,16 @@ def _leaderboard(asked: argparse.Namespace) -> int:
 
 def _predict(asked: argparse.Namespace) -> int:
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.data.table import read_table
+    from tabtune_core.data.new_rows import read_new_rows, unknown_categories
+    from tabtune_core.data.table import LIMIT_BYTES, read_table
     from tabtune_core.predictor import load_adapter
 
     model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
     table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
-    predicted = model.predict_table(read_table(asked.data, model.reading).frame, context=model.context(table))
+    context, rows = model.context(table), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
+    for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
+        say(note)
+    predicted = model.predict_table(rows.frame, context=context)
     print(predicted.to_csv(index=False), end="")
     return 0
 
@@ -309,9 +319,15 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
         if not run.result.adapter_verified:
             say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
             continue
-        target = folder / f"lora-r{run.settings.lora.rank}-seed{run.settings.seed}.zip"
+        target = folder / f"{_file_name(run)}.zip"
         shutil.copyfile(store.run_dir(run.id) / "adapter.zip", target)
         say(f"{run.name}: {target}")
+
+
+def _file_name(run: Run) -> str:
+    """For example ``lora-r8-dropout-0.1-seed0``."""
+    label = run.name.removesuffix(f" seed {run.settings.seed}").lower().replace("=", "")
+    return f"{re.sub('[^a-z0-9.+-]+', '-', label).strip('-')}-seed{run.settings.seed}"
 
 
 def _rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:

@@ -4,10 +4,11 @@ In: settings and a prepared table. Out: events while it goes on; the model in it
 zero-shot, so that the result is never worse on the validation rows.
 """
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tabtune_core.activations.tape import NUMBER_BYTES
 from tabtune_core.data.episodes import draw_episodes
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled, LabelError
+from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
@@ -28,6 +31,7 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import TrainResult, Wish, train
@@ -103,6 +107,7 @@ def fit(
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
         result, train_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0
+        held = held_bytes(model.module, None)
         if settings.strategy != "inference":
             started = time.monotonic()
             best = BestState(model.module, folder)
@@ -113,8 +118,10 @@ def fit(
             with meter.phase("train"), recompute, shared_prefix(model.module, stages, arrays) as once:
                 if once:
                     emit(Note(f"Frozen, and shared with other runs: {', '.join(once)} is computed once for each input."))
-                for event in _training(settings, model, rows, plan, report, best, result, device, precision, wish):
+                optimizer = _optimizer(settings, best)
+                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish):
                     emit(event)
+                held = held_bytes(model.module, optimizer)
             train_seconds = time.monotonic() - started - ((arrays.seconds - before) if arrays else 0.0)
             best.restore()
             for note in _endings(settings, result):
@@ -133,16 +140,18 @@ def fit(
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
         model.module.eval()
+    growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"]
     finished = RunFinished(
         outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
         validation=final["validation"], test=final.get("test", {}), zero_shot_validation=zero_shot["validation"],
         zero_shot_test=zero_shot.get("test", {}), train_seconds=train_seconds, predict_seconds=predict_seconds,
         peak_memory_bytes=meter.highest_bytes,
-        growth_memory_bytes=meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"], memory_meter=meter.speaks,
+        growth_memory_bytes=growth, memory_meter=meter.speaks,
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
         extra={
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
-            "context_sha256": table.context.sha256,
+            "context_sha256": table.context.sha256, "memory_by_cause_bytes": by_cause(held, growth),
+            "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
             **({"shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused} if arrays else {}),
         },
     )  # fmt: skip
@@ -173,6 +182,8 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
+    else:
+        importlib.import_module("torch._dynamo")  # which the first optimizer loads: 70 MB of code that would count as training's
     adapters = AdapterSet(model.module)
     if settings.strategy == "peft":
         adapters.add(OWN, **adapter_arguments(model, settings.lora))
@@ -213,19 +224,38 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
     )  # fmt: skip
 
 
+def _estimate(
+    settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, weights_bytes: int, *, on_gpu: bool
+) -> dict[str, int] | None:
+    """What was to be expected for these very sizes; None for a weights file of another architecture than the model's own."""
+    if weights_bytes != NUMBER_BYTES * model.card.weights_for(settings.task).total_parameters:
+        return None
+    parts = rows.held_out if settings.strategy == "inference" else {"validation": rows.held_out["validation"]}
+    sizes = Sizes.of(
+        settings, train_rows=plan.train_rows, predicted_rows=max(len(part.y_N) for part in parts.values()),
+        features=plan.features, classes=len(plan.classes),
+    )  # fmt: skip
+    return asdict(estimate_memory(settings, model.card, sizes, on_gpu=on_gpu))
+
+
+def _optimizer(settings: RunSettings, best: BestState) -> torch.optim.Optimizer:
+    knobs = settings.train
+    return make_optimizer(
+        best.named_parameters, optimizer=knobs.optimizer, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay,
+        betas=knobs.betas, eps=knobs.eps, lr_ratio=knobs.lr_ratio,
+    )  # fmt: skip
+
+
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
-    result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
+    optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
     return train(
         model,
         draw_episodes(rows.x_NF, rows.y_N, len(plan.classes), rows.size, np.random.default_rng([settings.seed, 1]), most_classes=shown),
-        make_optimizer(
-            best.named_parameters, optimizer=knobs.optimizer, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay,
-            betas=knobs.betas, eps=knobs.eps, lr_ratio=knobs.lr_ratio,
-        ),
+        optimizer,
         classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
         clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
         metric=settings.selection_metric, device=device,

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import SettingError
-from tabtune_core.settings import describe, read_pattern
+from tabtune_core.settings_text import describe, read_pattern, read_target_set
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -116,6 +116,8 @@ def _kind(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Mapping:
         return {"action": _Pattern, "const": get_args(hint)[1], "nargs": "+", "metavar": "LAYERS=N"}
     if get_origin(hint) is tuple:
+        if get_origin(get_args(hint)[0]) is tuple:
+            return {"type": read_target_set, "nargs": "+", "metavar": "PART+PART"}
         first, second = get_args(hint)
         return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
     return {"type": hint, "metavar": _METAVARS[hint]}

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from tabtune_core.events import RunFinished
 from tabtune_core.leaderboard_file import Fit
 from tabtune_core.metrics import METRICS, Task, metrics_of
+from tabtune_core.runs.intervals import half_interval
 from tabtune_core.runs.ranking import NO_GAIN
 
 _PHASES = ("load", "zero-shot", "train", "evaluate")
@@ -79,13 +79,3 @@ def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[st
 def _mean(values: Sequence[float | None]) -> float:
     """NaN where one is missing, or there is none."""
     return math.nan if not values or None in values else float(np.mean(np.array(values, dtype=np.float64)))
-
-
-def half_interval(values: Sequence[float]) -> float:
-    """Half the width of Student's 95 % interval of the mean; NaN for fewer than two values.
-
-    >>> round(half_interval([1.0, 2.0, 3.0]), 3)
-    2.484
-    """
-    n = len(values)
-    return math.nan if n < 2 else float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))

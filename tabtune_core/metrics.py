@@ -76,12 +76,20 @@ def _brier(y_N: Labels, p_NK: Probabilities) -> float:
     return float(np.mean(np.sum((p_NK - np.eye(p_NK.shape[1])[y_N]) ** 2, axis=1)))
 
 
-def _expected_calibration_error(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017, section 2)."""
+def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray[np.float64]:
+    """Rows, summed confidence and rows that are right in each of ``bins`` equal-width bins of the confidence, ``(bins, 3)``.
+
+    The confidence is the probability of the predicted class (Guo et al. 2017, section 2).
+    """
     confidence_N, right_N = p_NK.max(axis=1), p_NK.argmax(axis=1) == y_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
-    gaps = [abs(confidence_N[bin_N == b].sum() - right_N[bin_N == b].sum()) for b in range(bins)]
-    return float(sum(gaps) / len(y_N))
+    return np.stack([np.bincount(bin_N, weights, bins) for weights in (np.ones(len(y_N)), confidence_N, right_N)], axis=1)
+
+
+def _expected_calibration_error(y_N: Labels, p_NK: Probabilities) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017, section 2)."""
+    _, confidence_B, right_B = confidence_bins(y_N, p_NK).T
+    return float(np.abs(confidence_B - right_B).sum() / len(y_N))
 
 
 def _accuracy(y_N: Labels, p_NK: Probabilities) -> float:
@@ -151,6 +159,15 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 SELECTION: dict[Task, str] = {"classification": "log_loss", "regression": "rmse"}
 """The validation score that decides unless a person names another."""
+
+ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[[Any], Any]]] = {
+    "log_loss": (lambda y_N, p_NK: -np.log(_normalised(p_NK)[np.arange(len(y_N)), y_N]), np.asarray),
+    "accuracy": (lambda y_N, p_NK: (p_NK.argmax(axis=1) == y_N).astype(np.float64), np.asarray),
+    "brier": (lambda y_N, p_NK: np.sum((p_NK - np.eye(p_NK.shape[1])[y_N]) ** 2, axis=1), np.asarray),
+    "mae": (lambda y_N, p_N: np.abs(p_N - y_N), np.asarray),
+    "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
+}
+"""Metrics that are a mean over rows: the value of each row, and what is made of the mean. Resampling them needs no loop."""
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:

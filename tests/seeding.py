@@ -1,13 +1,15 @@
 """Test data: fills a workspace with runs whose numbers were made up here, not measured."""
 
+import json
+import math
 import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from tabtune_core.data.datasets import add_sample
-from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone
+from tabtune_core.data.datasets import add_sample, get_dataset
+from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
 from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import started_at
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
@@ -41,6 +43,19 @@ def sweep_settings(
     name, target, model = SAMPLES[task]
     run = RunSettings(dataset=add_sample(home, name).id, target=target, task=task, model=model, train=TrainSettings(steps=STEPS))
     return SweepSettings(run=run, ranks=ranks, seeds=seeds)
+
+
+def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
+    """What an adapter package says, of no real adapter."""
+    dataset = get_dataset(home, settings.dataset)
+    kinds = {column.name: column.kind for column in dataset.columns}
+    return {
+        "format": 1, "layers": [], "biases": [], "opens_with_peft": False, "settings": settings.to_dict(), "kinds": kinds,
+        "base": {"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None, "sha256": "0" * 64},
+        "classes": ["benign", "malignant"] if settings.task == "classification" else [], "best_step": STEPS, "versions": {},
+        "table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id}, "reading": dataset.reading.to_json(),
+        "features": [name for name in kinds if name != settings.target], "context": {"rows": [0, 1, 2], "sha256": "0" * 64}, "scores": {},
+    }  # fmt: skip
 
 
 class FakeRun:
@@ -132,7 +147,7 @@ class FakeRun:
         (folder / "log.txt").write_text("INFO made-up log line\n" * 3)
         with zipfile.ZipFile(folder / "adapter.zip", "w") as archive:
             archive.writestr("adapter_model.safetensors", bytes(4 * self.trainable))
-            archive.writestr("tabtune.json", "{}")
+            archive.writestr("tabtune.json", json.dumps(made_up_facts(self.store.home, self.settings)))
             archive.writestr("README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n")
         return (folder / "adapter.zip").stat().st_size
 
@@ -186,3 +201,81 @@ def claim_all(home):
     """Ids of all runs that this process gets; here because a spawned process must be able to import it."""
     store = RunStore(home)
     return [run.id for run in iter(lambda: store.claim(os.getpid(), 1.0), None)]
+
+
+def many_runs(
+    store: RunStore, *, sweeps: int = 4, per_sweep: int = 50, looks: int = 20, steps: int = 0, task: str = "classification"
+) -> list[str]:
+    """Ids of so many sweeps of finished runs, newest first; written in one go, so that hundreds cost a second.
+
+    Each has both baselines and LoRA at several ranks under five seeds, ``looks`` validation scores and ``steps`` steps a run, no folder.
+    """
+    made = [_Bulk(store, number, per_sweep, task) for number in range(sweeps)]
+    rows = [row for bulk in made for row in bulk.rows()]
+    events = [event for bulk in made for run in bulk.runs for event in bulk.events(*run, looks, steps)]
+    with store._together():
+        connection = store._connection
+        connection.executemany(
+            "INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", [(b.id, f"Made-up sweep {b.number}", b.created) for b in made]
+        )
+        connection.executemany(
+            "INSERT INTO runs (id, sweep, name, status, settings, position, created, started, ended, result)"
+            " VALUES (?, ?, ?, 'finished', ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        connection.executemany("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", events)
+    return [bulk.id for bulk in reversed(made)]
+
+
+class _Bulk:
+    """One sweep of ``many_runs``."""
+
+    def __init__(self, store: RunStore, number: int, size: int, task: str) -> None:
+        self.id, self.number, self.task, self.created = f"{number:012x}", number, task, 1.7e9 + 10_000 * number
+        seeds = tuple(range(5 if size >= 20 else 1))
+        ranks = tuple(2 + 2 * i for i in range(math.ceil(size / len(seeds)) - 2))
+        settings = sweep_settings(store.home, seeds=seeds, ranks=ranks, task=task).expand()[:size]
+        self.runs = [(f"{number:06x}{place:06x}", one) for place, one in enumerate(settings)]
+
+    def zero_shot(self, seed: int) -> float:
+        return float(0.92 + np.random.default_rng([self.number, seed]).normal(scale=0.004))
+
+    def accuracy(self, settings: RunSettings) -> float:
+        """More with rank, less and less so, and other for every seed and sweep."""
+        height = {"base-ft": 0.02}.get(settings.strategy, 0.03 * (1 - np.exp(-settings.lora.rank / 4)))
+        if settings.strategy == "inference":
+            return self.zero_shot(settings.seed)
+        return float(
+            self.zero_shot(settings.seed)
+            + height
+            + np.random.default_rng([self.number, settings.seed, settings.lora.rank]).normal(scale=0.001)
+        )
+
+    def rows(self):
+        """Of the table of runs."""
+        for place, (run_id, settings) in enumerate(self.runs):
+            accuracy, trained = self.accuracy(settings), settings.strategy != "inference"
+            trainable = {"inference": 0, "base-ft": TOTAL}.get(settings.strategy, 16_500 * settings.lora.rank)
+            result = RunFinished(
+                "finished", 40 * trained, STEPS * trained, False,
+                *(made_up_scores(value, self.task) for value in (accuracy, accuracy - 0.01, self.zero_shot(settings.seed), self.zero_shot(settings.seed) - 0.005)),
+                (9.0 + settings.seed + settings.lora.rank / 10) * trained, 0.3, 400_000_000 + 40 * trainable, 30_000_000 + 40 * trainable, "resident",
+                trainable, TOTAL, 4 * trainable + 900 if settings.strategy == "peft" else None, True if settings.strategy == "peft" else None,
+            )  # fmt: skip
+            name = f"{settings.label} seed {settings.seed}"
+            times = (self.created, self.created + 20 * place, self.created + 20 * place + 15)
+            yield run_id, self.id, name, json.dumps(settings.to_dict()), 1000 * self.number + place, *times, to_json(result)[1]
+
+    def events(self, run_id: str, settings: RunSettings, looks: int, steps: int):
+        """What the run told: the plan, its steps, its looks at the validation rows."""
+        accuracy = self.accuracy(settings)
+        plan = RunPlanned(
+            "cpu", STEPS, 341, 114, 114, 256, 85, 30, () if self.task == "regression" else ("benign", "malignant"), TOTAL, 0, (), {}
+        )
+        told = [PhaseStarted("train"), plan]
+        told += [StepDone(step, 0.25 * math.exp(-3 * step / steps) + 0.08, 0.5, 2e-4, 0.2 * step) for step in range(1, steps + 1)]
+        for look in range(looks if settings.strategy != "inference" else 1):
+            told.append(
+                Evaluated(10 * look, "validation", made_up_scores(accuracy - 0.03 * math.exp(-look / 5), self.task), True, 2.0 * look)
+            )
+        return [(run_id, self.created + second, *to_json(event)) for second, event in enumerate(told)]

@@ -43,8 +43,9 @@ def memory() -> pd.DataFrame:
     second = np.tile(np.arange(10.0), 4)
     return pd.DataFrame(
         {
-            "run": _runs([label for label in _RUNS for _ in range(10)]), "seconds": second, "phase": "train",
-            "resident_bytes": 4e8 + 1e7 * second, "torch_allocated_bytes": np.nan,
+            "run": _runs([label for label in _RUNS for _ in range(10)]), "step": second.astype(int), "seconds": second, "phase": "train",
+            "resident_bytes": 4e8 + 1e7 * second, "torch_allocated_bytes": np.nan, "utilisation_percent": 90 + second,
+            "power_watts": np.nan, "temperature_celsius": np.nan,
         }
     )  # fmt: skip
 
@@ -57,6 +58,18 @@ def phases() -> pd.DataFrame:
             "start_seconds": [1.0, 6.0] * 2, "end_seconds": [6.0, np.nan] * 2, "growth_bytes": [5e7, 2e7, 5.2e7, np.nan],
         }
     )  # fmt: skip
+
+
+def causes() -> pd.DataFrame:
+    """One row a bar and cause."""
+    megabytes = {"weights": [110, 110, 110], "adapter": [0, 3, 3], "gradients": [110, 3, 3], "optimizer": [220, 6, 6],
+                 "activations": [480, 520, 540]}  # fmt: skip
+    bars = (("Full fine-tuning", "estimate"), ("LoRA r=8", "estimate"), ("LoRA r=8", "measured"))
+    return pd.DataFrame(
+        {"run": run, "kind": kind, "cause": cause, "bytes": 1e6 * numbers[i]}
+        for i, (run, kind) in enumerate(bars)
+        for cause, numbers in megabytes.items()
+    )
 
 
 def counts() -> pd.DataFrame:
@@ -80,6 +93,7 @@ def ranked() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "run": _runs(list(_RUNS)), "strategy": ["inference", "base-ft", "peft", "peft"], "rank": [None, None, 2, 8], "seed": 0,
+            "alpha": [np.nan, np.nan, 4.0, 16.0], "dropout": [np.nan, np.nan, 0.05, 0.05], "learning_rate": [np.nan, 2e-5, 2e-4, 1e-4],
             "growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7], "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
             "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
             "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
@@ -87,3 +101,52 @@ def ranked() -> pd.DataFrame:
             "standard_error_to_best_lora": [0.02, 0.01, 0.01, 0.0],
         }
     )  # fmt: skip
+
+
+def curve() -> pd.DataFrame:
+    """One row a rank that is kept of one run."""
+    rank = [0, 1, 2, 4]
+    loss = np.array([0.4, 0.35, 0.31, 0.3])
+    scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
+    return pd.DataFrame({"rank": rank, **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores}})
+
+
+def spectrum() -> pd.DataFrame:
+    """One row a direction of a layer."""
+    values = np.tile([1.0, 0.5, 0.1], 2)
+    return pd.DataFrame(
+        {
+            "layer": np.repeat(["encoder.0", "decoder.1"], 3), "target": np.repeat(["encoder", "decoder"], 3),
+            "direction": np.tile([1, 2, 3], 2), "singular_value": values, "energy": np.tile(np.cumsum([1.0, 0.25, 0.01]) / 1.26, 2),
+        }
+    )  # fmt: skip
+
+
+def layers() -> pd.DataFrame:
+    """One row an adapted layer of a run."""
+    runs = _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"])
+    return pd.DataFrame({"run": runs, "layer": ["encoder.0", "decoder.1"] * 2, "relative_update": [0.01, 0.03, 0.02, 0.04]})
+
+
+def pairs() -> pd.DataFrame:
+    """One row a pair of classes of one run."""
+    label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
+    return pd.DataFrame({"label": label, "predicted": predicted, "rows": [69, 3, 2, 40], "share": [69 / 72, 3 / 72, 2 / 42, 40 / 42]})
+
+
+def bins() -> pd.DataFrame:
+    """One row a bin of confidence of a run; one has no rows."""
+    low = np.tile([0.7, 0.8, 0.9], 2)
+    return pd.DataFrame(
+        {
+            "run": _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3), "low": low, "high": low + 0.1, "rows": [10, 0, 90, 5, 15, 80],
+            "confidence": [0.75, np.nan, 0.96, 0.72, 0.86, 0.97], "accuracy": [0.6, np.nan, 0.97, 0.8, 0.8, 0.99],
+        }
+    )  # fmt: skip
+
+
+def errors() -> pd.DataFrame:
+    """One row a held-out row of a run that predicts numbers."""
+    label, error = np.tile([10.0, 20.0, 30.0], 2), np.array([1.0, -2.0, 0.5, 0.5, -1.0, 0.0])
+    runs = _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3)
+    return pd.DataFrame({"run": runs, "row": np.tile([3, 5, 8], 2), "label": label, "predicted": label + error, "error": error})

@@ -1,27 +1,52 @@
-"""One line a run over steps or seconds: the body of the loss, gradient norm, learning rate and speed charts."""
+"""One line a run over steps or seconds: the body of the loss, gradient norm, learning rate, speed and card charts."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import X_TITLES, each_run, figure, say, thin
+from dashboard.charts.style import PALE, X_TITLES, compact, each_run, figure, points_each, say, smooth, thin
 
 
 def lines(
-    frame: pd.DataFrame, y: str, *, y_title: str, x: str = "step", log: bool = False, hover: str = ".4g", height: int = 320
+    frame: pd.DataFrame,
+    y: str,
+    *,
+    y_title: str,
+    x: str = "step",
+    x_title: str = "",
+    log: bool = False,
+    smoothing: float = 0.0,
+    hover: str = ".4g",
+    nothing: str = "No training step yet",
 ) -> go.Figure:
-    """``frame`` has one row a point: run, step, seconds and the column ``y``."""
-    drawn = figure(X_TITLES[x], y_title, log=log, height=height)
+    """``frame`` has one row a point: run, step, seconds and the column ``y``.
+
+    With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points themselves are a pale line behind it.
+    """
+    x_title = x_title or X_TITLES[x]
+    drawn = figure(x_title, y_title, log=log)
+    most = points_each(frame)
+    shown = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
-        values = rows[y].to_numpy(dtype=np.float64)
-        kept = thin(values)
+        places, values = rows[x].to_numpy(), rows[y].to_numpy(dtype=np.float64)
+        common = {
+            "line": {"color": style.colour, "dash": style.dash, "width": 2},
+            "marker": {"color": style.colour, "symbol": style.marker, "size": 8},
+            "legendgroup": label,
+            "legendrank": style.place,
+        }
+        if smoothing:
+            kept = thin(values, most // 2)
+            behind = common | {"line": {"color": style.colour, "width": 1}, "opacity": PALE, "showlegend": False, "hoverinfo": "skip"}
+            drawn.add_scatter(x=compact(places[kept]), y=compact(values[kept]), mode="lines", **behind)
+            values = smooth(values, smoothing)
+        kept = thin(values, most)
         drawn.add_scatter(
-            x=rows[x].to_numpy()[kept],
-            y=values[kept],
+            x=compact(places[kept]),
+            y=compact(values[kept]),
             name=label,
             mode="lines" if len(kept) > 1 else "markers",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            marker={"color": style.colour, "symbol": style.marker, "size": 8},
-            hovertemplate=f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:{hover}}}<extra></extra>",
+            hovertemplate=f"{label}<br>{x_title}: %{{x:,.6~g}}<br>{shown}: %{{y:{hover}}}<extra></extra>",
+            **common,
         )
-    return drawn if drawn.data else say(drawn, "No training step yet")
+    return drawn if drawn.data else say(drawn, nothing)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import MEGABYTE, each_run, figure, say, thin
+from dashboard.charts.style import MEGABYTE, X_TITLES, compact, each_run, figure, points_each, say, thin
 
 METERS = {
     "resident_bytes": "Process memory (resident)",
@@ -12,6 +12,13 @@ METERS = {
     "torch_reserved_bytes": "GPU memory that torch holds (reserved)",
     "nvml_process_bytes": "GPU memory of the process (NVML)",
     "nvml_device_bytes": "GPU memory of the whole card (NVML)",
+}
+AXES = {
+    "resident_bytes": "Process memory (MB)",
+    "torch_allocated_bytes": "GPU, torch allocated (MB)",
+    "torch_reserved_bytes": "GPU, torch reserved (MB)",
+    "nvml_process_bytes": "GPU, this process (MB)",
+    "nvml_device_bytes": "GPU, whole card (MB)",
 }
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
@@ -27,31 +34,43 @@ def speaking_meter(samples: pd.DataFrame) -> str:
     return "torch_allocated_bytes" if "torch_allocated_bytes" in meters_read(samples) else "resident_bytes"
 
 
-def memory(samples: pd.DataFrame, *, meter: str = "resident_bytes", phases: pd.DataFrame | None = None, log: bool = False) -> go.Figure:
-    """``samples`` has one row a look at the meters: run, seconds (since the run started), phase, and bytes by meter.
+def memory(
+    samples: pd.DataFrame,
+    *,
+    meter: str = "resident_bytes",
+    x: str = "seconds",
+    phases: pd.DataFrame | None = None,
+    log: bool = False,
+    reach: float | None = None,
+) -> go.Figure:
+    """``samples`` has one row a look at the meters: run, step (the last one done), seconds (since the run started), phase, bytes by meter.
 
-    ``phases`` holds the phases of one run to shade: phase, start_seconds, end_seconds (not a number while it goes on).
+    ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
+    on). ``reach`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.
     """
-    drawn = figure("Time since the run started (s)", f"{METERS[meter]} (MB)", log=log)
+    drawn = figure(X_TITLES["step"] if x == "step" else "Time since the run started (s)", AXES[meter], log=log)
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
+    most = points_each(known)
+    unit = "s" if x == "seconds" else "steps"
     for label, rows, style in each_run(known):
         megabytes = rows[meter].to_numpy(dtype=np.float64) / MEGABYTE
-        kept = thin(megabytes)
+        kept = thin(megabytes, most)
         drawn.add_scatter(
-            x=rows["seconds"].to_numpy()[kept],
-            y=megabytes[kept],
-            customdata=rows["phase"].map(PHASES).to_numpy(dtype=object)[kept],
+            x=compact(rows[x].to_numpy()[kept]),
+            y=compact(megabytes[kept]),
             name=label,
             mode="lines",
             line={"color": style.colour, "dash": style.dash, "width": 2},
-            hovertemplate=f"{label}, %{{customdata}}<br>%{{x:,.1f}} s<br>%{{y:,.1f}} MB<extra></extra>",
+            legendrank=style.place,
+            hovertemplate=f"{label}<br>%{{x:,.6~g}} {unit}<br>%{{y:,.1f}} MB<extra></extra>",
         )
     if not drawn.data:
         return say(drawn, "N/A: this meter has given no number")
-    for row in (phases if phases is not None else pd.DataFrame()).itertuples():
-        end = known["seconds"].max() if pd.isna(row.end_seconds) else row.end_seconds
+    last = float(known["seconds"].max())
+    for row in (phases if phases is not None and x == "seconds" else pd.DataFrame()).itertuples():
+        end = last if pd.isna(row.end_seconds) else row.end_seconds
         drawn.add_vrect(x0=row.start_seconds, x1=end, fillcolor=_SHADES[row.phase], opacity=0.12, line_width=0, layer="below")
-        if end - row.start_seconds > 0.1 * known["seconds"].max():
+        if end - row.start_seconds > 0.1 * max(last, reach or 0.0):
             drawn.add_annotation(
                 x=(row.start_seconds + end) / 2, y=0.01, yref="paper", yanchor="bottom", text=PHASES[row.phase], showarrow=False,
                 font={"size": 11, "color": _SHADES[row.phase]},

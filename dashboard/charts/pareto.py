@@ -1,12 +1,16 @@
-"""What a better score costs: each run as a point, the runs that nothing beats on both axes joined by a line."""
+"""What a better score costs: each run as a point over two or three of its numbers, with the runs that nothing beats on all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import MEGABYTE, figure, leave_room, run_styles, say
+from dashboard.charts.style import FAINT, GOOD_TO_BAD, MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.ranking import front_of
+from tabtune_core.runs.tradeoffs import front, within_limits
+from tabtune_core.settings import STRATEGY_NAMES
 
 COSTS = {
     "growth_memory_bytes": ("Memory over the loaded model (MB)", MEGABYTE),
@@ -14,30 +18,120 @@ COSTS = {
     "train_seconds": ("Training time (s)", 1.0),
     "adapter_bytes": ("Size of the adapter (kB)", 1e3),
 }
+SCORE = "score"
+MOST_NAMED = 12
+"""Runs, or ranks, that a legend names one by one."""
 
 
-def pareto(runs: pd.DataFrame, *, cost: str = "growth_memory_bytes", metric: str = "log_loss", split: str = "validation") -> go.Figure:
-    """``runs`` has one row a run: run (label), the cost in bytes or seconds, and ``<split>_<metric>``."""
-    title, unit = COSTS[cost]
-    meaning = METRICS[metric]
-    drawn = figure(title, f"{split.capitalize()} {meaning.label} ({meaning.unit})", height=420)
-    column = f"{split}_{metric}"
-    known = runs.dropna(subset=[cost, column]) if {cost, column} <= set(runs) else runs.iloc[:0]
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One of the numbers of a run."""
+
+    column: str
+    title: str
+    size: float
+    """What one unit of the axis is in the unit of the column."""
+    smaller_is_better: bool
+
+    def values(self, runs: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        """In the unit of the axis."""
+        return runs[self.column].to_numpy(dtype=np.float64) / self.size
+
+
+def axis_of(name: str, metric: str, split: str) -> Axis:
+    """``name`` is one of COSTS or the score."""
+    if name == SCORE:
+        meaning = METRICS[metric]
+        title = f"{split.capitalize()} {meaning.label} ({meaning.unit})"
+        return Axis(f"{split}_{metric}", title, 1.0, not meaning.higher_is_better)
+    title, size = COSTS[name]
+    return Axis(name, title, size, True)
+
+
+def pareto(
+    runs: pd.DataFrame, *, x: str = "growth_memory_bytes", y: str = SCORE, third: str | None = None, metric: str = "log_loss",
+    split: str = "validation", limits: Mapping[str, float] | None = None,
+) -> go.Figure:  # fmt: skip
+    """``runs`` has one row a run: run (label), strategy, rank, costs in bytes or seconds, and ``<split>_<metric>``.
+
+    ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the most that a column may be, and what lies
+    outside is grey.
+    """
+    axes = [axis_of(name, metric, split) for name in (x, y, third) if name]
+    drawn = figure(axes[0].title, axes[1].title, height=460)
+    columns = [axis.column for axis in axes]
+    known = runs.dropna(subset=columns) if set(columns) <= set(runs) else runs.iloc[:0]
     if known.empty:
-        return say(drawn, "No finished run has both numbers")
-    x_N, y_N = known[cost].to_numpy(dtype=np.float64) / unit, known[column].to_numpy(dtype=np.float64)
-    digits = meaning.decimals(float(np.abs(y_N).max()))
-    front = front_of(x_N, y_N, higher_is_better=meaning.higher_is_better)
-    drawn.add_scatter(
-        x=x_N[front], y=y_N[front], mode="lines", name="Best trade-offs", hoverinfo="skip",
-        line={"color": "#7F8C99", "width": 1.5, "dash": "dot", "shape": "hv"},
-    )  # fmt: skip
-    styles = run_styles([str(label) for label in (runs["run"].cat.categories if hasattr(runs["run"], "cat") else runs["run"].unique())])
-    for label, x, y in zip(known["run"].astype(str), x_N, y_N, strict=True):
-        style = styles[label]
-        drawn.add_scatter(
-            x=[x], y=[y], name=label, mode="markers",
-            marker={"color": style.colour, "symbol": style.marker, "size": 12, "line": {"width": 1, "color": "white"}},
-            hovertemplate=f"{label}<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:,.{digits}f}}<extra></extra>",
+        return say(drawn, "No finished run has these numbers")
+    fits = within_limits(known, limits or {})
+    inside, outside = known[fits], known[~fits]
+    hover = _hover(axes, METRICS[metric].decimals(float(known[f"{split}_{metric}"].abs().max())))
+    if len(outside):
+        _points(
+            drawn, outside, axes, hover, name="Outside the limits", marker={"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
+        )
+    best = inside[front(inside, {axis.column: axis.smaller_is_better for axis in axes})]
+    if third:
+        _points(
+            drawn, best, axes, hover, name="Beaten by none on all three", mode="markers+text", text=best["run"].astype(str),
+            textposition="top center", marker={"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}},
         )  # fmt: skip
-    return leave_room(drawn, y_N)
+        _colour(drawn, axes[2])
+    else:
+        _steps(drawn, best, axes)
+    groups = group_runs(runs)
+    for label, style in run_styles(list(groups.cat.categories)).items():
+        rows = inside[groups[inside.index] == label]
+        if len(rows):
+            marker = {"symbol": style.marker, "size": 12, "line": {"width": 1, "color": "white"}}
+            marker |= {"color": axes[2].values(rows), "coloraxis": "coloraxis"} if third else {"color": style.colour}
+            _points(drawn, rows, axes, hover, name=label, marker=marker)
+    _limits(drawn, axes, limits or {})
+    return leave_room(drawn, axes[1].values(known))
+
+
+def group_runs(runs: pd.DataFrame) -> pd.Series:
+    """What the legend calls each run, a category in its order: itself, with many runs its way and rank, with many ranks its way."""
+    run = runs["run"]
+    if not isinstance(run.dtype, pd.CategoricalDtype):
+        run = run.astype(pd.CategoricalDtype(run.unique()))
+    ways = runs["strategy"].map(STRATEGY_NAMES)
+    ranks = ways + runs["rank"].map(lambda rank: "" if pd.isna(rank) else f" r={rank:g}")
+    for names in (run, ranks.astype(pd.CategoricalDtype(ranks[runs["rank"].sort_values(na_position="first").index].unique()))):
+        if len(names.cat.categories) <= MOST_NAMED:
+            return names
+    return ways.astype("category")
+
+
+def _points(drawn: go.Figure, rows: pd.DataFrame, axes: list[Axis], hover: str, **look: object) -> None:
+    numbers = np.column_stack([axis.values(rows) for axis in axes])
+    look = {"mode": "markers", "customdata": np.column_stack([rows["run"].astype(str).to_numpy(dtype=object), numbers])} | look
+    drawn.add_scatter(x=numbers[:, 0], y=numbers[:, 1], hovertemplate=hover, **look)
+
+
+def _hover(axes: list[Axis], digits: int) -> str:
+    lines = ["%{customdata[0]}"]
+    for place, axis in enumerate(axes, start=1):
+        form = ",.2f" if axis.column in COSTS else f",.{digits}f"
+        lines.append(f"{axis.title}: %{{customdata[{place}]:{form}}}")
+    return "<br>".join(lines) + "<extra></extra>"
+
+
+def _steps(drawn: go.Figure, best: pd.DataFrame, axes: list[Axis]) -> None:
+    """What can be had at each place of the first axis: a staircase through the front."""
+    points = np.unique(np.column_stack([axis.values(best) for axis in axes]), axis=0)
+    shape = "hv" if axes[0].smaller_is_better else "vh"
+    line = {"color": FAINT, "width": 1.5, "dash": "dot", "shape": shape}
+    drawn.add_scatter(x=points[:, 0], y=points[:, 1], mode="lines", name="Best trade-offs", hoverinfo="skip", line=line)
+
+
+def _colour(drawn: go.Figure, axis: Axis) -> None:
+    bar = {"title": {"text": axis.title, "side": "right"}, "thickness": 12, "outlinewidth": 0}
+    drawn.update_layout(coloraxis={"colorscale": GOOD_TO_BAD, "reversescale": not axis.smaller_is_better, "colorbar": bar})
+
+
+def _limits(drawn: go.Figure, axes: list[Axis], limits: Mapping[str, float]) -> None:
+    line = {"line_color": FAINT, "line_dash": "dash", "line_width": 1.5}
+    for axis, add in zip(axes, (drawn.add_vline, drawn.add_hline), strict=False):
+        if axis.column in limits:
+            add(limits[axis.column] / axis.size, **line)

@@ -18,6 +18,7 @@ def phase_peaks(phases: pd.DataFrame) -> go.Figure:
             y=rows["growth_bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
             name=label,
             marker={"color": style.colour},
+            legendrank=style.place,
             hovertemplate=f"{label}, %{{x}}<br>%{{y:,.1f}} MB over the loaded model<extra></extra>",
         )
     drawn.update_xaxes(categoryorder="array", categoryarray=list(PHASES.values()))

@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import BASELINES, COLOURS, figure, leave_room, say
+from dashboard.charts.style import BASELINES, COLOURS, FAINT, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 
 ERROR = "standard_error_to_best_lora"
 
 
-def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
+def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
     """``runs`` has one row a run: strategy, rank (no unit), seed and ``<split>_<metric>``. The line is the mean over seeds.
 
-    A column ``standard_error_to_best_lora`` draws bars, in the metric's unit, where a rank has one configuration.
+    A column ``standard_error_to_best_lora`` draws bars, in the metric's unit, where a rank has one configuration. ``smallest`` is r*, the
+    smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
@@ -49,6 +50,10 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
                 x=[left, right], y=[level, level], name=label, mode="lines",
                 line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{label}: {written}",
             )  # fmt: skip
+    if smallest is not None:
+        place = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
+        drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
+        drawn.add_annotation(text=f" r* = {smallest}", **place)
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, known[column].to_numpy(dtype=np.float64))
 

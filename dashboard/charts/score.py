@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import X_TITLES, each_run, figure, leave_room, say, thin
+from dashboard.charts.style import X_TITLES, compact, each_run, figure, leave_room, points_each, say, thin
 from tabtune_core.metrics import METRICS
 
 
-def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False) -> go.Figure:
+def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, reach: float | None = None) -> go.Figure:
     """``scores`` has one row a look: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
 
-    Zero-shot, which has one look, is a level line across; the best look of a run carries a ring.
+    Zero-shot, which has one look, is a level line up to ``reach`` on the horizontal axis (the last look unless given); the best look of
+    a run carries a ring.
     """
     meaning = METRICS[metric]
     y_title = f"Validation {_lower(meaning.label)} ({meaning.unit})"
@@ -19,26 +20,29 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
     shown = scores[scores["split"] == "validation"]
     if metric not in shown or shown[metric].isna().all():
         return say(drawn, "No look at the validation rows yet")
-    reach = max(float(shown[x].max()), 1.0)
+    reach = max(float(shown[x].max()) if reach is None else reach, 1.0)
+    most = points_each(shown)
     digits = meaning.decimals(float(shown[metric].abs().max()))
     for label, rows, style in each_run(shown):
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
         if len(rows) == 1 and label.startswith("Zero-shot"):
-            drawn.add_scatter(x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, hovertemplate=hover)
+            drawn.add_scatter(
+                x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, legendrank=style.place, hovertemplate=hover
+            )
             continue
-        kept = thin(values)
-        marker = {"color": style.colour, "symbol": style.marker, "size": 6}
+        kept = thin(values, most)
         drawn.add_scatter(
-            x=rows[x].to_numpy()[kept], y=values[kept], name=label, mode="lines+markers", line=line, marker=marker, hovertemplate=hover
-        )
+            x=compact(rows[x].to_numpy()[kept]), y=compact(values[kept]), name=label, mode="lines+markers", line=line, hovertemplate=hover,
+            marker={"color": style.colour, "symbol": style.marker, "size": 6}, legendgroup=label, legendrank=style.place,
+        )  # fmt: skip
         best = rows[rows["best"].astype(bool)].tail(1)
         if len(best):
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
             drawn.add_scatter(
                 x=best[x].to_numpy(), y=best[metric].to_numpy(), mode="markers", marker=ring, showlegend=False,
-                hovertemplate=f"Best so far<br>{hover}",
+                legendgroup=label, legendrank=style.place, hovertemplate=f"Best so far<br>{hover}",
             )  # fmt: skip
     return leave_room(drawn, shown[metric].to_numpy(dtype=np.float64))
 

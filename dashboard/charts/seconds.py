@@ -6,13 +6,14 @@ import plotly.graph_objects as go
 from dashboard.charts.lines import lines
 
 
-def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False) -> go.Figure:
+def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row a training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
         return _from_zero(lines(steps, "seconds", y_title="Time since training began (s)", log=log), log)
     by_run = steps.groupby("run", observed=True, sort=False)
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-    return _from_zero(lines(steps.assign(spent=spent), "spent", y_title="Time of a step, with its look at validation (s)", log=log), log)
+    title = "Time of a step, with its look at validation (s)"
+    return _from_zero(lines(steps.assign(spent=spent), "spent", y_title=title, log=log, smoothing=smoothing), log)
 
 
 def _from_zero(drawn: go.Figure, log: bool) -> go.Figure:

@@ -4,6 +4,7 @@ A ``run`` column that is categorical fixes which runs there are and in which ord
 chart, also in those where it has no point yet.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,14 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00")
 DASHES = ("solid", "longdash", "dashdot", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
+FAINT = "#7F8C99"
+"""What is not a run: guides, limits, and what is left out; it shows on light and on dark paper."""
+GOOD_TO_BAD = [[0.0, "#0072B2"], [0.5, "#9A9A9A"], [1.0, "#E69F00"]]
+"""A colour scale that colour-blind eyes can follow and that shows on light and on dark paper: blue is good, orange bad."""
+MOST_POINTS = 8_000
+"""Of all runs in one chart."""
+PALE = 0.3
+"""Opacity of a line behind its smoothed one."""
 X_TITLES = {"step": "Training step", "seconds": "Time since training began (s)"}
 
 
@@ -27,54 +36,68 @@ class RunStyle:
     colour: str
     dash: str
     marker: str
+    place: int = 0
+    """In the legend, and of bars that stand side by side."""
 
 
-BASELINES = {"Zero-shot": RunStyle("#7F8C99", "dot", "star"), "Full fine-tuning": RunStyle("#D55E00", "dash", "x")}
+BASELINES = {"Zero-shot": RunStyle(FAINT, "dot", "star"), "Full fine-tuning": RunStyle("#D55E00", "dash", "x")}
 """By how the label of a run begins."""
 
 
 def run_styles(labels: list[str]) -> dict[str, RunStyle]:
     """A style for each label; LoRA runs take the colours in the order they come."""
     styles: dict[str, RunStyle] = {}
-    place = 0
-    for label in labels:
+    turn = 0
+    for place, label in enumerate(labels):
         baseline = next((style for start, style in BASELINES.items() if label.startswith(start)), None)
-        styles[label] = baseline or RunStyle(
-            COLOURS[place % len(COLOURS)], DASHES[(place + place // len(COLOURS)) % len(DASHES)], MARKERS[place % len(MARKERS)]
+        styles[label] = dataclasses.replace(
+            baseline
+            or RunStyle(COLOURS[turn % len(COLOURS)], DASHES[(turn + turn // len(COLOURS)) % len(DASHES)], MARKERS[turn % len(MARKERS)]),
+            place=place,
         )
-        place += baseline is None
+        turn += baseline is None
     return styles
 
 
 def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]]:
     """Label, rows and style of every run that has rows, in the order of the categories or of appearance."""
+    styles = run_styles(_labels(frame))
+    found = {str(label): rows for label, rows in frame.groupby("run", observed=True, sort=False)}
+    for label, style in styles.items():
+        if label in found:
+            yield label, found[label], style
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
     column = frame["run"]
-    labels = [str(label) for label in (column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column))]
-    for label, style in run_styles(labels).items():
-        rows = frame[column == label]
-        if len(rows):
-            yield label, rows, style
+    return [str(label) for label in (column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column))]
+
+
+def points_each(frame: pd.DataFrame) -> int:
+    """How many points a run may have: 400 until all runs together would have more than a chart shows and a wire carries well."""
+    return max(90, min(400, MOST_POINTS // max(len(_labels(frame)), 1)))
 
 
 def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) -> go.Figure:
     """An empty figure with named axes. Paper and plot are see-through: the page behind gives the colour."""
-    drawn = go.Figure()
-    drawn.update_layout(
-        height=height,
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-        xaxis={"title": {"text": x_title, "standoff": 8}, "automargin": True, "zeroline": False},
-        yaxis={"title": {"text": y_title, "standoff": 8}, "automargin": True, "zeroline": False, "type": "log" if log else "linear"},
+    axis = {"automargin": True, "zeroline": False}
+    return go.Figure(
+        layout={
+            "height": height,
+            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "hovermode": "closest",
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+            "xaxis": axis | {"title": {"text": x_title, "standoff": 8}},
+            "yaxis": axis | {"title": {"text": y_title, "standoff": 8}, "type": "log" if log else "linear"},
+        }
     )
-    return drawn
 
 
 def say(drawn: go.Figure, text: str) -> go.Figure:
     """The same figure with a sentence in its middle, for when there is nothing to draw yet."""
-    drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": "#7F8C99"})
+    drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT})
     drawn.update_xaxes(showticklabels=False, showgrid=False)
     drawn.update_yaxes(showticklabels=False, showgrid=False)
     return drawn
@@ -93,10 +116,27 @@ def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
     """Indices of at most about ``most`` points that keep every spike: the first, lowest and highest of equal stretches."""
     if len(y_N) <= most:
         return np.arange(len(y_N))
-    kept = {0, len(y_N) - 1}
-    for stretch in np.array_split(np.arange(len(y_N)), most // 3):
-        values = y_N[stretch]
-        kept.add(int(stretch[0]))
-        if not np.isnan(values).all():
-            kept.update((int(stretch[np.nanargmin(values)]), int(stretch[np.nanargmax(values)])))
-    return np.array(sorted(kept))
+    width = -(-len(y_N) // (most // 3))
+    starts = np.arange(0, len(y_N), width)
+    place_SW = np.minimum(starts[:, None] + np.arange(width), len(y_N) - 1)  # S stretches, each W wide; the last repeats its end
+    value_SW = y_N[place_SW]
+    lowest = starts + np.where(np.isnan(value_SW), np.inf, value_SW).argmin(axis=1)
+    highest = starts + np.where(np.isnan(value_SW), -np.inf, value_SW).argmax(axis=1)
+    return np.unique(np.minimum(np.concatenate([starts, lowest, highest, [len(y_N) - 1]]), len(y_N) - 1))
+
+
+def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The same numbers in fewer bytes, as precise as a chart shows them."""
+    if np.issubdtype(values.dtype, np.integer) and len(values) and values.min() >= 0:
+        return values.astype(np.min_scalar_type(values.max()))
+    return values.astype(np.float32) if np.issubdtype(values.dtype, np.floating) else values
+
+
+def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
+    """Exponentially weighted mean of all points so far; each counts ``weight`` times what the next one does. 0 changes nothing.
+
+    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015, section 3, arXiv
+    1412.6980). What is not finite is left out of the mean.
+    """
+    known = pd.Series(np.where(np.isfinite(values), values, np.nan))
+    return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()

@@ -1,99 +1,53 @@
-"""Every run with its numbers, best validation score first."""
+"""Every run or configuration with its numbers, best validation score first, and what can be done with it."""
+
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import board_files, board_filters, board_table, full_or_lora, reading, run_actions
 from dashboard.choice import chosen, go, pick, renew
-from dashboard.words import STATUS, plain, score, sweep_title
+from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
-from tabtune_core.runs.ranking import of_task
-from tabtune_core.runs.recommend import with_noise
-from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.runs.recommend import Recommendation, with_noise
 
 ALL = "all"
-METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
-TIED = "Within noise of the best"
-SPREAD = "± gain"
+PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
-def table(ranked: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The columns that a person reads, in their units."""
-    shown = pd.DataFrame(
-        {
-            "Place": ranked["place"],
-            "Run": ranked["name"],
-            "Status": ranked["status"].map(STATUS),
-            "Model": ranked["model"],
-            "Way": ranked["strategy"].map(STRATEGY_NAMES),
-            "Rank": ranked["rank"],
-            "Alpha": ranked["alpha"],
-            "Dropout": ranked["dropout"],
-            "Seed": ranked["seed"],
-            "Trainable (%)": ranked["trainable_percent"],
-            "Validation": ranked[f"validation_{metric}"],
-            "Test": ranked[f"test_{metric}"],
-            "Gain over zero-shot": ranked["gain"],
-            "Steps": ranked["steps"],
-            "Best step": ranked["best_step"],
-            "Peak memory (MB)": ranked["peak_memory_bytes"].astype("Float64") / 1e6,
-            "Memory over the model (MB)": ranked["growth_memory_bytes"].astype("Float64") / 1e6,
-            "Meter": ranked["memory_meter"].map(METERS),
-            "Training (s)": ranked["train_seconds"],
-            "Prediction (s)": ranked["predict_seconds"],
-            "Adapter (kB)": ranked["adapter_bytes"].astype("Float64") / 1e3,
-            "Note": ranked["note"],
-        }
-    )
-    if "tied_with_best" in ranked:
-        shown.insert(1, TIED, ranked["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(""))
-        shown.insert(list(shown).index("Gain over zero-shot") + 1, SPREAD, ranked["gain_standard_error"])
-    return shown
+def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, going: bool) -> None:
+    """The sentences that people came for, or why there are none."""
+    done = board.dropna(subset=["place"])
+    if found is None:
+        st.caption(
+            "Places across sweeps mean little: other tables, targets and seeds have other validation rows. Choose one sweep to compare."
+        )
+    elif going:
+        st.caption("Some runs of this sweep are still to come. What rank buys is said when they have ended.")
+    elif found.sentences:
+        with st.container(border=True):
+            st.markdown("\n\n".join(map(plain, found.sentences)))
+            st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
+    elif len(done):
+        best = done.iloc[0]
+        first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]
+        lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
+        st.markdown(
+            f"{lead} on the validation rows with {METRICS[metric].label} **{score(best[f'validation_{metric}'], metric)}**"
+            f" (zero-shot {score(best[f'zero_shot_validation_{metric}'], metric)}). Validation ranks; test is only reported."
+        )
 
 
-def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
-    """How each column is written."""
-    meaning = METRICS[metric]
-    in_share = meaning.unit == "share" and meaning.higher_is_better
-    digits = meaning.decimals(float(shown["Validation"].abs().max()))
-    score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
-
-    def score(where: str) -> object:
-        if in_share:
-            return st.column_config.ProgressColumn(f"{where} {meaning.label}", help=score_help, format="%.4f", min_value=0, max_value=1)
-        return st.column_config.NumberColumn(f"{where} {meaning.label}", help=score_help, format=f"%.{digits}f")
-
-    most = float(shown["Peak memory (MB)"].max()) if shown["Peak memory (MB)"].notna().any() else 1.0
-    number = st.column_config.NumberColumn
-    return {
-        "Place": number(width="small", pinned=True),
-        "Run": st.column_config.TextColumn(pinned=True),
-        "Trainable (%)": number(format="%.2f", help="Share of the model's parameters that training may change."),
-        "Validation": score("Validation"),
-        "Test": score("Test"),
-        "Gain over zero-shot": number(
-            format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."
-        ),
-        TIED: st.column_config.TextColumn(
-            help="Whether the configuration lies within one standard error of the best one. Empty where that is not known."
-        ),
-        SPREAD: number(
-            format=f"± %.{digits}f",
-            help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
-            " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
-        ),
-        "Peak memory (MB)": st.column_config.ProgressColumn(
-            format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."
-        ),
-        "Memory over the model (MB)": number(
-            format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
-        ),
-        "Training (s)": number(format="%.1f"),
-        "Prediction (s)": number(format="%.2f", help="For the test rows."),
-        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
-        "Note": st.column_config.TextColumn(width="large"),
-    }
+def remarks(board: pd.DataFrame) -> None:
+    """What the lines themselves do not say loudly enough."""
+    away = int(board["archived"].sum())
+    if away:
+        st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} left out of the places and of what is said about rank.")
+    no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
+    if no_gain:
+        names = ", ".join(no_gain[:10]) + (f" and {len(no_gain) - 10} more" if len(no_gain) > 10 else "")
+        st.caption(f"No gain over zero-shot: {names}. These runs gave the pretrained model back, which did better than any trained state.")
 
 
 st.title("Leaderboard")
@@ -104,68 +58,75 @@ if not sweeps:
         go("views/new_run.py")
     st.stop()
 
-where, by = st.columns([2, 1])
+where, by, lines = st.columns([3, 2, 2])
 with where:
     names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
     elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare
     renew("board", when=elsewhere, value=elsewhere)
-    sweep = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
+    picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
+    sweep = None if picked == ALL else picked
+runs = {run.id: run for run in reading.listed(sweep)}
 with by:
-    tasks = list(dict.fromkeys(run.settings.task for run in reversed(reading.store().runs(None if sweep == ALL else sweep))))
-    usual_metric = SELECTION[tasks[0]] if sweep == ALL else reading.selection_metric(sweep)
+    tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))
+    usual_metric = SELECTION[tasks[0]] if sweep is None else reading.selection_metric(sweep)
     metric = pick(
         "Rank by", [name for task in tasks for name in metrics_of(task)], name="metric", default=usual_metric,
         format_func=lambda name: METRICS[name].label + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
     )  # fmt: skip
+with lines:
+    repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
+    renew("lines", when=picked, value=repeated)
+    per = pick("Lines", list(PER), name="lines", default=repeated, format_func=PER.__getitem__)
 try:
-    ranked = reading.ranked(None if sweep == ALL else sweep, metric)
-    found = None if sweep == ALL else reading.recommended(sweep, metric)
+    board = reading.ranked(sweep, metric, archived=True)
+    found = None if sweep is None else reading.recommended(sweep, metric)
 except StoreError as error:
-    st.error(str(error))
+    st.error(plain(str(error)))
     st.stop()
 
-if found is not None:
-    ranked = with_noise(ranked, found.configurations)
-shown = table(ranked, metric)
-done = ranked.dropna(subset=["place"])
-going = sweep != ALL and reading.active(reading.store().runs(sweep))
-if going:
-    st.caption("Some runs of this sweep are still to come. What rank buys is said when they have ended.")
-elif found is not None and found.sentences:
-    with st.container(border=True):
-        st.markdown("\n\n".join(map(plain, found.sentences)))
-        st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
-elif sweep == ALL:
-    st.caption("Places across sweeps mean little: other tables, targets and seeds have other validation rows. Choose one sweep to compare.")
-elif len(done):
-    best = done.iloc[0]
-    first = list(done.loc[done["place"] == 1, "name"])
-    lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
-    st.markdown(
-        f"{lead} on the validation rows with {METRICS[metric].label} **{score(best[f'validation_{metric}'], metric)}**"
-        f" (zero-shot {score(best[f'zero_shot_validation_{metric}'], metric)}). Validation ranks; test is only reported."
-    )
-usual = [name for name in shown if name not in ("Model", "Way", "Best step", "Prediction (s)", "Meter")]
-with st.expander("Columns"):
-    visible = st.multiselect("Columns to show", list(shown), default=usual, key="leaderboard_columns", label_visibility="collapsed")
-no_gain = list(ranked.loc[ranked["note"].str.startswith("no gain"), "name"])
-if no_gain:
-    st.caption(
-        f"No gain over zero-shot: {', '.join(no_gain)}. These runs gave the pretrained model back, which did better than any trained state."
-    )
-st.dataframe(
-    shown,
-    column_order=visible,
-    column_config=columns(shown, metric),
+speak(board, found, metric, going=sweep is not None and reading.active(list(runs.values())))
+remarks(board)
+tables = {dataset.id: dataset.name for dataset in reading.tables().values()}
+left, right = st.columns(2)
+with left:
+    passing = board_filters.ask(board.assign(table=board["dataset"].map(tables).fillna("(deleted)")))
+shown_runs = board[passing]
+if per == "configuration":
+    every = reading.configurations(sweep, metric)
+    passed = set(shown_runs["run"])
+    kept = every[[not passed.isdisjoint(ids) for ids in every["runs"]]].reset_index(drop=True)
+else:
+    every = board
+    kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
+shown = board_table.table(kept, metric, reading.curves(sweep, metric), tables, names)
+with right:
+    visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
+what = "runs" if per == "run" else "configurations"
+if len(kept) < len(every):
+    st.caption(f"{len(kept)} of {len(every)} {what} shown. Filters move no place.")
+chosen_rows = st.dataframe(
+    shown[visible],
+    column_config=board_table.columns(shown, metric),
     hide_index=True,
-    height="content" if len(shown) < 20 else 600,
+    height="content" if len(shown) < 15 else 560,
     placeholder="",
-)
-st.download_button(
-    "Download the leaderboard (CSV)",
-    of_task(ranked, METRICS[metric].task).to_csv(index=False),
-    "leaderboard.csv",
-    "text/csv",
-    on_click="ignore",
-    icon=":material/download:",
-)
+    on_select="rerun",
+    selection_mode="multi-row",
+    key=f"board_{hash((tuple(kept['name']), picked, per))}",  # other lines are not chosen because these were
+).selection.rows
+chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
+if chosen_runs:
+    run_actions.bar(chosen_runs)
+else:
+    st.caption(f"Choose {what} by their boxes to rename, note, archive or delete them.")
+with st.container(horizontal=True):
+    st.download_button(
+        "Download the leaderboard (CSV)", partial(board_files.csv, kept, metric), "leaderboard.csv", "text/csv", on_click="ignore",
+        icon=":material/download:", help="The lines that are shown, with every column.",
+    )  # fmt: skip
+    st.download_button(
+        "Download the leaderboard (HTML)", partial(board_files.html, kept, metric), "leaderboard.html", "text/html", on_click="ignore",
+        icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
+    )  # fmt: skip
+if sweep is not None:
+    full_or_lora.show(reading.against_full(sweep, metric), metric)

@@ -5,8 +5,13 @@ The page reads the store and holds nothing: a reload, a second tab and a restart
 
 import streamlit as st
 
-from dashboard import monitor, reading
+from dashboard import reading
 from dashboard.choice import go, pick
+from dashboard.live import progress
+from dashboard.live.charts import charts
+from dashboard.live.one_run import one_run, pick_run
+from dashboard.live.queue import queue
+from dashboard.live.view import controls, share
 from dashboard.words import labels, sweep_title
 from tabtune_core.errors import StoreError
 
@@ -33,21 +38,25 @@ except StoreError as error:
 def watch() -> None:
     """Draws the sweep as it stands; every second while something is still to come."""
     runs = reading.store().runs(sweep)
-    if reading.active(runs):
-        monitor.worker_trouble(reading.look_after_worker())
-    named, far = labels(runs), monitor.far_along(runs)
-    frames = {kind: reading.frame(kind, runs) for kind in reading.FRAMES}
-    monitor.overall(runs, named, far)
-    monitor.runs_table(runs, named, far, frames, runs[0].settings.selection_metric)
-    monitor.sweep_buttons(runs, sweep)
-    monitor.charts(runs, named, frames, key=sweep)
-    st.subheader("One run")
-    ids = list(named)
-    current = next((run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), ids[0]))
-    chosen = st.selectbox(
-        "Run", ids, ids.index(current), format_func=named.__getitem__, key=f"one_run_{sweep}", label_visibility="collapsed"
-    )
-    monitor.one_run(next(run for run in runs if run.id == chosen), named[chosen])
+    named, settings = labels(runs), runs[0].settings
+    latest = reading.latest(runs, settings.selection_metric)
+    # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
+    with st.container():
+        if reading.active(runs):
+            progress.worker_trouble(reading.look_after_worker())
+        progress.overall(runs, named, latest)
+        progress.runs_table(runs, named, latest, settings.selection_metric)
+    with st.container(horizontal=True):
+        progress.sweep_buttons(runs, sweep)
+        share()
+    with st.container():
+        queue()
+    with st.container():
+        charts(runs, named, controls(settings.task), key=sweep)
+    with st.container():
+        st.subheader("One run")
+        run = pick_run(runs, named, sweep)
+        one_run(run, named[run.id], runs)
     if reading.active(runs) != going:
         st.rerun()  # the whole page, so that polling starts or ends
 

@@ -14,7 +14,8 @@ from torch import nn
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
-from tabtune_core.lora.targets import Adaptable, Groups, Kind, find_targets, pattern_values, some_of, under
+from tabtune_core.lora.names import Groups, bias_of, pattern_values, some_of, under
+from tabtune_core.lora.targets import Adaptable, Kind, find_targets
 from tabtune_core.settings import Bias
 
 PREFIX = "base_model.model."
@@ -166,17 +167,13 @@ def _refuse_rows_without_length(entries: Iterable[Adaptable]) -> None:
 def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], unused: Sequence[str]) -> tuple[str, ...]:
     if bias == "none":
         return ()
-    beside = {_bias_of(layer.path) for layer in layers}
+    beside = {bias_of(layer.path) for layer in layers}
     named = [name for name, _ in module.named_parameters() if name.rpartition(".")[2] in ("bias", "in_proj_bias")]
     biases = tuple(n for n in named if (n in beside if bias == "lora_only" else not any(under(n, part) for part in unused)))
     if not biases:
         where = "adapted layers" if bias == "lora_only" else "model"
         raise TargetError(f"bias={bias!r} would train nothing: there is no bias in the {where}. Choose 'none'.")
     return biases
-
-
-def _bias_of(path: str) -> str:
-    return f"{path.removesuffix('_weight')}_bias" if path.endswith("in_proj_weight") else f"{path}.bias"
 
 
 def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float) -> LowRank:

@@ -1,15 +1,42 @@
 """What a model is, as data: its family, its weights by task, its parts and limits. Loads no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tabtune_core.errors import MissingPackageError, SettingError
+from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
 
 Shapes = dict[str, tuple[int, int]]
 """``(out, in)`` of weights by their path in the module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What an architecture is made of, as far as an adapter can reach it."""
+
+    weights: Shapes = field(default_factory=dict)
+    """Every weight that LoRA can reach."""
+    biases: dict[str, int] = field(default_factory=dict)
+    """Length of every bias, norms included, by its path."""
+
+    def linear(self, path: str, out: int, width: int, *, bias: bool = True) -> None:
+        """Adds a linear layer."""
+        self.weights[f"{path}.weight"] = (out, width)
+        if bias:
+            self.biases[f"{path}.bias"] = out
+
+    def attention(self, path: str, width: int) -> None:
+        """Adds the projections of torch's attention: one packed, one for the output."""
+        self.weights[f"{path}.in_proj_weight"] = (3 * width, width)
+        self.biases[f"{path}.in_proj_bias"] = 3 * width
+        self.linear(f"{path}.out_proj", width, width)
+
+    def norm(self, path: str, width: int) -> None:
+        """Adds the bias of a norm."""
+        self.biases[f"{path}.bias"] = width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +78,8 @@ class Family:
     """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
     stages: tuple[str, ...] = ()
     """The first parts of the model, each called once with the output of the one before; runs share what they give while frozen."""
-    shapes: Callable[[dict[str, Any], Task], Shapes]
-    """Of the weights that LoRA can reach, from the architecture; layers that are small may be left out."""
+    layers: Callable[[dict[str, Any], Task], Layers]
+    """From the architecture, without what the task never calls."""
     class_limit: int | None = None
     """Most classes of a table; None: the model splits more into several questions."""
     feature_limit: int | None = None
@@ -62,6 +89,10 @@ class Family:
     """Command that installs its package."""
     distribution: str
     """Name of its package on the Python package index."""
+
+    def shapes(self, config: dict[str, Any], task: Task) -> Shapes:
+        """Of the weights that LoRA can reach."""
+        return self.layers(config, task).weights
 
     @property
     def installed(self) -> bool:
@@ -104,15 +135,16 @@ class ModelCard:
         """Whether the weights ship with the package."""
         return all(weights.repository is None for weights in self.weights.values())
 
+    def layers(self, task: Task) -> Layers:
+        """Its weights and biases, as far as an adapter can reach them."""
+        return self.family.layers(self.weights_for(task).config, task)
+
     def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
         """Of the weights under these targets; of the default targets when none is named."""
-        groups = self.family.groups[task]
-        prefixes = [part for target in targets or self.family.targets for part in groups.get(target, (target,))]
-        return {
-            path: shape
-            for path, shape in self.family.shapes(self.weights_for(task).config, task).items()
-            if any(path == prefix or path.startswith(f"{prefix}.") or prefix in path.split(".") for prefix in prefixes)
-        }
+        family, shapes = self.family, self.layers(task).weights
+        by_path = {path.removesuffix(".weight"): path for path in shapes}
+        matches = match_targets(by_path, targets or family.targets, family.groups[task], family.passed_over, family.unused[task])
+        return {by_path[path]: shapes[by_path[path]] for path in matches.found}
 
     def adapter_parameters(self, task: Task, rank: int, targets: Sequence[str] = ()) -> int:
         """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""

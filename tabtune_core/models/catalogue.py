@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import CheckpointError, DeviceError, SettingError, TableError, TargetError
+from tabtune_core.lora.names import pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.families import MITRA, TABDPT, TABICL
 from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -118,7 +119,7 @@ _CARDS = (
         ),
         _mitra_weights(
             226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
-            sha256="c05a7643b1f1e93cd851c8a62aa7d1ffdafd24649ec42bff6e5313c3929d9329",
+            sha256="241ca57e95461e55a3d2b8fe1ecd1aaeb429ce20043c0372b4365277bef87291",
         ),
     ),
     _mitra(
@@ -170,7 +171,7 @@ def check_request(settings: RunSettings) -> None:
         DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the named weights file does not exist.
-        TargetError: the rank is above the cap of every target.
+        TargetError: a target or a pattern that names no layer, or a rank above the cap of every target.
     """
     card = get_card(settings.model)
     card.weights_for(settings.task)
@@ -185,15 +186,23 @@ def check_request(settings: RunSettings) -> None:
         raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA card, but the device is cpu. Set it to 'off'.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
-    if settings.strategy != "peft" or settings.checkpoint is not None or settings.lora.rank_pattern:
-        return
-    # another checkpoint may have other widths, a pattern other ranks;
-    # parts that are adapted only when named are not in the catalogue; with those the run itself decides
-    largest = max((min(shape) for shape in card.adapted_shapes(settings.task, settings.lora.targets).values()), default=settings.lora.rank)
-    if settings.lora.rank > largest:
+    if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers
+        _check_adapter(card, settings.task, settings.lora)
+
+
+def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
+    shapes = card.adapted_shapes(task, lora.targets)
+    missed = [target for target in lora.targets if not card.adapted_shapes(task, (target,))]
+    if missed:
+        parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
+        raise TargetError(f"No linear layer under {', '.join(map(repr, missed))}. Parts of {card.title} that have some: {parts}.")
+    paths = [path.removesuffix(".weight") for path in shapes]
+    for name in ("rank_pattern", "alpha_pattern"):
+        pattern_values(name, getattr(lora, name), paths, card.family.groups[task])
+    largest = max(min(shape) for shape in shapes.values())
+    if lora.rank > largest and not lora.rank_pattern:
         raise TargetError(
-            f"Rank {settings.lora.rank} is above the cap of every target: their largest weight allows {largest}. "
-            f"Choose a rank up to {largest}."
+            f"Rank {lora.rank} is above the cap of every target: their largest weight allows {largest}. Choose a rank up to {largest}."
         )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tabtune_core.metrics import METRICS, Metric
+from tabtune_core.metrics import METRICS, ROW_MEANS, Metric
 from tabtune_core.runs.predictions import Predictions
 
 RESAMPLES = 200
@@ -26,7 +26,8 @@ class Comparison:
     configurations: pd.DataFrame
     """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), and three differences with their standard
     errors, in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best LoRA (negative:
-    better than it), ``gain`` over zero-shot; ``gap_error``, ``lora_gap_error``, ``gain_error`` are NaN where they are not known."""
+    better than it), ``gain`` over zero-shot; ``gap_error``, ``lora_gap_error``, ``gain_error`` are NaN where they are not known.
+    ``score_error`` is the standard error of the score itself."""
     seeds: tuple[int, ...]
     """On which they are compared."""
     left_out: tuple[int, ...]
@@ -38,10 +39,11 @@ class Comparison:
 def compare(board: pd.DataFrame, rank_by: str, load: Callable[[str], Predictions | None]) -> Comparison:
     """``board`` is the leaderboard of one sweep; ``load`` gives the validation predictions of a run, if they are there.
 
-    With two seeds or more, errors are over the seeds; with one, over resamples of the validation rows, the same for all runs.
+    Archived runs are left out. With two seeds or more, errors are over the seeds; with one, over resamples of the validation rows, the
+    same for all runs.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
-    known = board[np.isfinite(board[score])]
+    known = board[np.isfinite(board[score]) & ~board["archived"]]
     known = known.assign(configuration=known.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
     scores_SC = known.pivot_table(index="seed", columns="configuration", values=score)
     shared_SC = scores_SC.dropna()
@@ -65,7 +67,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Callable[[str], Predictions
         return spread
 
     sign = 1 if meaning.higher_is_better else -1
-    table = table.assign(gain=sign * (table["score"] - zero_S.mean()), gain_error=errors(zero_D))
+    table = table.assign(gain=sign * (table["score"] - zero_S.mean()), gain_error=errors(zero_D), score_error=scale * draws_DC.std())
     for name, rows in (("gap", table), ("lora_gap", table[table["strategy"] == "peft"])):
         table[name], table[f"{name}_error"] = np.nan, np.nan
         for best in rows.index[:1]:
@@ -88,5 +90,9 @@ def resample(found: Mapping[int, Predictions | None], metric: Metric) -> pd.Data
     same = {c: one.predicted for c, one in there.items() if np.array_equal(one.rows_N, first.rows_N) and np.array_equal(one.y_N, first.y_N)}
     rows_DN = np.random.default_rng(0).integers(len(first.y_N), size=(RESAMPLES, len(first.y_N)))
     for c, predicted in same.items():
-        draws_DC[c] = [metric.function(first.y_N[rows_N], predicted[rows_N]) for rows_N in rows_DN]
+        if metric.name in ROW_MEANS:
+            of_row, of_mean = ROW_MEANS[metric.name]
+            draws_DC[c] = of_mean(of_row(first.y_N, predicted)[rows_DN].mean(axis=1))
+        else:
+            draws_DC[c] = [metric.function(first.y_N[rows_N], predicted[rows_N]) for rows_N in rows_DN]
     return draws_DC

@@ -1,6 +1,7 @@
-"""What a run predicted for the validation rows, read back from its folder."""
+"""What a run predicted for the rows that were held out, read back from its folder."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,16 @@ class Predictions:
     """Class ids of the labels, or numbers."""
     predicted: NDArray[np.float64]
     """Probabilities ``(N, K)``, or numbers ``(N,)``."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by id."""
 
 
 def read_validation(store: RunStore, run_id: str) -> Predictions | None:
+    """Those of the validation rows, by which runs are ranked."""
+    return read_predictions(store, run_id, "validation")
+
+
+def read_predictions(store: RunStore, run_id: str, split: Literal["validation", "test"]) -> Predictions | None:
     """None where the file is missing or cannot be read, or the run was never planned."""
     path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
     if planned is None or not path.exists():
@@ -32,11 +40,11 @@ def read_validation(store: RunStore, run_id: str) -> Predictions | None:
     assert isinstance(planned.event, RunPlanned)
     ids = {name: k for k, name in enumerate(planned.event.classes)}
     try:
-        frame = pd.read_parquet(path, filters=[("split", "==", "validation")])
+        frame = pd.read_parquet(path, filters=[("split", "==", split)])
     except (OSError, ValueError):
         return None
     rows_N = frame["row"].to_numpy(dtype=np.int64)
     if not ids:
-        return Predictions(rows_N, *(frame[name].to_numpy(dtype=np.float64) for name in ("label", "predicted")))
+        return Predictions(rows_N, frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64))
     p_NK = frame[[f"prob_{k}" for k in ids.values()]].to_numpy(dtype=np.float64)
-    return Predictions(rows_N, np.asarray(frame["label"].map(ids), dtype=np.int64), p_NK)
+    return Predictions(rows_N, np.asarray(frame["label"].map(ids), dtype=np.int64), p_NK, planned.event.classes)

@@ -4,6 +4,7 @@ Keys are plain; bytes, seconds and per cent are in their names.
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,20 @@ from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import Run
+from tabtune_core.settings import RunSettings
 
 NO_GAIN = "no gain over zero-shot"
 _WHOLE = (
-    "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "peak_memory_bytes", "growth_memory_bytes", "adapter_bytes",
+    "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "total_parameters", "peak_memory_bytes",
+    "growth_memory_bytes", "adapter_bytes",
 )  # fmt: skip
 _SETTINGS = (
     "run",
     "sweep",
     "name",
     "status",
+    "dataset",
+    "target",
     "model",
     "strategy",
     "rank",
@@ -35,18 +40,26 @@ _SETTINGS = (
     "seed",
 )
 _MEASURED = (
-    "steps", "best_step", "stopped_early", "trainable_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
-    "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
+    "steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes",
+    "growth_memory_bytes", "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
 )  # fmt: skip
 _SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "predict_seconds", *_SCORES)
-COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note")
+COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note", "own_note", "archived")
+_TOLD_ELSEWHERE = {
+    "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
+    "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric",
+}  # fmt: skip
+"""Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
+_OF_PREDICTION = ("context_rows", "validation_rows", "test_rows")
+"""Train settings that matter without training."""
 
 
 def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     """One row a run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
 
-    Runs without that score come last and have no place. ``gain`` is how far the score lies on the better side of zero-shot.
+    Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
+    ``gain`` is how far the score lies on the better side of zero-shot.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -54,32 +67,63 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     if rank_by not in METRICS:
         raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
     higher_is_better = METRICS[rank_by].higher_is_better
-    board = pd.DataFrame([_row(run) for run in runs], columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
+    more = _differing(runs)
+    rows = [_row(run, more[run.id]) for run in runs]
+    board = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
     score, zero_shot = board[f"validation_{rank_by}"], board[f"zero_shot_validation_{rank_by}"]
     board["gain"] = score - zero_shot if higher_is_better else zero_shot - score
-    board["place"] = score.rank(method="min", ascending=not higher_is_better)
+    board["archived"] = board["archived"].astype(bool)
+    board["place"] = score.mask(board["archived"]).rank(method="min", ascending=not higher_is_better)
     board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
     return board.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The leaderboard without the scores of other tasks."""
+    """The leaderboard without the scores of other tasks and their intervals."""
     others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)
-    return board[[name for name in board if name not in _SCORES or not name.endswith(others)]]
+    plain = {name: str(name).removesuffix("_interval") for name in board}
+    return board[[name for name in board if plain[name] not in _SCORES or not plain[name].endswith(others)]]
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _differing(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id -> settings that are not the same in all runs of its sweep with its strategy and are told nowhere else."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.sweep, run.settings.strategy), []).append(run)
+    said: dict[str, str] = {}
+    for alike in groups.values():
+        each = [_others(run.settings) for run in alike]
+        names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
+        said |= {
+            run.id: ", ".join(f"{name.removeprefix('train.')} {values[name]}" for name in names)
+            for run, values in zip(alike, each, strict=True)
+        }
+    return said
+
+
+def _others(settings: RunSettings) -> dict[str, Any]:
+    train = [field.name for field in fields(settings.train)] if settings.strategy != "inference" else _OF_PREDICTION
+    found = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "train"}
+    found |= {f"train.{name}": getattr(settings.train, name) for name in train}
+    return {name: value for name, value in found.items() if name not in _TOLD_ELSEWHERE}
+
+
+def _row(run: Run, differing: str) -> dict[str, Any]:
     settings, lora = run.settings, run.settings.lora
     row = {
         "run": run.id,
         "sweep": run.sweep,
         "name": run.name,
         "status": run.status,
+        "dataset": settings.dataset,
+        "target": settings.target,
         "model": settings.model,
         "strategy": settings.strategy,
         "seed": settings.seed,
-        "variant": settings.variant or "plain",
+        "variant": ", ".join(part for part in (settings.variant, differing) if part) or "plain",
         "note": run.error or "",
+        "own_note": run.note,
+        "archived": run.archived,
     }
     if settings.strategy != "inference":
         row["learning_rate"] = settings.learning_rate

@@ -6,11 +6,13 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
+from tabtune_core.run_names import short_rate, short_targets
 from tabtune_core.runs.comparison import RESAMPLES, Comparison, compare
 from tabtune_core.runs.predictions import read_validation
 from tabtune_core.runs.store import RunStore
@@ -49,7 +51,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     if len(table) < 2 or lora.empty:
         return Recommendation((), "", table)
     rows = _validation_rows(store, table)
-    label = partial(_label, lora)
+    label = partial(label_of, lora)
     sentences = [*_gain(lora, METRICS[rank_by], rows, label), *_rank(lora, METRICS[rank_by], label), *_memory(lora)]
     sentences += _full(table, METRICS[rank_by], label(lora.iloc[0]))
     return Recommendation(tuple(sentences), _basis(found, rows), table)
@@ -65,6 +67,18 @@ def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFram
 def within(gap: pd.Series, error: pd.Series) -> pd.Series:
     """Where the gap is at most one standard error; nowhere where the error is not known."""
     return gap <= error + ROUNDING
+
+
+def smallest_within(lora: pd.DataFrame) -> pd.Series:
+    """Of the LoRA configurations, best first, the one of smallest rank that is within one standard error of the best."""
+    near = lora[within(lora["lora_gap"], lora["lora_gap_error"])]
+    return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+
+
+def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
+    """The same among all configurations; None without LoRA, and where an error is not known."""
+    lora = configurations[configurations["strategy"] == "peft"]
+    return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
 def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) -> Iterator[str]:
@@ -88,7 +102,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
             f"{best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
         )
         return
-    smallest = lora[within(lora["lora_gap"], lora["lora_gap_error"])].sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+    smallest = smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
     if smallest.name != best.name:
         head = f"{label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
@@ -151,12 +165,18 @@ def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
     return planned.event.validation_rows if planned and isinstance(planned.event, RunPlanned) else None
 
 
-def _label(lora: pd.DataFrame, row: pd.Series) -> str:
+def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
-    names = {"model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "variant": "{}"}
-    names["learning_rate"] = "rate {:g}"
+    names: dict[str, Callable[[Any], str]] = {
+        "model": str,
+        "alpha": "alpha {:g}".format,
+        "dropout": "dropout {:g}".format,
+        "targets": lambda targets: f"targets {short_targets(targets.split())}",
+        "variant": str,
+        "learning_rate": lambda rate: f"rate {short_rate(rate)}",
+    }
     differing = [name for name in names if (lora.groupby("rank")[name].nunique() > 1).any()]
-    more = ", ".join(names[name].format(row[name]) for name in differing)
+    more = ", ".join(names[name](row[name]) for name in differing)
     return f"r={row['rank']}" + (f" ({more})" if more else "")
 
 

@@ -3,6 +3,7 @@
 Seconds count from the start of the run, or of the training where the event says so; what could not be read is NaN, never 0.
 """
 
+import bisect
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Progress:
     phase: str | None
     """None unless it is running."""
     eta_seconds: float | None
-    """To the end of training, if it does not stop early; None until five steps are known."""
+    """To the end of training, if it does not stop early; None until five steps are known, and when all are done."""
 
 
 def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
@@ -43,11 +44,29 @@ def score_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
     return _frame([values | values["scores"] for values in found], ["run", "step", "seconds", "split", "best", *metrics])
 
 
+def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
+    """Run id -> its validation score at about ``points`` looks, the last among them; looks without a finite score are left out."""
+    found: dict[str, list[float]] = {}
+    for look in store.thinned(ids, "Evaluated", points):
+        value = look["scores"].get(metric)
+        if look["split"] == "validation" and value is not None and np.isfinite(value):
+            found.setdefault(look["run"], []).append(value)
+    return found
+
+
 def memory_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a look at the meters: run, seconds (since the run started), phase and every field of MemorySampled."""
+    """One row a look at the meters: run, step (the last one done), seconds (since the run started), phase, the meters of MemorySampled."""
     meters = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
-    frame = _frame(_with_seconds(store, ids, "MemorySampled"), ["run", "seconds", "phase", *meters])
-    return frame.astype(dict.fromkeys(meters, np.float64))
+    found = _with_seconds(store, ids, "MemorySampled")
+    steps: dict[str, list[tuple[float, int]]] = {}
+    for values in store.fields(ids, "StepDone"):
+        steps.setdefault(values["run"], []).append((values["time"], values["step"]))
+    for values in found:
+        done = steps.get(values["run"], [])
+        place = bisect.bisect_right(done, values["time"], key=lambda step: step[0])
+        values["step"] = done[place - 1][1] if place else 0
+    frame = _frame(found, ["run", "step", "seconds", "phase", *meters])
+    return frame.astype({"step": np.int64} | dict.fromkeys(meters, np.float64))
 
 
 def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
@@ -75,7 +94,7 @@ def progress(store: RunStore, run: Run) -> Progress:
     done = step.step if isinstance(step, StepDone) else 0
     current = phase.phase if isinstance(phase, PhaseStarted) and run.status == "running" else None
     eta = None
-    if isinstance(step, StepDone) and total is not None and current == "train" and done >= STEPS_BEFORE_ETA:
+    if isinstance(step, StepDone) and total is not None and current == "train" and STEPS_BEFORE_ETA <= done < total:
         eta = step.seconds / done * (total - done)
     return Progress(done, total, current, eta)
 

@@ -3,7 +3,9 @@
 In: settings of runs, events, wishes. Out: frozen rows. Events are only ever added; a row that has ended keeps its status.
 """
 
+import functools
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -15,6 +17,7 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.run_names import distinct_labels
 from tabtune_core.runs.database import new_id
 from tabtune_core.runs.job_queue import JobQueue
 from tabtune_core.settings import RunSettings
@@ -101,13 +104,10 @@ class RunStore(JobQueue):
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs."""
-        sweep, several_seeds = new_id(), len({settings.seed for settings in runs}) > 1
+        sweep = new_id()
         with self._together():
             self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
-            ids = [
-                self._queue(sweep, f"{settings.label} seed {settings.seed}" if several_seeds else settings.label, settings)
-                for settings in runs
-            ]
+            ids = [self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)]
         return sweep, ids
 
     def _queue(self, sweep: str, name: str, settings: RunSettings) -> str:
@@ -133,6 +133,11 @@ class RunStore(JobQueue):
             raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
         sql = "SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) AND status = COALESCE(?, status) ORDER BY position"
         return [_run(row) for row in self._read(sql, (sweep, status))]
+
+    def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
+        """What changes when a list of these runs must be read anew: id, status, name, note and archived of each; cheap to ask for."""
+        sql = "SELECT id, status, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
+        return tuple(tuple(row) for row in self._read(sql, (sweep,)))
 
     def run(self, run_id: str) -> Run:
         """One run as it stands now."""
@@ -181,12 +186,17 @@ class RunStore(JobQueue):
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
-        rows = self._read(sql, (kind, *run_ids))
-        # one parse of the joined text is several times faster than one a row
-        found: list[dict[str, Any]] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
-        for row, values in zip(rows, found, strict=True):
-            values["run"], values["time"] = row["run"], row["time"]
-        return found
+        return _parsed(self._read(sql, (kind, *run_ids)))
+
+    def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
+        """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""
+        sql = f"SELECT GROUP_CONCAT(seq) AS seqs FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) GROUP BY run"
+        kept: list[int] = []
+        for row in self._read(sql, (kind, *run_ids)):
+            last_first = sorted(map(int, row["seqs"].split(",")), reverse=True)
+            kept += last_first[:: math.ceil(len(last_first) / most)]
+        sql = "SELECT run, time, payload FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?)) ORDER BY run, seq"
+        return _parsed(self._read(sql, (json.dumps(kept),)))
 
     def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
         """Ends a queued or running run; one that has ended stays as it is."""
@@ -270,13 +280,27 @@ def _marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))
 
 
+@functools.lru_cache(maxsize=4096)
+def _settings(text: str) -> RunSettings:
+    """Settings never change, and checking them takes longer than reading the row."""
+    return RunSettings.from_dict(json.loads(text))
+
+
 def _run(row: sqlite3.Row) -> Run:
     values = dict(row)
     values["archived"] = bool(values["archived"])
-    values["settings"] = RunSettings.from_dict(json.loads(values["settings"]))
+    values["settings"] = _settings(values["settings"])
     if values["result"] is not None:
         values["result"] = from_json("RunFinished", values["result"])
     return Run(**values)
+
+
+def _parsed(rows: Sequence[sqlite3.Row]) -> list[dict[str, Any]]:
+    """One parse of the joined text is several times faster than one a row."""
+    found: list[dict[str, Any]] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+    for row, values in zip(rows, found, strict=True):
+        values["run"], values["time"] = row["run"], row["time"]
+    return found
 
 
 def _stored(row: sqlite3.Row) -> Stored:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import seeding
 
+from tabtune_core.data.datasets import add_sample
 from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import started_at
 
@@ -260,3 +261,21 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_
     low, high = y_range(page, "accuracy_")
     assert high - low < 0.06
     assert low < 0.93 < high
+
+
+def test_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(tmp_path, serve, page):
+    add_sample(tmp_path, "breast_cancer")
+    page.goto(f"{serve()}/new_run")
+    page.get_by_text("Choose them in a tree of the model").click(timeout=15_000)
+    tree = page.locator(".lab-tree")
+    tree.locator("summary").nth(2).focus(timeout=15_000)
+    page.keyboard.press("Enter")
+    decoder, whole = tree.locator("[data-path='icl_predictor.decoder']"), tree.locator("[data-path='icl_predictor']")
+    assert decoder.is_checked()
+    decoder.focus()
+    page.keyboard.press("Space")
+    page.get_by_label("icl_predictor.tf_icl.blocks", exact=False).first.wait_for(timeout=15_000)
+    page.wait_for_url("**targets=icl_predictor.tf_icl.blocks**", timeout=15_000)
+    assert not decoder.is_checked()
+    assert whole.evaluate("box => box.indeterminate")
+    assert decoder.evaluate("box => box.getRootNode().activeElement === box"), "the keyboard goes on where it was"

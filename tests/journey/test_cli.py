@@ -19,7 +19,7 @@ import seeding
 import torch
 from tiny import tiny_checkpoint
 
-from dashboard import forms
+from dashboard.as_code import command_line
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
@@ -284,12 +284,27 @@ def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
     monkeypatch.setattr("tabtune_core.__main__.follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
-    words = shlex.split(forms.command_line(dataset.id, "as on the page", home))[3:]
+    words = shlex.split(command_line(dataset.id, "as on the page", home))[3:]
     (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml())
     monkeypatch.chdir(tmp_path)
     tabtune_here(home, *words)
     assert {run.settings.dataset for run in queued} == {dataset.id}
     assert [found.id for found in list_datasets(home)] == [dataset.id]
+
+
+def test_every_axis_of_a_sweep_has_a_flag_and_the_runs_have_names_of_their_own(tmp_path, tabtune_here, monkeypatch):
+    dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
+    monkeypatch.setattr("tabtune_core.__main__.follow", lambda store, sweep: store.runs(sweep))
+    axes = ("--alphas", "8", "16", "--dropouts", "0", "0.1", "--target-sets", "default", "row_attention+prediction_head")
+    rates = ("--learning-rates", "1e-4", "--full-learning-rates", "1e-5", "2e-5", "--seeds", "0", "1")
+    _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)
+    runs = RunStore(tmp_path / "home").runs()
+    assert (
+        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of parts + zero-shot + 2 rates of full fine-tuning, x 2 seeds" in said
+    )
+    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 3)
+    assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {(), ("row_attention", "prediction_head")}
+    assert runs[-1].name == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
 
 
 def test_a_table_that_was_read_takes_no_reading_choices(tmp_path, tabtune_here):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tabtune_core.metrics import METRICS, score_all
+from tabtune_core.metrics import METRICS, ROW_MEANS, score_all
 
 TRUTH = np.array([0, 0, 1, 1])
 PERFECT = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
@@ -46,3 +46,12 @@ def test_better_knows_the_direction_and_that_a_number_beats_nan():
     assert METRICS["log_loss"].better(0.1, 0.2)
     assert METRICS["log_loss"].better(0.1, float("nan"))
     assert not METRICS["log_loss"].better(float("nan"), 0.1)
+
+
+@pytest.mark.parametrize("name", ROW_MEANS)
+def test_a_mean_over_rows_is_the_score(name):
+    draw = np.random.default_rng(0)
+    y_N, numbers_N, p_NK = draw.integers(3, size=40), draw.normal(size=40), draw.dirichlet(np.ones(3), size=40)
+    predicted = p_NK if METRICS[name].task == "classification" else numbers_N
+    of_row, of_mean = ROW_MEANS[name]
+    assert float(of_mean(of_row(y_N, predicted).mean())) == pytest.approx(METRICS[name].function(y_N, predicted))

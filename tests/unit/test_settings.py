@@ -1,11 +1,13 @@
 """Settings: checked once, with the reason; TOML there and back."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 
 from tabtune_core.errors import SettingError
+from tabtune_core.run_names import distinct_labels
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RUN = {"dataset": "d", "target": "y"}
@@ -176,3 +178,87 @@ def test_a_warm_up_in_steps_takes_the_place_of_the_share():
 )
 def test_a_label_names_what_is_not_as_usual_and_matters_to_the_strategy(strategy, lora, train, label):
     assert RunSettings(**RUN, strategy=strategy, lora=LoraSettings(**lora), train=TrainSettings(**train)).label == label
+
+
+def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_a_seed():
+    sweep = SweepSettings(
+        run=RunSettings(**RUN), ranks=(2, 4), alphas=(4, 8), dropouts=(0, 0.1), target_sets=((), ("decoder",)), learning_rates=(1e-4, 2e-4),
+        full_learning_rates=(1e-5, 2e-5), seeds=(0, 1),
+    )  # fmt: skip
+    runs = sweep.expand()
+    assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2)
+    points = {(r.seed, r.lora.rank, r.lora.alpha, r.lora.dropout, r.lora.targets, r.learning_rate) for r in runs if r.strategy == "peft"}
+    assert len(points) == 2 * 2**5
+    assert [r.learning_rate for r in runs if r.strategy == "base-ft"] == [1e-5, 2e-5] * 2
+    assert len(set(distinct_labels(runs))) == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("axes", "told"),
+    [
+        ({}, "3 ranks + 2 baselines"),
+        ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines, x 3 seeds"),
+        ({"ranks": (8,), "target_sets": ((), ("decoder",)), "full_fine_tuning": False}, "1 rank x 2 sets of parts + 1 baseline"),
+        ({"ranks": (8,), "learning_rates": (1e-4,), "zero_shot": False, "full_fine_tuning": False}, "1 rank"),
+        ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning"),
+    ],
+)
+def test_a_sweep_says_how_its_number_of_runs_comes_about(axes, told):
+    assert SweepSettings(run=RunSettings(**RUN), **axes).formula == told
+
+
+@pytest.mark.parametrize(
+    ("axes", "names"),
+    [
+        ({"ranks": (2, 8)}, ["LoRA r=2", "LoRA r=8"]),
+        ({"ranks": (8,), "dropouts": (0, 0.1)}, ["LoRA r=8, dropout 0", "LoRA r=8, dropout 0.1"]),
+        ({"ranks": (8,), "alphas": (8, 16)}, ["LoRA r=8, alpha 8", "LoRA r=8, alpha 16"]),
+        ({"ranks": (8,), "learning_rates": (2e-4, 1e-3)}, ["LoRA r=8, rate 2e-4", "LoRA r=8, rate 1e-3"]),
+        (
+            {"ranks": (8,), "target_sets": ((), ("a", "b"), tuple(f"blocks.{i}" for i in range(9)))},
+            ["LoRA r=8, targets default", "LoRA r=8, targets a+b", "LoRA r=8, targets blocks.0 and 8 more"],
+        ),
+    ],
+)
+def test_names_of_a_sweep_say_what_differs_and_no_more(axes, names):
+    sweep = SweepSettings(run=RunSettings(**RUN), zero_shot=False, full_fine_tuning=False, **axes)
+    assert distinct_labels(sweep.expand()) == names
+    seeds = distinct_labels(dataclasses.replace(sweep, seeds=(0, 1)).expand())
+    assert seeds == [f"{name} seed {seed}" for seed in (0, 1) for name in names]
+
+
+def test_what_cannot_be_told_apart_in_few_words_is_numbered():
+    long = tuple(f"layers.{i}.attention" for i in range(9))
+    sets = (long, (*long[:8], "other"))
+    sweep = SweepSettings(run=RunSettings(**RUN), ranks=(8,), target_sets=sets, zero_shot=False, full_fine_tuning=False)
+    assert distinct_labels(sweep.expand()) == ["LoRA r=8", "LoRA r=8 (2)"]
+
+
+def test_axes_survive_toml_and_old_documents_still_load():
+    sweep = SweepSettings(run=RunSettings(**RUN), ranks=(), zero_shot=True)
+    assert SweepSettings.from_toml(sweep.to_toml()) == sweep
+    assert "alphas" not in sweep.to_toml()
+    grid = dataclasses.replace(sweep, ranks=(2,), alphas=(4.0,), dropouts=(0.0, 0.1), target_sets=((), ("a", "b")), learning_rates=(1e-4,))
+    assert SweepSettings.from_toml(grid.to_toml()) == grid
+    old = SweepSettings.from_toml('ranks = [4]\n[run]\ndataset = "d"\ntarget = "y"\n[run.lora]\ndropout = 0.2')
+    assert [run.lora.dropout for run in old.expand() if run.strategy == "peft"] == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"dropouts": (0.1, 0.1)}, "dropouts [0.1, 0.1] name one value twice"),
+        ({"dropouts": (2,)}, "lora.dropout is 2"),
+        ({"alphas": ([1],)}, "lora.alpha is [1]"),
+        ({"learning_rates": (0,)}, "train.learning_rate is 0"),
+        ({"seeds": ("a",)}, "seeds is 'a'"),
+        ({"target_sets": ("decoder",)}, "it must be a list of lists of texts, for example [['decoder'], []]"),
+        ({"ranks": (), "dropouts": (0, 0.1)}, "dropouts [0, 0.1] change nothing without a LoRA rank"),
+        ({"full_fine_tuning": False, "full_learning_rates": (1e-5,)}, "full_learning_rates [1e-05] change nothing without full"),
+        ({"seeds": tuple(range(201))}, "The sweep has 1,005 runs (3 ranks + 2 baselines, x 201 seeds); at most 1,000 go into one"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_with_the_reason(axes, message):
+    with pytest.raises(SettingError) as caught:
+        SweepSettings(run=RunSettings(**RUN), **axes)
+    assert message in str(caught.value)

@@ -5,10 +5,11 @@ import pandas as pd
 
 from dashboard.charts import CHARTS
 from dashboard.charts.memory import memory, meters_read
+from dashboard.charts.pareto import pareto
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
-from dashboard.charts.style import thin
+from dashboard.charts.style import compact, points_each, smooth, thin
 
 
 def test_thinning_keeps_a_spike_and_the_ends():
@@ -64,3 +65,51 @@ def test_a_rank_has_a_bar_of_its_standard_error_where_it_is_one_configuration():
     )  # fmt: skip
     np.testing.assert_array_equal(rank_curve(runs).data[0].error_y.array, [0.02, 0.0, np.nan])
     assert rank_curve(runs.drop(columns="standard_error_to_best_lora")).data[0].error_y.array is None
+
+
+def many_runs(ranks, seeds):
+    lora = [
+        {"run": f"r={r} seed {s}", "strategy": "peft", "rank": r, "train_seconds": r, "validation_log_loss": 1 / r}
+        for r in ranks
+        for s in seeds
+    ]
+    return pd.DataFrame([{"run": "Zero-shot", "strategy": "inference", "rank": None, "train_seconds": 0, "validation_log_loss": 2}, *lora])
+
+
+def test_many_runs_share_lines_of_the_legend():
+    by_rank, by_way = (pareto(many_runs(ranks, range(5)), x="train_seconds") for ranks in ((1, 2, 4), range(1, 40)))
+    assert [trace.name for trace in by_rank.data][1:] == ["Zero-shot", "LoRA r=1", "LoRA r=2", "LoRA r=4"]
+    assert [trace.name for trace in by_way.data][1:] == ["LoRA", "Zero-shot"]
+
+
+def test_what_is_outside_the_limits_is_grey_and_off_the_front():
+    figure = pareto(many_runs((1, 2, 4), (0,)), x="train_seconds", limits={"train_seconds": 2})
+    grey, front = figure.data[:2]
+    assert (grey.name, list(grey.x)) == ("Outside the limits", [4])
+    assert list(front.x) == [0, 1, 2]
+    assert figure.layout.shapes[0].x0 == 2
+
+
+def test_smoothing_weighs_what_was_seen_so_far_and_leaves_out_what_is_not_finite():
+    np.testing.assert_allclose(smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
+    np.testing.assert_array_equal(smooth(np.array([1.0, 3.0]), 0.0), [1.0, 3.0])
+
+
+def test_a_smoothed_line_has_its_points_pale_behind_it():
+    steps = CHARTS["loss"].example().query("run == 'LoRA r=2'")
+    points, line = CHARTS["loss"].draw(steps, smoothing=0.9).data
+    assert (points.showlegend, points.opacity < 0.5, points.name) == (False, True, None)
+    np.testing.assert_allclose(points.y, steps["loss"], rtol=1e-6)
+    assert np.ptp(line.y) < np.ptp(points.y)
+
+
+def test_many_runs_share_the_points_of_a_chart():
+    frame = pd.DataFrame({"run": pd.Categorical(["a"], categories=[f"r{i}" for i in range(49)] + ["a"])})
+    assert points_each(frame) == 160
+    assert points_each(frame.astype({"run": str})) == 400
+
+
+def test_points_in_fewer_bytes_are_the_same_points():
+    assert compact(np.arange(1000)).dtype == np.uint16
+    assert compact(np.array([-1, 2])).dtype == np.int64
+    np.testing.assert_allclose(compact(np.array([0.25, np.nan])), [0.25, np.nan])

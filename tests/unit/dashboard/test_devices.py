@@ -1,5 +1,7 @@
 """The cards that the pages name are those that a run could take."""
 
+import types
+
 import pynvml
 import pytest
 
@@ -61,3 +63,27 @@ def test_no_driver_is_no_card(cards, monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
     assert devices.card_names() == []
+
+
+def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_does_not_tell(cards, monkeypatch):
+    def memory(place):
+        if NAMES[place] == "A100":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return types.SimpleNamespace(free=place, total=10 + place)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1,0")
+    assert devices.card_memory() == [(2, 12), None, (0, 10)]
+
+
+def test_free_memory_of_the_machine_is_a_part_of_all_of_it():
+    free, total = devices.machine_memory()
+    assert 0 < free < total
+
+
+def test_devices_are_named_with_the_memory_that_is_free():
+    assert devices.device_names(["H100", "T4"], (8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None]) == {
+        "auto": "auto: cuda:0 (H100, 71.2 of 79.6 GB free)", "cpu": "cpu (8.0 of 16.0 GB free)",
+        "cuda:0": "cuda:0 (H100, 71.2 of 79.6 GB free)", "cuda:1": "cuda:1 (T4)",
+    }  # fmt: skip
+    assert devices.device_names([], (8 * 10**9, 16 * 10**9), [])["auto"] == "auto: cpu (8.0 of 16.0 GB free); no NVIDIA card found"

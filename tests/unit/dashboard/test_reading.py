@@ -1,5 +1,7 @@
 """Frames for charts: what has ended is read once, and the parts fit together."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 import seeding
@@ -56,6 +58,14 @@ def test_runs_of_several_models_are_told_apart(store):
     seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,), task="regression"))
     assert labels(store.runs())[runs[2].id] == "LoRA r=2 · tabicl-mini"
     assert len(set(labels(store.runs()).values())) == 6
+
+
+def test_runs_of_two_sweeps_are_told_apart_by_what_differs(store):
+    sweep = seeding.sweep_settings(store.home, ranks=(2,))
+    other = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, lora=dataclasses.replace(sweep.run.lora, dropout=0.2)))
+    for one in (sweep, other):
+        seeding.queue(store, dataclasses.replace(one, full_fine_tuning=False))
+    assert list(labels(store.runs()).values()) == ["Zero-shot", "LoRA r=2, dropout 0.05", "Zero-shot (2)", "LoRA r=2, dropout 0.2"]
 
 
 @pytest.mark.parametrize("kind", reading.FRAMES)

@@ -107,3 +107,13 @@ def test_a_run_that_has_ended_is_in_no_phase(store):
     store.finish(run_id, "interrupted")
     ended = progress(store, store.run(run_id))
     assert (ended.done_steps, ended.phase, ended.eta_seconds) == (8, None, None)
+
+
+def test_no_time_is_told_at_the_last_step(store):
+    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 21)))
+    assert progress(store, store.run(run_id)).eta_seconds is None
+
+
+def test_a_look_at_the_meters_knows_the_last_step_done(store):
+    looks = (MemorySampled("load", 5), step(1), step(2), MemorySampled("train", 6), step(3), MemorySampled("train", 7))
+    assert memory_frame(store, [running(store, *looks)])["step"].tolist() == [0, 2, 3]

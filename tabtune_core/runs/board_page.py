@@ -1,6 +1,6 @@
 """A leaderboard as one page that needs no network: what a better score costs, and the table.
 
-In: the rows. Out: HTML.
+In: the rows, of pipelines, runs or configurations. Out: HTML.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def page(board: pd.DataFrame, rank_by: str) -> str:
 
 
 def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
-    """Each entry as a point with its interval; those that nothing beats on both axes are joined by a line."""
+    """Each entry as a point, with its interval where it has one; those that nothing beats on both axes are joined by a line."""
     title, unit = _COSTS[cost]
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board.dropna(subset=["place", cost, score])
@@ -44,6 +44,6 @@ def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
     )
     figure.add_scatter(
         x=x_N, y=y_N, text=known["name"], mode="markers+text", textposition="top center", name="Entries", marker={"size": 11},
-        error_y={"type": "data", "array": known[f"{score}_interval"]}, cliponaxis=False,
+        error_y={"type": "data", "array": known[f"{score}_interval"]} if f"{score}_interval" in known else None, cliponaxis=False,
     )  # fmt: skip
     return figure

@@ -1,0 +1,25 @@
+"""The leaderboard as files to take away."""
+
+import pandas as pd
+
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.board_page import page
+from tabtune_core.runs.ranking import of_task
+
+IDS = ["run", "runs", "sweep", "dataset"]
+
+
+def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Without the scores of other tasks; ids of several runs are one text."""
+    board = of_task(board, METRICS[metric].task)
+    return board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board
+
+
+def csv(board: pd.DataFrame, metric: str) -> str:
+    """Every column that the page can show and those that its numbers come from; bytes, seconds and per cent are in the names."""
+    return flat(board, metric).to_csv(index=False)
+
+
+def html(board: pd.DataFrame, metric: str) -> str:
+    """One page that needs no network: what a better score costs, as pictures, and the table without its ids."""
+    return page(flat(board, metric).drop(columns=IDS, errors="ignore"), metric)

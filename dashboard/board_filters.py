@@ -1,0 +1,65 @@
+"""Which runs of the leaderboard are shown; a filter only hides lines, it moves no place. Kept in the address bar."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.words import STATUS
+from tabtune_core.settings import STRATEGY_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One choice among the values of a column."""
+
+    label: str
+    values: Callable[[pd.DataFrame], "pd.Series[str]"]
+    """What to choose from, by run; empty where a run has none."""
+
+
+FILTERS: dict[str, Filter] = {
+    "only_model": Filter("Model", lambda board: board["model"]),
+    "only_way": Filter("Way", lambda board: board["strategy"].map(STRATEGY_NAMES)),
+    "only_rank": Filter("Rank", lambda board: "r=" + board["rank"].astype("string").fillna("")),
+    "only_status": Filter("Status", lambda board: board["status"].map(STATUS)),
+    "only_table": Filter("Table and target", lambda board: board["table"] + " · " + board["target"]),
+}
+"""By the name in the address bar, which is also the key of the widget."""
+TEXT, ARCHIVED = "only_text", "archived"
+
+
+def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, archived: bool) -> "pd.Series[bool]":
+    """Whether each run fits every choice, and has the text in its name or notes; an empty choice lets all pass."""
+    fits = pd.Series(True, index=board.index) if archived else ~board["archived"]
+    for name, values in chosen.items():
+        if values:
+            fits &= FILTERS[name].values(board).isin(values)
+    if text.strip():
+        words = board["name"] + "\n" + board["own_note"] + "\n" + board["note"]
+        fits &= words.str.contains(text.strip(), case=False, regex=False)
+    return fits
+
+
+def ask(board: pd.DataFrame) -> "pd.Series[bool]":
+    """Draws the filters that can change something and says which runs pass them. ``board`` has ``table``, the name of the table."""
+    options = {name: _options(each.values(board)) for name, each in FILTERS.items()}
+    useful = {name: found for name, found in options.items() if len(found) > 1}
+    away = int(board["archived"].sum())
+    on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT))
+    with st.expander("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:"):
+        chosen = {}
+        for name, found in useful.items():
+            if name in st.session_state:  # another sweep has other values
+                st.session_state[name] = [value for value in st.session_state[name] if value in found]
+            chosen[name] = st.multiselect(FILTERS[name].label, found, key=name, bind="query-params", placeholder="All")
+        text = st.text_input("Text in the name or a note", key=TEXT, bind="query-params")
+        archived = bool(away) and st.toggle(f"Show what is archived ({away})", key=ARCHIVED, bind="query-params")
+    return kept(board, chosen, text, archived=archived)
+
+
+def _options(values: "pd.Series[str]") -> list[str]:
+    """Ranks in the order of numbers, all else in the order of the board."""
+    found = [str(value) for value in values.dropna().unique() if value != "r="]
+    return sorted(found, key=lambda value: int(value[2:])) if all(value[:2] == "r=" and value[2:].isdigit() for value in found) else found

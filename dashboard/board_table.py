@@ -1,0 +1,159 @@
+"""The leaderboard as a person reads it: columns in their units, which of them are usual, and how each is written."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.words import STATUS
+from tabtune_core.metrics import METRICS
+from tabtune_core.settings import STRATEGY_NAMES
+
+METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
+TIED = "Within noise of the best"
+SPREAD = "± gain"
+CURVE = "Curve"
+ALWAYS = {
+    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Rank", "Seed", "Seeds",
+    "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
+}  # fmt: skip
+"""Columns that are shown unless a person chooses others."""
+NOISE = (TIED, SPREAD, "± validation", "± test")
+"""Not known for every sweep, and not shown where it is known of no line."""
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target")
+WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
+WHERE_IT_IS = ("Note", "What happened", "Archived")
+
+
+def table(
+    board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], tables: Mapping[str, str], sweeps: Mapping[str, str]
+) -> pd.DataFrame:
+    """One row a run, or a configuration where the board has ``runs``. ``tables`` and ``sweeps`` are names by id."""
+    grouped = "runs" in board
+    first = board["runs"].str[0] if grouped else board["run"]
+    number = "Float64"
+    shown = {
+        "Place": board["place"],
+        "Run": board["name"],
+        "Status": board["status"].map(lambda status: STATUS.get(status, status)),
+        "Validation": board[f"validation_{metric}"],
+        "± validation": board[f"validation_{metric}_interval"] if grouped else None,
+        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna("") if "tied_with_best" in board else None,
+        CURVE: first.map(lambda run: curves.get(run, [])),
+        "Test": board[f"test_{metric}"],
+        "± test": board[f"test_{metric}_interval"] if grouped else None,
+        "Gain over zero-shot": board["gain"],
+        SPREAD: board.get("gain_standard_error"),
+        "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
+        "Training (s)": board["train_seconds"],
+        "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
+        "Trainable (%)": board["trainable_percent"],
+        "Sweep": board["sweep"].map(sweeps),
+        "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
+        "Target": board["target"],
+        "Model": board["model"],
+        "Way": board["strategy"].map(STRATEGY_NAMES),
+        "Rank": board["rank"],
+        "Alpha": board["alpha"],
+        "Dropout": board["dropout"],
+        "Rate": board["learning_rate"],
+        "Targets": board["targets"],
+        "Other settings": board["variant"],
+        "Seed": None if grouped else board["seed"],
+        "Seeds": board["seed_count"] if grouped else None,
+        "Steps": board["steps"],
+        "Best step": board["best_step"],
+        "Peak memory (MB)": board["peak_memory_bytes"].astype(number) / 1e6,
+        "Meter": board["memory_meter"].map(METERS),
+        "Prediction (s)": board["predict_seconds"],
+        "Note": board["own_note"],
+        "What happened": board["note"],
+        "Archived": board["archived"].map({True: "archived", False: ""}),
+    }
+    return pd.DataFrame({name: column for name, column in shown.items() if column is not None})
+
+
+def usual(shown: pd.DataFrame) -> list[str]:
+    """The columns to begin with."""
+    differing = [name for name in WHERE_IT_DIFFERS if name in shown and shown[name].nunique() > 1]
+    ranks = shown.groupby(["Way", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
+    differing += list(ranks.index[ranks > 1])
+    told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
+    empty = [name for name in NOISE if name in shown and (shown[name].isna() | (shown[name] == "")).all()]
+    return [name for name in shown if name in (*ALWAYS, *differing, *told) and name not in empty]
+
+
+def ask_columns(shown: pd.DataFrame, key: str) -> list[str]:
+    """Draws the choice of columns; one that becomes usual later, as with the first note, joins those that a person chose."""
+    now, before = usual(shown), st.session_state.get(f"usual_{key}", [])
+    if key in st.session_state and before:
+        wanted = {*st.session_state[key], *(name for name in now if name not in before)}
+        st.session_state[key] = [name for name in shown if name in wanted]
+    st.session_state[f"usual_{key}"] = now
+    with st.expander("Columns", icon=":material/view_column:"):
+        return st.multiselect("Columns to show", list(shown), default=now, key=key, label_visibility="collapsed")
+
+
+def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
+    """How each column is written."""
+    meaning = METRICS[metric]
+    digits = meaning.decimals(float(shown["Validation"].abs().max()))
+    score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
+    most = float(shown["Peak memory (MB)"].max()) if shown["Peak memory (MB)"].notna().any() else 1.0
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    return {
+        "Place": number(width="small", help="By the validation score. Equal scores share a place; archived runs have none."),
+        "Run": text(pinned=True),
+        "Rank": number(width="small"),
+        "Seed": number(width="small"),
+        "Seeds": number(width="small", help="Over how many seeds the means of this line are."),
+        "Rate": number("Learning rate", format="%.2g"),
+        "Targets": text(help="Parts of the model that are adapted."),
+        "Other settings": text(help="What else tells this line from others: variants of LoRA and of training, and settings that differ."),
+        "Trainable (%)": number(format="%.2f", help="Share of the model's parameters that training may change."),
+        "Validation": _score("Validation", metric, digits, score_help),
+        "Test": _score("Test", metric, digits, score_help),
+        "± validation": number(
+            format=f"± %.{digits}f",
+            help="Half of the 95 % interval of the mean: Student's over the seeds, or with one seed from resamples of the validation rows.",
+        ),
+        "± test": number(format=f"± %.{digits}f", help="Half of the 95 % interval of the mean over the seeds (Student's)."),
+        CURVE: st.column_config.LineChartColumn(
+            width="small", help=f"Validation {meaning.label} while training went on; of the first seed where a line is of several."
+        ),
+        "Gain over zero-shot": number(
+            format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."
+        ),
+        TIED: text(help="Whether the configuration lies within one standard error of the best one. Empty where that is not known."),
+        SPREAD: number(
+            format=f"± %.{digits}f",
+            help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
+            " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
+        ),
+        "Peak memory (MB)": st.column_config.ProgressColumn(
+            format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."
+        ),
+        "Memory over the model (MB)": number(
+            format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
+        ),
+        "Training (s)": number(format="%.1f"),
+        "Prediction (s)": number(format="%.2f", help="For the test rows."),
+        "Steps": number(format="%.0f"),
+        "Best step": number(format="%.0f", help="The step whose state is kept; 0 is the pretrained model."),
+        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
+        "Note": text(width="medium", help="What you wrote about it; choose lines to write one."),
+        "What happened": text(width="large"),
+    }
+
+
+def _score(where: str, metric: str, digits: int, score_help: str) -> object:
+    meaning = METRICS[metric]
+    if meaning.unit == "share" and meaning.higher_is_better:
+        return st.column_config.ProgressColumn(f"{where} {meaning.label}", help=score_help, format="%.4f", min_value=0, max_value=1)
+    return st.column_config.NumberColumn(f"{where} {meaning.label}", help=score_help, format=f"%.{digits}f")
+
+
+def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:
+    """Ids of the runs behind some lines of the board."""
+    lines = board.iloc[[row for row in rows if row < len(board)]]
+    return [run for runs in lines["runs"] for run in runs] if "runs" in board else list(lines["run"])

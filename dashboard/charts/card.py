@@ -1,0 +1,23 @@
+"""How busy, how hungry and how warm the NVIDIA card is over the life of a run."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.lines import lines
+from dashboard.charts.style import X_TITLES
+
+READINGS = {
+    "utilisation_percent": "GPU utilisation (%)",
+    "power_watts": "GPU power (W)",
+    "temperature_celsius": "GPU temperature (°C)",
+}
+
+
+def card(
+    samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
+) -> go.Figure:
+    """``samples`` has one row a look at the meters: run, step, seconds (since the run started) and a column a reading of the card."""
+    known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
+    x_title = X_TITLES["step"] if x == "step" else "Time since the run started (s)"
+    nothing = "N/A: no NVIDIA meter has given this number"
+    return lines(known, meter, y_title=READINGS[meter], x=x, x_title=x_title, log=log, smoothing=smoothing, hover=",.0f", nothing=nothing)

@@ -1,0 +1,56 @@
+"""Many runs at once: a line a run through its settings, its costs and its score; drag along an axis to pick some of them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import GOOD_TO_BAD, MEGABYTE, say
+from tabtune_core.metrics import METRICS
+
+AXES = {
+    "rank": ("Rank", 1.0, "logarithmic"),
+    "alpha": ("Alpha", 1.0, "logarithmic"),
+    "dropout": ("Dropout", 1.0, "chosen"),
+    "learning_rate": ("Learning rate", 1.0, "logarithmic"),
+    "growth_memory_bytes": ("Memory (MB)", MEGABYTE, "measured"),
+    "train_seconds": ("Training (s)", 1.0, "measured"),
+}
+"""By column: title, size of a unit, and the axis: what a person chose has its values as marks, on a logarithmic axis or not."""
+MOST_MARKS = 8
+
+
+def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
+    """``runs`` has one row a run: strategy, the columns of AXES and ``<split>_<metric>``. LoRA runs alone have all of them.
+
+    What is the same in all runs has no axis.
+    """
+    drawn = go.Figure()
+    drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, paper_bgcolor="rgba(0,0,0,0)")
+    meaning, column = METRICS[metric], f"{split}_{metric}"
+    known = runs[runs["strategy"] == "peft"].dropna(subset=[column]) if column in runs else runs.iloc[:0]
+    varied = [name for name in AXES if name in known and known[name].notna().all() and known[name].nunique() > 1]
+    if len(known) < 2 or not varied:
+        return say(drawn, "Two LoRA runs that differ in a setting are needed")
+    score_N = known[column].to_numpy(dtype=np.float64)
+    digits = meaning.decimals(float(np.abs(score_N).max()))
+    scale = {"color": score_N, "colorscale": GOOD_TO_BAD, "reversescale": meaning.higher_is_better}
+    drawn.add_parcoords(
+        dimensions=[
+            *(_dimension(known[name].to_numpy(dtype=np.float64), *AXES[name]) for name in varied),
+            {"label": meaning.label, "values": score_N, "tickformat": f",.{digits}f"},
+        ],
+        line=scale, labelfont={"size": 13}, tickfont={"size": 12}, rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
+    )  # fmt: skip
+    return drawn
+
+
+def _dimension(values_N: np.ndarray[Any, np.dtype[np.float64]], title: str, size: float, kind: str) -> dict[str, Any]:
+    values_N = values_N / size
+    place = np.log10 if kind == "logarithmic" and (values_N > 0).all() else np.asarray
+    if kind == "measured":
+        return {"label": title, "values": values_N, "tickformat": ",.4~g"}
+    marks = np.unique(values_N)
+    marks = marks[np.linspace(0, len(marks) - 1, min(len(marks), MOST_MARKS)).round().astype(int)]
+    return {"label": title, "values": place(values_N), "tickvals": place(marks), "ticktext": [f"{mark:,.4g}" for mark in marks]}

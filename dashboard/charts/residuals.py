@@ -1,0 +1,30 @@
+"""How errors of predicted numbers are spread."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import FAINT, each_run, figure, say
+
+MOST_BINS = 30
+
+
+def residuals(errors: pd.DataFrame) -> go.Figure:
+    """``errors`` has one row a held-out row of a run: run, error (predicted minus true, unit of the target)."""
+    drawn = figure("Predicted minus true value (unit of the target)", "Rows", height=420)
+    if errors.empty:
+        return say(drawn, "No prediction to draw")
+    all_N = errors["error"].to_numpy(dtype=np.float64)
+    rows_of_one = errors.groupby("run", observed=True).size().max()
+    edges = np.histogram_bin_edges(all_N, min(MOST_BINS, int(np.ceil(2 * np.cbrt(rows_of_one)))))  # Rice's rule
+    corners = edges[[0, *range(len(edges)), -1]]
+    drawn.add_vline(0, line_color=FAINT, line_dash="dot", line_width=1.5)
+    for label, rows, style in each_run(errors):
+        counts, _ = np.histogram(rows["error"].to_numpy(dtype=np.float64), edges)
+        drawn.add_scatter(
+            x=corners, y=[0, *counts, counts[-1], 0], name=label, mode="lines",
+            line={"color": style.colour, "dash": style.dash, "width": 2, "shape": "hv"},
+            hovertemplate=f"{label}<br>from %{{x:,.4~g}}: %{{y:,}} rows<extra></extra>",
+        )  # fmt: skip
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn

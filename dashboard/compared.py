@@ -1,0 +1,53 @@
+"""What the parts of the Compare page share: one sweep, its runs under one name each, and their numbers."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dashboard import reading
+from dashboard.words import labels
+from tabtune_core.metrics import METRICS, Task
+from tabtune_core.runs.store import RANKED, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A sweep as the page shows it."""
+
+    sweep: str
+    metric: str
+    """The score that a person chose."""
+    runs: list[Run]
+    """All that are not archived, in the order of the queue."""
+    named: dict[str, str]
+    """What a run is called here, by id."""
+    board: pd.DataFrame
+    """The leaderboard by that score, with ``run`` as the name and ``id``."""
+
+    @classmethod
+    def of(cls, sweep: str, metric: str) -> "Compared":
+        """Reads the store.
+
+        Raises:
+            StoreError: there is no such sweep any more.
+        """
+        runs = [run for run in reading.listed(sweep) if not run.archived]
+        named = labels(runs)
+        board = reading.ranked(sweep, metric)
+        board = board[board["run"].isin(named)].reset_index(drop=True)
+        run = pd.Categorical(board["run"].map(named), categories=list(named.values()))
+        return cls(sweep, metric, runs, named, board.assign(id=board["run"], run=run))
+
+    @property
+    def task(self) -> Task:
+        """Of the score."""
+        return METRICS[self.metric].task
+
+    @property
+    def done(self) -> list[Run]:
+        """The runs with a result."""
+        return [run for run in self.runs if run.status in RANKED]
+
+    def as_run(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with its column ``run`` (ids) as names, so that a run looks the same in every chart."""
+        return frame.assign(run=pd.Categorical(frame["run"].map(self.named), categories=list(self.named.values())))

@@ -1,0 +1,71 @@
+"""The guide's table of full fine-tuning against LoRA, as a person reads it."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.words import duration, megabytes
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.full_or_lora import TIE, UNKNOWN
+
+NOT_RUN = "N/A"
+WRITTEN: dict[str, Callable[[float], str]] = {
+    "growth_memory_bytes": megabytes,
+    "stored_bytes": megabytes,
+    "train_seconds": duration,
+    "step_seconds": lambda seconds: NOT_RUN if pd.isna(seconds) else f"{1000 * seconds:,.1f} ms",
+    "trainable_percent": lambda share: NOT_RUN if pd.isna(share) else f"{share:.2f} %",
+}
+WINNERS = {"": NOT_RUN, TIE: "neither: within noise", UNKNOWN: "not known: no noise estimate"}
+
+
+def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Every number as text in its unit; N/A where there was no such run. The smallest LoRA as good has a column where it is another."""
+    name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
+    best = f"Best LoRA ({name})" if name else "Best LoRA"
+    rows = []
+    for row in compared.to_dict("records"):
+        write = WRITTEN.get(row["column"], lambda value: NOT_RUN if pd.isna(value) else f"{value:.{METRICS[metric].decimals(value)}f}")
+        rows.append(
+            {
+                "Aspect": row["aspect"],
+                "Zero-shot": write(row["zero_shot"]),
+                "Full fine-tuning": write(row["full"]),
+                best: write(row["lora"]),
+                **({f"Smallest as good ({small_name})": write(row["small_lora"])} if small_name != name else {}),
+                "Best LoRA against full": _against(row, metric),
+                "Who wins": WINNERS.get(row["winner"], row["winner"]),
+                "The guide says": row["guide"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _against(row: dict[str, float], metric: str) -> str:
+    """Scores as a difference, costs as a ratio."""
+    if not pd.isna(row["ratio"]):
+        return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])
+    if pd.isna(row["difference"]) or row["column"] in WRITTEN:
+        return NOT_RUN
+    digits = METRICS[metric].decimals(row["full"])
+    error = "" if pd.isna(row["difference_error"]) else f" ± {row['difference_error']:.{digits}f}"
+    return f"{row['difference']:+z.{digits}f}{error}"
+
+
+def _about_or_more(times: float) -> str:
+    return f"{times:,.1f} times more" if times >= 1.05 else "about the same"
+
+
+def show(compared: pd.DataFrame, metric: str) -> None:
+    """The table, with what its lines rest on."""
+    st.subheader(
+        "Full fine-tuning against LoRA", help="Section 14 of the guide, with what this sweep measured instead of its rules of thumb."
+    )
+    st.dataframe(words(compared, metric), hide_index=True, column_config={"Aspect": st.column_config.TextColumn(pinned=True)})
+    direction = "higher" if METRICS[metric].higher_is_better else "lower"
+    st.caption(
+        f"Means over the compared seeds; {METRICS[metric].label}: {direction} is better, ± is one standard error. A score wins beyond one"
+        " standard error, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the model at 4 bytes"
+        " each (computed). N/A: no such run in this sweep."
+    )

@@ -1,0 +1,40 @@
+"""How long a sweep may still take.
+
+In: its runs and how far each is. Out: seconds, or None while nothing that ended says how long a run takes.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from tabtune_core.runs.series import Progress
+from tabtune_core.runs.store import ENDED, RANKED, Run
+
+
+def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
+    """Seconds until all have ended, if those to come take as long as those of the same strategy did that ended with a result.
+
+    A running run takes its rest of training, or what is left of such a run's time. Runs go on at once as many as do now.
+    """
+    still = [run for run in runs if run.status not in ENDED]
+    left = [_left(run, runs, far[run.id], now) for run in still]
+    if not left or None in left:
+        return None
+    going = sum(run.status == "running" for run in still)
+    return sum(seconds for seconds in left if seconds is not None) / max(going, 1)
+
+
+def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+    if far.eta_seconds is not None:
+        return far.eta_seconds
+    whole = [
+        other.ended - other.started
+        for other in runs
+        if other.status in RANKED
+        and other.settings.strategy == run.settings.strategy
+        and other.ended is not None
+        and other.started is not None
+    ]
+    if not whole:
+        return None
+    passed = now - run.started if run.status == "running" and run.started is not None else 0.0
+    return max(statistics.median(whole) - passed, 0.0)

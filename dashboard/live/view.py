@@ -1,0 +1,100 @@
+"""How a person looks at the curves: against what, which second score, smoothed or not.
+
+It is kept in the address bar, so that it can be shared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from dashboard.choice import keep
+from tabtune_core.metrics import METRICS, Task, metrics_of
+
+FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
+SECOND: dict[Task, str] = {"classification": "log_loss", "regression": "r2"}
+"""The scores that a person looks at first; the second can be changed."""
+SMOOTHINGS = [0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99]
+SHARED = ("sweep", "run", "axis", "score", "log", "smooth")
+"""Names in the address bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the charts are drawn with."""
+
+    first: str
+    metric: str
+    x: str
+    log: bool
+    smoothing: float
+
+
+def asked(name: str, options: Sequence[Any], default: Any) -> Any:
+    """The option that the address names, or the default."""
+    return next((option for option in options if str(option) == st.query_params.get(name)), default)
+
+
+def controls(task: Task) -> View:
+    """The row of widgets above the charts."""
+    others = metrics_of(task)
+    keys = {"axis": "live_x", "score": f"live_metric_{task}", "log": "live_log", "smooth": "live_smoothing"}
+    defaults = {"axis": "step", "score": SECOND[task], "log": False, "smooth": 0.0}
+    options = {"axis": ["step", "seconds"], "score": others, "log": [False, True], "smooth": SMOOTHINGS}
+    for name, key in keys.items():
+        if key not in st.session_state:
+            st.session_state[key] = asked(name, options[name], defaults[name])
+    # what is set is the default, too: before its first answer the browser shows that
+    now = {name: st.session_state[key] for name, key in keys.items()}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        x = st.segmented_control(
+            "Curves over",
+            options["axis"],
+            default=now["axis"],
+            required=True,
+            key=keys["axis"],
+            persist_state="session",
+            format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
+        )
+        metric = st.selectbox(
+            "Second score",
+            others,
+            others.index(now["score"]),
+            key=keys["score"],
+            format_func=lambda name: METRICS[name].label,
+            width=220,
+            help=f"The first is {METRICS[FIRST[task]].label}; the sweep's own score decides which state is kept.",
+            persist_state="session",
+        )
+        smoothing = st.select_slider(
+            "Smoothing",
+            SMOOTHINGS,
+            now["smooth"],
+            key=keys["smooth"],
+            width=220,
+            help="Each point becomes a mean of all before it, in which a point counts so many times what the next one does; the points"
+            " themselves stay as a pale line. For loss, gradient, step time and the card. Scores and memory are never smoothed.",
+            persist_state="session",
+        )
+        log = st.toggle(
+            "Logarithmic", now["log"], key=keys["log"], help="Vertical axes of loss, score and memory.", persist_state="session"
+        )
+    for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing}.items():
+        if value != defaults[name]:
+            keep(name, str(value))
+        elif name in st.query_params:
+            del st.query_params[name]
+    return View(FIRST[task], metric, x, log, smoothing)
+
+
+def share() -> None:
+    """The address of this view, to copy."""
+    with st.popover(
+        "Share", icon=":material/link:", key="share", help="An address that opens this page with the same sweep, run and charts."
+    ):
+        there = {name: st.query_params[name] for name in SHARED if name in st.query_params}
+        page = (st.context.url or "").rstrip("/").removesuffix("/live") + "/live"
+        st.code(f"{page}?{urlencode(there)}", language=None, wrap_lines=True)
+        st.caption("It opens for everyone who can reach this dashboard. Without a chosen run it follows the one that runs.")

@@ -1,0 +1,152 @@
+"""The parts of a model as a tree of layers with their sizes, and what a tick in it does to the targets.
+
+In: a model card and the targets that a person has chosen. Out: nodes with what is adapted under each, and other targets.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard
+
+State = Literal["all", "some", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One weight that LoRA can reach."""
+
+    path: str
+    """Without a trailing ``.weight``, as a target names it."""
+    out: int
+    width: int
+    small: bool
+    """An adapter there would be larger than the weight: it is adapted only when it is named itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A part of the model: all that lies under one path."""
+
+    path: str
+    leaves: tuple[Leaf, ...]
+    children: tuple["Node", ...]
+    """None where the path is a weight itself."""
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """Paths that a target of this path reaches."""
+        if not self.children:
+            return (self.leaves[0].path,)
+        return tuple(leaf.path for leaf in self.leaves if not leaf.small)
+
+
+def tree_of(card: ModelCard, task: Task) -> tuple[Node, ...]:
+    """The parts of a model, outermost first; a path that does not branch is one step."""
+    shapes = card.layers(task).weights
+    everything = set(_reached(card, task, [path.split(".")[0] for path in shapes]))
+    leaves = [Leaf(bare, *shape, small=bare not in everything) for path, shape in shapes.items() for bare in [path.removesuffix(".weight")]]
+    return tuple(_branches(leaves, ""))
+
+
+def paths_of(card: ModelCard, task: Task) -> list[str]:
+    """Every part, block and layer."""
+    return [node.path for node in _walk(tree_of(card, task))]
+
+
+def adapted(card: ModelCard, task: Task, targets: Sequence[str]) -> set[str]:
+    """Paths of the weights under these targets; of the model's own list when there is none."""
+    return set(_reached(card, task, targets))
+
+
+def toggled(card: ModelCard, task: Task, targets: Sequence[str], path: str) -> list[str]:
+    """Targets after a tick at ``path``: all under it is adapted, or nothing if all was. The last weight stays.
+
+    They are as few as say it; the model's own list is an empty one.
+    """
+    chosen, nodes = adapted(card, task, targets), tree_of(card, task)
+    at = next((node for node in _walk(nodes) if node.path == path), None)
+    if at is None:
+        return list(targets)
+    under = set(at.usual)
+    chosen = chosen - under - {leaf.path for leaf in at.leaves} if under <= chosen else chosen | under
+    if not chosen:
+        return list(targets)
+    return [] if chosen == adapted(card, task, ()) else list(_cover(nodes, chosen))
+
+
+def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> list[dict[str, Any]]:
+    """The tree as plain values for a page: path, name, what is under it and the parameters of an adapter of this rank there."""
+    chosen = adapted(card, task, targets)
+    groups: dict[str, str] = {}
+    for name, parts in card.family.groups[task].items():
+        for part in parts:
+            groups.setdefault(part, name)
+
+    def plain(node: Node, parent: str) -> dict[str, Any]:
+        name = node.path.removeprefix(f"{parent}.")
+        adapter = sum(min(rank, leaf.out, leaf.width) * (leaf.out + leaf.width) for leaf in node.leaves if leaf.path in chosen)
+        return {
+            "path": node.path,
+            "name": name,
+            "group": next((named for part, named in groups.items() if _outermost(node.path, parent, part)), ""),
+            "layers": len(node.leaves),
+            "weights": sum(leaf.out * leaf.width for leaf in node.leaves),
+            "shape": "" if node.children else f"{node.leaves[0].out} x {node.leaves[0].width}",
+            "small": all(leaf.small for leaf in node.leaves),
+            "adapter": adapter,
+            "state": state_of(node, chosen),
+            "children": [plain(child, node.path) for child in node.children],
+        }
+
+    return [plain(node, "") for node in tree_of(card, task)]
+
+
+def state_of(node: Node, chosen: set[str]) -> State:
+    """How much under a node is adapted; small layers count only where they are named."""
+    paths = {leaf.path for leaf in node.leaves}
+    if node.usual and chosen >= set(node.usual):
+        return "all"
+    return "some" if paths & chosen else "none"
+
+
+def _reached(card: ModelCard, task: Task, targets: Sequence[str]) -> Iterator[str]:
+    for path in card.adapted_shapes(task, list(dict.fromkeys(targets))):
+        yield path.removesuffix(".weight")
+
+
+def _branches(leaves: Sequence[Leaf], prefix: str) -> Iterator[Node]:
+    """The parts directly under a path."""
+    depth = len(prefix.split(".")) if prefix else 0
+    groups: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        groups.setdefault(".".join(leaf.path.split(".")[: depth + 1]), []).append(leaf)
+    for path, inside in groups.items():
+        below = tuple(_branches(inside, path)) if [leaf.path for leaf in inside] != [path] else ()
+        if len(below) == 1:
+            yield below[0]
+        else:
+            yield Node(path, tuple(inside), below)
+
+
+def _outermost(path: str, parent: str, part: str) -> bool:
+    """Whether a part is this path or begins between it and its parent."""
+    return f"{path}.".startswith(f"{part}.") and not f"{parent}.".startswith(f"{part}.")
+
+
+def _walk(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        yield from _walk(node.children)
+
+
+def _cover(nodes: Sequence[Node], chosen: set[str]) -> Iterator[str]:
+    """As few paths as stand for exactly these weights."""
+    for node in nodes:
+        named = {leaf.path for leaf in node.leaves if leaf.small} & chosen
+        if node.usual and set(node.usual) <= chosen:
+            yield node.path
+            yield from (path for path in sorted(named) if path != node.path)
+        else:
+            yield from _cover(node.children, chosen)

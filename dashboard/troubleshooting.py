@@ -1,0 +1,209 @@
+"""The guide's table of troubles, as data, and which of them a run has.
+
+In: a run with its curves. Out: what was seen, with the run's own numbers, the row of the table that helps, and other settings to try.
+The guide's section 11 is corrected where it does not hold: the learning rate comes before the rank, and memory goes with the rows that
+the model is shown, hardly with the rank.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dashboard.words import rate
+from dashboard.words import score as shown_score
+from tabtune_core.events import RunPlanned
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.store import RANKED, Run
+from tabtune_core.settings import RunSettings
+
+LEAST_CONTEXT = 10
+"""The settings take no fewer context rows."""
+STEPS_TO_JUDGE = 40
+"""A loss is not called flat, nor a score falling, before so many steps."""
+LOOKS_PAST_BEST = 4
+"""Looks at validation in a row that were worse than the best, before the run is said to overfit."""
+OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+"""Class names of the errors that a full memory raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table."""
+
+    symptom: str
+    first: str
+    """What to try first."""
+    then: str
+    """What else helps."""
+
+
+GUIDE: dict[str, Row] = {
+    "diverged": Row("Training diverges", "Halve the learning rate", "warm up longer"),
+    "memory": Row(
+        "Out of memory",
+        "Show the model fewer context rows",
+        "fewer query rows a step, fewer columns, gradient checkpointing; a lower rank hardly changes it",
+    ),
+    "flat": Row(
+        "The loss does not fall",
+        "Take two or three times the learning rate",
+        "train longer; adapt more parts of the model",
+    ),
+    "no gain": Row(
+        "No gain over zero-shot",
+        "Try another learning rate before another rank",
+        "adapt more parts, train with more rows or other seeds; on some tables the pretrained model is hard to beat",
+    ),
+    "overfitting": Row(
+        "Validation gets worse while the training loss falls",
+        "Nothing is lost, the best state is kept; more dropout or fewer steps",
+        "a lower rank, or more weight decay",
+    ),
+    "behind": Row(
+        "LoRA is far behind full fine-tuning",
+        "Try two or three times the learning rate",
+        "adapt more parts, feed-forward layers above all; then a higher rank",
+    ),
+    "slow": Row("Predicting with LoRA is slow", "Use the merged checkpoint, which is as fast as the base model", "fewer views"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Other settings for a run that went wrong."""
+
+    label: str
+    name: str
+    """What is added to the run's name."""
+    settings: RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A row of the table that a run is in."""
+
+    kind: str
+    """Key in GUIDE."""
+    seen: str
+    """What was seen in this run."""
+    fix: Fix | None = None
+
+
+def troubles(
+    run: Run,
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    plan: RunPlanned | None = None,
+    failure: str = "",
+    full: Run | None = None,
+) -> list[Trouble]:
+    """What is wrong with a run, gravest first.
+
+    ``frames`` holds its ``steps`` and ``scores`` as in ``runs.series``. ``failure`` is the class name of the error that ended it, ``full``
+    the full fine-tuning of the same sweep and seed.
+    """
+    found = [out_of_memory(run, plan, failure), diverged(run)]
+    if run.settings.strategy != "inference":
+        found += [
+            flat(run, frames["steps"], frames["scores"]),
+            overfitting(run, frames["steps"], frames["scores"]),
+            no_gain(run),
+            behind(run, full, plan),
+        ]
+    return [trouble for trouble in found if trouble]
+
+
+def out_of_memory(run: Run, plan: RunPlanned | None, failure: str) -> Trouble | None:
+    """The run asked for more memory than there is, or was killed for it."""
+    told = run.error or ""
+    full = failure in OUT_OF_MEMORY or "not enough memory" in told or "memory ran out" in told
+    if run.status not in ("failed", "interrupted") or not full:
+        return None
+    rows = run.settings.train.context_rows if plan is None else min(run.settings.train.context_rows, plan.context_rows)
+    what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"
+    seen = f"The run {what}. It showed the model {rows:,} context rows, and memory grows with these."
+    fewer = max(rows // 2, LEAST_CONTEXT)
+    if fewer == rows:
+        return Trouble("memory", seen)
+    train = dataclasses.replace(run.settings.train, context_rows=fewer)
+    settings = dataclasses.replace(run.settings, train=train)
+    return Trouble("memory", seen, Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", settings))
+
+
+def diverged(run: Run) -> Trouble | None:
+    """The loss left all bounds."""
+    if run.status != "diverged":
+        return None
+    now, half = run.settings.learning_rate, run.settings.learning_rate / 2
+    train = dataclasses.replace(run.settings.train, learning_rate=run.settings.base_rate / 2)
+    fix = Fix(f"Run again at half the rate, {rate(half)}", f"learning rate {rate(half)}", dataclasses.replace(run.settings, train=train))
+    seen = f"At the learning rate {rate(now)} the loss left all bounds. The best state before that is kept."
+    return Trouble("diverged", seen, fix)
+
+
+def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
+    """The mean loss of the last fifth of the steps is not below that of the first by twice its standard error, and no look was a gain."""
+    loss = _finite(steps, "loss")
+    gained = scores[(scores["split"] == "validation") & (scores["step"] > 0)]["best"].astype(bool).any()
+    if run.status == "diverged" or len(loss) < STEPS_TO_JUDGE or gained:
+        return None
+    fifth = len(loss) // 5
+    start, end = loss[:fifth], loss[-fifth:]
+    noise = float(np.sqrt(start.var(ddof=1) / fifth + end.var(ddof=1) / fifth))
+    if end.mean() < start.mean() - 2 * noise:
+        return None
+    return Trouble(
+        "flat", f"The mean training loss of the first {fifth} steps is {start.mean():.4f}, that of the last {fifth} {end.mean():.4f}."
+    )
+
+
+def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
+    """Since the best look several in a row were worse, the later ones worse than the earlier, while the mean training loss went on down."""
+    metric = run.settings.selection_metric
+    looks = scores[scores["split"] == "validation"]
+    if metric not in looks or len(looks) <= LOOKS_PAST_BEST:
+        return None
+    sign = -1.0 if METRICS[metric].higher_is_better else 1.0
+    cost = sign * looks[metric].to_numpy(dtype=np.float64)
+    best = int(np.nanargmin(cost)) if np.isfinite(cost).any() else len(cost)
+    past = cost[best + 1 :]
+    if best == 0 or len(past) < LOOKS_PAST_BEST or past[len(past) // 2 :].mean() <= past[: len(past) // 2].mean():
+        return None
+    best_step = int(looks["step"].iloc[best])
+    loss = _finite(steps[steps["step"] > best_step], "loss"), _finite(steps[steps["step"] <= best_step], "loss")
+    if len(loss[0]) + len(loss[1]) < STEPS_TO_JUDGE or loss[0].mean() >= loss[1].mean():
+        return None
+    label, then, now = METRICS[metric].label, shown_score(sign * cost[best], metric), shown_score(sign * cost[-1], metric)
+    return Trouble(
+        "overfitting",
+        f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last look, while the training loss fell"
+        f" from {loss[1].mean():.4f} to {loss[0].mean():.4f} on average.",
+    )
+
+
+def no_gain(run: Run) -> Trouble | None:
+    """No trained state was better than the pretrained one."""
+    if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
+        return None
+    metric = run.settings.selection_metric
+    seen = "No trained state did better on the validation rows, so the pretrained model is given back"
+    zero_shot = run.result.zero_shot_validation.get(metric)
+    return Trouble("no gain", seen + (f" ({METRICS[metric].label} {shown_score(zero_shot, metric)})." if zero_shot is not None else "."))
+
+
+def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | None:
+    """Full fine-tuning has a better validation accuracy by more than about one standard error, 1 / sqrt(rows)."""
+    if run.settings.strategy != "peft" or run.result is None or full is None or full.result is None or plan is None:
+        return None
+    ours, theirs = run.result.validation.get("accuracy"), full.result.validation.get("accuracy")
+    if ours is None or theirs is None or theirs - ours <= plan.validation_rows**-0.5:
+        return None
+    return Trouble("behind", f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}.")
+
+
+def _finite(frame: pd.DataFrame, column: str) -> np.ndarray:
+    values = frame[column].to_numpy(dtype=np.float64)
+    return values[np.isfinite(values)]

@@ -1,0 +1,50 @@
+"""Mitra: a cell is one token; attention over rows, then over columns, context and query apart; every layer is computed again, always.
+
+As AutoGluon 1.6 computes it without flash attention (``mitra/_internal/models/tab2d.py``).
+Shape letters: S context cells, N query cells (of the label's column too), D width.
+"""
+
+from typing import Any
+
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape
+
+
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Tells the tape of one training step; all outputs are computed, so that ``classes`` is idle."""
+    width, outputs, heads = config["dim"], config["dim_output"], config["n_heads"]
+    shown, asking = context * (features + 1), query * (features + 1)
+    cells = shown + asking
+    with tape.block(0):
+        tape.linear("x_embedding.x_embedding.weight", {"cells": cells}, (width, 1))
+        tape.live = tape.live or "y_embedding.y_embedding.weight" in tape.trained.ranks
+    for i in range(config["n_layers"]):
+        path = f"layers.{i}"
+        with tape.block(cells * width):
+            for half, (up, down) in enumerate((("linear1", "linear2"), ("linear3", "linear4")), start=1):
+                over_rows = half == 1
+                tape.norm("input" if over_rows else f"cells {half}", cells, width)
+                for part in "qkv":
+                    read = cells + (shown if over_rows and part != "q" else 0)  # the query's keys are made of the context once more
+                    inputs = {f"normal {half}": cells} | ({f"normal {half} again": shown} if read > cells else {})
+                    tape.linear(f"{path}.attention{half}.{part}.weight", inputs, (width, width))
+                    tape.keep(f"{part} {half}", read * width)
+                tape.keep(f"answer {half}", cells * (width + heads))
+                tape.linear(f"{path}.attention{half}.o.weight", {f"answer {half}": cells}, (width, width))
+                tape.norm(f"sum {half}", cells, width)
+                tape.linear(f"{path}.{up}.weight", {f"normal sum {half}": cells}, (4 * width, width))
+                tape.keep(f"hidden {half}", cells * 4 * width)
+                tape.linear(f"{path}.{down}.weight", {f"active {half}": cells}, (width, 4 * width))
+    with tape.block(asking * width):
+        tape.linear("final_layer.weight", {"normal": asking}, (outputs, width))
+        tape.keep("outputs", asking * outputs, wide=True)
+
+
+def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
+    cells = (shown + asking) * (features + 1)
+    return float(NUMBER_BYTES * 10 * cells * config["dim"])
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: none."""
+    return 0

@@ -1,0 +1,74 @@
+"""TabDPT: a row is one token; in-context attention over rows, with the labels in the values and thinking rows before the context.
+
+As ``tabdpt`` 1.3 computes it (``model.py``).
+Shape letters: T rows (thinking, context, query), C of them shown (thinking, context), Q query rows, D width, O outputs.
+"""
+
+from typing import Any
+
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape
+
+
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Tells the tape of one training step; more classes than the model has outputs are asked digit by digit, a pass for each."""
+    passes, reach = 1, config["model"]["max_num_classes"]
+    while reach < classes:
+        passes, reach = passes + 1, reach * config["model"]["max_num_classes"]
+    for _ in range(passes):
+        _forward(tape, config["model"], context=context, query=query, regression=not classes)
+
+
+def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: in a feed-forward part, with five tensors of the width of a row and four hidden ones."""
+    size = config["model"]
+    rows = size["n_thinking_rows"] + shown + asking
+    features_read = 5 * (shown + asking) * size["max_num_features"]  # cut off, normalised and cut off again, with masks
+    outputs = 4 * asking * (size["max_num_classes"] + size["regression_bin_count"])
+    return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: the label encoders of the other task."""
+    size = config["model"]
+    labels = size["y_encoder_dim"]
+    return int(size["nlayers"] * (size["max_num_classes"] * labels if regression else labels * (labels + 3)))
+
+
+def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regression: bool) -> None:
+    width, labels, hidden, heads = size["emsize"], size["y_encoder_dim"], size["ff_dim"], size["nhead"]
+    shown = size["n_thinking_rows"] + context
+    rows = shown + query
+    with tape.block(0):
+        read = size["max_num_features"]
+        tape.linear("encoder.weight", {"features": context + query}, (width, read))
+        tape.keep("encoded", (context + query) * width, wide=True)  # of the norm, which has no weights
+    for i in range(size["nlayers"]):
+        path, encoder = f"transformer_encoder.{i}", f"reg_y_encoders.{i}.2.weight" if regression else f"cls_y_encoders.{i}.weight"
+        with tape.block(rows * width):
+            if regression:
+                tape.linear(encoder, {"labels": context}, (labels, labels))
+                tape.keep("encoded labels", context * labels * 2)
+            elif encoder in tape.trained.ranks:
+                tape.live = True
+            tape.keep("statistics", 2 * rows, wide=True)
+            tape.linear(f"{path}.q_proj.weight", {"normal": rows}, (width, width))
+            tape.keep("q", 2 * rows * width)  # as it is, for its norm and gate, and as attention reads it
+            tape.keep("gate", 2 * rows * heads)
+            tape.linear(f"{path}.k_proj.weight", {"normal shown" if tape.trained.dropout else "normal": shown}, (width, width))
+            tape.keep("k", 2 * shown * width)
+            tape.linear(f"{path}.v_proj.weight", {"normal and labels": shown}, (width, width + labels))
+            tape.keep("v", shown * width)
+            if tape.trained.everything:
+                tape.keep("before the weights of the norms", (rows + shown) * width)
+            tape.keep("answer", rows * (width + 3 * heads))
+            tape.linear(f"{path}.out_proj.weight", {"gated": rows}, (width, width))
+            tape.norm("sum", rows, width)
+            tape.linear(f"{path}.ff.up.weight", {"normal sum": rows}, (2 * hidden, width))
+            tape.keep("up, silu", 3 * rows * hidden)
+            tape.linear(f"{path}.ff.down.weight", {"product": rows}, (width, hidden))
+    with tape.block(rows * width):
+        outputs = size["max_num_classes"] + size["regression_bin_count"]
+        tape.linear("head.0.weight", {"input": query}, (hidden, width))
+        tape.keep("hidden", query * hidden)
+        tape.linear("head.2.weight", {"active": query}, (outputs, hidden))
+        tape.keep("outputs", query * outputs * (4 if regression else 1), wide=True)

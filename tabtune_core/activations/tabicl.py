@@ -1,0 +1,96 @@
+"""TabICL: columns through induced attention, rows through attention over columns, then in-context attention over rows.
+
+As ``tabicl`` 2.2 computes it (``_model/embedding.py``, ``interaction.py``, ``learning.py``, ``layers.py``, ``ssmax.py``).
+Shape letters: T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, E width of a cell, D of a row.
+"""
+
+from typing import Any
+
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape
+
+SSMAX_HIDDEN = 64
+"""Width inside the small network that scales the queries (``QASSMaxMLP``)."""
+
+
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Tells the tape of one training step; an episode shows no more classes than the model has outputs, so that ``classes`` is idle."""
+    width, reserved = config["embed_dim"], config["row_num_cls"]
+    deep, rows = width * reserved, context + query
+    columns = features + reserved
+    worked = columns if config["col_target_aware"] else features  # v1 skips the reserved columns here
+    group = config.get("col_feature_group_size", 3) if config["col_feature_group"] else 1
+    with tape.block(columns * rows * group):
+        if config["col_target_aware"]:
+            tape.keep("labels", columns * context * max(1, config["max_classes"]), wide=True)
+    for i in range(config["col_num_blocks"]):
+        with tape.block(columns * rows * width):
+            if worked < columns:
+                tape.keep("not skipped", worked * rows * width, wide=True)
+            path, points = f"col_embedder.tf_col.blocks.{i}.multihead_attn", config["col_num_inds"]
+            attend(tape, f"{path}1", config, worked, points, context, width, config["col_nhead"], ssmax=config["col_ssmax"])
+            tape.keep("points", worked * points * width, wide=True)
+            attend(tape, f"{path}2", config, worked, rows, points, width, config["col_nhead"])
+    if config["col_affine"]:
+        with tape.block(0):
+            tape.keep("weights and biases", 4 * columns * rows * width, wide=True)
+    blocks = config["row_num_blocks"]
+    for i in range(blocks):
+        with tape.block(columns * rows * width):
+            path, last = f"row_interactor.tf_row.blocks.{i}", i == blocks - 1
+            attend(tape, path, config, rows, reserved if last else columns, columns, width, config["row_nhead"], own=not last, rope=True)
+    for i in range(config["icl_num_blocks"]):
+        with tape.block(rows * deep):
+            path = f"icl_predictor.tf_icl.blocks.{i}"
+            attend(tape, path, config, 1, rows, context, deep, config["icl_nhead"], own=True, ssmax=config["icl_ssmax"])
+    with tape.block(rows * deep):
+        tape.keep("statistics", 2 * rows, wide=True)
+        head = "icl_predictor.decoder"
+        tape.linear(f"{head}.0.weight", {"normal": rows}, (2 * deep, deep))
+        tape.keep("hidden", rows * 2 * deep)
+        outputs = config["max_classes"] or config["num_quantiles"]
+        tape.linear(f"{head}.2.weight", {"active": rows}, (outputs, 2 * deep))
+        tape.keep("outputs", rows * outputs + (2 if config["max_classes"] else 4) * query * outputs, wide=True)
+
+
+def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: in the columns' blocks, ten tensors of one number for each unit of each cell.
+
+    Those are the stage's input, the block's, its normalised copy, the attention's answer, the sum and its normalised copy, and twice the
+    wider tensors around GELU.
+    """
+    cells = (features + config["row_num_cls"]) * (shown + asking)
+    return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: the fixed frequencies of the rotation."""
+    return int(config["embed_dim"] // config["row_nhead"] // 2)
+
+
+def attend(
+    tape: Tape, path: str, config: dict[str, Any], tables: int, asking: int, shown: int, width: int, heads: int, *,
+    own: bool = False, rope: bool = False, ssmax: object = False,
+) -> None:  # fmt: skip
+    """One ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens look at ``shown`` ones, then think for themselves.
+
+    ``own``: the tokens shown are some of those that ask, so that both come out of one norm.
+    """
+    asked, given, name = tables * asking, tables * shown, path.rpartition(".")[2]
+    tape.keep(f"{name} statistics", 2 * asked + (0 if own else 2 * given), wide=True)
+    inputs = {f"{name} asking": asked} | ({} if own else {f"{name} shown": given})
+    tape.linear(f"{path}.attn.in_proj_weight", inputs, (3 * width, width), read=True)
+    queries = asked * width
+    if ssmax:
+        tape.keep(f"{name} scaled", 3 * queries + asked * heads * SSMAX_HIDDEN)  # unscaled, tanh, scales; GELU's input
+        if tape.trained.everything:
+            tape.keep(f"{name} scaling", 2 * queries + asked * heads * SSMAX_HIDDEN)  # inputs of its layers and products
+    packed = 3 * asked if own and rope else 2 * given  # q, k and v lie in one tensor, which v keeps whole when q and k are rotated
+    rotated = asked + given if rope else asked
+    tape.keep(f"{name} q, k, v", (packed + rotated) * width)
+    tape.keep(f"{name} answer", queries + asked * heads)
+    tape.linear(f"{path}.attn.out_proj.weight", {f"{name} answer": asked}, (width, width), read=True)
+    tape.norm(f"{name} sum", asked, width)
+    hidden = config["ff_factor"] * width
+    tape.linear(f"{path}.linear1.weight", {f"{name} normal": asked}, (hidden, width))
+    tape.keep(f"{name} hidden", asked * hidden)
+    tape.linear(f"{path}.linear2.weight", {f"{name} active": asked}, (width, hidden))

@@ -1,0 +1,116 @@
+"""Counts what autograd keeps of a forward pass, layer by layer, without running it.
+
+In: which weights train, and the layers of a model in the order in which they are called. Out: bytes, block by block.
+
+What a layer keeps follows from its derivative (PyTorch's ``derivatives.yaml``): a linear layer its input where its weight trains, GELU and
+a norm their inputs, attention q, k, v and its output. A tensor that two layers keep is there once. Nothing is kept before the first weight
+that trains, so that late targets are cheap.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+NUMBER_BYTES = 4
+"""A float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """Which weights train, and how."""
+
+    everything: bool
+    """Full fine-tuning."""
+    ranks: Mapping[str, int]
+    """Of the adapted weights, by their path in the catalogue's shapes; empty without LoRA."""
+    dropout: bool
+    """Whether inputs of the adapter are hidden at random."""
+    dora: bool
+
+
+@dataclass(slots=True)
+class Block:
+    """A part of the forward pass that gradient checkpointing would compute again."""
+
+    input_bytes: float = 0.0
+    """What is kept of it with gradient checkpointing."""
+    kept_bytes: float = 0.0
+    """What is kept of it without, its input included."""
+
+
+@dataclass(slots=True)
+class Tape:
+    """Told of one layer after the other; a name stands for one tensor of the current block, which is kept once."""
+
+    trained: Trained
+    number_bytes: int = NUMBER_BYTES
+    """Of what a linear layer reads and gives: 2 under 16-bit autocast, which leaves norms and residuals in 32 bits."""
+    mask_bytes: int = 4
+    """Of one number's dropout: CPU kernels keep a float, CUDA's a byte."""
+    live: bool = False
+    """Whether a weight that trains has been passed: only then does the tensor at hand need a gradient."""
+    blocks: list[Block] = field(default_factory=list)
+    _kept: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def block(self, inputs: float) -> Iterator[None]:
+        """Layers that gradient checkpointing takes together; ``inputs`` is how many numbers they read."""
+        self.blocks.append(Block())
+        self._kept = set()
+        self.keep("input", inputs, wide=True)
+        self.blocks[-1].input_bytes = self.blocks[-1].kept_bytes
+        yield
+
+    def keep(self, name: str, numbers: float, *, wide: bool = False, trains: bool = False) -> None:
+        """A tensor that the backward pass needs if there is one here; ``trains``: there is, since a weight at hand trains.
+
+        Args:
+            name: of the tensor in this block.
+            numbers: how many it has.
+            wide: always float32.
+            trains: a weight at hand trains.
+        """
+        if (self.live or trains or self.trained.everything) and name not in self._kept:
+            self._keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
+
+    def _keep_bytes(self, name: str, size_bytes: float) -> None:
+        self._kept.add(name)
+        self.blocks[-1].kept_bytes += size_bytes
+
+    def norm(self, name: str, rows: float, width: float) -> None:
+        """A layer norm: its input, and mean and deviation of every row."""
+        self.keep(name, rows * width, wide=True)
+        self.keep(f"{name} statistics", 2 * rows, wide=True)
+
+    def linear(self, path: str, inputs: Mapping[str, float], shape: tuple[int, int], *, read: bool = False) -> None:
+        """A layer whose weight is ``(out, in)``.
+
+        Args:
+            path: of the weight, as the catalogue has it.
+            inputs: rows by the name of the tensor that is read.
+            shape: of the weight.
+            read: the weight is read as a tensor, so that LoRA makes an updated copy of it; else the layer is called.
+        """
+        (out, width), rank = shape, self.trained.ranks.get(path)
+        for name, rows in inputs.items():
+            if rank and self.trained.dropout and not read:
+                self._keep_bytes(f"{path} {name} mask", self.mask_bytes * rows * width if self.live else 0)
+                self.keep(f"{path} {name} shown", rows * width, trains=True)
+            elif rank or self.trained.everything:
+                self.keep(name, rows * width, trains=True)
+            if rank and not read:
+                self.keep(f"{path} {name} low", rows * rank, trains=True)
+                self.keep(f"{path} {name} lengths", 2 * rows * out if self.trained.dora else 0, trains=True)
+        if rank and read:
+            self.keep(f"{path} updated", out * width * (2 if self.trained.dora else 1), trains=True)
+        self.live = self.live or self.trained.everything or bool(rank)
+
+    def peak_bytes(self, *, checkpointed: bool) -> float:
+        """Most that is kept at once: all of it, or with checkpointing what is kept when one block has been computed again."""
+        if not checkpointed:
+            return sum(block.kept_bytes for block in self.blocks)
+        before, peak = 0.0, 0.0
+        for block in self.blocks:
+            before += block.input_bytes
+            peak = max(peak, before - block.input_bytes + block.kept_bytes)
+        return peak

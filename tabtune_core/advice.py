@@ -1,0 +1,123 @@
+"""The guide's warnings (sections 4, 6, 13) as data and one function: what a person should know before these runs start.
+
+In: a sweep and a few counts. Out: what applies, each with what to do. Nothing here forbids anything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tabtune_core.presets import SMALL_TABLE_ROWS
+from tabtune_core.settings import LEARNING_RATES, SweepSettings
+
+USUAL_RATIO = 2.0
+"""The guide's section 13: LoRA wants at least twice the rate of full fine-tuning; its section 6.2 takes ten times."""
+SMALL_MODEL_PARAMETERS = 5_000_000
+"""Below this, weights, gradients and Adam's two moments take less than 80 MB even when all of them train."""
+BYTES_TRAINED = 16
+"""A weight, its gradient and Adam's two moments, four bytes each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the warnings look at."""
+
+    sweep: SweepSettings
+    rows: int
+    """Of the table."""
+    model_parameters: int
+    adapted_weights: int
+    """Parameters of the weights that get an adapter."""
+    adapter_parameters: int
+    """Of the adapter at the highest rank."""
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """Those that are compared."""
+        return self.sweep.dropouts or (self.sweep.run.lora.dropout,)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Peak rates of LoRA."""
+        return self.sweep.learning_rates or (self.sweep.run.train.learning_rate or LEARNING_RATES["peft"],)
+
+    @property
+    def full_rates(self) -> tuple[float, ...]:
+        """Peak rates of full fine-tuning; none where it does not run."""
+        return (self.sweep.full_learning_rates or (LEARNING_RATES["base-ft"],)) if self.sweep.full_fine_tuning else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One warning."""
+
+    knob: str
+    """The setting that it is about."""
+    when: Callable[[Facts], bool]
+    text: Callable[[Facts], str]
+    """What is so."""
+    todo: str
+    """What to do about it."""
+
+
+ADVICE = (
+    Advice(
+        knob="ranks",
+        when=lambda facts: min(facts.sweep.ranks, default=2) < 2,
+        text=lambda facts: "Rank 1 can shift each layer along one direction only.",
+        todo="Keep it to see how little is enough; else start at 2.",
+    ),
+    Advice(
+        knob="dropouts",
+        when=lambda facts: bool(facts.sweep.ranks) and facts.rows <= SMALL_TABLE_ROWS and min(facts.dropouts) == 0,
+        text=lambda facts: f"{facts.rows:,} rows without dropout: the adapter may learn the training rows by heart.",
+        todo="Use 0.1 to 0.2 on a table this small, or compare both.",
+    ),
+    Advice(
+        knob="learning_rates",
+        when=lambda facts: bool(facts.sweep.ranks and facts.full_rates) and min(facts.rates) < USUAL_RATIO * max(facts.full_rates),
+        text=lambda facts: (
+            f"LoRA would learn at {min(facts.rates):g} beside full fine-tuning at {max(facts.full_rates):g}: "
+            "one rate for both makes LoRA look worse than it is."
+        ),
+        todo="Give LoRA two to ten times the rate of full fine-tuning.",
+    ),
+    Advice(
+        knob="ranks",
+        when=lambda facts: 0 < facts.adapted_weights <= facts.adapter_parameters,
+        text=lambda facts: (
+            f"At rank {max(facts.sweep.ranks)} the adapter has {facts.adapter_parameters:,} parameters, "
+            f"the weights that it adapts {facts.adapted_weights:,}: it saves nothing."
+        ),
+        todo="Choose a lower rank.",
+    ),
+    Advice(
+        knob="model",
+        when=lambda facts: bool(facts.sweep.ranks) and facts.model_parameters < SMALL_MODEL_PARAMETERS,
+        text=lambda facts: (
+            f"A model of {facts.model_parameters / 1e6:.1f} M parameters: training all of them takes "
+            f"{facts.model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, and LoRA can save no more than that."
+        ),
+        todo="Use it to compare settings; for a real saving choose a larger model.",
+    ),
+    Advice(
+        knob="warmup_ratio",
+        when=lambda facts: (
+            (facts.sweep.run.train.warmup_steps == 0)
+            if facts.sweep.run.train.warmup_steps is not None
+            else facts.sweep.run.train.warmup_ratio == 0
+        ),
+        text=lambda facts: "No warm-up: the first steps are taken at the full rate and may throw the model off.",
+        todo="Warm up over a tenth of the steps.",
+    ),
+    Advice(
+        knob="clip_norm",
+        when=lambda facts: facts.sweep.run.train.clip_norm == 0,
+        text=lambda facts: "No gradient clipping: one bad episode may undo the training.",
+        todo="Clip at 1.",
+    ),
+)
+
+
+def advise(facts: Facts) -> list[Advice]:
+    """The warnings that apply, in the order of the form."""
+    return [one for one in ADVICE if one.when(facts)]

@@ -1,0 +1,170 @@
+"""What memory a run will take, before it starts: from the architecture in the catalogue and the sizes of the table. Loads no torch.
+
+In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
+too (see ``activations``), with two constants for what no architecture tells: what the first use of the device takes, and the gaps that
+glibc's heap has on the CPU. ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tabtune_core.activations import mitra, tabdpt, tabicl
+from tabtune_core.activations.tape import NUMBER_BYTES, Tape, Trained
+from tabtune_core.data.episodes import EpisodeSize
+from tabtune_core.lora.names import pattern_values
+from tabtune_core.metrics import Task
+from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.settings import LoraSettings, RunSettings
+
+ROWS_AT_ONCE = 2048
+"""Rows that a prediction takes at once; ``training.scoring.Scorer`` has the same."""
+MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
+"""Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""
+CPU_FIRST_USE_BYTES = 26e6
+"""Code pages, threads and buffers that torch touches at the first steps; fitted, see ``HEAP``."""
+HEAP = 1.4
+"""Resident bytes of a heap to those in use, where tensors of many sizes come and go.
+
+Both are fitted to TabICL mini and v2 on tables of 256 x 10, 512 x 30 and 1024 x 20: with ``MALLOC_MMAP_THRESHOLD_=131072``, which leaves no
+gaps, the peak is what autograd keeps and 24 to 32 MB; without, gaps of 0.25 to 0.6 of what it keeps come on top.
+"""
+CUDA_FIRST_USE_BYTES = 8_519_680
+"""cuBLAS' workspace (PyTorch's notes on CUDA semantics); 32 MiB on cards of the Hopper generation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Of a table, as a training step and a prediction see it."""
+
+    context_rows: int
+    """Of a step."""
+    query_rows: int
+    features: int
+    classes: int
+    """0 where numbers are predicted."""
+    shown_rows: int
+    """Context of a prediction."""
+    predicted_rows: int
+    """Rows predicted at once."""
+
+    @classmethod
+    def plan(cls, settings: RunSettings, *, rows: int, features: int, classes: int) -> "Sizes":
+        """For a table of so many labelled rows, split as the settings say."""
+        held = {"validation": round(settings.validation_share * rows), "test": round(settings.test_share * rows)}
+        most = min(held["validation"], settings.train.validation_rows)
+        if settings.strategy == "inference":
+            most = max(most, min(held["test"], settings.train.test_rows))
+        train_rows = max(1, rows - sum(held.values()))
+        return cls.of(settings, train_rows=train_rows, predicted_rows=most, features=features, classes=classes)
+
+    @classmethod
+    def of(cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int) -> "Sizes":
+        """For a table that is split already; ``predicted_rows`` are those of the largest part that is scored."""
+        train = settings.train
+        step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
+        return cls(
+            context_rows=step.context, query_rows=step.query, features=features, classes=classes,
+            shown_rows=min(train.context_rows, train_rows), predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryByCause:
+    """Bytes at the peak of a run, by what they are for: the causes of the guide's section 7."""
+
+    weights: int
+    """Of the base model."""
+    adapter: int
+    """A and B of every adapted layer; there from the load on, like the weights."""
+    gradients: int
+    optimizer: int
+    activations: int
+    """What layers keep for the backward pass, and all else that comes and goes: predictions, updated weights, gaps in the heap."""
+
+    @property
+    def growth(self) -> int:
+        """Over the loaded model: what a run's growth of memory is measured as."""
+        return self.gradients + self.optimizer + self.activations
+
+    @property
+    def total(self) -> int:
+        """Everything; without the process itself, which has some hundred MB for Python and torch."""
+        return self.weights + self.adapter + self.growth
+
+
+def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
+    """Bytes by cause at the peak of a run; the highest of a training step, a look at the validation rows and keeping the best state.
+
+    A weights file of one's own is taken to have the model's architecture.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    task, family = settings.task, _FAMILIES[card.family.name]
+    weights = card.weights_for(task)
+    first, heap = (CUDA_FIRST_USE_BYTES, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
+    adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
+    trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
+        settings.strategy, adapter.trainable if adapter else 0
+    )
+    kept = family.predicting(weights.config, shown=sizes.shown_rows, asking=sizes.predicted_rows, features=sizes.features)
+    if settings.strategy != "inference":
+        kept = max(kept, _step_bytes(settings, card, sizes, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
+    return MemoryByCause(
+        weights=NUMBER_BYTES * weights.total_parameters,
+        adapter=NUMBER_BYTES * adapter.factors if adapter else 0,
+        gradients=NUMBER_BYTES * trained,
+        optimizer=NUMBER_BYTES * MOMENTS[settings.train.optimizer] * trained,
+        activations=round(first + heap * kept),
+    )
+
+
+def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> float:
+    recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
+    copies = 0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters  # that autocast keeps
+    return step_tape(settings, card, sizes, on_gpu=on_gpu).peak_bytes(checkpointed=recomputed) + copies
+
+
+def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:
+    """What autograd keeps of one training step, block by block.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    half, lora, peft = settings.train.amp != "off", settings.lora, settings.strategy == "peft"
+    ranks = adapted_ranks(card, settings.task, lora) if peft else {}
+    trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, dora=lora.use_dora)
+    tape = Tape(trained, number_bytes=2 if half else NUMBER_BYTES, mask_bytes=1 if on_gpu else NUMBER_BYTES)
+    _FAMILIES[card.family.name].training(
+        tape, card.weights_for(settings.task).config, context=sizes.context_rows, query=sizes.query_rows, features=sizes.features,
+        classes=sizes.classes,
+    )  # fmt: skip
+    return tape
+
+
+def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
+    """The rank of each adapted weight, by its path, as it is used: capped at the smaller side.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    shapes = card.adapted_shapes(task, lora.targets)
+    paths = {path.removesuffix(".weight"): path for path in shapes}
+    asked = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, list(paths), card.family.groups[task])
+    return {path: min(asked[short], *shapes[path]) for short, path in paths.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """How the activations of a family are counted."""
+
+    training: Callable[..., None]
+    predicting: Callable[..., float]
+    untrained: Callable[..., int]
+
+
+_FAMILIES = {
+    name: _Counts(training=module.training, predicting=module.predicting, untrained=module.untrained)
+    for name, module in {"TabICL": tabicl, "TabDPT": tabdpt, "Mitra": mitra}.items()
+}

@@ -1,0 +1,155 @@
+"""What can be turned: how an adapter is made, and how it is trained.
+
+In: numbers, choices and names. Out: frozen dataclasses that the rest trusts. The docstring under each field is the widget's tooltip and the
+command line's help.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tabtune_core.metrics import METRICS
+from tabtune_core.settings_checks import changed, check_kinds, check_number, check_whole, require
+
+Bias = Literal["none", "all", "lora_only"]
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "linear", "constant"]
+Amp = Literal["off", "bf16", "fp16"]
+LORA_ONLY = ("lr_ratio", "rate_scales_with_rank")
+ADAM_ONLY = ("betas", "eps")
+"""Train settings that the other strategies, and the optimizer 'sgd', have no use for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    """How strongly, and where, a frozen model may change (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = 8
+    """Width r of the two factors A and B; the adapter grows linearly with it."""
+    alpha: float | None = None
+    """Strength of the update, which is scaled by alpha / rank; twice the rank unless set."""
+    dropout: float = 0.05
+    """Share of the adapter's input that is dropped while training; more for small tables."""
+    targets: tuple[str, ...] = ()
+    """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
+    bias: Bias = "none"
+    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
+    use_dora: bool = False
+    """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
+    rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Other alphas for some layers, named as in the rank pattern; without one, alpha is the same for all or twice each rank."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self, "lora.")
+        for name, rank in self.rank_pattern.items():
+            check_whole(f"lora.rank_pattern.{name}", rank, 1)
+        for name, alpha in self.alpha_pattern.items():
+            check_number(f"lora.alpha_pattern.{name}", alpha, 0, math.inf, "Twice the rank is usual.", low_open=True)
+        check_whole("lora.rank", self.rank, 1, "Start with 8.")
+        if self.alpha is not None:
+            check_number(
+                "lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True
+            )
+        check_number("lora.dropout", self.dropout, 0, 1, "With 1 nothing would reach the adapter; 0.05 is usual.", high_open=True)
+
+    @property
+    def effective_alpha(self) -> float:
+        """Alpha as used: the set value, or twice the rank."""
+        return 2.0 * self.rank if self.alpha is None else float(self.alpha)
+
+    @property
+    def scaling(self) -> float:
+        """Factor in front of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How long and how fast to train. A step is one optimizer step on one episode."""
+
+    steps: int | None = None
+    """Optimizer steps; used instead of epochs when set."""
+    epochs: int = 30
+    """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
+    learning_rate: float | None = None
+    """Peak rate; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
+    rate_scales_with_rank: bool = False
+    """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
+    lr_ratio: float = 1.0
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
+    optimizer: Optimizer = "adamw"
+    """AdamW; Adam, whose weight decay is part of the gradient; or SGD with momentum 0.9, which wants a far higher rate."""
+    batch_size: int = 256
+    """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
+    context_rows: int = 2048
+    """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    views: int = 1
+    """Predictions are averaged over so many views of the table, its columns and classes in another order in each; costs as many times."""
+    validation_rows: int = 2000
+    """Most validation rows; of a larger share a stratified sample is scored."""
+    test_rows: int = 10000
+    """Most test rows; of a larger share a stratified sample is scored."""
+    weight_decay: float = 0.01
+    """How much the trained weights shrink, times the rate, at every step."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam and AdamW for the two moments of the gradient."""
+    eps: float = 1e-8
+    """Term of Adam and AdamW against division by zero."""
+    schedule: Schedule = "cosine"
+    """How the rate goes on after the warm-up: down to 0 along half a cosine or a line, or constant."""
+    warmup_ratio: float = 0.1
+    """Share of the steps during which the rate rises from 0."""
+    warmup_steps: int | None = None
+    """Steps during which the rate rises; used instead of the share when set."""
+    clip_norm: float = 1.0
+    """Gradients longer than this are shortened to it; 0 leaves them as they are."""
+    amp: Amp = "off"
+    """Train in 16-bit numbers (autocast) on a CUDA card: bf16 needs no scaling, fp16 comes with it. Scores are always computed in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time."""
+    eval_every: int = 10
+    """Steps between two looks at the validation rows."""
+    patience: int = 8
+    """Looks at the validation rows without a better score before training stops early; 0 never stops early."""
+    selection_metric: str | None = None
+    """The validation score that decides early stopping, the best state and the ranking; log-loss or RMSE unless set."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self, "train.")
+        if self.steps is not None:
+            check_whole("train.steps", self.steps, 1)
+        check_whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
+        if self.learning_rate is not None:
+            check_number(
+                "train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True
+            )
+        check_number("train.lr_ratio", self.lr_ratio, 0, math.inf, "1 is plain LoRA.", low_open=True)
+        check_whole("train.batch_size", self.batch_size, 1)
+        check_whole("train.context_rows", self.context_rows, 10)
+        check_whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
+        check_whole("train.validation_rows", self.validation_rows, 10)
+        check_whole("train.test_rows", self.test_rows, 10)
+        check_number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
+        require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; it takes two, for example 0.9 and 0.999.")
+        for beta in self.betas:
+            check_number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
+        check_number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
+        for name in changed(self, ADAM_ONLY):
+            require(self.optimizer != "sgd", f"train.{name} changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
+        check_number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
+        if self.warmup_steps is not None:
+            check_whole("train.warmup_steps", self.warmup_steps, 0)
+        check_number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual, 0 is no clipping.")
+        check_whole("train.eval_every", self.eval_every, 1)
+        check_whole("train.patience", self.patience, 0, "0 never stops early.")
+        known = ", ".join(METRICS)
+        require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+
+    def warmup_steps_of(self, steps: int) -> int:
+        """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
+        return round(self.warmup_ratio * steps) if self.warmup_steps is None else self.warmup_steps

@@ -1,0 +1,57 @@
+"""How large an adapter is, from the catalogue: what a run with it trains, before anything is loaded.
+
+In: a model card and LoRA settings. Out: counts, the same as those that the injection reports.
+"""
+
+from dataclasses import dataclass
+
+from tabtune_core.lora.names import bias_of, pattern_values
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.settings import LoraSettings
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSize:
+    """Counts of parameters."""
+
+    factors: int
+    """Of A and B in all layers, and DoRA's lengths: what is added to the model."""
+    biases: int
+    """Of the base's biases that train beside them."""
+    adapted_weights: int
+    """Of the weights that have an adapter."""
+    capped_layers: int
+    """Layers that are narrower than the rank, where it is the layer's own width."""
+
+    @property
+    def trainable(self) -> int:
+        """All that trains."""
+        return self.factors + self.biases
+
+    @property
+    def compression(self) -> float:
+        """Adapted weights to what trains in their place; NaN where nothing is adapted."""
+        return self.adapted_weights / self.trainable if self.trainable else float("nan")
+
+
+def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
+    """The size of an adapter on a model: ``rank * (in + out)`` a layer, Hu et al. 2021, section 4.1, the rank capped at the smaller side.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    shapes = {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task, lora.targets).items()}
+    paths = list(shapes)
+    ranks = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.family.groups[task])
+    factors = sum(min(ranks[path], *shape) * sum(shape) + shape[0] * lora.use_dora for path, shape in shapes.items())
+    beside = {bias_of(path) for path in paths}
+    biases = sum(
+        size for name, size in card.layers(task).biases.items() if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
+    )
+    return AdapterSize(
+        factors=factors,
+        biases=biases,
+        adapted_weights=sum(out * width for out, width in shapes.values()),
+        capped_layers=sum(ranks[path] > min(shape) for path, shape in shapes.items()),
+    )

@@ -1,0 +1,141 @@
+"""The rank curve from one run: its trained update cut to lower ranks, scored on the run's own rows, and the spectrum of every layer.
+
+In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than the cut, which
+never trains again: the curve says how much of this run's gain lies in its first directions.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from tabtune_core.data.datasets import load_frame
+from tabtune_core.errors import AdapterError
+from tabtune_core.fitting import adapt
+from tabtune_core.lora.adapter_file import AdapterPackage, read_package
+from tabtune_core.lora.attach import weight_name
+from tabtune_core.lora.inject import LoraReport, adapter_factors, adapter_tensors, load_factors
+from tabtune_core.lora.truncate import Directions, directions
+from tabtune_core.metrics import score_all
+from tabtune_core.outputs import ADAPTER_FILE
+from tabtune_core.predictor import AdaptedModel, open_base
+from tabtune_core.runs.job_progress import write_progress
+from tabtune_core.runs.predictions import Predictions, read_predictions
+from tabtune_core.runs.store import RunStore
+from tabtune_core.training.rows import Part
+from tabtune_core.training.scoring import HeldOut, Scorer
+
+PARTS: tuple[Part, ...] = ("validation", "test")
+
+
+def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
+    """Scores a run's adapter at each lower rank.
+
+    Args:
+        home: the workspace.
+        folder: is told before every rank how many are done.
+        run: id of a LoRA run with a result.
+
+    Returns:
+        ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path, target, shape
+        ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how many other tensors trained, which
+        stay as they are at every rank but 0; ``seconds``.
+
+    Raises:
+        AdapterError: the run has no adapter package, or its rows cannot be had any more.
+        CheckpointError: the base's weights cannot be found.
+    """
+    started, store = time.monotonic(), RunStore(home)
+    asked = store.run(run)
+    if asked.settings.strategy != "peft":
+        raise AdapterError(f"{asked.name} has no low-rank update whose rank could be cut; choose a LoRA run.")
+    parts = {part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)}
+    if "validation" not in parts:
+        raise AdapterError(f"The predictions of {asked.name} are not there any more, so that its rows cannot be scored again.")
+    package = read_package(store.run_dir(run) / ADAPTER_FILE)
+    settings, base = asked.settings, package.facts["base"]
+    model = open_base(settings.model, settings.task, base["sha256"], checkpoint=settings.checkpoint, device=settings.device)
+    trained = _Trained.on(AdaptedModel(model, settings, package.facts), package)
+    scorer, held_out = _rows(trained.adapted, load_frame(home, settings.dataset), parts)
+
+    ranks, scored = ranks_up_to(max(layer.rank for layer in trained.report.layers)), []
+    for done, rank in enumerate(ranks):
+        write_progress(folder, done, len(ranks))
+        trained.cut(rank)
+        scored.append({part: score_all(rows.y_N, scorer.predict(model, rows.x_NF)) for part, rows in held_out.items()})
+    return {
+        "ranks": ranks,
+        **{part: [scores[part] for scores in scored] for part in held_out},
+        "layers": trained.layers(),
+        "beside": len(package.tensors) - 2 * len(trained.report.layers),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def ranks_up_to(highest: int) -> list[int]:
+    """0, the powers of two below the highest rank, and the highest.
+
+    >>> ranks_up_to(12), ranks_up_to(1)
+    ([0, 1, 2, 4, 8, 12], [0, 1])
+    """
+    return [0, *(2**i for i in range((highest - 1).bit_length())), highest]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A model with the run's adapter on it, whose update can be cut again and again."""
+
+    adapted: AdaptedModel
+    report: LoraReport
+    fresh: dict[str, torch.Tensor]
+    """All that trained, before it trained: B is zero, lengths and biases are the base's."""
+    tensors: dict[str, torch.Tensor]
+    """All that trained, as trained."""
+    found: dict[str, Directions]
+    """By path."""
+    weight_norms: dict[str, float]
+
+    @classmethod
+    def on(cls, adapted: AdaptedModel, package: AdapterPackage) -> "_Trained":
+        module = adapted.model.module
+        norms = {name: float(parameter.detach().norm()) for name, parameter in module.named_parameters()}
+        report = adapt(adapted.model, adapted.settings)
+        fresh = {name: parameter.detach().clone() for name, parameter in adapter_tensors(module, report).items()}
+        load_factors(module, report, package.tensors)
+        module.requires_grad_(False).eval()
+        factors = adapter_factors(module, report)
+        found = {layer.path: directions(*factors[layer.path], layer.scaling) for layer in report.layers}
+        return cls(adapted, report, fresh, package.tensors, found, norms)
+
+    def cut(self, rank: int) -> None:
+        """Leaves the first ``rank`` directions of every layer; without any, the model is the base."""
+        module = self.adapted.model.module
+        load_factors(module, self.report, self.tensors if rank else self.fresh)
+        if rank:
+            for path, pair in adapter_factors(module, self.report).items():
+                for parameter, value in zip(pair, self.found[path].factors(rank), strict=True):
+                    parameter.copy_(value)
+
+    def layers(self) -> list[dict[str, Any]]:
+        """The size of the update of each layer, and its singular values."""
+        return [
+            {
+                "path": layer.path, "target": layer.target, "shape": [layer.out_features, layer.in_features], "rank": layer.rank,
+                "singular_values": self.found[layer.path].values.tolist(),
+                "update_norm": float(self.found[layer.path].values.norm()), "weight_norm": self.weight_norms[weight_name(layer.path)],
+            }
+            for layer in self.report.layers
+        ]  # fmt: skip
+
+
+def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[Part, Predictions]) -> tuple[Scorer, dict[Part, HeldOut]]:
+    """The run's own context, and the rows that it was scored on."""
+    context = adapted.context(table)
+    normalise = adapted.model.fit_preprocessing(context.x_CF)
+    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), adapted.settings.train.views)
+    encode = context.encoder.transform
+    return scorer, {part: HeldOut(one.rows_N, normalise(encode(table.iloc[one.rows_N])), one.y_N) for part, one in parts.items()}

@@ -1,0 +1,122 @@
+"""One run: which rows, which model, what may change.
+
+In: keyword arguments or plain values. Out: a frozen dataclass that the rest trusts. The docstring under each field is the widget's tooltip
+and the command line's help.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from tabtune_core.knobs import LORA_ONLY, LoraSettings, TrainSettings
+from tabtune_core.metrics import SELECTION, Task, metrics_of
+from tabtune_core.settings_checks import changed, check_kinds, check_number, check_whole, require
+from tabtune_core.settings_text import from_values, plain_values
+
+Strategy = Literal["inference", "base-ft", "peft"]
+STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
+LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
+"""The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
+USUAL_RANK = 8
+"""The rank that these rates are for; see ``rate_scales_with_rank``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """One run: which rows, which model, what may change."""
+
+    dataset: str
+    """Id of the table in the workspace (a hash of its content)."""
+    target: str
+    """Column to predict."""
+    task: Task = "classification"
+    """'classification' predicts classes, 'regression' numbers on a scale."""
+    model: str = "tabicl-mini"
+    """Base model, by its name in the catalogue."""
+    checkpoint: str | None = None
+    """Path of a weights file to use instead of the model's own."""
+    strategy: Strategy = "peft"
+    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter."""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    seed: int = 0
+    """Moves the split, the adapter's start and the episodes. Runs that share a seed share split and episodes."""
+    device: str = "auto"
+    """'auto' is the first CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
+    validation_share: float = 0.2
+    """Share of the rows that chooses the best state and ranks the runs."""
+    test_share: float = 0.2
+    """Share of the rows that is only reported."""
+    split_at_median: bool = False
+    """Turn a numeric target into two classes, up to its median and above."""
+    _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
+
+    def __post_init__(self) -> None:
+        check_kinds(self, "")
+        require(bool(self.dataset), "dataset is empty; add a table first.")
+        require(bool(self.target), "target is empty; name the column to predict.")
+        halves = self.split_at_median and self.task == "regression"
+        require(not halves, "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.")
+        metric, fitting = self.train.selection_metric, metrics_of(self.task)
+        require(
+            metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
+        )
+        for name in changed(self.train, LORA_ONLY):
+            useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
+            require(self.strategy == "peft", useless)
+        check_whole("seed", self.seed, 0)
+        require(self.seed < 2**32, f"seed is {self.seed}; it must be below {2**32}.")
+        check_number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
+        check_number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
+
+    @property
+    def base_rate(self) -> float:
+        """The peak rate as set, or the strategy's own."""
+        return LEARNING_RATES[self.strategy] if self.train.learning_rate is None else self.train.learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak rate as used; with LoRA+, that of the factors A."""
+        return self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank) if self.train.rate_scales_with_rank else self.base_rate
+
+    @property
+    def selection_metric(self) -> str:
+        """The validation score that decides, as used."""
+        return self.train.selection_metric or SELECTION[self.task]
+
+    @property
+    def variant(self) -> str:
+        """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
+        lora, train = self.lora, self.train
+        said = {f"{train.views} views": train.views > 1}
+        if self.strategy != "inference":
+            said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
+        if self.strategy == "peft":
+            said |= {
+                "DoRA": lora.use_dora, "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",
+                "rank pattern": bool(lora.rank_pattern), "alpha pattern": bool(lora.alpha_pattern),
+                f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1, "rate by rank": train.rate_scales_with_rank,
+            }  # fmt: skip
+        return ", ".join(name for name, on in said.items() if on)
+
+    @property
+    def label(self) -> str:
+        """What a chart or a row calls this run, for example ``LoRA r=8 (DoRA)``."""
+        name = STRATEGY_NAMES[self.strategy] + (f" r={self.lora.rank}" if self.strategy == "peft" else "")
+        return f"{name} ({self.variant})" if self.variant else name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values without those that are None, ready for JSON and TOML."""
+        return plain_values(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """Reads plain values; an unknown name is an error that suggests the nearest.
+
+        Raises:
+            SettingError: naming the setting, the value and what would do.
+        """
+        read: RunSettings = from_values(cls, values, "")
+        return read

@@ -1,0 +1,123 @@
+"""The leaderboard with one row a configuration: what was repeated under several seeds becomes a mean with its interval.
+
+In: the leaderboard of runs. Out: one frame, best first; bytes, seconds and per cent are in the column names.
+"""
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.comparison import CONFIGURATION
+from tabtune_core.runs.intervals import NORMAL_95, half_intervals
+from tabtune_core.runs.ranking import NO_GAIN
+from tabtune_core.settings import STRATEGY_NAMES
+
+WHERE = ["sweep", "dataset", "target"]
+MEANS = [
+    "steps", "best_step", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
+    "train_seconds", "predict_seconds", "adapter_bytes",
+]  # fmt: skip
+NOISE = {
+    "tied_with_best": "tied",
+    "gain_standard_error": "gain_error",
+    "behind_best": "gap",
+    "behind_best_standard_error": "gap_error",
+    "behind_best_lora": "lora_gap",
+    "behind_best_lora_standard_error": "lora_gap_error",
+}
+"""Column of the result -> column of a recommendation's configurations."""
+DIFFERING = {
+    "model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "variant": "{}", "learning_rate": "rate {:g}",
+}  # fmt: skip
+
+
+def by_configuration(board: pd.DataFrame, rank_by: str, found: pd.DataFrame | None = None) -> pd.DataFrame:
+    """``board`` is the leaderboard of runs, of one sweep or many; ``found`` the configurations of a sweep's recommendation.
+
+    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
+    over a configuration's own seeds, and it has no place. ``..._interval`` is half the width of a 95 % interval: Student's over the
+    seeds; with one seed, for the validation score that ranks, 1.96 standard errors over resamples of the validation rows; else NaN.
+    ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
+    """
+    meaning, score = METRICS[rank_by], f"validation_{rank_by}"
+    each = board.assign(configuration=board.groupby([*WHERE, *CONFIGURATION], dropna=False, sort=False).ngroup())
+    known = each[np.isfinite(each[score]) & ~each["archived"]]
+    shared = _shared(known)
+    known = known[shared.loc[known.index] | ~shared.groupby(known["sweep"]).transform("any")]
+    table = each.groupby("configuration")[[*WHERE, *CONFIGURATION, "memory_meter"]].first()
+    table = table.join(_means(known)).join(_texts(each, known))
+    comparable = table.index.isin(known.loc[shared.loc[known.index], "configuration"])
+    table["place"] = table[score].where(comparable).rank(method="min", ascending=not meaning.higher_is_better)
+    table.insert(0, "name", _names(table, each))
+    table = table.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
+    table = table.astype({"place": "Int64", "seed_count": "Int64"})
+    return table if found is None else _with_noise(table, score, found)
+
+
+def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether every configuration of the row's sweep has a score under the row's seed."""
+    here: pd.Series[bool] = known.groupby(["sweep", "seed"])["configuration"].transform("nunique")
+    return here == known.groupby("sweep")["configuration"].transform("nunique")
+
+
+def _means(known: pd.DataFrame) -> pd.DataFrame:
+    """Means and half intervals of what has a value under every seed; NaN where one is missing."""
+    scores = [name for name in known if str(name).startswith(("validation_", "test_", "zero_shot_validation_"))]
+    numbers = known[[*MEANS, *scores, "gain"]].astype("float64").assign(configuration=known["configuration"])
+    groups = numbers.groupby("configuration")
+    full = groups.count().eq(groups.size(), axis=0)
+    means = groups.mean().where(full)
+    several = [name for name in (*scores, "gain") if not str(name).startswith("zero_shot")]
+    halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several]).add_suffix("_interval")
+    return means.join(halves)
+
+
+def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """What is a list or a text: ids, seeds, states and notes."""
+    groups, seeds = each.groupby("configuration"), known.groupby("configuration")["seed"]
+    return pd.DataFrame(
+        {
+            "runs": groups["run"].agg(tuple),
+            "seeds": pd.Series({c: " ".join(map(str, sorted(set(own)))) for c, own in seeds}, dtype="object"),
+            "seed_count": seeds.nunique(),
+            "status": groups["status"].agg(_states),
+            "note": groups["note"].agg(_notes),
+            "own_note": groups["own_note"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
+            "archived": groups["archived"].all(),
+        }
+    ).fillna({"seeds": "", "seed_count": 0})
+
+
+def _states(own: pd.Series) -> str:
+    """For example ``finished``, or ``4 finished, 1 failed`` where they differ."""
+    counts = own.value_counts()
+    return str(counts.index[0]) if len(counts) == 1 else ", ".join(f"{number} {status}" for status, number in counts.items())
+
+
+def _notes(own: pd.Series) -> str:
+    """No gain is said where no run had one; errors always."""
+    return "; ".join(note for note in dict.fromkeys(filter(None, own)) if note != NO_GAIN or (own == NO_GAIN).all())
+
+
+def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
+    """The run's own name where there is one run; else strategy and rank, and what tells configurations of one rank in a sweep apart."""
+    alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(DIFFERING)].transform("nunique") > 1
+    apart = alike.groupby(table["sweep"]).transform("any")
+    only = each.groupby("configuration")["name"].first()  # in the order of the table
+    names = []
+    for place, row in enumerate(table.to_dict("records")):
+        differing = apart.iloc[place]
+        more = [form.format(row[part]) for part, form in DIFFERING.items() if differing[part] and pd.notna(row[part])]
+        rank = "" if pd.isna(row["rank"]) else f" r={row['rank']}"
+        label = STRATEGY_NAMES[row["strategy"]] + rank + (f" ({', '.join(more)})" if more else "")
+        names.append(only.iloc[place] if len(row["runs"]) == 1 else label)
+    return names
+
+
+def _with_noise(table: pd.DataFrame, score: str, found: pd.DataFrame) -> pd.DataFrame:
+    """With the columns of NOISE, and an interval from resamples where there is one seed."""
+    each = found.explode("runs").drop_duplicates("runs").set_index("runs")
+    of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
+    table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
+    resampled = (NORMAL_95 * of_first["score_error"]).where(table["seed_count"] == 1)
+    return table.assign(**{f"{score}_interval": table[f"{score}_interval"].fillna(resampled)})

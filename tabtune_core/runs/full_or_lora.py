@@ -1,0 +1,135 @@
+"""Full fine-tuning against LoRA, aspect by aspect, as in section 14 of the guide, with what was measured in one sweep.
+
+In: the leaderboard of a sweep and the configurations of its recommendation. Out: one row an aspect.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.recommend import ROUNDING, label_of, smallest_within
+
+FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not known"
+PARAMETER_BYTES = 4
+"""Of a checkpoint: 32-bit numbers."""
+CLOCK_NOISE = 0.05
+"""Seconds and memory that are nearer than this share are called the same: clock and meter of a shared machine are not finer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """One line of the table."""
+
+    name: str
+    column: str
+    """Of the leaderboard; a score, a cost, or one that is computed here."""
+    kind: Literal["score", "measured", "exact"]
+    """``exact`` is a matter of sizes, without noise."""
+    guide: str
+    """What the guide says, to compare with."""
+
+
+def aspects(rank_by: str) -> tuple[Aspect, ...]:
+    """The lines of the table; scalability, production and learning curve, which the guide also has, are nothing that a run measures."""
+    label = METRICS[rank_by].label
+    return (
+        Aspect(f"Validation {label}", f"validation_{rank_by}", "score", "Full, about 1 % better"),
+        Aspect(f"Test {label}", f"test_{rank_by}", "score", ""),
+        Aspect("Training memory over the model", "growth_memory_bytes", "measured", "LoRA, 70 % less"),
+        Aspect("Training time", "train_seconds", "measured", "LoRA, 2 to 3 times less"),
+        Aspect("Time a step", "step_seconds", "measured", ""),
+        Aspect("Storage", "stored_bytes", "exact", "LoRA, 100 times less"),
+        Aspect("Trainable share", "trainable_percent", "exact", ""),
+    )
+
+
+def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str) -> pd.DataFrame:
+    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_error, ratio, winner.
+
+    ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one standard error of the
+    best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
+    run. ``difference`` is LoRA minus full fine-tuning with the standard error of the paired differences over the seeds (for the
+    validation score also over resampled rows), ``ratio`` full fine-tuning over LoRA. The winner is beyond that error, and for
+    ``measured`` aspects also beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each.
+    """
+    chosen = _chosen(configurations)
+    runs = _with_computed(board).set_index("run")
+    all_lora = configurations[configurations["strategy"] == "peft"]
+    names = {f"{who}_name": label_of(all_lora, row) if (row := chosen[who]) is not None else "" for who in ("lora", "small_lora")}
+    rows = []
+    for aspect in aspects(rank_by):
+        each = {who: _values(runs, configuration, aspect.column) for who, configuration in chosen.items()}
+        means = {who: _mean(values) for who, values in each.items()}
+        difference = means["lora"] - means["full"]
+        error = _error(each["lora"], each["full"])
+        if aspect.column == f"validation_{rank_by}" and chosen["full"] is not None:
+            error = float(chosen["full"]["lora_gap_error"])
+        ratio = means["full"] / means["lora"] if aspect.kind != "score" and means["lora"] else math.nan
+        rows.append(
+            {"aspect": aspect.name, "column": aspect.column, "guide": aspect.guide, **means, "difference": difference,
+             "difference_error": error, "ratio": ratio, **names, "winner": _winner(aspect, means, error, rank_by)}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _chosen(configurations: pd.DataFrame) -> dict[str, pd.Series | None]:
+    def first(strategy: str) -> pd.Series | None:
+        rows = configurations[configurations["strategy"] == strategy]
+        return rows.iloc[0] if len(rows) else None
+
+    lora = configurations[configurations["strategy"] == "peft"]
+    small = smallest_within(lora) if len(lora) else None
+    return {"zero_shot": first("inference"), "full": first("base-ft"), "lora": first("peft"), "small_lora": small}
+
+
+def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
+    """With the seconds of a step, and what has to be kept to predict; without training nothing has to be."""
+    numbers = board.astype({"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"})
+    untrained = numbers["strategy"] == "inference"
+    whole = (PARAMETER_BYTES * numbers["total_parameters"]).where(numbers["strategy"] == "base-ft")
+    return numbers.assign(
+        step_seconds=numbers["train_seconds"] / numbers["steps"].replace(0, np.nan),
+        train_seconds=numbers["train_seconds"].mask(untrained),
+        growth_memory_bytes=numbers["growth_memory_bytes"].mask(untrained),
+        stored_bytes=numbers["adapter_bytes"].fillna(whole),
+    )
+
+
+def _values(runs: pd.DataFrame, configuration: pd.Series | None, column: str) -> "pd.Series[float]":
+    """By seed; empty without a configuration."""
+    if configuration is None:
+        return pd.Series(dtype="float64")
+    return runs.loc[list(configuration["runs"])].groupby("seed")[column].mean().astype("float64")
+
+
+def _mean(values: "pd.Series[float]") -> float:
+    return float(values.mean()) if len(values) and values.notna().all() else math.nan
+
+
+def _error(left: "pd.Series[float]", right: "pd.Series[float]") -> float:
+    """Of the mean paired difference; NaN below two seeds."""
+    paired = (left - right).dropna()
+    return float(paired.std() / math.sqrt(len(paired))) if len(paired) >= 2 else math.nan
+
+
+def _winner(aspect: Aspect, means: dict[str, float], error: float, rank_by: str) -> str:
+    """Who is better beyond noise; empty where one of the two was not run."""
+    full, lora = means["full"], means["lora"]
+    if math.isnan(full) or math.isnan(lora):
+        return ""
+    if aspect.kind == "score":
+        noise = error
+    elif aspect.kind == "exact":
+        noise = 0.0
+    else:
+        noise = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(error) else error)
+    if math.isnan(noise):
+        return UNKNOWN
+    if abs(lora - full) <= noise + ROUNDING:
+        return TIE
+    more_is_better = aspect.kind == "score" and METRICS[rank_by].higher_is_better
+    return LORA if (lora > full) == more_is_better else FULL

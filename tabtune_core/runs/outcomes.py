@@ -1,0 +1,91 @@
+"""What runs predicted row by row, counted and compared: confusion, calibration, errors, and rows that come out differently.
+
+In: predictions of held-out rows. Out: frames for charts and tables. Letters: N rows, K classes, B bins.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.metrics import confidence_bins
+from tabtune_core.runs.predictions import Predictions
+
+MOST_CLASSES = 12
+OTHERS = "other classes"
+
+
+def confusion(found: Predictions) -> pd.DataFrame:
+    """One row a pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1).
+
+    Of more than 12 classes the most frequent stand for themselves and the rest together.
+    """
+    label_N, predicted_N = found.y_N.astype(np.int64), found.predicted.argmax(axis=1)
+    counts_KK = np.zeros((len(found.classes), len(found.classes)), dtype=np.int64)
+    np.add.at(counts_KK, (label_N, predicted_N), 1)
+    names = np.array(found.classes, dtype=object)
+    if len(names) > MOST_CLASSES:
+        often = np.sort(np.argsort(-counts_KK.sum(axis=1), kind="stable")[: MOST_CLASSES - 1])
+        place_K = np.full(len(names), len(often))
+        place_K[often] = np.arange(len(often))
+        merged = np.zeros((len(often) + 1,) * 2, dtype=np.int64)
+        np.add.at(merged, (place_K[:, None], place_K[None, :]), counts_KK)
+        counts_KK, names = merged, np.append(names[often], OTHERS)
+    totals_K = np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
+    return pd.DataFrame({
+        "label": np.repeat(names, len(names)), "predicted": np.tile(names, len(names)), "rows": counts_KK.ravel(),
+        "share": (counts_KK / totals_K).ravel(),
+    })  # fmt: skip
+
+
+def reliability(found: Predictions, bins: int = 10) -> pd.DataFrame:
+    """One row a bin of confidence: low, high, rows, and where it has rows confidence and accuracy (means, 0 to 1)."""
+    rows_B, confidence_B, right_B = confidence_bins(found.y_N.astype(np.int64), found.predicted, bins).T
+    with np.errstate(invalid="ignore"):
+        means = {"confidence": confidence_B / rows_B, "accuracy": right_B / rows_B}
+    edges = np.arange(bins + 1) / bins
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows_B.astype(np.int64), **means})
+
+
+def errors(found: Predictions) -> pd.DataFrame:
+    """One row a held-out row of a run that predicts numbers: row, label, predicted, error (predicted minus label)."""
+    return pd.DataFrame({"row": found.rows_N, "label": found.y_N, "predicted": found.predicted, "error": found.predicted - found.y_N})
+
+
+def together(first: Predictions, second: Predictions) -> pd.DataFrame:
+    """The rows that both runs predicted: row, label, and of each run (``first_``, ``second_``) predicted and right or error.
+
+    Classes by name, with ``confidence``, the probability of the predicted class; numbers with ``move``, second minus first.
+    """
+    return _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row").pipe(_with_move)
+
+
+def _one(found: Predictions, prefix: str) -> pd.DataFrame:
+    if not found.classes:
+        values = {"predicted": found.predicted, "error": found.predicted - found.y_N}
+        return pd.DataFrame({"row": found.rows_N, "label": found.y_N} | {prefix + name: value for name, value in values.items()})
+    names, guess_N = np.array(found.classes, dtype=object), found.predicted.argmax(axis=1)
+    values = {"predicted": names[guess_N], "confidence": found.predicted.max(axis=1), "right": guess_N == found.y_N}
+    return pd.DataFrame({"row": found.rows_N, "label": names[found.y_N]} | {prefix + name: value for name, value in values.items()})
+
+
+def _with_move(both: pd.DataFrame) -> pd.DataFrame:
+    return both if "first_right" in both else both.assign(move=both["second_predicted"] - both["first_predicted"])
+
+
+def flips(both: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``together`` whose class changed: those that became right, then wrong, then from one wrong class to another."""
+    changed = both[both["first_predicted"] != both["second_predicted"]]
+    order = 2 * (changed["second_right"].astype(int)) + changed["first_right"].astype(int)
+    return changed.assign(order=order.map({2: 0, 1: 1, 0: 2})).sort_values(["order", "row"], kind="stable").drop(columns="order")
+
+
+def movers(both: pd.DataFrame, most: int = 50) -> pd.DataFrame:
+    """The rows of ``together`` whose number moved furthest."""
+    return both.sort_values("move", key=lambda move: -move.abs(), kind="stable").head(most)
+
+
+def flip_counts(changed: pd.DataFrame) -> Mapping[str, int]:
+    """Of the rows of ``flips``: how many became right, became wrong, or stayed wrong."""
+    first, second = changed["first_right"].astype(bool), changed["second_right"].astype(bool)
+    return {"right": int((~first & second).sum()), "wrong": int((first & ~second).sum()), "still": int((~first & ~second).sum())}

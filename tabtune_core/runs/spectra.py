@@ -1,0 +1,78 @@
+"""How much of its rank a trained update really uses, read from its singular values.
+
+In: the layers that the job ``rank_curve`` found. Out: frames and numbers for the page. Needs no torch.
+Letters: s singular values, largest first. The energy of a direction is its share of ``sum s^2``, the squared Frobenius norm.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+Layers = Sequence[Mapping[str, Any]]
+MOST_OF_IT = 0.9
+"""Share of the update that counts as nearly all of it."""
+
+
+def spectrum_frame(layers: Layers) -> pd.DataFrame:
+    """One row a direction of a layer: layer, target, direction (from 1), singular_value, energy (cumulative, 0 to 1).
+
+    Layers that never moved have no direction and are left out.
+    """
+    parts = [
+        pd.DataFrame({
+            "layer": layer["path"], "target": layer["target"], "direction": np.arange(1, len(values) + 1), "singular_value": values,
+            "energy": np.cumsum(values**2) / (values**2).sum(),
+        })
+        for layer in layers
+        if (values := np.asarray(layer["singular_values"], dtype=np.float64)).any()
+    ]  # fmt: skip
+    names = ["layer", "target", "direction", "singular_value", "energy"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+
+
+def effective_rank(values: ArrayLike) -> float:
+    """``exp(entropy of s / sum s)``, Roy and Vetterli 2007: as many directions as would be used if all were used alike; 0 without any.
+
+    >>> effective_rank([1, 1, 1, 0]), round(effective_rank([1, 0.1, 0.1]), 2), effective_rank([0, 0])
+    (3.0, 1.76, 0.0)
+    """
+    s = np.asarray(values, dtype=np.float64)
+    p = s[s > 0] / s.sum() if s.any() else s[:0]
+    return round(float(np.exp(-(p * np.log(p)).sum())), 9) if len(p) else 0.0
+
+
+def rank_for(values: ArrayLike, share: float = MOST_OF_IT) -> int:
+    """Directions that hold at least so much of the energy; 0 without any.
+
+    >>> rank_for([4, 1, 0.1]), rank_for([1, 1, 1]), rank_for([0, 0])
+    (1, 3, 0)
+    """
+    energy = np.cumsum(np.asarray(values, dtype=np.float64) ** 2)
+    return int(np.searchsorted(energy, share * energy[-1] * (1 - 1e-12)) + 1) if energy[-1] > 0 else 0
+
+
+def layer_frame(layers: Layers) -> pd.DataFrame:
+    """One row a layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90, effective_rank."""
+    return pd.DataFrame(
+        [
+            {
+                "layer": layer["path"], "target": layer["target"], "rank": layer["rank"],
+                "relative_update": layer["update_norm"] / layer["weight_norm"] if layer["weight_norm"] else np.nan,
+                "rank_90": rank_for(layer["singular_values"]), "effective_rank": effective_rank(layer["singular_values"]),
+            }
+            for layer in layers
+        ],
+        columns=["layer", "target", "rank", "relative_update", "rank_90", "effective_rank"],
+    )  # fmt: skip
+
+
+def curve_frame(result: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a rank of the job ``rank_curve``: rank, and ``<split>_<metric>``."""
+    columns = {"rank": result["ranks"]}
+    for split in ("validation", "test"):
+        for name in result.get(split, [{}])[0]:
+            columns[f"{split}_{name}"] = [scores[name] for scores in result[split]]
+    return pd.DataFrame(columns)

@@ -1,0 +1,43 @@
+"""Which runs are worth their cost: the Pareto front over any of their numbers, and what fits within limits.
+
+In: the leaderboard. Out: which of its rows. A row without a number on an axis is on no front and within no limit.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
+    """Rows that no other row equals or beats on every axis and beats on one; ``smaller_is_better`` says it for each axis (column)."""
+    costs = pd.DataFrame({name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()})
+    known = costs.notna().all(axis=1)
+    found = pd.Series(False, index=board.index)
+    found[known] = _undominated(costs[known].to_numpy())
+    return found
+
+
+def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Letters: N rows, D axes. One row against all others at a time: N is the runs of a sweep."""
+    return np.array(
+        [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND],
+        dtype=bool,
+    )
+
+
+def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":
+    """Rows whose numbers are known and at most the limit in every limited column."""
+    inside = pd.Series(True, index=board.index)
+    for name, most in limits.items():
+        inside &= (board[name].astype("float64") <= most).fillna(False)
+    return inside
+
+
+def best_of(board: pd.DataFrame, score: str, *, higher_is_better: bool) -> pd.Series | None:
+    """The row with the best score, of equal ones the smaller run; None where no row has one."""
+    known = board.dropna(subset=[score])
+    if known.empty:
+        return None
+    return known.sort_values([score, "trainable_parameters"], ascending=[not higher_is_better, True], kind="stable").iloc[0]

@@ -1,0 +1,91 @@
+"""Checks on user input that every settings class makes of itself.
+
+In: a value, its name and its bounds. Out: nothing, or a SettingError that says what was asked and what would do.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from tabtune_core.errors import SettingError
+
+
+def require(ok: bool, message: str) -> None:
+    """Raises a SettingError with this message unless ``ok``."""
+    if not ok:
+        raise SettingError(message)
+
+
+def check_number(name: str, value: object, low: float, high: float, hint: str, *, low_open: bool = False, high_open: bool = False) -> None:
+    """Refuses what is no number between the bounds, which are open where it is said."""
+    inside = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (value > low if low_open else value >= low)
+        and (value < high if high_open else value <= high)
+    )
+    bounds = f"{'above' if low_open else 'at least'} {low:g}"
+    if math.isfinite(high):
+        bounds += f" and {'below' if high_open else 'at most'} {high:g}"
+    require(inside, f"{name} is {value!r}; it must be {bounds}. {hint}".rstrip())
+
+
+@functools.cache
+def _hints(settings: Any) -> dict[str, Any]:
+    """Worked out once: a workspace of a thousand runs reads three thousand of these."""
+    return get_type_hints(settings)
+
+
+def check_kinds(settings: Any, section: str) -> None:
+    """Refuses what is no text, choice, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
+    kind: Any = type(settings)
+    for name, hint in _hints(kind).items():
+        if name.startswith("_"):
+            continue
+        value = getattr(settings, name)
+        if value is None and type(None) in get_args(hint):
+            continue
+        if hint in (str, str | None):
+            require(isinstance(value, str), f"{section}{name} is {value!r}; it must be text.")
+        elif get_origin(hint) is Literal:
+            choices = get_args(hint)
+            require(value in choices, f"{section}{name} is {value!r}; it must be one of {', '.join(choices)}.")
+        elif hint is bool:
+            require(isinstance(value, bool), f"{section}{name} is {value!r}; it must be true or false.")
+        elif get_origin(hint) is tuple:
+            object.__setattr__(settings, name, _as_tuple(f"{section}{name}", value, get_args(hint)[0]))
+        elif get_origin(hint) is Mapping:
+            named = isinstance(value, Mapping) and all(isinstance(part, str) and part for part in value)
+            require(named, f"{section}{name} is {value!r}; it must give a number to each name, for example {{'decoder': 4}}.")
+            object.__setattr__(settings, name, dict(value))
+
+
+def _as_tuple(name: str, value: object, kind: Any) -> tuple[Any, ...]:
+    """A list of values of one kind; texts and lists of texts are checked here."""
+    require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a list, for example [{value!r}].")
+    assert isinstance(value, list | tuple)
+    if kind is str:
+        require(_are_texts(value), f"{name} is {value!r}; it must be a list of texts.")
+    elif get_origin(kind) is tuple:
+        nested = all(isinstance(part, list | tuple) and _are_texts(part) for part in value)
+        require(nested, f"{name} is {value!r}; it must be a list of lists of texts, for example [['decoder'], []].")
+        return tuple(tuple(part) for part in value)
+    return tuple(value)
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def check_whole(name: str, value: object, low: int, hint: str = "") -> None:
+    """Refuses what is no whole number of at least ``low``."""
+    ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
+
+
+def changed(settings: Any, names: tuple[str, ...]) -> list[str]:
+    """Those of the fields that are not at their default."""
+    return [f.name for f in dataclasses.fields(settings) if f.name in names and getattr(settings, f.name) != f.default]

@@ -1,0 +1,119 @@
+"""Settings as plain values and as TOML, and the texts beside their fields.
+
+In: a settings class and a document, or settings. Out: checked settings, or plain values. Knows no settings class by name: sections are
+those that the class says in ``_sections``.
+"""
+
+import ast
+import dataclasses
+import difflib
+import functools
+import inspect
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tabtune_core.errors import SettingError
+from tabtune_core.settings_checks import require
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The values of a document.
+
+    Raises:
+        SettingError: the text is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"The settings are not TOML: {error}.") from error
+
+
+def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
+    """Reads ``decoder=4`` and the like.
+
+    Raises:
+        SettingError: for a text of another form.
+    """
+    pattern = {}
+    for text in texts:
+        name, _, value = text.strip().rpartition("=")
+        try:
+            pattern[name.strip()] = number(value)
+        except ValueError as error:
+            raise SettingError(f"{text.strip()!r} is no layer with its number; write for example decoder=4.") from error
+    return pattern
+
+
+OWN_TARGETS = "default"
+"""Stands for the model's own list of parts where a set of parts is written in one word."""
+
+
+def read_target_set(text: str) -> tuple[str, ...]:
+    """Reads ``row_attention+prediction_head`` and the like.
+
+    >>> read_target_set("row_attention+prediction_head"), read_target_set("default")
+    (('row_attention', 'prediction_head'), ())
+    """
+    return () if text.strip() == OWN_TARGETS else tuple(part.strip() for part in text.split("+") if part.strip())
+
+
+def written_targets(targets: Iterable[str]) -> str:
+    """A set of parts in one word, as ``read_target_set`` reads it."""
+    return "+".join(targets) or OWN_TARGETS
+
+
+def describe(settings: type, name: str) -> str:
+    """The docstring under a field, for help texts. Raises KeyError for a field without one."""
+    return _field_docs(settings)[name]
+
+
+@functools.cache
+def _field_docs(settings: type) -> dict[str, str]:
+
+    tree = ast.parse(inspect.getsource(settings)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    docs = {}
+    for item, following in zip(tree.body, tree.body[1:], strict=False):
+        match item, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                docs[name] = inspect.cleandoc(str(text))
+    return docs
+
+
+def plain_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is None, and with lists for tuples: as JSON and TOML have it."""
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return plain_values(value)
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    """Checked settings of a class. ``prefix`` is said before the names of its fields.
+
+    Raises:
+        SettingError: for an unknown name, which suggests the nearest, a missing one, and values out of range.
+    """
+    known = [f.name for f in dataclasses.fields(cls)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{prefix}{near[0]}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
+            raise SettingError(f"Unknown setting '{prefix}{name}'. {hint}")
+    sections = getattr(cls, "_sections", {})
+    ready = {}
+    for name, value in values.items():
+        if name in sections:
+            require(isinstance(value, Mapping), f"'{prefix}{name}' is {value!r}; it must be a section of settings.")
+            value = from_values(sections[name], value, f"{prefix}{name}.")
+        ready[name] = value
+    missing = [
+        f.name for f in dataclasses.fields(cls)
+        if f.name not in ready and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]  # fmt: skip
+    require(not missing, f"Missing setting {', '.join(repr(prefix + m) for m in missing)}.")
+    return cls(**ready)

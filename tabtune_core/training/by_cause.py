@@ -1,0 +1,31 @@
+"""What a run held in memory at its peak, by cause: counted from the tensors themselves, the rest from the measured peak."""
+
+import torch
+from torch import nn
+
+from tabtune_core.lora.layers import LowRank
+
+
+def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
+    """Bytes of weights, adapter, gradients and optimizer state, as they are now: after a step, with its gradients still there."""
+    factors = {id(p) for layer in module.modules() if isinstance(layer, LowRank) for p in _own(layer)}
+    parameters = list(module.parameters())
+    states = optimizer.state.values() if optimizer else ()
+    return {
+        "weights": sum(p.nbytes for p in parameters if id(p) not in factors),
+        "adapter": sum(p.nbytes for p in parameters if id(p) in factors),
+        "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
+        "optimizer": sum(t.nbytes for state in states for t in state.values() if isinstance(t, torch.Tensor)),
+    }
+
+
+def _own(layer: LowRank) -> list[nn.Parameter]:
+    lengths = layer.lora_magnitude_vector
+    return [*layer.factors, *([] if lengths is None else [lengths])]
+
+
+def by_cause(held: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
+    """The same with activations: what the peak grew by over the loaded model, less gradients and optimizer; None where it is not known."""
+    if growth_bytes is None:
+        return None
+    return held | {"activations": max(0, growth_bytes - held["gradients"] - held["optimizer"])}

@@ -1,0 +1,189 @@
+"""The Compare page without a browser: trade-offs, ranks, and runs side by side."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import seeding
+from page_steps import button, go, texts
+
+from tabtune_core.runs.store import RunStore
+
+TABS = ("Trade-offs", "Rank", "Runs side by side")
+
+
+def at(app, tab, view=None, **query):
+    """Opens the page at one of its tabs, and there at one of its views."""
+    if view is not None:
+        app.session_state["side_by_side"] = view
+    return go(app, "compare", view=tab, **query)
+
+
+def write_predictions(store: RunStore, sweep: str) -> None:
+    """Gives every run predictions of the same rows; LoRA is right in one row more than zero-shot."""
+    for run in store.runs(sweep):
+        numbers = run.settings.task == "regression"
+        rng = np.random.default_rng(0)
+        names = ["benign", "malignant"]
+        y = rng.integers(2, size=60)
+        p = np.clip(y * 0.7 + 0.1 + rng.normal(scale=0.2, size=60), 0.02, 0.98)
+        if run.settings.strategy == "peft":
+            p[0] = 0.9 if y[0] else 0.1
+        else:
+            p[0] = 0.1 if y[0] else 0.9
+        rows = {"split": ["validation"] * 40 + ["test"] * 20, "row": np.arange(60)}
+        if numbers:
+            rows |= {"label": 100.0 + 50 * y, "predicted": 100 + 50 * p}
+        else:
+            rows |= {"label": np.array(names)[y], "predicted": np.array(names)[(p > 0.5).astype(int)], "prob_0": 1 - p, "prob_1": p}
+        folder = store.run_dir(run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
+
+
+@pytest.fixture
+def sweep(store):
+    """Every run has a result, and no predictions."""
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2, 8)))
+    for run in runs:
+        seeding.start(run)
+        run.end()
+    return sweep
+
+
+@pytest.fixture
+def predicted(store, sweep):
+    write_predictions(store, sweep)
+    return sweep
+
+
+def layer(rank):
+    return {"path": f"blocks.{rank}", "target": "blocks", "shape": [8, 8], "rank": rank, "singular_values": [1.0] + [0.1] * (rank - 1),
+            "update_norm": 1.1, "weight_norm": 10.0}  # fmt: skip
+
+
+def answer(store, job):
+    """What the worker would write for a job."""
+    rank = store.run(job.arguments["run"]).settings.lora.rank
+    ranks = [0, 1, rank]
+    scores = [seeding.made_up_scores(accuracy) for accuracy in (0.9, 0.94, 0.95)]
+    result = {"ranks": ranks, "validation": scores, "test": scores, "layers": [layer(rank)], "beside": 0, "seconds": 1.5}
+    store.finish_job(job.id, "finished", result=result)
+
+
+def test_limits_name_the_best_run_within_them(app, sweep):
+    at(app, "Trade-offs")
+    assert "3 of 4 runs are beaten by none on these 2 numbers: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown)
+    app.number_input(key="limit_growth_memory_bytes").set_value(35.0).run()
+    assert "Within these limits **LoRA r=2** has the best validation Log-loss, **0.1287**, with 33.3 MB over" in texts(app.markdown)
+    app.number_input(key="limit_growth_memory_bytes").set_value(1.0).run()
+    assert "No run is within these limits" in texts(app.markdown)
+    assert not app.exception
+
+
+def test_a_third_number_is_offered_beside_the_other_two(app, sweep):
+    at(app, "Trade-offs", x="train_seconds", y="adapter_bytes", colour="score")
+    assert not app.exception
+    assert app.selectbox(key="chosen_colour").value == "score"
+    assert "Zero" in texts(app.caption), "no adapter is kept of zero-shot, so that it cannot be drawn"
+    app.selectbox(key="chosen_x").set_value("adapter_bytes").run()
+    assert not app.exception
+    assert app.selectbox(key="chosen_y").value != "adapter_bytes"
+
+
+def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
+    at(app, "Rank")
+    assert not app.exception
+    assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.subheader}
+    assert "Lower is better. r* = 8" in texts(app.caption), "scores were made up to differ, predictions to be the same: no noise"
+    assert "Lower is better. r* = 2" in texts(app.caption), "one calibration error for all"
+
+
+def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, sweep):
+    at(app, "Rank")
+    button(app, "Work it out").click().run()
+    (job,) = store.jobs("rank_curve")
+    assert store.run(job.arguments["run"]).settings.lora.rank == 8
+    assert not [found for found in app.button if found.label == "Work it out"], "it was asked for already"
+    store.finish_job(job.id, "failed", error="There is no adapter package at adapter.zip.")
+    app.run()
+    assert "There is no adapter package" in texts(app.error)
+    button(app, "Work it out").click().run()
+    answer(store, store.jobs("rank_curve")[0])
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert "90% of the update lies in rank 1" in texts(app.markdown)
+    assert "Cut to rank 1, the run keeps 80% of its gain over zero-shot" in texts(app.markdown)
+
+
+def test_settings_side_by_side_are_those_that_differ(app, sweep):
+    at(app, "Runs side by side")
+    settings = set(app.dataframe[-1].value["Setting"])
+    assert {"strategy", "lora.rank"} <= settings
+    assert "dataset" not in settings
+
+
+def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicted):
+    at(app, "Runs side by side", "Rows that change")
+    assert not app.exception
+    assert "the class of 1 of 40 rows changes: 1 become right, 0 become wrong" in texts(app.markdown)
+    (row,) = app.dataframe[-1].value.to_dict("records")
+    assert (row["Row"], row["Right"]) == (0, "LoRA r=8")
+    assert row["Zero-shot: probability"] == pytest.approx(0.9)
+    assert "mean radius" in row
+    assert "diagnosis" not in row
+
+
+def test_every_view_of_runs_opens_without_predictions_and_jobs(app, sweep):
+    at(app, "Runs side by side")
+    for view in ("Curves", "Confusion", "Calibration", "Rows that change", "Size of the update"):
+        app.session_state["side_by_side"] = view
+        app.run()
+        assert not app.exception, view
+        assert not app.error, view
+
+
+def test_the_size_of_the_update_is_asked_for_all_runs_at_once(app, store, sweep):
+    at(app, "Runs side by side", "Size of the update")
+    button(app, "Work it out for 2 runs").click().run()
+    jobs = store.jobs("rank_curve")
+    assert len({job.arguments["run"] for job in jobs}) == 2
+    for job in jobs:
+        answer(store, job)
+    app.run()
+    assert not app.exception
+    assert not [found for found in app.button if found.label.startswith("Work it out")]
+
+
+def test_runs_that_predict_numbers_show_their_errors(app, store):
+    sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
+    write_predictions(store, sweep)
+    at(app, "Runs side by side", "Errors")
+    assert not app.exception
+    app.session_state["side_by_side"] = "Rows that change"
+    app.run()
+    assert not app.exception
+    assert "come closer to the truth" in texts(app.markdown)
+    at(app, "Rank")
+    assert "R² against rank" in {found.value for found in app.subheader}
+
+
+def test_a_sweep_that_goes_on_is_no_crash(app, store):
+    seeding.going_sweep(store, steps=2)
+    app.run()
+    for tab in TABS:
+        at(app, tab)
+        assert not app.exception, tab
+
+
+def test_two_hundred_runs_open_in_every_tab(app, store):
+    seeding.many_runs(store, sweeps=1, per_sweep=200, looks=2)
+    at(app, "Trade-offs")
+    assert not app.exception
+    assert "of 40 configurations are beaten by none" in texts(app.markdown)
+    app.toggle(key="over_seeds").set_value(False).run()
+    assert "of 200 runs are beaten by none" in texts(app.markdown)
+    for tab, heading in (("Rank", "Calibration error against rank"), ("Runs side by side", None)):
+        at(app, tab)
+        assert not app.exception, tab
+        assert heading is None or heading in {found.value for found in app.subheader}

@@ -1,0 +1,230 @@
+"""The Leaderboard without a browser: with nothing, one run and 200 runs; filters, files, and what can be done with chosen lines."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import seeding
+
+from dashboard import board_files, reading
+from tabtune_core.runs.store import RunStore
+
+SMALLEST = re.compile(
+    r"r=(\d+) is the smallest rank within one standard error of the best \(r=(\d+)\); r=\d+ costs (\S+) MB, (\S+) s and (\S+) kB"
+    r" for (\S+) ± (\S+) nats"
+)
+GAIN = re.compile(r"r=(\d+) is more than one standard error better than zero-shot on these \d+ validation rows: (\S+) ± (\S+) nats")
+
+
+def open_page(app, **query):
+    app.run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.switch_page("views/leaderboard.py").run()
+
+
+def texts(elements):
+    return " ".join(str(element.value) for element in elements).replace("\\", "")
+
+
+def board(app):
+    return app.dataframe[0].value
+
+
+def press(app, label):
+    next(found for found in app.button if found.label == label).click().run()
+    assert not app.exception
+
+
+def choose(app, *rows):
+    """Lines of the board by their numbers, as a click into their boxes does."""
+    app.session_state[app.dataframe[0].key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    app.run()
+
+
+def one_run(store):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    for run in runs:
+        store.ask(run.id, "cancel")
+    for run in runs[:2]:
+        store.delete(run.id)
+    return runs[2].id
+
+
+def test_an_empty_workspace_says_what_to_do_next(app):
+    open_page(app)
+    assert not app.exception
+    assert "No run yet" in texts(app.info)
+
+
+def test_one_run_without_a_result_has_a_line_and_no_place(app, store):
+    one_run(store)
+    open_page(app)
+    assert not app.exception
+    assert board(app)["Run"].tolist() == ["LoRA r=2"]
+    assert board(app)["Place"].isna().all()
+
+
+def test_two_hundred_runs_are_shown_and_by_configuration(app, store):
+    seeding.many_runs(store, sweeps=4, per_sweep=50, looks=3)
+    open_page(app, board="all")
+    assert not app.exception
+    assert len(board(app)) == 200
+    assert len(board(app)["Curve"].iloc[0]) == 3
+    app.selectbox(key="chosen_lines").set_value("configuration").run()
+    assert not app.exception
+    assert len(board(app)) == 40
+    assert set(board(app)["Seeds"]) == {5}
+    assert (board(app)["± validation"] > 0).all()
+
+
+def test_filters_hide_lines_and_move_no_place(app, store):
+    seeding.many_runs(store, sweeps=2, per_sweep=50, looks=0)
+    open_page(app, board="all", only_rank=["r=4", "r=16"])
+    assert not app.exception
+    assert set(board(app)["Rank"]) == {4, 16}
+    assert board(app)["Place"].max() > len(board(app)) == 20
+    assert "20 of 100 runs shown" in texts(app.caption)
+    app.text_input(key="only_text").set_value("R=4 SEED 3").run()
+    assert board(app)["Run"].str.replace(r" \(2\)", "", regex=True).unique().tolist() == ["LoRA r=4 seed 3"]
+
+
+def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
+    sweep = seeding.finished_sweep(store)
+    open_page(app)
+    choose(app, 0, 1)
+    assert "Chosen: 2 runs" in texts(app.markdown)
+    next(box for box in app.text_input if box.label == "Note").set_value("*kept* for Ann").run()
+    press(app, "Save the note")
+    assert sum(run.note == "*kept* for Ann" for run in store.runs(sweep)) == 2
+    assert (board(app)["Note"] != "").sum() == 2
+    first = board(app)["Run"].iloc[0]
+    choose(app, 0)
+    press(app, "Archive")
+    assert first not in board(app)["Run"].tolist()
+    assert "1 archived run is left out" in texts(app.caption)
+    app.toggle(key="archived").set_value(True).run()
+    assert board(app)["Place"].isna().tolist() == [False] * 4 + [True]
+    choose(app, 4)
+    press(app, "Take out of the archive")
+    assert not any(run.archived for run in store.runs(sweep))
+
+
+def test_an_archived_run_has_no_part_in_the_sentence(app, store):
+    sweep = seeding.finished_sweep(store, seeds=(0, 1))
+    open_page(app, metric="accuracy")
+    assert "r=4 is the best" in texts(app.markdown)
+    for run in store.runs(sweep):
+        if "r=4" in run.name:
+            store.archive(run.id)
+    app.run()
+    assert "r=8 is the best" in texts(app.markdown)
+
+
+def test_a_run_is_renamed(app, store):
+    seeding.finished_sweep(store, ranks=(2,))
+    open_page(app)
+    choose(app, 0)
+    next(box for box in app.text_input if box.label == "Name").set_value("the best one").run()
+    press(app, "Save the name")
+    assert board(app)["Run"].iloc[0] == "the best one"
+
+
+def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
+    sweep, runs = seeding.going_sweep(store)
+    lora = next(run for run in runs if run.settings.strategy == "peft")
+    (store.run_dir(lora.id)).mkdir(parents=True)
+    (store.run_dir(lora.id) / "adapter.zip").write_bytes(bytes(3_200_000))
+    folder = store.run_dir(lora.id)
+    open_page(app)
+    choose(app, *range(len(runs)))
+    assert "2 of them are queued or running and will stay" in texts(app.caption)
+    assert "This frees **3.2 MB**" in texts(app.markdown)
+    press(app, "Delete for good")
+    assert {run.status for run in store.runs(sweep)} == {"running", "queued"}
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("per", ["run", "configuration"])
+def test_the_sentence_agrees_with_a_recomputation_from_the_exported_csv(app, store, per):
+    seeding.many_runs(store, sweeps=2, per_sweep=50, looks=0)
+    open_page(app, lines=per)
+    said = texts(app.markdown)
+    sweep = app.selectbox(key="chosen_board").value
+    exported = reading.ranked(sweep, "log_loss") if per == "run" else reading.configurations(sweep, "log_loss")
+    table = pd.read_csv(io.StringIO(board_files.csv(exported, "log_loss")))
+    found = {"run": from_runs, "configuration": from_configurations}[per](table)
+    told = SMALLEST.search(said)
+    assert [int(rank) for rank in told.groups()[:2]] == [found["small"], found["best"]]
+    numbers, rounding = np.array(told.groups()[2:], dtype=float), np.array([0.05, 0.05, 0.5, 5e-5, 5e-5]) * 1.001
+    np.testing.assert_array_less(np.abs(numbers - found["price"]), rounding)
+    rank, *gain = GAIN.search(said).groups()
+    assert int(rank) == found["best"]
+    np.testing.assert_array_less(np.abs(np.array(gain, dtype=float) - found["gain"]), 5.005e-5)
+
+
+COSTS = {"growth_memory_bytes": 1e6, "train_seconds": 1.0, "adapter_bytes": 1e3, "validation_log_loss": 1.0}
+
+
+def from_runs(table):
+    """From one line a run: paired differences over the seeds, worked out here."""
+    lora = table[table["strategy"] == "peft"]
+    scores = lora.pivot(index="seed", columns="rank", values="validation_log_loss")
+    best, root = scores.mean().idxmin(), math.sqrt(len(scores))
+    behind = scores.sub(scores[best], axis=0)
+    small = (behind.mean() <= behind.std() / root).idxmax()
+    means = lora.groupby("rank")[list(COSTS)].mean() / pd.Series(COSTS)
+    zero_shot = table[table["strategy"] == "inference"].set_index("seed")["validation_log_loss"]
+    gain = scores[best] - zero_shot
+    price = [*(means.loc[best] - means.loc[small]), behind[small].std() / root]
+    return {"small": small, "best": best, "price": price, "gain": [gain.mean(), gain.std() / root]}
+
+
+def from_configurations(table):
+    """From one line a configuration: the columns that say how far each is behind, and how sure that is."""
+    lora = table[table["strategy"] == "peft"].sort_values("rank").set_index("rank")
+    best = lora["validation_log_loss"].idxmin()
+    small = lora.index[lora["behind_best_lora"] <= lora["behind_best_lora_standard_error"]][0]
+    price = (lora.loc[best, list(COSTS)] - lora.loc[small, list(COSTS)]) / pd.Series(COSTS)
+    gain = [-lora.at[best, "gain"], lora.at[best, "gain_standard_error"]]
+    return {"small": small, "best": best, "price": [*price, lora.at[small, "behind_best_lora_standard_error"]], "gain": gain}
+
+
+def test_the_page_to_take_away_has_the_board_and_its_pictures_and_no_markup_of_names(app, store):
+    sweep = seeding.finished_sweep(store, ranks=(2,))
+    store.rename(store.runs(sweep)[0].id, "<script>x</script>")
+    taken = board_files.html(reading.ranked(sweep, "log_loss"), "log_loss")
+    assert "&lt;script&gt;x&lt;/script&gt;" in taken
+    assert "<td><script>" not in taken
+    assert taken.count("plotly-graph-div") == 2
+
+
+def test_full_fine_tuning_stands_beside_lora_with_what_was_measured(app, store):
+    seeding.finished_sweep(store, seeds=(0, 1), ranks=(2, 4))
+    open_page(app)
+    table = app.dataframe[1].value.set_index("Aspect")
+    assert table.at["Storage", "Full fine-tuning"] == "2.7 MB"
+    assert table.at["Training memory over the model", "Who wins"] == "LoRA"
+    assert table.at["Training time", "Best LoRA against full"] == "about the same"
+    assert table.at["Training time", "Zero-shot"] == "N/A"
+
+
+@pytest.mark.browser
+def test_lines_are_chosen_by_their_boxes_and_archived(serve, page, tmp_path):
+    store = RunStore(tmp_path)
+    sweep = seeding.finished_sweep(store, ranks=(2, 4))
+    page.goto(f"{serve()}/leaderboard?board={sweep}")
+    lines = page.locator("[data-testid=stDataFrame]").first
+    lines.locator("canvas").first.wait_for(timeout=30_000)
+    box = lines.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
+    page.get_by_text("Chosen: LoRA r=4").wait_for(timeout=20_000)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("This frees").wait_for(timeout=20_000)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Archive").click()
+    page.get_by_text("1 archived run is left out of the places").wait_for(timeout=20_000)
+    assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]

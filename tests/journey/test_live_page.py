@@ -1,0 +1,150 @@
+"""The Live page: the queue, a run with one change, ways out of trouble, a link to share, and which run it shows."""
+
+import json
+
+import pytest
+import seeding
+
+from tabtune_core.events import MemorySampled, RunFailed
+
+
+@pytest.fixture
+def live(app):
+    """Opens the page with names in the address."""
+
+    def open_page(**query):
+        app.run()
+        for name, value in query.items():
+            app.query_params[name] = value
+        return app.switch_page("views/live.py").run()
+
+    return open_page
+
+
+def texts(elements):
+    return " ".join(str(element.value) for element in elements).replace("\\", "")
+
+
+def opened(app, key):
+    """Opens an expander or a popover, as a click does."""
+    app.session_state[key] = True
+    return app.run()
+
+
+def test_the_queue_spans_all_sweeps_and_can_be_reordered_and_left(live, app, store):
+    going, _ = seeding.going_sweep(store)
+    _, other = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(16,)), name="the second")
+    live(sweep=going)
+    opened(app, "queue")
+    assert not app.exception
+    assert [value for value in texts(app.markdown).split("**") if value in ("LoRA r=8", "LoRA r=16")] == ["LoRA r=8", "LoRA r=16"]
+    assert texts(app.markdown).count("the second") == 3
+    app.button(key=f"front_{other[2].id}").click().run()
+    assert store.runs(status="queued")[0].id == other[2].id
+    app.button(key=f"remove_{other[0].id}").click().run()
+    assert store.run(other[0].id).status == "cancelled"
+
+
+def test_a_run_is_queued_with_one_setting_changed(live, app, store):
+    sweep, runs = seeding.going_sweep(store)
+    live(sweep=sweep)
+    key = runs[3].id
+    opened(app, f"tweak_{key}")
+    app.selectbox(key=f"tweak_field_{key}").set_value("dropout").run()
+    app.text_input(key=f"tweak_value_dropout_{key}").set_value("1").run()
+    assert "lora.dropout is 1; it must be at least 0 and below 1" in texts(app.error)
+    assert app.button(key=f"tweak_queue_{key}").disabled
+    app.text_input(key=f"tweak_value_dropout_{key}").set_value("0.4").run()
+    app.button(key=f"tweak_queue_{key}").click().run()
+    new = store.runs(sweep)[-1]
+    assert (new.name, new.status, new.settings.lora.dropout) == ("LoRA r=4, dropout 0.4", "queued", 0.4)
+    assert new.settings.lora.rank == runs[3].settings.lora.rank
+
+
+def test_out_of_memory_is_one_click_away_from_a_smaller_context(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    seeding.finish(runs[0])
+    seeding.start(runs[1])
+    runs[1].tell(RunFailed("There was not enough memory.", "OutOfMemoryError"))
+    store.finish(runs[1].id, "failed", error="There was not enough memory.")
+    live(sweep=sweep, run=runs[1].id)
+    assert "showed the model 256 context rows" in texts(app.warning)
+    next(found for found in app.button if found.label == "Run again with 128 context rows").click().run()
+    new = store.run(store.run(runs[1].id).retried_as)
+    assert (new.settings.train.context_rows, new.name) == (128, "Full fine-tuning, 128 context rows")
+
+
+def test_a_run_that_diverged_is_one_click_away_from_half_the_rate(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    for run in runs[:3]:
+        seeding.start(run)
+        run.end("diverged" if run is runs[2] else "finished")
+    live(sweep=sweep, run=runs[2].id)
+    assert "At the learning rate 2e-4 the loss left all bounds" in texts(app.warning)
+    assert "Halve the learning rate" in texts(app.warning)
+    app.button(key=f"fix_diverged_{runs[2].id}").click().run()
+    new = store.run(store.run(runs[2].id).retried_as)
+    assert (new.settings.learning_rate, new.name) == (1e-4, "LoRA r=2, learning rate 1e-4")
+
+
+def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):
+    sweep, runs = seeding.going_sweep(store)
+    box = f"one_run_{sweep}"
+    live(sweep=sweep)
+    assert app.selectbox(key=box).value == runs[3].id
+    runs[3].end()
+    seeding.start(runs[4])
+    app.run()
+    assert app.selectbox(key=box).value == runs[4].id
+    assert "run" not in app.query_params
+    app.selectbox(key=box).set_value(runs[0].id).run()
+    app.run()
+    assert app.selectbox(key=box).value == runs[0].id
+    assert app.query_params["run"] == runs[0].id
+    next(found for found in app.button if found.label == "Follow the running one").click().run()
+    assert app.selectbox(key=box).value == runs[4].id
+
+
+def test_a_shared_link_opens_the_same_view(live, app, store):
+    seeding.finished_sweep(store)
+    sweep, runs = seeding.going_sweep(store)
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    live(sweep=sweep, run=runs[1].id, axis="seconds", score="ece", smooth="0.9", log="True")
+    assert not app.exception
+    assert app.selectbox(key=f"one_run_{sweep}").value == runs[1].id
+    assert app.selectbox(key="live_metric_classification").value == "ece"
+    assert app.select_slider(key="live_smoothing").value == 0.9
+    assert app.toggle(key="live_log").value is True
+    link = next(code.value for code in app.code if "/live?" in code.value)
+    for part in (f"sweep={sweep}", f"run={runs[1].id}", "axis=seconds", "score=ece", "smooth=0.9", "log=True"):
+        assert part in link
+    app.toggle(key="live_log").set_value(False).run()
+    assert "log" not in app.query_params
+
+
+def drawn(app, name):
+    """The figure that is sent for a chart."""
+    sent = [json.loads(json.loads(found.proto.json)["figure"]) for found in app.get("bidi_component") if '"figure"' in found.proto.json]
+    return next(figure for figure in sent if name in figure["layout"]["yaxis"]["title"]["text"])
+
+
+def test_readings_of_the_card_are_not_available_without_one(live, app, store):
+    sweep, runs = seeding.going_sweep(store)
+    live(sweep=sweep)
+    app.session_state[f"more_{sweep}"] = "GPU load, power, heat"
+    app.run()
+    assert drawn(app, "GPU utilisation (%)")["data"] == []
+    runs[3].tell(MemorySampled("train", 400_000_000, utilisation_percent=93, power_watts=411.6))
+    app.run()
+    assert len(drawn(app, "GPU utilisation (%)")["data"]) == 1
+
+
+def test_the_sweep_tells_its_rest_once_such_a_run_has_ended(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    for run in runs[:2]:
+        seeding.finish(run)
+    live(sweep=sweep)
+    assert "left for the sweep" not in texts(app.caption)
+    seeding.finish(runs[2])
+    app.run()
+    assert "left for the sweep. Estimated: each run to come takes as long" in texts(app.caption)

@@ -1,0 +1,118 @@
+"""The page New run: grids, proposals, warnings, parts and texts; and its tree in a real browser."""
+
+import dataclasses
+
+import pytest
+import seeding
+
+from tabtune_core.data.datasets import add_sample
+from tabtune_core.settings import SweepSettings
+
+RATES = {"learning_rates": (1e-4, 2e-4), "full_learning_rates": (1e-5, 2e-5)}
+
+
+@pytest.fixture
+def page(app, store):
+    """The page on a table of 569 rows."""
+    add_sample(store.home, "breast_cancer")
+    app.run()
+    return app.switch_page("views/new_run.py").run()
+
+
+def texts(elements):
+    return " ".join(str(element.value) for element in elements).replace("\\", "")
+
+
+def launch(page):
+    return next(found for found in page.button if found.label.startswith("Launch"))
+
+
+def typed(page, **values):
+    """What a person types into lists of values; AppTest knows listed options only."""
+    for key, given in values.items():
+        box = page.multiselect(key=key)
+        box.options.extend(value for value in given if value not in box.options)
+        box.set_value(given)
+    page.run()
+    assert not page.exception
+
+
+def test_a_grid_is_typed_counted_and_launched(page, store):
+    typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
+    assert "26 = 3 ranks x 2 dropouts x 2 sets of parts x 2 learning rates + 2 baselines" in texts(page.caption)
+    assert launch(page).label == "Launch 26 runs"
+    launch(page).click().run()
+    assert not page.exception
+    runs = store.runs()
+    assert len({run.name for run in runs}) == len(runs) == 26
+    assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
+    assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
+    assert store.sweeps()[0].name == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of parts"
+
+
+def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused(page):
+    page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
+    assert launch(page).label == "Launch 150 runs"
+    assert launch(page).disabled
+    page.checkbox(key="sure").check().run()
+    assert not launch(page).disabled
+    page.text_input(key="seeds").set_value(", ".join(map(str, range(300)))).run()
+    assert "The sweep has 1,500 runs (3 ranks + 2 baselines, x 300 seeds); at most 1,000" in texts(page.error)
+
+
+def test_the_proposal_says_why_and_fills_the_form(page):
+    assert "569 rows: small data" in texts(page.caption)
+    page.button(key="use_proposal").click().run()
+    sweep = SweepSettings.from_toml(page.code[0].value)
+    assert (sweep.ranks, sweep.run.lora.alpha, sweep.run.lora.dropout, sweep.run.train.learning_rate) == ((4,), None, 0.1, 2e-4)
+
+
+def test_a_grid_out_of_a_text_fills_the_form(page, store):
+    sweep = seeding.sweep_settings(store.home, ranks=(3,))
+    sweep = dataclasses.replace(sweep, alphas=(4.0, 8.0), dropouts=(0.0, 0.15), target_sets=((), ("col_embedder",)), **RATES)
+    page.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
+    next(found for found in page.button if found.label == "Put them into the form").click().run()
+    assert not page.exception
+    shown = SweepSettings.from_toml(page.code[0].value)
+    assert [run for run in shown.expand() if run.strategy == "peft"] == [run for run in sweep.expand() if run.strategy == "peft"]
+    assert [run.learning_rate for run in shown.expand() if run.strategy == "base-ft"] == [1e-5, 2e-5]
+    assert page.multiselect(key="target_sets").value == ["col_embedder"]
+
+
+def test_the_warnings_of_the_guide_come_and_go_with_the_knobs(page):
+    assert "without dropout" not in texts(page.markdown)
+    typed(page, dropouts=["0"], learning_rates=["2e-5"])
+    page.pills(key="ranks").set_value([1]).run()
+    said = texts(page.markdown)
+    assert "569 rows without dropout" in said
+    assert "one rate for both" in said
+    assert "Rank 1 can shift" in said
+    assert not launch(page).disabled
+
+
+def test_a_tooltip_says_what_the_knob_did_so_far(page, store):
+    assert "of your runs" not in page.multiselect(key="dropouts").help
+    sweep = dataclasses.replace(seeding.sweep_settings(store.home, ranks=(2, 4)), dropouts=(0.0, 0.1), full_fine_tuning=False)
+    for run in seeding.queue(store, sweep)[1]:
+        seeding.finish(run)
+    page.run()
+    assert "In 4 of your runs on breast_cancer.csv that differ in nothing else: dropout 0, 0.1 made no" in page.multiselect(
+        key="dropouts"
+    ).help.replace("\\", "")
+    assert "rank 4 → log-loss" in page.pills(key="ranks").help.replace("\\", "")
+
+
+def test_weights_of_another_family_do_not_stay_in_the_form(page, tmp_path):
+    weights = tmp_path / "weights.ckpt"
+    weights.touch()
+    page.text_input(key="checkpoint").set_value(str(weights)).run()
+    page.button(key="model_tabicl-v2").click().run()
+    assert page.text_input(key="checkpoint").value == str(weights)
+    page.button(key="model_tabdpt-mini").click().run()
+    assert page.text_input(key="checkpoint").value == ""
+
+
+def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
+    typed(page, target_sets=["no_such_part"])
+    assert "No linear layer under 'no_such_part'. Parts of TabICL mini that have some: col_embedder.in_linear" in texts(page.error)
+    assert launch(page).disabled

@@ -1,0 +1,64 @@
+"""The rank curve of a run that really trained: both its ends are scores that the run wrote down itself."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tabtune_core import experiment
+from tabtune_core.data.datasets import add_sample
+from tabtune_core.errors import AdapterError
+from tabtune_core.rank_curve import rank_curve
+from tabtune_core.runs.job_progress import read_progress
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Trains a run in this process and returns its id; the package's own check in a fresh process is another test's."""
+    monkeypatch.setattr(experiment, "verify_in_fresh_process", lambda *_, **__: (True, ""))
+    store = RunStore(tmp_path)
+    train = TrainSettings(steps=4, eval_every=2, learning_rate=5e-3)
+    settings = RunSettings(dataset=add_sample(tmp_path, "iris").id, target="species", train=train, device="cpu")
+
+    def run(**lora):
+        asked = dataclasses.replace(settings, lora=LoraSettings(**lora))
+        _, (run_id,) = store.add_sweep([asked])
+        store.claim(1, 1.0)
+        folder = store.run_dir(run_id)
+        folder.mkdir(parents=True)
+        emit = lambda event: store.append(run_id, event)  # noqa: E731
+        result = experiment.run_experiment(asked, home=tmp_path, run_dir=folder, emit=emit, wish=lambda: None)
+        store.finish(run_id, "finished", result=result)
+        return run_id, result
+
+    return tmp_path, run
+
+
+@pytest.mark.parametrize("lora", [{"rank": 4}, {"rank": 2, "use_dora": True, "bias": "lora_only"}], ids=["plain", "dora and biases"])
+def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, lora):
+    home, run = trained
+    run_id, result = run(**lora)
+    assert result.best_step > 0, "the update must be one that moves the scores"
+    found = rank_curve(home, home, run=run_id)
+    assert found["ranks"] == [rank for rank in (0, 1, 2, 4) if rank <= lora["rank"]]
+    for part, own, zero_shot in (
+        ("validation", result.validation, result.zero_shot_validation),
+        ("test", result.test, result.zero_shot_test),
+    ):
+        assert found[part][0] == pytest.approx(zero_shot, abs=1e-6)
+        assert found[part][-1] == pytest.approx(own, abs=1e-5)
+        assert found[part][-1]["log_loss"] != pytest.approx(zero_shot["log_loss"], abs=1e-3)
+    layer = found["layers"][0]
+    assert len(layer["singular_values"]) == layer["rank"]
+    assert 0 < layer["update_norm"] < layer["weight_norm"]
+    assert json.loads(json.dumps(found)) == found
+    assert read_progress(home) == (len(found["ranks"]) - 1) / len(found["ranks"])
+
+
+def test_a_run_without_an_update_is_refused(tmp_path):
+    store = RunStore(tmp_path)
+    _, (run_id,) = store.add_sweep([RunSettings(dataset="any", target="any", strategy="inference")])
+    with pytest.raises(AdapterError, match="Zero-shot has no low-rank update"):
+        rank_curve(tmp_path, tmp_path, run=run_id)

@@ -1,0 +1,47 @@
+"""What a tooltip says of a knob is a mean over runs that differ in nothing else."""
+
+import dataclasses
+
+import pytest
+import seeding
+
+from dashboard.experience import experience
+from tabtune_core.runs.store import RunStore
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Runs whose log-loss falls with the dropout and does not move with the rank."""
+    store = RunStore(tmp_path)
+
+    def tell(metric="log_loss", **axes):
+        sweep = dataclasses.replace(seeding.sweep_settings(tmp_path, ranks=(2, 4)), full_fine_tuning=False, **axes)
+        for run in seeding.queue(store, sweep)[1]:
+            run.accuracy = lambda step, lora=run.settings.lora: 0.9 + 0.1 * lora.dropout
+            seeding.finish(run)
+        return experience(store.runs(), metric, "iris.csv")
+
+    return tell
+
+
+def test_a_knob_with_several_values_says_what_each_gave(told):
+    said = told(dropouts=(0.0, 0.1, 0.2))
+    assert set(said) == {"rank", "dropout"}
+    assert said["dropout"] == (
+        "In 6 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.1780, 0.1 → 0.1940, 0 → 0.2100 (best first)."
+    )
+    assert said["rank"] == "In 6 of your runs on iris.csv that differ in nothing else: rank 2, 4 made no difference (log-loss 0.1940)."
+
+
+def test_the_better_score_comes_first_whatever_its_direction(told):
+    assert "dropout 0.1 → accuracy 0.9100, 0 → 0.9000 (best first)" in told("accuracy", dropouts=(0.0, 0.1))["dropout"]
+
+
+def test_runs_that_differ_in_something_else_too_are_not_compared(told):
+    told(dropouts=(0.1,))
+    said = told(dropouts=(0.2,), seeds=(1,))
+    assert "dropout" not in said
+
+
+def test_where_a_knob_had_one_value_nothing_is_said(told):
+    assert set(told()) == {"rank"}

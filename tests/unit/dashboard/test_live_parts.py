@@ -1,0 +1,106 @@
+"""The Live page's arithmetic: time left, one setting changed, settled lines."""
+
+import json
+import types
+
+import pytest
+
+from dashboard.charts import CHARTS
+from dashboard.charts.settled import join, settle
+from dashboard.live.time_left import time_left
+from dashboard.live.tweak import fields_of, name_of, tweaked, value_of
+from tabtune_core.errors import SettingError
+from tabtune_core.runs.series import Progress
+from tabtune_core.settings import LoraSettings, RunSettings
+
+LORA = RunSettings(dataset="d", target="y")
+
+
+def row(name, status, started=None, ended=None, strategy="peft"):
+    settings = types.SimpleNamespace(strategy=strategy)
+    return types.SimpleNamespace(id=name, status=status, started=started, ended=ended, settings=settings)
+
+
+def far(*, eta=None):
+    return Progress(0, None, None, eta)
+
+
+def test_the_rest_of_a_sweep_is_what_such_runs_took():
+    ended = [row("a", "finished", 0, 10), row("b", "finished", 10, 40), row("c", "failed", 40, 900), row("d", "diverged", 40, 60)]
+    runs = [*ended, row("e", "running", 60), row("f", "queued")]
+    known = dict.fromkeys("abcdef", far())
+    assert time_left(runs, known | {"e": far(eta=7.0)}, now=65) == 7 + 20
+    assert time_left(runs, known, now=65) == 15 + 20
+    assert time_left(runs, known, now=965) == 20
+
+
+def test_the_rest_of_a_sweep_is_unknown_while_nothing_of_the_kind_has_ended():
+    runs = [row("a", "finished", 0, 10, "inference"), row("b", "queued")]
+    assert time_left(runs, dict.fromkeys("ab", far()), now=20) is None
+    assert time_left(runs[:1], {"a": far()}, now=20) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("rank", "16", lambda settings: (settings.lora.rank, settings.lora.effective_alpha)),
+        ("alpha", "3.5", lambda settings: settings.lora.alpha),
+        ("learning_rate", "1e-3", lambda settings: settings.learning_rate),
+        ("steps", "40", lambda settings: settings.train.steps),
+        ("seed", "7", lambda settings: settings.seed),
+    ],
+)
+def test_one_setting_changes_and_the_others_stay(name, text, read):
+    changed = tweaked(LORA, name, text)
+    assert read(changed) == {"rank": (16, 32.0), "alpha": 3.5, "learning_rate": 1e-3, "steps": 40, "seed": 7}[name]
+    assert float(value_of(changed, name)) == float(text)
+    assert changed.lora.dropout == LORA.lora.dropout
+    assert changed.train.context_rows == LORA.train.context_rows
+
+
+@pytest.mark.parametrize(("name", "text"), [("rank", "2.5"), ("rank", "many"), ("dropout", "1"), ("seed", "-1"), ("context_rows", "3")])
+def test_a_value_that_the_settings_refuse_says_why(name, text):
+    with pytest.raises(SettingError, match=r"must be|write a number"):
+        tweaked(LORA, name, text)
+
+
+def test_only_settings_that_matter_can_be_changed():
+    zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
+    assert fields_of(zero_shot) == ["context_rows", "seed"]
+    assert "rank" not in fields_of(RunSettings(dataset="d", target="y", strategy="base-ft"))
+
+
+def test_a_changed_run_says_so_in_its_name():
+    run = types.SimpleNamespace(name="LoRA r=8 seed 0", settings=LORA)
+    assert name_of(run, tweaked(LORA, "rank", "4"), "rank") == "LoRA r=4 seed 0"
+    assert name_of(run, tweaked(LORA, "seed", "3"), "seed") == "LoRA r=8 seed 3"
+    assert name_of(run, tweaked(LORA, "dropout", "0.3"), "dropout") == "LoRA r=8 seed 0, dropout 0.3"
+    assert LoraSettings().dropout != 0.3
+
+
+@pytest.mark.parametrize("name", ["loss", "score", "memory"])
+def test_lines_drawn_in_two_parts_are_those_drawn_at_once(name):
+    draw, rows = CHARTS[name].draw, CHARTS[name].example()
+    more = {"reach": 20.0} if name == "score" else {}
+    old = rows["run"].isin(["LoRA r=2"])
+    whole = json.loads(draw(rows, **more).to_json())["data"]
+    settled = settle(draw(rows[old], **more))
+    parts = json.loads(draw(rows[~old], **more).to_json())["data"] + json.loads(settled.traces)
+    assert sorted(parts, key=lambda trace: trace["legendrank"]) == whole
+
+
+def test_nothing_new_is_drawn_on_the_axes_of_what_is_settled():
+    draw, rows = CHARTS["loss"].draw, CHARTS["loss"].example()
+    settled = settle(draw(rows))
+    both = join(draw(rows.iloc[:0]), settled)
+    assert not both.layout.annotations
+    assert both.layout.yaxis.title.text == "Training loss (nats)"
+    assert settle(draw(rows.iloc[:0])) is None
+
+
+def test_a_level_range_holds_only_while_all_is_level():
+    rows = CHARTS["score"].example().assign(accuracy=0.9)
+    level, higher = settle(CHARTS["score"].draw(rows)), CHARTS["score"].draw(rows.assign(accuracy=0.95))
+    assert join(higher, level).layout.yaxis.range == pytest.approx((0.855, 0.9975))
+    rising = settle(CHARTS["score"].draw(CHARTS["score"].example()))
+    assert join(CHARTS["score"].draw(rows), rising).layout.yaxis.range is None

@@ -1,0 +1,108 @@
+"""What is wrong with a run is told by its own curves; what is well is left alone."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboard.troubleshooting import GUIDE, troubles
+from tabtune_core.events import RunFinished, RunPlanned
+from tabtune_core.runs.store import Run
+from tabtune_core.settings import RunSettings, TrainSettings
+
+PLAN = RunPlanned("cpu", 100, 341, 114, 114, 256, 85, 30, ("a", "b"), 100, 10, (), {})
+
+
+def run(status="running", strategy="peft", **more):
+    train = TrainSettings(context_rows=2048)
+    settings = RunSettings(dataset="d", target="y", strategy=strategy, train=train)
+    fields = dict.fromkeys(field.name for field in dataclasses.fields(Run))
+    return Run(**fields | {"id": "a", "name": settings.label, "status": status, "settings": settings} | more)
+
+
+def result(best_step=50, accuracy=0.9):
+    scores = {"accuracy": accuracy, "log_loss": 0.3}
+    return RunFinished("finished", best_step, 100, False, scores, scores, scores, scores, 1.0, 1.0, 1, 1, "resident", 10, 100, None)
+
+
+def frames(loss, log_loss):
+    """A loss a step, and a look at validation every tenth."""
+    step = np.arange(1, len(loss) + 1)
+    looks = np.asarray(log_loss, dtype=float)
+    best = np.minimum.accumulate(looks) == looks
+    return {
+        "steps": pd.DataFrame({"step": step, "loss": loss}),
+        "scores": pd.DataFrame({"step": 10 * np.arange(len(looks)), "split": "validation", "best": best, "log_loss": looks}),
+    }
+
+
+NOISE = 0.05 * np.random.default_rng(0).standard_normal(100)
+FALLING = np.linspace(0.7, 0.2, 100) + NOISE
+LEVEL = 0.7 + NOISE
+IMPROVING = np.linspace(0.5, 0.3, 11)
+WORSENING = np.concatenate([np.linspace(0.5, 0.3, 5), np.linspace(0.32, 0.5, 6)])
+
+
+def kinds(*arguments, **more):
+    return [trouble.kind for trouble in troubles(*arguments, **more)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "looks", "told"),
+    [
+        (FALLING, IMPROVING, []),
+        (LEVEL, np.full(11, 0.5) + 0.01 * np.arange(11), ["flat"]),
+        (LEVEL, IMPROVING, []),
+        (FALLING, WORSENING, ["overfitting"]),
+        (LEVEL, WORSENING, []),
+        (LEVEL[:30], [0.5, 0.51, 0.52, 0.53], []),
+    ],
+)
+def test_curves_tell_a_flat_loss_from_overfitting_and_from_a_good_run(loss, looks, told):
+    assert kinds(run(), frames(loss, looks)) == told
+
+
+def test_overfitting_names_the_best_look_and_the_last():
+    (trouble,) = troubles(run(), frames(FALLING, WORSENING))
+    assert "best at step 40 (0.3000) and is 0.5000 at the last look" in trouble.seen
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "failure"),
+    [
+        ("failed", "x", "OutOfMemoryError"),
+        ("failed", "There was not enough memory.", "RuntimeError"),
+        ("interrupted", "The run's process was killed (signal 9), most often because memory ran out.", ""),
+    ],
+)
+def test_out_of_memory_offers_half_of_the_context_rows_that_were_used(status, error, failure):
+    (trouble,) = troubles(run(status, error=error), frames([], []), plan=PLAN, failure=failure)
+    assert trouble.kind == "memory"
+    assert trouble.fix.settings.train.context_rows == 128
+    (unplanned,) = troubles(run(status, error=error), frames([], []), failure=failure)
+    assert unplanned.fix.settings.train.context_rows == 1024
+
+
+def test_another_failure_is_not_called_a_lack_of_memory():
+    assert troubles(run("failed", error="Column 'y' is gone."), frames([], []), failure="TableError") == []
+
+
+def test_a_run_that_diverged_names_its_rate_and_offers_half_of_it():
+    (trouble,) = troubles(run("diverged"), frames(FALLING, IMPROVING))
+    assert "2e-4" in trouble.seen
+    assert trouble.fix.label.endswith("1e-4")
+    assert trouble.fix.settings.learning_rate == pytest.approx(1e-4)
+
+
+def test_no_gain_and_a_gap_to_full_fine_tuning_are_told_of_lora_runs():
+    full = run("finished", "base-ft", result=result(accuracy=0.99))
+    lora = run("finished", result=result(best_step=0, accuracy=0.85))
+    assert kinds(lora, frames(FALLING, IMPROVING), plan=PLAN, full=full) == ["no gain", "behind"]
+    near = run("finished", result=result(accuracy=0.92))  # within 1 / sqrt(114)
+    assert kinds(near, frames(FALLING, IMPROVING), plan=PLAN, full=full) == []
+    assert kinds(run("finished", "inference", result=result(best_step=0)), frames([], [0.5])) == []
+
+
+def test_every_trouble_has_its_row():
+    assert {"memory", "diverged", "flat", "overfitting", "no gain", "behind"} <= set(GUIDE)

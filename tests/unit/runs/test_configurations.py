@@ -1,0 +1,124 @@
+"""Lines of several seeds: means, intervals, places, and what is left out of them."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import seeding
+
+from tabtune_core.events import RunFinished
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.ranking import leaderboard, of_task
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+
+BASE = RunFinished(
+    "finished", 5, 9, False, {}, {"log_loss": 0.7}, {"log_loss": 0.6}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def lora(rank, seed=0, **others):
+    return RunSettings(dataset="d", target="y", lora=LoraSettings(rank=rank), seed=seed, **others)
+
+
+def add(store, *pairs):
+    """``pairs`` are settings and a log-loss; None is a run that failed. Returns the sweep."""
+    sweep, ids = store.add_sweep([settings for settings, _ in pairs])
+    for run_id, (_, loss) in zip(ids, pairs, strict=True):
+        result = None if loss is None else dataclasses.replace(BASE, validation={"log_loss": loss})
+        store.finish(run_id, "failed" if loss is None else "finished", result=result, error="broke" if loss is None else None)
+    return sweep
+
+
+def lines(store, sweep=None, rank_by="log_loss"):
+    return by_configuration(leaderboard(store.runs(sweep), rank_by), rank_by)
+
+
+def test_a_line_is_the_mean_over_its_seeds_with_students_interval(store):
+    sweep = add(store, *((lora(4, seed), loss) for seed, loss in enumerate((0.1, 0.2, 0.3))), *((lora(8, seed), 0.4) for seed in range(3)))
+    table = lines(store, sweep).set_index("name")
+    assert table["validation_log_loss"].to_dict() == pytest.approx({"LoRA r=4": 0.2, "LoRA r=8": 0.4})
+    # two degrees of freedom: 4.302653 times 0.1 / root 3
+    assert table["validation_log_loss_interval"].to_dict() == pytest.approx({"LoRA r=4": 4.302653 * 0.1 / math.sqrt(3), "LoRA r=8": 0})
+    assert table[["seeds", "seed_count", "place"]].to_dict("index") == {
+        "LoRA r=4": {"seeds": "0 1 2", "seed_count": 3, "place": 1},
+        "LoRA r=8": {"seeds": "0 1 2", "seed_count": 3, "place": 2},
+    }
+
+
+def test_one_seed_without_predictions_has_no_interval(store):
+    table = lines(store, add(store, (lora(4), 0.1), (lora(8), 0.2)))
+    assert table["validation_log_loss"].tolist() == [0.1, 0.2]
+    assert table["validation_log_loss_interval"].isna().all()
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_every_score_ranks_lines_in_its_direction_by_the_same_mean_as_plain_pandas(store, task):
+    (sweep,) = seeding.many_runs(store, sweeps=1, per_sweep=20, looks=0, task=task)
+    for name in (name for name, metric in METRICS.items() if metric.task == task):
+        runs = leaderboard(store.runs(sweep), name)
+        means = runs.groupby(runs["name"].str.replace(r" seed \d", "", regex=True))[f"validation_{name}"].mean()
+        table = lines(store, sweep, name).set_index("name")
+        pd.testing.assert_series_equal(table[f"validation_{name}"].sort_index(), means.sort_index(), check_names=False)
+        assert (
+            table["place"].sort_index().tolist()
+            == means.rank(method="min", ascending=not METRICS[name].higher_is_better).sort_index().tolist()
+        )
+
+
+def test_lines_are_compared_on_the_seeds_that_all_of_them_have(store):
+    sweep = add(store, (lora(4, 0), 0.3), (lora(4, 1), 0.1), (lora(8, 0), 0.2), (lora(8, 1), None), (lora(16, 0), None))
+    table = lines(store, sweep).set_index("rank")
+    assert table["validation_log_loss"].to_dict() == pytest.approx({8: 0.2, 4: 0.3, 16: math.nan}, nan_ok=True)
+    assert table["place"].dropna().to_dict() == {8: 1, 4: 2}
+    assert table["status"].to_dict() == {4: "finished", 8: "1 finished, 1 failed", 16: "failed"}
+
+
+def test_lines_that_share_no_seed_have_no_place(store):
+    table = lines(store, add(store, (lora(4, 0), 0.3), (lora(8, 1), 0.2)))
+    assert sorted(table["validation_log_loss"]) == [0.2, 0.3]
+    assert table["place"].isna().all()
+
+
+def test_an_archived_run_is_in_no_place_and_no_mean(store):
+    sweep = add(store, (lora(4, 0), 0.1), (lora(4, 1), 0.2), (lora(8, 0), 0.3), (lora(8, 1), 0.4))
+    best, *_ = store.runs(sweep)
+    store.archive(best.id)
+    runs = leaderboard(store.runs(sweep), "log_loss").set_index("run")
+    assert runs["place"].isna().sum() == 1
+    assert pd.isna(runs.at[best.id, "place"])
+    table = lines(store, sweep).set_index("rank")
+    assert (table.at[4, "validation_log_loss"], table.at[4, "seeds"]) == (0.2, "1")
+    for run in store.runs(sweep)[:2]:
+        store.archive(run.id)
+    table = lines(store, sweep).set_index("rank")
+    assert table["place"].dropna().to_dict() == {8: 1}
+    assert table["archived"].to_dict() == {8: False, 4: True}
+
+
+def test_runs_of_other_sweeps_are_other_lines(store):
+    add(store, (lora(4), 0.3))
+    add(store, (lora(4), 0.1))
+    table = lines(store)
+    assert table["validation_log_loss"].tolist() == [0.1, 0.3]
+    assert table["place"].tolist() == [1, 2]
+
+
+def test_a_setting_that_was_tweaked_makes_another_line_and_is_named(store):
+    sweep = add(store, *((lora(4, seed, train=TrainSettings(context_rows=rows)), 0.1) for seed in (0, 1) for rows in (500, 2048)))
+    assert set(lines(store, sweep)["name"]) == {"LoRA r=4 (context_rows 500)", "LoRA r=4 (context_rows 2048)"}
+
+
+def test_scores_of_other_tasks_go_with_their_intervals(store):
+    table = of_task(lines(store, add(store, (lora(4), 0.1))), "regression")
+    assert "validation_rmse_interval" in table
+    assert not [name for name in table if "log_loss" in name]
+    assert np.isnan(table["validation_rmse"]).all()

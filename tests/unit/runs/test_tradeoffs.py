@@ -1,0 +1,62 @@
+"""The front and the limits, and the spectrum that a result of the job stands for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.runs.ranking import front_of
+from tabtune_core.runs.spectra import curve_frame, layer_frame, spectrum_frame
+from tabtune_core.runs.tradeoffs import best_of, front, within_limits
+
+BOARD = pd.DataFrame(
+    {"score": [0.9, 0.8, 0.9, 0.7], "memory": [3.0, 2.0, 3.0, None], "seconds": [1.0, 5.0, 2.0, 0.1], "trainable_parameters": [9, 8, 7, 1]}
+)
+
+
+def test_a_run_is_on_the_front_unless_another_is_nowhere_worse_and_somewhere_better():
+    assert front(BOARD, {"score": False, "memory": True}).tolist() == [True, True, True, False]
+    assert front(BOARD, {"score": False, "memory": True, "seconds": True}).tolist() == [True, True, False, False]
+
+
+def test_on_two_axes_the_front_is_the_one_of_the_step_line():
+    rng = np.random.default_rng(1)
+    board = pd.DataFrame({"score": rng.normal(size=60), "memory": rng.normal(size=60)})
+    expected = front_of(board["memory"].to_numpy(), board["score"].to_numpy(), higher_is_better=True)
+    assert set(np.flatnonzero(front(board, {"score": False, "memory": True}))) == set(expected)
+
+
+def test_a_limit_shuts_out_what_is_above_it_and_what_is_not_known():
+    inside = within_limits(BOARD, {"memory": 2.5})
+    assert inside.tolist() == [False, True, False, False]
+    assert within_limits(BOARD, {}).all()
+    assert best_of(BOARD, "score", higher_is_better=True)["trainable_parameters"] == 7
+    assert best_of(BOARD.iloc[:0], "score", higher_is_better=True) is None
+
+
+@pytest.fixture
+def layers():
+    moved = {
+        "path": "a",
+        "target": "t",
+        "shape": [4, 4],
+        "rank": 2,
+        "singular_values": [3.0, 1.0],
+        "update_norm": 10**0.5,
+        "weight_norm": 20.0,
+    }
+    return [moved, {**moved, "path": "b", "singular_values": [0.0, 0.0], "update_norm": 0.0}]
+
+
+def test_the_energy_of_a_layer_adds_up_and_a_still_layer_has_none(layers):
+    found = spectrum_frame(layers)
+    assert found["layer"].unique().tolist() == ["a"]
+    assert found["energy"].tolist() == pytest.approx([0.9, 1.0])
+    sizes = layer_frame(layers).set_index("layer")
+    assert sizes["rank_90"].to_dict() == {"a": 1, "b": 0}
+    assert sizes.at["a", "relative_update"] == pytest.approx(10**0.5 / 20)
+    assert spectrum_frame([layers[1]]).empty
+
+
+def test_a_curve_has_a_column_a_score_and_split():
+    found = curve_frame({"ranks": [0, 1], "validation": [{"rmse": 2.0}, {"rmse": 1.0}]})
+    assert found.to_dict("list") == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}

@@ -1,0 +1,50 @@
+"""The guide's warnings come where they apply and nowhere else."""
+
+import pytest
+
+from tabtune_core.advice import Facts, advise
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+
+LARGE = {"rows": 200_000, "model_parameters": 27_000_000, "adapted_weights": 20_000_000, "adapter_parameters": 400_000}
+
+
+def warned(*, lora=None, train=None, axes=None, **facts):
+    run = RunSettings(dataset="d", target="t", lora=LoraSettings(**(lora or {})), train=TrainSettings(**(train or {})))
+    return [one.knob for one in advise(Facts(sweep=SweepSettings(run=run, **(axes or {})), **{**LARGE, **facts}))]
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ([], {}),
+        (["ranks"], {"axes": {"ranks": (1, 4)}}),
+        (["dropouts"], {"rows": 569, "lora": {"dropout": 0}}),
+        (["dropouts"], {"rows": 569, "axes": {"dropouts": (0.0, 0.1)}}),
+        ([], {"rows": 569}),
+        ([], {"lora": {"dropout": 0}}),
+        (["learning_rates"], {"train": {"learning_rate": 2e-5}}),
+        (["learning_rates"], {"axes": {"learning_rates": (1e-5, 2e-4)}}),
+        (["learning_rates"], {"axes": {"full_learning_rates": (2e-4,)}}),
+        ([], {"train": {"learning_rate": 2e-5}, "axes": {"full_fine_tuning": False}}),
+        (["ranks"], {"adapter_parameters": 20_000_000}),
+        (["model"], {"model_parameters": 677_310}),
+        (["warmup_ratio"], {"train": {"warmup_ratio": 0}}),
+        (["warmup_ratio"], {"train": {"warmup_steps": 0}}),
+        ([], {"train": {"warmup_ratio": 0, "warmup_steps": 5}}),
+        (["clip_norm"], {"train": {"clip_norm": 0}}),
+    ],
+)
+def test_a_warning_comes_where_it_applies(said, asked):
+    assert warned(**asked) == said
+
+
+def test_a_warning_says_what_is_so_with_its_numbers():
+    run = RunSettings(dataset="d", target="t", lora=LoraSettings(dropout=0))
+    (found,) = advise(Facts(sweep=SweepSettings(run=run), **{**LARGE, "rows": 569}))
+    assert found.text(Facts(sweep=SweepSettings(run=run), **{**LARGE, "rows": 569})).startswith("569 rows without dropout")
+
+
+def test_baselines_alone_are_not_warned_about_adapters():
+    assert (
+        warned(axes={"ranks": ()}, rows=569, model_parameters=677_310, adapted_weights=0, adapter_parameters=0, lora={"dropout": 0}) == []
+    )

@@ -1,0 +1,120 @@
+"""The estimate of memory: what can be counted is exact, what autograd keeps is what torch keeps, and more of anything never costs less."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tabtune_core.estimate import Sizes, estimate_memory, step_tape
+from tabtune_core.fitting import adapt
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.by_cause import by_cause, held_bytes
+from tabtune_core.training.optimizer import make_optimizer
+
+CPU = torch.device("cpu")
+SIZES = Sizes(context_rows=48, query_rows=16, features=5, classes=3, shown_rows=60, predicted_rows=20)
+MITRA = "autogluon.tabular.models.mitra._internal.models.tab2d"
+
+
+def opened(strategy, model="tabicl-mini", **lora):
+    settings = RunSettings(dataset="d", target="y", model=model, strategy=strategy, device="cpu", lora=LoraSettings(**lora))
+    loaded = load_model(get_card(model), "classification", CPU)
+    if strategy == "peft":
+        adapt(loaded, settings)
+    loaded.module.train()
+    return settings, loaded
+
+
+def loss_of(model):
+    torch.manual_seed(0)
+    x_BTF = torch.randn(1, SIZES.context_rows + SIZES.query_rows, SIZES.features)
+    y_BT = torch.arange(x_BTF.shape[1])[None] % SIZES.classes
+    return model.loss(x_BTF, y_BT[:, : SIZES.context_rows], y_BT[:, SIZES.context_rows :], SIZES.classes)
+
+
+def kept_bytes(model):
+    """Bytes of the tensors that torch keeps for the backward pass, one storage counted once, parameters not."""
+    own = {t.untyped_storage().data_ptr() for t in [*model.module.parameters(), *model.module.buffers()]}
+    kept = {}
+
+    def look(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        loss_of(model)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+@pytest.mark.parametrize(
+    ("strategy", "lora"), [("base-ft", {}), ("peft", {}), ("peft", {"dropout": 0.0}), ("peft", {"use_dora": True})], ids=str
+)
+def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
+    if model == "mitra-mini":
+        monkeypatch.setattr(pytest.importorskip(MITRA), "checkpoint", lambda layer, *args, use_reentrant: layer(*args))
+    settings, loaded = opened(strategy, model, **lora)
+    counted = step_tape(settings, loaded.card, SIZES, on_gpu=False).peak_bytes(checkpointed=False)
+    assert counted == pytest.approx(kept_bytes(loaded), rel=0.08)
+
+
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
+@pytest.mark.parametrize("strategy", ["base-ft", "peft"])
+def test_what_is_counted_is_exact(model, strategy):
+    settings, loaded = opened(strategy, model, rank=3, use_dora=True)
+    named = [(name, p) for name, p in loaded.module.named_parameters() if p.requires_grad]
+    optimizer = make_optimizer(named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
+    loss_of(loaded).backward()
+    optimizer.step()
+    held, expected = held_bytes(loaded.module, optimizer), estimate_memory(settings, loaded.card, SIZES, on_gpu=False)
+    held["optimizer"] -= 4 * len(optimizer.state)  # a counter of its steps for each tensor
+    assert held == {name: getattr(expected, name) for name in ("weights", "adapter", "gradients", "optimizer")}
+    assert expected.gradients > 0
+
+
+def growth(strategy="peft", sizes=SIZES, model="tabicl-v2", on_gpu=True, **lora):
+    settings = RunSettings(dataset="d", target="y", model=model, strategy=strategy, device="cpu", lora=LoraSettings(**lora))
+    return estimate_memory(settings, get_card(model), sizes, on_gpu=on_gpu).growth
+
+
+@pytest.mark.parametrize("model", ["tabicl-v1", "tabicl-v2", "tabdpt-1.3", "mitra-v2"])
+@pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
+def test_a_larger_table_never_takes_less(model, strategy):
+    larger = dataclasses.replace(SIZES, context_rows=4800, query_rows=1600, features=50, shown_rows=6000, predicted_rows=2000)
+    assert growth(strategy, larger, model) > growth(strategy, model=model)
+    assert growth(strategy, model=model) > 0
+
+
+def test_each_lever_moves_the_estimate_its_way():
+    usual = growth()
+    assert growth(rank=32) > usual > growth(rank=2)
+    assert growth(dropout=0.0) < usual < growth(use_dora=True)
+    assert growth(targets=("icl_predictor.decoder",)) < growth(targets=("icl_predictor.tf_icl",)) < usual
+    assert growth(on_gpu=False) > usual
+
+
+@pytest.mark.parametrize("train", [{"gradient_checkpointing": True}, {"optimizer": "sgd"}, {"amp": "bf16"}], ids=str)
+def test_what_saves_memory_lowers_the_estimate(train):
+    settings = RunSettings(dataset="d", target="y", model="tabicl-v2", strategy="base-ft")
+    large = dataclasses.replace(SIZES, context_rows=1000, features=20)
+    usual, saving = (
+        estimate_memory(one, get_card("tabicl-v2"), large, on_gpu=True).growth
+        for one in (settings, dataclasses.replace(settings, train=TrainSettings(**train)))
+    )
+    assert saving < usual
+
+
+def test_sizes_follow_the_split_and_the_settings():
+    settings = RunSettings(dataset="d", target="y", train=TrainSettings(context_rows=500, batch_size=100, validation_rows=150))
+    sizes = Sizes.plan(settings, rows=1000, features=7, classes=2)
+    assert sizes == Sizes(context_rows=500, query_rows=100, features=7, classes=2, shown_rows=500, predicted_rows=150)
+
+
+def test_activations_are_what_is_left_of_the_measured_growth():
+    held = {"weights": 100, "adapter": 10, "gradients": 10, "optimizer": 20}
+    assert by_cause(held, 75) == {**held, "activations": 45}
+    assert by_cause(held, None) is None
