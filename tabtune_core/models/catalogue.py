@@ -115,7 +115,7 @@ _CARDS = (
         "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
         _mitra_weights(
             227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/",
-            sha256="842fb1d9afc02b2b8308face47366cc119b48b5cf63105245e0a482dd98e2cfd",
+            sha256="7d09ea279ff780d4f964821821bac59892268de769a6a2a6731f68bd42c5159d",
         ),
         _mitra_weights(
             226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
