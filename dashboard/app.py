@@ -25,6 +25,7 @@ st.navigation(
         st.Page(HERE / "views" / "leaderboard.py", title="Leaderboard", icon=":material/leaderboard:"),
         st.Page(HERE / "views" / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(HERE / "views" / "adapters.py", title="Adapters", icon=":material/inventory_2:"),
+        st.Page(HERE / "views" / "try_it.py", title="Try it", icon=":material/play_arrow:"),
         st.Page(HERE / "views" / "guide.py", title="Guide", icon=":material/menu_book:"),
     ],
     position="top",

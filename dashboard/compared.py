@@ -31,7 +31,7 @@ class Compared:
         Raises:
             StoreError: there is no such sweep any more.
         """
-        runs = [run for run in reading.store().runs(sweep) if not run.archived]
+        runs = [run for run in reading.listed(sweep) if not run.archived]
         named = labels(runs)
         board = reading.ranked(sweep, metric)
         board = board[board["run"].isin(named)].reset_index(drop=True)

@@ -23,13 +23,17 @@ from dashboard.experience import experience
 from dashboard.pace import Pace, pace_of
 from dashboard.words import labels, moment
 from dashboard.worker_watch import Trouble, WorkerWatch, tail
+from tabtune_core import adapters_store
+from tabtune_core.adapters_store import StoredAdapter
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.new_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.events import RunPlanned
+from tabtune_core.lora.package_zip import read_facts
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs import series
 from tabtune_core.runs.configurations import by_configuration
@@ -305,7 +309,8 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
     """What each knob did in the runs of this workspace on one table, by knob; see dashboard.experience."""
-    return _experience(str(home()), table, target, model, metric, _stamp(_runs_on(store(), table, target, model)))
+    stamp = tuple((run.id, run.status) for run in _runs_on(store(), table, target, model))
+    return _experience(str(home()), table, target, model, metric, stamp)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -483,3 +488,67 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> Dataset:
     if new.id != dataset.id and not any(run.settings.dataset == dataset.id for run in store().runs()):
         delete_dataset(home(), dataset.id)
     return new
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _facts(path: str, changed: int) -> dict[str, Any]:
+    return read_facts(Path(path))
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What the adapter package of a run says of itself.
+
+    Raises:
+        AdapterError: there is none, or it cannot be read.
+    """
+    path = store().run_dir(run.id) / "adapter.zip"
+    return _facts(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, StoredAdapter]:
+    return {adapter.id: adapter for adapter in adapters_store.list_adapters(Path(folder))}
+
+
+def uploads() -> dict[str, StoredAdapter]:
+    """Adapters that were made elsewhere, by id, newest first."""
+    found = sorted((about.parent.name, about.stat().st_mtime_ns) for about in (home() / "adapters").glob("*/about.json"))
+    return _uploads(str(home()), tuple(found))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _values(folder: str, table: str, column: str, most: int) -> list[str] | None:
+    found = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
+    return None if len(found) > most else sorted(found)
+
+
+def values(table: str, column: str, *, most: int = 300) -> list[str] | None:
+    """The different words of a column, None where there are too many to choose from."""
+    return _values(str(home()), table, column, most)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _test_rows(path: str, changed: int) -> list[int]:
+    saved = pd.read_parquet(path, columns=["split", "row"])
+    return [int(row) for row in saved.loc[saved["split"] == "test", "row"]]
+
+
+def test_rows(run: Run) -> list[int]:
+    """Numbers of the rows that a run only tested on; none where they were not kept."""
+    path = store().run_dir(run.id) / "predictions.parquet"
+    return _test_rows(str(path), path.stat().st_mtime_ns) if path.exists() else []
+
+
+@st.cache_data(max_entries=2, show_spinner="Reading the rows")
+def _new_rows(data: bytes, about: dict[str, Any]) -> NewRows:
+    return read_new_rows(data, about, limit_rows=LIMIT_ROWS)
+
+
+def new_rows(data: bytes, facts: dict[str, Any]) -> NewRows:
+    """A file of rows to predict, read as the table of an adapter was.
+
+    Raises:
+        TableError: it cannot be read, or lacks a column.
+    """
+    about = {name: facts[name] for name in ("reading", "kinds", "features")} | {"settings": {"target": facts["settings"]["target"]}}
+    return _new_rows(data, about)

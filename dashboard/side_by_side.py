@@ -43,7 +43,7 @@ def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
     ids = [run.id for run in compared.done]
     chosen = st.multiselect(
-        f"Runs (two to {MOST})", ids, default=ids[:4], max_selections=MOST, format_func=compared.named.__getitem__,
+        f"Runs (two to {MOST})", ids, default=usual(compared), max_selections=MOST, format_func=compared.named.__getitem__,
         key=f"compared_{compared.sweep}", persist_state="session",
     )  # fmt: skip
     runs = [run for run in compared.done if run.id in chosen]
@@ -55,6 +55,14 @@ def side_by_side(compared: Compared) -> None:
         if tab.open:
             with tab:
                 draw(compared, runs)
+
+
+def usual(compared: Compared) -> list[str]:
+    """The baselines and the two best LoRA runs of the first seed, in the order of the queue."""
+    board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
+    lora = board["strategy"] == "peft"
+    chosen = {*board.loc[~lora, "id"].head(2), *board.loc[lora, "id"].head(2)}
+    return [run.id for run in compared.done if run.id in chosen]
 
 
 def _settings(compared: Compared, runs: list[Run]) -> None:

@@ -12,7 +12,8 @@ from dashboard.compared import Compared
 from dashboard.live_plotly import show
 from dashboard.words import megabytes, plain, score
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.tradeoffs import best_of, front, over_seeds, within_limits
+from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.tradeoffs import best_of, front, within_limits
 
 NONE = "none"
 LIMITS = {
@@ -72,9 +73,12 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         help="Seeds have other splits, and one may be easier than another.",
     ):
         return board, "runs"
-    means, seeds = over_seeds(board)
-    st.caption(f"Means over the seeds {', '.join(map(str, seeds))}, under which every configuration has a result.")
-    return means.assign(run=pd.Categorical(means["run"], categories=list(means["run"]))), "configurations"
+    means = by_configuration(board.assign(run=board["id"]), compared.metric).dropna(subset=["place"]).rename(columns={"name": "run"})
+    if means.empty:
+        st.caption("No seed has a result of every configuration, so that there are no means yet.")
+        return board, "runs"
+    st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, under which every configuration has a result.")
+    return means.assign(run=pd.Categorical(means["run"], categories=list(dict.fromkeys(means["run"])))), "configurations"
 
 
 def _limits() -> dict[str, float]:

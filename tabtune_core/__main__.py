@@ -177,12 +177,16 @@ def _leaderboard(asked: argparse.Namespace) -> int:
 
 def _predict(asked: argparse.Namespace) -> int:
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.data.table import read_table
+    from tabtune_core.data.new_rows import read_new_rows, unknown_categories
+    from tabtune_core.data.table import LIMIT_BYTES, read_table
     from tabtune_core.predictor import load_adapter
 
     model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
     table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
-    predicted = model.predict_table(read_table(asked.data, model.reading).frame, context=model.context(table))
+    context, rows = model.context(table), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
+    for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
+        say(note)
+    predicted = model.predict_table(rows.frame, context=context)
     print(predicted.to_csv(index=False), end="")
     return 0
 

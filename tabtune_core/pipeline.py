@@ -6,11 +6,13 @@ In: X and y. Out: predictions, and everything that a run would have told: the ev
 import copy
 import dataclasses
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import ClassifierTags, RegressorTags
@@ -20,17 +22,19 @@ from torch import nn
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.encoding import label_numbers, label_texts
+from tabtune_core.data.prepared import Context
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import OWN, adapter_arguments, fit
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.metrics import score_all
+from tabtune_core.models.adapter import BaseModel
 from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.memory import MemoryMeter, open_nvml
-from tabtune_core.tuning_params import read_params
+from tabtune_core.tuning_params import read_params, write_params
 
 
 def _predicts_classes(pipeline: "TabularPipeline") -> bool:
@@ -226,6 +230,34 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         if facts["named"]:
             pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)
         return pipeline
+
+
+def pipeline_of_run(
+    base: BaseModel, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]], context: Context, columns: Sequence[str],
+    history: Sequence[Event],
+) -> TabularPipeline:  # fmt: skip
+    """A fitted pipeline out of what a run left.
+
+    Args:
+        base: without an adapter.
+        settings: of the run; its LoRA settings are those of every adapter.
+        adapters: tensors by name; the last one is on.
+        context: the rows that predictions are shown.
+        columns: that rows to predict must have.
+        history: what the run told; its last event is the result.
+    """
+    pipeline = TabularPipeline(**write_params(settings))
+    pipeline._params = copy.deepcopy(pipeline.get_params())
+    pipeline._base, pipeline._adapters, pipeline._context, pipeline._history = base, AdapterSet(base.module), context, tuple(history)
+    for name, tensors in adapters.items():
+        pipeline._adapters.add(name, tensors, **adapter_arguments(base, settings.lora))
+    pipeline._lora = dict.fromkeys(adapters, settings.lora)
+    base.module.requires_grad_(False).eval()
+    pipeline._columns, pipeline.n_features_in_ = tuple(columns), len(columns)
+    pipeline.feature_names_in_ = np.array(columns, dtype=object)
+    if context.labels.classes:
+        pipeline.classes_ = np.array(context.labels.classes, dtype=object)
+    return pipeline
 
 
 def merge_lora_weights(model: nn.Module | TabularPipeline) -> nn.Module:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import SettingError
@@ -72,6 +73,28 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
         "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
         **{name: params[name] for name in RUN_NAMES if name in params},
     })  # fmt: skip
+
+
+def write_params(settings: RunSettings) -> dict[str, Any]:
+    """The arguments of a pipeline that stand for these settings; what is as usual is left out. The checkpoint is named without its folder.
+
+    >>> write_params(RunSettings(dataset="d", target="y", seed=1, train=TrainSettings(epochs=3)))["tuning_params"]
+    {'seed': 1, 'epochs': 3}
+    """
+    usual = RunSettings(dataset=settings.dataset, target=settings.target, task=settings.task)
+    values, lora, train = settings.to_dict(), settings.to_dict()["lora"], settings.to_dict()["train"]
+    params = {name: values[name] for name in RUN_NAMES if name in values and getattr(settings, name) != getattr(usual, name)}
+    if "checkpoint" in params:
+        params["checkpoint"] = Path(params["checkpoint"]).name
+    allowed = PREDICTING if settings.strategy == "inference" else (*PREDICTING, *TRAINING)
+    params |= {name: train[name] for name in allowed if name in train and getattr(settings.train, name) != getattr(usual.train, name)}
+    if settings.strategy == "peft":
+        changed = {name for name in lora if getattr(settings.lora, name) != getattr(usual.lora, name)}
+        config = {name: lora[ours] for name, ours in PEFT_NAMES.items() if ours in changed}
+        params |= {"peft_config": config} if config else {}
+    return {
+        "model_name": settings.model, "tuning_strategy": settings.strategy, "tuning_params": params, "task": settings.task,
+    }  # fmt: skip
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:

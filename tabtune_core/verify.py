@@ -8,9 +8,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 TOLERANCE = 1e-6
 """Largest difference on the same device: of a probability, or of a number in standard deviations of the labels."""
@@ -29,12 +31,22 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
     saved = saved[saved["split"] == "test"]
     rows, context = table.iloc[saved["row"].to_numpy()], adapted.context(table)
     if not adapted.classes:
-        difference = np.abs(adapted.predict(rows, context=context) - saved["predicted"].to_numpy()).max()
-        return float(difference / max(saved["label"].std(), np.finfo(float).tiny)), 0
+        return compare(adapted.predict(rows, context=context), saved["predicted"].to_numpy(), saved["label"].to_numpy())
     p_NK = adapted.predict_proba(rows, context=context)
-    labels = np.array(adapted.classes, dtype=object)[p_NK.argmax(axis=1)]
-    difference = np.abs(p_NK - saved[[f"prob_{k}" for k in range(p_NK.shape[1])]].to_numpy()).max()
-    return float(difference), int((labels != saved["predicted"].to_numpy()).sum())
+    return compare(p_NK, saved[[f"prob_{k}" for k in range(p_NK.shape[1])]].to_numpy(), saved["label"].to_numpy())
+
+
+def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any]) -> tuple[float, int]:
+    """The largest difference (see ``TOLERANCE``) and how many labels differ, of probabilities ``(N, K)`` or numbers ``(N,)``.
+
+    ``labels`` are numbers of the same kind, whose standard deviation is the unit of a difference between numbers.
+    """
+    if predicted.shape != expected.shape:
+        return float("inf"), len(expected)
+    difference = float(np.abs(predicted - expected).max())
+    if predicted.ndim == 1:
+        return difference / max(float(np.std(labels)), float(np.finfo(float).tiny)), 0
+    return difference, int((predicted.argmax(axis=1) != expected.argmax(axis=1)).sum())
 
 
 def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[bool, str]:

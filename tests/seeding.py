@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tabtune_core.data.datasets import add_sample
+from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
 from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import started_at
@@ -43,6 +43,19 @@ def sweep_settings(
     name, target, model = SAMPLES[task]
     run = RunSettings(dataset=add_sample(home, name).id, target=target, task=task, model=model, train=TrainSettings(steps=STEPS))
     return SweepSettings(run=run, ranks=ranks, seeds=seeds)
+
+
+def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
+    """What an adapter package says, of no real adapter."""
+    dataset = get_dataset(home, settings.dataset)
+    kinds = {column.name: column.kind for column in dataset.columns}
+    return {
+        "format": 1, "layers": [], "biases": [], "opens_with_peft": False, "settings": settings.to_dict(), "kinds": kinds,
+        "base": {"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None, "sha256": "0" * 64},
+        "classes": ["benign", "malignant"] if settings.task == "classification" else [], "best_step": STEPS, "versions": {},
+        "table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id}, "reading": dataset.reading.to_json(),
+        "features": [name for name in kinds if name != settings.target], "context": {"rows": [0, 1, 2], "sha256": "0" * 64}, "scores": {},
+    }  # fmt: skip
 
 
 class FakeRun:
@@ -134,7 +147,7 @@ class FakeRun:
         (folder / "log.txt").write_text("INFO made-up log line\n" * 3)
         with zipfile.ZipFile(folder / "adapter.zip", "w") as archive:
             archive.writestr("adapter_model.safetensors", bytes(4 * self.trainable))
-            archive.writestr("tabtune.json", "{}")
+            archive.writestr("tabtune.json", json.dumps(made_up_facts(self.store.home, self.settings)))
             archive.writestr("README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n")
         return (folder / "adapter.zip").stat().st_size
 

@@ -80,7 +80,7 @@ CHARTS: dict[str, Chart] = {
     "layer_updates": Chart(layer_updates, examples.layers, "How much training changed each layer, against the size of its weights."),
     "confusion_matrix": Chart(confusion_matrix, examples.pairs, "Rows by their label and by the class that is predicted."),
     "reliability_diagram": Chart(
-        reliability_diagram, examples.bins, "On the dotted line a model is right as often as it says; below it, it is too sure."
+        reliability_diagram, examples.bins, "On the broad grey line a model is right as often as it says; below it, it is too sure."
     ),
     "confidence_rows": Chart(confidence_rows, examples.bins, "Rows by the probability of the predicted class."),
     "predicted_true": Chart(predicted_true, examples.errors, "Predicted against true values; on the dotted line they are the same."),

@@ -19,7 +19,7 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
     places, ticks = np.arange(len(names)), [cut(name) for name in names]
     drawn.add_heatmap(
         x=places, y=places, z=share_KK, zmin=0, zmax=1, xgap=2, ygap=2, showscale=False,
-        colorscale=[[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.85)"]],
+        colorscale=[[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.65)"]],
         customdata=np.dstack([np.array([[(a, b) for b in names] for a in names], dtype=object), rows_KK]),
         hovertemplate="label %{customdata[0]}, predicted %{customdata[1]}<br>%{customdata[2]:,} rows, %{z:.1%} of the label<extra></extra>",
     )  # fmt: skip

@@ -16,10 +16,10 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
     known = bins[bins["rows"] > 0]
     if known.empty:
         return say(drawn, "No prediction to count")
-    lowest = float(known[["confidence", "accuracy"]].min().min())
+    lowest = float(known["confidence"].min())
     drawn.add_scatter(
         x=[lowest, 1], y=[lowest, 1], name="Right as often as it says", mode="lines", hoverinfo="skip",
-        line={"color": FAINT, "dash": "dot", "width": 1.5},
+        line={"color": FAINT, "width": 4}, opacity=0.35,
     )  # fmt: skip
     most = known["rows"].max()
     for label, rows, style in each_run(known):

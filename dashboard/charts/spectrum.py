@@ -31,7 +31,8 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
             line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1}, opacity=0.55,
             customdata=points["layer"].to_numpy(dtype=object), hovertemplate="%{customdata}<br>direction %{x}: %{y:.4f}<extra></extra>",
         )  # fmt: skip
-    mean = shown.groupby("direction")[y].mean()
+    table = shown.pivot(index="direction", columns="layer", values=y)
+    mean = (table.ffill() if y == "energy" else table.fillna(0.0)).mean(axis=1)  # a narrow layer has fewer directions
     drawn.add_scatter(
         x=mean.index.to_numpy(), y=mean.to_numpy(), name="Mean of the layers", mode="lines+markers",
         line={"color": COLOURS[3], "width": 4}, marker={"size": 9}, hovertemplate="mean, direction %{x}: %{y:.4f}<extra></extra>",
@@ -39,7 +40,8 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     if y == "energy":
         drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
         drawn.update_yaxes(tickformat=".0%")
-    drawn.update_xaxes(tickformat="d", dtick=1 if shown["direction"].max() <= 16 else None)
+    highest = int(shown["direction"].max())
+    drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
     drawn.update_yaxes(rangemode="tozero")
     return drawn
 

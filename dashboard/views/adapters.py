@@ -1,4 +1,4 @@
-"""Trained adapters: what is in the package, whether it was verified, and the file itself."""
+"""Trained adapters: whether each was verified, the files it can leave as, and the code that opens them; and adapters from elsewhere."""
 
 import zipfile
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import adapter_upload, downloads, reading
 from dashboard.choice import go, pick
-from dashboard.words import megabytes, moment, score
+from dashboard.words import megabytes, moment, plain, score
+from tabtune_core.errors import AdapterError
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 
@@ -54,50 +55,94 @@ def withheld(run: Run) -> str:
     return "the run ended before a fresh process could try this package. Run it again for a new one."
 
 
-st.title("Adapters")
-runs = {run.id: run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
-if not runs:
-    st.info("No adapter yet. A LoRA run that ends leaves one here, ready to download.", icon=":material/inventory_2:")
-    if st.button("Start a run", type="primary"):
-        go("views/new_run.py")
-    st.stop()
+def figures(run: Run, path: Path) -> None:
+    """Size and score at a glance."""
+    with st.container(horizontal=True):
+        st.metric("Package", megabytes(path.stat().st_size), border=True, width="content")
+        st.metric("Rank", run.settings.lora.rank, border=True, width="content")
+        if run.result:
+            st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
+            metric = run.settings.selection_metric
+            value = run.result.validation.get(metric, float("nan"))
+            st.metric(f"Validation {METRICS[metric].label}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
+
+
+def package_download(run: Run, path: Path) -> None:
+    """The package itself, once a fresh process has loaded it; or why not."""
+    if not (run.result and run.result.adapter_verified):
+        st.info(f"No download: {withheld(run)}", icon=":material/block:")
+        return
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download the adapter", path.read_bytes, f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip",
+            "application/zip", on_click="ignore", type="primary", icon=":material/download:", key=f"download_{run.id}",
+        )  # fmt: skip
+        if st.button("Try it on rows", icon=":material/play_arrow:"):
+            go("views/try_it.py", adapter=run.id)
+    st.caption("The package holds no rows of your table. It needs the base model named inside, and the context rows, to predict.")
+
+
+def other_formats(run: Run) -> None:
+    """The other files that the adapter can leave as."""
+    st.subheader("Other formats")
+    try:
+        facts = reading.facts(run)
+    except AdapterError as error:
+        st.caption(plain(str(error)))
+        return
+    if run.settings.dataset not in reading.tables():
+        st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
+        return
+    downloads.other_formats(run, facts)
+
+
+def one_run(run: Run) -> None:
+    """One adapter that was trained here."""
+    path = package(run)
+    try:
+        inside, readme = contents(path)
+    except zipfile.BadZipFile:
+        st.error("This adapter package is damaged and cannot be opened. Run it again to get a new one.")
+        return
+    verification(run)
+    figures(run, path)
+    if run.result and run.result.best_step == 0:
+        st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
+    package_download(run, path)
+    if run.result and run.result.adapter_verified:
+        other_formats(run)
+    st.subheader("About the package")
+    how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
+    how.markdown(readme or "This package has no README.")
+    what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
+    log.code(reading.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
 
 
 def title(name: str) -> str:
     """What the list calls an adapter."""
+    if name in uploads:
+        return adapter_upload.title(uploads[name])
     run = runs[name]
     return f"{run.name} · {run.settings.model} · predicts {run.settings.target} · {moment(run.ended or run.created)}"
 
 
-chosen = pick("Adapter", list(runs), name="run", default=next(iter(runs)), format_func=title)
-run, path = runs[chosen], package(runs[chosen])
-try:
-    inside, readme = contents(path)
-except zipfile.BadZipFile:
-    st.error("This adapter package is damaged and cannot be opened. Run it again to get a new one.")
-    st.stop()
-
-verification(run)
-with st.container(horizontal=True):
-    st.metric("Package", megabytes(path.stat().st_size), border=True, width="content")
-    st.metric("Rank", run.settings.lora.rank, border=True, width="content")
-    if run.result:
-        st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
-        metric = run.settings.selection_metric
-        value = run.result.validation.get(metric, float("nan"))
-        st.metric(f"Validation {METRICS[metric].label}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
-if run.result and run.result.best_step == 0:
-    st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
-if run.result and run.result.adapter_verified:
-    st.download_button(
-        "Download the adapter", path.read_bytes, f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip", "application/zip",
-        on_click="ignore", type="primary", icon=":material/download:", key=f"download_{run.id}",
-    )  # fmt: skip
-else:
-    st.info(f"No download: {withheld(run)}", icon=":material/block:")
-st.caption("The package holds no rows of your table. It needs the base model named inside, and the context rows, to predict.")
-
-how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
-how.markdown(readme or "This package has no README.")
-what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
-log.code(reading.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
+st.title("Adapters")
+uploads = reading.uploads()
+runs = {run.id: run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
+if not runs and not uploads:
+    st.info("No adapter yet. A LoRA run that ends leaves one here, ready to download.", icon=":material/inventory_2:")
+    if st.button("Start a run", type="primary"):
+        go("views/new_run.py")
+with st.expander(
+    "Add an adapter from another machine",
+    icon=":material/upload_file:",
+    expanded="adapter_error" in st.session_state or not (runs or uploads),
+):
+    adapter_upload.add()
+names = [*runs, *uploads]
+if names:
+    chosen = pick("Adapter", names, name="run", default=names[0], format_func=title)
+    if chosen in uploads:
+        adapter_upload.details(uploads[chosen])
+    else:
+        one_run(runs[chosen])

@@ -19,6 +19,8 @@ from tabtune_core.data.findings import SET_SEPARATOR, Finding
 from tabtune_core.errors import LayoutError, TableError
 
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
+FEWEST = 2
+"""Rows and columns of a table that is to be trained on; what is only predicted may have one."""
 MAX_COLUMNS = 5_000
 MAX_REJECTS = 10_000
 LISTED_LINES = 10
@@ -51,9 +53,11 @@ def mark_parameters(extra: Sequence[str]) -> dict[str, str]:
     return {f"m{place}": mark for place, mark in enumerate(marks)}
 
 
-def load_text(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str]) -> Cells:
+def load_text(
+    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str], *, fewest: int = FEWEST
+) -> Cells:
     """Reads a UTF-8 file into ``cells``. Raises TableError where most lines do not fit the layout or no row is left."""
-    check_width(dialect.width)
+    check_width(dialect.width, fewest)
     findings = layout_findings(dialect)
     header, misfits = scan(connection, path, dialect, missing_marks, pad=False)
     short = sorted({place for place, error in misfits if error == "MISSING COLUMNS"})
@@ -80,7 +84,7 @@ def load_text(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
-    return finish(connection, names, named if dialect.header else (), [*findings, *renamed])
+    return finish(connection, names, named if dialect.header else (), [*findings, *renamed], fewest)
 
 
 def scan(
@@ -128,12 +132,14 @@ def forget_rejects(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("DROP TABLE IF EXISTS reject_scans")
 
 
-def load_parquet(connection: duckdb.DuckDBPyConnection, path: Path, missing_marks: Sequence[str], *, limit_bytes: int) -> Cells:
+def load_parquet(
+    connection: duckdb.DuckDBPyConnection, path: Path, missing_marks: Sequence[str], *, limit_bytes: int, fewest: int = FEWEST
+) -> Cells:
     """Reads a Parquet file into ``cells``, batch by batch. Raises TableError where it is damaged or unpacks over the limit."""
     try:
         with closing(pq.ParquetFile(path)) as file:
             metadata = file.metadata
-            check_width(len(file.schema_arrow))
+            check_width(len(file.schema_arrow), fewest)
             unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
             if max(unpacked, metadata.num_rows * len(file.schema_arrow)) > limit_bytes:
                 raise TableError(f"The Parquet file unpacks to more than {limit_bytes:,} bytes, the limit. Take a sample of the rows.")
@@ -149,19 +155,21 @@ def load_parquet(connection: duckdb.DuckDBPyConnection, path: Path, missing_mark
             names, findings = tidy_names(tuple(file.schema_arrow.names), told=True)
     except (pa.ArrowException, OSError, duckdb.Error) as error:
         raise TableError(f"The Parquet file could not be read: {str(error).splitlines()[0]}. Write it again, or save it as CSV.") from error
-    return finish(connection, names, (), findings)
+    return finish(connection, names, (), findings, fewest)
 
 
-def check_width(width: int) -> None:
+def check_width(width: int, fewest: int = FEWEST) -> None:
     """Raises TableError for a table of one column or of thousands."""
-    if width < 2:
+    if width < fewest:
         raise TableError("The table has one column. It needs a column to predict and at least one to predict from.")
     if width > MAX_COLUMNS:
         raise TableError(f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave out columns that cannot matter.")
 
 
-def finish(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding]) -> Cells:
-    """Drops blank rows and an empty last column that a trailing separator makes; refuses a table of fewer than two rows."""
+def finish(
+    connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding], fewest: int
+) -> Cells:
+    """Drops blank rows and an empty last column that a trailing separator makes; refuses a table of too few rows."""
     last = len(names) - 1
     unnamed = last > 0 and names[last] == f"column_{last + 1}"
     if unnamed and counts(connection, f"count(c{last})") == (0,):
@@ -169,7 +177,7 @@ def finish(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header
         names, header = names[:last], header[:last]
         findings = [finding for finding in findings if finding.column != f"column_{last + 1}"]
         findings.append(Finding("info", "trailing-separator", "The lines end in a separator; the empty last column it makes was left out."))
-        check_width(len(names))
+        check_width(len(names), fewest)
     before = count_rows(connection)
     blank = " AND ".join(f"c{place} IS NULL" for place in range(len(names)))
     connection.execute(f"DELETE FROM cells WHERE {blank}")
@@ -178,7 +186,7 @@ def finish(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header
         findings.append(Finding("info", "blank-rows", f"{before - rows:,} rows without any value were left out."))
     if rows == 0:
         raise TableError(f"The table has a header ({', '.join(names)[:80]}) and no rows. Check that the export finished.")
-    if rows < 2:
+    if rows < fewest:
         raise TableError("The table has one row. At least two are needed to read it, and more to train on it.")
     return Cells(names, rows, header, tuple(findings))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from tabtune_core.data.cells import Cells, load_parquet, load_text
+from tabtune_core.data.cells import FEWEST, Cells, load_parquet, load_text
 from tabtune_core.data.column_checks import describe
 from tabtune_core.data.database import connect
 from tabtune_core.data.decoding import decode, is_parquet, plain_file, read_head
@@ -48,10 +48,12 @@ def read_table(
     choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
     *,
     limit_bytes: int = LIMIT_BYTES,
+    fewest: int = FEWEST,
 ) -> Table:
     """Reads a CSV (any usual separator and encoding, also zipped or gzipped) or a Parquet file.
 
-    ``limit_bytes`` bounds the file and what it unpacks to. Raises TableError, with the way out, for what is no table.
+    ``limit_bytes`` bounds the file and what it unpacks to, and it has ``fewest`` rows and columns at least. Raises TableError, with the
+    way out, for what is no table.
     """
     with tempfile.TemporaryDirectory(prefix="tabtune-") as name:
         folder = Path(name)
@@ -59,12 +61,12 @@ def read_table(
         with connect(folder) as connection:
             try:
                 if is_parquet(read_head(path)):
-                    cells = load_parquet(connection, path, choices.missing_marks, limit_bytes=limit_bytes)
+                    cells = load_parquet(connection, path, choices.missing_marks, limit_bytes=limit_bytes, fewest=fewest)
                     return finish(connection, cells, choices, findings, ())
                 text = folder / "text.csv"
                 decoded = decode(path, text, choices.encoding)
                 dialect = find_dialect(connection, text, choices)
-                cells = load_text(connection, text, dialect, choices.missing_marks)
+                cells = load_text(connection, text, dialect, choices.missing_marks, fewest=fewest)
                 used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
                 table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions)
             except duckdb.OutOfMemoryException as error:

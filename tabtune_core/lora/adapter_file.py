@@ -19,9 +19,9 @@ from torch import nn
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import LoraReport, adapter_tensors
+from tabtune_core.lora.package_zip import FACTS, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
 
-TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
-FORMAT = 1
+__all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "readme", "write_package"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +81,11 @@ def read_package(path: Path, *, limit_bytes: int = 2**31) -> AdapterPackage:
     Raises:
         AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
     """
+    facts, content = read_parts(path, limit_bytes=limit_bytes)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > limit_bytes:
-                raise AdapterError(f"{path.name} unpacks to more than {limit_bytes / 1e9:.1f} GB; that is no adapter.")
-            facts = json.loads(archive.read(FACTS))
-            tensors = safetensors.torch.load(archive.read(TENSORS))
-    except FileNotFoundError as error:
-        raise AdapterError(f"There is no adapter package at {path}.") from error
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, safetensors.SafetensorError) as error:
-        raise AdapterError(f"{path.name} is no adapter package ({error}); it should be a zip with {TENSORS} and {FACTS}.") from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise AdapterError(f"{path.name} is not of the package format {FORMAT} that this version reads.")
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise AdapterError(f"{path.name} is no adapter package ({error}); its {TENSORS} cannot be read.") from error
     return AdapterPackage(tensors, facts)
 
 

@@ -119,7 +119,7 @@ _CARDS = (
         ),
         _mitra_weights(
             226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
-            sha256="c05a7643b1f1e93cd851c8a62aa7d1ffdafd24649ec42bff6e5313c3929d9329",
+            sha256="241ca57e95461e55a3d2b8fe1ecd1aaeb429ce20043c0372b4365277bef87291",
         ),
     ),
     _mitra(

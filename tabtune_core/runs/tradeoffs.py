@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.runs.comparison import CONFIGURATION
-
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
     """Rows that no other row equals or beats on every axis and beats on one; ``smaller_is_better`` says it for each axis (column)."""
@@ -27,25 +25,6 @@ def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:
         [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND],
         dtype=bool,
     )
-
-
-def over_seeds(board: pd.DataFrame) -> tuple[pd.DataFrame, tuple[int, ...]]:
-    """One row a configuration, the means over the seeds under which all configurations have a score, and those seeds.
-
-    Seeds have other splits, and one may be easier than another: runs of different seeds do not compare. ``run`` is the name without
-    the seed, with a number where configurations would share it.
-    """
-    scored = board[board["place"].notna()]
-    scored = scored.assign(configuration=scored.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
-    shared = set.intersection(*scored.groupby("configuration")["seed"].agg(set)) if len(scored) else set()
-    groups = scored[scored["seed"].isin(shared)].groupby("configuration", sort=False)
-    found = groups.first()
-    numbers = [name for name in found.select_dtypes("number") if name != "seed"]
-    found = found.assign(**groups[numbers].mean())
-    names = pd.Series([str(run).removesuffix(f" seed {seed}") for run, seed in zip(found["run"], found["seed"], strict=True)], dtype="str")
-    again = names.groupby(names).cumcount()
-    names = names.where(again == 0, names + " (" + (again + 1).astype(str) + ")")
-    return found.reset_index(drop=True).assign(run=names), tuple(sorted(int(seed) for seed in shared))
 
 
 def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":

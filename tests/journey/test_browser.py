@@ -88,10 +88,10 @@ def test_the_first_page_asks_nobody_else(server, page):
     assert [url for url in asked if not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("name", ["new_run", "live", "leaderboard", "compare", "adapters"])
+@pytest.mark.parametrize("name", ["new_run", "live", "leaderboard", "compare", "adapters", "guide"])
 def test_a_page_opened_by_its_address_has_the_others_around_it(server, page, name):
     page.goto(f"{server}/{name}")
-    for other in ("Data", "New run", "Live", "Leaderboard", "Compare", "Adapters"):
+    for other in ("Data", "New run", "Live", "Leaderboard", "Compare", "Adapters", "Guide"):
         page.get_by_role("link", name=other).wait_for(timeout=15_000)
 
 
@@ -266,16 +266,16 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_
 def test_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(tmp_path, serve, page):
     add_sample(tmp_path, "breast_cancer")
     page.goto(f"{serve()}/new_run")
-    page.get_by_text("Choose them in a tree of the model").click(timeout=15_000)
+    page.get_by_role("button", name="Launch 5 runs").wait_for(timeout=60_000)
+    page.get_by_text("Choose them in a tree of the model").click()
     tree = page.locator(".lab-tree")
-    tree.locator("summary").nth(2).focus(timeout=15_000)
+    tree.locator("summary").nth(2).focus(timeout=30_000)
     page.keyboard.press("Enter")
     decoder, whole = tree.locator("[data-path='icl_predictor.decoder']"), tree.locator("[data-path='icl_predictor']")
     assert decoder.is_checked()
     decoder.focus()
     page.keyboard.press("Space")
-    page.get_by_label("icl_predictor.tf_icl.blocks", exact=False).first.wait_for(timeout=15_000)
-    page.wait_for_url("**targets=icl_predictor.tf_icl.blocks**", timeout=15_000)
+    page.wait_for_url("**targets=icl_predictor.tf_icl.blocks**", timeout=30_000)
     assert not decoder.is_checked()
     assert whole.evaluate("box => box.indeterminate")
     assert decoder.evaluate("box => box.getRootNode().activeElement === box"), "the keyboard goes on where it was"

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
+from page_steps import button, go, texts
 
 from tabtune_core.runs.store import RunStore
 
@@ -12,21 +13,9 @@ TABS = ("Trade-offs", "Rank", "Runs side by side")
 
 def at(app, tab, view=None, **query):
     """Opens the page at one of its tabs, and there at one of its views."""
-    app.run()
-    app.query_params["view"] = tab
     if view is not None:
         app.session_state["side_by_side"] = view
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page("views/compare.py").run()
-
-
-def texts(elements):
-    return " ".join(str(element.value) for element in elements)
-
-
-def button(app, label):
-    return next(found for found in app.button if found.label == label)
+    return go(app, "compare", view=tab, **query)
 
 
 def write_predictions(store: RunStore, sweep: str) -> None:
@@ -188,20 +177,12 @@ def test_a_sweep_that_goes_on_is_no_crash(app, store):
 
 
 def test_two_hundred_runs_open_in_every_tab(app, store):
-    settings = seeding.sweep_settings(store.home, ranks=tuple(range(1, 39)), seeds=(0, 1, 2, 3, 4))
-    sweep, runs = seeding.queue(store, settings)
-    for run in runs:
-        accuracy = 0.9 + 0.001 * run.settings.lora.rank
-        result = seeding.RunFinished(
-            "finished", 10, 10, False, *(seeding.made_up_scores(accuracy) for _ in range(4)), 1.0, 0.1, 4 * 10**8, 10**7 + run.trainable,
-            "resident", run.trainable, seeding.TOTAL, None, None,
-        )  # fmt: skip
-        store.finish(run.id, "finished", result=result)
+    seeding.many_runs(store, sweeps=1, per_sweep=200, looks=2)
     at(app, "Trade-offs")
     assert not app.exception
-    assert "beaten by none" in texts(app.markdown)
+    assert "of 40 configurations are beaten by none" in texts(app.markdown)
     app.toggle(key="over_seeds").set_value(False).run()
-    assert " of 200 runs" in texts(app.markdown)
+    assert "of 200 runs are beaten by none" in texts(app.markdown)
     for tab, heading in (("Rank", "Calibration error against rank"), ("Runs side by side", None)):
         at(app, tab)
         assert not app.exception, tab

@@ -16,7 +16,7 @@ from tabtune_core.metrics import metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
 
-PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters")
+PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it")
 RUN_PAGES = ("live", "leaderboard", "compare", "adapters")
 CSV = b"name,age,city,bought\n" + b"".join(
     b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)

@@ -15,7 +15,6 @@ LAYERS = (
     {"training", "activations", "estimate"},
     {"fitting", "predictor", "outputs", "verify"},
     {"experiment", "rank_curve"},
-    {"jobs"},
     {
         "worker",
         "tuning_params",
@@ -25,12 +24,20 @@ LAYERS = (
         "leaderboard",
         "leaderboard_file",
         "leaderboard_rows",
+        "adapters_store",
+        "export_formats",
+        "exports",
+        "try_it",
+        "jobs",
     },
     {"flags", "terminal", "__main__"},
 )
 """From the ground up; a module may import from its own row and those before it."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
+    "adapters_store",
+    "export_formats",
+    "lora.package_zip",
     "data",
     "models.catalogue",
     "models.cards",
@@ -76,7 +83,16 @@ def test_the_pages_reach_only_data_runs_and_settings(path):
 
 @pytest.mark.parametrize(
     "module",
-    ["tabtune_core", "dashboard", "dashboard.server", "tabtune_core.__main__", "tabtune_core.worker", "tabtune_core.models.checkpoints"],
+    [
+        "tabtune_core",
+        "dashboard",
+        "dashboard.server",
+        "tabtune_core.__main__",
+        "tabtune_core.worker",
+        "tabtune_core.models.checkpoints",
+        "tabtune_core.adapters_store",
+        "tabtune_core.export_formats",
+    ],
 )
 def test_importing_it_does_not_import_torch(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

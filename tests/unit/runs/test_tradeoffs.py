@@ -6,7 +6,7 @@ import pytest
 
 from tabtune_core.runs.ranking import front_of
 from tabtune_core.runs.spectra import curve_frame, layer_frame, spectrum_frame
-from tabtune_core.runs.tradeoffs import best_of, front, over_seeds, within_limits
+from tabtune_core.runs.tradeoffs import best_of, front, within_limits
 
 BOARD = pd.DataFrame(
     {"score": [0.9, 0.8, 0.9, 0.7], "memory": [3.0, 2.0, 3.0, None], "seconds": [1.0, 5.0, 2.0, 0.1], "trainable_parameters": [9, 8, 7, 1]}
@@ -31,23 +31,6 @@ def test_a_limit_shuts_out_what_is_above_it_and_what_is_not_known():
     assert within_limits(BOARD, {}).all()
     assert best_of(BOARD, "score", higher_is_better=True)["trainable_parameters"] == 7
     assert best_of(BOARD.iloc[:0], "score", higher_is_better=True) is None
-
-
-def test_means_are_over_the_seeds_that_all_configurations_share():
-    configuration = {"model": "m", "strategy": "peft", "alpha": 4.0, "targets": "default", "variant": "plain", "learning_rate": 1e-4}
-    rows = [
-        ("r=2 seed 0", 2, 0, 0.8),
-        ("r=2 seed 1", 2, 1, 0.6),
-        ("r=2 seed 2", 2, 2, 0.1),
-        ("r=4 seed 0", 4, 0, 0.9),
-        ("r=4 seed 1", 4, 1, 0.9),
-    ]
-    board = pd.DataFrame(rows, columns=["run", "rank", "seed", "score"]).assign(**configuration, dropout=0.1, place=1)
-    means, seeds = over_seeds(board)
-    assert seeds == (0, 1)
-    assert means.set_index("run")["score"].to_dict() == pytest.approx({"r=2": 0.7, "r=4": 0.9})
-    twice, _ = over_seeds(pd.concat([board, board.assign(dropout=0.5)]))
-    assert twice["run"].tolist() == ["r=2", "r=4", "r=2 (2)", "r=4 (2)"]
 
 
 @pytest.fixture

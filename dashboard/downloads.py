@@ -1,0 +1,132 @@
+"""The formats of one adapter: what is inside, prepare, what was verified, download, and the code that opens each."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard import reading
+from dashboard.words import megabytes, plain
+from tabtune_core.errors import StoreError
+from tabtune_core.export_formats import FORMATS, Format, command_lines, file_name, snippet
+from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.store import Run
+
+SMALL_BYTES = 5_000_000
+
+
+def export_jobs(run_id: str) -> dict[str, Job]:
+    """The newest export of each format of a run."""
+    newest: dict[str, Job] = {}
+    for job in reading.store().jobs("export"):
+        if job.arguments.get("run") == run_id:
+            newest.setdefault(str(job.arguments.get("format")), job)
+    return newest
+
+
+def going(jobs: Mapping[str, Job]) -> bool:
+    """Whether one of them is still to end."""
+    return any(job.status in ("queued", "running") for job in jobs.values())
+
+
+def prepare(run_id: str, form: Format) -> None:
+    """Asks the worker for a file; a failed attempt makes way."""
+    old = export_jobs(run_id).get(form)
+    if old is not None:
+        remove(old.id)
+    reading.store().add_job("export", {"run": run_id, "format": form})
+    reading.keep_worker()
+
+
+def remove(job_id: str) -> None:
+    """Gives the disk space of a prepared file back."""
+    with contextlib.suppress(StoreError):  # another tab was faster, or it has just begun to run
+        reading.store().delete_job(job_id)
+
+
+def other_formats(run: Run, facts: Mapping[str, Any]) -> None:
+    """One line a format. Polls while one is being prepared."""
+    polling = going(export_jobs(run.id))
+
+    @st.fragment(run_every=1.0 if polling else None)
+    def lines() -> None:
+        jobs = export_jobs(run.id)
+        for form in FORMATS:
+            _line(run, facts, form, jobs.get(form))
+        if going(jobs) != polling:
+            st.rerun()  # the whole page, so that polling starts or ends
+
+    lines()
+
+
+def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
+    kind = FORMATS[form]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"**{plain(kind.title)}**", width="content")
+            _button(run, facts, form, job)
+        st.caption(kind.inside)
+        if kind.holds_rows:
+            rows = len(facts["context"]["rows"])
+            st.warning(
+                f"This file holds {rows:,} rows of your table ({plain(facts['table']['name'])}), target included. Give it only to people "
+                f"who may see them.",
+                icon=":material/visibility:",
+            )
+        if job is not None and job.status == "finished" and job.result:
+            _verified(job.result, run)
+        elif job is not None and job.error:
+            st.error(plain(job.error))
+        with st.expander("The code that opens it", icon=":material/code:"):
+            if job is None or job.status != "finished":
+                st.caption("Preparing the file runs exactly this in a fresh process, on the test rows.")
+            st.code(snippet(form, facts, run.id, table=facts["table"]["name"]).code, language="python", wrap_lines=True)
+            if form == "merged":
+                st.caption("On the command line, from the adapter package: predictions, and the same checkpoint.")
+                st.code(command_lines(facts, run.id, table=facts["table"]["name"]), language="bash", wrap_lines=True)
+
+
+def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
+    if job is not None and job.status in ("queued", "running"):
+        text = ":material/hourglass_top: Preparing it and trying it out; some seconds, more for a large model."
+        st.markdown(text, width="content")
+        return
+    path = None if job is None or not job.result else reading.store().job_dir(job.id) / file_name(form, facts, run.id)
+    if job is not None and path is not None and path.is_file():
+        with st.container(horizontal=True, width="content", vertical_alignment="center"):
+            mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
+            st.download_button(
+                f"Download ({megabytes(path.stat().st_size)})", data_of(path), path.name, mime,
+                on_click="ignore", type="primary", icon=":material/download:", key=f"get_{form}_{run.id}",
+            )  # fmt: skip
+            st.button(
+                "Remove", on_click=remove, args=(job.id,), type="tertiary", icon=":material/delete:", key=f"drop_{form}_{run.id}",
+                help="Removes the prepared file from this machine. It can be prepared again.",
+            )  # fmt: skip
+        return
+    st.button("Prepare", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
+
+
+def data_of(path: Path) -> Any:
+    """What a download button takes: a large file is read when somebody downloads it, not when the page is drawn.
+
+    A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
+    """
+    return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")
+
+
+def _verified(result: Mapping[str, Any], run: Run) -> None:
+    unit = "of a probability" if run.settings.task == "classification" else "standard deviations of the target"
+    st.badge(f"verified: a fresh process ran the code below on {result['rows']:,} test rows", icon=":material/verified:", color="green")
+    with_views = (
+        "" if result["views"] == run.settings.train.views else " It averages no views, so it was compared with the run's first view."
+    )
+    flips = (
+        f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if run.settings.task == "classification" else ""
+    )
+    difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none at all"
+    st.caption(
+        f"Opened through {plain(result['through'])}. Largest difference to the run's own predictions: {difference}. {flips}{with_views}"
+    )

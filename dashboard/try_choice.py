@@ -1,0 +1,142 @@
+"""Which adapters predict: those of one table and target, of runs and from elsewhere, and the table whose rows are their context."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from dashboard import reading
+from dashboard.choice import chosen, keep
+from dashboard.words import plain
+from tabtune_core.adapters_store import missing_base
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.settings import RunSettings
+
+MOST = 6
+"""Adapters side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An adapter that can predict here."""
+
+    id: str
+    title: str
+    settings: RunSettings
+    table: str
+    """Id of the table that it was trained on."""
+    table_name: str
+    here: bool
+    """Whether that table is in the workspace."""
+
+    @property
+    def group(self) -> str:
+        """Adapters of one group predict the same thing; the key is ours, and can stand in an address."""
+        settings = self.settings
+        what = (self.table, settings.target, settings.task, str(settings.split_at_median))
+        return hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to predict."""
+
+    adapters: list[Candidate]
+    table: Dataset
+    """Whose rows are the context."""
+    facts: dict[str, Any]
+    """Of the first adapter: columns, kinds, how rows are read."""
+    base: bool
+
+
+def candidates() -> dict[str, Candidate]:
+    """All adapters that can be tried, newest first: verified ones of runs, and those from elsewhere with their base here."""
+    tables = reading.tables()
+    runs = [run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and run.settings.dataset in tables]
+    runs = [run for run in runs if run.result and run.result.adapter_verified]
+    found = {
+        run.id: Candidate(
+            run.id, f"{run.name} · {run.settings.model}", run.settings, run.settings.dataset, tables[run.settings.dataset].name, True
+        )
+        for run in runs
+    }
+    for adapter in reading.uploads().values():
+        if missing_base(adapter) is None:
+            table = adapter.facts["table"]
+            found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table["id"], table["name"], table["id"] in tables)
+    return _told_apart(found)
+
+
+def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
+    """With a number in the title of those that share one within their group; the oldest has none."""
+    seen: dict[tuple[str, str], int] = {}
+    apart = {}
+    for name, candidate in reversed(found.items()):
+        place = seen[candidate.group, candidate.title] = seen.get((candidate.group, candidate.title), 0) + 1
+        apart[name] = candidate if place == 1 else replace(candidate, title=f"{candidate.title} ({place})")
+    return dict(reversed(apart.items()))
+
+
+def facts_of(candidate: Candidate) -> dict[str, Any]:
+    """What its package says.
+
+    Raises:
+        AdapterError: it cannot be read.
+    """
+    uploads = reading.uploads()
+    return uploads[candidate.id].facts if candidate.id in uploads else reading.facts(reading.store().run(candidate.id))
+
+
+def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
+    """The widgets; None while something is still to be chosen.
+
+    Raises:
+        AdapterError: a package cannot be read.
+    """
+    wanted = chosen("adapter", list(found), next(iter(found)))
+    groups: dict[str, list[str]] = {}
+    for candidate in found.values():
+        groups.setdefault(candidate.group, []).append(candidate.id)
+
+    def title(group: str) -> str:
+        first = found[groups[group][0]]
+        return f"{first.settings.target} · {first.table_name}{'' if first.here else ' (not in this workspace)'} · {first.settings.task}"
+
+    left, right = st.columns([1, 1.4])
+    group = left.selectbox(
+        "What to predict", list(groups), list(groups).index(found[wanted].group), format_func=title, key=f"try_group_{wanted[:12]}"
+    )
+    ids = groups[group]
+    picked = right.multiselect(
+        "Adapters", ids, [wanted if wanted in ids else ids[0]],
+        format_func=lambda name: found[name].title,
+        key=f"try_adapters_{group}_{wanted[:12]}", max_selections=MOST, placeholder="Choose one or more",
+        help=f"Up to {MOST} side by side. Only adapters that gave their run's own predictions in a fresh process are offered.",
+    )  # fmt: skip
+    if not picked:
+        st.info("Choose at least one adapter.")
+        return None
+    keep("adapter", picked[0])
+    first = found[picked[0]]
+    facts = facts_of(first)
+    table = reading.tables()[first.table] if first.here else _other_table(facts)
+    base = st.toggle("The base beside them", value=True, key="try_base", help="What the pretrained model says without an adapter.")
+    return None if table is None else Choice([found[name] for name in picked], table, facts, base)
+
+
+def _other_table(facts: dict[str, Any]) -> Dataset | None:
+    """A table of the workspace in place of the one that an adapter from elsewhere was trained on."""
+    needed = {*facts["features"], facts["settings"]["target"]}
+    fitting = {name: table for name, table in reading.tables().items() if needed <= {column.name for column in table.columns}}
+    if not fitting:
+        st.warning(
+            f"An adapter predicts from rows with a known {plain(facts['settings']['target'])}, its context, and the package holds none. "
+            f"Add {plain(facts['table']['name'])} on the Data page, or another table with the same {len(needed):,} columns."
+        )
+        return None
+    name = st.selectbox(
+        "Table for the context", list(fitting), format_func=lambda name: reading.table_title(fitting[name]),
+        help="The model predicts from rows with a known answer. The adapter's own table is not here, so its scores will differ.",
+    )  # fmt: skip
+    return fitting[name]

@@ -1,0 +1,219 @@
+"""Adapters that were made elsewhere, kept in the workspace. Loads no torch.
+
+In: a package (zip) from another machine. Out: ``home/adapters/<id>/`` with ``adapter.zip`` as given and ``about.json``; whether its base
+is here. The id is the hash of the file: no name of a person's is part of a path, and no code in the file is run.
+"""
+
+import functools
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import safetensors
+
+from tabtune_core.data.findings import Kind, ReadingChoices
+from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
+from tabtune_core.lora.package_zip import TENSORS, read_parts
+from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
+from tabtune_core.settings import RunSettings
+
+ID = re.compile(r"[0-9a-f]{64}")
+LIMIT_BYTES = 200_000_000
+"""Of a file."""
+UNPACKED_LIMIT_BYTES = 500_000_000
+MOST_VIEWS = 64
+"""A package that asks for more would keep the machine busy, not predict better."""
+PACKAGE = "adapter.zip"
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "base.model": str, "base.file": str, "base.sha256": str, "settings": dict, "classes": list, "table.name": str, "table.id": str,
+    "table.rows": int, "reading": dict, "kinds": dict, "features": list, "context.rows": list, "context.sha256": str, "layers": list,
+    "biases": list,
+}  # fmt: skip
+"""Entries of ``tabtune.json`` that a prediction needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAdapter:
+    """What the workspace knows of an adapter from elsewhere."""
+
+    id: str
+    """SHA-256 of the file, in hex; the name of its folder."""
+    name: str
+    """Of the file that was given; for people, never part of a path."""
+    created: float
+    """Unix seconds."""
+    size_bytes: int
+    facts: dict[str, Any]
+    """What its ``tabtune.json`` says."""
+    checkpoint: str | None = None
+    """Weights of its base on this machine, where a person named them."""
+
+    @property
+    def settings(self) -> RunSettings:
+        """Those of the run that made it."""
+        return RunSettings.from_dict(self.facts["settings"])
+
+
+def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
+    """Checks a package and keeps it. The same file is kept once, under the first name.
+
+    Raises:
+        AdapterError: it is none, is damaged or too large, or lacks something; then nothing is kept.
+    """
+    if len(data) > LIMIT_BYTES:
+        raise AdapterError(f"The file has {len(data) / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
+    identity = hashlib.sha256(data).hexdigest()
+    adapters = home / "adapters"
+    adapters.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=adapters))
+    try:
+        (folder / PACKAGE).write_bytes(data)
+        stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / PACKAGE))
+        _write(folder, stored)
+        if not (adapters / identity).exists():
+            folder.rename(adapters / identity)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return get_adapter(home, identity)
+
+
+def check_package(path: Path) -> dict[str, Any]:
+    """What a package says of itself, once it is known to be whole.
+
+    Raises:
+        AdapterError: naming what is wrong.
+    """
+    facts, content = read_parts(path, limit_bytes=UNPACKED_LIMIT_BYTES)
+    for entry, kind in _KINDS.items():
+        value: Any = facts
+        for part in entry.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if not isinstance(value, kind):
+            raise AdapterError(f"The package lacks the entry '{entry}' in its tabtune.json, or it is of another kind; it is damaged.")
+    rows, names = facts["context"]["rows"], [*facts["classes"], *facts["features"]]
+    if not rows or not all(isinstance(row, int) and row >= 0 for row in rows) or not all(isinstance(name, str) for name in names):
+        raise AdapterError("The context, the classes or the features in the package's tabtune.json are no list of its kind; it is damaged.")
+    if not all(facts["kinds"].get(name) in get_args(Kind) for name in facts["features"]):
+        raise AdapterError("The package does not say of each feature what kind of column it is; it is damaged.")
+    try:
+        settings = RunSettings.from_dict(facts["settings"])
+        ReadingChoices.from_json(facts["reading"])
+    except (TabTuneError, TypeError, ValueError, KeyError) as error:
+        raise AdapterError(f"The settings in the package cannot be read: {error}") from error
+    if settings.strategy != "peft" or not 1 <= settings.train.views <= MOST_VIEWS or settings.model != facts["base"]["model"]:
+        raise AdapterError("The settings in the package are those of no LoRA run.")
+    try:
+        tensors = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
+    except safetensors.SafetensorError as error:
+        raise AdapterError(f"{TENSORS} in the package cannot be read ({error}); it is damaged.") from error
+    if not tensors:
+        raise AdapterError(f"{TENSORS} in the package is empty; there is no adapter in it.")
+    return facts
+
+
+def list_adapters(home: Path) -> list[StoredAdapter]:
+    """Newest first."""
+    found = [get_adapter(home, folder.name) for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name)]
+    return sorted(found, key=lambda adapter: adapter.created, reverse=True)
+
+
+def get_adapter(home: Path, identity: str) -> StoredAdapter:
+    """One of them. Raises AdapterError where the workspace does not hold it."""
+    return StoredAdapter(**json.loads((folder_of(home, identity) / "about.json").read_text(encoding="utf-8")))
+
+
+def package_of(home: Path, identity: str) -> Path:
+    """The file as it was given. Raises AdapterError where the workspace does not hold it."""
+    return folder_of(home, identity) / PACKAGE
+
+
+def folder_of(home: Path, identity: str) -> Path:
+    """The folder of an adapter, from an id that we made."""
+    folder = home / "adapters" / identity
+    if not ID.fullmatch(identity) or not folder.is_dir():
+        raise AdapterError(f"The workspace {home} holds no adapter {identity!r}. Add the file again.")
+    return folder
+
+
+def delete_adapter(home: Path, identity: str) -> None:
+    """Removes an adapter. Raises AdapterError where the workspace does not hold it."""
+    shutil.rmtree(folder_of(home, identity))
+
+
+def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
+    """Notes where the weights of its base lie on this machine.
+
+    Raises:
+        AdapterError: they are not those that it was trained on.
+        CheckpointError: there is no such file.
+    """
+    adapter = get_adapter(home, identity)
+    settings = adapter.settings
+    found = named_checkpoint(CATALOGUE[settings.model], settings.task, path)
+    if _hash(found) != adapter.facts["base"]["sha256"]:
+        raise AdapterError(f"{found} has the SHA-256 {_hash(found)}; the adapter was trained on {adapter.facts['base']['sha256']}.")
+    named = StoredAdapter(**{**asdict(adapter), "checkpoint": str(found)})
+    _write(folder_of(home, identity), named)
+    return named
+
+
+def missing_base(adapter: StoredAdapter) -> str | None:
+    """None where the base that an adapter was trained on is here; else which one is missing, and how to get it."""
+    settings, base = adapter.settings, adapter.facts["base"]
+    if settings.model not in CATALOGUE:
+        return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may."
+    card = CATALOGUE[settings.model]
+    if not card.family.installed:
+        return str(card.family.missing_package())
+    wanted = f"It was trained on {base['file']} (SHA-256 {base['sha256'][:12]}…)"
+    try:
+        weights = card.weights_for(settings.task)
+        if adapter.checkpoint is not None:
+            here = named_checkpoint(card, settings.task, adapter.checkpoint)
+        elif settings.checkpoint is not None:
+            return f"{wanted}, a weights file of somebody's own. Name where it lies on this machine."
+        elif not is_here(weights):
+            files = " ".join(weights.files)
+            return (
+                f"{wanted} from huggingface.co/{weights.repository}, which is not here yet. Get it with: "
+                f"hf download {weights.repository} {files}"
+            )
+        else:
+            here = _found(settings.model, settings.task)
+    except TabTuneError as error:
+        return str(error)
+    if _hash(here) == base["sha256"]:
+        return None
+    return f"{wanted}; {here.name} on this machine is another file (SHA-256 {_hash(here)[:12]}…). Name the weights that it was trained on."
+
+
+@functools.cache
+def _found(model: str, task: Any) -> Path:
+    return find_checkpoint(CATALOGUE[model], task)[0]
+
+
+def _hash(path: Path) -> str:
+    try:
+        known = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"There is no checkpoint at {path} any more. Name where it lies now.") from error
+    return _hash_of(path, known.st_mtime_ns, known.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_of(path: Path, changed: int, size: int) -> str:
+    return sha256_of(path)
+
+
+def _write(folder: Path, adapter: StoredAdapter) -> None:
+    partial = folder / "about.partial"
+    partial.write_text(json.dumps(asdict(adapter), ensure_ascii=False), encoding="utf-8")
+    partial.replace(folder / "about.json")

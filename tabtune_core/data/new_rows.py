@@ -1,0 +1,154 @@
+"""Rows to predict, read as the table of a run was, and kept until a job takes them.
+
+In: a CSV or Parquet file, how the run's table was read, and what its columns hold. Out: typed rows, and what to know about them.
+"""
+
+import contextlib
+import difflib
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabtune_core.data.encoding import FeatureEncoder
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.table import Table, read_table
+from tabtune_core.errors import LayoutError, TableError
+
+LIMIT_BYTES = 50_000_000
+LIMIT_ROWS = 50_000
+PREDICTED, CSV = "predicted.parquet", "predictions.csv"
+"""Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
+ID = re.compile(r"[0-9a-f]{16}")
+SAID = ("ragged-lines", "short-lines", "blank-rows", "infinite")
+"""Findings that change what is predicted, or how many rows are."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Rows as they were read."""
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+    """What is not as in the table that the adapter was trained on."""
+
+
+def read_new_rows(
+    source: Path | bytes, facts: Mapping[str, Any], *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None
+) -> NewRows:
+    """Reads a file in which the target may be missing. ``facts`` are those of an adapter package: reading, kinds, features, settings.
+
+    Raises:
+        TableError: it cannot be read, lacks a column that is predicted from, or has too many rows.
+    """
+    reading, kinds, target = ReadingChoices.from_json(facts["reading"]), facts["kinds"], facts["settings"]["target"]
+    needed: Sequence[str] = facts["features"]
+    table = None
+    # the second way is for rows that another program wrote, with another separator or encoding
+    for choices in (replace(reading, kinds=()), ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks)):
+        found = _read(source, choices, limit_bytes)
+        if found is not None and set(needed) <= set(found.frame.columns):
+            table, used = found, choices
+            break
+        if table is None and found is not None:
+            table, used = found, choices
+    if table is None:
+        alone = " A text file of one column needs a second one, which may be empty." if len(needed) == 1 else ""
+        raise TableError(
+            f"The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.{alone}"
+        )
+    names = [str(name) for name in table.frame.columns]
+    _check_columns(names, needed)
+    if limit_rows is not None and len(table.frame) > limit_rows:
+        raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split it.")
+    typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in needed)), limit_bytes=limit_bytes, fewest=1)
+    unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
+    notes = [finding.message for finding in typed.findings if finding.code in SAID]
+    wordy = [finding.column or "" for finding in typed.findings if finding.code == "not-numbers"]
+    notes += [f"Cells of {name!r} that are no numbers were read as missing." for name in wordy]
+    if unused:
+        notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
+    return NewRows(typed.frame, tuple(notes))
+
+
+def _read(source: Path | bytes, choices: ReadingChoices, limit_bytes: int) -> Table | None:
+    try:
+        return read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
+    except LayoutError:
+        return None
+
+
+def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in names]
+    if not missing:
+        return
+    near = [
+        f"{name!r} (did you mean {found[0]!r}?)" if (found := difflib.get_close_matches(name, names, n=1)) else repr(name)
+        for name in missing[:_SHOWN]
+    ]
+    more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+    raise TableError(
+        f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(near)}{more}. "
+        f"The file has: {listed(names, 20)}."
+    )
+
+
+def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str]:
+    """A sentence for each column with words that the context does not show."""
+    notes = []
+    levels = [] if encoder.ordinal is None else encoder.ordinal.categories_
+    for name, known in zip(encoder.categories, levels, strict=True):
+        words = frame[name].dropna().astype(str)
+        new = words[~words.isin([str(level) for level in known])]
+        if len(new):
+            shown = listed(new.drop_duplicates().tolist())
+            notes.append(
+                f"{len(new):,} row{'s' * (len(new) != 1)} hold {shown} in {name!r}, which the context does not show: read as missing there."
+            )
+    return notes
+
+
+def listed(names: Sequence[str], most: int = _SHOWN) -> str:
+    """Names in quotes, cut where there are many."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def keep_rows(home: Path, frame: pd.DataFrame) -> str:
+    """Writes rows for a job to take; the id is ours."""
+    identity = secrets.token_hex(8)
+    folder = home / "inputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{identity}.parquet")
+    return identity
+
+
+def forget_rows(home: Path, *, older_than_seconds: float) -> None:
+    """Removes rows that no job has taken."""
+    for left in (home / "inputs").glob("*.parquet"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > older_than_seconds:
+                left.unlink()
+
+
+def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
+    """Moves the rows into the folder of the job that asked for them.
+
+    Raises:
+        TableError: there are none of that id.
+    """
+    kept, mine = home / "inputs" / f"{identity}.parquet", folder / "rows.parquet"
+    if not ID.fullmatch(identity) or not (kept.is_file() or mine.is_file()):
+        raise TableError("The rows to predict are gone. Give them again.")
+    if kept.is_file():
+        kept.replace(mine)
+    frame: pd.DataFrame = pq.read_table(mine).to_pandas()
+    return frame

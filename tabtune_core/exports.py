@@ -1,0 +1,167 @@
+"""An adapter in another format: made, opened again by the snippet that a person will copy, and compared with the run.
+
+In: a run with a verified adapter, and a format. Out: the file in the job's folder, and the largest difference of its predictions.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.data.datasets import folder_of, load_frame
+from tabtune_core.data.prepared import Context
+from tabtune_core.errors import AdapterError
+from tabtune_core.export_formats import Format, Snippet, file_name, snippet
+from tabtune_core.fitting import OWN
+from tabtune_core.lora.adapter_file import AdapterPackage, read_package
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.outputs import ADAPTER_FILE
+from tabtune_core.pipeline import TabularPipeline, pipeline_of_run
+from tabtune_core.predictor import AdaptedModel, load_adapter, open_base, predict_rows
+from tabtune_core.runs.predictions import PREDICTIONS_FILE
+from tabtune_core.runs.store import Run, RunStore
+from tabtune_core.settings import TrainSettings
+from tabtune_core.verify import TOLERANCE, compare
+
+MOST_ROWS = 500
+"""Test rows that are compared; of the run's first ones."""
+MERGED_TOLERANCE = 1e-3
+"""Merging rounds each weight once more, and a run on a card is compared with the processor; in the units of ``verify.TOLERANCE``."""
+MINUTES = 30
+TABLE = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What an export is made from."""
+
+    run: Run
+    package: AdapterPackage
+    path: Path
+    frame: pd.DataFrame
+    adapted: AdaptedModel
+    context: Context
+
+
+def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
+    """Makes the file, runs its snippet in a fresh process and compares.
+
+    Raises:
+        AdapterError: the run has no adapter, or the file does not give the run's predictions; no file is left then.
+        TableError: the table of the run is gone.
+    """
+    store = RunStore(home)
+    source = _open(store, run)
+    file = folder / file_name(format, source.package.facts, run)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        work = Path(name)
+        _WRITERS[format](source, store, file, work)
+        told = snippet(format, source.package.facts, run, table=TABLE)
+        _gather(work, source, home, file)
+        difference, labels, rows = _compared(source, told, work)
+    tolerance = MERGED_TOLERANCE if format == "merged" else TOLERANCE
+    if difference > tolerance or not np.isfinite(difference):
+        file.unlink()
+        raise AdapterError(
+            f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
+            f"The adapter package is not touched by this."
+        )
+    return {
+        "file": file.name, "size_bytes": file.stat().st_size, "difference": difference, "labels": labels, "rows": rows,
+        "through": told.through, "views": told.views,
+    }  # fmt: skip
+
+
+def _open(store: RunStore, run_id: str) -> _Source:
+    run = store.run(run_id)
+    path = store.run_dir(run_id) / ADAPTER_FILE
+    package = read_package(path)
+    adapted = load_adapter(path, checkpoint=run.settings.checkpoint, device=run.settings.device)
+    frame = load_frame(store.home, run.settings.dataset)
+    return _Source(run, package, path, frame, adapted, adapted.context(frame))
+
+
+def _merged(source: _Source, store: RunStore, file: Path, work: Path) -> None:
+    if file.suffix != ".zip":
+        source.adapted.save_merged(file)
+        return
+    source.adapted.save_merged(work / "folder")
+    with zipfile.ZipFile(file, "w") as archive:  # weights do not shrink
+        for part in sorted((work / "folder").iterdir()):
+            archive.write(part, part.name)
+
+
+def _pipeline(source: _Source, store: RunStore, file: Path, work: Path) -> None:
+    _fitted(source, store).save(file)
+
+
+def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
+    """Beside it, in ``work``, a pipeline of the base alone: what the snippet predicts with it comes from this file."""
+    made, settings = _fitted(source, store), source.run.settings
+    made.save_adapter(file)
+    made.set_adapter(None)
+    train = TrainSettings(context_rows=settings.train.context_rows, views=settings.train.views)
+    plain = replace(settings, strategy="inference", train=train)
+    facts = source.package.facts
+    alone = pipeline_of_run(made._base, plain, {}, source.context, facts["features"], made.history)
+    alone.save(work / file_name("pipeline", facts, source.run.id))
+
+
+def _fitted(source: _Source, store: RunStore) -> TabularPipeline:
+    run, facts = source.run, source.package.facts
+    settings = run.settings
+    assert run.result is not None
+    history = [*(stored.event for stored in store.events(run.id)), run.result]
+    base = open_base(settings.model, settings.task, facts["base"]["sha256"], checkpoint=settings.checkpoint, device=settings.device)
+    return pipeline_of_run(base, settings, {OWN: source.package.tensors}, source.context, facts["features"], history)
+
+
+_WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
+
+
+def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
+    """Everything that the snippet opens, in one folder under the names that it uses."""
+    run, facts = source.run, source.package.facts
+    links = {TABLE: folder_of(home, run.settings.dataset) / "source", file_name("adapter", facts, run.id): source.path, file.name: file}
+    if run.settings.checkpoint is not None:
+        card = get_card(run.settings.model)
+        weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)
+        links |= {facts["base"]["file"]: weights} | {name: weights.parent / name for name in card.weights_for(run.settings.task).beside}
+    for name, target in links.items():
+        (work / Path(name).name).symlink_to(target.absolute())
+
+
+def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, int]:
+    """Largest difference, labels that differ, and rows, of the snippet's predictions and the run's."""
+    saved = pd.read_parquet(source.path.with_name(PREDICTIONS_FILE))
+    saved = saved[saved["split"] == "test"].iloc[:MOST_ROWS]
+    rows = saved["row"].to_numpy()
+    # the setup may have picked the test rows already, or have all of the table
+    choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
+    done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work)
+    if done.returncode:
+        sys.stderr.write(done.stderr)  # the job's log
+        raise AdapterError("A fresh process could not open the file, so it is not offered. The log of this job says why.")
+    predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
+    if told.views != source.run.settings.train.views:
+        expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=told.views)
+        return *compare(predicted, expected, source.context.y_C), len(rows)
+    classes = source.adapted.classes
+    expected = saved[[f"prob_{k}" for k in range(len(classes))] if classes else "predicted"].to_numpy()
+    return *compare(predicted, expected, source.context.y_C), len(rows)
+
+
+def _run(code: str, work: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=work, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60 * MINUTES,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Rows that a person gives, predicted by the base and by several adapters side by side.
+
+In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV, and what to know.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.adapters_store import ID as UPLOADED
+from tabtune_core.adapters_store import get_adapter, package_of
+from tabtune_core.data.datasets import load_frame
+from tabtune_core.data.new_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
+from tabtune_core.data.prepared import Context
+from tabtune_core.errors import AdapterError
+from tabtune_core.fitting import adapter_arguments
+from tabtune_core.lora.adapter_file import AdapterPackage, read_package
+from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.outputs import ADAPTER_FILE
+from tabtune_core.predictor import AdaptedModel, open_base, predict_rows
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    title: str
+    package: AdapterPackage
+    settings: RunSettings
+    checkpoint: str | None
+
+    @property
+    def base(self) -> tuple[str, str]:
+        return self.settings.model, str(self.package.facts["base"]["sha256"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What one model says of the rows."""
+
+    title: str
+    kind: str
+    """'base' or 'adapter'."""
+    predicted: NDArray[np.float64]
+    context: Context
+
+
+def predict(
+    home: Path, folder: Path, *, rows: str, adapters: Sequence[Mapping[str, str]], table: str, base: bool = True, device: str = "auto"
+) -> dict[str, Any]:
+    """Predicts the rows with each of the adapters and, if asked to, with their bases alone.
+
+    Args:
+        home: the workspace.
+        folder: of the job; takes the results.
+        rows: id that ``keep_rows`` gave.
+        adapters: each with ``id`` (a run's, or of an adapter from elsewhere) and ``title`` (of its column).
+        table: whose rows are the context.
+        base: whether the models without an adapter predict too.
+        device: to compute on.
+
+    Raises:
+        AdapterError: an adapter or its base cannot be opened, or they do not predict the same thing.
+        TableError: the table or the rows are gone, or lack columns.
+    """
+    frame, shown, notes = take_rows(home, rows, folder), load_frame(home, table), dict[str, None]()
+    opened = [_open(home, adapter["id"], adapter["title"]) for adapter in adapters]
+    _check_alike(opened)
+    columns: list[_Column] = []
+    for one in dict.fromkeys(adapter.base for adapter in opened):
+        group = [adapter for adapter in opened if adapter.base == one]
+        columns += _predict_group(group, frame, shown, base=base, device=device, notes=notes)
+    columns.sort(key=lambda column: column.kind != "base")
+    for column in columns:
+        notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
+    classes = tuple(opened[0].package.facts["classes"])
+    _write(folder, frame, columns, classes)
+    return {
+        "models": [{"title": column.title, "kind": column.kind} for column in columns], "classes": classes, "rows": len(frame),
+        "notes": list(notes), "deviation": None if classes else float(np.std(columns[0].context.y_C)),
+    }  # fmt: skip
+
+
+def _open(home: Path, identity: str, title: str) -> _Adapter:
+    if UPLOADED.fullmatch(identity):
+        stored = get_adapter(home, identity)
+        package, checkpoint = read_package(package_of(home, identity)), stored.checkpoint
+    else:
+        store = RunStore(home)
+        package, checkpoint = read_package(store.run_dir(identity) / ADAPTER_FILE), store.run(identity).settings.checkpoint
+    return _Adapter(title, package, RunSettings.from_dict(package.facts["settings"]), checkpoint)
+
+
+def _check_alike(opened: Sequence[_Adapter]) -> None:
+    if not opened:
+        raise AdapterError("No adapter was chosen. Choose at least one.")
+    first = opened[0]
+    for other in opened[1:]:
+        if (other.settings.target, other.package.facts["classes"]) != (first.settings.target, first.package.facts["classes"]):
+            raise AdapterError(
+                f"{other.title} predicts {other.settings.target!r} and {first.title} predicts {first.settings.target!r}, or their classes "
+                f"differ; choose adapters that predict the same thing."
+            )
+
+
+def _predict_group(
+    group: Sequence[_Adapter], frame: pd.DataFrame, shown: pd.DataFrame, *, base: bool, device: str, notes: dict[str, None]
+) -> Iterator[_Column]:
+    """Those of one base, which is opened once."""
+    first = group[0]
+    model = open_base(first.settings.model, first.settings.task, first.base[1], checkpoint=first.checkpoint, device=device)
+    adapters, alone = AdapterSet(model.module), set[tuple[str, int]]()
+    title = f"Base {get_card(first.settings.model).title}"
+    for place, adapter in enumerate(group):
+        adapters.add(str(place), adapter.package.tensors, **adapter_arguments(model, adapter.settings.lora))
+        model.module.requires_grad_(False).eval()
+        context = _context(AdaptedModel(model, adapter.settings, adapter.package.facts), shown, adapter.title, notes)
+        views = adapter.settings.train.views
+        yield _Column(adapter.title, "adapter", predict_rows(model, frame, context, views=views), context)
+        if base and (context.sha256, views) not in alone:
+            of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
+            alone.add((context.sha256, views))
+            with adapters.disabled():
+                yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views), context)
+
+
+def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> Context:
+    """The run's own context rows where the table is the run's; else rows of the table, chosen as the run chose its own."""
+    missing = [name for name in adapted.facts["features"] if name not in table.columns]
+    if missing:
+        raise AdapterError(f"The table lacks {listed(missing)}, from which {title} predicts. Choose a table with the same columns.")
+    try:
+        return adapted.context(table)
+    except AdapterError:
+        context = adapted.new_context(table.iloc[adapted.split(table).context])
+    notes[
+        f"{title}: this table is not the one that it was trained on, so it is shown {len(context.y_C):,} rows of this one. Its scores will "
+        f"differ from those of its run."
+    ] = None
+    return context
+
+
+def _write(folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...]) -> None:
+    names, predicted, told = np.array(classes, dtype=object), dict[str, Any](), dict[str, Any]()
+    for place, column in enumerate(columns):
+        values = column.predicted
+        predicted[f"m{place}"] = told[f"{column.title}: predicted"] = names[values.argmax(axis=1)] if classes else values
+        for k, name in enumerate(classes):
+            predicted[f"m{place}_{k}"] = told[f"{column.title}: probability of {name}"] = values[:, k]
+    pd.DataFrame(predicted).to_parquet(folder / PREDICTED)
+    pd.concat([frame.reset_index(drop=True), pd.DataFrame(told)], axis=1).to_csv(folder / CSV, index=False)

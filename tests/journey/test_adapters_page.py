@@ -1,0 +1,229 @@
+"""The Adapters and Try it pages without a browser: with nothing, one run, 200 runs, what was prepared, and what is odd."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+import seeding
+
+from tabtune_core.adapters_store import list_adapters
+from tabtune_core.data.datasets import delete_dataset, load_frame
+from tabtune_core.data.new_rows import CSV, PREDICTED
+from tabtune_core.models.catalogue import CATALOGUE
+
+
+def go(app, name, **query):
+    app.run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.switch_page(f"views/{name}.py").run()
+
+
+def texts(elements):
+    return " ".join(str(element.value) for element in elements)
+
+
+def button(app, label):
+    return next(found for found in app.button if found.label == label)
+
+
+def verified_run(store, **more):
+    """One finished LoRA run; its id."""
+    seeding.finished_sweep(store, ranks=(2,), **more)
+    return next(run for run in store.runs() if run.settings.strategy == "peft").id
+
+
+def theirs(store, run, **changes):
+    """The package of a run as another machine gives it out, on the base in the box."""
+    weights = CATALOGUE["tabicl-mini"].weights["classification"]
+    facts = seeding.made_up_facts(store.home, store.run(run).settings)
+    facts |= {"base": {**facts["base"], "file": weights.file, "sha256": weights.sha256}} | changes
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("tabtune.json", json.dumps(facts))
+        archive.writestr("adapter_model.safetensors", safetensors.numpy.save({"a": np.ones(3, np.float32)}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["adapters", "try_it"])
+def test_nothing_to_show_says_where_to_go(app, name):
+    go(app, name, run="../x", job="../x", adapter="<script>")
+    assert not app.exception
+    assert button(app, "Start a run")
+    assert "adapter" in texts(app.info)
+
+
+def test_two_hundred_runs_are_listed(app, store):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=tuple(range(1, 9)), seeds=tuple(range(20))))
+    for run in runs:
+        seeding.start(run)
+        run.end()
+    assert len(store.runs()) == 200
+    go(app, "adapters")
+    assert len(set(app.selectbox(key="chosen_run").options)) == 160
+    app.switch_page("views/try_it.py").run()
+    assert not app.exception
+    assert not app.error
+    assert len(set(app.multiselect[0].options)) == 160
+
+
+def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
+    run = verified_run(store)
+    go(app, "adapters", run=run)
+    assert "holds 3 rows of your table" in texts(app.warning), "said before it is prepared"
+    app.button(key=f"make_pipeline_{run}").click().run()
+    (job,) = store.jobs("export")
+    assert job.arguments == {"run": run, "format": "pipeline"}
+    assert "Preparing it" in texts(app.markdown)
+    claimed = store.claim_job(1, 1.0)
+    folder = store.job_dir(claimed.id)
+    folder.mkdir(parents=True)
+    (folder / f"pipeline-tabicl-mini-r2-{run}.zip").write_bytes(b"x" * 5000)
+    told = {"difference": 2.5e-7, "labels": 0, "rows": 114, "through": "tabtune_core.TabularPipeline", "views": 1}
+    store.finish_job(claimed.id, "finished", result=told)
+    app.run()
+    assert not app.exception
+    assert "2\\.5e" not in texts(app.caption)
+    assert "2.5e-07 of a probability. No label differs." in texts(app.caption)
+    assert any("Download (5.0 kB)" in found.proto.label for found in app.get("download_button"))
+    app.button(key=f"drop_pipeline_{run}").click().run()
+    assert store.jobs("export") == []
+    assert not folder.exists()
+
+
+def test_a_format_that_failed_says_why_and_can_be_prepared_again(app, store):
+    run = verified_run(store)
+    job = store.add_job("export", {"run": run, "format": "merged"})
+    store.finish_job(job, "failed", error="The table is *gone*. Add the file again.")
+    go(app, "adapters", run=run)
+    assert "The table is \\*gone\\*" in texts(app.error)
+    app.button(key=f"make_merged_{run}").click().run()
+    (again,) = store.jobs("export")
+    assert (again.status, again.id == job) == ("queued", False)
+
+
+def test_an_adapter_from_elsewhere_is_taken_in_tried_and_removed(app, store):
+    run = verified_run(store)
+    go(app, "adapters")
+    app.file_uploader[0].upload("../../their *adapter*.zip", theirs(store, run)).run()
+    assert not app.exception
+    (adapter,) = list_adapters(store.home)
+    assert app.selectbox(key="chosen_run").value == adapter.id
+    assert "predicts here exactly as it did there" in texts(app.caption)
+    button(app, "Try it").click().run()
+    assert app.title[0].value == "Try it"
+    assert app.multiselect[0].value == [adapter.id]
+    go(app, "adapters", run=adapter.id)
+    app.button(key=f"delete_{adapter.id[:12]}").click().run()
+    assert list_adapters(store.home) == []
+
+
+def test_what_is_no_adapter_is_refused_in_words(app, store):
+    verified_run(store)
+    go(app, "adapters")
+    app.file_uploader[0].upload("evil.zip", b"\x80\x04cos\nsystem\n").run()
+    assert not app.exception
+    assert "evil\\.zip was not added" in texts(app.error)
+    assert list_adapters(store.home) == []
+
+
+def test_an_adapter_whose_base_is_not_here_says_how_to_get_it_and_is_not_tried(app, store):
+    run = verified_run(store)
+    go(app, "adapters")
+    base = {"model": "tabicl-mini", "file": "tabicl-mini.ckpt", "sha256": "1" * 64}
+    app.file_uploader[0].upload("a.zip", theirs(store, run, base=base)).run()
+    assert "is another file" in texts(app.warning)
+    assert button(app, "Try it").disabled
+    app.text_input[0].set_value("/nowhere/weights.ckpt")
+    button(app, "Use these weights").click().run()
+    assert not app.exception
+    assert "There is no checkpoint" in texts(app.error)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_one_row_of_the_table_is_asked_about_as_it_stands(app, store, task):
+    run = verified_run(store, task=task)
+    go(app, "try_it", adapter=run)
+    assert not app.exception
+    app.number_input[0].set_value(7).run()
+    app.button(key="try_predict").click().run()
+    (job,) = store.jobs("predict")
+    assert [adapter["id"] for adapter in job.arguments["adapters"]] == [run]
+    assert job.arguments["base"] is True
+    asked = pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")
+    settings = store.run(run).settings
+    whole = load_frame(store.home, settings.dataset).iloc[[6]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(asked[list(whole.drop(columns=settings.target))], whole.drop(columns=settings.target))
+    assert "Waiting for the worker" in texts(app.markdown)
+
+
+def answered(store, run, predicted, result):
+    """A job that has predicted."""
+    job = store.add_job("predict", {"rows": "0" * 16, "adapters": [], "table": "x"})
+    folder = store.job_dir(job)
+    folder.mkdir(parents=True)
+    predicted.to_parquet(folder / PREDICTED)
+    predicted.to_csv(folder / CSV)
+    store.finish_job(job, "finished", result=result)
+    return job
+
+
+MODELS = [{"title": "Base TabICL mini", "kind": "base"}, {"title": "LoRA *r*=2", "kind": "adapter"}]
+
+
+def test_predictions_stand_side_by_side_and_what_differs_is_marked(app, store):
+    run = verified_run(store)
+    predicted = pd.DataFrame({
+        "m0": ["a", "a", "b"], "m0_0": [0.9, 0.8, 0.3], "m0_1": [0.1, 0.2, 0.7], "m1": ["a", "b", "b"], "m1_0": [0.9, 0.4, 0.2],
+        "m1_1": [0.1, 0.6, 0.8],
+    })  # fmt: skip
+    result = {"models": MODELS, "classes": ["a", "b"], "rows": 3, "notes": ["2 rows hold 'x' in 'y'."], "deviation": None}
+    go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
+    assert not app.exception
+    assert "The models differ in **1 of 3** rows." in texts(app.markdown)
+    assert "2 rows hold 'x' in 'y'" in texts(app.markdown)
+    shown = app.dataframe[-1].value
+    assert shown["Differ"].tolist() == ["", "≠", ""]
+    assert shown["LoRA *r*=2: probability"].tolist() == [0.9, 0.6, 0.8]
+    app.toggle(key="try_only").set_value(True).run()
+    assert app.dataframe[-1].value["Row"].tolist() == [2]
+
+
+def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):
+    run = verified_run(store, task="regression")
+    predicted = pd.DataFrame({"m0": [100.0, 100.0], "m1": [104.9, 105.1]})
+    result = {"models": MODELS, "classes": [], "rows": 2, "notes": [], "deviation": 50.0}
+    go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
+    assert not app.exception
+    assert app.dataframe[-1].value["Differ"].tolist() == ["", "≠"]
+
+
+def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
+    run = verified_run(store)
+    go(app, "try_it", adapter=run)
+    app.segmented_control(key="try_way").set_value("Upload rows").run()
+    whole = load_frame(store.home, store.run(run).settings.dataset)
+    app.file_uploader[0].upload("rows.csv", whole.iloc[:4, 1:].to_csv(index=False).encode()).run()
+    assert "The rows lack 1 of the 30 columns" in texts(app.error)
+    assert app.button(key="try_predict").disabled
+    app.file_uploader[0].upload("rows.csv", whole.iloc[:4].drop(columns="diagnosis").assign(more=1).to_csv(index=False).encode()).run()
+    assert not app.exception
+    assert "the adapter was trained without it\\: 'more'" in texts(app.markdown)
+    app.button(key="try_predict").click().run()
+    (job,) = store.jobs("predict")
+    assert len(pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")) == 4
+
+
+def test_without_the_table_of_its_runs_there_is_nothing_to_try_and_no_crash(app, store):
+    run = verified_run(store)
+    delete_dataset(store.home, store.run(run).settings.dataset)
+    go(app, "try_it", adapter=run)
+    assert not app.exception
+    assert "its table is in the workspace" in texts(app.info)
+    go(app, "adapters", run=run)
+    assert not app.exception
+    assert "no longer in the workspace" in texts(app.info)

@@ -1,0 +1,58 @@
+"""A run with a real adapter on a real base, made without training: its factors are random, its predictions its own."""
+
+import numpy as np
+import torch
+
+from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.prepared import prepare
+from tabtune_core.events import RunFinished
+from tabtune_core.fitting import adapt
+from tabtune_core.lora.inject import adapter_factors
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.outputs import ADAPTER_FILE, write_adapter, write_predictions
+from tabtune_core.predictor import predict_rows
+from tabtune_core.runs.predictions import PREDICTIONS_FILE
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.scoring import HeldOut
+
+
+def mixed_csv(rows=90, seed=0):
+    """Numbers with holes, words, dates, a class and a number to predict."""
+    rng = np.random.default_rng(seed)
+    lines = ["size,colour,seen,remark,verdict,weight"]
+    for i in range(rows):
+        size, colour = rng.normal(), ("red", "green", "blue")[i % 3]
+        verdict = "keep it" if size + (colour == "red") > 0.3 else "drop it"
+        shown = "" if i % 11 == 0 else f"{size:.3f}"
+        lines.append(f"{shown},{colour},2024-0{i % 9 + 1}-11,remark number {i},{verdict},{40 + 3 * size + rng.normal():.2f}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def made_run(store, *, model="tabicl-mini", task="classification", rank=4, seed=0, data=None, name="people, mine.csv", views=1):
+    """A finished run in the store; returns its id."""
+    dataset = add_dataset(store.home, data or mixed_csv(), name)
+    settings = RunSettings(
+        dataset=dataset.id, target="verdict" if task == "classification" else "weight", task=task, model=model, seed=seed, device="cpu",
+        lora=LoraSettings(rank=rank), train=TrainSettings(steps=1, views=views),
+    )  # fmt: skip
+    _, (run_id,) = store.add_sweep([settings], "made")
+    folder = store.run_dir(run_id)
+    folder.mkdir(parents=True)
+    base = load_model(get_card(model), task, torch.device("cpu"))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        report = adapt(base, settings)
+        for _, b in adapter_factors(base.module, report).values():
+            torch.nn.init.normal_(b, std=0.1)
+    base.module.eval()
+    table = prepare(load_frame(store.home, dataset.id), get_dataset(store.home, dataset.id).columns, settings, max_classes=None)
+    part = HeldOut(table.split.test, *table.part(table.split.test))
+    predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
+    write_predictions(folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes)
+    write_adapter(folder / ADAPTER_FILE, settings, dataset, table, base, report, {}, 1)
+    scores = {"log_loss": 0.5, "accuracy": 0.9} if task == "classification" else {"rmse": 2.0, "r2": 0.5}
+    size = (folder / ADAPTER_FILE).stat().st_size
+    result = RunFinished("finished", 1, 1, False, scores, scores, scores, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, size, True)
+    store.finish(run_id, "finished", result=result)
+    return run_id

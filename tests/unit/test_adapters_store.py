@@ -1,0 +1,173 @@
+"""Adapters from elsewhere: kept under an id of ours, refused when they are anything else, and nothing in them is run."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tabtune_core.adapters_store import (
+    LIMIT_BYTES,
+    add_adapter,
+    delete_adapter,
+    get_adapter,
+    list_adapters,
+    missing_base,
+    name_checkpoint,
+    package_of,
+)
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.errors import AdapterError, CheckpointError
+from tabtune_core.lora.package_zip import FACTS, FACTS_LIMIT_BYTES, TENSORS
+from tabtune_core.models.catalogue import CATALOGUE
+
+MINI = CATALOGUE["tabicl-mini"].weights["classification"]
+TENSOR = safetensors.numpy.save({"base_model.model.x.lora_A.weight": np.ones((2, 3), np.float32)})
+
+
+def facts(**changes):
+    whole = {
+        "format": 1, "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256}, "layers": [], "biases": [],
+        "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini"}, "classes": ["a", "b"],
+        "table": {"name": "their.csv", "rows": 30, "id": "a" * 64}, "reading": ReadingChoices().to_json(),
+        "kinds": {"x": "number", "y": "category"}, "features": ["x"], "context": {"rows": [0, 1], "sha256": "0" * 64},
+    }  # fmt: skip
+    return {**whole, **changes}
+
+
+def package(content=None, **more):
+    """A zip of these files; a good package unless told otherwise."""
+    files = {FACTS: json.dumps(facts()), TENSORS: TENSOR} | (content or {})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in files.items():
+            archive.writestr(name, value)
+    return buffer.getvalue()
+
+
+def files_below(home):
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
+
+
+def test_a_package_is_kept_once_under_its_hash_and_can_be_removed(tmp_path):
+    data = package()
+    adapter = add_adapter(tmp_path, data, "theirs.zip")
+    assert add_adapter(tmp_path, data, "again.zip") == adapter
+    assert (adapter.id, adapter.name, adapter.settings.target) == (hashlib.sha256(data).hexdigest(), "theirs.zip", "y")
+    assert package_of(tmp_path, adapter.id).read_bytes() == data
+    assert list_adapters(tmp_path) == [adapter]
+    assert missing_base(adapter) is None, "the mini in the box is the base that it names"
+    delete_adapter(tmp_path, adapter.id)
+    assert list_adapters(tmp_path) == []
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../../evil.zip", "/etc/passwd", "..\\..\\evil", "a\x00b.zip", "x" * 5000])
+def test_a_files_name_is_kept_for_people_and_is_part_of_no_path(tmp_path, name):
+    home = tmp_path / "home"
+    adapter = add_adapter(home, package({"../../outside.txt": "no", "/tmp/absolute.txt": "no"}), name)
+    assert adapter.name == name
+    assert files_below(tmp_path) == [f"home/adapters/{adapter.id}/{file}" for file in ("about.json", "adapter.zip")]
+
+
+@pytest.mark.parametrize("identity", ["../runs", "..", "", "a" * 63, "A" * 64, f"../adapters/{'a' * 64}"])
+def test_only_ids_of_ours_reach_the_disk(tmp_path, identity):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "adapters").mkdir()
+    for reach in (get_adapter, package_of, delete_adapter):
+        with pytest.raises(AdapterError, match="holds no adapter"):
+            reach(tmp_path, identity)
+    assert (tmp_path / "runs").is_dir()
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("the code ran",)
+
+
+def flipped(data):
+    place = data.index(b"PK\x01\x02") - 40
+    return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+
+
+REFUSED = {
+    "a pickle": (pickle.dumps(Payload()), "is no adapter package"),
+    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "cannot be read"),
+    "half a zip": (package()[:200], "is no adapter package"),
+    "a flipped bit": (flipped(package()), "is no adapter package"),
+    "nothing": (b"", "is no adapter package"),
+    "no facts": (package({FACTS: ""}), "is no adapter package"),
+    "facts nested without end": (package({FACTS: "[" * 200_000}), "is no adapter package"),
+    "another format": (package({FACTS: json.dumps(facts(format=9))}), "is not of the package format 1"),
+    "no tensors": (package({TENSORS: safetensors.numpy.save({})}), "there is no adapter in it"),
+    "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to more than 0.5 GB"),
+    "huge facts": (package({FACTS: bytes(FACTS_LIMIT_BYTES + 1)}), "larger than 64 MB"),
+    "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
+    "no base": (package({FACTS: json.dumps(facts(base=None))}), "lacks the entry 'base.model'"),
+    "settings of nothing": (package({FACTS: json.dumps(facts(settings={"rank": 4}))}), "settings in the package cannot be read"),
+    "no LoRA run": (package({FACTS: json.dumps(facts(settings={**facts()["settings"], "strategy": "base-ft"}))}), "of no LoRA run"),
+    "a million views": (package({FACTS: json.dumps(facts(settings={**facts()["settings"], "train": {"views": 10**6}}))}), "no LoRA run"),
+    "a feature of no kind": (package({FACTS: json.dumps(facts(features=["z"]))}), "what kind of column"),
+    "rows below zero": (package({FACTS: json.dumps(facts(context={"rows": [-1], "sha256": "0"}))}), "it is damaged"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_adapter_is_refused_with_the_reason_and_leaves_nothing(tmp_path, monkeypatch, what):
+    monkeypatch.chdir(tmp_path)
+    data, message = REFUSED[what]
+    with pytest.raises(AdapterError, match=message):
+        add_adapter(tmp_path / "home", data, "x.zip")
+    assert files_below(tmp_path) == []
+    assert not (tmp_path / "the code ran").exists()
+
+
+def test_a_member_that_is_longer_than_it_says_is_not_read_to_its_end(tmp_path):
+    data = package({"README.md": "x" * 1000})
+    data = data.replace((len(json.dumps(facts()))).to_bytes(4, "little"), (5).to_bytes(4, "little"))
+    with pytest.raises(AdapterError, match="is no adapter package"):
+        add_adapter(tmp_path, data, "x.zip")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_opened(tmp_path):
+    with pytest.raises(AdapterError, match="an adapter may have 200"):
+        add_adapter(tmp_path, bytes(LIMIT_BYTES + 1), "x.zip")
+
+
+@pytest.mark.parametrize(
+    ("base", "settings", "told"),
+    [
+        ({"model": "tabicl-mini", "sha256": "1" * 64}, {}, "is another file .SHA-256"),
+        ({"model": "tabicl-9"}, {"model": "tabicl-9"}, "a model that this version does not know"),
+        ({"model": "tabicl-v2"}, {"model": "tabicl-v2"}, "hf download jingang/TabICL tabicl-classifier-v2"),
+        ({}, {"checkpoint": "mine.ckpt"}, "Name where it lies on this machine"),
+    ],
+)
+def test_a_missing_base_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, base, settings, told):
+    monkeypatch.setattr("tabtune_core.adapters_store.is_here", lambda weights: weights.repository is None)
+    changed = facts(base={**facts()["base"], **base}, settings={**facts()["settings"], **settings})
+    adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed)}), "x.zip")
+    assert __import__("re").search(told, missing_base(adapter))
+
+
+def test_a_person_may_name_the_weights_and_others_are_refused(tmp_path):
+    right, wrong = tmp_path / "right.ckpt", tmp_path / "wrong.ckpt"
+    right.write_bytes(b"right")
+    wrong.write_bytes(b"wrong")
+    base = {**facts()["base"], "sha256": hashlib.sha256(b"right").hexdigest()}
+    changed = facts(base=base, settings={**facts()["settings"], "checkpoint": "right.ckpt"})
+    adapter = add_adapter(tmp_path / "home", package({FACTS: json.dumps(changed)}), "x.zip")
+    with pytest.raises(AdapterError, match="the adapter was trained on"):
+        name_checkpoint(tmp_path / "home", adapter.id, str(wrong))
+    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+        name_checkpoint(tmp_path / "home", adapter.id, str(tmp_path / "nowhere"))
+    assert missing_base(get_adapter(tmp_path / "home", adapter.id)) is not None
+    name_checkpoint(tmp_path / "home", adapter.id, str(right))
+    assert missing_base(get_adapter(tmp_path / "home", adapter.id)) is None
+    right.unlink()
+    assert "There is no checkpoint" in missing_base(get_adapter(tmp_path / "home", adapter.id))

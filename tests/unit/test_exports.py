@@ -1,0 +1,124 @@
+"""What leaves the house opens elsewhere and predicts what the run predicted; the snippet that a person copies is what is tried."""
+
+import ast
+import contextlib
+import shlex
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from made_run import made_run
+
+from tabtune_core import exports
+from tabtune_core.data.datasets import delete_dataset
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.errors import AdapterError, TableError
+from tabtune_core.export_formats import FORMATS, command_lines, file_name, snippet
+from tabtune_core.lora.package_zip import read_facts
+from tabtune_core.pipeline import TabularPipeline
+from tabtune_core.runs.store import RunStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "home")
+
+
+@pytest.fixture
+def job(store):
+    folder = store.home / "job"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Runs snippets in this process, which has torch loaded already."""
+
+    def run(code, work):
+        with contextlib.chdir(work):
+            exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(exports, "_run", run)
+
+
+CASES = [(model, task, "merged") for model in ("tabicl-mini", "tabdpt-mini", "mitra-mini") for task in ("classification", "regression")]
+CASES += [(model, task, form) for model, task in (CASES[0][:2], CASES[3][:2]) for form in ("pipeline", "lora")]
+
+
+@pytest.mark.parametrize(("model", "task", "form"), CASES)
+def test_every_format_predicts_what_the_run_did(store, job, here, form, model, task):
+    if model == "mitra-mini":
+        pytest.importorskip("autogluon.tabular.models.mitra", reason="Mitra needs AutoGluon")
+    run = made_run(store, model=model, task=task)
+    told = exports.export(store.home, job, run=run, format=form)
+    assert told["difference"] <= (1e-5 if form == "merged" else 1e-6)
+    assert (told["labels"], told["rows"]) == (0, 18)
+    assert (job / told["file"]).stat().st_size == told["size_bytes"] > 10_000
+    assert [path.name for path in job.iterdir()] == [told["file"]], "nothing else is left"
+
+
+def test_a_fresh_process_tries_the_snippet_as_it_is_shown(store, job):
+    run = made_run(store, views=2)
+    told = exports.export(store.home, job, run=run, format="merged")
+    assert told["difference"] < 1e-5
+    assert (told["through"], told["views"]) == ("tabicl.TabICLClassifier", 1)
+
+
+def test_a_file_that_predicts_something_else_is_not_offered(store, job, here, monkeypatch):
+    run = made_run(store)
+    write = exports._WRITERS["lora"]
+
+    def spoil(source, store, file, work):
+        write(source, store, file, work)
+        content = torch.load(file, weights_only=True)
+        content["tensors"] = {name: 2 * value for name, value in content["tensors"].items()}
+        torch.save(content, file)
+
+    monkeypatch.setitem(exports._WRITERS, "lora", spoil)
+    with pytest.raises(AdapterError, match="got other predictions than the run, by up to"):
+        exports.export(store.home, job, run=run, format="lora")
+    assert list(job.iterdir()) == []
+
+
+def test_without_its_table_nothing_can_be_compared_and_that_is_said(store, job):
+    run = made_run(store)
+    delete_dataset(store.home, store.run(run).settings.dataset)
+    with pytest.raises(TableError, match="Add the file again"):
+        exports.export(store.home, job, run=run, format="pipeline")
+
+
+def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, here):
+    run = made_run(store)
+    told = exports.export(store.home, job, run=run, format="pipeline")
+    pipeline = TabularPipeline.load(job / told["file"])
+    facts = read_facts(store.run_dir(run) / "adapter.zip")
+    assert pipeline._context.sha256 == facts["context"]["sha256"]
+    assert len(pipeline._context.rows) == len(facts["context"]["rows"]) == 54
+    assert pipeline.result.best_step == 1
+    assert {form for form, kind in FORMATS.items() if kind.holds_rows} == {"pipeline"}
+
+
+@pytest.mark.parametrize("table", ['it\'s "mine".csv', "../../etc/passwd", "$(touch x);`y` .csv", "line\nbreak.csv"])
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_tables_name_is_text_in_a_snippet_and_part_of_no_path(form, model, table):
+    facts = {
+        "base": {"model": model, "file": "x.ckpt"}, "settings": {"lora": {"rank": 2}}, "classes": ["a", "b"], "table": {"name": table},
+        "reading": ReadingChoices(delimiter=";", missing_marks=(table,)).to_json(),
+    }  # fmt: skip
+    code = snippet(form, facts, "abc", table=table).code
+    assert table in {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+    assert file_name(form, facts, "abc").startswith(("merged-", "pipeline-", "lora_adapters-"))
+    assert "/" not in file_name(form, facts, "abc")
+    assert shlex.split(command_lines(facts, "abc", table=table)).count(table) == 1
+
+
+def test_differences_between_numbers_are_in_standard_deviations():
+    from tabtune_core.verify import compare
+
+    assert compare(np.array([1.0, 3.0]), np.array([1.0, 2.0]), np.array([0.0, 4.0])) == (0.5, 0)
+    assert compare(np.array([[0.6, 0.4]]), np.array([[0.4, 0.6]]), np.array([0])) == (pytest.approx(0.2), 1)
+    assert compare(np.zeros(2), np.zeros(3), np.zeros(3))[0] == np.inf

@@ -1,0 +1,175 @@
+"""Rows side by side: what each model says is what it says alone, and what is odd about the rows is said."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_run import made_run, mixed_csv
+
+from tabtune_core.adapters_store import add_adapter
+from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.data.new_rows import CSV, PREDICTED, forget_rows, keep_rows, read_new_rows
+from tabtune_core.errors import AdapterError, TableError
+from tabtune_core.predictor import load_adapter
+from tabtune_core.runs.store import RunStore
+from tabtune_core.try_it import predict
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "home")
+
+
+def rows_of(store, run, count=7):
+    return load_frame(store.home, store.run(run).settings.dataset).iloc[-count:].reset_index(drop=True)
+
+
+def ask(store, runs, rows, *, table=None, base=True):
+    folder = store.home / "job"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    adapters = [{"id": run, "title": f"adapter {place}"} for place, run in enumerate(runs)]
+    table = table or store.run(runs[0]).settings.dataset
+    told = predict(store.home, folder, rows=keep_rows(store.home, rows), adapters=adapters, table=table, base=base, device="cpu")
+    return json.loads(json.dumps(told)), pd.read_parquet(folder / PREDICTED), pd.read_csv(folder / CSV)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_each_column_is_what_that_model_says_alone(store, task):
+    runs = [made_run(store, task=task, seed=0), made_run(store, task=task, seed=0, rank=2), made_run(store, task=task, model="tabdpt-mini")]
+    rows = rows_of(store, runs[0])
+    told, predicted, csv = ask(store, runs, rows)
+    titles = [model["title"] for model in told["models"]]
+    assert titles == ["Base TabICL mini", "Base TabDPT mini", "adapter 0", "adapter 1", "adapter 2"]
+    assert [model["kind"] for model in told["models"]] == ["base", "base", "adapter", "adapter", "adapter"]
+    table = load_frame(store.home, store.run(runs[0]).settings.dataset)
+    for place, run in enumerate(runs):
+        adapted = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu")
+        alone = adapted.predict_table(rows, context=adapted.context(table))
+        mine = predicted[[name for name in predicted if name.split("_")[0] == f"m{place + 2}"]]
+        pd.testing.assert_frame_equal(mine.set_axis(alone.columns, axis=1), alone, atol=1e-6)
+        assert csv[f"adapter {place}: predicted"].tolist() == pytest.approx(alone["predicted"].tolist())
+    value = "m{}_1" if told["classes"] else "m{}"
+    columns = [predicted[value.format(place)].to_numpy() for place in range(5)]
+    assert min(np.abs(a - b).max() for i, a in enumerate(columns) for b in columns[:i]) > 1e-3, "the models must differ to be told apart"
+    assert csv["size"].tolist() == pytest.approx(rows["size"].tolist(), nan_ok=True)
+    assert not list((store.home / "inputs").iterdir())
+
+
+def test_runs_of_other_seeds_have_a_base_each_because_their_context_differs(store):
+    runs = [made_run(store, seed=0), made_run(store, seed=1)]
+    told, predicted, _ = ask(store, runs, rows_of(store, runs[0]))
+    assert [model["title"] for model in told["models"]] == [
+        "Base TabICL mini", "Base TabICL mini (context of adapter 1)", "adapter 0", "adapter 1",
+    ]  # fmt: skip
+    told, predicted, _ = ask(store, runs, rows_of(store, runs[0]), base=False)
+    assert [model["title"] for model in told["models"]] == ["adapter 0", "adapter 1"]
+
+
+def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_without(store, tmp_path):
+    there = RunStore(tmp_path / "there")
+    run = made_run(there)
+    data = (there.run_dir(run) / "adapter.zip").read_bytes()
+    adapter = add_adapter(store.home, data, "theirs.zip")
+    rows = rows_of(there, run)
+    expected = ask(there, [run], rows)[1]
+    same = add_dataset(store.home, mixed_csv(), "same.csv").id
+    told, predicted, _ = ask(store, [adapter.id], rows, table=same)
+    pd.testing.assert_frame_equal(predicted, expected, atol=1e-6)
+    assert told["notes"] == []
+    other = add_dataset(store.home, mixed_csv(rows=60, seed=9), "other.csv").id
+    told, predicted, _ = ask(store, [adapter.id], rows, table=other)
+    assert "this table is not the one that it was trained on, so it is shown 36 rows of this one" in told["notes"][0]
+    assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
+    narrow = add_dataset(store.home, b"size,verdict\n" + b"1,keep it\n2,drop it\n" * 20, "narrow.csv").id
+    with pytest.raises(AdapterError, match="The table lacks 'colour', 'weight', 'seen', from which adapter 0 predicts"):
+        ask(store, [adapter.id], rows, table=narrow)
+
+
+def test_adapters_of_different_questions_are_not_put_side_by_side(store):
+    runs = [made_run(store), made_run(store, task="regression")]
+    with pytest.raises(AdapterError, match="choose adapters that predict the same thing"):
+        ask(store, runs, rows_of(store, runs[0]))
+
+
+def test_an_adapter_that_does_not_fit_its_base_is_said(store, tmp_path):
+    run = made_run(store)
+    path = store.run_dir(run) / "adapter.zip"
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    facts = json.loads(content["tabtune.json"])
+    facts["settings"]["lora"]["rank"] = 5
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in {**content, "tabtune.json": json.dumps(facts)}.items():
+            archive.writestr(name, value)
+    with pytest.raises(AdapterError, match="of the adapter has the shape"):
+        ask(store, [run], rows_of(store, run))
+
+
+@pytest.mark.parametrize("identity", ["../runs", "0" * 16, "", "x"])
+def test_rows_that_are_not_there_are_said(store, identity):
+    run = made_run(store)
+    with pytest.raises(TableError, match="The rows to predict are gone"):
+        predict(store.home, store.home, rows=identity, adapters=[{"id": run, "title": "a"}], table=store.run(run).settings.dataset)
+
+
+FACTS = {
+    "reading": {"encoding": "utf-8", "delimiter": ",", "header": True, "day_first": True, "missing_marks": [], "kinds": []},
+    "kinds": {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"}, "features": ["zip", "age", "born"],
+    "settings": {"target": "y"},
+}  # fmt: skip
+
+
+def test_rows_are_typed_as_the_table_was_whatever_they_look_like_alone():
+    rows = read_new_rows(b"age,zip,born,more\n7,01234,03/04/2024,x\n,2,,y\n", FACTS)
+    assert rows.frame["zip"].tolist() == ["01234", "2"]
+    assert rows.frame["age"].tolist() == pytest.approx([7, np.nan], nan_ok=True)
+    assert rows.frame["born"].iloc[0] == pd.Timestamp("2024-04-03")
+    assert rows.notes == ("Not used, because the adapter was trained without it: 'more'.",)
+
+
+def test_rows_that_another_program_wrote_are_read_all_the_same():
+    rows = read_new_rows("zip;age;born\nMünchen;7;2024-04-03\nKöln;8;2024-04-03\n".encode("cp1252"), FACTS)
+    assert rows.frame["zip"].tolist() == ["München", "Köln"]
+
+
+def test_a_missing_column_is_named_with_the_one_that_may_be_meant():
+    with pytest.raises(
+        TableError, match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'"
+    ):
+        read_new_rows(b"age,zipp\n1,2\n", FACTS)
+
+
+def test_one_row_is_enough_and_a_lost_line_is_said():
+    assert read_new_rows(b"age,zip,born\n1,2,2024-04-03\n", FACTS).frame["zip"].tolist() == ["2"]
+    with pytest.raises(TableError, match="needs a second one, which may be empty"):
+        read_new_rows(b"age\n1\n", {**FACTS, "features": ["age"]})
+    rows = read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,3,4,5\n,,\n2,2,2024-04-03\n", FACTS)
+    assert len(rows.frame) == 2
+    assert "left out" in rows.notes[0]
+    assert "1 rows without any value were left out." in rows.notes
+
+
+def test_words_in_a_column_of_numbers_and_too_many_rows_are_said():
+    rows = read_new_rows(b"age,zip,born\nold,1,2024-04-03\n7,1,2024-04-03\n", FACTS)
+    assert rows.notes == ("Cells of 'age' that are no numbers were read as missing.",)
+    with pytest.raises(TableError, match="The file has 2 rows; up to 1 are predicted at once"):
+        read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", FACTS, limit_rows=1)
+
+
+def test_unknown_words_are_said_with_their_number(store):
+    run = made_run(store)
+    rows = rows_of(store, run, 3).assign(colour=["mauve", "mauve", "red"])
+    told, _, _ = ask(store, [run], rows)
+    assert told["notes"] == ["2 rows hold 'mauve' in 'colour', which the context does not show: read as missing there."]
+
+
+def test_rows_that_no_job_took_are_forgotten(store):
+    keep_rows(store.home, pd.DataFrame({"a": [1]}))
+    forget_rows(store.home, older_than_seconds=60)
+    assert len(list((store.home / "inputs").iterdir())) == 1
+    forget_rows(store.home, older_than_seconds=-1)
+    assert not list((store.home / "inputs").iterdir())
