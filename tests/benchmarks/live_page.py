@@ -104,7 +104,7 @@ def watch(address: str, seconds: float, height: int, screenshot: Path | None) ->
         wire.on("Network.webSocketFrameSent", frame)
         wire.on("Network.loadingFinished", lambda event: seen.append((time.time(), event["encodedDataLength"])))
         page.goto(address)
-        page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(timeout=120_000)
+        page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(timeout=300_000, state="attached")
         page.wait_for_timeout(8_000)
         began = time.time()
         page.wait_for_timeout(1_000 * seconds)
