@@ -56,7 +56,7 @@ def details(adapter: StoredAdapter) -> None:
         f"({facts['table']['rows']:,} rows) with {plain(settings.model)}."
     )
     if facts["table"]["id"] in reading.tables():
-        st.caption("That table is in this workspace, so it predicts here exactly as it did there.")
+        st.caption("That table is in this workspace: with its base, it predicts here exactly as it did there.")
     else:
         st.caption(
             "That table is not in this workspace. Another one with the same columns can be its context; its scores will differ then."

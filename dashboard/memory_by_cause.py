@@ -45,7 +45,8 @@ def against_measured(run: Run, name: str) -> None:
         return
     with box:
         rows = cause_rows(name, "measured", measured)
-        said = f"Training took {megabytes(growth_of(measured))} over the loaded model"
+        what = "Predicting" if run.settings.strategy == "inference" else "Training"
+        said = f"{what} took {megabytes(growth_of(measured))} over the loaded model"
         if estimated:
             rows = cause_rows(name, "estimate", estimated) + rows
             said += f"; {megabytes(growth_of(estimated))} were estimated ({growth_of(estimated) / growth_of(measured):.0%})"

@@ -63,7 +63,8 @@ def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
         return
     what = "another label" if result["classes"] else f"more than {FAR:.0%} of the target's standard deviation ({result['deviation']:,.3g})"
     if len(differing) == 1:
-        st.markdown("The models **differ** here." if differing.any() else "The models **agree** here.")
+        near = "" if result["classes"] else f", to within {FAR:.0%} of the target's standard deviation ({result['deviation']:,.3g})"
+        st.markdown("The models **differ** here." if differing.any() else f"The models **agree** here{near}.")
     else:
         st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
     if differing.any():

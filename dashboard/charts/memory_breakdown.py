@@ -26,9 +26,9 @@ def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
             y=rows["run"].astype(str).to_numpy(dtype=object) + "<br>" + rows["kind"].astype(str).to_numpy(dtype=object),
             orientation="h",
             name=name,
-            marker={"color": colour, "pattern": {"shape": shape, "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.25}},
+            marker={"color": colour, "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.2}},
             hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
         )
     drawn.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
-    drawn.update_yaxes(categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)])
+    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)])
     return drawn if drawn.data else say(drawn, "Nothing to estimate yet")

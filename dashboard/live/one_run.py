@@ -55,6 +55,8 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     planned = reading.store().last(run.id, "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
     trouble(run, name, runs, plan)
+    if run.note:
+        st.caption(f":material/sticky_note_2: {plain(run.note)}")
     if run.retried_as:
         st.caption("This run was queued again; the new run is in the same sweep.")
     for stored in reading.store().events(run.id, ["Note"]):

@@ -66,6 +66,7 @@ def serve(home: Path, port: int, log: Path) -> None:
     from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 
     from dashboard import __main__ as dashboard
+    from dashboard.worker_watch import WorkerWatch
 
     carry_out = ScriptRunner._run_script
 
@@ -80,6 +81,7 @@ def serve(home: Path, port: int, log: Path) -> None:
     ScriptRunner._run_script = timed
     worker_lock.ensure_worker = lambda home, **more: None
     dashboard.ensure_worker = worker_lock.ensure_worker
+    WorkerWatch.look = lambda self: None
     dashboard.main(["--home", str(home), "--port", str(port), "--no-browser"])
 
 
