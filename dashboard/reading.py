@@ -302,15 +302,14 @@ def memory_of_devices() -> tuple[tuple[int, int], list[tuple[int, int] | None]]:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: tuple[object, ...]) -> dict[str, str]:
+def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: str) -> dict[str, str]:
     named = get_dataset(Path(folder), table).name
     return experience(_runs_on(_store(folder), table, target, model), metric, named)
 
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
     """What each knob did in the runs of this workspace on one table, by knob; see dashboard.experience."""
-    stamp = tuple((run.id, run.status) for run in _runs_on(store(), table, target, model))
-    return _experience(str(home()), table, target, model, metric, stamp)
+    return _experience(str(home()), table, target, model, metric, _stamp(None))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
