@@ -96,9 +96,9 @@ def show(
     """
     spec = join(figure, settled).to_plotly_json()
     layout = spec["layout"]
-    across, up = layout["xaxis"], layout["yaxis"]
+    across, up = layout.get("xaxis", {}), layout.get("yaxis", {})  # parallel coordinates have neither
     level = up.get("range") is not None
-    axes = (across["title"]["text"], up["title"]["text"], up.get("type"))
+    axes = (across.get("title", {}).get("text"), up.get("title", {}).get("text"), up.get("type"))
     # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
     state = (bool(figure.data) or settled is not None, not level)
     layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}

@@ -78,7 +78,8 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         st.caption("No seed has a result of every configuration, so that there are no means yet.")
         return board, "runs"
     st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, under which every configuration has a result.")
-    return means.assign(run=pd.Categorical(means["run"], categories=list(dict.fromkeys(means["run"])))), "configurations"
+    in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
+    return means.assign(run=pd.Categorical(means["run"], categories=list(in_order))), "configurations"
 
 
 def _limits() -> dict[str, float]:
