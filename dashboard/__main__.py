@@ -91,7 +91,7 @@ def greet(access: Access, urls: list[str], home: Path) -> None:
     if access.token:
         print("Whoever has this address with its token can use the server. The connection is not encrypted.")
     if access.login:
-        who = f"{len(access.emails)} listed people" if access.emails else "everybody whom the provider of [auth] lets in"
+        who = f"those listed ({len(access.emails)})" if access.emails else "everybody whom the provider of [auth] lets in"
         print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
     sys.stdout.flush()
 

@@ -35,8 +35,13 @@ class Access:
     emails: tuple[str, ...] = ()
     """Who may come in after a log-in; empty: everybody whom the provider knows."""
 
+    origin: str = ""
+    """Where people log in: the provider sends them back to this address, and the log-in holds only there."""
+
     def addresses(self, port: int) -> list[str]:
         """What to open in a browser, the address for other machines first."""
+        if self.login and self.origin:
+            return [self.origin]
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
         query = f"/?token={self.token}" if self.token else ""
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
@@ -62,12 +67,27 @@ def decide(address: str, more_names: Sequence[str] = (), *, login: Mapping[str, 
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
     if login is not None:
-        auth, own = _section(login, "auth"), _section(login, "tabtune")
-        emails = own.get("emails", ())
-        names |= dict.fromkeys(filter(None, [urlsplit(str(auth.get("redirect_uri", ""))).hostname]))
-        return Access(address=found, names=tuple(names), login=True, emails=tuple(map(str, emails if isinstance(emails, Sequence) else ())))
+        auth = _section(login, "auth")
+        back = urlsplit(str(auth.get("redirect_uri", "")))
+        names |= dict.fromkeys(filter(None, [back.hostname]))
+        return Access(
+            address=found, names=tuple(names), login=True, origin=f"{back.scheme}://{back.netloc}" if back.netloc else "",
+            emails=listed_emails(login),
+        )  # fmt: skip
     wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
     return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
+
+
+def listed_emails(secrets: Mapping[str, object]) -> tuple[str, ...]:
+    """Who may come in, from the sections of Streamlit's secrets; empty: everybody whom the provider knows.
+
+    Raises:
+        ValueError: for something other than a list of texts.
+    """
+    found = _section(secrets, "tabtune").get("emails", [])
+    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
+        raise ValueError(f'emails under [tabtune] in secrets.toml is {found!r}; write a list, for example emails = ["ann@example.org"].')
+    return tuple(found)
 
 
 def _section(values: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -9,6 +9,7 @@ from dashboard.guide_facts import own_figures, rank_and_memory
 from dashboard.live_plotly import show
 from dashboard.lora_picture import layer_picture
 from dashboard.picture import show_picture
+from dashboard.troubleshooting import GUIDE
 from dashboard.words import plain, sweep_title
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.presets import PRESETS, preset_for
@@ -156,3 +157,13 @@ def found() -> None:
         return
     st.info("No sweep here has both LoRA and full fine-tuning yet. After one, its own figures stand here.", icon=":material/straighten:")
     st.page_link("views/new_run.py", label="Start one", icon=":material/tune:")
+
+
+def troubles() -> None:
+    """The guide's section 11, corrected; Live says which of these a run is in."""
+    st.subheader("Troubleshooting")
+    rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
+    st.table(pd.DataFrame(rows).set_index("What you see"))
+    st.caption(
+        "Live says under One run which of these a run is in, with its own numbers and, where there is one, a button that repairs it."
+    )

@@ -94,7 +94,7 @@ CLAIMS = (
         "Speed",
         "LoRA trains two to three times as fast (section 14)",
         "A step runs the whole model forward, and backward down to the first adapter, so it costs at least about two thirds of a full"
-        " step. Compare the seconds to the best score, not the parameters.",
+        " step. Adapting late parts alone lets what comes before them be computed once. Compare the seconds to the best score.",
         "Counted, not measured: forward, gradients of activations and gradients of weights are about a third each",
     ),
     Claim(

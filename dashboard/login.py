@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from dashboard.access import LOGIN_VARIABLE
+from dashboard.access import LOGIN_VARIABLE, listed_emails
 from dashboard.guard import admitted
 from dashboard.words import plain
 
@@ -17,7 +17,7 @@ def log_in_first() -> None:
     """Goes on where nobody is asked to log in or the person has; else asks, and stops the page."""
     if not os.environ.get(LOGIN_VARIABLE):
         return
-    emails = tuple(st.secrets.get("tabtune", {}).get("emails", ()))
+    emails = listed_emails(st.secrets.to_dict())
     user = st.user.to_dict()
     if admitted(user, emails):
         return

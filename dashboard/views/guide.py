@@ -6,7 +6,7 @@ from dashboard import guide_sections
 
 st.title("Guide")
 guide_sections.first_visit()
-what, how, held = st.tabs(["What LoRA is", "How to choose", "What was found to hold"])
+what, how, held, wrong = st.tabs(["What LoRA is", "How to choose", "What was found to hold", "When something goes wrong"])
 with what:
     guide_sections.idea()
     guide_sections.layer()
@@ -15,3 +15,5 @@ with how:
     guide_sections.choosing()
 with held:
     guide_sections.found()
+with wrong:
+    guide_sections.troubles()

@@ -27,7 +27,7 @@ LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
 """Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
 ID = re.compile(r"[0-9a-f]{16}")
-SAID = ("not-numbers", "ragged-lines", "short-lines", "blank-rows", "infinite")
+SAID = ("ragged-lines", "short-lines", "blank-rows", "infinite")
 """Findings that change what is predicted, or how many rows are."""
 _SHOWN = 5
 
@@ -72,6 +72,8 @@ def read_new_rows(
     typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in needed)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
+    wordy = [finding.column or "" for finding in typed.findings if finding.code == "not-numbers"]
+    notes += [f"Cells of {name!r} that are no numbers were read as missing." for name in wordy]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
     return NewRows(typed.frame, tuple(notes))

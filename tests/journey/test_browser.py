@@ -88,10 +88,10 @@ def test_the_first_page_asks_nobody_else(server, page):
     assert [url for url in asked if not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("name", ["new_run", "live", "leaderboard", "compare", "adapters"])
+@pytest.mark.parametrize("name", ["new_run", "live", "leaderboard", "compare", "adapters", "guide"])
 def test_a_page_opened_by_its_address_has_the_others_around_it(server, page, name):
     page.goto(f"{server}/{name}")
-    for other in ("Data", "New run", "Live", "Leaderboard", "Compare", "Adapters"):
+    for other in ("Data", "New run", "Live", "Leaderboard", "Compare", "Adapters", "Guide"):
         page.get_by_role("link", name=other).wait_for(timeout=15_000)
 
 

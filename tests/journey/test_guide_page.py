@@ -11,6 +11,7 @@ from page_steps import go, texts
 from dashboard.guide_facts import NOT_KNOWN, own_figures, rank_and_memory
 from dashboard.guide_text import CLAIMS
 from dashboard.lora_picture import layer_picture
+from dashboard.troubleshooting import GUIDE
 from tabtune_core.data.datasets import add_sample
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -66,6 +67,13 @@ def test_own_figures_stand_beside_the_guides(app, store):
     assert own.loc["Trainable parameters", "LoRA"] == "82,500"
     assert own.loc["Memory that training adds", "Full fine-tuning"] == "97.7 MB"
     assert "From r=2 to r=8" in texts(app.markdown)
+
+
+def test_every_trouble_stands_in_the_guide_with_what_to_do(app):
+    go(app, "guide")
+    shown = app.table[0].value
+    assert shown.index.tolist() == [row.symptom for row in GUIDE.values()]
+    assert (shown != "").all(axis=None)
 
 
 def board(**more):

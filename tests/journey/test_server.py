@@ -1,7 +1,10 @@
 """The server as a person starts it for others: it opens with the address that it prints, and with no other."""
 
 import httpx
+import pytest
+from page_steps import texts
 
+from dashboard.access import LOGIN_VARIABLE
 from dashboard.server import REPORT_PATH
 
 NO_TABLE = REPORT_PATH + "0" * 64
@@ -36,3 +39,14 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     assert websocket_status(person) == 101
     assert person.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, and no log of requests
+
+
+@pytest.mark.parametrize(("auth", "labels"), [({"client_id": "lab"}, ["Log in"]), ({"one": {"client_id": "lab"}}, ["Log in with one"])])
+def test_where_people_log_in_no_page_shows_before(app, monkeypatch, auth, labels):
+    monkeypatch.setenv(LOGIN_VARIABLE, "1")
+    app.secrets["auth"] = auth
+    app.run()
+    assert not app.exception
+    assert [button.label for button in app.button] == labels
+    assert "Log in to go on" in texts(app.markdown)
+    assert not app.file_uploader

@@ -163,6 +163,13 @@ def test_a_log_in_takes_the_place_of_the_token():
     access = decide("0.0.0.0", login=secrets, environment={})
     assert (access.token, access.login, access.emails) == (None, True, ("a@b.c",))
     assert "lab.example" in access.names
+    assert access.addresses(8501) == ["https://lab.example"]
+
+
+@pytest.mark.parametrize("emails", ["a@b.c", 7, [7]])
+def test_a_list_of_people_that_is_none_lets_nobody_in(emails):
+    with pytest.raises(ValueError, match="write a list"):
+        decide("0.0.0.0", login={"auth": {}, "tabtune": {"emails": emails}}, environment={})
 
 
 def test_a_log_in_without_its_section_is_refused(monkeypatch, tmp_path):
