@@ -55,15 +55,18 @@ with price:
     try:
         values = {**forms.widget_values(), "model": card.name}
         sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves")
-        launch_panel.show_size(sweep)
+    except SettingError as error:
+        st.error(plain(str(error)))
+        st.stop()
+    launch_panel.show_size(sweep)
+    no_start = launch_panel.refused(sweep, reading.cards())
+    try:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
         estimate_panel(sweep, card, table, target, way)
         launch_panel.show_advice(card, task, sweep, rows)
-    except (SettingError, TargetError) as error:
-        st.error(plain(str(error)))
-        st.stop()
-    no_start = launch_panel.refused(sweep, reading.cards())
+    except TargetError as error:  # a pattern for the layers of another model
+        no_start = no_start or str(error)
     if no_start:
         st.error(plain(no_start))
     name = forms.sweep_name(tables[table].name, card.title, sweep)
