@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboard.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
+from dashboard.serving.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
 from tabtune_core.runs.store import RunStore, default_home
 from tabtune_core.runs.worker_lock import ensure_worker
 

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard.access import Access, bracketed
-from dashboard.guard import LoginGuard, TokenGuard
 from dashboard.report import report_html
+from dashboard.serving.access import Access, bracketed
+from dashboard.serving.guard import LoginGuard, TokenGuard
 from tabtune_core.errors import TableError
 from tabtune_core.runs.store import default_home
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import adapter_upload, downloads, reading
+from dashboard import reading
+from dashboard.adapters import adapter_upload, downloads
 from dashboard.choice import go, pick
 from dashboard.words import megabytes, moment, plain, score
 from tabtune_core.errors import AdapterError

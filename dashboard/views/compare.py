@@ -4,10 +4,10 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.choice import go, pick
-from dashboard.compared import Compared
-from dashboard.rank_tab import rank_tab
-from dashboard.side_by_side import side_by_side
-from dashboard.trade_offs import trade_offs
+from dashboard.compare.compared import Compared
+from dashboard.compare.rank_tab import rank_tab
+from dashboard.compare.side_by_side import side_by_side
+from dashboard.compare.trade_offs import trade_offs
 from dashboard.words import sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of

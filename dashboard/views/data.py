@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from dashboard import reading, table_views, uploads
+from dashboard import reading
 from dashboard.choice import go, pick
+from dashboard.tables import table_views, uploads
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),

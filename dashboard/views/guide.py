@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import guide_sections
+from dashboard.guide import guide_sections
 
 st.title("Guide")
 guide_sections.first_visit()

@@ -5,7 +5,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from dashboard import board_files, board_filters, board_table, full_or_lora, reading, run_actions
+from dashboard import reading
+from dashboard.board import board_files, board_filters, board_table, full_or_lora, run_actions
 from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError

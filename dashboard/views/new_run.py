@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from dashboard import advanced_widgets, form_widgets, forms, launch_panel, reading, text_panel
+from dashboard import reading
 from dashboard.choice import go, pick, renew
-from dashboard.estimate_panel import estimate_panel
-from dashboard.model_cards import model_cards
-from dashboard.starting_points import starting_points
+from dashboard.form import advanced_widgets, form_widgets, forms, launch_panel, text_panel
+from dashboard.form.estimate_panel import estimate_panel
+from dashboard.form.model_cards import model_cards
+from dashboard.form.starting_points import starting_points
 from dashboard.target_choice import pick_way
 from dashboard.words import plain
 from tabtune_core.errors import SettingError, TargetError

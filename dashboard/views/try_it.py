@@ -8,8 +8,9 @@ import contextlib
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading, try_choice, try_result, try_rows
+from dashboard import reading
 from dashboard.choice import go, keep
+from dashboard.try_it import try_choice, try_result, try_rows
 from dashboard.words import plain
 from tabtune_core.data.new_rows import forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError

@@ -2,7 +2,7 @@
 
 import seeding
 
-from dashboard.estimate_panel import judge
+from dashboard.form.estimate_panel import judge
 from tabtune_core.data.datasets import add_sample
 
 

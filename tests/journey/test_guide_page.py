@@ -8,9 +8,9 @@ import pytest
 import seeding
 from page_steps import go, texts
 
-from dashboard.guide_facts import NOT_KNOWN, own_figures, rank_and_memory
-from dashboard.guide_text import CLAIMS
-from dashboard.lora_picture import layer_picture
+from dashboard.guide.guide_facts import NOT_KNOWN, own_figures, rank_and_memory
+from dashboard.guide.guide_text import CLAIMS
+from dashboard.guide.lora_picture import layer_picture
 from dashboard.troubleshooting import GUIDE
 from tabtune_core.data.datasets import add_sample
 

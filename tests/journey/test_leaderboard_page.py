@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import seeding
 
-from dashboard import board_files, reading
+from dashboard import reading
+from dashboard.board import board_files
 from tabtune_core.runs.store import RunStore
 
 SMALLEST = re.compile(

@@ -17,8 +17,8 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 
 from dashboard import server
 from dashboard.__main__ import let_in, parse
-from dashboard.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
-from dashboard.guard import LoginGuard, TokenGuard, user_of
+from dashboard.serving.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
+from dashboard.serving.guard import LoginGuard, TokenGuard, user_of
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-of-enough-letters"

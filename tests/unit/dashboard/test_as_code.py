@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import seeding
 
-from dashboard.as_code import python_code
+from dashboard.form.as_code import python_code
 from tabtune_core import terminal
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.runs.store import RunStore

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from dashboard import forms, typed_values
+from dashboard.form import forms
+from dashboard.try_it import typed_values
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 

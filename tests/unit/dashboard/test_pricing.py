@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dashboard.pricing import price_adapters
+from dashboard.form.pricing import price_adapters
 from tabtune_core.models.cards import Layers
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings

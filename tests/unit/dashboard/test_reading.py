@@ -7,6 +7,7 @@ import pytest
 import seeding
 
 from dashboard import reading
+from dashboard.reading import frames
 from dashboard.words import labels
 from tabtune_core.runs.store import RunStore
 
@@ -29,9 +30,9 @@ def test_what_has_ended_is_not_read_again_while_another_run_goes_on(store, monke
         make = reading.FRAMES[kind]
         return lambda store, ids: read.extend(ids) or make(store, ids)
 
-    monkeypatch.setattr(reading, "FRAMES", {kind: count(kind) for kind in reading.FRAMES})
+    monkeypatch.setattr(frames, "FRAMES", {kind: count(kind) for kind in reading.FRAMES})
     now = 1e9
-    monkeypatch.setattr(reading.time, "time", lambda: now)
+    monkeypatch.setattr(frames.time, "time", lambda: now)
     for _ in range(3):
         for kind in reading.FRAMES:
             told(sweep, store, kind)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dashboard.target_tree import adapted, as_data, paths_of, toggled, tree_of
+from dashboard.form.target_tree import adapted, as_data, paths_of, toggled, tree_of
 from tabtune_core.models.catalogue import get_card
 
 MINIS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")

@@ -1,0 +1,122 @@
+"""What the sweep in the form will take in memory and time, before it starts: an estimate, and called so.
+
+In: the sweep, its model and table. Out: a picture by cause, whether it fits the device, and how long it may take.
+"""
+
+import dataclasses
+from typing import Literal
+
+import streamlit as st
+
+from dashboard import reading
+from dashboard.form.pace import train_seconds
+from dashboard.memory_by_cause import cause_rows, draw
+from dashboard.words import duration
+from tabtune_core.data.target import Way
+from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.settings import RunSettings, SweepSettings
+
+PROCESS_BYTES = 450e6
+"""Python, torch and a CUDA context beside the tensors: 430 MB resident on the CPU when TabICL mini was loaded; a context is as large."""
+TIGHT = 0.8
+"""Of the free memory; the estimate was up to a fifth off where it was measured."""
+GIGABYTE = 1e9
+BADGES = {
+    "fits": ":green-badge[:material/check: fits]",
+    "tight": ":orange-badge[:material/warning: tight]",
+    "exceeds": ":red-badge[:material/block: exceeds]",
+}
+Fit = Literal["fits", "tight", "exceeds"]
+
+
+def judge(need_bytes: float, free_bytes: float) -> Fit:
+    """Whether a need fits what is free.
+
+    >>> judge(5e9, 10e9), judge(9e9, 10e9), judge(11e9, 10e9)
+    ('fits', 'tight', 'exceeds')
+    """
+    return "fits" if need_bytes <= TIGHT * free_bytes else "tight" if need_bytes <= free_bytes else "exceeds"
+
+
+def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
+    """What the picture compares, by name: full fine-tuning, asked for or not, and LoRA at the lowest and the highest rank."""
+    full = dataclasses.replace(
+        sweep.run, strategy="base-ft", train=dataclasses.replace(sweep.run.train, lr_ratio=1.0, rate_scales_with_rank=False)
+    )
+    adapters = [run for run in sweep.one_seed() if run.strategy == "peft"]
+    ends = {} if not adapters else {run.lora.rank: run for run in (adapters[0], *adapters)}
+    kept = {rank: ends[rank] for rank in sorted({min(ends), max(ends)})} if ends else {}
+    return {"Full fine-tuning": full} | {f"LoRA r={rank}": run for rank, run in kept.items()}
+
+
+def heaviest(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
+    """Of the runs of the sweep, the one that takes most; runs that differ in nothing that memory asks for are one."""
+    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in sweep.one_seed()}
+    return max((estimate_memory(run, card, sizes, on_gpu=on_gpu) for run in distinct.values()), key=lambda memory: memory.total)
+
+
+def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> None:
+    """Memory by cause, fits or not, and time. Priced anew whenever the form changes."""
+    counts = None if way == "numbers" else reading.class_counts(table, target, way)
+    rows = reading.tables()[table].rows if counts is None else int(counts["rows"].sum())
+    features = reading.features(table, target)
+    st.markdown("**Memory by cause, estimated**", help=_HELP)
+    planned = st.number_input(
+        "Plan for a GPU of (GB)", min_value=1.0, value=None, step=8.0, key="planned_gigabytes", placeholder="this machine's device",
+        format="%g", persist_state="session",
+        help="Estimates for a GPU with so much memory, whether or not one is here. Empty: the device chosen above.",
+    )  # fmt: skip
+    device, free_bytes = (f"a GPU of {planned:g} GB", planned * GIGABYTE) if planned else _device(sweep.run.device)
+    on_gpu = bool(planned) or device != "the CPU"
+    sizes = Sizes.plan(sweep.run, rows=rows, features=features, classes=0 if counts is None else len(counts))
+    bars = [
+        row
+        for name, run in shown_runs(sweep).items()
+        for row in cause_rows(name, "estimate", dataclasses.asdict(estimate_memory(run, card, sizes, on_gpu=on_gpu)))
+    ]
+    draw(bars, key="estimate_by_cause")
+    need = heaviest(sweep, card, sizes, on_gpu=on_gpu).total + PROCESS_BYTES
+    if free_bytes is None:
+        st.caption(f"Needs about {need / GIGABYTE:.1f} GB at most. How much memory is free on {device}: N/A (its driver does not tell).")
+    else:
+        fit = judge(need, free_bytes)
+        st.markdown(f"{BADGES[fit]} about {need / GIGABYTE:.1f} GB at most, of {free_bytes / GIGABYTE:.1f} GB on {device}.")
+        if fit != "fits":
+            st.caption(_WAY_OUT)
+    _time(sweep, card, rows, features, on_gpu=on_gpu and not planned, elsewhere=bool(planned))
+
+
+_HELP = (
+    "Weights, adapter, gradients and optimizer are counted. Activations are what the layers keep for the backward pass, counted from the "
+    "model's architecture and your table's size, and on the CPU some room for what torch takes at its first steps."
+)
+_WAY_OUT = (
+    "Fewer context rows save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts of the model, or dropout 0. "
+    "The rank hardly matters."
+)
+
+
+def _device(asked: str) -> tuple[str, float | None]:
+    """The device in words, and what is free there; None where that is not known."""
+    machine, cards = reading.memory_of_devices()
+    if asked == "cpu" or (asked == "auto" and not cards):
+        return "the CPU", machine[0]
+    place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
+    memory = cards[place] if place < len(cards) else None
+    return f"cuda:{place}", memory[0] if memory else None
+
+
+def _time(sweep: SweepSettings, card: ModelCard, rows: int, features: int, *, on_gpu: bool, elsewhere: bool) -> None:
+    """How long training takes at most, from earlier runs of this model here."""
+    if elsewhere:
+        st.caption("Time on that GPU: known after the first run there.")
+        return
+    train_rows = rows - round(sweep.run.validation_share * rows) - round(sweep.run.test_share * rows)
+    seconds = train_seconds(
+        sweep.expand(), reading.paces(card.name), train_rows=train_rows, features=features, device="cuda" if on_gpu else "cpu"
+    )
+    if seconds is None:
+        st.caption("Time: known after the first run of this model on a table of about this size.")
+    elif seconds:
+        st.caption(f"Training takes about {duration(seconds)} in all if nothing stops early: by your own earlier runs of this model here.")

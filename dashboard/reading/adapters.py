@@ -1,0 +1,67 @@
+"""Adapters of runs and from elsewhere, and rows to try them on."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.reading.workspace import home, store
+from tabtune_core import adapters_store
+from tabtune_core.adapters_store import StoredAdapter
+from tabtune_core.data.new_rows import LIMIT_ROWS, NewRows, read_new_rows
+from tabtune_core.lora.package_zip import read_facts
+from tabtune_core.runs.store import Run
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _facts(path: str, changed: int) -> dict[str, Any]:
+    return read_facts(Path(path))
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What the adapter package of a run says of itself.
+
+    Raises:
+        AdapterError: there is none, or it cannot be read.
+    """
+    path = store().run_dir(run.id) / "adapter.zip"
+    return _facts(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, StoredAdapter]:
+    return {adapter.id: adapter for adapter in adapters_store.list_adapters(Path(folder))}
+
+
+def uploads() -> dict[str, StoredAdapter]:
+    """Adapters that were made elsewhere, by id, newest first."""
+    found = sorted((about.parent.name, about.stat().st_mtime_ns) for about in (home() / "adapters").glob("*/about.json"))
+    return _uploads(str(home()), tuple(found))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _test_rows(path: str, changed: int) -> list[int]:
+    saved = pd.read_parquet(path, columns=["split", "row"])
+    return [int(row) for row in saved.loc[saved["split"] == "test", "row"]]
+
+
+def test_rows(run: Run) -> list[int]:
+    """Numbers of the rows that a run only tested on; none where they were not kept."""
+    path = store().run_dir(run.id) / "predictions.parquet"
+    return _test_rows(str(path), path.stat().st_mtime_ns) if path.exists() else []
+
+
+@st.cache_data(max_entries=2, show_spinner="Reading the rows")
+def _new_rows(data: bytes, about: dict[str, Any]) -> NewRows:
+    return read_new_rows(data, about, limit_rows=LIMIT_ROWS)
+
+
+def new_rows(data: bytes, facts: dict[str, Any]) -> NewRows:
+    """A file of rows to predict, read as the table of an adapter was.
+
+    Raises:
+        TableError: it cannot be read, or lacks a column.
+    """
+    about = {name: facts[name] for name in ("reading", "kinds", "features")} | {"settings": {"target": facts["settings"]["target"]}}
+    return _new_rows(data, about)

@@ -1,0 +1,131 @@
+"""What sweeps say: rankings, recommendations, predictions, and what a person's own runs have shown."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.form.experience import experience
+from dashboard.form.pace import Pace, pace_of
+from dashboard.reading.workspace import listed_in, home, listed, stamp_of, store, store_of
+from dashboard.words import labels
+from tabtune_core.data.datasets import get_dataset
+from tabtune_core.events import RunPlanned
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs import series
+from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.full_or_lora import full_or_lora
+from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.predictions import Predictions, read_predictions
+from tabtune_core.runs.ranking import leaderboard
+from tabtune_core.runs.recommend import Recommendation, recommend
+from tabtune_core.runs.store import Run, RunStore
+
+HeldOutPart = Literal["validation", "test"]
+
+LATEST_RUNS = 40
+"""Of a model, from which times are taken."""
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
+    runs = [run for run in listed_in(folder, sweep, stamp) if run.settings.task == METRICS[rank_by].task]
+    return leaderboard(runs, rank_by).assign(name=lambda board: board["run"].map(labels(runs)))
+
+
+def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
+    """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place."""
+    board = _ranked(str(home()), sweep, rank_by, stamp_of(sweep))
+    return board if archived else board[~board["archived"]].reset_index(drop=True)
+
+
+@st.cache_data(max_entries=32, show_spinner="Resampling the validation rows")
+def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommendation:
+    return recommend(store_of(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
+
+
+def recommended(sweep: str, rank_by: str) -> Recommendation:
+    """What one sweep says about rank; worked out anew when one of its runs changes its state."""
+    return _recommended(str(home()), sweep, rank_by, stamp_of(sweep))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _configurations(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
+    found = None if sweep is None else _recommended(folder, sweep, rank_by, stamp).configurations
+    return by_configuration(_ranked(folder, sweep, rank_by, stamp), rank_by, found)
+
+
+def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
+    """The leaderboard with one row a configuration, archived ones among them."""
+    return _configurations(str(home()), sweep, rank_by, stamp_of(sweep))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _full_or_lora(folder: str, sweep: str, rank_by: str, stamp: str) -> pd.DataFrame:
+    found = _recommended(folder, sweep, rank_by, stamp).configurations
+    return full_or_lora(_ranked(folder, sweep, rank_by, stamp), found, rank_by)
+
+
+def against_full(sweep: str, rank_by: str) -> pd.DataFrame:
+    """Full fine-tuning against LoRA as measured in one sweep."""
+    return _full_or_lora(str(home()), sweep, rank_by, stamp_of(sweep))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int) -> dict[str, list[float]]:
+    return series.sparklines(store_of(folder), [run.id for run in listed_in(folder, sweep, stamp)], metric)
+
+
+def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
+    """Run id -> its validation score over the looks; at most ten seconds old where something still runs."""
+    runs = listed(sweep)
+    now = int(time.time() / 10) if any(run.status == "running" for run in runs) else 0
+    return _curves(str(home()), sweep, metric, stamp_of(sweep), now)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _predictions(folder: str, run_id: str, part: HeldOutPart) -> Predictions | None:
+    return read_predictions(store_of(folder), run_id, part)
+
+
+def predictions(run: Run, part: HeldOutPart) -> Predictions | None:
+    """What a run with a result predicted for its held-out rows; None where that is not on disk."""
+    return _predictions(str(home()), run.id, part)
+
+
+def rank_curves() -> dict[str, Job]:
+    """The newest job about the rank that a run really used, by the run's id."""
+    return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve"))}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: str) -> dict[str, str]:
+    named = get_dataset(Path(folder), table).name
+    return experience(_runs_on(store_of(folder), table, target, model), metric, named)
+
+
+def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
+    """What each knob did in the runs of this workspace on one table, by knob; see dashboard.form.experience."""
+    return _experience(str(home()), table, target, model, metric, stamp_of(None))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
+    store = store_of(folder)
+    plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
+    found = [pace_of(store.run(run_id), told.event) for run_id, told in plans.items() if told and isinstance(told.event, RunPlanned)]
+    return [pace for pace in found if pace]
+
+
+def paces(model: str) -> list[Pace]:
+    """How fast the latest finished trainings of a model were."""
+    finished = [run for run in store().runs() if run.settings.model == model and run.status == "finished" and run.result]
+    latest = sorted((run for run in finished if run.settings.strategy != "inference"), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
+    return _paces(str(home()), tuple(run.id for run in latest))
+
+
+def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:
+    asked = (table, target, model)
+    return [run for run in store.runs() if (run.settings.dataset, run.settings.target, run.settings.model) == asked]

@@ -1,0 +1,177 @@
+"""Tables of the workspace, and what is found in them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard.reading.workspace import home, store
+from dashboard.words import moment
+from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
+from tabtune_core.data.encoding import count_features, label_texts
+from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.table import Table
+from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
+from tabtune_core.metrics import Task
+
+TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
+
+
+BARS = 30
+"""Of a histogram, at most."""
+
+
+LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
+"""The largest table that a page takes, also once it is unpacked."""
+
+
+def tables() -> dict[str, Dataset]:
+    """By id, newest first."""
+    return {dataset.id: dataset for dataset in list_datasets(home())}
+
+
+def table_title(dataset: Dataset) -> str:
+    """What a list calls a table."""
+    return f"{dataset.name} · {dataset.rows:,} rows, {len(dataset.columns)} columns · {moment(dataset.created)}"
+
+
+@st.cache_resource(max_entries=2, show_spinner="Opening the table")
+def _whole(folder: str, table: str) -> pd.DataFrame:
+    """Shared by all tabs and never written to."""
+    return load_frame(Path(folder), table)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _first_rows(folder: str, table: str) -> pd.DataFrame:
+    return preview(Path(folder), table)
+
+
+def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
+    """Some rows of a table by their numbers.
+
+    Raises:
+        TableError: for a table that the workspace does not hold.
+    """
+    return _whole(str(home()), table).iloc[rows]
+
+
+def first_rows(table: str) -> pd.DataFrame:
+    """The first 100 rows of a table."""
+    return _first_rows(str(home()), table)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _proposal(folder: str, table: str) -> Proposal:
+    dataset = get_dataset(Path(folder), table)
+    return propose_target(Table(_whole(folder, table), dataset.columns, dataset.findings, dataset.questions, dataset.reading))
+
+
+def proposal(table: str) -> Proposal:
+    """The column that is probably the one to predict."""
+    return _proposal(str(home()), table)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
+    return ways_of(_whole(folder, table)[column])
+
+
+def ways(table: str, column: str) -> tuple[Way, ...]:
+    """How a column can be predicted, the likely way first."""
+    return _ways(str(home()), table, column)
+
+
+def features(table: str, target: str) -> int:
+    """How many features a model gets beside the target."""
+    return count_features({column.name: column.kind for column in tables()[table].columns}, target)
+
+
+def _label_frame(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
+    return with_label(_whole(folder, table), column, at_median=way == "halves")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _class_counts(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
+    counts = _label_frame(folder, table, column, way)[column].value_counts()
+    return pd.DataFrame({"label": label_texts(pd.Series(counts.index)), "rows": counts.to_numpy()})
+
+
+def class_counts(table: str, column: str, way: Way) -> pd.DataFrame:
+    """Rows of each class, largest first: label, rows."""
+    return _class_counts(str(home()), table, column, way)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float, float]:
+    values = _whole(folder, table)[column].dropna().to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return pd.DataFrame({"low": [], "high": [], "rows": []}), np.nan, np.nan
+    rows, edges = np.histogram(values, min(len(np.histogram_bin_edges(values, "rice")) - 1, BARS))
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows}), float(values.mean()), float(values.std())
+
+
+def histogram(table: str, column: str) -> tuple[pd.DataFrame, float, float]:
+    """Rows of each stretch of a column's numbers (low, high, rows), their mean and their standard deviation."""
+    return _histogram(str(home()), table, column)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _label_findings(folder: str, table: str, column: str, way: Way, max_classes: int | None) -> tuple[Finding, ...]:
+    return check_label(_label_frame(folder, table, column, way), column, max_classes=max_classes, task=TASKS[way])
+
+
+def label_findings(table: str, column: str, way: Way, *, max_classes: int | None) -> tuple[Finding, ...]:
+    """What to know about a column before it is predicted.
+
+    Raises:
+        LabelError: when it cannot be predicted as asked.
+    """
+    return _label_findings(str(home()), table, column, way, max_classes)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
+    return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
+
+
+def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    """Columns that alone predict another nearly without error."""
+    return _suspects(str(home()), table, column, way)
+
+
+def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)
+    """Keeps an uploaded file as a table.
+
+    Raises:
+        TableError: when it cannot be read as one; a LayoutError when other choices may do.
+    """
+    return add_dataset(home(), data, name, choices, limit_bytes=LIMIT_BYTES)
+
+
+def read_again(dataset: Dataset, choices: ReadingChoices) -> Dataset:
+    """The same file read in another way; the old reading goes unless a run used it.
+
+    Raises:
+        TableError: when it cannot be read that way.
+    """
+    new = add_dataset(home(), folder_of(home(), dataset.id) / "source", dataset.name, choices, limit_bytes=LIMIT_BYTES)
+    if new.id != dataset.id and not any(run.settings.dataset == dataset.id for run in store().runs()):
+        delete_dataset(home(), dataset.id)
+    return new
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _values(folder: str, table: str, column: str, most: int) -> list[str] | None:
+    found = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
+    return None if len(found) > most else sorted(found)
+
+
+def values(table: str, column: str, *, most: int = 300) -> list[str] | None:
+    """The different words of a column, None where there are too many to choose from."""
+    return _values(str(home()), table, column, most)

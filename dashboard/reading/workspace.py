@@ -1,0 +1,81 @@
+"""The store of the workspace, its sweeps and runs, and the worker."""
+
+import hashlib
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.worker_watch import Trouble, WorkerWatch, tail
+from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
+
+
+def home() -> Path:
+    """The workspace."""
+    return default_home()
+
+
+@st.cache_resource
+def store_of(folder: str) -> RunStore:
+    """The run store of a workspace, named so that a cached read depends on which."""
+    return RunStore(Path(folder))
+
+
+def store() -> RunStore:
+    """The run store of the workspace; one a process, safe from every tab."""
+    return store_of(str(home()))
+
+
+def sweeps() -> dict[str, Sweep]:
+    """By id, newest first."""
+    return {sweep.id: sweep for sweep in store().sweeps()}
+
+
+def active(runs: list[Run]) -> bool:
+    """Whether something is still to come."""
+    return any(run.status not in ENDED for run in runs)
+
+
+def stamp_of(sweep: str | None) -> str:
+    """Another one when a run comes, goes, or changes its state, name or note."""
+    return hashlib.sha256(repr(store().marks(sweep)).encode()).hexdigest()
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def listed_in(folder: str, sweep: str | None, stamp: str) -> list[Run]:
+    """The same for cached reads, which name the workspace and its state."""
+    return store_of(folder).runs(sweep)
+
+
+def listed(sweep: str | None) -> list[Run]:
+    """The runs of one sweep or all, read anew when one changes its state, name or note; heartbeats and wishes in them may be old."""
+    return listed_in(str(home()), sweep, stamp_of(sweep))
+
+
+def selection_metric(sweep: str) -> str:
+    """The validation score that chose the best states of a sweep; it ranks unless a person asks for another."""
+    return listed(sweep)[0].settings.selection_metric
+
+
+def mark(runs: list[Run]) -> str:
+    """The runs and their states as one text, which is quick to look up."""
+    return " ".join(f"{run.id} {run.status}" for run in runs)
+
+
+def log_tail(run_id: str, lines: int = 200) -> str:
+    """The end of a run's log; empty when there is none."""
+    return tail(store().run_dir(run_id) / "log.txt", lines)
+
+
+@st.cache_resource
+def _watch(folder: str) -> WorkerWatch:
+    return WorkerWatch(Path(folder))
+
+
+def keep_worker() -> None:
+    """Starts the worker of the workspace if none runs."""
+    _watch(str(home())).start()
+
+
+def look_after_worker() -> Trouble | None:
+    """The same for a page that asks every second; says when a worker does not stay up."""
+    return _watch(str(home())).look()
