@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.form.experience import experience
 from dashboard.form.pace import Pace, pace_of
-from dashboard.reading.workspace import listed_in, home, listed, stamp_of, store, store_of
+from dashboard.reading.workspace import home, listed, listed_in, stamp_of, store, store_of
 from dashboard.words import labels
 from tabtune_core.data.datasets import get_dataset
 from tabtune_core.events import RunPlanned
