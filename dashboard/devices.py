@@ -31,13 +31,24 @@ def machine_memory() -> tuple[int, int]:
     return memory.available, memory.total
 
 
-def device_names(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> dict[str, str]:
-    """What a person reads for each value of the setting ``device``; memory is free and total bytes, of the machine and of each card."""
-    free = [f", {_gigabytes(*one)} free" if one else "" for one in (*memory, *[None] * (len(cards) - len(memory)))]
-    own = f"cpu ({_gigabytes(*machine)} free)"
-    titles = {f"cuda:{i}": f"cuda:{i} ({card}{free[i]})" for i, card in enumerate(cards)}
-    automatic = f"auto: {titles['cuda:0']}" if cards else f"auto: {own}; no NVIDIA card found"
-    return {"auto": automatic, "cpu": own, **titles}
+def device_names(cards: list[str]) -> dict[str, str]:
+    """What a person reads for each value of the setting ``device``.
+
+    Nothing in it changes while a page is open: Streamlit knows a chosen option by its words, and takes words it has not for a new option.
+    """
+    titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
+    automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA card found"
+    return {"auto": automatic, "cpu": "cpu", **titles}
+
+
+def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> str:
+    """Free and total bytes, of the machine and of each card, in words; a card whose driver does not tell is N/A.
+
+    >>> free_memory((8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None])
+    'Free now: cpu 8.0 of 16.0 GB, cuda:0 71.2 of 79.6 GB, cuda:1 N/A.'
+    """
+    of_cards = [f"cuda:{i} {_gigabytes(*one) if one else 'N/A'}" for i, one in enumerate(memory)]
+    return f"Free now: {', '.join([f'cpu {_gigabytes(*machine)}', *of_cards])}."
 
 
 def _gigabytes(free_bytes: int, total_bytes: int) -> str:

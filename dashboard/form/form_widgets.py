@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import streamlit as st
 
-from dashboard.devices import device_names
+from dashboard.devices import device_names, free_memory
 from dashboard.form import tree_view
 from dashboard.form.forms import DECIMALS, DEFAULTS
 from dashboard.form.target_tree import as_data, paths_of, toggled
@@ -157,9 +157,10 @@ def baseline_widgets() -> None:
 
 def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> None:
     """Where to train. ``cards`` names the NVIDIA cards of this machine; memory is free and total bytes, of the machine and each card."""
-    names = device_names(cards, machine, memory)
+    names = device_names(cards)
     held = st.session_state.get("device", "auto")
     st.selectbox(
         "Device", list(dict.fromkeys([*names, held])), key="device", format_func=lambda name: names.get(name, name),
         help=describe(RunSettings, "device"), persist_state="session",
     )  # fmt: skip
+    st.caption(free_memory(machine, memory))
