@@ -267,7 +267,7 @@ def _training(
 def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
     """What differs from what a person may expect, said before the work begins."""
     if table.context.encoder.left_out:
-        yield Note(f"Columns of free text are left out: {', '.join(table.context.encoder.left_out)}.")
+        yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
     if plan.context_rows < plan.train_rows:
         yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
     warmup_steps = settings.train.warmup_steps_of(plan.steps)

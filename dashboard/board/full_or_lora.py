@@ -58,7 +58,9 @@ def _about_or_more(times: float) -> str:
 
 
 def show(compared: pd.DataFrame, metric: str) -> None:
-    """The table, with what its lines rest on."""
+    """The table, with what its lines rest on; nothing before a run of its two sides has ended."""
+    if compared[["full", "lora"]].isna().all(axis=None):
+        return
     st.subheader(
         "Full fine-tuning against LoRA", help="Section 14 of the guide, with what this sweep measured instead of its rules of thumb."
     )

@@ -14,9 +14,11 @@ from dashboard.compare.update_sizes import update_sizes
 from dashboard.live_plotly import show
 from dashboard.words import LOSS_UNITS, labels
 from tabtune_core.metrics import METRICS
+from tabtune_core.run_settings import STRATEGY_NAMES
 from tabtune_core.runs.store import Run
 
 MOST = 6
+SECTIONS = {"lora": "LoRA", "train": "Training"}
 View = Callable[[Compared, list[Run]], None]
 
 
@@ -27,6 +29,7 @@ def flat(run: Run) -> dict[str, str]:
         found |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
     found["train.learning_rate"] = f"{run.settings.learning_rate:g}"
     found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
+    found["strategy"] = STRATEGY_NAMES[run.settings.strategy]
     unused = {"peft": (), "base-ft": ("lora.",), "inference": ("lora.", "train.")}[run.settings.strategy]
     return {name: value for name, value in found.items() if not name.startswith(unused)}
 
@@ -36,7 +39,18 @@ def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: 
     side_by_side = pd.DataFrame({named[run.id]: flat(run) for run in runs})
     if differences_only:  # a setting that a run has no use for is no difference
         side_by_side = side_by_side[side_by_side.nunique(axis=1) > 1]
-    return side_by_side.fillna("N/A").rename_axis("Setting").reset_index()
+    return side_by_side.fillna("N/A").rename(setting_words).rename_axis("Setting").reset_index()
+
+
+def setting_words(name: str) -> str:
+    """A setting's name as a person reads it.
+
+    >>> setting_words("train.learning_rate"), setting_words("lora.use_dora")
+    ('Training: learning rate', 'LoRA: use dora')
+    """
+    section, dot, setting = name.rpartition(".")
+    words = setting.replace("_", " ")
+    return f"{SECTIONS[section]}: {words}" if dot else words.capitalize()
 
 
 def side_by_side(compared: Compared) -> None:

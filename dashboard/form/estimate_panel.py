@@ -22,6 +22,7 @@ PROCESS_BYTES = 450e6
 TIGHT = 0.8
 """Of the free memory; the estimate was up to a fifth off where it was measured."""
 GIGABYTE = 1e9
+BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it Python and torch themselves, which the picture leaves out"
 BADGES = {
     "fits": ":green-badge[:material/check: fits]",
     "tight": ":orange-badge[:material/warning: tight]",
@@ -78,10 +79,13 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     draw(bars, key="estimate_by_cause")
     need = heaviest(sweep, card, sizes, on_gpu=on_gpu).total + PROCESS_BYTES
     if free_bytes is None:
-        st.caption(f"Needs about {need / GIGABYTE:.1f} GB at most. How much memory is free on {device}: N/A (its driver does not tell).")
+        st.caption(
+            f"Needs about {need / GIGABYTE:.1f} GB at most ({BESIDE}). How much memory is free on {device}: N/A (its driver does not tell)."
+        )
     else:
         fit = judge(need, free_bytes)
         st.markdown(f"{BADGES[fit]} about {need / GIGABYTE:.1f} GB at most, of {free_bytes / GIGABYTE:.1f} GB on {device}.")
+        st.caption(f"{BESIDE}.")
         if fit != "fits":
             st.caption(_WAY_OUT)
     _time(sweep, card, rows, features, on_gpu=on_gpu and not planned, elsewhere=bool(planned))

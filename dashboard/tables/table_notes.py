@@ -43,8 +43,8 @@ def size_note(rows: int) -> list[Finding]:
         return []
     validation = max(1, round(SHARE * rows))
     message = (
-        f"{rows:,} rows leave about {validation:,} to validate on, so differences in accuracy below about {validation**-0.5:.0%} are noise."
-        " Take several seeds on New run, and dropout of 0.1 or more."
+        f"{rows:,} rows leave about {validation:,} to validate on, so small differences between runs are noise (of accuracy: below about"
+        f" {validation**-0.5:.0%}). Take several seeds on New run, and dropout of 0.1 or more."
     )
     return [Finding("info", "few-rows", message)]
 

@@ -18,6 +18,7 @@ from dashboard.tables.uploads import forget_notes
 from dashboard.target_choice import pick_way
 from dashboard.words import megabytes, plain
 from tabtune_core.data.datasets import Dataset, delete_dataset
+from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TableError
@@ -39,9 +40,18 @@ def figures(dataset: Dataset) -> None:
         st.metric("Rows", f"{dataset.rows:,}", border=True, width="content")
         st.metric("Columns", f"{len(dataset.columns):,}", border=True, width="content")
         st.metric(
-            "Missing cells", f"{missing / cells:.1%}", border=True, width="content", help=f"{missing:,} of {cells:,} cells have no value."
+            "Missing cells", share(missing / cells), border=True, width="content", help=f"{missing:,} of {cells:,} cells have no value."
         )
         st.metric("File", megabytes(dataset.size_bytes), border=True, width="content")
+
+
+def share(part: float) -> str:
+    """A part of a whole in percent; a small one is not nothing.
+
+    >>> share(0), share(0.0001), share(0.25)
+    ('0.0%', '< 0.1%', '25.0%')
+    """
+    return "< 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
 
 
 def findings(found: Sequence[Finding]) -> None:
@@ -71,13 +81,18 @@ def to_check(dataset: Dataset) -> None:
 
 def leave_out(dataset: Dataset, target: str) -> None:
     """One click for all columns that can only be in the way."""
-    names = useless(dataset, target)
+    leave_out_these(dataset, useless(dataset, target), key="useless")
+
+
+def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
+    """A button that leaves columns out, where there are any."""
     if not names:
         return
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     if st.button(
-        f"Leave out {plain(shown)}", icon=":material/visibility_off:", help="No model will see them. Can be undone under Columns."
-    ):
+        f"Leave out {plain(shown)}", icon=":material/visibility_off:", key=f"leave_out_{key}_{dataset.id[:12]}",
+        help="No model will see them. Can be undone under Columns.",
+    ):  # fmt: skip
         held = still_open(dataset)
         kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
         read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
@@ -210,7 +225,10 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
         return
     classes = 0 if way == "numbers" else len(reading.class_counts(dataset.id, column, way))
     limits = limit_notes(dataset.columns, column, reading.TASKS[way], classes)
-    findings([*found, *reading.suspects(dataset.id, column, way), *limits])
+    unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
+    seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
+    findings([*seen, *reading.suspects(dataset.id, column, way), *limits])
+    leave_out_these(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
 
 
 def picture(dataset: Dataset) -> None:

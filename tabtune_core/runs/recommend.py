@@ -23,7 +23,7 @@ MEMORY_LEVER = 0.1
 """Share by which memory must vary over the ranks before rank is called a lever on it."""
 FEW_SEEDS = 5
 """With 4, a standard error is known to about 40 %: 1 / sqrt(2 (seeds - 1))."""
-UNITS = {"growth_memory_bytes": ("MB", 1e6), "train_seconds": ("s", 1.0), "adapter_bytes": ("kB", 1e3)}
+UNITS = {"growth_memory_bytes": ("MB of memory", 1e6), "train_seconds": ("s of training", 1.0), "adapter_bytes": ("kB of adapter", 1e3)}
 NAMES = ("ROC", "F1", "Matthews", "Brier", "RMSE", "R²")
 """How the metrics begin that keep their capital inside a sentence."""
 Label = Callable[[pd.Series], str]

@@ -35,4 +35,5 @@ def describe_device(device: torch.device) -> str:
     """For example ``cuda:0 (NVIDIA H100)`` or ``cpu (2 threads)``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' * (threads != 1)})"

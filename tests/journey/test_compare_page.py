@@ -119,8 +119,8 @@ def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, swe
 def test_settings_side_by_side_are_those_that_differ(app, sweep):
     at(app, "Runs side by side")
     settings = set(app.dataframe[-1].value["Setting"])
-    assert {"strategy", "lora.rank"} <= settings
-    assert "dataset" not in settings
+    assert {"Strategy", "LoRA: rank"} <= settings
+    assert "Dataset" not in settings
 
 
 def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicted):

@@ -124,6 +124,17 @@ def test_a_column_that_gives_the_target_away_is_said_with_what_to_do(app, home):
     assert "**Check**" in texts(app.markdown)
 
 
+def test_a_column_that_is_the_target_under_another_name_is_left_out_with_one_click(app, home):
+    lines = "\n".join(f"{i % 7},{i % 2},{'yes' if i % 2 else 'no'}" for i in range(90))
+    add_dataset(home, f"size,code,bought\n{lines}".encode(), "leak.csv")
+    app.run()
+    assert "'code' says the same as the label" in texts(app.markdown).replace("\\", "")
+    button(app, "Leave out code").click().run()
+    assert not app.exception
+    assert list_datasets(home)[0].columns[1].kind == "ignored"
+    assert "'code' says the same as the label" not in texts(app.markdown).replace("\\", "")
+
+
 def test_columns_that_can_only_be_in_the_way_are_left_out_with_one_click(app, home):
     lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
     add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv")

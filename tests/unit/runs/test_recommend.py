@@ -100,7 +100,7 @@ def test_the_smallest_rank_within_one_standard_error_is_named_with_what_the_best
     lab.add((2, (0.6, 0.6)), (4, (0.80, 0.78)), (32, (0.80, 0.80)), ("inference", (0.5, 0.5)))
     assert (
         "r=4 is the smallest rank within one standard error of the best (r=32); "
-        "r=32 costs +3.0 MB, +28.0 s and +28.0 kB for +0.0100 ± 0.0100 accuracy."
+        "r=32 costs +3.0 MB of memory, +28.0 s of training and +28.0 kB of adapter for +0.0100 ± 0.0100 accuracy."
     ) in lab.said()
     assert (
         "r=32 is more than one standard error better than zero-shot on these 20 validation rows: +0.3000 ± 0.0000 accuracy." in lab.said()
@@ -110,7 +110,10 @@ def test_the_smallest_rank_within_one_standard_error_is_named_with_what_the_best
 
 def test_lower_is_better_turns_the_sentence_round(lab):
     lab.add((4, (0.20, 0.22)), (32, (0.20, 0.20)), ("inference", (0.5, 0.5)), metric="log_loss")
-    assert "r=32 costs +3.0 MB, +28.0 s and +28.0 kB for -0.0100 ± 0.0100 nats of log-loss (lower is better)." in lab.said("log_loss")
+    assert (
+        "r=32 costs +3.0 MB of memory, +28.0 s of training and +28.0 kB of adapter for -0.0100 ± 0.0100 nats of log-loss (lower is better)."
+        in lab.said("log_loss")
+    )
     assert "-0.3000 ± 0.0000 nats of log-loss (lower is better)" in lab.said("log_loss")
 
 
@@ -235,7 +238,10 @@ def test_the_numbers_of_the_sentence_come_back_from_the_exported_table(lab, tmp_
     small = (behind.mean() <= behind.std() / math.sqrt(3)).idxmax()
     means = lora.groupby("rank")[["growth_memory_bytes", "train_seconds", "adapter_bytes", "validation_accuracy"]].mean()
     expected = [*(means.loc[best] - means.loc[small]) / [1e6, 1, 1e3, 1], behind[small].std() / math.sqrt(3)]
-    said = re.search(r"r=(\d+) is the smallest .*\(r=(\d+)\).* costs (\S+) MB, (\S+) s and (\S+) kB for (\S+) ± (\S+) accuracy", lab.said())
+    said = re.search(
+        r"r=(\d+) is the smallest .*\(r=(\d+)\).* costs (\S+) MB of memory, (\S+) s of training and (\S+) kB of adapter for (\S+) ± (\S+) accuracy",
+        lab.said(),
+    )
     assert [int(rank) for rank in said.groups()[:2]] == [small, best]
     np.testing.assert_array_less(np.abs(np.array(said.groups()[2:], dtype=float) - expected), [0.051, 0.051, 0.051, 5.1e-5, 5.1e-5])
 
