@@ -14,8 +14,8 @@ from dashboard.compare.update_sizes import update_sizes
 from dashboard.live_plotly import show
 from dashboard.words import LOSS_UNITS, labels
 from tabtune_core.metrics import METRICS
-from tabtune_core.run_settings import STRATEGY_NAMES
 from tabtune_core.runs.store import Run
+from tabtune_core.settings import STRATEGY_NAMES
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}

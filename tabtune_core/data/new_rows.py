@@ -97,7 +97,7 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     raise TableError(
         f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(near)}{more}. "
-        f"The file has: {listed(names, 20)}."
+        f"The file has: {listed(names, 20)}. Take a file with the same columns as the table, or an adapter trained on one like this."
     )
 
 

@@ -82,7 +82,7 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
 
 
 def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) -> Iterator[str]:
-    on = f"these {rows} validation rows" if rows else "the validation rows"
+    on = f"these {rows:,} validation rows" if rows else "the validation rows"
     ahead = lora[lora["gain"] > lora["gain_error"] + ROUNDING]
     if len(ahead):
         best = ahead.iloc[0]
@@ -154,7 +154,7 @@ def _basis(found: Comparison, rows: int | None) -> str:
     if found.basis == "rows":
         unknown = " Runs without predictions for these rows have none." if missing else ""
         return (
-            f"± is one standard error over {RESAMPLES} resamples of the {rows} validation rows.{unknown}"
+            f"± is one standard error over {RESAMPLES} resamples of the {rows:,} validation rows.{unknown}"
             f" With one seed, the luck of split and start is not in it; more seeds show it.{compared}"
         )
     return f"How much of this is noise is not known: one seed, and no predictions for its rows. Repeat with several seeds.{compared}"

@@ -14,7 +14,7 @@ from dashboard.board import board_files
 from tabtune_core.runs.store import RunStore
 
 SMALLEST = re.compile(
-    r"r=(\d+) is the smallest rank within one standard error of the best \(r=(\d+)\); r=\d+ costs (\S+) MB, (\S+) s and (\S+) kB"
+    r"r=(\d+) is the smallest rank within one standard error of the best \(r=(\d+)\); r=\d+ costs (\S+) MB of memory, (\S+) s of training and (\S+) kB of adapter"
     r" for (\S+) ± (\S+) nats"
 )
 GAIN = re.compile(r"r=(\d+) is more than one standard error better than zero-shot on these \d+ validation rows: (\S+) ± (\S+) nats")
