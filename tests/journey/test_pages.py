@@ -508,7 +508,10 @@ def test_the_leaderboard_opens_with_what_rank_buys(app, store):
     go(app, "leaderboard", metric="accuracy")
     said = texts(app.markdown).replace("\\", "")
     assert "r=4 is more than one standard error better than zero-shot on these 114 validation rows: +0.0285 ± 0.0000 accuracy." in said
-    assert "no smaller rank is within one standard error of it; against r=2 it costs +3.3 MB of memory, +0.0 s of training and +132 kB of adapter" in said
+    assert (
+        "no smaller rank is within one standard error of it; against r=2 it costs +3.3 MB of memory, +0.0 s of training and +132 kB of adapter"
+        in said
+    )
     assert "paired differences over 2 seeds" in texts(app.caption).replace("\\", "")
     shown = app.dataframe[0].value
     tied = shown.set_index("Run")["Within noise of the best"]
