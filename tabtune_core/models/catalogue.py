@@ -3,6 +3,7 @@
 Shapes of a model's layers are listed so that pages can price a rank without the model; a test compares them with the module itself.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,10 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: it does not exist.
     """
-    found = Path(path).expanduser()
-    if found.is_dir():
+    found = Path(os.path.expanduser(path))  # which leaves alone the home of somebody whom the machine does not know
+    if os.path.isdir(found):
         found /= Path(card.weights_for(task).file).name
-    if not found.is_file():
+    if not os.path.isfile(found):  # which says no of a name that is too long, where a Path raises
         raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return found
 
