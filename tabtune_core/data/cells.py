@@ -116,7 +116,9 @@ def scan(
     try:
         first = first_row(connection, f"SELECT * FROM {source} LIMIT 1", parameters)
         forget_rejects(connection)
-        connection.execute("PRAGMA disable_optimizer")  # it takes minutes and gigabytes for hundreds of columns, and there is nothing to gain
+        connection.execute(
+            "PRAGMA disable_optimizer"
+        )  # it takes minutes and gigabytes for hundreds of columns, and there is nothing to gain
         connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM {source} OFFSET {offset}", parameters | marks)
         connection.execute("PRAGMA enable_optimizer")
         misfits = connection.execute("SELECT line_byte_position, error_type::VARCHAR FROM reject_errors").fetchall()

@@ -212,7 +212,7 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
     """Like ``transcode``, with a TableError where the encoding does not fit."""
     try:
         fits = transcode(path, target, encoding)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:  # the second for a name with a zero byte in it
         raise LayoutError(f"Unknown encoding {encoding!r}. Known ones: utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis.") from error
     if not fits:
         raise LayoutError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")
