@@ -123,7 +123,8 @@ else:
 with st.container(horizontal=True):
     st.download_button(
         "Download the leaderboard (CSV)", partial(board_files.csv, kept, metric), "leaderboard.csv", "text/csv", on_click="ignore",
-        icon=":material/download:", help="The lines that are shown, with every column.",
+        icon=":material/download:",
+        help="The lines that are shown, with every column. Names are as typed: a spreadsheet takes one that begins with = for a formula.",
     )  # fmt: skip
     st.download_button(
         "Download the leaderboard (HTML)", partial(board_files.html, kept, metric), "leaderboard.html", "text/html", on_click="ignore",

@@ -145,3 +145,28 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):
         return len(years) + 2 >= len(first)
     return found is None and not any(character.isdigit() for cell in first for character in cell)
+
+
+def open_quote(path: Path, dialect: Dialect) -> int | None:
+    """The line at which a quote opens that is never closed: DuckDB drops what follows it without a word. None where there is none."""
+    mark, quotes = dialect.quote.encode(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            quotes += chunk.count(mark)
+    if quotes % 2 == 0:
+        return None
+    before, last = 0, 0
+    with path.open(encoding="utf-8", newline="") as text:
+        reader = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote)
+        try:
+            for _ in reader:
+                last, before = before, reader.line_num
+        except csv.Error:  # a cell over csv's own size limit, which is what such a quote makes of the rest of a file
+            return before + 1
+    with path.open(encoding="utf-8", newline="") as text:
+        reader = csv.reader(islice(text, last, None), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
+        try:
+            next(reader, None)
+        except csv.Error as error:
+            return last + 1 if "unexpected end" in str(error) else None
+    return None

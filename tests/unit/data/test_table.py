@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabtune_core.data.cells import tidy_names
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.errors import TableError
 
@@ -379,3 +380,43 @@ def test_parquet_keeps_its_values():
 )
 def test_choices_survive_json(choices):
     assert ReadingChoices.from_json(choices.to_json()) == choices
+
+
+def packed(kind):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        archive.writestr("a.csv", b"a,b\n" + b"1,2\n" * 50)
+    return bytearray(buffer.getvalue())
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_broken_stream_in_a_zip_is_refused_whatever_packed_it(kind):
+    data = packed(kind)
+    data[47:57] = b"\xff" * 10
+    with pytest.raises(TableError, match="damaged or unsupported archive"):
+        read_table(bytes(data))
+
+
+def test_a_quote_that_is_never_closed_is_said_to_hide_the_rest():
+    lines = [f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(40)]
+    lines[10] = '"' + lines[10]
+    table = read_table("\n".join(["a,b,y", *lines]).encode())
+    said = {finding.code: finding.message for finding in table.findings}
+    assert len(table.frame) == 10
+    assert "A quote opens in line 12" in said["open-quote"]
+    lines[10] = '5"' + lines[10][1:]  # an inch sign within a cell hides nothing
+    table = read_table("\n".join(["a,b,y", *lines]).encode())
+    assert len(table.frame) == 40
+    assert "open-quote" not in {finding.code for finding in table.findings}
+
+
+def test_hundreds_of_columns_fit_into_the_memory_of_reading():
+    header = ",".join(f"c{place}" for place in range(300))
+    rows = "\n".join(",".join(str(row * place % 17) for place in range(300)) for row in range(5))
+    table = read_table(f"{header}\n{rows}\n".encode())
+    assert table.frame.shape == (5, 300)
+
+
+def test_thousands_of_columns_of_one_name_are_told_apart_at_once():
+    names, findings = tidy_names(("a",) * 5000, told=True)
+    assert (names[0], names[-1], len(set(names)), len(findings)) == ("a", "a_5000", 5000, 4999)
