@@ -19,6 +19,8 @@ from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
 from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS = 1 << 18
+LONGEST_LINE_CHARACTERS = 1 << 24
+"""Of the first line; five thousand columns have far shorter ones, and to look for a layout in a longer one takes minutes."""
 HEAD_LINES = 5_000
 MOSTLY = 0.5
 SEPARATORS = ";\t|, "
@@ -56,6 +58,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         raise LayoutError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
     with path.open(encoding="utf-8", newline="") as text:
         head = text.read(HEAD_CHARACTERS)
+        if "\n" not in head and len(more := text.read(LONGEST_LINE_CHARACTERS)) == LONGEST_LINE_CHARACTERS and "\n" not in more:
+            raise TableError("The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost.")
     if not head.strip():
         raise TableError("The file holds only blank space. Check that the export finished.")
     given = {} if choices.delimiter is None else {"delim": choices.delimiter}
@@ -70,7 +74,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if width < 2:
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
         raise LayoutError(
-            f"The file has one column{asked}: {records[0][1][0][:60]!r}. A table needs a column to predict and at least one to predict "
+            f"The file has one column{asked}: {(records[0][1][0] if records else head)[:60]!r}. A table needs a column to predict and at least one to predict "
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)

@@ -420,3 +420,13 @@ def test_hundreds_of_columns_fit_into_the_memory_of_reading():
 def test_thousands_of_columns_of_one_name_are_told_apart_at_once():
     names, findings = tidy_names(("a",) * 5000, told=True)
     assert (names[0], names[-1], len(set(names)), len(findings)) == ("a", "a_5000", 5000, 4999)
+
+
+@pytest.mark.parametrize(
+    ("letters", "message"),
+    [(500_000, "The file has one column: 'xxx"), (17_000_000, "longer than 16 million letters")],
+    ids=["long", "endless"],
+)
+def test_a_line_without_end_is_refused_at_once(letters, message):
+    with pytest.raises(TableError, match=message):
+        read_table(b"x" * letters + b",b\n1,2\n3,4\n")
