@@ -72,9 +72,10 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
     width = usual_width(records)
     if width < 2:
+        start = records[0][1][0] if records else head  # no record where a cell is over csv's own size limit
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
         raise LayoutError(
-            f"The file has one column{asked}: {(records[0][1][0] if records else head)[:60]!r}. A table needs a column to predict and at least one to predict "
+            f"The file has one column{asked}: {start[:60]!r}. A table needs a column to predict and at least one to predict "
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
