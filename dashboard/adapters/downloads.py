@@ -2,20 +2,18 @@
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from dashboard import reading
+from dashboard.file_data import data_of
 from dashboard.waiting import wait_for
 from dashboard.words import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.export_formats import FORMATS, Format, command_lines, file_name, snippet
 from tabtune_core.runs.job_queue import JOB_ENDED, Job
 from tabtune_core.runs.store import Run
-
-SMALL_BYTES = 5_000_000
 
 
 def export_jobs(run_id: str) -> dict[str, Job]:
@@ -97,14 +95,6 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
             )  # fmt: skip
         return
     st.button("Prepare", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
-
-
-def data_of(path: Path) -> Any:
-    """What a download button takes: a large file is read when somebody downloads it, not when the page is drawn.
-
-    A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
-    """
-    return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.adapters.downloads import data_of
+from dashboard.file_data import data_of
 from dashboard.words import plain
 from tabtune_core.data.new_rows import CSV, PREDICTED
 
