@@ -64,18 +64,19 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
     source = _open(store, run)
     file = folder / file_name(format, source.package.facts, run)
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        work = Path(name)
-        _WRITERS[format](source, store, file, work)
+        work, made = Path(name), Path(name) / "made" / file.name
+        made.parent.mkdir()
+        _WRITERS[format](source, store, made, work)
         told = snippet(format, source.package.facts, run, table=TABLE)
-        _gather(work, source, home, file)
+        _gather(work, source, home, made)
         difference, labels, rows = _compared(source, told, work)
-    tolerance = MERGED_TOLERANCE if format == "merged" else TOLERANCE
-    if difference > tolerance or not np.isfinite(difference):
-        file.unlink()
-        raise AdapterError(
-            f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
-            f"The adapter package is not touched by this."
-        )
+        tolerance = MERGED_TOLERANCE if format == "merged" else TOLERANCE
+        if difference > tolerance or not np.isfinite(difference):
+            raise AdapterError(
+                f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
+                f"The adapter package is not touched by this."
+            )
+        made.replace(file)
     return {
         "file": file.name, "size_bytes": file.stat().st_size, "difference": difference, "labels": labels, "rows": rows,
         "through": told.through, "views": told.views,
@@ -155,7 +156,8 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
     done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work)
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
-        raise AdapterError("A fresh process could not open the file, so it is not offered. The log of this job says why.")
+        log = work.with_name("log.txt")
+        raise AdapterError(f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}")
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
     if told.views != source.run.settings.train.views:
         expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=told.views)

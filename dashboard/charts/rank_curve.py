@@ -47,11 +47,12 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
             )  # fmt: skip
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in (("inference", "Zero-shot"), ("base-ft", "Full fine-tuning")):
-        for name, rows in _levels(known[known["strategy"] == strategy], label):
+        for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
             level, style = float(rows[column].mean()), BASELINES[label]
             drawn.add_scatter(
                 x=[left, right], y=[level, level], name=name, mode="lines",
-                line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{name}: {written}",
+                line={"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2},
+                hovertemplate=f"{name}: {written}",
             )  # fmt: skip
     if smallest is not None:
         place = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
