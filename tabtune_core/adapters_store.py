@@ -20,7 +20,7 @@ import safetensors
 
 from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
-from tabtune_core.lora.package_zip import TENSORS, read_parts
+from tabtune_core.lora.package_zip import ADAPTER_FILE, TENSORS, read_parts
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
 from tabtune_core.settings import RunSettings
@@ -35,7 +35,6 @@ MOST_TABLE_ROWS = 2**53
 """Of the table that an adapter was trained on; a larger number is no row's."""
 LONGEST_NAME = 1_000
 """Letters in the names that a page shows: of the file of a table, of weights."""
-PACKAGE = "adapter.zip"
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "base.model": str, "base.file": str, "base.sha256": str, "settings": dict, "classes": list, "table.name": str, "table.id": str,
     "table.rows": int, "reading": dict, "kinds": dict, "features": list, "context.rows": list, "context.sha256": str, "layers": list,
@@ -79,8 +78,8 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
     adapters.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=adapters))
     try:
-        (folder / PACKAGE).write_bytes(data)
-        stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / PACKAGE))
+        (folder / ADAPTER_FILE).write_bytes(data)
+        stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / ADAPTER_FILE))
         _write(folder, stored)
         if not (adapters / identity).exists():
             folder.rename(adapters / identity)
@@ -157,7 +156,7 @@ def get_adapter(home: Path, identity: str) -> StoredAdapter:
 
 def package_of(home: Path, identity: str) -> Path:
     """The file as it was given. Raises AdapterError where the workspace does not hold it."""
-    return folder_of(home, identity) / PACKAGE
+    return folder_of(home, identity) / ADAPTER_FILE
 
 
 def folder_of(home: Path, identity: str) -> Path:

@@ -5,8 +5,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
-from dashboard.board import board_files, board_filters, board_table, full_or_lora, run_actions
+from dashboard import measured_against_full, reading
+from dashboard.board import board_files, board_filters, board_table, run_actions
 from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError
@@ -131,4 +131,4 @@ with st.container(horizontal=True):
         icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
     )  # fmt: skip
 if sweep is not None:
-    full_or_lora.show(reading.against_full(sweep, metric), metric)
+    measured_against_full.show(reading.against_full(sweep, metric), metric)

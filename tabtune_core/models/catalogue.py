@@ -120,7 +120,7 @@ _CARDS = (
         ),
         _mitra_weights(
             226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
-            sha256="241ca57e95461e55a3d2b8fe1ecd1aaeb429ce20043c0372b4365277bef87291",
+            sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
         ),
     ),
     _mitra(
