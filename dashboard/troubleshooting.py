@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.words import rate
 from dashboard.words import score as shown_score
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
+from tabtune_core.run_names import short_rate
 from tabtune_core.runs.store import RANKED, Run
 from tabtune_core.settings import RunSettings
 
@@ -137,10 +137,10 @@ def diverged(run: Run) -> Trouble | None:
     """The loss left all bounds."""
     if run.status != "diverged":
         return None
-    now, half = run.settings.learning_rate, run.settings.learning_rate / 2
+    now, half = (short_rate(rate, 2) for rate in (run.settings.learning_rate, run.settings.learning_rate / 2))
     train = dataclasses.replace(run.settings.train, learning_rate=run.settings.base_rate / 2)
-    fix = Fix(f"Run again at half the rate, {rate(half)}", f"learning rate {rate(half)}", dataclasses.replace(run.settings, train=train))
-    seen = f"At the learning rate {rate(now)} the loss left all bounds. The best state before that is kept."
+    fix = Fix(f"Run again at half the rate, {half}", f"learning rate {half}", dataclasses.replace(run.settings, train=train))
+    seen = f"At the learning rate {now} the loss left all bounds. The best state before that is kept."
     return Trouble("diverged", seen, fix)
 
 

@@ -60,16 +60,6 @@ def megabytes(size_bytes: float | None) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
 
 
-def rate(value: float) -> str:
-    """A learning rate as it is written down.
-
-    >>> rate(0.0002), rate(1.5e-5)
-    ('2e-4', '1.5e-5')
-    """
-    digits, exponent = f"{value:.2e}".split("e")
-    return f"{float(digits):g}e{int(exponent)}"
-
-
 def moment(unix_seconds: float) -> str:
     """Day and time on this machine's clock."""
     return time.strftime("%d %b %H:%M", time.localtime(unix_seconds))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
+from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -320,7 +321,7 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
             say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
             continue
         target = folder / f"{_file_name(run)}.zip"
-        shutil.copyfile(store.run_dir(run.id) / "adapter.zip", target)
+        shutil.copyfile(store.run_dir(run.id) / ADAPTER_FILE, target)
         say(f"{run.name}: {target}")
 
 

@@ -20,7 +20,7 @@ import safetensors
 
 from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
-from tabtune_core.lora.package_zip import TENSORS, read_parts
+from tabtune_core.lora.package_zip import ADAPTER_FILE, TENSORS, read_parts
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
 from tabtune_core.settings import RunSettings
@@ -31,7 +31,10 @@ LIMIT_BYTES = 200_000_000
 UNPACKED_LIMIT_BYTES = 500_000_000
 MOST_VIEWS = 64
 """A package that asks for more would keep the machine busy, not predict better."""
-PACKAGE = "adapter.zip"
+MOST_TABLE_ROWS = 2**53
+"""Of the table that an adapter was trained on; a larger number is no row's."""
+LONGEST_NAME = 1_000
+"""Letters in the names that a page shows: of the file of a table, of weights."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "base.model": str, "base.file": str, "base.sha256": str, "settings": dict, "classes": list, "table.name": str, "table.id": str,
     "table.rows": int, "reading": dict, "kinds": dict, "features": list, "context.rows": list, "context.sha256": str, "layers": list,
@@ -75,8 +78,8 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
     adapters.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=adapters))
     try:
-        (folder / PACKAGE).write_bytes(data)
-        stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / PACKAGE))
+        (folder / ADAPTER_FILE).write_bytes(data)
+        stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / ADAPTER_FILE))
         _write(folder, stored)
         if not (adapters / identity).exists():
             folder.rename(adapters / identity)
@@ -92,17 +95,7 @@ def check_package(path: Path) -> dict[str, Any]:
         AdapterError: naming what is wrong.
     """
     facts, content = read_parts(path, limit_bytes=UNPACKED_LIMIT_BYTES)
-    for entry, kind in _KINDS.items():
-        value: Any = facts
-        for part in entry.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if not isinstance(value, kind):
-            raise AdapterError(f"The package lacks the entry '{entry}' in its tabtune.json, or it is of another kind; it is damaged.")
-    rows, names = facts["context"]["rows"], [*facts["classes"], *facts["features"]]
-    if not rows or not all(isinstance(row, int) and row >= 0 for row in rows) or not all(isinstance(name, str) for name in names):
-        raise AdapterError("The context, the classes or the features in the package's tabtune.json are no list of its kind; it is damaged.")
-    if not all(facts["kinds"].get(name) in get_args(Kind) for name in facts["features"]):
-        raise AdapterError("The package does not say of each feature what kind of column it is; it is damaged.")
+    _check_entries(facts)
     try:
         settings = RunSettings.from_dict(facts["settings"])
         ReadingChoices.from_json(facts["reading"])
@@ -119,6 +112,37 @@ def check_package(path: Path) -> dict[str, Any]:
     return facts
 
 
+def _check_entries(facts: Mapping[str, Any]) -> None:
+    """Refuses facts that lack what a prediction needs, or that no run wrote."""
+    for entry, kind in _KINDS.items():
+        value: Any = facts
+        for part in entry.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if not isinstance(value, kind):
+            raise AdapterError(f"The package lacks the entry '{entry}' in its tabtune.json, or it is of another kind; it is damaged.")
+    shown = (facts["table"]["name"], facts["table"]["id"], facts["base"]["file"], facts["base"]["sha256"])
+    if any(len(text) > LONGEST_NAME for text in shown) or not _is_text(facts):
+        raise AdapterError("The package's tabtune.json holds names that no table or file has; it is damaged.")
+    rows, names = facts["context"]["rows"], [*facts["classes"], *facts["features"]]
+    if (
+        not rows
+        or not all(isinstance(row, int) and 0 <= row < MOST_TABLE_ROWS for row in rows)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise AdapterError("The context, the classes or the features in the package's tabtune.json are no list of its kind; it is damaged.")
+    if not all(facts["kinds"].get(name) in get_args(Kind) for name in facts["features"]):
+        raise AdapterError("The package does not say of each feature what kind of column it is; it is damaged.")
+
+
+def _is_text(facts: Mapping[str, Any]) -> bool:
+    """Whether all of it can be written down; half of a letter (a lone surrogate) cannot, and no page could show it."""
+    try:
+        json.dumps(facts, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def list_adapters(home: Path) -> list[StoredAdapter]:
     """Newest first."""
     found = [get_adapter(home, folder.name) for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name)]
@@ -132,7 +156,7 @@ def get_adapter(home: Path, identity: str) -> StoredAdapter:
 
 def package_of(home: Path, identity: str) -> Path:
     """The file as it was given. Raises AdapterError where the workspace does not hold it."""
-    return folder_of(home, identity) / PACKAGE
+    return folder_of(home, identity) / ADAPTER_FILE
 
 
 def folder_of(home: Path, identity: str) -> Path:

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 
 from tabtune_core.activations import mitra, tabdpt, tabicl
 from tabtune_core.activations.tape import NUMBER_BYTES, Tape, Trained
-from tabtune_core.data.episodes import EpisodeSize
-from tabtune_core.lora.names import pattern_values
+from tabtune_core.data.episodes import ROWS_AT_ONCE, EpisodeSize
 from tabtune_core.metrics import Task
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import LoraSettings, RunSettings
 
-ROWS_AT_ONCE = 2048
-"""Rows that a prediction takes at once; ``training.scoring.Scorer`` has the same."""
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""
 CPU_FIRST_USE_BYTES = 26e6
@@ -149,10 +146,8 @@ def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, 
     Raises:
         TargetError: a pattern that names no adapted layer.
     """
-    shapes = card.adapted_shapes(task, lora.targets)
-    paths = {path.removesuffix(".weight"): path for path in shapes}
-    asked = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, list(paths), card.family.groups[task])
-    return {path: min(asked[short], *shapes[path]) for short, path in paths.items()}
+    asked = asked_ranks(card, task, lora)
+    return {path: min(asked[path.removesuffix(".weight")], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.prepared import prepare
 from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
-from tabtune_core.outputs import ADAPTER_FILE, write_adapter, write_predictions
+from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.outputs import write_adapter, write_predictions
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device

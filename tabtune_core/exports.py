@@ -22,9 +22,10 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.export_formats import Format, Snippet, file_name, snippet
 from tabtune_core.fitting import OWN
 from tabtune_core.lora.adapter_file import AdapterPackage, read_package
+from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.models.adapter import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.outputs import ADAPTER_FILE
 from tabtune_core.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.predictor import AdaptedModel, load_adapter, open_base, predict_rows
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
@@ -63,18 +64,19 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
     source = _open(store, run)
     file = folder / file_name(format, source.package.facts, run)
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        work = Path(name)
-        _WRITERS[format](source, store, file, work)
+        work, made = Path(name), Path(name) / "made" / file.name
+        made.parent.mkdir()
+        _WRITERS[format](source, store, made, work)
         told = snippet(format, source.package.facts, run, table=TABLE)
-        _gather(work, source, home, file)
+        _gather(work, source, home, made)
         difference, labels, rows = _compared(source, told, work)
-    tolerance = MERGED_TOLERANCE if format == "merged" else TOLERANCE
-    if difference > tolerance or not np.isfinite(difference):
-        file.unlink()
-        raise AdapterError(
-            f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
-            f"The adapter package is not touched by this."
-        )
+        tolerance = MERGED_TOLERANCE if format == "merged" else TOLERANCE
+        if difference > tolerance or not np.isfinite(difference):
+            raise AdapterError(
+                f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
+                f"The adapter package is not touched by this."
+            )
+        made.replace(file)
     return {
         "file": file.name, "size_bytes": file.stat().st_size, "difference": difference, "labels": labels, "rows": rows,
         "through": told.through, "views": told.views,
@@ -101,28 +103,32 @@ def _merged(source: _Source, store: RunStore, file: Path, work: Path) -> None:
 
 
 def _pipeline(source: _Source, store: RunStore, file: Path, work: Path) -> None:
-    _fitted(source, store).save(file)
+    _fitted(source, store, _base(source)).save(file)
 
 
 def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
     """Beside it, in ``work``, a pipeline of the base alone: what the snippet predicts with it comes from this file."""
-    made, settings = _fitted(source, store), source.run.settings
+    settings, base = source.run.settings, _base(source)
+    made = _fitted(source, store, base)
     made.save_adapter(file)
     made.set_adapter(None)
     train = TrainSettings(context_rows=settings.train.context_rows, views=settings.train.views)
     plain = replace(settings, strategy="inference", train=train)
     facts = source.package.facts
-    alone = pipeline_of_run(made._base, plain, {}, source.context, facts["features"], made.history)
+    alone = pipeline_of_run(base, plain, {}, source.context, facts["features"], made.history)
     alone.save(work / file_name("pipeline", facts, source.run.id))
 
 
-def _fitted(source: _Source, store: RunStore) -> TabularPipeline:
-    run, facts = source.run, source.package.facts
-    settings = run.settings
+def _base(source: _Source) -> BaseModel:
+    settings, sha256 = source.run.settings, source.package.facts["base"]["sha256"]
+    return open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=settings.device)
+
+
+def _fitted(source: _Source, store: RunStore, base: BaseModel) -> TabularPipeline:
+    run, features = source.run, source.package.facts["features"]
     assert run.result is not None
     history = [*(stored.event for stored in store.events(run.id)), run.result]
-    base = open_base(settings.model, settings.task, facts["base"]["sha256"], checkpoint=settings.checkpoint, device=settings.device)
-    return pipeline_of_run(base, settings, {OWN: source.package.tensors}, source.context, facts["features"], history)
+    return pipeline_of_run(base, run.settings, {OWN: source.package.tensors}, source.context, features, history)
 
 
 _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
@@ -150,7 +156,8 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
     done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work)
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
-        raise AdapterError("A fresh process could not open the file, so it is not offered. The log of this job says why.")
+        log = work.with_name("log.txt")
+        raise AdapterError(f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}")
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
     if told.views != source.run.settings.train.views:
         expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=told.views)

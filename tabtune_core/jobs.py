@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tabtune_core.errors import StoreError
 from tabtune_core.exports import export
 from tabtune_core.rank_curve import rank_curve
 from tabtune_core.try_it import predict
@@ -21,4 +22,8 @@ def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -
     Raises:
         TabTuneError: it cannot be done; the text says why and what would do.
     """
+    if kind not in JOBS:
+        raise StoreError(
+            f"This version knows no job of the kind {kind!r}; a newer one may have asked for it. Delete it, or install that one."
+        )
     return JOBS[kind](home, folder, **arguments)

@@ -37,6 +37,15 @@ class Metric:
         return left > right if self.higher_is_better else left < right
 
     @property
+    def written(self) -> str:
+        """The label inside a sentence.
+
+        >>> METRICS["log_loss"].written, METRICS["f1_weighted"].written, METRICS["rmse"].written
+        ('log-loss', 'F1 (weighted)', 'RMSE')
+        """
+        return self.label if self.label.startswith(("ROC", "F1", "Matthews", "Brier", "RMSE", "R²")) else self.label.lower()
+
+    @property
     def signed(self) -> bool:
         """Whether it can be negative, so that no logarithm shows it."""
         return self.unit in ("-1 to 1", "at most 1")

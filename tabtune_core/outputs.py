@@ -20,8 +20,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
 
-ADAPTER_FILE = "adapter.zip"
-
 
 def write_predictions(
     path: Path, parts: Mapping[Part, HeldOut], predictions: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]

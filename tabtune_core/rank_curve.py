@@ -19,9 +19,9 @@ from tabtune_core.fitting import adapt
 from tabtune_core.lora.adapter_file import AdapterPackage, read_package
 from tabtune_core.lora.attach import weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_factors, adapter_tensors, load_factors
+from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.lora.truncate import Directions, directions
 from tabtune_core.metrics import score_all
-from tabtune_core.outputs import ADAPTER_FILE
 from tabtune_core.predictor import AdaptedModel, open_base
 from tabtune_core.runs.job_progress import write_progress
 from tabtune_core.runs.predictions import Predictions, read_predictions

@@ -51,9 +51,13 @@ def short_targets(targets: Sequence[str]) -> str:
     return whole if len(whole) <= LONGEST_TARGETS else f"{targets[0]} and {len(targets) - 1} more"
 
 
-def short_rate(rate: float) -> str:
-    """For example ``2e-4``."""
-    digits, exponent = f"{rate:e}".split("e")
+def short_rate(rate: float, decimals: int = 6) -> str:
+    """A learning rate as it is written down, with at most so many decimals.
+
+    >>> short_rate(0.0002), short_rate(1.5e-5), short_rate(2e-4 / 3, 2)
+    ('2e-4', '1.5e-5', '6.67e-5')
+    """
+    digits, exponent = f"{rate:.{decimals}e}".split("e")
     return f"{float(digits):g}e{int(exponent)}"
 
 

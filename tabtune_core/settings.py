@@ -61,6 +61,9 @@ class SweepSettings:
 
     def __post_init__(self) -> None:
         check_kinds(self, "")
+        for name in (*LORA_AXES, "full_learning_rates", "seeds"):  # before each value is looked at, which takes its time
+            number = len(getattr(self, name))
+            require(number <= MOST_RUNS, f"{name} has {number:,} values; at most {MOST_RUNS:,} runs go into one sweep.")
         for name, setting in AXES_OF_LORA.items():
             for value in getattr(self, name):
                 dataclasses.replace(self.run.lora, **{setting: value})  # says itself what is wrong with a value

@@ -6,6 +6,7 @@ In: a value, its name and its bounds. Out: nothing, or a SettingError that says 
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -23,7 +24,7 @@ def check_number(name: str, value: object, low: float, high: float, hint: str, *
     inside = (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and abs(value) <= sys.float_info.max  # also of whole numbers that no float holds; false of NaN
         and (value > low if low_open else value >= low)
         and (value < high if high_open else value <= high)
     )

@@ -25,7 +25,7 @@ def read_toml(text: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and lists in lists without end
         raise SettingError(f"The settings are not TOML: {error}.") from error
 
 

@@ -73,9 +73,10 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EX
 
 @dataclass(slots=True)
 class _Watched:
-    """A process that carries out a run."""
+    """A process that carries out a run or a job."""
 
-    run_id: str
+    id: str
+    """Of the run or the job."""
     pid: int
     process_started: float
     process: ForkServerProcess | None
@@ -128,7 +129,7 @@ class _Worker:
 
     def reconcile(self) -> None:
         """Brings rows that say 'running' in line with the processes there are: adopts the living, ends the others."""
-        known = {watched.run_id for watched in self.watched}
+        known = {watched.id for watched in self.watched}
         for run in self.store.runs(status="running"):
             if run.id in known:
                 continue
@@ -139,7 +140,7 @@ class _Worker:
             else:
                 self.close(watched, run)
         for job in self.store.jobs(status="running"):
-            if (self.job is None or job.id != self.job.run_id) and not pid_alive(job.pid, job.process_started):
+            if (self.job is None or job.id != self.job.id) and not pid_alive(job.pid, job.process_started):
                 self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
 
     def look_at_job(self) -> None:
@@ -155,7 +156,7 @@ class _Worker:
                 self.job = _Watched(claimed.id, process.pid, started_at(process.pid), process)
         elif not pid_alive(self.job.pid, self.job.process_started):
             _signal_group(self.job.pid, signal.SIGKILL)
-            self.store.finish_job(self.job.run_id, "interrupted", error=LOST_JOB)  # unless it ended its row itself
+            self.store.finish_job(self.job.id, "interrupted", error=LOST_JOB)  # unless it ended its row itself
             self.job = None
 
     def start_next(self) -> bool:
@@ -191,7 +192,7 @@ class _Worker:
     def row(self, watched: _Watched) -> Run | None:
         """The row of a run, unless it ended and was deleted at once; an adopted run names its process there."""
         try:
-            run = self.store.run(watched.run_id)
+            run = self.store.run(watched.id)
         except StoreError:
             return None
         if watched.process is None and run.pid and run.process_started:
@@ -297,7 +298,11 @@ def _job_child(home: Path, job_id: str, jobs: str) -> None:
     try:
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
-        store.finish_job(job_id, "failed", error=str(error) if isinstance(error, TabTuneError) else _unexpected(error, "job"))
+        store.finish_job(
+            job_id,
+            "failed",
+            error=str(error) if isinstance(error, TabTuneError) else _unexpected(error, f"the job's log, {folder / 'log.txt'}"),
+        )
         raise  # for the log
     store.finish_job(job_id, "finished", result=result)
 
@@ -323,8 +328,8 @@ def _explain(error: Exception, settings: RunSettings) -> str:
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return f"There was not enough memory. {_memory_advice(settings)}"
-    return _unexpected(error, "run")
+    return _unexpected(error, "the run's log")
 
 
-def _unexpected(error: Exception, what: str) -> str:
-    return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in the {what}'s log."
+def _unexpected(error: Exception, log: str) -> str:
+    return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

@@ -1,6 +1,9 @@
-"""Makes the test helpers in this folder importable."""
+"""Makes the test helpers in this folder importable, and two processes of tests good neighbours on two cores."""
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

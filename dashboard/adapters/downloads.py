@@ -2,19 +2,18 @@
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from dashboard import reading
+from dashboard.file_data import data_of
+from dashboard.waiting import wait_for
 from dashboard.words import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.export_formats import FORMATS, Format, command_lines, file_name, snippet
-from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.job_queue import JOB_ENDED, Job
 from tabtune_core.runs.store import Run
-
-SMALL_BYTES = 5_000_000
 
 
 def export_jobs(run_id: str) -> dict[str, Job]:
@@ -24,11 +23,6 @@ def export_jobs(run_id: str) -> dict[str, Job]:
         if job.arguments.get("run") == run_id:
             newest.setdefault(str(job.arguments.get("format")), job)
     return newest
-
-
-def going(jobs: Mapping[str, Job]) -> bool:
-    """Whether one of them is still to end."""
-    return any(job.status in ("queued", "running") for job in jobs.values())
 
 
 def prepare(run_id: str, form: Format) -> None:
@@ -47,18 +41,13 @@ def remove(job_id: str) -> None:
 
 
 def other_formats(run: Run, facts: Mapping[str, Any]) -> None:
-    """One line a format. Polls while one is being prepared."""
-    polling = going(export_jobs(run.id))
-
-    @st.fragment(run_every=1.0 if polling else None)
-    def lines() -> None:
-        jobs = export_jobs(run.id)
-        for form in FORMATS:
-            _line(run, facts, form, jobs.get(form))
-        if going(jobs) != polling:
-            st.rerun()  # the whole page, so that polling starts or ends
-
-    lines()
+    """One line a format."""
+    jobs = export_jobs(run.id)
+    for form in FORMATS:
+        _line(run, facts, form, jobs.get(form))
+    going = [job for job in jobs.values() if job.status not in JOB_ENDED]
+    if going:
+        wait_for(going, "Making the file and trying it out; some seconds, more for a large model")
 
 
 def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
@@ -89,9 +78,8 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
 
 
 def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
-    if job is not None and job.status in ("queued", "running"):
-        text = ":material/hourglass_top: Preparing it and trying it out; some seconds, more for a large model."
-        st.markdown(text, width="content")
+    if job is not None and job.status not in JOB_ENDED:
+        st.markdown(":material/hourglass_top: Preparing it", width="content")
         return
     path = None if job is None or not job.result else reading.store().job_dir(job.id) / file_name(form, facts, run.id)
     if job is not None and path is not None and path.is_file():
@@ -107,14 +95,6 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
             )  # fmt: skip
         return
     st.button("Prepare", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
-
-
-def data_of(path: Path) -> Any:
-    """What a download button takes: a large file is read when somebody downloads it, not when the page is drawn.
-
-    A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
-    """
-    return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:

@@ -119,7 +119,7 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         "± test": number(format=f"± %.{digits}f", help="Half of the 95 % interval of the mean over the seeds (Student's)."),
         CURVE: st.column_config.LineChartColumn(
-            width="small", help=f"Validation {meaning.label} while training went on; of the first seed where a line is of several."
+            width="small", help=f"Validation {meaning.label} while training went on; of the best run where a line is of several."
         ),
         "Gain over zero-shot": number(
             format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."

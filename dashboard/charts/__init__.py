@@ -54,7 +54,7 @@ CHARTS: dict[str, Chart] = {
     "learning_rate": Chart(learning_rate, examples.steps, "Size of a step: it warms up, then falls."),
     "seconds": Chart(seconds, examples.steps, "How long a step takes."),
     "memory": Chart(
-        memory, examples.memory, "Memory while the run goes on, as the meter reads it. Only meters that exist here can be chosen."
+        memory, examples.memory, "Memory while the run goes on, as the meter reads it. A meter that this machine lacks says N/A."
     ),
     "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on."),
     "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),

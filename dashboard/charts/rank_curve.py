@@ -1,22 +1,24 @@
 """What rank buys: the score at each rank, with the two baselines as level lines."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import BASELINES, COLOURS, FAINT, figure, leave_room, say
+from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.comparison import WRITTEN, told_by
 
 ERROR = "standard_error_to_best_lora"
 
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
-    """``runs`` has one row a run: strategy, rank (no unit), seed and ``<split>_<metric>``. The line is the mean over seeds.
+    """``runs`` has one row a run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
 
-    A column ``standard_error_to_best_lora`` draws bars, in the metric's unit, where a rank has one configuration. ``smallest`` is r*, the
-    smallest rank within one standard error of the best.
+    A line for each setting of the others, each point a mean over seeds. A column ``standard_error_to_best_lora`` draws bars, in the
+    metric's unit. ``smallest`` is r*, the smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
@@ -25,30 +27,32 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     if known.empty:
         return say(drawn, "No finished run yet")
     written = f"%{{y:,.{meaning.decimals(float(known[column].abs().max()))}f}}<extra></extra>"
-    lora = known[known["strategy"] == "peft"]
-    ranks = np.sort(lora["rank"].astype(float).unique())
-    if len(ranks):
-        each = lora.groupby(lora["rank"].astype(float))
+    lora = known[known["strategy"] == "peft"].astype({"rank": "float64"})
+    ranks = np.sort(lora["rank"].unique())
+    several = lora["seed"].nunique() > 1
+    for place, (name, rows) in enumerate(_lines(lora)):
+        each, colour = rows.groupby("rank"), COLOURS[place % len(COLOURS)]
         means = each[column].mean()
         drawn.add_scatter(
-            x=means.index.to_numpy(), y=means.to_numpy(), name="LoRA (mean over seeds)", mode="lines+markers",
-            line={"color": COLOURS[0], "width": 2}, marker={"size": 9, "symbol": "circle"},
-            error_y=_bars(each, split), hovertemplate=f"rank %{{x}}<br>{written}",
+            x=means.index.to_numpy(), y=means.to_numpy(), name=f"{name} (mean over seeds)" if several else name, mode="lines+markers",
+            line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 2}, legendgroup=name,
+            marker={"size": 9, "symbol": MARKERS[place % len(MARKERS)]}, error_y=_bars(each, split),
+            hovertemplate=f"{name}, rank %{{x}}<br>{written}",
         )  # fmt: skip
-        if len(lora) > len(ranks):
+        if len(rows) > len(means):
             drawn.add_scatter(
-                x=lora["rank"].astype(float).to_numpy(), y=lora[column].to_numpy(), name="LoRA, each seed", mode="markers",
-                marker={"color": COLOURS[1], "symbol": "diamond-open", "size": 9}, hovertemplate=f"rank %{{x}}<br>{written}",
+                x=rows["rank"].to_numpy(), y=rows[column].to_numpy(), name=f"{name}, each seed", mode="markers", legendgroup=name,
+                marker={"color": colour, "symbol": f"{MARKERS[place % len(MARKERS)]}-open", "size": 9},
+                hovertemplate=f"{name}, rank %{{x}}<br>{written}",
             )  # fmt: skip
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in (("inference", "Zero-shot"), ("base-ft", "Full fine-tuning")):
-        rows = known[known["strategy"] == strategy]
-        if len(rows):
-            level = float(rows[column].mean())
-            style = BASELINES[label]
+        for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
+            level, style = float(rows[column].mean()), BASELINES[label]
             drawn.add_scatter(
-                x=[left, right], y=[level, level], name=label, mode="lines",
-                line={"color": style.colour, "dash": style.dash, "width": 2}, hovertemplate=f"{label}: {written}",
+                x=[left, right], y=[level, level], name=name, mode="lines",
+                line={"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2},
+                hovertemplate=f"{name}: {written}",
             )  # fmt: skip
     if smallest is not None:
         place = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
@@ -58,9 +62,27 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     return leave_room(drawn, known[column].to_numpy(dtype=np.float64))
 
 
+def _lines(lora: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The runs of each line, which differ in rank and seed alone, and what tells the line from others."""
+    apart = told_by(lora)
+    if not apart:
+        yield from [("LoRA", lora)] * bool(len(lora))
+        return
+    for values, rows in lora.groupby(apart, dropna=False, sort=False):
+        yield "LoRA, " + ", ".join(WRITTEN[name](value) for name, value in zip(apart, values, strict=True)), rows
+
+
+def _levels(baseline: pd.DataFrame, label: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The runs of each level line: one a learning rate where several are compared."""
+    if "learning_rate" not in baseline or baseline["learning_rate"].nunique() < 2:
+        yield from [(label, baseline)] * bool(len(baseline))
+        return
+    for rate, rows in baseline.groupby("learning_rate"):
+        yield f"{label}, {WRITTEN['learning_rate'](rate)}", rows
+
+
 def _bars(each_rank: Any, split: str) -> dict[str, Any]:
-    """Errors are known for the validation score alone, and differ within a rank that has several configurations."""
+    """Errors are known for the validation score alone, and are those of the configuration."""
     if split != "validation" or ERROR not in each_rank.obj:
         return {"visible": False}
-    errors = each_rank[ERROR].agg(lambda known: known.iloc[0] if known.nunique() == 1 else np.nan)
-    return {"array": errors.to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}
+    return {"array": each_rank[ERROR].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

@@ -15,7 +15,7 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
     a run carries a ring.
     """
     meaning = METRICS[metric]
-    y_title = f"Validation {_lower(meaning.label)} ({meaning.unit})"
+    y_title = f"Validation {meaning.written} ({meaning.unit})"
     drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
     shown = scores[scores["split"] == "validation"]
     if metric not in shown or shown[metric].isna().all():
@@ -45,8 +45,3 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
                 legendgroup=label, legendrank=style.place, hovertemplate=f"Best so far<br>{hover}",
             )  # fmt: skip
     return leave_room(drawn, shown[metric].to_numpy(dtype=np.float64))
-
-
-def _lower(label: str) -> str:
-    """Lower case at the start of a word, but not of an abbreviation or a name."""
-    return label if label[:2].isupper() or label.startswith(("F1", "Matthews", "Brier")) else label[0].lower() + label[1:]

@@ -9,16 +9,16 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
-from dashboard.live.progress import worker_trouble
 from dashboard.live_plotly import show
+from dashboard.waiting import wait_for
 from dashboard.words import duration, plain, score
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.job_progress import read_progress
-from tabtune_core.runs.job_queue import JOB_ENDED, Job
+from tabtune_core.runs.job_queue import JOB_ENDED
 from tabtune_core.runs.spectra import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.runs.store import Run
 
 KIND = "rank_curve"
+DOING = "Cutting the update and scoring it again"
 SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
 
 
@@ -35,7 +35,7 @@ def one_run_rank(compared: Compared) -> None:
     run = next(run for run in lora if run.id == chosen)
     job = reading.rank_curves().get(run.id)
     if job is not None and job.status not in JOB_ENDED:
-        wait_for([job])
+        wait_for([job], DOING)
     elif job is None or job.result is None:
         if job is not None:
             st.error(plain(job.error or "The process ended without a word. Try it again."))
@@ -62,19 +62,6 @@ def _ask(run_ids: list[str]) -> None:
         if run_id not in known or known[run_id].status in JOB_ENDED:  # another tab may have asked since this page was drawn
             reading.store().add_job(KIND, {"run": run_id})
     reading.keep_worker()
-
-
-@st.fragment(run_every=1.0)
-def wait_for(jobs: list[Job]) -> None:
-    """How far the jobs are; the whole page is drawn anew when the last one has ended."""
-    store = reading.store()
-    now = [store.job(job.id) for job in jobs]
-    if all(job.status in JOB_ENDED for job in now):
-        st.rerun()
-    worker_trouble(reading.look_after_worker())
-    shares = [1.0 if job.status in JOB_ENDED else read_progress(store.job_dir(job.id)) for job in now]
-    waiting = all(job.status == "queued" for job in now)
-    st.progress(float(np.mean(shares)), "Waiting for its turn." if waiting else "Cutting the update and scoring it again.")
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:

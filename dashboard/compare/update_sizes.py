@@ -6,8 +6,9 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
-from dashboard.compare.one_run_rank import button, wait_for
+from dashboard.compare.one_run_rank import DOING, button
 from dashboard.live_plotly import show
+from dashboard.waiting import wait_for
 from dashboard.words import plain
 from tabtune_core.runs.job_queue import JOB_ENDED
 from tabtune_core.runs.spectra import layer_frame
@@ -30,7 +31,7 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
             st.error(f"{plain(compared.named[run.id])}: {plain(job.error)}")
     missing = [run.id for run in lora if run.id not in known and run.id not in {job.arguments["run"] for job in going}]
     if going:
-        wait_for(going)
+        wait_for(going, DOING)
     elif missing:
         st.markdown(f"Not worked out yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
         button(missing, f"Work it out for {len(missing)} run{'s' * (len(missing) > 1)}", key="work_out_sizes")

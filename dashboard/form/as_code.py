@@ -34,7 +34,8 @@ if __name__ == "__main__":
 
 def command_line(dataset: str, name: str, home: Path) -> str:
     """The command that runs the same sweep: on the table as it was read, from the settings saved as sweep.toml."""
-    return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", "--name", name, "--home", str(home)])
+    named = (f"--name={name}", f"--home={home}")  # with '=', because a name that begins with a dash would be taken for another flag
+    return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", *named])
 
 
 def python_code(sweep: SweepSettings, name: str, home: Path) -> str:

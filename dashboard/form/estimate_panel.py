@@ -9,12 +9,12 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import reading
-from dashboard.form.pace import train_seconds
 from dashboard.memory_by_cause import cause_rows, draw
 from dashboard.words import duration
 from tabtune_core.data.target import Way
 from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory
 from tabtune_core.models.cards import ModelCard
+from tabtune_core.runs.pace import train_seconds
 from tabtune_core.settings import RunSettings, SweepSettings
 
 PROCESS_BYTES = 450e6

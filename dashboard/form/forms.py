@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.try_it.typed_values import read_numbers, read_seeds, written, written_rate
+from dashboard.form.typed_values import read_numbers, read_seeds, written, written_rate
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern

@@ -4,7 +4,7 @@ import dataclasses
 
 import pandas as pd
 
-from dashboard.try_it.typed_values import written
+from dashboard.form.typed_values import written
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.cards import ModelCard

@@ -3,10 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import measured_against_full, reading
 from dashboard.charts import CHARTS
 from dashboard.guide import guide_text
-from dashboard.guide.guide_facts import own_figures, rank_and_memory
 from dashboard.guide.lora_picture import layer_picture
 from dashboard.guide.picture import show_picture
 from dashboard.live_plotly import show
@@ -146,15 +145,12 @@ def found() -> None:
         if not any(seen.counts.get(status) for status in RANKED):
             continue
         metric = reading.selection_metric(sweep)
-        ranked = reading.ranked(sweep, metric)
-        own = own_figures(ranked, metric)
-        if own.empty:
+        measured = reading.against_full(sweep, metric)
+        if measured[["full", "lora"]].isna().any(axis=1).all():
             continue
-        st.caption(f"Measured in {plain(sweep_title(seen))}: means over its runs of each kind.")
-        st.dataframe(own, hide_index=True)
-        sentence = rank_and_memory(ranked)
-        if sentence:
-            st.markdown(plain(sentence))
+        st.caption(f"Measured in {plain(sweep_title(seen))}.")
+        st.markdown("\n\n".join(map(plain, reading.recommended(sweep, metric).sentences)))
+        measured_against_full.show(measured, metric)
         return
     st.info("No sweep here has both LoRA and full fine-tuning yet. After one, its own figures stand here.", icon=":material/straighten:")
     st.page_link("views/new_run.py", label="Start one", icon=":material/tune:")

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import reading
+from dashboard.words import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.store import Run, Wish
 from tabtune_core.settings import RunSettings
@@ -19,7 +20,7 @@ def to_front(run_id: str) -> None:
     try:
         reading.store().move_to_front(run_id)
     except StoreError as error:
-        st.toast(str(error))
+        st.toast(plain(str(error)))
 
 
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
@@ -29,7 +30,7 @@ def again(run: Run, settings: RunSettings | None = None, added: str = "") -> Non
         if added:
             reading.store().rename(new, f"{run.name}, {added}")
     except StoreError as error:
-        st.toast(str(error))
+        st.toast(plain(str(error)))
         return
     reading.keep_worker()
 
@@ -39,7 +40,7 @@ def duplicate(run_id: str, settings: RunSettings, name: str) -> None:
     try:
         reading.store().duplicate(run_id, settings, name)
     except StoreError as error:
-        st.toast(str(error))
+        st.toast(plain(str(error)))
         return
-    st.toast(f"Queued: {name}", icon=":material/playlist_add:")
+    st.toast(f"Queued: {plain(name)}", icon=":material/playlist_add:")
     reading.keep_worker()

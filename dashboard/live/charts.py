@@ -15,7 +15,7 @@ from dashboard.charts.card import READINGS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.live.view import View
 from dashboard.live_plotly import show
-from dashboard.words import LOSS_UNITS
+from dashboard.words import LOSS_UNITS, plain
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 
@@ -154,7 +154,7 @@ def memory(curves: Curves, view: View) -> None:
     # over steps a point has the last step done; over seconds, the whole life of the run is there
     curves.draw("memory", key="memory", label="Memory of each run", meter=meter, x=view.x, log=view.log, extra=extra)
     if name:
-        st.caption(f"Shaded: the phases of {name}." if view.x == "seconds" else "Over seconds the phases of a run are shaded.")
+        st.caption(f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "Over seconds the phases of a run are shaded.")
         card_caption(samples[samples["run"] == name], name)
 
 
@@ -174,4 +174,4 @@ def card_caption(samples: pd.DataFrame, name: str) -> None:
     last = {column: samples[column].dropna() for column in units if column in samples}
     told = [units[column].format(values.iloc[-1]) for column, values in last.items() if len(values)]
     if told:
-        st.caption(f"GPU at the last look at {name}: {', '.join(told)}.")
+        st.caption(f"GPU at the last look at {plain(name)}: {', '.join(told)}.")

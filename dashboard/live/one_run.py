@@ -121,7 +121,7 @@ def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> No
     frames = {kind: reading.frame(kind, [run]) for kind in ("steps", "scores")}
     found = troubles(run, frames, plan=plan, failure=failure, full=full)
     if run.error and not any(seen.kind == "memory" for seen in found):
-        st.error(f"{name}: {plain(run.error)}")
+        st.error(f"{plain(name)}: {plain(run.error)}")
     for seen in found:
         row = GUIDE[seen.kind]
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."

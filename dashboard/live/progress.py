@@ -5,29 +5,13 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
 from dashboard.live.actions import ask
 from dashboard.live.time_left import time_left
 from dashboard.reading import Latest
 from dashboard.words import LOSS_UNITS, STATUS, duration, megabytes, plain, silence
-from dashboard.worker_watch import Trouble
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress
 from tabtune_core.runs.store import ENDED, RANKED, Run
-
-
-def worker_trouble(trouble: Trouble | None) -> None:
-    """Says that runs wait for a worker that does not stay up."""
-    if trouble is None:
-        return
-    times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
-    st.error(
-        f"The worker, which carries out the runs, was started {times} and is not there. Its log is {plain(str(trouble.log))};"
-        f" it ends {'so:' if trouble.last_lines else 'without a word.'}"
-    )
-    if trouble.last_lines:
-        st.code(trouble.last_lines, language=None, wrap_lines=True)
-    st.button("Start the worker again", on_click=reading.keep_worker, icon=":material/replay:")
 
 
 def share_done(run: Run, far: Progress) -> float:
@@ -50,7 +34,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
             left = f", about {duration(here.eta_seconds)} of training left" if here.eta_seconds is not None else ""
             wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
             quiet = f" There is {silence(run)}." if silence(run) else ""
-            sentence += f" {named[run.id]}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
+            sentence += f" {plain(named[run.id])}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
     st.progress(share, sentence)
     to_come = sum(run.status == "queued" for run in runs)
     seconds = time_left(runs, far, time.time()) if to_come else None

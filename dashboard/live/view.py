@@ -79,7 +79,11 @@ def controls(task: Task) -> View:
             persist_state="session",
         )
         log = st.toggle(
-            "Logarithmic", now["log"], key=keys["log"], help="Vertical axes of loss, score and memory.", persist_state="session"
+            "Logarithmic",
+            now["log"],
+            key=keys["log"],
+            help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative stays as it is.",
+            persist_state="session",
         )
     for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing}.items():
         if value != defaults[name]:

@@ -10,7 +10,8 @@ from dashboard.reading.workspace import home, store
 from tabtune_core import adapters_store
 from tabtune_core.adapters_store import StoredAdapter
 from tabtune_core.data.new_rows import LIMIT_ROWS, NewRows, read_new_rows
-from tabtune_core.lora.package_zip import read_facts
+from tabtune_core.lora.package_zip import ADAPTER_FILE, read_facts
+from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.runs.store import Run
 
 
@@ -25,7 +26,7 @@ def facts(run: Run) -> dict[str, Any]:
     Raises:
         AdapterError: there is none, or it cannot be read.
     """
-    path = store().run_dir(run.id) / "adapter.zip"
+    path = store().run_dir(run.id) / ADAPTER_FILE
     return _facts(str(path), path.stat().st_mtime_ns if path.exists() else 0)
 
 
@@ -48,7 +49,7 @@ def _test_rows(path: str, changed: int) -> list[int]:
 
 def test_rows(run: Run) -> list[int]:
     """Numbers of the rows that a run only tested on; none where they were not kept."""
-    path = store().run_dir(run.id) / "predictions.parquet"
+    path = store().run_dir(run.id) / PREDICTIONS_FILE
     return _test_rows(str(path), path.stat().st_mtime_ns) if path.exists() else []
 
 

@@ -7,8 +7,6 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from dashboard.form.experience import experience
-from dashboard.form.pace import Pace, pace_of
 from dashboard.reading.workspace import home, listed, listed_in, stamp_of, store, store_of
 from dashboard.words import labels
 from tabtune_core.data.datasets import get_dataset
@@ -16,8 +14,10 @@ from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs import series
 from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.experience import experience
 from tabtune_core.runs.full_or_lora import full_or_lora
 from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.pace import Pace, pace_of
 from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
@@ -107,7 +107,7 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """What each knob did in the runs of this workspace on one table, by knob; see dashboard.form.experience."""
+    """What each knob did in the runs of this workspace on one table, by knob; see tabtune_core.runs.experience."""
     return _experience(str(home()), table, target, model, metric, stamp_of(None))
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import CHARTS
+from dashboard.charts.memory import speaking_meter
 from dashboard.charts.settled import Settled, settle
 from dashboard.reading.workspace import home, mark, store, store_of
 from dashboard.words import labels
@@ -110,13 +111,11 @@ def _still_latest(folder: str, stamp: str, metric: str, _runs: list[Run]) -> dic
 def _latest(run: Run, metric: str) -> Latest:
     looks, samples = _frame_of("scores", run), _frame_of("memory", run)
     validation = looks.loc[looks["split"] == "validation", metric].dropna() if metric in looks else pd.Series(dtype=float)
-    held = samples["torch_allocated_bytes"].dropna()
-    held = held if len(held) else samples["resident_bytes"].dropna()
     return Latest(
         series.progress(store(), run),
         _last(_frame_of("steps", run)["loss"].dropna()),
         None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min()),
-        _last(held),
+        _last(samples[speaking_meter(samples)].dropna()),
     )
 
 

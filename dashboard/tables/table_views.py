@@ -160,7 +160,11 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
     key = f"answer_{dataset[:12]}_{number}"
     if question.field == "missing_marks":
         return st.pills(
-            plain(question.message), question.options, selection_mode="multi", key=key, format_func=lambda mark: f"{mark} means missing"
+            plain(question.message),
+            question.options,
+            selection_mode="multi",
+            key=key,
+            format_func=lambda mark: f"{plain(mark)} means missing",
         )
     if question.field in WORDS:
         words = WORDS[question.field]
@@ -213,6 +217,8 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     bars, mean, deviation = reading.histogram(dataset.id, column)
     drawn = CHARTS["target_values"].draw(bars)
     show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
+    if bars.empty:
+        return
     st.caption(f"Mean {mean:,.4g}. Always guessing it would have an RMSE of about {deviation:,.4g}, the standard deviation.")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.adapters.downloads import data_of
+from dashboard.file_data import data_of
 from dashboard.words import plain
 from tabtune_core.data.new_rows import CSV, PREDICTED
 
@@ -33,7 +33,8 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         _many_rows(predicted[differing] if only else predicted, result)
     st.download_button(
         "Download predictions (CSV)", data_of(folder / CSV), "predictions.csv", "text/csv", on_click="ignore",
-        icon=":material/download:", help="Your rows with what each model predicts and, for classes, every probability.",
+        icon=":material/download:", help="Your rows with what each model predicts and, for classes, every probability."
+        " Cells are as in your file: a spreadsheet takes one that begins with = for a formula.",
     )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def _many_rows(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
         if classes:
             sure = f"{title}: probability"
             frame[sure] = part[[f"{name}_{k}" for k in range(len(classes))]].max(axis=1).to_numpy()
-            config[sure] = st.column_config.NumberColumn("probability", format="%.3f", help=f"Of the label that {title} predicts.")
+            config[sure] = st.column_config.NumberColumn("probability", format="%.3f", help=f"Of the label that {plain(title)} predicts.")
         else:
             config[title] = st.column_config.NumberColumn(format="%.4g")
     frame.insert(1, "Differ", ["≠" if mark else "" for mark in differ(part, result)])

@@ -11,6 +11,7 @@ from dashboard.adapters import adapter_upload, downloads
 from dashboard.choice import go, pick
 from dashboard.words import megabytes, moment, plain, score
 from tabtune_core.errors import AdapterError
+from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 
@@ -19,7 +20,7 @@ README_LIMIT_BYTES = 100_000
 
 def package(run: Run) -> Path:
     """Where the run's adapter package lies, if it has one."""
-    return reading.store().run_dir(run.id) / "adapter.zip"
+    return reading.store().run_dir(run.id) / ADAPTER_FILE
 
 
 def contents(path: Path) -> tuple[pd.DataFrame, str]:

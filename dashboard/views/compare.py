@@ -8,7 +8,7 @@ from dashboard.compare.compared import Compared
 from dashboard.compare.rank_tab import rank_tab
 from dashboard.compare.side_by_side import side_by_side
 from dashboard.compare.trade_offs import trade_offs
-from dashboard.words import sweep_title
+from dashboard.words import plain, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
@@ -32,7 +32,7 @@ with by:
 try:
     compared = Compared.of(sweep, metric)
 except StoreError as error:
-    st.error(str(error))
+    st.error(plain(str(error)))
     st.stop()
 if not compared.done:
     st.info("No run of this sweep has a result yet. Watch it on the Live page.", icon=":material/hourglass_top:")

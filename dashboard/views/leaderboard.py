@@ -5,8 +5,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
-from dashboard.board import board_files, board_filters, board_table, full_or_lora, run_actions
+from dashboard import measured_against_full, reading
+from dashboard.board import board_files, board_filters, board_table, run_actions
 from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError
@@ -123,11 +123,12 @@ else:
 with st.container(horizontal=True):
     st.download_button(
         "Download the leaderboard (CSV)", partial(board_files.csv, kept, metric), "leaderboard.csv", "text/csv", on_click="ignore",
-        icon=":material/download:", help="The lines that are shown, with every column.",
+        icon=":material/download:",
+        help="The lines that are shown, with every column. Names are as typed: a spreadsheet takes one that begins with = for a formula.",
     )  # fmt: skip
     st.download_button(
         "Download the leaderboard (HTML)", partial(board_files.html, kept, metric), "leaderboard.html", "text/html", on_click="ignore",
         icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
     )  # fmt: skip
 if sweep is not None:
-    full_or_lora.show(reading.against_full(sweep, metric), metric)
+    measured_against_full.show(reading.against_full(sweep, metric), metric)

@@ -12,7 +12,8 @@ from dashboard.live.charts import charts
 from dashboard.live.one_run import one_run, pick_run
 from dashboard.live.queue import queue
 from dashboard.live.view import controls, share
-from dashboard.words import labels, sweep_title
+from dashboard.waiting import worker_trouble
+from dashboard.words import labels, plain, sweep_title
 from tabtune_core.errors import StoreError
 
 st.title("Live")
@@ -25,12 +26,12 @@ if not sweeps:
 
 asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:
-    st.warning(f"There is no sweep {asked!r} in this workspace; it may have been deleted. This is the newest one.")
+    st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
 sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
 try:
     going = reading.active(reading.store().runs(sweep))
 except StoreError as error:
-    st.error(str(error))
+    st.error(plain(str(error)))
     st.stop()
 
 
@@ -43,7 +44,7 @@ def watch() -> None:
     # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
     with st.container():
         if reading.active(runs):
-            progress.worker_trouble(reading.look_after_worker())
+            worker_trouble(reading.look_after_worker())
         progress.overall(runs, named, latest)
         progress.runs_table(runs, named, latest, settings.selection_metric)
     with st.container(horizontal=True):

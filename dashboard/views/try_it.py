@@ -11,10 +11,11 @@ import streamlit as st
 from dashboard import reading
 from dashboard.choice import go, keep
 from dashboard.try_it import try_choice, try_result, try_rows
+from dashboard.waiting import wait_for
 from dashboard.words import plain
 from tabtune_core.data.new_rows import forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError
-from tabtune_core.runs.job_queue import Job
+from tabtune_core.runs.job_queue import JOB_ENDED, Job
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0
@@ -51,33 +52,20 @@ def asked() -> Job | None:
 
 
 def show_result(now_chosen: tuple[object, ...]) -> None:
-    """The predictions, or how far they are; asks twice a second while they are being made."""
+    """The predictions, or how far they are."""
     job = asked()
     if job is None:
         return
-    going = job.status in ("queued", "running")
     st.subheader("Predictions")
     of, then = st.session_state.get("try_asked", (None, None))
     if of == job.id and then != now_chosen:
         st.caption(":material/history: From before your last change above. Press Predict again for new ones.")
-
-    @st.fragment(run_every=0.5 if going else None)
-    def watch() -> None:
-        now = asked()
-        if now is None:
-            return
-        if now.status in ("queued", "running"):
-            waiting = "Waiting for the worker" if now.status == "queued" else "Predicting"
-            st.markdown(f":material/hourglass_top: {waiting} …")
-            return
-        if going:
-            st.rerun()  # the whole page, so that polling ends
-        if now.status == "finished" and now.result:
-            try_result.draw(now.result, reading.store().job_dir(now.id))
-        else:
-            st.error(plain(now.error or "The prediction ended without a word. Ask again."))
-
-    watch()
+    if job.status not in JOB_ENDED:
+        wait_for([job], "Predicting")
+    elif job.result:
+        try_result.draw(job.result, reading.store().job_dir(job.id))
+    else:
+        st.error(plain(job.error or "The prediction ended without a word. Ask again."))
 
 
 st.title("Try it")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.database import count_rows, counts, first_row
-from tabtune_core.data.dialect import Dialect
+from tabtune_core.data.dialect import Dialect, open_quote
 from tabtune_core.data.findings import SET_SEPARATOR, Finding
 from tabtune_core.errors import LayoutError, TableError
 
@@ -78,6 +78,10 @@ def load_text(
     if left_out:
         message = f"{lines(path, left_out)} had too many cells or a broken quote and were left out. Mend the file if they matter."
         findings.append(Finding("warning", "ragged-lines", message))
+    opened = open_quote(path, dialect)
+    if opened is not None:
+        message = f"A quote opens in line {opened:,} and is never closed: that line and all after it were left out. Close it in the file."
+        findings.append(Finding("warning", "open-quote", message))
     named = header if dialect.header else (None,) * dialect.width
     if dialect.short_header and counts(connection, f"count(c{dialect.width - 1})") != (0,):
         named = ("row", *named[:-1])
@@ -116,7 +120,11 @@ def scan(
     try:
         first = first_row(connection, f"SELECT * FROM {source} LIMIT 1", parameters)
         forget_rejects(connection)
+        connection.execute(
+            "PRAGMA disable_optimizer"
+        )  # it takes minutes and gigabytes for hundreds of columns, and there is nothing to gain
         connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM {source} OFFSET {offset}", parameters | marks)
+        connection.execute("PRAGMA enable_optimizer")
         misfits = connection.execute("SELECT line_byte_position, error_type::VARCHAR FROM reject_errors").fetchall()
         forget_rejects(connection)
     except duckdb.Error as error:
@@ -210,12 +218,15 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     names: list[str] = []
     findings: list[Finding] = []
     wanted = [re.sub(r"[\s\ufeff\x00-\x1f]+", " ", name or "").strip() for name in given]
+    theirs, used, tried = set(wanted), set[str](), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
-        new, count = base, 1
-        while new in names or (count > 1 and new in wanted):
+        new, count = base, tried.get(base, 1)  # where the last of the same name ended: thousands of equal names take no longer
+        while new in used or (count > 1 and new in theirs):
             count += 1
             new = f"{base}_{count}"
+        tried[base] = count
+        used.add(new)
         names.append(new)
         if told and not name:
             findings.append(Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new))

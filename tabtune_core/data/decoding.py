@@ -3,12 +3,14 @@
 First step of reading. In: a path or bytes. Out: files in a folder of our own, and findings.
 """
 
+import errno
 import gzip
 import re
 import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
 from typing import IO
 
@@ -92,7 +94,9 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int) -> tuple
     unpacked = folder / "unpacked"
     try:
         name = unzip(path, unpacked, limit_bytes) if head.startswith(b"PK") else gunzip(path, unpacked, limit_bytes)
-    except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # our disk is full; any other OSError is how a broken bzip2 stream or an odd offset shows
         raise TableError(f"The file is a damaged or unsupported archive ({error}). Unpack it yourself and add the CSV in it.") from error
     inner = read_head(unpacked)
     if not inner:
@@ -212,7 +216,7 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
     """Like ``transcode``, with a TableError where the encoding does not fit."""
     try:
         fits = transcode(path, target, encoding)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:  # the second for a name with a zero byte in it
         raise LayoutError(f"Unknown encoding {encoding!r}. Known ones: utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis.") from error
     if not fits:
         raise LayoutError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")

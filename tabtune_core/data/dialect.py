@@ -19,6 +19,8 @@ from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
 from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS = 1 << 18
+LONGEST_LINE_CHARACTERS = 1 << 24
+"""Of the first line; five thousand columns have far shorter ones, and to look for a layout in a longer one takes minutes."""
 HEAD_LINES = 5_000
 MOSTLY = 0.5
 SEPARATORS = ";\t|, "
@@ -56,6 +58,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         raise LayoutError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
     with path.open(encoding="utf-8", newline="") as text:
         head = text.read(HEAD_CHARACTERS)
+        if "\n" not in head and len(more := text.read(LONGEST_LINE_CHARACTERS)) == LONGEST_LINE_CHARACTERS and "\n" not in more:
+            raise TableError("The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost.")
     if not head.strip():
         raise TableError("The file holds only blank space. Check that the export finished.")
     given = {} if choices.delimiter is None else {"delim": choices.delimiter}
@@ -68,9 +72,10 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
     width = usual_width(records)
     if width < 2:
+        start = records[0][1][0] if records else head  # no record where a cell is over csv's own size limit
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
         raise LayoutError(
-            f"The file has one column{asked}: {records[0][1][0][:60]!r}. A table needs a column to predict and at least one to predict "
+            f"The file has one column{asked}: {start[:60]!r}. A table needs a column to predict and at least one to predict "
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
@@ -145,3 +150,28 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):
         return len(years) + 2 >= len(first)
     return found is None and not any(character.isdigit() for cell in first for character in cell)
+
+
+def open_quote(path: Path, dialect: Dialect) -> int | None:
+    """The line at which a quote opens that is never closed: DuckDB drops what follows it without a word. None where there is none."""
+    mark, quotes = dialect.quote.encode(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            quotes += chunk.count(mark)
+    if quotes % 2 == 0:
+        return None
+    before, last = 0, 0
+    with path.open(encoding="utf-8", newline="") as text:
+        reader = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote)
+        try:
+            for _ in reader:
+                last, before = before, reader.line_num
+        except csv.Error:  # a cell over csv's own size limit, which is what such a quote makes of the rest of a file
+            return before + 1
+    with path.open(encoding="utf-8", newline="") as text:
+        reader = csv.reader(islice(text, last, None), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
+        try:
+            next(reader, None)
+        except csv.Error as error:
+            return last + 1 if "unexpected end" in str(error) else None
+    return None

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Target = NDArray[np.int64] | NDArray[np.float64]
 """Class ids from 0, or numbers in the target's own unit."""
+ROWS_AT_ONCE = 2048
+"""Most query rows of a prediction at once; those of a training step are ``EpisodeSize.query``."""
 
 
 @dataclass(frozen=True, slots=True)

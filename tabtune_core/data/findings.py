@@ -5,7 +5,7 @@ First on the data path: every other file here reports in these words. They go to
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 Kind = Literal["number", "category", "text", "date", "boolean", "ignored"]
 """What a column holds. An ignored one was left out by the person: no model sees it, as none sees free text."""
@@ -113,9 +113,20 @@ class ReadingChoices:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``to_json`` wrote, also after a trip through a JSON text."""
+        """Reads what ``to_json`` wrote, also after a trip through a JSON text.
+
+        Raises:
+            TypeError, ValueError or KeyError: it wrote something else; the text may come from another machine.
+        """
         kinds = tuple((name, kind) for name, kind in data["kinds"])
-        return cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})
+        choices = cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})
+        texts = [choices.encoding, choices.delimiter, *choices.missing_marks, *(name for name, _ in kinds)]
+        switches = (choices.header, choices.day_first)
+        if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):
+            raise TypeError("the choices of how a table is read are of another kind")
+        if not all(kind in get_args(Kind) for _, kind in kinds):
+            raise ValueError("the choices of how a table is read name an unknown kind of column")
+        return choices
 
 
 def shorten(cell: str, most: int = 60) -> str:

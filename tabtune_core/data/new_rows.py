@@ -27,7 +27,7 @@ LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
 """Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
 ID = re.compile(r"[0-9a-f]{16}")
-SAID = ("ragged-lines", "short-lines", "blank-rows", "infinite")
+SAID = ("open-quote", "ragged-lines", "short-lines", "blank-rows", "infinite")
 """Findings that change what is predicted, or how many rows are."""
 _SHOWN = 5
 

@@ -13,6 +13,8 @@ from typing import Any
 from tabtune_core.errors import AdapterError
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
+ADAPTER_FILE = "adapter.zip"
+"""What a package is called in the folder of a run, or of an adapter from elsewhere."""
 FORMAT = 1
 MOST_FILES = 32
 """A package has four."""

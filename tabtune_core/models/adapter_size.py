@@ -35,6 +35,16 @@ class AdapterSize:
         return self.adapted_weights / self.trainable if self.trainable else float("nan")
 
 
+def asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
+    """The rank that is asked for in each adapted layer, by its path; a layer's narrower side caps it.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    paths = [path.removesuffix(".weight") for path in card.adapted_shapes(task, lora.targets)]
+    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.family.groups[task])
+
+
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
     """The size of an adapter on a model: ``rank * (in + out)`` a layer, Hu et al. 2021, section 4.1, the rank capped at the smaller side.
 
@@ -42,10 +52,9 @@ def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize
         TargetError: a pattern that names no adapted layer.
     """
     shapes = {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task, lora.targets).items()}
-    paths = list(shapes)
-    ranks = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.family.groups[task])
+    ranks = asked_ranks(card, task, lora)
     factors = sum(min(ranks[path], *shape) * sum(shape) + shape[0] * lora.use_dora for path, shape in shapes.items())
-    beside = {bias_of(path) for path in paths}
+    beside = {bias_of(path) for path in shapes}
     biases = sum(
         size for name, size in card.layers(task).biases.items() if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
     )

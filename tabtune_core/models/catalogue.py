@@ -3,6 +3,7 @@
 Shapes of a model's layers are listed so that pages can price a rank without the model; a test compares them with the module itself.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ _CARDS = (
         ),
         _mitra_weights(
             226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
-            sha256="241ca57e95461e55a3d2b8fe1ecd1aaeb429ce20043c0372b4365277bef87291",
+            sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
         ),
     ),
     _mitra(
@@ -154,10 +155,10 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: it does not exist.
     """
-    found = Path(path).expanduser()
-    if found.is_dir():
+    found = Path(os.path.expanduser(path))  # which leaves alone the home of somebody whom the machine does not know
+    if os.path.isdir(found):
         found /= Path(card.weights_for(task).file).name
-    if not found.is_file():
+    if not os.path.isfile(found):  # which says no of a name that is too long, where a Path raises
         raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return found
 

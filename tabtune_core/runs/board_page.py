@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.ranking import front_of
+from tabtune_core.runs.tradeoffs import front
 
 _COSTS = {
     "growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
@@ -36,11 +36,12 @@ def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board.dropna(subset=["place", cost, score])
     x_N, y_N = known[cost].to_numpy(dtype=np.float64) / unit, known[score].to_numpy(dtype=np.float64)
-    front = front_of(x_N, y_N, higher_is_better=meaning.higher_is_better)
+    best = np.flatnonzero(front(known, {cost: True, score: not meaning.higher_is_better}))
+    best = best[np.argsort(x_N[best], kind="stable")]
     figure = go.Figure(layout={"height": 420, "template": "plotly_white"})
     figure.update_xaxes(title=title).update_yaxes(title=f"Validation {meaning.label} ({meaning.unit})")
     figure.add_scatter(
-        x=x_N[front], y=y_N[front], mode="lines", name="Best trade-offs", hoverinfo="skip", line={"dash": "dot", "shape": "hv"}
+        x=x_N[best], y=y_N[best], mode="lines", name="Best trade-offs", hoverinfo="skip", line={"dash": "dot", "shape": "hv"}
     )
     figure.add_scatter(
         x=x_N, y=y_N, text=known["name"], mode="markers+text", textposition="top center", name="Entries", marker={"size": 11},

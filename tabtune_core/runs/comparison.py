@@ -6,16 +6,26 @@ Letters: S seeds, C configurations, D draws (seeds, or resamples of the validati
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from tabtune_core.metrics import METRICS, ROW_MEANS, Metric
+from tabtune_core.run_names import short_rate, short_targets
 from tabtune_core.runs.predictions import Predictions
 
 RESAMPLES = 200
 CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "variant", "learning_rate"]
+WRITTEN: dict[str, Callable[[Any], str]] = {
+    "model": str,
+    "alpha": "alpha {:g}".format,
+    "dropout": "dropout {:g}".format,
+    "targets": lambda targets: f"targets {short_targets(targets.split())}",
+    "variant": str,
+    "learning_rate": lambda rate: f"rate {short_rate(rate)}",
+}
+"""What may tell configurations of one rank apart, and how it is written in a name."""
 COSTS = ["growth_memory_bytes", "train_seconds", "adapter_bytes"]
 
 
@@ -75,6 +85,11 @@ def compare(board: pd.DataFrame, rank_by: str, load: Callable[[str], Predictions
     basis: Literal["seeds", "rows"] = "seeds" if len(seeds) >= 2 else "rows"
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))
     return Comparison(table, seeds, left_out, basis if table["gap_error"].notna().any() else None)
+
+
+def told_by(lora: pd.DataFrame) -> list[str]:
+    """The columns, of those in WRITTEN, that have several values at one rank."""
+    return [name for name in WRITTEN if name in lora and (lora.groupby("rank")[name].nunique() > 1).any()]
 
 
 def resample(found: Mapping[int, Predictions | None], metric: Metric) -> pd.DataFrame:

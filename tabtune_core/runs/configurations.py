@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.comparison import CONFIGURATION
+from tabtune_core.runs.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.runs.intervals import NORMAL_95, half_intervals
 from tabtune_core.runs.ranking import NO_GAIN
 from tabtune_core.settings import STRATEGY_NAMES
@@ -26,9 +26,6 @@ NOISE = {
     "behind_best_lora_standard_error": "lora_gap_error",
 }
 """Column of the result -> column of a recommendation's configurations."""
-DIFFERING = {
-    "model": "{}", "alpha": "alpha {:g}", "dropout": "dropout {:g}", "targets": "targets {}", "variant": "{}", "learning_rate": "rate {:g}",
-}  # fmt: skip
 
 
 def by_configuration(board: pd.DataFrame, rank_by: str, found: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -101,13 +98,13 @@ def _notes(own: pd.Series) -> str:
 
 def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
     """The run's own name where there is one run; else strategy and rank, and what tells configurations of one rank in a sweep apart."""
-    alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(DIFFERING)].transform("nunique") > 1
+    alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(WRITTEN)].transform("nunique") > 1
     apart = alike.groupby(table["sweep"]).transform("any")
     only = each.groupby("configuration")["name"].first()  # in the order of the table
     names = []
     for place, row in enumerate(table.to_dict("records")):
         differing = apart.iloc[place]
-        more = [form.format(row[part]) for part, form in DIFFERING.items() if differing[part] and pd.notna(row[part])]
+        more = [write(row[part]) for part, write in WRITTEN.items() if differing[part] and pd.notna(row[part])]
         rank = "" if pd.isna(row["rank"]) else f" r={row['rank']}"
         label = STRATEGY_NAMES[row["strategy"]] + rank + (f" ({', '.join(more)})" if more else "")
         names.append(only.iloc[place] if len(row["runs"]) == 1 else label)

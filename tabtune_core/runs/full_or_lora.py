@@ -54,7 +54,8 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
     best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
     run. ``difference`` is LoRA minus full fine-tuning with the standard error of the paired differences over the seeds (for the
     validation score also over resampled rows), ``ratio`` full fine-tuning over LoRA. The winner is beyond that error, and for
-    ``measured`` aspects also beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each.
+    ``measured`` aspects also beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory that was
+    read on different meters is not compared: NaN.
     """
     chosen = _chosen(configurations)
     runs = _with_computed(board).set_index("run")
@@ -90,11 +91,12 @@ def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
     """With the seconds of a step, and what has to be kept to predict; without training nothing has to be."""
     numbers = board.astype({"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"})
     untrained = numbers["strategy"] == "inference"
+    meters = numbers.loc[~untrained, "memory_meter"].nunique()
     whole = (PARAMETER_BYTES * numbers["total_parameters"]).where(numbers["strategy"] == "base-ft")
     return numbers.assign(
         step_seconds=numbers["train_seconds"] / numbers["steps"].replace(0, np.nan),
         train_seconds=numbers["train_seconds"].mask(untrained),
-        growth_memory_bytes=numbers["growth_memory_bytes"].mask(untrained),
+        growth_memory_bytes=numbers["growth_memory_bytes"].mask(untrained | (meters > 1)),
         stored_bytes=numbers["adapter_bytes"].fillna(whole),
     )
 

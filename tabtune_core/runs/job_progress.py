@@ -13,10 +13,10 @@ def write_progress(folder: Path, done: int, total: int) -> None:
     partial.replace(folder / FILE)
 
 
-def read_progress(folder: Path) -> float:
-    """The share that is done, 0 to 1; 0 where nothing was said yet."""
+def read_progress(folder: Path) -> float | None:
+    """The share that is done, 0 to 1; None where nothing was said yet."""
     try:
         told = json.loads((folder / FILE).read_text())
     except FileNotFoundError:
-        return 0.0
+        return None
     return float(told["done"] / told["total"])

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
@@ -141,13 +139,3 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     if result.best_step == 0 and run.settings.strategy != "inference":
         row["note"] = NO_GAIN
     return row
-
-
-def front_of(cost_N: NDArray[np.floating], score_N: NDArray[np.floating], *, higher_is_better: bool) -> NDArray[np.integer]:
-    """Indices of the points that no cheaper point equals or beats, cheapest first."""
-    gain_N = score_N if higher_is_better else -score_N
-    kept: list[int] = []
-    for i in np.lexsort((-gain_N, cost_N)):
-        if not kept or gain_N[i] > gain_N[kept[-1]]:
-            kept.append(int(i))
-    return np.array(kept, dtype=np.intp)

@@ -6,14 +6,12 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
-from tabtune_core.run_names import short_rate, short_targets
-from tabtune_core.runs.comparison import RESAMPLES, Comparison, compare
+from tabtune_core.runs.comparison import RESAMPLES, WRITTEN, Comparison, compare, told_by
 from tabtune_core.runs.predictions import read_validation
 from tabtune_core.runs.store import RunStore
 
@@ -24,8 +22,6 @@ MEMORY_LEVER = 0.1
 FEW_SEEDS = 5
 """With 4, a standard error is known to about 40 %: 1 / sqrt(2 (seeds - 1))."""
 UNITS = {"growth_memory_bytes": ("MB of memory", 1e6), "train_seconds": ("s of training", 1.0), "adapter_bytes": ("kB of adapter", 1e3)}
-NAMES = ("ROC", "F1", "Matthews", "Brier", "RMSE", "R²")
-"""How the metrics begin that keep their capital inside a sentence."""
 Label = Callable[[pd.Series], str]
 
 
@@ -98,8 +94,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         zero_shot = best["score"] - best["gain"] * _sign(metric)
         digits = metric.decimals(best["score"])
         yield (
-            f"{label(best)} has the best {_written(metric)} of the LoRA runs: "
-            f"{best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
+            f"{label(best)} has the best {metric.written} of the LoRA runs: {best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
         )
         return
     smallest = smallest_within(lora)
@@ -167,16 +162,7 @@ def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
 
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
-    names: dict[str, Callable[[Any], str]] = {
-        "model": str,
-        "alpha": "alpha {:g}".format,
-        "dropout": "dropout {:g}".format,
-        "targets": lambda targets: f"targets {short_targets(targets.split())}",
-        "variant": str,
-        "learning_rate": lambda rate: f"rate {short_rate(rate)}",
-    }
-    differing = [name for name in names if (lora.groupby("rank")[name].nunique() > 1).any()]
-    more = ", ".join(names[name](row[name]) for name in differing)
+    more = ", ".join(WRITTEN[name](row[name]) for name in told_by(lora))
     return f"r={row['rank']}" + (f" ({more})" if more else "")
 
 
@@ -192,11 +178,7 @@ def _change(difference: float, error: float, metric: Metric, score: float) -> st
     """For example ``+0.0123 ± 0.0045 accuracy``; as many digits as fit a score like this one."""
     digits, unit = metric.decimals(score), "nats of " if metric.unit == "nats" else ""
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
-    return f"{difference:+z.{digits}f} ± {error:.{digits}f} {unit}{_written(metric)}" + (f" ({', '.join(notes)})" if notes else "")
-
-
-def _written(metric: Metric) -> str:
-    return metric.label if metric.label.startswith(NAMES) else metric.label.lower()
+    return f"{difference:+z.{digits}f} ± {error:.{digits}f} {unit}{metric.written}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _signed(value: float) -> str:

@@ -246,11 +246,6 @@ class RunStore(JobQueue):
         """Another name for a run; what it did is in its settings."""
         self._write("UPDATE runs SET name = ? WHERE id = ?", (name, self.run(run_id).id))
 
-    def rename_sweep(self, sweep: str, name: str) -> None:
-        """Another name for a sweep."""
-        if not self._write("UPDATE sweeps SET name = ? WHERE id = ?", (name, sweep)):
-            raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
-
     def annotate(self, run_id: str, note: str) -> None:
         """What a person wants to remember about a run."""
         self._write("UPDATE runs SET note = ? WHERE id = ?", (note, self.run(run_id).id))
@@ -264,10 +259,15 @@ class RunStore(JobQueue):
         return sum(path.stat().st_size for path in self.run_dir(run_id).rglob("*") if path.is_file())
 
     def delete(self, run_id: str) -> None:
-        """Removes an ended run with its events and its folder, and its sweep with the last run."""
+        """Removes an ended run with its events, its folder and the jobs about it, and its sweep with the last run."""
         run = self.run(run_id)
         if run.status not in ENDED:
             raise StoreError(f"Run {run_id!r} is {run.status}; cancel it before deleting it.")
+        about_it = [job for job in self.jobs() if job.arguments.get("run") == run_id]
+        if any(job.status == "running" for job in about_it):
+            raise StoreError(f"A job is at work on run {run_id!r}; wait for its end before deleting the run.")
+        for job in about_it:
+            self.delete_job(job.id)
         # the folder first: after a crash in between, the row is still there to delete again
         shutil.rmtree(self.home / "runs" / run.id, ignore_errors=True)
         with self._together():

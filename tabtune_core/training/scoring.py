@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.episodes import ROWS_AT_ONCE, Target
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import Array, BaseModel
 
@@ -36,7 +36,7 @@ class Scorer:
 
     Of probabilities the logarithms are averaged, as ``tabicl`` averages logits by default.
     """
-    rows_at_once: int = 2048
+    rows_at_once: int = ROWS_AT_ONCE
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
         """Probabilities ``(N, K)`` or numbers ``(N,)``; rows do not see each other, so that their number at once bounds memory alone."""

@@ -9,26 +9,12 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 import seeding
+from page_steps import button, go, texts
 
 from tabtune_core.adapters_store import list_adapters
 from tabtune_core.data.datasets import delete_dataset, load_frame
 from tabtune_core.data.new_rows import CSV, PREDICTED
 from tabtune_core.models.catalogue import CATALOGUE
-
-
-def go(app, name, **query):
-    app.run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page(f"views/{name}.py").run()
-
-
-def texts(elements):
-    return " ".join(str(element.value) for element in elements)
-
-
-def button(app, label):
-    return next(found for found in app.button if found.label == label)
 
 
 def verified_run(store, **more):

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import seeding
 from page_steps import go, texts
 
-from dashboard.guide.guide_facts import NOT_KNOWN, own_figures, rank_and_memory
 from dashboard.guide.guide_text import CLAIMS
 from dashboard.guide.lora_picture import layer_picture
 from dashboard.troubleshooting import GUIDE
@@ -63,10 +61,9 @@ def test_own_figures_stand_beside_the_guides(app, store):
     assert "own figures stand here" in texts(app.info)
     seeding.finished_sweep(store, ranks=(2, 8))
     go(app, "guide")
-    own = app.dataframe[-1].value.set_index("Figure")
-    assert own.loc["Trainable parameters", "LoRA"] == "82,500"
-    assert own.loc["Memory that training adds", "Full fine-tuning"] == "97.7 MB"
-    assert "From r=2 to r=8" in texts(app.markdown)
+    own = app.dataframe[-1].value.set_index("Aspect")
+    assert own.loc["Training memory over the model", "Full fine-tuning"] == "97.7 MB"
+    assert "r=8" in texts(app.markdown)
 
 
 def test_every_trouble_stands_in_the_guide_with_what_to_do(app):
@@ -74,31 +71,6 @@ def test_every_trouble_stands_in_the_guide_with_what_to_do(app):
     shown = app.table[0].value
     assert shown.index.tolist() == [row.symptom for row in GUIDE.values()]
     assert (shown != "").all(axis=None)
-
-
-def board(**more):
-    frame = {
-        "place": [1, 2], "strategy": ["peft", "base-ft"], "rank": [2, None], "steps": [10, 10], "train_seconds": [1.0, 2.0],
-        "growth_memory_bytes": [5e7, 1e8], "memory_meter": ["resident", "resident"], "trainable_parameters": [10, 1000],
-        "validation_log_loss": [0.3, 0.2],
-    }  # fmt: skip
-    return pd.DataFrame(frame | more)
-
-
-def test_figures_of_different_meters_are_not_compared():
-    assert own_figures(board(), "log_loss").iloc[0].tolist() == ["Memory that training adds", "50.0 MB", "100.0 MB", "50.0%"]
-    mixed = own_figures(board(memory_meter=["resident", "torch_allocated"]), "log_loss")
-    assert mixed.iloc[0].tolist()[1:] == [NOT_KNOWN] * 3
-    assert own_figures(board(strategy=["peft", "peft"]), "log_loss").empty
-
-
-def test_one_rank_says_nothing_of_rank():
-    assert rank_and_memory(board()) is None
-    two = board(strategy=["peft", "peft"], rank=[2, 8], growth_memory_bytes=[1.00e8, 1.02e8])
-    assert (
-        rank_and_memory(two)
-        == "From r=2 to r=8 the memory that training adds changed by +2.0% (2.0 MB). Rank is not the memory lever here."
-    )
 
 
 def test_the_figures_of_the_text_are_those_of_the_readme():

@@ -220,6 +220,7 @@ def test_lines_are_chosen_by_their_boxes_and_archived(serve, page, tmp_path):
     page.goto(f"{serve()}/leaderboard?board={sweep}")
     lines = page.locator("[data-testid=stDataFrame]").first
     lines.locator("canvas").first.wait_for(timeout=30_000)
+    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for(timeout=30_000)  # the last part: nothing moves after it
     box = lines.bounding_box()
     page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
     page.get_by_text("Chosen: LoRA r=4").wait_for(timeout=20_000)

@@ -17,6 +17,7 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it")
+ALL_PAGES = (*PAGES, "guide")
 RUN_PAGES = ("live", "leaderboard", "compare", "adapters")
 CSV = b"name,age,city,bought\n" + b"".join(
     b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
@@ -31,7 +32,7 @@ def test_a_page_with_nothing_says_what_to_do_next(app, name):
     assert len(app.button) >= 1
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ALL_PAGES)
 def test_a_page_shows_a_finished_run(app, store, name):
     sweep = seeding.sweep_settings(store.home, ranks=(2,))
     _, runs = seeding.queue(store, sweep)
@@ -42,7 +43,7 @@ def test_a_page_shows_a_finished_run(app, store, name):
     assert not app.error
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ALL_PAGES)
 def test_a_page_shows_a_sweep_that_goes_on(app, store, name):
     seeding.finished_sweep(store, seeds=(0, 1))
     seeding.going_sweep(store)

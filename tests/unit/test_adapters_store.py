@@ -114,6 +114,10 @@ REFUSED = {
     "a million views": (package({FACTS: json.dumps(facts(settings={**facts()["settings"], "train": {"views": 10**6}}))}), "no LoRA run"),
     "a feature of no kind": (package({FACTS: json.dumps(facts(features=["z"]))}), "what kind of column"),
     "rows below zero": (package({FACTS: json.dumps(facts(context={"rows": [-1], "sha256": "0"}))}), "it is damaged"),
+    "rows that no table has": (package({FACTS: json.dumps(facts(context={"rows": [10**30], "sha256": "0"}))}), "it is damaged"),
+    "half a letter": (package({FACTS: json.dumps(facts(table={"name": "\ud800", "id": "a", "rows": 1}))}), "names that no table"),
+    "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 1}))}), "names that no table"),
+    "a reading of lists": (package({FACTS: json.dumps(facts(reading={**facts()["reading"], "encoding": ["x"]}))}), "of another kind"),
 }
 
 

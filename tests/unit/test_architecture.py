@@ -54,6 +54,7 @@ PAGES_REACH = (
     "errors",
 )
 MODULES = sorted((ROOT / "tabtune_core").rglob("*.py"))
+PARTS = {"adapters", "board", "compare", "form", "guide", "live", "tables", "try_it"}
 PAGES = sorted((ROOT / "dashboard").rglob("*.py"))
 
 
@@ -79,6 +80,19 @@ def test_imports_point_down(path):
 def test_the_pages_reach_only_data_runs_and_settings(path):
     beyond = [name for name in imported(path) if not name.startswith(PAGES_REACH)]
     assert beyond == []
+
+
+def parts_used(path):
+    """Names of the packages of pages that a file of the dashboard imports from."""
+    tree = ast.walk(ast.parse(path.read_text()))
+    return {node.module.split(".")[1] for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").count(".")} & PARTS
+
+
+@pytest.mark.parametrize("package", sorted(PARTS))
+def test_a_page_borrows_no_part_of_another(package):
+    files = list((ROOT / "dashboard" / package).rglob("*.py"))
+    assert set().union(*map(parts_used, files)) <= {package}
+    assert len(files) > 1
 
 
 @pytest.mark.parametrize(

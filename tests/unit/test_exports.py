@@ -83,6 +83,13 @@ def test_a_file_that_predicts_something_else_is_not_offered(store, job, here, mo
     assert list(job.iterdir()) == []
 
 
+def test_a_file_that_a_fresh_process_cannot_open_is_not_left_and_the_log_is_named(store, job, monkeypatch):
+    monkeypatch.setattr(exports, "_run", lambda code, work: subprocess.CompletedProcess([], 1, "", "no such package"))
+    with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
+        exports.export(store.home, job, run=made_run(store), format="pipeline")
+    assert list(job.iterdir()) == []
+
+
 def test_without_its_table_nothing_can_be_compared_and_that_is_said(store, job):
     run = made_run(store)
     delete_dataset(store.home, store.run(run).settings.dataset)

@@ -33,6 +33,8 @@ RUN = {"dataset": "d", "target": "y"}
         (TrainSettings, {"learning_rate": 0}, "train.learning_rate is 0; it must be above 0"),
         (TrainSettings, {"learning_rate": -1e-4}, "train.learning_rate is -0.0001"),
         (TrainSettings, {"learning_rate": math.nan}, "train.learning_rate is nan"),
+        (TrainSettings, {"learning_rate": 10**400}, "it must be above 0 and at most 1"),
+        (LoraSettings, {"alpha": 10**400}, "it must be above 0"),
         (TrainSettings, {"epochs": 0}, "train.epochs is 0; it must be a whole number of at least 1. For no training at all"),
         (TrainSettings, {"steps": 0}, "train.steps is 0"),
         (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
@@ -155,6 +157,17 @@ def test_a_single_value_where_a_list_belongs_is_refused(line, message):
 def test_text_that_is_not_toml_says_where():
     with pytest.raises(SettingError, match="The settings are not TOML: .*line 1"):
         SweepSettings.from_toml("ranks = = 1")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 5000])
+def test_toml_without_end_is_refused_as_any_other(text):
+    with pytest.raises(SettingError, match="The settings are not TOML"):
+        SweepSettings.from_toml(text)
+
+
+def test_an_axis_of_too_many_values_is_refused_before_each_is_looked_at():
+    with pytest.raises(SettingError, match="ranks has 100,000 values; at most 1,000"):
+        SweepSettings(run=RunSettings(dataset="d", target="y"), ranks=(0,) * 100_000)
 
 
 @pytest.mark.parametrize("section", [LoraSettings, TrainSettings, SweepSettings])

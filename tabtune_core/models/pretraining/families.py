@@ -192,6 +192,6 @@ FAMILIES: dict[str, Family] = {
     ),
     "mitra-mini-regressor": Family(
         file="mitra-mini-regressor", build=lambda: _mitra(MITRA_MINI_REGRESSOR), losses=(mitra_number_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, first=EASY, early=Size(256, 8, linear=0.35), late=Size(400, 16, linear=0.35), step_groups=2,
+        outer=_MITRA_OUTER, first=EASY, early=Size(256, 12, linear=0.7), late=Size(400, 16, linear=0.7), step_groups=2,
     ),
 }  # fmt: skip

@@ -105,19 +105,19 @@ def signed(**user):
 
 
 @pytest.mark.parametrize(
-    ("cookie", "emails", "status"),
+    ("make_cookie", "emails", "status"),
     [
-        ("", (), 403),
-        ("forged", (), 403),
-        (signed(email="a@b.c"), (), 200),
-        (signed(email="A@b.c"), ("a@B.c",), 200),
-        (signed(email="z@b.c"), ("a@b.c",), 403),
-        (signed(), ("a@b.c",), 403),
+        (lambda: "", (), 403),
+        (lambda: "forged", (), 403),
+        (lambda: signed(email="a@b.c"), (), 200),
+        (lambda: signed(email="A@b.c"), ("a@B.c",), 200),
+        (lambda: signed(email="z@b.c"), ("a@b.c",), 403),
+        (lambda: signed(), ("a@b.c",), 403),
     ],
 )
-def test_what_no_page_watches_over_wants_a_log_in(cookie, emails, status):
+def test_what_no_page_watches_over_wants_a_log_in(make_cookie, emails, status):
     asked = client(Middleware(LoginGuard, emails=emails))
-    headers = {"cookie": f"_streamlit_user={cookie}"}
+    headers = {"cookie": f"_streamlit_user={make_cookie()}"}
     for path in (server.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
         assert asked.get(path, headers=headers).status_code == status
     assert asked.put(UPLOAD, headers=headers, content=b"x").status_code == status

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from dashboard.form import forms
-from dashboard.try_it import typed_values
+from dashboard.form import forms, typed_values
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 

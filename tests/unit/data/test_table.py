@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabtune_core.data.cells import load_text, tidy_names
+from tabtune_core.data.database import connect, counts
+from tabtune_core.data.dialect import Dialect
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.errors import TableError
 
@@ -379,3 +382,55 @@ def test_parquet_keeps_its_values():
 )
 def test_choices_survive_json(choices):
     assert ReadingChoices.from_json(choices.to_json()) == choices
+
+
+def packed(kind):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        archive.writestr("a.csv", b"a,b\n" + b"1,2\n" * 50)
+    return bytearray(buffer.getvalue())
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_broken_stream_in_a_zip_is_refused_whatever_packed_it(kind):
+    data = packed(kind)
+    data[47:57] = b"\xff" * 10
+    with pytest.raises(TableError, match="damaged or unsupported archive"):
+        read_table(bytes(data))
+
+
+def test_a_quote_that_is_never_closed_is_said_to_hide_the_rest():
+    lines = [f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(40)]
+    lines[10] = '"' + lines[10]
+    table = read_table("\n".join(["a,b,y", *lines]).encode())
+    said = {finding.code: finding.message for finding in table.findings}
+    assert len(table.frame) == 10
+    assert "A quote opens in line 12" in said["open-quote"]
+    lines[10] = '5"' + lines[10][1:]  # an inch sign within a cell hides nothing
+    table = read_table("\n".join(["a,b,y", *lines]).encode())
+    assert len(table.frame) == 40
+    assert "open-quote" not in {finding.code for finding in table.findings}
+
+
+def test_hundreds_of_columns_fit_into_the_memory_of_reading(tmp_path):
+    lines = [",".join(f"c{place}" for place in range(600)), *[",".join(["1", "na"] * 300)] * 20]
+    (tmp_path / "wide.csv").write_text("\n".join(lines))
+    with connect(tmp_path) as connection:
+        cells = load_text(connection, tmp_path / "wide.csv", Dialect(",", '"', '"', "", 0, 600, True, False), ())
+        assert (len(cells.names), cells.rows) == (600, 20)
+        assert counts(connection, "count(c598)", "count(c599)") == (20, 0)
+
+
+def test_thousands_of_columns_of_one_name_are_told_apart_at_once():
+    names, findings = tidy_names(("a",) * 5000, told=True)
+    assert (names[0], names[-1], len(set(names)), len(findings)) == ("a", "a_5000", 5000, 4999)
+
+
+@pytest.mark.parametrize(
+    ("letters", "message"),
+    [(500_000, "The file has one column: 'xxx"), (18_000_000, "longer than 16 million letters")],
+    ids=["long", "endless"],
+)
+def test_a_line_without_end_is_refused_at_once(letters, message):
+    with pytest.raises(TableError, match=message):
+        read_table(b"x" * letters + b",b\n1,2\n3,4\n")

@@ -13,7 +13,7 @@ from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
 
 
-def compared(home, scores, *, memory=(), seconds=(), metric="accuracy"):
+def compared(home, scores, *, memory=(), seconds=(), metric="accuracy", meter="resident"):
     """``scores`` by strategy or rank, one a seed, on validation; test is 0.1 lower. ``memory`` and ``seconds`` are of full and LoRA."""
     store = RunStore(home)
     settings = [
@@ -25,7 +25,7 @@ def compared(home, scores, *, memory=(), seconds=(), metric="accuracy"):
         full = one.strategy == "base-ft"
         result = RunFinished(
             "finished", 5, 10, False, {metric: score}, {metric: score - 0.1}, {metric: 0.5}, {}, (seconds or (10.0, 10.0))[not full], 0.1, 10**9,
-            (memory or (200, 100))[not full] * 10**6, "resident", 1000 if full else 20, 1000, 500 if one.strategy == "peft" else None,
+            (memory or (200, 100))[not full] * 10**6, meter if full else "resident", 1000 if full else 20, 1000, 500 if one.strategy == "peft" else None,
         )  # fmt: skip
         store.finish(run_id, "finished", result=result)
     board = leaderboard(store.runs(sweep), metric)
@@ -52,6 +52,12 @@ def test_one_seed_without_predictions_knows_no_winner_of_scores(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)})
     assert found.loc["validation_accuracy", "winner"] == UNKNOWN
     assert math.isnan(found.loc["validation_accuracy", "difference_error"])
+
+
+def test_memory_of_different_meters_is_not_compared(tmp_path):
+    found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)}, meter="torch_allocated")
+    assert found.loc["growth_memory_bytes", ["full", "lora", "ratio"]].isna().all()
+    assert found.loc["growth_memory_bytes", "winner"] == ""
 
 
 def test_costs_are_ratios_and_the_nearly_same_is_a_tie(tmp_path):

@@ -1,12 +1,11 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
-from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, front_of, leaderboard
+from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
 
@@ -110,13 +109,3 @@ def test_no_runs_make_an_empty_board_with_its_columns():
 def test_an_unknown_metric_is_refused():
     with pytest.raises(SettingError, match=r"cannot rank by 'acuracy'; known are log_loss, accuracy"):
         leaderboard([], "acuracy")
-
-
-def test_the_front_holds_what_nothing_cheaper_equals():
-    cost, score = np.array([3.0, 1.0, 2.0, 4.0]), np.array([0.9, 0.8, 0.7, 0.9])
-    assert front_of(cost, score, higher_is_better=True).tolist() == [1, 0]
-
-
-def test_the_front_turns_round_where_less_is_better():
-    cost, loss = np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.4])
-    assert front_of(cost, loss, higher_is_better=False).tolist() == [0, 2]

@@ -1,5 +1,4 @@
 import math
-import time
 
 import numpy as np
 import pytest
@@ -75,17 +74,6 @@ def test_without_events_a_frame_is_empty_and_has_its_columns(store, make, runs):
     frame = make(store, [running(store) for _ in range(runs)])
     assert len(frame) == 0
     assert "run" in frame.columns
-
-
-def test_fifty_runs_of_a_thousand_steps_are_read_within_two_seconds(store):
-    _, ids = store.add_sweep([RunSettings(dataset="d", target="y")] * 50)
-    with store._together():
-        for run_id in ids:
-            for number in range(1000):
-                store.append(run_id, step(number))
-    began = time.perf_counter()
-    assert len(step_frame(store, ids)) == 50_000
-    assert time.perf_counter() - began < 2
 
 
 def test_the_rest_of_the_training_is_told_once_five_steps_are_known(store):

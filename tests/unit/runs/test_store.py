@@ -271,9 +271,8 @@ def test_what_a_person_calls_and_notes_is_kept(store):
     store.rename(run_id, "mine")
     store.annotate(run_id, "odd; try again")
     store.archive(run_id)
-    store.rename_sweep(store.run(run_id).sweep, "all mine")
     run = store.run(run_id)
-    assert (run.name, run.note, run.archived, store.sweeps()[0].name) == ("mine", "odd; try again", True, "all mine")
+    assert (run.name, run.note, run.archived) == ("mine", "odd; try again", True)
     store.archive(run_id, False)
     assert not store.run(run_id).archived
 
@@ -284,6 +283,20 @@ def test_the_size_of_a_run_is_that_of_its_files(store):
     (store.run_dir(run_id) / "adapter").mkdir(parents=True)
     (store.run_dir(run_id) / "adapter" / "weights").write_bytes(b"x" * 1000)
     assert store.size_bytes(run_id) == 1000
+
+
+def test_a_run_takes_the_jobs_about_it_with_it(store):
+    gone, kept = ended(store, "failed"), ended(store, "failed")
+    about = [store.add_job("export", {"run": run_id}) for run_id in (gone, kept)]
+    folder = store.job_dir(about[0])
+    folder.mkdir(parents=True)
+    store.claim_job(1, 2.0)
+    with pytest.raises(StoreError, match="wait for its end"):
+        store.delete(gone)
+    store.finish_job(about[0], "finished", result={})
+    store.delete(gone)
+    assert [job.id for job in store.jobs()] == [about[1]]
+    assert not folder.exists()
 
 
 def test_a_workspace_of_an_earlier_version_opens(store):

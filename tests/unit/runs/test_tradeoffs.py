@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.runs.ranking import front_of
 from tabtune_core.runs.spectra import curve_frame, layer_frame, spectrum_frame
 from tabtune_core.runs.tradeoffs import best_of, front, within_limits
 
@@ -18,11 +17,11 @@ def test_a_run_is_on_the_front_unless_another_is_nowhere_worse_and_somewhere_bet
     assert front(BOARD, {"score": False, "memory": True, "seconds": True}).tolist() == [True, True, False, False]
 
 
-def test_on_two_axes_the_front_is_the_one_of_the_step_line():
+def test_on_two_axes_the_front_is_where_the_best_score_so_far_rises_with_the_cost():
     rng = np.random.default_rng(1)
-    board = pd.DataFrame({"score": rng.normal(size=60), "memory": rng.normal(size=60)})
-    expected = front_of(board["memory"].to_numpy(), board["score"].to_numpy(), higher_is_better=True)
-    assert set(np.flatnonzero(front(board, {"score": False, "memory": True}))) == set(expected)
+    board = pd.DataFrame({"score": rng.normal(size=60), "memory": rng.normal(size=60)}).sort_values("memory")
+    rises = board["score"] > board["score"].cummax().shift(fill_value=-np.inf)
+    assert front(board, {"score": False, "memory": True}).tolist() == rises.tolist()
 
 
 def test_a_limit_shuts_out_what_is_above_it_and_what_is_not_known():

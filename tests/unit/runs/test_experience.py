@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import seeding
 
-from dashboard.form.experience import experience
+from tabtune_core.runs.experience import experience
 from tabtune_core.runs.store import RunStore
 
 

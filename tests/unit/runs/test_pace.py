@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.form.pace import Pace, train_seconds
+from tabtune_core.runs.pace import Pace, train_seconds
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 
 RUN = RunSettings(dataset="d", target="y", train=TrainSettings(steps=10, context_rows=100))

@@ -72,10 +72,11 @@ def _sentence(name: str, means: dict[str, float], count: int, metric: str, table
     meaning = METRICS[metric]
     best_first = sorted(means, key=lambda value: means[value], reverse=meaning.higher_is_better)[:MOST_VALUES]
     digits = meaning.decimals(max(abs(score) for score in means.values()))
-    label = meaning.label if meaning.label[:1].isupper() and meaning.label[1:2].isupper() else meaning.label.lower()
     shown = [f"{means[value]:,.{digits}f}" for value in best_first]
     runs = f"In {count} of your runs on {table} that differ in nothing else"
     if len(set(shown)) == 1:
-        return f"{runs}: {name} {', '.join(best_first)} made no difference ({label} {shown[0]})."
-    scores = [f"{value} → {'' if i else label + ' '}{score}" for i, (value, score) in enumerate(zip(best_first, shown, strict=True))]
+        return f"{runs}: {name} {', '.join(best_first)} made no difference ({meaning.written} {shown[0]})."
+    scores = [
+        f"{value} → {'' if i else meaning.written + ' '}{score}" for i, (value, score) in enumerate(zip(best_first, shown, strict=True))
+    ]
     return f"{runs}: {name} {', '.join(scores)} (best first)."
