@@ -16,7 +16,7 @@ from dashboard.reading.boards import (
     ranked,
     recommended,
 )
-from dashboard.reading.frames import FRAMES, READING_SHARE, Latest, frame, latest, reach, settled
+from dashboard.reading.frames import FRAMES, Latest, frame, latest, reach, settled
 from dashboard.reading.machine import cards, memory_of_devices
 from dashboard.reading.tables import (
     BARS,
@@ -56,7 +56,6 @@ __all__ = [
     "BARS",
     "FRAMES",
     "LIMIT_BYTES",
-    "READING_SHARE",
     "TASKS",
     "HeldOutPart",
     "Latest",

@@ -184,9 +184,10 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabt
 
 
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
-    done = tabtune(home, "train", table, "--target", "class", "--targets", "nowhere", *SMALL)
+    (home / "broken.ckpt").write_bytes(b"no weights")
+    done = tabtune(home, "train", table, "--target", "class", "--checkpoint", home / "broken.ckpt", *SMALL)
     assert done.returncode == 1
-    assert "nowhere" in done.stderr
+    assert "broken.ckpt is not a checkpoint" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
@@ -223,7 +224,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--task", "regression"], "regression needs numbers"),
         (["sweep", "{table}", "--target", "class", "--rank-by", "rmse"], "for classification it must be one of log_loss"),
         (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"], "write for example decoder=4"),
-        (["sweep", "{table}", "--target", "class", "--ranks", "0"], "ranks is 0"),
+        (["sweep", "{table}", "--target", "class", "--ranks", "0"], "rank is 0"),
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
         (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
@@ -238,6 +239,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
         (["sweep", "{binary}", "--target", "class"], "tabtune: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
+        (["train", "{table}", "--target", "class", "--targets", "nowhere"], "nowhere"),
         (["predict", "{table}", "{table}"], "is no adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
