@@ -34,6 +34,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 tape.linear(f"{path}.{up}.weight", {f"normal sum {half}": cells}, (4 * width, width))
                 tape.keep(f"hidden {half}", cells * 4 * width)
                 tape.linear(f"{path}.{down}.weight", {f"active {half}": cells}, (width, 4 * width))
+            tape.passing(9 * cells * width)  # of the block's output, and on both sides of the last GELU
     with tape.block(asking * width):
         tape.linear("final_layer.weight", {"normal": asking}, (outputs, width))
         tape.keep("outputs", asking * outputs, wide=True)

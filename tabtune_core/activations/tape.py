@@ -36,6 +36,8 @@ class Block:
     """What is kept of it with gradient checkpointing."""
     kept_bytes: float = 0.0
     """What is kept of it without, its input included."""
+    passing_bytes: float = 0.0
+    """Gradients that come and go in its backward pass, at their most while all of it is still kept."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,13 @@ class Tape:
         self._kept.add(name)
         self.blocks[-1].kept_bytes += size_bytes
 
+    def passing(self, numbers: float) -> None:
+        """Gradients that the backward pass of this block makes while it still holds what the block kept.
+
+        They count beside a block that was computed again; beside the whole of a model, kept at once, they are few.
+        """
+        self.blocks[-1].passing_bytes = numbers * self.number_bytes if self.live else 0
+
     def norm(self, name: str, rows: float, width: float) -> None:
         """A layer norm: its input, and mean and deviation of every row."""
         self.keep(name, rows * width, wide=True)
@@ -112,5 +121,5 @@ class Tape:
         before, peak = 0.0, 0.0
         for block in self.blocks:
             before += block.input_bytes
-            peak = max(peak, before - block.input_bytes + block.kept_bytes)
+            peak = max(peak, before - block.input_bytes + block.kept_bytes + block.passing_bytes)
         return peak
