@@ -213,6 +213,19 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     assert board.loc["LoRA r=4", ["rank", "alpha", "dropout"]].tolist() == [4, 8, 0.05]
     assert board["steps"].to_dict() == {"Zero-shot": 0, **dict.fromkeys(["Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"], 25)}
 
+    page.goto(f"{server}/compare")
+    page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(state="attached", timeout=20_000)
+    page.get_by_role("tab", name="Rank").click()
+    page.get_by_role("button", name="Work it out").first.click(timeout=20_000)
+    page.get_by_text("The full rank gives the run's own scores again.").wait_for(timeout=60_000)
+
+    page.goto(f"{server}/guide")
+    page.get_by_text("12,288").first.wait_for(timeout=20_000)
+    rank = page.get_by_label("Rank r", exact=True)
+    rank.fill("16")
+    rank.press("Enter")
+    page.get_by_text("24,576").first.wait_for(timeout=20_000)
+
     page.goto(f"{server}/adapters")
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the adapter").click(timeout=20_000)
