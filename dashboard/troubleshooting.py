@@ -67,6 +67,11 @@ GUIDE: dict[str, Row] = {
         "Try two or three times the learning rate",
         "adapt more parts, feed-forward layers above all; then a higher rank",
     ),
+    "too good": Row(
+        "Every held-out row is predicted right, without any training",
+        "Look whether a column gives the answer away: the Data page names those that may",
+        "more validation rows, or a harder table, to see a difference between runs",
+    ),
     "slow": Row("Predicting with LoRA is slow", "Use the merged checkpoint, which is as fast as the base model", "fewer views"),
 }
 
@@ -113,6 +118,8 @@ def troubles(
             no_gain(run),
             behind(run, full, plan),
         ]
+    else:
+        found.append(too_good(run))
     return [trouble for trouble in found if trouble]
 
 
@@ -202,6 +209,13 @@ def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | Non
     if ours is None or theirs is None or theirs - ours <= plan.validation_rows**-0.5:
         return None
     return Trouble("behind", f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}.")
+
+
+def too_good(run: Run) -> Trouble | None:
+    """The pretrained model leaves nothing to gain."""
+    if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) < 1.0:
+        return None
+    return Trouble("too good", "The pretrained model predicts every validation row right, so that no run can do better.")
 
 
 def _finite(frame: pd.DataFrame, column: str) -> np.ndarray:

@@ -48,7 +48,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
         return Recommendation((), "", table)
     rows = _validation_rows(store, table)
     label = partial(label_of, lora)
-    sentences = [*_gain(lora, METRICS[rank_by], rows, label), *_rank(lora, METRICS[rank_by], label), *_memory(lora)]
+    sentences = [*_gain(lora, METRICS[rank_by], rows, label), *_rank(lora, METRICS[rank_by], label), *_memory(table)]
     sentences += _full(table, METRICS[rank_by], label(lora.iloc[0]))
     return Recommendation(tuple(sentences), _basis(found, rows), table)
 
@@ -125,10 +125,17 @@ def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     return f"costs {spent} for {change}" if spent else f"brings {change}"
 
 
-def _memory(lora: pd.DataFrame) -> Iterator[str]:
-    growth = lora.groupby("rank")["growth_memory_bytes"].mean().dropna() / 1e6
+def _memory(table: pd.DataFrame) -> Iterator[str]:
+    megabytes = table["growth_memory_bytes"].astype("Float64") / 1e6
+    growth = megabytes[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
+    full = megabytes[table["strategy"] == "base-ft"].mean()
     if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
         yield f"Rank is not the lever on memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); context rows are."
+    if len(growth) and pd.notna(full) and growth.min() > full:
+        yield (
+            f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly all of it is activations,"
+            " which LoRA needs too."
+        )
 
 
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:

@@ -104,5 +104,10 @@ def test_no_gain_and_a_gap_to_full_fine_tuning_are_told_of_lora_runs():
     assert kinds(run("finished", "inference", result=result(best_step=0)), frames([], [0.5])) == []
 
 
+def test_a_pretrained_model_that_is_never_wrong_raises_the_question_of_a_leak():
+    assert kinds(run("finished", "inference", result=result(best_step=0, accuracy=1.0)), frames([], [0.01])) == ["too good"]
+    assert kinds(run("finished", "peft", result=result(accuracy=1.0)), frames(FALLING, IMPROVING)) == []
+
+
 def test_every_trouble_has_its_row():
     assert {"memory", "diverged", "flat", "overfitting", "no gain", "behind"} <= set(GUIDE)

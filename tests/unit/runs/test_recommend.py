@@ -250,3 +250,12 @@ def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(la
     lab.add((2, [54_000.0, 54_100.0]), (8, [50_000.0, 50_300.0]), ("inference", [60_000.0, 60_200.0]), metric="rmse", zero_shot=60_000.0)
     said = lab.said("rmse")
     assert re.search(r"r=8 .* costs .* for -3900 ± 100 RMSE \(in the target's unit, lower is better\)", said), said
+
+
+def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypatch):
+    monkeypatch.setitem(MEGABYTES, 8, 50)  # of full fine-tuning, whose rank is idle
+    lab.add((2, (0.6,)), (4, (0.7,)), ("base-ft", (0.7,)), ("inference", (0.5,)))
+    assert "LoRA saved no memory here (100.0 MB at least, full fine-tuning 50.0 MB)" in lab.said()
+    monkeypatch.setitem(MEGABYTES, 8, 500)
+    lab.add((2, (0.6,)), (4, (0.7,)), ("base-ft", (0.7,)), ("inference", (0.5,)))
+    assert "saved no memory" not in lab.said()
