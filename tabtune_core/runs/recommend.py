@@ -133,8 +133,8 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
         yield f"Rank is not the lever on memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); context rows are."
     if len(growth) and pd.notna(full) and growth.min() > full:
         yield (
-            f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly all of it is activations,"
-            " which LoRA needs too."
+            f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly all of it is activations"
+            ", which LoRA needs too."
         )
 
 

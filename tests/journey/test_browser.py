@@ -92,7 +92,7 @@ def test_the_first_page_asks_nobody_else(server, page):
 def test_a_page_opened_by_its_address_has_the_others_around_it(server, page, name):
     page.goto(f"{server}/{name}")
     for other in ("Data", "New run", "Live", "Leaderboard", "Compare", "Adapters", "Guide"):
-        page.get_by_role("link", name=other).wait_for(timeout=15_000)
+        page.get_by_role("link", name=other, exact=True).wait_for(timeout=15_000)
 
 
 def test_a_mixed_table_is_read_and_its_target_proposed(server, page):
