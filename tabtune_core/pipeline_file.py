@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.prepared import Context
 from tabtune_core.errors import PipelineError
+from tabtune_core.lora.package_zip import DAMAGED
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 2
@@ -84,7 +85,9 @@ def read_pipeline(path: Path, *, limit_bytes: int = 2**33) -> PipelineContent:
             context = _context(facts["context"], safetensors.numpy.load(archive.read(CONTEXT)))
     except FileNotFoundError as error:
         raise PipelineError(f"There is no saved pipeline at {path}.") from error
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, safetensors.SafetensorError) as error:
+    except PipelineError:
+        raise
+    except (*DAMAGED, safetensors.SafetensorError) as error:
         raise PipelineError(
             f"{path.name} is no saved pipeline ({error}); it should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}."
         ) from error

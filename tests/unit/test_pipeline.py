@@ -328,6 +328,17 @@ def test_a_crafted_file_cannot_run_code(fitted, tmp_path, member):
     assert mark.exists(), "the payload is one that would have run"
 
 
+def test_a_file_whose_stream_is_broken_is_named(fitted, tmp_path):
+    fitted.save(tmp_path / "whole.zip")
+    with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+        start = archive.getinfo("pipeline.json").header_offset + 60
+    content = bytearray((tmp_path / "whole.zip").read_bytes())
+    content[start : start + 40] = bytes(range(40))
+    (tmp_path / "broken.zip").write_bytes(content)
+    with pytest.raises(PipelineError, match="broken.zip is no saved pipeline"):
+        TabularPipeline.load(tmp_path / "broken.zip")
+
+
 def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
     fitted.save(tmp_path / "good.zip")
     facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
