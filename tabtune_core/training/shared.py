@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 LIMIT_BYTES = 2_000_000_000
-"""The files together; the oldest go first."""
+"""The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
 
 
 @dataclass(slots=True)
@@ -54,17 +54,24 @@ class SharedArrays:
         try:
             array: NDArray[Any] = np.load(file, allow_pickle=False)
             self.reused += 1
-        except (OSError, ValueError):  # not there; or of another run's full disk
+        except (OSError, ValueError):  # not there, or damaged
             array = make()
             self.made += 1
             if self._used_bytes + array.nbytes <= self.limit_bytes:
-                partial_file = file.with_suffix(f".{os.getpid()}.partial")
-                with partial_file.open("wb") as opened:
-                    np.save(opened, array)
-                partial_file.replace(file)
-                self._used_bytes += array.nbytes
+                self._keep(file, array)
         self.seconds += time.monotonic() - started
         return array
+
+    def _keep(self, file: Path, array: NDArray[Any]) -> None:
+        """Writes a file; where it cannot be written, on a full disk, the run goes on without it."""
+        partial_file = file.with_suffix(f".{os.getpid()}.partial")
+        try:
+            with partial_file.open("wb") as opened:
+                np.save(opened, array)
+            partial_file.replace(file)
+            self._used_bytes += array.nbytes
+        except OSError:
+            partial_file.unlink(missing_ok=True)
 
 
 def _digest(parts: Sequence[Any]) -> str:

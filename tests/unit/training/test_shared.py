@@ -44,6 +44,16 @@ def test_a_damaged_file_is_made_again(arrays, tmp_path):
     np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))
 
 
+def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(arrays, tmp_path, monkeypatch):
+    def full(file, array):
+        file.write(b"begun")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_files_stay_within_their_limit(tmp_path):
     arrays = SharedArrays(tmp_path, limit_bytes=5_000)
     for number in range(20):
