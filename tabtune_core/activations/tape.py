@@ -48,7 +48,7 @@ class Tape:
     number_bytes: int = NUMBER_BYTES
     """Of what a linear layer reads and gives: 2 under 16-bit autocast, which leaves norms and residuals in 32 bits."""
     mask_bytes: int = 4
-    """Of one number's dropout: CPU kernels keep a float, CUDA's a byte."""
+    """Of one number's dropout in DoRA, which is torch's: CPU kernels keep a float, CUDA's a byte. LoRA's own is a byte."""
     live: bool = False
     """Whether a weight that trains has been passed: only then does the tensor at hand need a gradient."""
     blocks: list[Block] = field(default_factory=list)
@@ -98,20 +98,23 @@ class Tape:
             path: of the weight, as the catalogue has it.
             inputs: rows by the name of the tensor that is read.
             shape: of the weight.
-            read: the weight is read as a tensor, so that LoRA makes an updated copy of it; else the layer is called.
+            read: the weight is read as a tensor, so that DoRA makes an updated copy of it; else the layer is called.
         """
-        (out, width), rank = shape, self.trained.ranks.get(path)
+        (out, width), rank, dora = shape, self.trained.ranks.get(path), self.trained.dora
         for name, rows in inputs.items():
-            if rank and self.trained.dropout and not read:
-                self._keep_bytes(f"{path} {name} mask", self.mask_bytes * rows * width if self.live else 0)
-                self.keep(f"{path} {name} shown", rows * width, trains=True)
-            elif rank or self.trained.everything:
-                self.keep(name, rows * width, trains=True)
-            if rank and not read:
+            if not (rank and dora):
+                self.keep(name, rows * width, trains=bool(rank) or self.trained.everything)
+                self._keep_bytes(f"{path} {name} mask", rows * width if rank and self.trained.dropout else 0)
+            elif not read:
+                if self.trained.dropout:
+                    self._keep_bytes(f"{path} {name} mask", self.mask_bytes * rows * width if self.live else 0)
+                self.keep(f"{path} {name} shown" if self.trained.dropout else name, rows * width, trains=True)
                 self.keep(f"{path} {name} low", rows * rank, trains=True)
-                self.keep(f"{path} {name} lengths", 2 * rows * out if self.trained.dora else 0, trains=True)
-        if rank and read:
-            self.keep(f"{path} updated", out * width * (2 if self.trained.dora else 1), trains=True)
+                self.keep(f"{path} {name} lengths", 2 * rows * out, trains=True)
+            elif self.trained.everything:
+                self.keep(name, rows * width)
+        if rank and dora and read:
+            self.keep(f"{path} updated", 2 * out * width, trains=True)
         self.live = self.live or self.trained.everything or bool(rank)
 
     def peak_bytes(self, *, checkpointed: bool) -> float:

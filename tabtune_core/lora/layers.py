@@ -16,6 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tabtune_core.lora.low_rank_linear import low_rank_linear
+from tabtune_core.lora.low_rank_weight import LowRankWeight
+
 
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
     """The factor in front of B A."""
@@ -38,6 +41,11 @@ class LowRank(nn.Module):
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
         """A and B."""
         raise NotImplementedError
+
+    @property
+    def active_dropout(self) -> float:
+        """The share that is dropped now: none outside training."""
+        return self.dropout.p if self.dropout.training else 0.0
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight with the update in it."""
@@ -83,11 +91,11 @@ class LoRALinear(LowRank):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
+        if self.lora_magnitude_vector is None:
+            return low_rank_linear(x, self.base.weight, self.base.bias, *self.factors, self.scaling, self.active_dropout)
         hidden = self.dropout(x)
         update: torch.Tensor = self.lora_B(self.lora_A(hidden))
         output: torch.Tensor = self.base(x)
-        if self.lora_magnitude_vector is None:
-            return torch.add(output, update, alpha=self.scaling)
         scale = self._row_scale(self.base.weight)
         return output + (scale - 1) * F.linear(hidden, self.base.weight) + scale * self.scaling * update
 
@@ -121,15 +129,16 @@ class LowRankUpdate(LowRank):
         return self.lora_A, self.lora_B
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight as the model reads it."""
-        if not self.training or self.dropout.p == 0:
+        """The weight as the model reads it: while training with the update beside it, else with the update in it."""
+        if not torch.is_grad_enabled():
+            return self.updated(weight)
+        if self.lora_magnitude_vector is None:
+            return LowRankWeight.of(weight, *self.factors, self.scaling, self.active_dropout)
+        if not self.active_dropout:
             return self.updated(weight)
         shown: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
-        update: torch.Tensor = self.scaling * self.lora_B @ (self.lora_A * shown)
-        if self.lora_magnitude_vector is None:
-            return weight + update
         scale = self._row_scale(weight)[:, None]
-        return weight + (scale - 1) * weight * shown + scale * update
+        return weight + (scale - 1) * weight * shown + scale * self.scaling * self.lora_B @ (self.lora_A * shown)
 
 
 class LoRAEmbedding(LowRank):

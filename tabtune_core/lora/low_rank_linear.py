@@ -1,0 +1,115 @@
+"""A frozen linear layer with a low-rank update, as one operation with a backward pass of its own: ``x W^T + b + s dropout(x) A^T B^T``.
+
+Autograd's own graph of the same formula makes a tensor of the output's size for the update, copies the input where there is dropout, and
+forms the whole gradient of a weight that is read. Here nothing of that exists: x is kept for the backward pass, with dropout a byte for
+each of its numbers, and the update goes into the output in place, or into a copy of the weight where that is smaller than the output.
+
+Shape letters: N rows, all tokens of all tables; I inputs, O outputs, R rank.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+LEVELS = 2**16
+
+
+def low_rank_linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float, dropout: float
+) -> torch.Tensor:
+    """The frozen layer's output and the update's.
+
+    Args:
+        x: ``(..., I)``.
+        weight: ``(O, I)``, frozen.
+        bias: ``(O,)`` or None; may train.
+        a: ``(R, I)``.
+        b: ``(O, R)``.
+        scaling: in front of B A.
+        dropout: share of the numbers of x that the update does not see; the others count for them.
+
+    Returns:
+        ``(..., O)``.
+    """
+    kept = None
+    if dropout:
+        kept, scaling = keep_mask(x, dropout), scaling / keep_share(dropout)
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x, weight, a, b = (tensor.to(dtype) for tensor in (x, weight, a, b))
+        bias = None if bias is None else bias.to(dtype)
+        with torch.autocast(device, enabled=False):
+            return _apply(x, weight, bias, a, b, scaling, kept, False)
+    # by cost: what is added to the output against what is added to the weight; in 16 bits a small update to the weight would be rounded away
+    return _apply(x, weight, bias, a, b, scaling, kept, kept is None and x.numel() >= max(weight.shape) * x.shape[-1])
+
+
+def _apply(*arguments: Any) -> torch.Tensor:
+    output: torch.Tensor = _LowRankLinear.apply(*arguments)  # type: ignore[no-untyped-call]
+    return output
+
+
+def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Which numbers of x the update sees, ``(N, I)`` of 1 and 0, a byte each.
+
+    From 16 random bits a number: on a CPU torch's Bernoulli numbers take as long as the layer itself.
+    """
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+    kept = words.view(torch.int16)[: x.numel()] >= _hidden_levels(dropout) - LEVELS // 2
+    return kept.view(torch.int8).view(-1, x.shape[-1])
+
+
+def keep_share(dropout: float) -> float:
+    """The probability that a number is seen: ``1 - dropout`` to 1 in 65,536."""
+    return 1 - _hidden_levels(dropout) / LEVELS
+
+
+def _hidden_levels(dropout: float) -> int:
+    return min(LEVELS - 1, round(dropout * LEVELS))
+
+
+class _LowRankLinear(torch.autograd.Function):
+    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, else to the output."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float,
+        kept: torch.Tensor | None, merged: bool,
+    ) -> torch.Tensor:  # fmt: skip
+        x_NI = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(x_NI, weight, a, b, kept)
+        ctx.scaling, ctx.merged = scaling, merged
+        if merged:
+            return F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
+        output = F.linear(x, weight, bias).contiguous()
+        output.view(-1, output.shape[-1]).addmm_(_times(_seen(x_NI, kept), a), b.T, alpha=scaling)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x_NI, weight, a, b, kept = ctx.saved_tensors
+        grad_NO, seen_NI, grad_x = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None
+        grad_b = (_times(seen_NI, a).mul_(ctx.scaling).T @ grad_NO).T
+        low_NR = _times(grad_NO, b.T).mul_(ctx.scaling)
+        grad_a = low_NR.T @ seen_NI
+        if ctx.needs_input_grad[0]:
+            if ctx.merged:
+                grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=ctx.scaling)
+            elif kept is None:
+                grad_x = (grad_NO @ weight).addmm_(low_NR, a)
+            else:
+                grad_x = (grad_NO @ weight).add_(_seen(low_NR @ a, kept))
+            grad_x = grad_x.view(*grad.shape[:-1], -1)
+        grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
+        return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
+
+
+def _times(x_NI: torch.Tensor, a_RI: torch.Tensor) -> torch.Tensor:
+    """``x A^T``, ``(N, R)``, as the transpose of ``A x^T``, which BLAS is faster at where R is small."""
+    return (a_RI @ x_NI.T).T
+
+
+def _seen(x_NI: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+    return x_NI if kept is None else kept.to(x_NI.dtype).mul_(x_NI)

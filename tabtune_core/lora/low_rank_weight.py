@@ -1,0 +1,80 @@
+"""A weight that upstream code reads as a tensor, with its update beside it: a linear function of it goes through the low-rank operation.
+
+TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. A sum ``W + s B A`` there costs the
+gradient of the whole weight in the backward pass, as much as full fine-tuning; this tensor costs two narrow products. Whatever else
+is done with it sees the sum.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from tabtune_core.lora.low_rank_linear import low_rank_linear
+
+_FACTS = {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")} | {
+    torch.Tensor.dim, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.is_floating_point, torch.Tensor.is_complex,
+}  # fmt: skip
+"""What is asked of the frozen weight itself: the sum has the same."""
+_PARTS = {torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk}
+
+
+class LowRankWeight(torch.Tensor):
+    """``W + scaling B A`` that is not added up until something other than a linear function asks for it.
+
+    Shapes: W ``(O, I)``, A ``(R, I)``, B ``(O, R)``.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scaling: float
+    drop: float
+    """Share of the linear function's input that the update does not see."""
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float, drop: float) -> "LowRankWeight":
+        """A view of a frozen weight with its update."""
+        made: LowRankWeight = weight.as_subclass(cls)
+        made.a, made.b, made.scaling, made.drop = a, b, scaling, drop
+        return made
+
+    @property
+    def plain(self) -> torch.Tensor:
+        """W alone."""
+        with torch._C.DisableTorchFunctionSubclass():
+            return self.as_subclass(torch.Tensor)
+
+    def rows(self, weight: torch.Tensor, b: torch.Tensor) -> "LowRankWeight":
+        """Some rows of the weight, with theirs of B."""
+        return LowRankWeight.of(weight, self.a, b, self.scaling, self.drop)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Linear functions keep the update beside the weight, taking rows takes those of B, and the rest gets the sum."""
+        kwargs, first = kwargs or {}, args[0] if args else None
+        if func is F.linear and len(args) > 1 and isinstance(args[1], LowRankWeight) and not isinstance(first, LowRankWeight):
+            weight = args[1]
+            bias = args[2] if len(args) > 2 else kwargs.get("bias")
+            return low_rank_linear(first, weight.plain, bias, weight.a, weight.b, weight.scaling, weight.drop)
+        if isinstance(first, LowRankWeight):
+            if func in _FACTS:
+                with torch._C.DisableTorchFunctionSubclass():
+                    return func(*args, **kwargs)
+            if func in _PARTS and kwargs.get("dim", 0) == 0 and len(args) == 2:
+                return tuple(map(first.rows, func(first.plain, args[1]), func(first.b, args[1])))
+            if func is torch.Tensor.__getitem__ and isinstance(args[1], slice):
+                return first.rows(first.plain[args[1]], first.b[args[1]])
+        return func(*_summed(args), **{name: _summed((value,))[0] for name, value in kwargs.items()})
+
+
+def _summed(values: Sequence[Any]) -> tuple[Any, ...]:
+    """The same values, each such weight added up."""
+    return tuple(
+        torch.addmm(value.plain, value.b, value.a, alpha=value.scaling)
+        if isinstance(value, LowRankWeight)
+        else (type(value)(_summed(value)) if isinstance(value, list | tuple) else value)
+        for value in values
+    )

@@ -1,0 +1,137 @@
+"""The low-rank operation: its formula, its gradients against autograd's own, its dropout, and what it keeps."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tabtune_core.lora import low_rank_linear as module
+from tabtune_core.lora.low_rank_linear import keep_mask, keep_share, low_rank_linear
+from tabtune_core.lora.low_rank_weight import LowRankWeight
+
+SCALING = 0.7
+
+
+def operands(rows: int, inputs: int = 6, outputs: int = 5, rank: int = 2, dtype=torch.float64):
+    draw = torch.Generator().manual_seed(0)
+    x, w, c, a, b = (
+        torch.randn(*shape, generator=draw, dtype=dtype)
+        for shape in ((2, rows, inputs), (outputs, inputs), (outputs,), (rank, inputs), (outputs, rank))
+    )
+    return x.requires_grad_(), w, c.requires_grad_(), a.requires_grad_(), b.requires_grad_()
+
+
+def plainly(x, w, c, a, b, seen):
+    return F.linear(x, w, c) + SCALING * seen @ a.T @ b.T
+
+
+def gradients(output, tensors):
+    return torch.autograd.grad(output.square().sum(), tensors)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 30], ids="{} rows".format)  # more in the output than in the weight, and less
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_output_and_gradients_are_those_of_the_formula(rows, dropout, monkeypatch):
+    x, w, c, a, b = operands(rows)
+    kept = keep_mask(x, 0.5)
+    monkeypatch.setattr(module, "keep_mask", lambda x, dropout: kept)
+    seen = x * kept.view(x.shape) / (1 - dropout) if dropout else x
+    ours, expected = low_rank_linear(x, w, c, a, b, SCALING, dropout), plainly(x, w, c, a, b, seen)
+    torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
+    for found, wanted in zip(gradients(ours, (x, c, a, b)), gradients(expected, (x, c, a, b)), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
+
+
+def test_it_works_without_a_bias_and_where_nothing_before_it_trains():
+    x, w, _, a, b = operands(4)
+    for found, wanted in zip(
+        gradients(low_rank_linear(x.detach(), w, None, a, b, SCALING, 0.0), (a, b)),
+        gradients(plainly(x.detach(), w, None, a, b, x.detach()), (a, b)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("dropout", [0.05, 0.3, 0.9])
+def test_so_many_numbers_are_hidden_each_on_its_own(dropout):
+    kept = keep_mask(torch.empty(1000, 101), dropout).double()
+    assert kept.unique().tolist() == [0, 1]
+    assert kept.mean().item() == pytest.approx(1 - dropout, abs=0.005)
+    assert keep_share(dropout) == pytest.approx(1 - dropout, abs=2**-16)
+    for axis in (0, 1):  # no row and no column is hidden as a whole, as independent draws have it
+        length = kept.shape[axis]
+        spread = kept.mean(dim=axis).std().item()
+        assert spread == pytest.approx((dropout * (1 - dropout) / length) ** 0.5, rel=0.25)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_for_the_backward_pass_it_keeps_the_input_and_a_byte_a_number_for_the_mask(dropout):
+    x, w, c, a, b = operands(40, dtype=torch.float32)
+    own, kept = {t.untyped_storage().data_ptr() for t in (w, c, a, b)}, {}
+
+    def look(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        low_rank_linear(x, w, c, a, b, SCALING, dropout)
+    assert x.untyped_storage().data_ptr() in kept
+    assert sum(size for place, size in kept.items() if place not in own) == x.nbytes + (x.numel() if dropout else 0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_under_autocast_it_computes_in_16_bits_and_gives_gradients_in_32(dropout):
+    x, w, c, a, b = operands(30, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = low_rank_linear(x, w, c, a, b, SCALING, dropout)
+    assert output.dtype == torch.bfloat16
+    found = gradients(output.float(), (x, c, a, b))
+    assert {gradient.dtype for gradient in found} == {torch.float32}
+    if not dropout:
+        expected = plainly(x, w, c, a, b, x)
+        torch.testing.assert_close(output.float(), expected, atol=0.1, rtol=0.05)
+
+
+def weight(rows: int = 9, inputs: int = 6):
+    _, w, _, a, b = operands(1, inputs=inputs, outputs=rows)
+    return LowRankWeight.of(w, a, b, SCALING, 0.0), w + SCALING * b @ a, (a, b)
+
+
+READINGS = {
+    "all of it": lambda w, x: F.linear(x, w),
+    "with a bias": lambda w, x: F.linear(x, w, torch.ones(9, dtype=x.dtype)),
+    "split": lambda w, x: torch.cat([F.linear(x, part) for part in w.split([3, 6])], dim=-1),
+    "chunks": lambda w, x: torch.cat([F.linear(x, part) for part in w.chunk(3)], dim=-1),
+    "first rows": lambda w, x: F.linear(x, w[:4]),
+    "split by columns": lambda w, x: F.linear(x[..., :2], w.split([2, 4], dim=1)[0]),
+    "one row": lambda w, x: x @ w[2],
+    "transposed": lambda w, x: x @ w.T,
+    "as a number": lambda w, x: (w * 2 + 1).norm(),
+    "in a list": lambda w, x: torch.cat([w, w]),
+    "by a keyword": lambda w, x: torch.nn.functional.linear(x, weight=w),
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_weight_that_is_read_is_the_sum_to_whatever_reads_it(reading):
+    read, expected, factors = weight()
+    x = operands(4)[0]
+    ours, theirs = READINGS[reading](read, x), READINGS[reading](expected, x)
+    assert type(ours) is torch.Tensor
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+    for found, wanted in zip(gradients(ours, factors), gradients(theirs, factors), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("reading", ["all of it", "with a bias", "split", "chunks", "first rows"])
+def test_attentions_ways_of_reading_never_form_the_sum(reading, monkeypatch):
+    read, _, _ = weight()
+    monkeypatch.setattr(
+        "tabtune_core.lora.low_rank_weight._summed",
+        lambda values: pytest.fail("the sum was formed") if any(isinstance(v, LowRankWeight) for v in values) else tuple(values),
+    )
+    READINGS[reading](read, operands(4)[0])
+
+
+def test_what_is_asked_about_the_weight_itself_is_answered_without_the_sum():
+    read, expected, _ = weight()
+    assert (read.shape, read.dtype, read.device, read.dim(), read.numel()) == (expected.shape, expected.dtype, expected.device, 2, 54)
