@@ -42,7 +42,7 @@ def low_rank_linear(
         bias = None if bias is None else bias.to(dtype)
         with torch.autocast(device, enabled=False):
             return _apply(x, weight, bias, a, b, scaling, kept, False)
-    # by cost: what is added to the output against what is added to the weight; in 16 bits a small update to the weight would be rounded away
+    # by cost: numbers of the output against those of the weight; not in 16 bits, which would round a small update to the weight away
     return _apply(x, weight, bias, a, b, scaling, kept, kept is None and x.numel() >= max(weight.shape) * x.shape[-1])
 
 
@@ -54,11 +54,12 @@ def _apply(*arguments: Any) -> torch.Tensor:
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
     """Which numbers of x the update sees, ``(N, I)`` of 1 and 0, a byte each.
 
-    From 16 random bits a number: on a CPU torch's Bernoulli numbers take as long as the layer itself.
+    From 16 random bits a number: on a CPU torch's Bernoulli numbers take as long as the layer itself, and its comparisons as the bits.
     """
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    kept = words.view(torch.int16)[: x.numel()] >= _hidden_levels(dropout) - LEVELS // 2
-    return kept.view(torch.int8).view(-1, x.shape[-1])
+    last_hidden = _hidden_levels(dropout) - LEVELS // 2 - 1
+    kept = words.view(torch.int16)[: x.numel()].clamp_(last_hidden, last_hidden + 1).sub_(last_hidden)
+    return kept.to(torch.int8).view(-1, x.shape[-1])
 
 
 def keep_share(dropout: float) -> float:
@@ -67,7 +68,7 @@ def keep_share(dropout: float) -> float:
 
 
 def _hidden_levels(dropout: float) -> int:
-    return min(LEVELS - 1, round(dropout * LEVELS))
+    return max(1, min(LEVELS - 1, round(dropout * LEVELS)))
 
 
 class _LowRankLinear(torch.autograd.Function):
@@ -100,7 +101,7 @@ class _LowRankLinear(torch.autograd.Function):
             elif kept is None:
                 grad_x = (grad_NO @ weight).addmm_(low_NR, a)
             else:
-                grad_x = (grad_NO @ weight).add_(_seen(low_NR @ a, kept))
+                grad_x = (grad_NO @ weight).addcmul_(low_NR @ a, kept.to(grad.dtype))
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None

@@ -54,7 +54,8 @@ class LowRankWeight(torch.Tensor):
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Linear functions keep the update beside the weight, taking rows takes those of B, and the rest gets the sum."""
-        kwargs, first = kwargs or {}, args[0] if args else None
+        kwargs = kwargs or {}
+        first: Any = args[0] if args else None
         if func is F.linear and len(args) > 1 and isinstance(args[1], LowRankWeight) and not isinstance(first, LowRankWeight):
             weight = args[1]
             bias = args[2] if len(args) > 2 else kwargs.get("bias")

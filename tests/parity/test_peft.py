@@ -10,8 +10,8 @@ from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from torch import nn
 
-from tabtune_core.lora.adapter_file import PEFT_CONFIG, TENSORS, factor_tensors, write_package
 from tabtune_core.lora import low_rank_linear
+from tabtune_core.lora.adapter_file import PEFT_CONFIG, TENSORS, factor_tensors, write_package
 from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject
 from tabtune_core.models.catalogue import CATALOGUE
 

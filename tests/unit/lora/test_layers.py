@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from tabtune_core.lora.low_rank_linear import keep_share
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRankUpdate
+from tabtune_core.lora.low_rank_linear import keep_share
 
 
 @pytest.fixture
