@@ -7,12 +7,15 @@ each of its numbers, and the update goes into the output in place, or into a cop
 Shape letters: N rows, all tokens of all tables; I inputs, O outputs, R rank.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-LEVELS = 2**16
+LEVELS = 2**8
+SKINNY = 3
+"""A product with the rank as one side takes so many times as long a number as one of full widths takes, both ways taken together."""
 
 
 def low_rank_linear(
@@ -34,7 +37,7 @@ def low_rank_linear(
     """
     kept = None
     if dropout:
-        kept, scaling = keep_mask(x, dropout), scaling / keep_share(dropout)
+        kept, scaling = keep_mask(x, dropout), scaling / (1 - dropout)
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -54,21 +57,15 @@ def _apply(*arguments: Any) -> torch.Tensor:
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
     """Which numbers of x the update sees, ``(N, I)`` of 1 and 0, a byte each.
 
-    From 16 random bits a number: on a CPU torch's Bernoulli numbers take as long as the layer itself, and its comparisons as the bits.
+    From eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is met: on a
+    CPU torch's Bernoulli numbers take as long as the layer itself.
     """
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    last_hidden = _hidden_levels(dropout) - LEVELS // 2 - 1
-    kept = words.view(torch.int16)[: x.numel()].clamp_(last_hidden, last_hidden + 1).sub_(last_hidden)
-    return kept.to(torch.int8).view(-1, x.shape[-1])
-
-
-def keep_share(dropout: float) -> float:
-    """The probability that a number is seen: ``1 - dropout`` to 1 in 65,536."""
-    return 1 - _hidden_levels(dropout) / LEVELS
-
-
-def _hidden_levels(dropout: float) -> int:
-    return max(1, min(LEVELS - 1, round(dropout * LEVELS)))
+    hidden = math.floor(LEVELS * dropout + torch.rand(()).item())
+    if hidden in (0, LEVELS):
+        return torch.full((x.numel() // x.shape[-1], x.shape[-1]), int(not hidden), dtype=torch.int8, device=x.device)
+    last = hidden - LEVELS // 2 - 1
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+    return words.view(torch.int8)[: x.numel()].clamp_(last, last + 1).sub_(last).view(-1, x.shape[-1])
 
 
 class _LowRankLinear(torch.autograd.Function):
@@ -92,16 +89,20 @@ class _LowRankLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x_NI, weight, a, b, kept = ctx.saved_tensors
         grad_NO, seen_NI, grad_x = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None
-        grad_b = (_times(seen_NI, a).mul_(ctx.scaling).T @ grad_NO).T
-        low_NR = _times(grad_NO, b.T).mul_(ctx.scaling)
-        grad_a = low_NR.T @ seen_NI
+        if weight.numel() <= SKINNY * b.numel() + SKINNY * a.numel():
+            grad_weight = grad_NO.T @ seen_NI
+            grad_a, grad_b = ctx.scaling * b.T @ grad_weight, ctx.scaling * grad_weight @ a.T
+        else:
+            grad_a = (_times(grad_NO, b.T).T @ seen_NI).mul_(ctx.scaling)
+            grad_b = (_times(seen_NI, a).T @ grad_NO).T.mul(ctx.scaling)
         if ctx.needs_input_grad[0]:
             if ctx.merged:
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=ctx.scaling)
             elif kept is None:
-                grad_x = (grad_NO @ weight).addmm_(low_NR, a)
+                grad_x = (grad_NO @ weight).addmm_(_times(grad_NO, b.T), a, alpha=ctx.scaling)
             else:
-                grad_x = (grad_NO @ weight).addcmul_(low_NR @ a, kept.to(grad.dtype))
+                back = _times(grad_NO, b.T) @ a
+                grad_x = (grad_NO @ weight).addcmul_(back, kept.to(grad.dtype), value=ctx.scaling)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None

@@ -1,0 +1,239 @@
+"""What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it reaches, and against TabTune.
+
+``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the README. FOLDER is
+where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about 25 minutes.
+
+Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
+context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. All of one size take turns in this
+process, TabTune in its own; figures are medians, and ratios are of CPU seconds.
+
+- ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
+  episodes or in another run of a sweep.
+- ``peft`` wraps the linear layers that are called: of TabICL not those of attention, whose weights are read. Ours has the same targets then.
+- TabTune opens the same file of TabICL v2 and of Mitra; of TabDPT it knows version 1.1 alone, so that its step is not compared there.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+from machine import machine
+from peers import TabTuneSteps, save_episode, tabtune_python
+from readme_block import markdown_table, write_block
+from tabtune_core.training.prefix import SharedPrefix
+
+from tabtune_core.data.episodes import Episode
+from tabtune_core.fitting import adapt
+from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.loop import episode_loss, take_step
+from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.precision import Precision
+from tabtune_core.training.shared import SharedArrays
+
+CPU, RANK, CLASSES, CONTEXT = torch.device("cpu"), 8, 3, 0.8
+FULL, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
+SIZES = {
+    "tabicl-v2": {(256, 10): 7, (256, 50): 5, (1024, 10): 3},
+    "tabdpt-1.3": {(256, 10): 5, (1024, 10): 3},
+    "mitra-v2": {(256, 10): 3},
+}
+"""Of tables, and how many steps of each kind are timed there."""
+REACHED = {
+    "tabicl-v2": ("linear1", "linear2", "decoder"),
+    "tabdpt-1.3": ("transformer_encoder", "encoder", "head"),
+    "mitra-v2": ("layers", "final_layer"),
+}
+"""Targets whose layers are called, so that ``peft`` adapts the same."""
+CACHED = {"tabicl-v2": ("icl_predictor", LATE), "tabdpt-1.3": (LATE,), "mitra-v2": (LATE,)}
+TABTUNES = {"tabicl-v2": "TabICLv2", "mitra-v2": "Mitra"}
+"""Models of which TabTune opens the same file, by its name for them."""
+BARS = {
+    ("tabicl-v2", 256, 10, ALL, FULL): 0.80, ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
+    ("tabicl-v2", 256, 50, "icl_predictor", FULL): 0.25, ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
+}  # fmt: skip
+BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
+
+Step = Callable[[], dict[str, float]]
+
+
+def full_size(name: str, folder: Path) -> Path:
+    """A checkpoint of random weights, in the released one's format and size."""
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tiny import FAMILIES, build
+
+    card = get_card(name)
+    config = card.weights_for("classification").config
+    torch.manual_seed(0)
+    path = folder / Path(card.weights_for("classification").file).name
+    FAMILIES[card.family.name][2](build(card.family.name, config), config, path)
+    return path
+
+
+def episode_of(rows: int, features: int) -> Episode:
+    """Noise."""
+    rng, context = np.random.default_rng(0), round(CONTEXT * rows)
+    y_T = rng.permutation(np.arange(rows) % CLASSES)
+    return Episode(rng.normal(size=(rows, features)).astype(np.float32), y_T[:context], y_T[context:])
+
+
+def timed(step: Callable[[], Any]) -> Step:
+    """CPU and wall seconds of each call."""
+
+    def run() -> dict[str, float]:
+        cpu, wall = time.process_time(), time.perf_counter()
+        step()
+        return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+    return run
+
+
+def our_step(model: BaseModel, episode: Episode) -> Callable[[], Any]:
+    """One step of the product's loop on a model of which something trains."""
+    model.module.train()
+    trained = [(name, p) for name, p in model.module.named_parameters() if p.requires_grad]
+    optimizer = make_optimizer(trained, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
+    precision = Precision.of("off", CPU)
+    return lambda: take_step(episode_loss(model, episode, CLASSES, CPU), optimizer, clip_norm=1.0, precision=precision)
+
+
+def with_lora(model: BaseModel, name: str, targets: tuple[str, ...], dropout: float) -> BaseModel:
+    """Our adapter on a model."""
+    lora = LoraSettings(rank=RANK, dropout=dropout, targets=targets)
+    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=lora))
+    return model
+
+
+def with_peft(model: BaseModel, name: str) -> BaseModel:
+    """Its adapter on the layers that ours adapts with the same targets."""
+    layers = [path.removesuffix(".weight") for path in get_card(name).adapted_shapes("classification", REACHED[name])]
+    peft.inject_adapter_in_model(peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module)
+    return model
+
+
+def steps(
+    name: str, rows: int, features: int, checkpoint: Path, folder: Path, python: Path | None, stack: contextlib.ExitStack
+) -> Iterator[tuple[str, Step]]:
+    """Every kind of step at one size."""
+    episode = episode_of(rows, features)
+
+    def load() -> BaseModel:
+        return load_model(get_card(name), "classification", CPU, checkpoint)
+
+    yield FULL, timed(our_step(load(), episode))
+    yield ALL, timed(our_step(with_lora(load(), name, (), 0.0), episode))
+    yield DROPOUT, timed(our_step(with_lora(load(), name, (), 0.05), episode))
+    for target in CACHED[name]:
+        model = with_lora(load(), name, (target,), 0.0)
+        prefix = SharedPrefix(model.module, model.card.family.parts(model.module), SharedArrays(folder / f"{name}-{target}"))
+        stack.enter_context(prefix.use())
+        yield target, timed(our_step(model, episode))
+    yield OURS, timed(our_step(with_lora(load(), name, REACHED[name], 0.0), episode))
+    yield PEFT, timed(our_step(with_peft(load(), name), episode))
+    if python and name in TABTUNES:
+        file = save_episode(folder / f"{name}-{rows}-{features}.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
+        peer = stack.enter_context(
+            TabTuneSteps(python, TABTUNES[name], checkpoint if name != "mitra-v2" else checkpoint.parent, file, rank=RANK)
+        )
+
+        def ask() -> dict[str, float]:
+            told = peer.step()
+            return {"cpu": told["cpu_seconds"], "wall": told["wall_seconds"]}
+
+        yield TABTUNE, ask
+
+
+def measure(name: str, rows: int, features: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
+    """Medians at one size, by kind; the first step of each, which makes what is cached, does not count."""
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    checkpoint = full_size(name, place)
+    with contextlib.ExitStack() as stack:
+        kinds = dict(steps(name, rows, features, checkpoint, place, python, stack))
+        found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+        for turn in range(times + 1):
+            for kind, step in kinds.items():
+                seconds = step()
+                if turn:
+                    found[kind].append(seconds)
+    medians = {
+        kind: {meter: statistics.median(s[meter] for s in all_of_it) for meter in ("cpu", "wall")} for kind, all_of_it in found.items()
+    }
+    return {"model": name, "rows": rows, "features": features, "steps": times, "machine": machine(), "seconds": medians}
+
+
+def titled(kind: str) -> str:
+    """A kind of step, in words."""
+    words = {
+        FULL: "full fine-tuning", ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
+        OURS: "LoRA, the layers that `peft` reaches", PEFT: "`peft` on these layers", TABTUNE: "TabTune's LoRA",
+    }  # fmt: skip
+    return words.get(kind, f"LoRA, `{kind}`, cached")
+
+
+def against(cell: dict[str, Any], kind: str) -> str:
+    """Ratios of a kind of step to full fine-tuning and to the peers that do the same, bars that are missed in bold."""
+    seconds = cell["seconds"]
+    others = {FULL: BARS.get((cell["model"], cell["rows"], cell["features"], kind, FULL))} if kind != FULL else {}
+    if kind == OURS:
+        others |= {PEFT: BAR_OF_PEER[PEFT]}
+    if kind == ALL and TABTUNE in seconds:
+        others |= {TABTUNE: BAR_OF_PEER[TABTUNE]}
+    said = []
+    for other, bar in others.items():
+        ratio = f"{seconds[kind]['cpu'] / seconds[other]['cpu']:.2f}"
+        shown = f"**{ratio}**" if bar and float(ratio) > bar else ratio
+        said.append(f"{shown} of {'full' if other == FULL else titled(other)}" + (f" (bar {bar:.2f})" if bar else ""))
+    return "; ".join(said)
+
+
+def table(cells: list[dict[str, Any]]) -> str:
+    """One row a size and kind, in Markdown."""
+    rows = []
+    for cell in cells:
+        for kind, seconds in cell["seconds"].items():
+            size = f"{get_card(cell['model']).title}, {cell['rows']} x {cell['features']}" if kind == FULL else ""
+            rows.append([size, titled(kind), f"{seconds['cpu']:.3f}", f"{seconds['wall']:.3f}", against(cell, kind)])
+    machines = "; ".join(sorted({cell["machine"] for cell in cells}))
+    return f"{markdown_table(['Model, rows x columns', 'Step', 'CPU s', 'Wall s', 'Ratio of CPU seconds'], rows)}\n\nMedians; {machines}, one thread."
+
+
+def main() -> None:
+    """Measures what is missing, prints, and writes if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
+    parser.add_argument("--tabtune", type=Path, help="folder of TabTune's environment; without it TabTune is left out")
+    parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
+    there = {(cell["model"], cell["rows"], cell["features"]) for cell in known}
+    python = tabtune_python(arguments.tabtune) if arguments.tabtune else None
+    with tempfile.TemporaryDirectory() as folder, arguments.runs.open("a") as runs:
+        for name in arguments.models:
+            for (rows, features), times in SIZES[name].items():
+                if (name, rows, features) not in there:
+                    known.append(measure(name, rows, features, times, Path(folder), python))
+                    runs.write(json.dumps(known[-1]) + "\n")
+                    runs.flush()
+    text = table([cell for cell in known if cell["model"] in arguments.models])
+    print(text)
+    if arguments.write:
+        write_block("steps", text)
+
+
+if __name__ == "__main__":
+    main()
