@@ -7,7 +7,7 @@ zero-shot, so that the result is never worse on the validation rows.
 import importlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.activations.tape import NUMBER_BYTES
-from tabtune_core.data.episodes import draw_episodes
+from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.estimate import Sizes, estimate_memory
@@ -30,6 +30,7 @@ from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
+from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.checkpointing import checkpointed
@@ -38,13 +39,17 @@ from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
+from tabtune_core.training.prefix import SharedPrefix
 from tabtune_core.training.rows import ModelRows, Part
 from tabtune_core.training.scoring import HeldOut, Scorer
-from tabtune_core.training.shared import SharedArrays, shared_prefix
+from tabtune_core.training.shared import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.state import BestState
 
 OWN = "default"
 """What the adapter that a fit trains is called, as in PEFT."""
+_LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
+PRIVATE = "frozen"
+"""Folder within the fit's own of what it makes once, where nothing is shared with other fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def fit(
         folder: of the best state while it trains.
         emit: called from two threads.
         wish: asked before every step.
-        shared: folder of what fits share; None shares nothing.
+        shared: folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -100,9 +105,15 @@ def fit(
             emit(plan)
             for note in _beginnings(settings, table, report, plan):
                 emit(note)
-        arrays = None if shared is None else SharedArrays(shared, _salt(model, plan))
+        arrays = SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan))
+        prefix = SharedPrefix(model.module, PARTS[model.card.family.name](model.module), arrays)
+        once = prefix.use if settings.strategy != "inference" and settings.train.amp == "off" else nullcontext
+        again: dict[Part, Callable[[], AbstractContextManager[None]]] = {"validation": once}  # the rows that are looked at again
         with meter.phase("zero-shot"):
-            zero_shot = {name: score_all(part.y_N, _zero_shot(rows.scorer, model, part, arrays)) for name, part in rows.held_out.items()}
+            zero_shot = {}
+            for name, part in rows.held_out.items():
+                with again.get(name, nullcontext)():
+                    zero_shot[name] = score_all(part.y_N, _zero_shot(rows.scorer, model, part, arrays))
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
@@ -114,17 +125,18 @@ def fit(
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
-            before, stages = arrays.seconds if arrays else 0.0, model.card.family.stages if settings.train.amp == "off" else ()
-            with meter.phase("train"), recompute, shared_prefix(model.module, stages, arrays) as once:
-                if once:
-                    emit(Note(f"Frozen, and shared with other runs: {', '.join(once)} is computed once for each input."))
+            before, cut = arrays.seconds, prefix.cut if once is not nullcontext else None
+            each_step = once if shared is not None or settings.train.episode_set else nullcontext  # else none of them comes again
+            with meter.phase("train"), recompute, each_step():
+                if cut:
+                    emit(Note(f"Nothing up to {cut} trains: it is computed once for each input, and kept (at most {_LIMIT})."))
                 optimizer = _optimizer(settings, best)
-                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish):
+                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, once):
                     emit(event)
                 held = held_bytes(model.module, optimizer)
-            train_seconds = time.monotonic() - started - ((arrays.seconds - before) if arrays else 0.0)
+            train_seconds = time.monotonic() - started - (arrays.seconds - before)
             best.restore()
-            for note in _endings(settings, result):
+            for note in _endings(settings, result, arrays):
                 emit(note)
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
@@ -134,7 +146,8 @@ def fit(
             predict_seconds = 0.0
             for name, part in rows.held_out.items():
                 started = time.monotonic()
-                predictions[name] = rows.scorer.predict(model, part.x_NF)
+                with again.get(name, nullcontext)() if "test" in rows.held_out else nullcontext():  # what is timed is computed in full
+                    predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
@@ -152,7 +165,7 @@ def fit(
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
             "context_sha256": table.context.sha256, "memory_by_cause_bytes": by_cause(held, growth),
             "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
-            **({"shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused} if arrays else {}),
+            "shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
     )  # fmt: skip
     return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
@@ -203,10 +216,8 @@ def _salt(model: BaseModel, plan: RunPlanned) -> str:
     return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
 
 
-def _zero_shot(scorer: Scorer, model: BaseModel, part: HeldOut, arrays: SharedArrays | None) -> NDArray[np.float64]:
+def _zero_shot(scorer: Scorer, model: BaseModel, part: HeldOut, arrays: SharedArrays) -> NDArray[np.float64]:
     """Predictions of the model before training, when no adapter changes anything yet."""
-    if arrays is None:
-        return scorer.predict(model, part.x_NF)
     parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, part.x_NF]
     return arrays.get(parts, lambda: scorer.predict(model, part.x_NF))
 
@@ -249,17 +260,27 @@ def _optimizer(settings: RunSettings, best: BestState) -> torch.optim.Optimizer:
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
     optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
+    once: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
+
+    def drawn() -> Iterator[Episode]:
+        rng = np.random.default_rng([settings.seed, 1])
+        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown)
+
+    def look() -> dict[str, float]:
+        with once():
+            return rows.scorer.score(model, rows.held_out["validation"])
+
     return train(
         model,
-        draw_episodes(rows.x_NF, rows.y_N, len(plan.classes), rows.size, np.random.default_rng([settings.seed, 1]), most_classes=shown),
+        in_rounds(drawn, knobs.episode_set),
         optimizer,
         classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
         clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
         metric=settings.selection_metric, device=device,
-        score_validation=lambda: rows.scorer.score(model, rows.held_out["validation"]), keep_best=best.keep, wish=wish, result=result,
+        score_validation=look, keep_best=best.keep, wish=wish, result=result,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
     )  # fmt: skip
 
@@ -291,7 +312,12 @@ def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | Non
             yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
 
 
-def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:
+def _endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) -> Iterator[Note]:
+    if arrays.refused:
+        yield Note(
+            f"{arrays.refused} of {arrays.made} results of frozen parts were not kept: their files may take {_LIMIT}, and the disk must "
+            "have room. They were computed again at each use."
+        )
     if result.dead_layers:
         yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
     if result.overflowed_steps:

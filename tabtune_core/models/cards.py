@@ -76,8 +76,6 @@ class Family:
     """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
     """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
-    stages: tuple[str, ...] = ()
-    """The first parts of the model, each called once with the output of the one before; runs share what they give while frozen."""
     layers: Callable[[dict[str, Any], Task], Layers]
     """From the architecture, without what the task never calls."""
     class_limit: int | None = None

@@ -59,7 +59,6 @@ TABICL = Family(
     groups={"classification": _TABICL_GROUPS, "regression": _TABICL_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
-    stages=("col_embedder", "row_interactor"),
 )  # fmt: skip
 
 
