@@ -7,7 +7,7 @@ zero-shot, so that the result is never worse on the validation rows.
 import importlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.fitting_notes import beginnings, endings, training_notes
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
@@ -41,13 +42,11 @@ from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.prefix import SharedPrefix
 from tabtune_core.training.rows import ModelRows, Part
-from tabtune_core.training.scoring import HeldOut, Scorer
-from tabtune_core.training.shared import LIMIT_BYTES, SharedArrays
+from tabtune_core.training.shared import SharedArrays
 from tabtune_core.training.state import BestState
 
 OWN = "default"
 """What the adapter that a fit trains is called, as in PEFT."""
-_LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 PRIVATE = "frozen"
 """Folder within the fit's own of what it makes once, where nothing is shared with other fits."""
 
@@ -103,17 +102,15 @@ def fit(
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
-            for note in _beginnings(settings, table, report, plan):
+            for note in beginnings(settings, table, report, plan):
                 emit(note)
         arrays = SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan))
-        prefix = SharedPrefix(model.module, PARTS[model.card.family.name](model.module), arrays)
-        once = prefix.use if settings.strategy != "inference" and settings.train.amp == "off" else nullcontext
-        again: dict[Part, Callable[[], AbstractContextManager[None]]] = {"validation": once}  # the rows that are looked at again
+        prefix = SharedPrefix(
+            model.module, PARTS[model.card.family.name](model.module), arrays,
+            on=settings.strategy != "inference" and settings.train.amp == "off",
+        )  # fmt: skip
         with meter.phase("zero-shot"):
-            zero_shot = {}
-            for name, part in rows.held_out.items():
-                with again.get(name, nullcontext)():
-                    zero_shot[name] = score_all(part.y_N, _zero_shot(rows.scorer, model, part, arrays))
+            zero_shot = {name: score_all(part.y_N, _zero_shot(rows, model, name, prefix)) for name, part in rows.held_out.items()}
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
@@ -125,18 +122,17 @@ def fit(
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
-            before, cut = arrays.seconds, prefix.cut if once is not nullcontext else None
-            each_step = once if shared is not None or settings.train.episode_set else nullcontext  # else none of them comes again
-            with meter.phase("train"), recompute, each_step():
-                if cut:
-                    emit(Note(f"Nothing up to {cut} trains: it is computed once for each input, and kept (at most {_LIMIT})."))
+            before, come_again = arrays.seconds, shared is not None or settings.train.episode_set > 0
+            with meter.phase("train"), recompute, prefix.use(come_again):
+                for note in training_notes(settings, plan, prefix.cut):
+                    emit(note)
                 optimizer = _optimizer(settings, best)
-                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, once):
+                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, prefix):
                     emit(event)
                 held = held_bytes(model.module, optimizer)
             train_seconds = time.monotonic() - started - (arrays.seconds - before)
             best.restore()
-            for note in _endings(settings, result, arrays):
+            for note in endings(settings, result, arrays):
                 emit(note)
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
@@ -146,7 +142,7 @@ def fit(
             predict_seconds = 0.0
             for name, part in rows.held_out.items():
                 started = time.monotonic()
-                with again.get(name, nullcontext)() if "test" in rows.held_out else nullcontext():  # what is timed is computed in full
+                with prefix.use(name == "validation" and "test" in rows.held_out):  # what is timed is computed in full
                     predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
@@ -178,10 +174,10 @@ def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
 
 def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
-    family = model.card.family
+    family, paths = model.card.family, (name for name, _ in model.module.named_parameters())
     return {
-        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets,
-        "groups": family.groups[model.task], "passed_over": family.passed_over, "unused": family.unused[model.task], "bias": lora.bias,
+        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets, "bias": lora.bias,
+        "groups": family.groups_in(model.task, paths), "passed_over": family.passed_over, "unused": family.unused[model.task],
         "use_rslora": lora.use_rslora, "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
     }  # fmt: skip
 
@@ -216,10 +212,12 @@ def _salt(model: BaseModel, plan: RunPlanned) -> str:
     return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
 
 
-def _zero_shot(scorer: Scorer, model: BaseModel, part: HeldOut, arrays: SharedArrays) -> NDArray[np.float64]:
+def _zero_shot(rows: ModelRows, model: BaseModel, name: Part, prefix: SharedPrefix) -> NDArray[np.float64]:
     """Predictions of the model before training, when no adapter changes anything yet."""
-    parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, part.x_NF]
-    return arrays.get(parts, lambda: scorer.predict(model, part.x_NF))
+    scorer, x_NF = rows.scorer, rows.held_out[name].x_NF
+    with prefix.use(name == "validation"):  # which is looked at again
+        parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, x_NF]
+        return prefix.arrays.get(parts, lambda: scorer.predict(model, x_NF))
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
@@ -260,7 +258,7 @@ def _optimizer(settings: RunSettings, best: BestState) -> torch.optim.Optimizer:
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
     optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
-    once: Callable[[], AbstractContextManager[None]],
+    prefix: SharedPrefix,
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
@@ -270,7 +268,7 @@ def _training(
         return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown)
 
     def look() -> dict[str, float]:
-        with once():
+        with prefix.use():
             return rows.scorer.score(model, rows.held_out["validation"])
 
     return train(
@@ -283,57 +281,3 @@ def _training(
         score_validation=look, keep_best=best.keep, wish=wish, result=result,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
     )  # fmt: skip
-
-
-def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
-    """What differs from what a person may expect, said before the work begins."""
-    if table.context.encoder.left_out:
-        yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
-    if plan.context_rows < plan.train_rows:
-        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
-    warmup_steps = settings.train.warmup_steps_of(plan.steps)
-    if settings.strategy != "inference" and warmup_steps > plan.steps:
-        yield Note(
-            f"The warm-up of {warmup_steps} steps is longer than the run; it is shortened to all of the {plan.steps} steps.", "warning"
-        )
-    if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
-        yield Note(
-            f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
-        )
-    if report is not None:
-        capped = sum(layer.capped for layer in report.layers)
-        if capped:
-            yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
-        if report.left_out:
-            yield Note(
-                f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
-            )
-        if report.biases:
-            yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
-
-
-def _endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) -> Iterator[Note]:
-    if arrays.refused:
-        yield Note(
-            f"{arrays.refused} of {arrays.made} results of frozen parts were not kept: their files may take {_LIMIT}, and the disk must "
-            "have room. They were computed again at each use."
-        )
-    if result.dead_layers:
-        yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
-    if result.overflowed_steps:
-        yield Note(f"{result.overflowed_steps} steps changed nothing: their gradients overflowed fp16, until they were scaled down.")
-    if result.skipped_rows:
-        yield Note(
-            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
-            f"episode did not show their class. {result.skipped_episodes} steps had no other rows and changed nothing.",
-            "warning" if result.skipped_episodes else "info",
-        )
-    if result.outcome == "diverged":
-        rate = settings.base_rate
-        yield Note(
-            f"The loss was no longer a number at step {result.steps_done + 1}; the best state before it is kept. "
-            f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
-            "warning",
-        )
-    if result.best_step == 0:
-        yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")

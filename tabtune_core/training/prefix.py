@@ -54,6 +54,8 @@ class SharedPrefix:
     module: nn.Module
     parts: Parts
     arrays: SharedArrays
+    on: bool = True
+    """Off, nobody takes or keeps anything."""
     _frozen: list[Part] = field(init=False, default_factory=list)
     _within: bool = False
     """A forward of the model is going on."""
@@ -64,15 +66,17 @@ class SharedPrefix:
 
     @property
     def cut(self) -> str | None:
-        """Path of the last part that runs once; None where the first one that matters trains."""
-        frozen = frozen_parts(self.module, self.parts.every)
+        """Path of the last part that runs once; None where there is none."""
+        frozen = frozen_parts(self.module, self.parts.every) if self.on else []
         return frozen[-1].path if frozen else None
 
     @contextmanager
-    def use(self) -> Iterator[None]:
+    def use(self, when: bool = True) -> Iterator[None]:
         """While the context lasts, whoever runs the model takes what was kept, and keeps what was not there. May be nested."""
-        self._frozen, before = frozen_parts(self.module, self.parts.every), self._frozen
-        wrapped = [] if before or not self._frozen else [*self._entries(), *self._stand_ins()]
+        before = self._frozen
+        if when and self.on and not before:
+            self._frozen = frozen_parts(self.module, self.parts.every)
+        wrapped = [*self._entries(), *self._stand_ins()] if self._frozen and not before else []
         own = [(owner, name, vars(owner).get(name)) for owner, name, _ in wrapped]
         for owner, name, function in wrapped:
             vars(owner)[name] = function

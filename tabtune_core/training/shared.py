@@ -35,6 +35,7 @@ class SharedArrays:
     refused: int = 0
     """Of those made, not kept: the files were at their limit, or the disk was full."""
     _used_bytes: int = field(init=False, default=0)
+    _timing: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,12 +88,14 @@ class SharedArrays:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Counts the seconds of what is done within."""
-        started = time.monotonic()
+        """Counts the seconds of what is done within, once where contexts are nested."""
+        started, nested = time.monotonic(), self._timing
+        self._timing = True
         try:
             yield
         finally:
-            self.seconds += time.monotonic() - started
+            self._timing = nested
+            self.seconds += 0.0 if nested else time.monotonic() - started
 
 
 def _digest(parts: Sequence[Any]) -> str:
