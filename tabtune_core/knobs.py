@@ -89,7 +89,7 @@ class TrainSettings:
     context_rows: int = 2048
     """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
     episode_set: int = 0
-    """Train on so many fixed episodes in turn, so that frozen parts run once on each (2 GB of their output is kept); 0: fresh ones always."""
+    """Train on so many fixed episodes in turn, so that frozen parts run once on each (at most 2 GB is kept); 0: always fresh ones."""
     views: int = 1
     """Predictions are averaged over so many views of the table, its columns and classes in another order in each; costs as many times."""
     validation_rows: int = 2000
