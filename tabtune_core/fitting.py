@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.activations.tape import NUMBER_BYTES
-from tabtune_core.data.episodes import draw_episodes
+from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.fitting_notes import beginnings, endings, training_notes
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import score_all
@@ -30,6 +31,7 @@ from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
+from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.checkpointing import checkpointed
@@ -38,13 +40,15 @@ from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
+from tabtune_core.training.prefix import SharedPrefix
 from tabtune_core.training.rows import ModelRows, Part
-from tabtune_core.training.scoring import HeldOut, Scorer
-from tabtune_core.training.shared import SharedArrays, shared_prefix
+from tabtune_core.training.shared import SharedArrays
 from tabtune_core.training.state import BestState
 
 OWN = "default"
 """What the adapter that a fit trains is called, as in PEFT."""
+PRIVATE = "frozen"
+"""Folder within the fit's own of what it makes once, where nothing is shared with other fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def fit(
         folder: of the best state while it trains.
         emit: called from two threads.
         wish: asked before every step.
-        shared: folder of what fits share; None shares nothing.
+        shared: folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -98,11 +102,15 @@ def fit(
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
-            for note in _beginnings(settings, table, report, plan):
+            for note in beginnings(settings, table, report, plan):
                 emit(note)
-        arrays = None if shared is None else SharedArrays(shared, _salt(model, plan))
+        arrays = SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan))
+        prefix = SharedPrefix(
+            model.module, PARTS[model.card.family.name](model.module), arrays,
+            on=settings.strategy != "inference" and settings.train.amp == "off",
+        )  # fmt: skip
         with meter.phase("zero-shot"):
-            zero_shot = {name: score_all(part.y_N, _zero_shot(rows.scorer, model, part, arrays)) for name, part in rows.held_out.items()}
+            zero_shot = {name: score_all(part.y_N, _zero_shot(rows, model, name, prefix)) for name, part in rows.held_out.items()}
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
@@ -114,17 +122,17 @@ def fit(
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
-            before, stages = arrays.seconds if arrays else 0.0, model.card.family.stages if settings.train.amp == "off" else ()
-            with meter.phase("train"), recompute, shared_prefix(model.module, stages, arrays) as once:
-                if once:
-                    emit(Note(f"Frozen, and shared with other runs: {', '.join(once)} is computed once for each input."))
+            before, come_again = arrays.seconds, shared is not None or settings.train.episode_set > 0
+            with meter.phase("train"), recompute, prefix.use(come_again):
+                for note in training_notes(settings, plan, prefix.cut):
+                    emit(note)
                 optimizer = _optimizer(settings, best)
-                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish):
+                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, prefix):
                     emit(event)
                 held = held_bytes(model.module, optimizer)
-            train_seconds = time.monotonic() - started - ((arrays.seconds - before) if arrays else 0.0)
+            train_seconds = time.monotonic() - started - (arrays.seconds - before)
             best.restore()
-            for note in _endings(settings, result):
+            for note in endings(settings, result, arrays):
                 emit(note)
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
@@ -134,7 +142,8 @@ def fit(
             predict_seconds = 0.0
             for name, part in rows.held_out.items():
                 started = time.monotonic()
-                predictions[name] = rows.scorer.predict(model, part.x_NF)
+                with prefix.use(name == "validation" and "test" in rows.held_out):  # what is timed is computed in full
+                    predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
@@ -152,7 +161,7 @@ def fit(
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
             "context_sha256": table.context.sha256, "memory_by_cause_bytes": by_cause(held, growth),
             "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
-            **({"shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused} if arrays else {}),
+            "shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
     )  # fmt: skip
     return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
@@ -165,10 +174,10 @@ def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
 
 def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
-    family = model.card.family
+    family, paths = model.card.family, (name for name, _ in model.module.named_parameters())
     return {
-        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets,
-        "groups": family.groups[model.task], "passed_over": family.passed_over, "unused": family.unused[model.task], "bias": lora.bias,
+        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets, "bias": lora.bias,
+        "groups": family.groups_in(model.task, paths), "passed_over": family.passed_over, "unused": family.unused[model.task],
         "use_rslora": lora.use_rslora, "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
     }  # fmt: skip
 
@@ -203,12 +212,12 @@ def _salt(model: BaseModel, plan: RunPlanned) -> str:
     return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
 
 
-def _zero_shot(scorer: Scorer, model: BaseModel, part: HeldOut, arrays: SharedArrays | None) -> NDArray[np.float64]:
+def _zero_shot(rows: ModelRows, model: BaseModel, name: Part, prefix: SharedPrefix) -> NDArray[np.float64]:
     """Predictions of the model before training, when no adapter changes anything yet."""
-    if arrays is None:
-        return scorer.predict(model, part.x_NF)
-    parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, part.x_NF]
-    return arrays.get(parts, lambda: scorer.predict(model, part.x_NF))
+    scorer, x_NF = rows.scorer, rows.held_out[name].x_NF
+    with prefix.use(name == "validation"):  # which is looked at again
+        parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, x_NF]
+        return prefix.arrays.get(parts, lambda: scorer.predict(model, x_NF))
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
@@ -249,65 +258,26 @@ def _optimizer(settings: RunSettings, best: BestState) -> torch.optim.Optimizer:
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
     optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
+    prefix: SharedPrefix,
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
+
+    def drawn() -> Iterator[Episode]:
+        rng = np.random.default_rng([settings.seed, 1])
+        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown)
+
+    def look() -> dict[str, float]:
+        with prefix.use():
+            return rows.scorer.score(model, rows.held_out["validation"])
+
     return train(
         model,
-        draw_episodes(rows.x_NF, rows.y_N, len(plan.classes), rows.size, np.random.default_rng([settings.seed, 1]), most_classes=shown),
+        in_rounds(drawn, knobs.episode_set),
         optimizer,
         classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
         clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
         metric=settings.selection_metric, device=device,
-        score_validation=lambda: rows.scorer.score(model, rows.held_out["validation"]), keep_best=best.keep, wish=wish, result=result,
+        score_validation=look, keep_best=best.keep, wish=wish, result=result,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
     )  # fmt: skip
-
-
-def _beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
-    """What differs from what a person may expect, said before the work begins."""
-    if table.context.encoder.left_out:
-        yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
-    if plan.context_rows < plan.train_rows:
-        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
-    warmup_steps = settings.train.warmup_steps_of(plan.steps)
-    if settings.strategy != "inference" and warmup_steps > plan.steps:
-        yield Note(
-            f"The warm-up of {warmup_steps} steps is longer than the run; it is shortened to all of the {plan.steps} steps.", "warning"
-        )
-    if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
-        yield Note(
-            f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
-        )
-    if report is not None:
-        capped = sum(layer.capped for layer in report.layers)
-        if capped:
-            yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
-        if report.left_out:
-            yield Note(
-                f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
-            )
-        if report.biases:
-            yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
-
-
-def _endings(settings: RunSettings, result: TrainResult) -> Iterator[Note]:
-    if result.dead_layers:
-        yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
-    if result.overflowed_steps:
-        yield Note(f"{result.overflowed_steps} steps changed nothing: their gradients overflowed fp16, until they were scaled down.")
-    if result.skipped_rows:
-        yield Note(
-            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
-            f"episode did not show their class. {result.skipped_episodes} steps had no other rows and changed nothing.",
-            "warning" if result.skipped_episodes else "info",
-        )
-    if result.outcome == "diverged":
-        rate = settings.base_rate
-        yield Note(
-            f"The loss was no longer a number at step {result.steps_done + 1}; the best state before it is kept. "
-            f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
-            "warning",
-        )
-    if result.best_step == 0:
-        yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")

@@ -88,6 +88,8 @@ class TrainSettings:
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
     """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    episode_set: int = 0
+    """Train on so many fixed episodes in turn, so that frozen parts run once on each (at most 2 GB is kept); 0: always fresh ones."""
     views: int = 1
     """Predictions are averaged over so many views of the table, its columns and classes in another order in each; costs as many times."""
     validation_rows: int = 2000
@@ -131,6 +133,7 @@ class TrainSettings:
         check_number("train.lr_ratio", self.lr_ratio, 0, math.inf, "1 is plain LoRA.", low_open=True)
         check_whole("train.batch_size", self.batch_size, 1)
         check_whole("train.context_rows", self.context_rows, 10)
+        check_whole("train.episode_set", self.episode_set, 0, "0 draws a fresh episode at every step.")
         check_whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
         check_whole("train.validation_rows", self.validation_rows, 10)
         check_whole("train.test_rows", self.test_rows, 10)

@@ -72,7 +72,7 @@ def numbers_field(
 
 def parts_of(card: ModelCard, task: Task) -> list[str]:
     """Names of what can be adapted: groups and the model's own parts first, then every block and layer."""
-    return list(dict.fromkeys([*card.family.groups[task], *card.family.targets, *paths_of(card, task)]))
+    return list(dict.fromkeys([*card.groups(task), *card.family.targets, *paths_of(card, task)]))
 
 
 def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
@@ -108,7 +108,7 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
         with tree:
             chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
             tree_view.show(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
-    sets = dict.fromkeys([*card.family.groups[task], *st.session_state.get("target_sets", [])])
+    sets = dict.fromkeys([*card.groups(task), *st.session_state.get("target_sets", [])])
     st.multiselect(
         "Compare with other sets of parts", list(sets), key="target_sets", default=DEFAULTS["target_sets"], accept_new_options=True,
         help=f"{describe(SweepSettings, 'target_sets')} Join parts of one set with +; 'default' is the model's own list.",

@@ -60,6 +60,9 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
             "Trainable": st.column_config.NumberColumn(
                 format="localized", width=85, help="The factors A and B, the lengths of DoRA and biases that train."
             ),
+            "Bytes": st.column_config.NumberColumn(
+                format="localized", width=90, help="Of the tensors in the adapter's file, exactly; names and notes come on top."
+            ),
             "Share (%)": st.column_config.NumberColumn(
                 "% of the model", format="%.2f", width=90, help="Against all, the adapter's included."
             ),

@@ -13,7 +13,7 @@ from tabtune_core.settings import SweepSettings
 
 
 def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:
-    """One row a rank and set of parts: what trains, its share of all, how many times fewer that is than the adapted weights, alpha / r.
+    """One row a rank and set of parts: what trains, its bytes, its share, how many times fewer that is than the adapted weights, alpha / r.
 
     Raises:
         TargetError: a pattern that names no adapted layer.
@@ -30,6 +30,7 @@ def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.Data
                     "Rank": rank,
                     "Parts": short_targets(targets),
                     "Trainable": size.trainable,
+                    "Bytes": size.tensor_bytes,
                     "Share (%)": 100 * size.trainable / total,
                     "Compression": size.compression,
                     "Scaling": ", ".join(written(round(scaling, 3)) for scaling in scalings),

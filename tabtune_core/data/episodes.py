@@ -5,7 +5,8 @@ with labels.
 Shape letters: T rows (context, then query), C context rows, Q query rows, F features.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,17 @@ def draw_episodes(
         ids[shown] = rng.permutation(len(shown))
         y_C, y_Q = np.split(ids[y_N[rows]], [held.context])
         yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(np.isin(y_Q, y_C), y_Q, -1))
+
+
+def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Episode]:
+    """The first ``count`` episodes over and over, each round drawn anew so that none is held; with 0, all of them.
+
+    Args:
+        draw: begins the same endless row of episodes whenever it is called.
+        count: of a round.
+    """
+    while True:
+        yield from itertools.islice(draw(), count or None)
 
 
 def _show_every_class(rows: NDArray[np.int64], y_N: Target, size: EpisodeSize) -> NDArray[np.int64]:

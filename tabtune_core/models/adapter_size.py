@@ -30,6 +30,11 @@ class AdapterSize:
         return self.factors + self.biases
 
     @property
+    def tensor_bytes(self) -> int:
+        """Of the tensors in the adapter's file, exactly: float32. Beside them it has their names and some pages of text."""
+        return 4 * self.trainable
+
+    @property
     def compression(self) -> float:
         """Adapted weights to what trains in their place; NaN where nothing is adapted."""
         return self.adapted_weights / self.trainable if self.trainable else float("nan")
@@ -42,7 +47,7 @@ def asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, in
         TargetError: a pattern that names no adapted layer.
     """
     paths = [path.removesuffix(".weight") for path in card.adapted_shapes(task, lora.targets)]
-    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.family.groups[task])
+    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.groups(task))
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:

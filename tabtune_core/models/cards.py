@@ -1,6 +1,6 @@
 """What a model is, as data: its family, its weights by task, its parts and limits. Loads no torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -9,6 +9,8 @@ from tabtune_core.errors import MissingPackageError, SettingError
 from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
 
+LATE = "late_layers"
+"""Name of the last third of a model's main blocks and its head: an adapter there is small, and all before it runs once for each input."""
 Shapes = dict[str, tuple[int, int]]
 """``(out, in)`` of weights by their path in the module."""
 
@@ -69,15 +71,17 @@ class Family:
     targets: tuple[str, ...]
     """The guide's section 5.2: what LoRA adapts unless told otherwise."""
     groups: Mapping[Task, Mapping[str, tuple[str, ...]]]
-    """Names that stand for parts: those of the guide's section 5.1, and old names of parts that moved."""
+    """Names that stand for parts whatever the size of the model: those of the guide's section 5.1, and old names of parts that moved."""
+    late_blocks: str
+    """Path of the list of blocks of which the last third is called late."""
+    head: tuple[str, ...]
+    """What comes after them."""
     unused: Mapping[Task, tuple[str, ...]]
     """Parts that a task never calls; an adapter there would be dead."""
     passed_over: tuple[str, ...] = ()
     """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
     """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
-    stages: tuple[str, ...] = ()
-    """The first parts of the model, each called once with the output of the one before; runs share what they give while frozen."""
     layers: Callable[[dict[str, Any], Task], Layers]
     """From the architecture, without what the task never calls."""
     class_limit: int | None = None
@@ -89,6 +93,14 @@ class Family:
     """Command that installs its package."""
     distribution: str
     """Name of its package on the Python package index."""
+
+    def groups_in(self, task: Task, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Names that stand for parts of a model of this family, told by the paths of its weights: ``groups``, and LATE."""
+        numbers = {
+            int(path.removeprefix(f"{self.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{self.late_blocks}.")
+        }
+        late = sorted(numbers)[-max(1, len(numbers) // 3) :]
+        return {**self.groups[task], LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
 
     def shapes(self, config: dict[str, Any], task: Task) -> Shapes:
         """Of the weights that LoRA can reach."""
@@ -135,6 +147,10 @@ class ModelCard:
         """Whether the weights ship with the package."""
         return all(weights.repository is None for weights in self.weights.values())
 
+    def groups(self, task: Task) -> dict[str, tuple[str, ...]]:
+        """Names that stand for parts."""
+        return self.family.groups_in(task, self.layers(task).weights)
+
     def layers(self, task: Task) -> Layers:
         """Its weights and biases, as far as an adapter can reach them."""
         return self.family.layers(self.weights_for(task).config, task)
@@ -143,7 +159,7 @@ class ModelCard:
         """Of the weights under these targets; of the default targets when none is named."""
         family, shapes = self.family, self.layers(task).weights
         by_path = {path.removesuffix(".weight"): path for path in shapes}
-        matches = match_targets(by_path, targets or family.targets, family.groups[task], family.passed_over, family.unused[task])
+        matches = match_targets(by_path, targets or family.targets, self.groups(task), family.passed_over, family.unused[task])
         return {by_path[path]: shapes[by_path[path]] for path in matches.found}
 
     def adapter_parameters(self, task: Task, rank: int, targets: Sequence[str] = ()) -> int:

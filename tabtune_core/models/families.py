@@ -59,7 +59,7 @@ TABICL = Family(
     groups={"classification": _TABICL_GROUPS, "regression": _TABICL_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
-    stages=("col_embedder", "row_interactor"),
+    late_blocks="icl_predictor.tf_icl.blocks", head=("icl_predictor.decoder",),
 )  # fmt: skip
 
 
@@ -102,6 +102,7 @@ TABDPT = Family(
     },
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
     passed_over=("q_gate", "reg_y_encoders.*.0"), block_lists=("transformer_encoder",),
+    late_blocks="transformer_encoder", head=("head",),
 )  # fmt: skip
 
 
@@ -136,6 +137,6 @@ MITRA = Family(
     targets=("x_embedding", "layers", "final_layer"),
     groups={"classification": _MITRA_GROUPS, "regression": _MITRA_GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("y_mask",), block_lists=(),
-    class_limit=10, feature_limit=500, context_limit=10_000,
+    late_blocks="layers", head=("final_layer",), class_limit=10, feature_limit=500, context_limit=10_000,
 )  # fmt: skip
 """Limits are AutoGluon's. ``x_embedding`` (1 to d) takes rank 1, which is one number more than its weight; the guide names it."""

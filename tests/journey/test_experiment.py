@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from tiny import tiny_checkpoint
 
@@ -17,6 +18,8 @@ from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
 from tabtune_core.experiment import run_experiment
+from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
@@ -55,6 +58,15 @@ def run(settings, home, name="run", wish=lambda: None):
 
 def of(kind, events):
     return [event for event in events if isinstance(event, kind)]
+
+
+def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings, home):
+    lora = LoraSettings(rank=4, targets=("late_layers",), bias="lora_only", use_dora=True)
+    _, _, folder = run(dataclasses.replace(settings, lora=lora, train=TrainSettings(steps=1)), home)
+    with zipfile.ZipFile(folder / "adapter.zip") as archive:
+        tensors = safetensors.torch.load(archive.read("adapter_model.safetensors"))
+    told = adapter_size(get_card("tabicl-mini"), "classification", lora).tensor_bytes
+    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) == told > 0
 
 
 def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings, home):

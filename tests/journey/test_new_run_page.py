@@ -6,7 +6,9 @@ import pytest
 import seeding
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.settings import SweepSettings
+from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, SweepSettings
 
 RATES = {"learning_rates": (1e-4, 2e-4), "full_learning_rates": (1e-5, 2e-5)}
 
@@ -48,6 +50,17 @@ def test_a_grid_is_typed_counted_and_launched(page, store):
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
     assert store.sweeps()[0].name == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of parts"
+
+
+def test_late_layers_are_among_the_parts_and_their_bytes_are_told(page, store):
+    page.multiselect(key="targets").set_value(["late_layers"]).run()
+    priced = next(table.value for table in page.dataframe if "Bytes" in table.value)
+    lora = [LoraSettings(rank=rank, targets=("late_layers",)) for rank in priced["Rank"]]
+    assert priced["Bytes"].tolist() == [adapter_size(get_card("tabicl-mini"), "classification", one).tensor_bytes for one in lora]
+    assert (priced["Share (%)"] < 7).all()  # of a mini; a released model's is below 1
+    launch(page).click().run()
+    assert not page.exception
+    assert {run.settings.lora.targets for run in store.runs() if run.settings.strategy == "peft"} == {("late_layers",)}
 
 
 def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused(page):

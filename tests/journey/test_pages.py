@@ -330,6 +330,7 @@ clip_norm = 1e12
 lr_ratio = 1e6
 rate_scales_with_rank = true
 gradient_checkpointing = true
+episode_set = 1000000
 optimizer = "adam"
 """
 

@@ -13,7 +13,7 @@ LAYERS = (
     {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
     {"training", "activations", "estimate"},
-    {"fitting", "predictor", "outputs", "verify"},
+    {"fitting", "fitting_notes", "predictor", "outputs", "verify"},
     {"experiment", "rank_curve"},
     {
         "worker",

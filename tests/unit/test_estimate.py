@@ -93,7 +93,8 @@ def test_each_lever_moves_the_estimate_its_way():
     usual = growth()
     assert growth(rank=32) > usual > growth(rank=2)
     assert growth(dropout=0.0) < usual < growth(use_dora=True)
-    assert growth(targets=("icl_predictor.decoder",)) < growth(targets=("icl_predictor.tf_icl",)) < usual
+    late, blocks = growth(targets=("late_layers",)), growth(targets=("icl_predictor.tf_icl",))
+    assert growth(targets=("icl_predictor.decoder",)) < late < blocks < usual
     assert growth(on_gpu=False) > usual
 
 

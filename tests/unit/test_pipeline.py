@@ -91,6 +91,7 @@ def test_every_known_name_reaches_the_settings():
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
+        "episode_set": 5,
     }  # fmt: skip
     same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}

@@ -48,6 +48,7 @@ RUN = {"dataset": "d", "target": "y"}
         (TrainSettings, {"lr_ratio": 0}, "train.lr_ratio is 0; it must be above 0"),
         (TrainSettings, {"clip_norm": -1}, "train.clip_norm is -1; it must be at least 0. 1 is usual, 0 is no clipping"),
         (TrainSettings, {"patience": -1}, "train.patience is -1; it must be a whole number of at least 0. 0 never stops early"),
+        (TrainSettings, {"episode_set": -1}, "train.episode_set is -1; it must be a whole number of at least 0. 0 draws a fresh episode"),
         (TrainSettings, {"gradient_checkpointing": 1}, "train.gradient_checkpointing is 1; it must be true or false"),
         (TrainSettings, {"selection_metric": "acc"}, "train.selection_metric is 'acc'; known are log_loss, accuracy"),
     ],

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tabtune_core.data.episodes import EpisodeSize, draw_episodes
+from tabtune_core.data.episodes import EpisodeSize, draw_episodes, in_rounds
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,15 @@ def draw(rng_seed, count=3, rows=40):
     x = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
     y = np.arange(rows) % 3
     return list(itertools.islice(draw_episodes(x, y, 3, EpisodeSize(30, 10), np.random.default_rng(rng_seed)), count))
+
+
+def test_a_set_of_episodes_comes_round_and_is_the_first_of_the_fresh_ones():
+    fresh = draw(0, count=7)
+    for count, order in ((3, (0, 1, 2, 0, 1, 2, 0)), (1, (0,) * 7), (0, range(7)), (9, range(7))):
+        given = itertools.islice(in_rounds(lambda: iter(draw(0, count=20)), count), 7)
+        assert all(
+            np.array_equal(one.x_TF, fresh[i].x_TF) and np.array_equal(one.y_C, fresh[i].y_C) for one, i in zip(given, order, strict=True)
+        )
 
 
 def test_one_seed_gives_the_same_episodes_and_another_gives_others():

@@ -1,6 +1,9 @@
 """The size that a page tells is the one that an injected model has."""
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny import build
 
 from tabtune_core.errors import TargetError
@@ -18,6 +21,7 @@ CASES = [
     LoraSettings(rank=2, bias="all"),
     LoraSettings(rank=64, targets=("row_attention",), rank_pattern={"row_attention": 5}),
     LoraSettings(rank=1, targets=("column_embeddings", "prediction_head"), bias="lora_only"),
+    LoraSettings(rank=3, targets=("late_layers",), rank_pattern={"late_layers": 2}),
 ]
 
 
@@ -39,7 +43,7 @@ def test_every_weight_and_bias_that_a_task_uses_is_in_the_catalogue(name, task):
     assert layers.biases == biases
 
 
-@pytest.mark.parametrize("lora", CASES, ids=["plain", "dora", "biases", "pattern", "groups"])
+@pytest.mark.parametrize("lora", CASES, ids=["plain", "dora", "biases", "pattern", "groups", "late"])
 @pytest.mark.parametrize(("name", "task"), MINIS)
 def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
     card = get_card(name)
@@ -47,7 +51,7 @@ def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
     monkeypatch.setattr("tabtune_core.lora.inject._refuse_rows_without_length", lambda entries: None)  # a fresh module has some
     report = inject(
         module_of(name, task), rank=lora.rank, alpha=lora.alpha, dropout=0.0, targets=lora.targets or family.targets,
-        groups=family.groups[task], passed_over=family.passed_over, unused=family.unused[task], bias=lora.bias, use_dora=lora.use_dora,
+        groups=card.groups(task), passed_over=family.passed_over, unused=family.unused[task], bias=lora.bias, use_dora=lora.use_dora,
         rank_pattern=lora.rank_pattern,
     )  # fmt: skip
     size = adapter_size(card, task, lora)
@@ -58,3 +62,40 @@ def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
 def test_a_pattern_that_names_nothing_is_refused_as_by_the_run():
     with pytest.raises(TargetError, match="rank_pattern names 'nowhere'"):
         adapter_size(get_card("tabicl-mini"), "classification", LoraSettings(rank_pattern={"nowhere": 2}))
+
+
+FULL_SIZE = [(name, task) for name, card in CATALOGUE.items() for task in card.weights if not card.in_the_box]
+
+
+@pytest.mark.parametrize(("name", "task"), FULL_SIZE)
+def test_late_layers_are_the_last_third_of_the_blocks_and_the_head(name, task):
+    card = get_card(name)
+    paths, family = list(card.layers(task).weights), card.family
+    numbers = {
+        int(path.removeprefix(f"{family.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{family.late_blocks}.")
+    }
+    *late, head = card.groups(task)["late_layers"]
+    assert late == [f"{family.late_blocks}.{number}" for number in range(max(numbers) + 1 - (max(numbers) + 1) // 3, max(numbers) + 1)]
+    assert (head,) == family.head
+    adapted = {path.removesuffix(".weight") for path in card.adapted_shapes(task, ("late_layers",))}
+    assert all(any(under(path, part) for path in adapted) for part in (*late, head))
+    assert all(any(under(path, part) for part in (*late, head)) for path in adapted)
+
+
+@pytest.mark.parametrize(("name", "task"), FULL_SIZE)
+def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, task, tmp_path):
+    """What is told before training is what a file holds: the model is made of shapes alone, its adapter is real."""
+    pytest.importorskip("autogluon.tabular" if name.startswith("mitra") else "torch")
+    card, lora = get_card(name), LoraSettings(rank=8, targets=("late_layers",))
+    with torch.device("meta"):
+        module = module_of(name, task)
+    inject(
+        module, rank=lora.rank, alpha=lora.alpha, dropout=0.0, targets=lora.targets, groups=card.groups(task),
+        passed_over=card.family.passed_over, unused=card.family.unused[task],
+    )  # fmt: skip
+    tensors = {path: torch.zeros(p.shape) for path, p in module.named_parameters() if p.requires_grad}
+    save_file(tensors, tmp_path / "adapter.safetensors")
+    told = adapter_size(card, task, lora).tensor_bytes
+    with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
+        assert sum(file.get_tensor(path).numpy().nbytes for path in file.keys()) == told  # noqa: SIM118
+    assert told <= (tmp_path / "adapter.safetensors").stat().st_size <= 0.01 * 4 * card.weights_for(task).total_parameters

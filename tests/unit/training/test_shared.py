@@ -1,20 +1,18 @@
 """What runs share: the same numbers as without it, made once, and nothing that anything of a run's own went into."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
-from tabicl import InferenceConfig
-from tiny import tiny_module
-from torch import nn
 
-from tabtune_core import fitting
+from tabtune_core import TabularPipeline
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.events import Evaluated, StepDone
+from tabtune_core.events import Evaluated, Note, StepDone
 from tabtune_core.experiment import run_experiment
-from tabtune_core.lora.inject import inject
-from tabtune_core.models.families import TABICL
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training.shared import SharedArrays, frozen_stages, shared_prefix
+from tabtune_core.training import prefix, shared
+from tabtune_core.training.shared import SharedArrays
 
 
 @pytest.fixture
@@ -52,6 +50,21 @@ def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(arrays, tmp_pat
     monkeypatch.setattr(np, "save", full)
     np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))
     assert list(tmp_path.iterdir()) == []
+    assert arrays.refused == 1
+
+
+def test_seconds_within_seconds_count_once(arrays):
+    with arrays.timed():
+        arrays.get(["x"], lambda: time.sleep(0.1) or np.zeros(3))
+    assert 0.1 <= arrays.seconds < 0.2
+
+
+def test_what_a_reader_writes_stays_its_own(arrays):
+    for _ in range(2):
+        array = arrays.get(["x"], lambda: np.zeros(3))
+        assert array.tolist() == [0, 0, 0]
+        array += arrays.reused  # the first one is the maker's own array, the second a mapped file
+    assert arrays.get(["x"], lambda: np.ones(3)).tolist() == [0, 0, 0]
 
 
 def test_the_files_stay_within_their_limit(tmp_path):
@@ -64,79 +77,69 @@ def test_the_files_stay_within_their_limit(tmp_path):
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2_500
 
 
-def adapted(*targets):
-    module = tiny_module()
-    module.requires_grad_(False)
-    inject(module, rank=2, alpha=4, dropout=0.0, targets=targets)
-    for name, parameter in module.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(parameter)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("targets", "shared"),
-    [
-        (("icl_predictor.tf_icl",), ["col_embedder", "row_interactor"]),
-        (("row_interactor",), ["col_embedder"]),
-        (("col_embedder.tf_col", "icl_predictor.tf_icl"), []),
-    ],
-)
-@pytest.mark.parametrize("training", [True, False])
-def test_a_model_with_shared_stages_gives_the_same(arrays, targets, shared, training):
-    module, other = adapted(*targets).train(training), torch.arange(40)[None].float() % 2
-    fp32 = InferenceConfig()
-    fp32.update_from_dict({stage: {"use_amp": False, "device": "cpu"} for stage in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
-    inputs = [(torch.randn(1, 60, 6), torch.arange(40)[None].float() % 3) for _ in range(2)]
-    inputs.append((inputs[0][0], other))  # the same rows, other labels: the stages look at both
-    expected = [module(*given, inference_config=fp32) for given in inputs]
-    with shared_prefix(module, TABICL.stages, arrays) as stages:
-        assert stages == shared
-        for _ in range(2):
-            torch.testing.assert_close([module(*given, inference_config=fp32) for given in inputs], expected, atol=1e-6, rtol=0)
-    assert arrays.made == (3 if shared else 0) == arrays.reused
-    torch.testing.assert_close(module(*inputs[0], inference_config=fp32), expected[0], atol=0, rtol=0)
-
-
-def test_stages_that_draw_at_random_are_not_shared():
-    module = adapted("icl_predictor.tf_icl")
-    assert frozen_stages(module, TABICL.stages) == list(TABICL.stages)
-    module.row_interactor.append_module = nn.Dropout(0.1)
-    assert frozen_stages(module, TABICL.stages) == ["col_embedder"]
-
-
-def run(home, name, strategy="peft", **lora):
+def run(home, name, strategy="peft", targets=("icl_predictor.tf_icl",), train=None, **lora):
     settings = RunSettings(
         dataset=add_sample(home, "iris").id, target="species", strategy=strategy, device="cpu",
-        lora=LoraSettings(targets=("icl_predictor.tf_icl",), **lora), train=TrainSettings(steps=4, eval_every=2),
+        lora=LoraSettings(targets=targets, **lora), train=train or TrainSettings(steps=4, eval_every=2),
     )  # fmt: skip
     events, folder = [], home / name
     folder.mkdir()
     result = run_experiment(settings, home=home, run_dir=folder, emit=events.append, wish=lambda: None)
     told = [(e.step, e.loss, e.gradient_norm) for e in events if isinstance(e, StepDone)]
     looks = [(e.step, e.split, *e.scores.values()) for e in events if isinstance(e, Evaluated)]
-    return told, looks, result.extra
+    return told, looks, result.extra, [e.text for e in events if isinstance(e, Note)]
+
+
+def counts(extra):
+    return extra["shared_made"], extra["shared_reused"]
 
 
 def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path):
-    told, looks, extra = run(tmp_path, "first")
-    again, looks_again, extra_again = run(tmp_path, "second")
+    told, looks, extra, notes = run(tmp_path, "first")
+    again, looks_again, extra_again, _ = run(tmp_path, "second")
     assert (told, looks) == (again, looks_again)
-    # zero-shot of validation and test, four episodes, one look at the validation rows (the second takes it from the first)
-    assert (extra["shared_made"], extra["shared_reused"]) == (7, 1)
-    assert (extra_again["shared_made"], extra_again["shared_reused"]) == (0, 8)
-    _, _, other_rank = run(tmp_path, "third", rank=2)
-    assert (other_rank["shared_made"], other_rank["shared_reused"]) == (0, 8)
+    # zero-shot of validation and test, the validation rows up to the cut, four episodes; two looks and the last one take theirs
+    assert counts(extra) == (7, 3)
+    assert counts(extra_again) == (0, 9)
+    assert counts(run(tmp_path, "third", rank=2)[2]) == (0, 9)
+    assert "Nothing up to row_interactor trains: it is computed once for each input, and kept (at most 2 GB)." in notes
 
 
-def test_sharing_changes_no_loss(tmp_path, monkeypatch):
-    shared = run(tmp_path, "shared")[:2]
-    monkeypatch.setattr(fitting, "SharedArrays", lambda folder, salt: None)
-    alone = run(tmp_path, "alone")
-    np.testing.assert_allclose(np.array(shared[0]), np.array(alone[0]), atol=1e-6)
-    assert "shared_made" not in alone[2]
+@pytest.mark.parametrize("targets", [("icl_predictor.tf_icl",), ("late_layers",)])
+def test_sharing_changes_no_loss(tmp_path, monkeypatch, targets):
+    with_sharing = run(tmp_path, "shared", targets=targets)[:2]
+    monkeypatch.setattr(prefix, "frozen_parts", lambda module, parts: [])
+    alone = run(tmp_path, "alone", targets=targets)
+    np.testing.assert_allclose(np.array(with_sharing[0]), np.array(alone[0]), atol=1e-6)
+    assert counts(alone[2]) == (0, 2)
 
 
 def test_what_trains_is_not_shared(tmp_path):
-    _, _, extra = run(tmp_path, "full", strategy="base-ft")
-    assert (extra["shared_made"], extra["shared_reused"]) == (2, 0)
+    assert counts(run(tmp_path, "full", strategy="base-ft")[2]) == (2, 0)
+
+
+def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path):
+    train = TrainSettings(steps=7, eval_every=7, episode_set=3, schedule="constant", warmup_steps=0, learning_rate=1e-12)
+    told, _, extra, _ = run(tmp_path, "rounds", targets=("late_layers",), dropout=0.0, train=train)
+    assert counts(extra) == (6, 6)  # four more episodes, one look and the last one
+    losses = np.array(told)[:, 1]
+    np.testing.assert_allclose(losses[3:], losses[:4], rtol=1e-5)
+    assert len(set(losses[:3].round(6))) == 3
+
+
+def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
+    made = shared.SharedArrays
+    monkeypatch.setattr("tabtune_core.fitting.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
+    _, _, extra, notes = run(tmp_path, "full disk", targets=("late_layers",))
+    refused = [note for note in notes if "were not kept: their files may take" in note]
+    assert len(refused) == 1
+    assert counts(extra)[0] > 6 > int(refused[0].split()[0]) > 0
+
+
+@pytest.mark.parametrize(("episode_set", "expected"), [(0, (2, 2)), (2, (4, 4))])
+def test_a_fit_of_its_own_keeps_what_it_asks_for_again(episode_set, expected):
+    """The looks at the validation rows, and episodes where they come round."""
+    rng = np.random.default_rng(0)
+    params = {"device": "cpu", "steps": 4, "eval_every": 2, "episode_set": episode_set, "peft_config": {"target_modules": ["late_layers"]}}
+    fitted = TabularPipeline("tabicl-mini", "peft", params).fit(rng.normal(size=(60, 3)), np.arange(60) % 2)
+    assert counts(fitted.result.extra) == expected

@@ -1,0 +1,202 @@
+"""The frozen first parts of a model: the same losses, gradients and predictions as without a cache, and the parts run once an input."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_checkpoint
+from torch import nn
+
+from tabtune_core.data.episodes import EpisodeSize, draw_episodes
+from tabtune_core.fitting import adapt
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.parts import PARTS
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.checkpointing import checkpointed
+from tabtune_core.training.loop import episode_loss
+from tabtune_core.training.prefix import SharedPrefix, frozen_parts
+from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.shared import SharedArrays
+
+CPU = torch.device("cpu")
+HEADS = {"TabICL": "icl_predictor.decoder", "TabDPT": "head", "Mitra": "final_layer"}
+BLOCKS = {"TabICL": "icl_predictor.tf_icl.blocks", "TabDPT": "transformer_encoder", "Mitra": "layers"}
+CASES = [(name, task) for name in ("tabicl-v2", "tabicl-v1", "tabdpt-1.3", "mitra-v2", "mitra-v1") for task in CATALOGUE[name].weights]
+NEEDS = {"Mitra": ("autogluon.tabular", None, "the extra mitra is not installed")}
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request, tmp_path_factory):
+    name, task = request.param
+    pytest.importorskip(*NEEDS.get(CATALOGUE[name].family.name, ("torch",)))
+    return name, task, tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny", name, task=task)
+
+
+def opened(case, *, seed=1, **lora):
+    """A model whose last block and head are adapted, unless told otherwise; no adapter is at its start, where B is zero."""
+    name, task, path = case
+    family = CATALOGUE[name].family.name
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        model = load_model(CATALOGUE[name], task, CPU, path)
+        usual = {"rank": 2, "dropout": 0.0, "targets": (f"{BLOCKS[family]}.1", HEADS[family])}
+        adapt(model, RunSettings(dataset="d", target="y", task=task, model=name, lora=LoraSettings(**{**usual, **lora})))
+        for path, parameter in model.module.named_parameters():
+            if parameter.requires_grad and "lora_B" in path:
+                nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def rows_of(model, task, rows=60, features=5):
+    rng = np.random.default_rng(0)
+    x_NF = rng.normal(size=(rows, features))
+    signal = x_NF[:, 0] + 0.1 * rng.normal(size=rows)
+    y_N = np.argsort(np.argsort(signal)) * 3 // rows if task == "classification" else 5 + signal
+    return model.fit_preprocessing(x_NF)(x_NF), y_N, 3 if task == "classification" else 0
+
+
+def steps(model, task, count=2):
+    """Losses and gradients of the first episodes, and predictions; a mask of dropout is the same whenever this is called."""
+    x_NF, y_N, classes = rows_of(model, task)
+    episodes = draw_episodes(x_NF, y_N, classes, EpisodeSize.plan(60, batch_size=12, context_rows=40), np.random.default_rng(3))
+    model.module.train()
+    found = []
+    with torch.random.fork_rng([]):
+        torch.manual_seed(5)
+        for _, episode in zip(range(count), episodes, strict=False):
+            model.module.zero_grad()
+            loss = episode_loss(model, episode, classes, CPU)
+            loss.backward()
+            found.append(loss.detach())
+            found += [p.grad.clone() for p in model.module.parameters() if p.requires_grad]
+    found.append(torch.from_numpy(Scorer(x_NF[:40], y_N[:40], classes, 2).predict(model, x_NF[40:])))
+    return found
+
+
+def counted(module, path):
+    """How often a part has really run."""
+    ran = []
+    module.get_submodule(path).register_forward_hook(lambda *_: ran.append(1))
+    return ran
+
+
+def prefix_of(model, folder):
+    return SharedPrefix(model.module, PARTS[model.card.family.name](model.module), SharedArrays(folder))
+
+
+VARIANTS = {
+    "plain": {},
+    "dropout": {"dropout": 0.3},
+    "DoRA and biases": {"use_dora": True, "bias": "lora_only"},
+    "head alone": {"rank": 1},
+}
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_gradients_and_predictions_are_the_same(case, tmp_path, variant, recompute):
+    family = CATALOGUE[case[0]].family
+    alone, lora = variant == "head alone", VARIANTS[variant]
+    lora = {**lora, "targets": (HEADS[family.name],)} if alone else lora
+    expected, model = steps(opened(case, **lora), case[1]), opened(case, **lora)
+    prefix = prefix_of(model, tmp_path)
+    assert prefix.cut == f"{BLOCKS[family.name]}.{int(alone)}"
+    with checkpointed(model.module, family.block_lists) if recompute else nullcontext(), prefix.use():
+        torch.testing.assert_close(steps(model, case[1]), expected, atol=1e-6, rtol=1e-6)
+        assert prefix.arrays.reused == 0 < prefix.arrays.made
+        torch.testing.assert_close(steps(model, case[1]), expected, atol=1e-6, rtol=1e-6)
+    assert prefix.arrays.made == prefix.arrays.reused
+
+
+def test_what_is_there_already_is_not_run_again(case, tmp_path):
+    model = opened(case)
+    family = CATALOGUE[case[0]].family.name
+    inside = [name for name, _ in model.module.named_modules() if name.startswith(f"{BLOCKS[family]}.0.") and "norm" in name]
+    ran = counted(model.module, inside[0])
+    with prefix_of(model, tmp_path).use():
+        steps(model, case[1])
+    often = len(ran)
+    assert often
+    with prefix_of(model, tmp_path).use():  # another run
+        steps(model, case[1])
+    assert len(ran) == often
+    steps(model, case[1])  # and outside of it the model is what it was
+    assert len(ran) > often
+
+
+def test_another_input_is_another_result(case, tmp_path):
+    """Another label, another row, another order of the same rows."""
+    model = opened(case)
+    x_NF, y_N, classes = rows_of(model, case[1])
+    others = [(x_NF, np.roll(y_N, 1)), (np.roll(x_NF, 1, axis=1), y_N), (x_NF[::-1].copy(), y_N[::-1].copy())]
+    for x, y in [(x_NF, y_N), *others]:
+        expected = Scorer(x[:40], y[:40], classes).predict(model, x[40:])
+        with prefix_of(model, tmp_path).use():
+            np.testing.assert_allclose(Scorer(x[:40], y[:40], classes).predict(model, x[40:]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ["biases everywhere", "everything", "the first block"])
+def test_what_trains_before_the_cut_moves_it(case, what):
+    family = CATALOGUE[case[0]].family.name
+    lora = {"biases everywhere": {"bias": "all"}, "the first block": {"targets": (f"{BLOCKS[family]}.0",)}}.get(what, {})
+    model = opened(case, **lora)
+    if what == "everything":
+        model.module.requires_grad_(True)
+    parts = PARTS[family](model.module).every
+    shared = [part.path for part in frozen_parts(model.module, parts)]
+    assert not any(path.startswith(BLOCKS[family]) for path in shared)
+    assert not any(p.requires_grad for path in shared for p in model.module.get_submodule(path).parameters())
+
+
+def test_parts_that_draw_at_random_are_not_shared(case):
+    model = opened(case)
+    family = CATALOGUE[case[0]].family.name
+    parts = PARTS[family](model.module).every
+    assert frozen_parts(model.module, parts)[-1].path == f"{BLOCKS[family]}.0"
+    model.module.get_submodule(f"{BLOCKS[family]}.0").more = nn.Dropout(0.1)
+    assert all(not part.path.startswith(BLOCKS[family]) for part in frozen_parts(model.module, parts))
+
+
+def test_a_weight_that_trains_in_no_known_part_shares_nothing(case):
+    model = opened(case)
+    model.module.register_parameter("unheard_of", nn.Parameter(torch.zeros(2)))
+    assert frozen_parts(model.module, PARTS[model.card.family.name](model.module).every) == []
+
+
+def test_a_file_that_was_cut_off_is_made_again(case, tmp_path):
+    expected, model = steps(opened(case), case[1]), opened(case)
+    with prefix_of(model, tmp_path).use():
+        steps(model, case[1])
+    for file in tmp_path.glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-8])
+    prefix = prefix_of(model, tmp_path)
+    with prefix.use():
+        torch.testing.assert_close(steps(model, case[1]), expected, atol=1e-6, rtol=1e-6)
+    assert prefix.arrays.reused == 0 < prefix.arrays.made
+
+
+def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(case, tmp_path, monkeypatch):
+    def full(file, array):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    expected, model = steps(opened(case), case[1]), opened(case)
+    prefix = prefix_of(model, tmp_path)
+    with prefix.use(), prefix.use():
+        torch.testing.assert_close(steps(model, case[1]), expected, atol=1e-6, rtol=1e-6)
+    assert prefix.arrays.refused == prefix.arrays.made > 0
+
+
+def test_more_classes_than_the_model_has_are_asked_in_turn(tmp_path_factory, tmp_path):
+    """TabICL answers a tree of questions then, TabDPT one a digit: a part runs several times for one input."""
+    for name in ("tabicl-v2", "tabdpt-1.3"):
+        model = opened((name, "classification", tiny_checkpoint(tmp_path_factory.mktemp(name) / "tiny", name)))
+        x_NF, y_N = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32), np.arange(90) % 14
+        scorer = Scorer(x_NF[:70], y_N[:70], 14)
+        expected, prefix = scorer.predict(model, x_NF[70:]), prefix_of(model, tmp_path)
+        for _ in range(2):
+            with prefix.use():
+                np.testing.assert_allclose(scorer.predict(model, x_NF[70:]), expected, atol=1e-6)
+        assert prefix.arrays.made == prefix.arrays.reused > 0
