@@ -36,6 +36,7 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
+from tabtune_core.training.first_use import use_once
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
@@ -196,6 +197,7 @@ def _open(settings: RunSettings, device: torch.device, emit: Callable[[Event], N
     adapters = AdapterSet(model.module)
     if settings.strategy == "peft":
         adapters.add(OWN, **adapter_arguments(model, settings.lora))
+    use_once(model, device=device)
     return model, adapters
 
 

@@ -64,11 +64,12 @@ def take_step(
 ) -> tuple[float, float, Literal["done", "overflow", "diverged"]]:
     """One optimizer step, which leaves the parameters alone where the loss or its gradient is not finite.
 
+    Gradients of an earlier step must be gone: before the forward pass that made the loss, so that they are not held beside all it keeps.
+
     Returns:
         The loss, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for the scale of fp16.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    optimizer.zero_grad(set_to_none=True)
     precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     precision.scaler.unscale_(optimizer)
     value, norm = loss.item(), float(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf))
@@ -137,6 +138,7 @@ def train(
         result.used_rows += scored
         result.skipped_rows += len(episode.y_Q) - scored
         if scored:
+            optimizer.zero_grad(set_to_none=True)
             with precision.autocast():
                 loss = episode_loss(model, episode, classes, device)
             value, norm, went = take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)

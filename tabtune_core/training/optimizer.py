@@ -31,10 +31,11 @@ def make_optimizer(
     for name, parameter in named_parameters:
         by_rate.setdefault(learning_rate * (lr_ratio if "lora_B" in name.split(".") else 1), []).append(parameter)
     groups = [{"params": group, "lr": rate, "peak_rate": rate} for rate, group in by_rate.items()]
+    fused = True if all(p.device.type == "cpu" for group in by_rate.values() for p in group) else None  # on a card torch chooses itself
     if optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay)
+        return torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay, fused=fused)
     kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay)
+    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:

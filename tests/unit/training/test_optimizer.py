@@ -13,9 +13,9 @@ ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
 @pytest.mark.parametrize(
     ("name", "torchs_own"),
     [
-        ("adamw", lambda w: torch.optim.AdamW([w], lr=0.1, weight_decay=0.5, **ADAM)),
-        ("adam", lambda w: torch.optim.Adam([w], lr=0.1, weight_decay=0.5, **ADAM)),
-        ("sgd", lambda w: torch.optim.SGD([w], lr=0.1, weight_decay=0.5, momentum=0.9)),
+        ("adamw", lambda w: torch.optim.AdamW([w], lr=0.1, weight_decay=0.5, fused=True, **ADAM)),
+        ("adam", lambda w: torch.optim.Adam([w], lr=0.1, weight_decay=0.5, fused=True, **ADAM)),
+        ("sgd", lambda w: torch.optim.SGD([w], lr=0.1, weight_decay=0.5, momentum=0.9, fused=True)),
     ],
 )
 def test_an_optimizer_is_torchs_own_with_every_setting(name, torchs_own):

@@ -1,0 +1,45 @@
+"""What torch does once, at the first use of its kernels: code pages, threads and buffers that are no run's own.
+
+In: a model that has just been loaded. Out: nothing; the process is larger, and the model as it was.
+Shape letters: C context rows, Q query rows, F features.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from tabtune_core.data.episodes import Episode
+from tabtune_core.models.adapter import BaseModel
+from tabtune_core.training.loop import episode_loss
+from tabtune_core.training.optimizer import make_optimizer
+
+CONTEXT, QUERY, FEATURES = 64, 16, 4
+"""Of the table that is worked on: the kernels of a large one, at little cost."""
+
+
+def use_once(model: BaseModel, *, device: torch.device) -> None:
+    """One prediction and, where something trains, one step that moves nothing; chance, flags and gradients stay as they are.
+
+    Only the CPU needs it: there the meter is resident memory, which counts code pages; on a card it is what torch allocates.
+    """
+    if device.type != "cpu":
+        return
+    classes = 2 if model.task == "classification" else 0
+    x_TF = np.random.default_rng(0).normal(size=(CONTEXT + QUERY, FEATURES)).astype(np.float32)
+    ids_T = np.arange(CONTEXT + QUERY) % 2
+    y_T = ids_T if classes else ids_T.astype(np.float64)
+    model.predict(x_TF[:CONTEXT], y_T[:CONTEXT], x_TF[CONTEXT:], classes)
+    trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    if not trained:
+        return
+    was_training = model.module.training
+    model.module.train()
+    with torch.random.fork_rng([]):
+        episode_loss(model, Episode(x_TF, y_T[:CONTEXT], y_T[CONTEXT:]), classes, device).backward()  # type: ignore[no-untyped-call]
+    model.module.train(was_training)
+    for parameter in trained:
+        parameter.grad = None
+    other = nn.Parameter(torch.zeros(2))
+    other.grad = torch.ones(2)
+    nn.utils.clip_grad_norm_([other], 1.0)
+    make_optimizer([("other", other)], optimizer="adamw", learning_rate=0.0, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8).step()
