@@ -150,7 +150,9 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
                 return torch.from_numpy(x_TF), torch.from_numpy(y_C), torch.from_numpy(y_Q)
 
         tuning.TabICLMetaDataset = OneEpisode
-        model = classifier_code(asked.model).TabICLClassifier(n_jobs=1, device=DEVICE, model_path=asked.checkpoint, allow_auto_download=False)
+        model = classifier_code(asked.model).TabICLClassifier(
+            n_jobs=1, device=DEVICE, model_path=asked.checkpoint, allow_auto_download=False
+        )
         manager._finetune_tabicl(model, x_TF, y_T, params=params, peft_config=peft)
     np.random.choice = lambda rows, size, replace: np.arange(size)
     if asked.model == "TabDPT":
@@ -178,7 +180,6 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     classifier_code(asked.model)
     imported = time.perf_counter() - started
     torch.manual_seed(asked.seed)
-    np.random.seed(asked.seed)
     rows = np.load(asked.rows)
     x, y = pd.DataFrame(rows["x"]).add_prefix("x"), pd.Series(rows["y"])
     parts = {name: rows[name] for name in ("train", "validation", "test")}
