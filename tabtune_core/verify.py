@@ -1,23 +1,21 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-A run of the worker has it forked from the forkserver, which has loaded packages and nothing of any run: as fresh, seconds sooner. Elsewhere
-it is a new interpreter: ``python -m tabtune_core.verify RUN_DIR --home HOME`` prints the largest difference.
+A run of the worker has such a process waiting. Elsewhere it is a new interpreter: ``python -m tabtune_core.verify RUN_DIR --home HOME``
+prints the largest difference.
 """
 
 import argparse
 import json
-import multiprocessing
-import os
 import subprocess
 import sys
-import threading
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from tabtune_core.fresh import FreshProcess
 
 TOLERANCE = 1e-6
 """Largest difference on the same device: of a probability, or of a number in standard deviations of the labels."""
@@ -54,19 +52,19 @@ def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any
     return difference, int((predicted.argmax(axis=1) != expected.argmax(axis=1)).sum())
 
 
-def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[bool, str]:
-    """Whether the package of a run gives the run's predictions, and a sentence that says so."""
-    in_worker = multiprocessing.parent_process() is not None
-    answer = (_forked if in_worker else _in_new_interpreter)(run_dir, home, device, checkpoint)
+def verify_in_fresh_process(
+    run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
+) -> tuple[bool, str]:
+    """Whether the package of a run gives the run's predictions, and a sentence that says so; in ``fresh`` if there is one."""
+    if fresh is None:
+        answer = _in_new_interpreter(run_dir, home, device, checkpoint)
+    else:
+        answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
     if answer is None:
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     difference, labels = answer
-    good = difference <= TOLERANCE and labels == 0
-    if good:
-        return (
-            True,
-            f"The adapter package gave the run's test predictions in a fresh process (largest difference {difference:.1e}).",
-        )
+    if difference <= TOLERANCE and labels == 0:
+        return True, f"The adapter package gave the run's test predictions in a fresh process (largest difference {difference:.1e})."
     return False, f"In a fresh process the adapter package gave other predictions (by up to {difference:.1e}); it is not offered."
 
 
@@ -81,37 +79,6 @@ def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str 
         sys.stderr.write(done.stderr)  # the run's log
         return None
     return answer["difference"], answer["labels"]
-
-
-def _forked(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:
-    context = multiprocessing.get_context("forkserver")  # of a child of the worker: the forkserver that it came from itself
-    reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=_tell, args=(writer, run_dir, home, device, checkpoint), name=f"verify-{run_dir.name}")
-    process.start()
-    writer.close()
-    with reader:
-        try:
-            answer: tuple[float, int] | None = reader.recv()
-        except EOFError:  # it ended without an answer
-            answer = None
-    process.join()
-    return answer
-
-
-def _tell(writer: Connection, run_dir: Path, home: Path, device: str, checkpoint: str | None) -> None:
-    """In the forked process: answers, with its messages in the run's log, and ends with the run if that is killed."""
-    threading.Thread(target=_end_with_parent, name="end with the run", daemon=True).start()
-    with (run_dir / "log.txt").open("ab") as log:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(log.fileno(), stream.fileno())
-    writer.send(largest_difference(run_dir, home=home, device=device, checkpoint=checkpoint))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from types import FrameType
 
 from tabtune_core.errors import Cancelled, StoreError, TabTuneError
 from tabtune_core.events import RunFailed
+from tabtune_core.fresh import FreshProcess
 from tabtune_core.runs.store import ENDED, Run, RunStore
 from tabtune_core.runs.worker_lock import WorkerLock, pid_alive, started_at
 from tabtune_core.settings import RunSettings
@@ -263,6 +264,7 @@ def _child(home: Path, run_id: str, experiment: str) -> None:
     run_dir = store.run_dir(run_id)
     run_dir.mkdir(parents=True, exist_ok=True)
     _write_to(run_dir / "log.txt")
+    fresh = FreshProcess()  # as long as there is one thread here
     store.set_process(run_id, os.getpid(), started_at(os.getpid()))
     threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
     settings = store.run(run_id).settings
@@ -273,6 +275,7 @@ def _child(home: Path, run_id: str, experiment: str) -> None:
             run_dir=run_dir,
             emit=lambda event: store.append(run_id, event),
             wish=lambda: store.wish(run_id),
+            fresh=fresh,
         )
     except Cancelled:
         _discard(run_dir)
