@@ -5,7 +5,8 @@ environment is, or is made (3 GB). Three rounds of both rows take about half an 
 
 Zero-shot, full fine-tuning and LoRA of r = 2, 4, 8, 16, 32 on scikit-learn's breast cancer (569 x 30) with TabICL mini, one thread on the CPU,
 the same steps for everybody, no early stopping. Everybody is shown the same training rows, has as many context and query rows in a step,
-the same rates (2e-4 for LoRA, 2e-5 for full fine-tuning) and predicts the same validation and test rows, with one view.
+the same rates (2e-4 for LoRA, 2e-5 for full fine-tuning) and predicts the same validation and test rows, with one view (TabTune would take
+eight by itself; ``--views 8`` lets it).
 
 - one sweep: ``tabtune sweep`` in a fresh workspace, so its worker with all that runs share;
 - one by one: ``tabtune train`` seven times, each in a fresh process and a fresh workspace;
@@ -14,7 +15,8 @@ the same rates (2e-4 for LoRA, 2e-5 for full fine-tuning) and predicts the same 
 
 The rows of the table are the parts that LoRA adapts: the model's own, or ``icl_predictor`` alone, where the frozen stages before it are
 computed once for each input. The three take turns, round by round. Wall seconds are those a person waits; CPU seconds are of all processes
-that were started, to their end. Ratios are of medians over the rounds.
+that were started, to their end. Ratios are of medians over the rounds. The last table says where the wall seconds of our sides went:
+"start" is all that is no run's phase, which is commands, workers and forkservers starting, the table being read and one run following another.
 
 Scores are those of the validation rows, which in our runs also choose the best state of each (zero-shot included), so ours are a little
 flattered there; the test rows are not. TabTune's are of its last state.
@@ -105,7 +107,22 @@ def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], asked: ar
                 lora = [*targets, "--rank", rank] if rank else []
                 chosen = [*common[: -len(targets) or None], *lora, "--strategy", strategy]
                 rows += tabtune_command("train", *chosen, "--home", home / run.replace(" ", "-"), threads=asked.threads)
-    return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows)}
+    homes = [home] if side == "one sweep" else [home / run.replace(" ", "-") for run in RUNS]
+    return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows), "phases": phase_seconds(homes)}
+
+
+def phase_seconds(homes: list[Path]) -> dict[str, float]:
+    """Wall seconds of each phase, over all runs of some workspaces."""
+    from tabtune_core.events import PhaseDone
+    from tabtune_core.runs.store import RunStore
+
+    found: dict[str, float] = {}
+    for store in map(RunStore, homes):
+        for run in store.runs():
+            for stored in store.events(run.id, ("PhaseDone",)):
+                assert isinstance(stored.event, PhaseDone)
+                found[stored.event.phase] = found.get(stored.event.phase, 0.0) + stored.event.seconds
+    return found
 
 
 def theirs(python: Path, rows: Path, sizes: dict[str, int], asked: argparse.Namespace) -> dict[str, Any]:
@@ -114,7 +131,7 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], asked: argparse.Name
     from tabtune_core.models.checkpoints import find_checkpoint
 
     checkpoint, _ = find_checkpoint(CATALOGUE[MODEL], "classification", None)
-    options = {"checkpoint": checkpoint, "rows": rows, "steps": asked.steps, "threads": asked.threads, **sizes}
+    options = {"checkpoint": checkpoint, "rows": rows, "steps": asked.steps, "threads": asked.threads, "views": asked.views, **sizes}
     command = [str(python), str(SCRIPT), "leaderboard", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
     with timed() as watch:
         done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(asked.threads), check=False)
@@ -175,6 +192,13 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             means = [f"{mean_score(found, part, score):.4f}" for part in ("validation", "test") for score in SCORES]
             best = min(RUNS, key=lambda run: found[run]["validation"]["log_loss"])
             scores.append([targets, side, *means, f"{best}: {found[best]['validation']['log_loss']:.4f}"])
+    phases = []
+    for targets in asked.targets:
+        for side in SIDES[:2]:
+            names = list(rounds[0][targets][side]["phases"])
+            spent = [statistics.median(turn[targets][side]["phases"][name] for turn in rounds) for name in names]
+            start = statistics.median(turn[targets][side]["wall"] - sum(turn[targets][side]["phases"].values()) for turn in rounds)
+            phases.append([targets, side, *(f"{seconds:.1f}" for seconds in (start, *spent))])
     heads = [f"{part} {label}" for part in ("validation", "test") for label in SCORES.values()]
     return "\n\n".join(
         (
@@ -182,6 +206,8 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             f"{len(RUNS)} runs of {asked.steps} steps (context {sizes['support']}, query {sizes['query']} rows); medians of {len(rounds)}"
             f" rounds; {processor()}, {os.cpu_count()} cores, {asked.threads} thread(s), torch {torch.__version__}.",
             markdown_table(["LoRA adapts", "who", *heads, "best run by validation log-loss"], scores),
+            f"Means over the {len(RUNS)} runs, of the last round. Wall seconds of our runs, all together:",
+            markdown_table(["LoRA adapts", "who", "start", *names], phases),
         )
     )
 
@@ -199,6 +225,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="of each run (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1, as ours; its own default is 8)")
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="without all of them no table is printed")
     parser.add_argument("--write", action="store_true", help="put the tables into the README")
