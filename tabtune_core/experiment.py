@@ -11,6 +11,7 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.prepared import prepare
 from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
+from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.outputs import write_adapter, write_predictions
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
@@ -25,9 +26,12 @@ SHARED = "shared"
 
 
 def run_experiment(
-    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish]
-) -> RunFinished:
+    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish],
+    fresh: FreshProcess | None = None,
+) -> RunFinished:  # fmt: skip
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
+
+    The adapter package is tried in ``fresh``, or in a new interpreter.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -47,7 +51,9 @@ def run_experiment(
             if report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(run_dir / ADAPTER_FILE, settings, dataset, fitted.table, fitted.model, report, scores, result.best_step)
-                verified, sentence = verify_in_fresh_process(run_dir, home=home, device=str(device), checkpoint=settings.checkpoint)
+                verified, sentence = verify_in_fresh_process(
+                    run_dir, home=home, device=str(device), checkpoint=settings.checkpoint, fresh=fresh
+                )
                 emit(Note(sentence, "info" if verified else "warning"))
                 size = (run_dir / ADAPTER_FILE).stat().st_size
                 result = dataclasses.replace(result, adapter_bytes=size, adapter_verified=verified)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics as sk
 
 Task = Literal["classification", "regression"]
 Labels = NDArray[np.integer]
@@ -61,18 +60,25 @@ class Metric:
         return min(max(4 - int(np.floor(np.log10(abs(size)))), 0), 12)
 
 
+def _sk() -> Any:
+    """scikit-learn's metrics. Loading takes a second, which the command line and the worker do without: they know only the names."""
+    from sklearn import metrics
+
+    return metrics
+
+
 def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
     """One class against the rest, mean over the classes; nan when a class has no row."""
     classes = p_NK.shape[1]
     if len(np.unique(y_N)) < classes:
         return float("nan")
     if classes == 2:
-        return float(sk.roc_auc_score(y_N, p_NK[:, 1]))
-    return float(sk.roc_auc_score(y_N, p_NK, multi_class="ovr", labels=np.arange(classes)))
+        return float(_sk().roc_auc_score(y_N, p_NK[:, 1]))
+    return float(_sk().roc_auc_score(y_N, p_NK, multi_class="ovr", labels=np.arange(classes)))
 
 
 def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(sk.log_loss(y_N, _normalised(p_NK), labels=np.arange(p_NK.shape[1])))
+    return float(_sk().log_loss(y_N, _normalised(p_NK), labels=np.arange(p_NK.shape[1])))
 
 
 def _normalised(p_NK: Probabilities) -> Probabilities:
@@ -111,23 +117,23 @@ def _balanced_accuracy(y_N: Labels, p_NK: Probabilities) -> float:
 
 
 def _f1_weighted(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(sk.f1_score(y_N, p_NK.argmax(axis=1), average="weighted", zero_division=0))
+    return float(_sk().f1_score(y_N, p_NK.argmax(axis=1), average="weighted", zero_division=0))
 
 
 def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(sk.matthews_corrcoef(y_N, p_NK.argmax(axis=1)))
+    return float(_sk().matthews_corrcoef(y_N, p_NK.argmax(axis=1)))
 
 
 def _r2(y_N: Numbers, p_N: Numbers) -> float:
-    return float(sk.r2_score(y_N, p_N)) if len(y_N) > 1 else float("nan")
+    return float(_sk().r2_score(y_N, p_N)) if len(y_N) > 1 else float("nan")
 
 
 def _rmse(y_N: Numbers, p_N: Numbers) -> float:
-    return float(sk.root_mean_squared_error(y_N, p_N))
+    return float(_sk().root_mean_squared_error(y_N, p_N))
 
 
 def _mae(y_N: Numbers, p_N: Numbers) -> float:
-    return float(sk.mean_absolute_error(y_N, p_N))
+    return float(_sk().mean_absolute_error(y_N, p_N))
 
 
 _UP, _DOWN = True, False

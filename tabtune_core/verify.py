@@ -1,6 +1,7 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-``python -m tabtune_core.verify RUN_DIR --home HOME`` prints the largest difference and ends with 0 when it is small enough.
+A run of the worker has such a process waiting. Elsewhere it is a new interpreter: ``python -m tabtune_core.verify RUN_DIR --home HOME``
+prints the largest difference.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from tabtune_core.fresh import FreshProcess
 
 TOLERANCE = 1e-6
 """Largest difference on the same device: of a probability, or of a number in standard deviations of the labels."""
@@ -49,8 +52,23 @@ def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any
     return difference, int((predicted.argmax(axis=1) != expected.argmax(axis=1)).sum())
 
 
-def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[bool, str]:
-    """Whether the package of a run gives the run's predictions, and a sentence that says so."""
+def verify_in_fresh_process(
+    run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
+) -> tuple[bool, str]:
+    """Whether the package of a run gives the run's predictions, and a sentence that says so; in ``fresh`` if there is one."""
+    if fresh is None:
+        answer = _in_new_interpreter(run_dir, home, device, checkpoint)
+    else:
+        answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
+    if answer is None:
+        return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
+    difference, labels = answer
+    if difference <= TOLERANCE and labels == 0:
+        return True, f"The adapter package gave the run's test predictions in a fresh process (largest difference {difference:.1e})."
+    return False, f"In a fresh process the adapter package gave other predictions (by up to {difference:.1e}); it is not offered."
+
+
+def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:
     command = [sys.executable, "-m", "tabtune_core.verify", str(run_dir), "--home", str(home), "--device", device]
     if checkpoint is not None:
         command += ["--checkpoint", checkpoint]
@@ -59,14 +77,8 @@ def verify_in_fresh_process(run_dir: Path, *, home: Path, device: str, checkpoin
         answer = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
     except (json.JSONDecodeError, IndexError):
         sys.stderr.write(done.stderr)  # the run's log
-        return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
-    good = answer["difference"] <= TOLERANCE and answer["labels"] == 0
-    if good:
-        return (
-            True,
-            f"The adapter package gave the run's test predictions in a fresh process (largest difference {answer['difference']:.1e}).",
-        )
-    return False, f"In a fresh process the adapter package gave other predictions (by up to {answer['difference']:.1e}); it is not offered."
+        return None
+    return answer["difference"], answer["labels"]
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from types import FrameType
 
 from tabtune_core.errors import Cancelled, StoreError, TabTuneError
 from tabtune_core.events import RunFailed
+from tabtune_core.fresh import FreshProcess
 from tabtune_core.runs.store import ENDED, Run, RunStore
 from tabtune_core.runs.worker_lock import WorkerLock, pid_alive, started_at
 from tabtune_core.settings import RunSettings
@@ -30,6 +31,8 @@ EXPERIMENT = "tabtune_core.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.jobs"
 """Module whose ``run_job`` carries out a job."""
+LOADED_BY_RUNS = ("torch._dynamo",)
+"""What every run that trains would load on its own: the first optimizer does. More than a second of each child's time."""
 SLOTS = 1
 """Runs at a time: they share one device, and a memory figure stays its run's own. One job goes on beside them: a person waits for it."""
 POLL_SECONDS = 0.3
@@ -99,10 +102,12 @@ class _Worker:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # so that cuda:1 is the same card for torch and for the page, which asks NVML
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        # asked through NVML whether there is a card, the forkserver stays without CUDA, which would not survive a fork
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         # a run's log is no terminal; this makes huggingface_hub draw its download bar there all the same
         os.environ.setdefault("TQDM_POSITION", "-1")
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([experiment, jobs, __name__])
+        self.context.set_forkserver_preload([experiment, jobs, __name__, *(LOADED_BY_RUNS if experiment == EXPERIMENT else ())])
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: no new run is started."""
@@ -259,6 +264,7 @@ def _child(home: Path, run_id: str, experiment: str) -> None:
     run_dir = store.run_dir(run_id)
     run_dir.mkdir(parents=True, exist_ok=True)
     _write_to(run_dir / "log.txt")
+    fresh = FreshProcess()  # as long as there is one thread here
     store.set_process(run_id, os.getpid(), started_at(os.getpid()))
     threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
     settings = store.run(run_id).settings
@@ -269,6 +275,7 @@ def _child(home: Path, run_id: str, experiment: str) -> None:
             run_dir=run_dir,
             emit=lambda event: store.append(run_id, event),
             wish=lambda: store.wish(run_id),
+            fresh=fresh,
         )
     except Cancelled:
         _discard(run_dir)

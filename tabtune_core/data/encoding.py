@@ -6,20 +6,27 @@ the model's own business) and integer class ids. Shape letters: N rows, F featur
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.preprocessing import OrdinalEncoder
 
 from tabtune_core.errors import LabelError, TableError
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import OrdinalEncoder
 
 LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
-_ORDINAL = {"handle_unknown": "use_encoded_value", "unknown_value": -1, "encoded_missing_value": -1}
+
+
+def _ordinal_encoder(categories: Any = "auto") -> "OrdinalEncoder":
+    from sklearn.preprocessing import OrdinalEncoder  # a second to import, and who only looks at a target needs none
+
+    return OrdinalEncoder(categories=categories, handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class FeatureEncoder:
     dates: tuple[str, ...]
     left_out: tuple[str, ...]
     """Columns of free text, which these models cannot read, and those that a person left out."""
-    ordinal: OrdinalEncoder | None
+    ordinal: "OrdinalEncoder | None"
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
@@ -50,7 +57,7 @@ class FeatureEncoder:
             )
         ordinal = None
         if categories:
-            ordinal = OrdinalEncoder(**_ORDINAL)
+            ordinal = _ordinal_encoder()
             ordinal.fit(_texts(frame, categories))
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
         return cls(categories, chosen["number"], chosen["date"], left_out, ordinal)
@@ -66,7 +73,7 @@ class FeatureEncoder:
         """Reads what ``to_json`` wrote."""
         ordinal, levels = None, [np.array([np.nan if v is None else v for v in values], object) for values in data["categories"].values()]
         if levels:
-            ordinal = OrdinalEncoder(categories=levels, **_ORDINAL).fit(np.array([[values[0] for values in levels]], object))
+            ordinal = _ordinal_encoder(levels).fit(np.array([[values[0] for values in levels]], object))
         return cls(tuple(data["categories"]), tuple(data["numbers"]), tuple(data["dates"]), tuple(data["left_out"]), ordinal)
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 NORMAL_95 = 1.959964
 """Half the width of a 95 % interval in standard errors, where the error itself is well known."""
@@ -18,10 +18,10 @@ def half_interval(values: Sequence[float]) -> float:
     2.484
     """
     n = len(values)
-    return math.nan if n < 2 else float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return math.nan if n < 2 else float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
 
 
 def half_intervals(deviation: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
     """The same for many means at once, from their standard deviations (ddof 1) and numbers of values."""
     n = number.where(number >= 2).to_numpy(dtype=np.float64)
-    return deviation.mul(stats.t.ppf(0.975, n - 1) / np.sqrt(n))
+    return deviation.mul(stdtrit(n - 1, 0.975) / np.sqrt(n))

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors"},
+    {"errors", "fresh"},
     {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
     {"training", "activations", "estimate"},

@@ -1,0 +1,40 @@
+"""A process that is set aside before this one loads anything, for one call later: as fresh as a new interpreter, seconds sooner.
+
+In: a function and what it takes. Out: what it returns, or None. The process waits meanwhile and ends with the one that set it aside.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+class FreshProcess:
+    """A fork of this process as it is now; to be made before there is a second thread, a model or CUDA here."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_wait, args=(theirs, self._pipe), name="set aside", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def call(self, function: Callable[..., Any], /, **named: Any) -> Any:
+        """What the function, which can be pickled, returns there; None where the process ended without an answer. Only once."""
+        try:
+            with self._pipe:
+                self._pipe.send((function, named))
+                return self._pipe.recv()
+        except (EOFError, ConnectionError):
+            return None
+        finally:
+            self._process.join()
+
+
+def _wait(pipe: Connection, other_end: Connection) -> None:
+    other_end.close()  # or the pipe would stay open when the other process is killed
+    try:
+        function, named = pipe.recv()
+    except EOFError:
+        return
+    pipe.send(function(**named))

@@ -1,0 +1,261 @@
+"""How long does a whole sweep take: ours as one, ours one run after the other with nothing shared, and TabTune's leaderboard?
+
+``python tests/benchmarks/sweep_time.py --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the README. FOLDER is where TabTune's
+environment is, or is made (3 GB). Three rounds of both rows take about half an hour on a quiet machine.
+
+Zero-shot, full fine-tuning and LoRA of r = 2, 4, 8, 16, 32 on scikit-learn's breast cancer (569 x 30) with TabICL mini, one thread on the CPU,
+the same steps for everybody, no early stopping. Everybody is shown the same training rows, has as many context and query rows in a step,
+the same rates (2e-4 for LoRA, 2e-5 for full fine-tuning) and predicts the same validation and test rows, with one view (TabTune would take
+eight by itself; ``--views 8`` lets it).
+
+- one sweep: ``tabtune sweep`` in a fresh workspace, so its worker with all that runs share;
+- one by one: ``tabtune train`` seven times, each in a fresh process and a fresh workspace;
+- TabTune: its ``TabularLeaderboard`` in its own environment, with one entry a run; what is done to it, ``tabtune_peer.py`` says. It looks at
+  no validation rows while it trains, writes no adapter and verifies none, and has no other targets: the second row has the same time of it.
+
+The rows of the table are the parts that LoRA adapts: the model's own, or ``icl_predictor`` alone, where the frozen stages before it are
+computed once for each input. The three take turns, round by round. Wall seconds are those a person waits; CPU seconds are of all processes
+that were started, to their end. Ratios are of medians over the rounds. The last table says where the wall seconds of our sides went:
+"start" is all that is no run's phase, which is commands, workers and forkservers starting, the table being read and one run following another.
+
+Scores are those of the validation rows, which in our runs also choose the best state of each (zero-shot included), so ours are a little
+flattered there; the test rows are not. TabTune's are of its last state.
+"""
+
+import argparse
+import contextlib
+import csv
+import ctypes
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import SCRIPT, clean_environment, tabtune_python
+from readme_block import markdown_table, write_block
+from sklearn.datasets import load_breast_cancer
+
+RANKS = (2, 4, 8, 16, 32)
+RUNS = ("inference", "base-ft", *(f"peft {rank}" for rank in RANKS))
+ROOT = Path(__file__).parents[2]
+TARGETS = {"the model's own": (), "icl_predictor": ("--targets", "icl_predictor")}
+SIDES = ("one sweep", "one by one", "TabTune")
+SCORES = {"log_loss": "log-loss", "roc_auc": "ROC AUC", "accuracy": "accuracy"}
+PR_SET_CHILD_SUBREAPER = 36
+MODEL, LABEL = "tabicl-mini", "diagnosis"
+
+
+class Stopwatch:
+    """Wall seconds of a block, and CPU seconds of every process that began in it."""
+
+    wall = cpu = 0.0
+
+
+@contextlib.contextmanager
+def timed() -> Iterator[Stopwatch]:
+    """Times the processes of a block. Those that a program leaves behind come to this process, which waits for them."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    watch, before, started = Stopwatch(), os.times(), time.perf_counter()
+    yield watch
+    watch.wall = time.perf_counter() - started
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    after = os.times()
+    watch.cpu = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
+
+
+def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
+    """The leaderboard that our command line prints; a failed command is shown with what it said."""
+    command = [sys.executable, "-m", "tabtune_core", *map(str, arguments), "--format", "csv"]
+    environment = {**clean_environment(threads), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return list(csv.DictReader(io.StringIO(done.stdout)))
+
+
+def our_scores(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, float]]]:
+    """By run and part."""
+    found = {}
+    for row in rows:
+        if row["adapter_verified"] == "False":
+            raise SystemExit(f"The adapter of {row['name']} was not verified.")
+        run = f"peft {row['rank']}" if row["strategy"] == "peft" else row["strategy"]
+        found[run] = {part: {score: float(row[f"{part}_{score}"]) for score in SCORES} for part in ("validation", "test")}
+    return found
+
+
+def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], asked: argparse.Namespace) -> dict[str, Any]:
+    """All runs, as one sweep or one after the other."""
+    common = [table, "--target", LABEL, "--model", MODEL, "--device", "cpu", "--steps", asked.steps, "--patience", 0, *targets]
+    rows = []
+    with timed() as watch:
+        if side == "one sweep":
+            rows = tabtune_command("sweep", *common, "--ranks", *RANKS, "--home", home, threads=asked.threads)
+        else:
+            for run in RUNS:
+                strategy, _, rank = run.partition(" ")
+                lora = [*targets, "--rank", rank] if rank else []
+                chosen = [*common[: -len(targets) or None], *lora, "--strategy", strategy]
+                rows += tabtune_command("train", *chosen, "--home", home / run.replace(" ", "-"), threads=asked.threads)
+    homes = [home] if side == "one sweep" else [home / run.replace(" ", "-") for run in RUNS]
+    return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows), "phases": phase_seconds(homes)}
+
+
+def phase_seconds(homes: list[Path]) -> dict[str, float]:
+    """Wall seconds of each phase, over all runs of some workspaces."""
+    from tabtune_core.events import PhaseDone
+    from tabtune_core.runs.store import RunStore
+
+    found: dict[str, float] = {}
+    for store in map(RunStore, homes):
+        for run in store.runs():
+            for stored in store.events(run.id, ("PhaseDone",)):
+                assert isinstance(stored.event, PhaseDone)
+                found[stored.event.phase] = found.get(stored.event.phase, 0.0) + stored.event.seconds
+    return found
+
+
+def theirs(python: Path, rows: Path, sizes: dict[str, int], asked: argparse.Namespace) -> dict[str, Any]:
+    """TabTune's leaderboard."""
+    from tabtune_core.models.catalogue import CATALOGUE
+    from tabtune_core.models.checkpoints import find_checkpoint
+
+    checkpoint, _ = find_checkpoint(CATALOGUE[MODEL], "classification", None)
+    options = {"checkpoint": checkpoint, "rows": rows, "steps": asked.steps, "threads": asked.threads, "views": asked.views, **sizes}
+    command = [str(python), str(SCRIPT), "leaderboard", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
+    with timed() as watch:
+        done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(asked.threads), check=False)
+    if done.returncode:
+        raise SystemExit(f"TabTune's leaderboard ended with {done.returncode}:\n{done.stderr}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    names = dict(zip(told["entries"], RUNS, strict=True))
+    return {
+        "wall": watch.wall,
+        "cpu": watch.cpu,
+        "import": told["import_seconds"],
+        "scores": {names[n]: e for n, e in told["entries"].items()},
+    }
+
+
+def prepare_rows(folder: Path) -> tuple[Path, Path, dict[str, int]]:
+    """The table as CSV; the same rows and our split of them for TabTune; and the sizes of an episode."""
+    from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+    from tabtune_core.data.episodes import EpisodeSize
+    from tabtune_core.data.prepared import prepare
+    from tabtune_core.settings import RunSettings
+
+    table = folder / "breast_cancer.csv"
+    frame = load_breast_cancer(as_frame=True).frame.rename(columns={"target": LABEL})
+    frame.to_csv(table, index=False)
+    home = folder / "split"
+    settings = RunSettings(dataset=add_dataset(home, table, table.name).id, target=LABEL, model=MODEL)
+    read = load_frame(home, settings.dataset)
+    split = prepare(read, get_dataset(home, settings.dataset).columns, settings, max_classes=None).split
+    size = EpisodeSize.plan(len(split.train), batch_size=settings.train.batch_size, context_rows=settings.train.context_rows)
+    rows = folder / "rows.npz"
+    x, y = frame.drop(columns=LABEL).to_numpy(), frame[LABEL].to_numpy()
+    np.savez(rows, x=x, y=y, train=split.train, validation=split.validation, test=split.test)
+    return table, rows, {"support": size.context, "query": size.query}
+
+
+def mean_score(scores: dict[str, dict[str, dict[str, float]]], part: str, score: str) -> float:
+    """Over all runs."""
+    return statistics.fmean(run[part][score] for run in scores.values())
+
+
+def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, int], asked: argparse.Namespace) -> str:
+    """Times and ratios, then the scores of the last round."""
+    import torch
+
+    def medians(targets: str, side: str) -> tuple[float, float]:
+        done = [turn[targets][side] for turn in rounds]
+        return statistics.median(one["wall"] for one in done), statistics.median(one["cpu"] for one in done)
+
+    times, scores = [], []
+    for targets in asked.targets:
+        base = medians(targets, SIDES[0])
+        for side in SIDES:
+            wall, cpu = medians(targets, side)
+            more = f" (import {statistics.median(turn[targets][side]['import'] for turn in rounds):.1f})" if side == "TabTune" else ""
+            times.append([targets, side, f"{wall:.1f}{more}", f"{cpu:.1f}", f"{wall / base[0]:.2f}", f"{cpu / base[1]:.2f}"])
+            found = rounds[-1][targets][side]["scores"]
+            means = [f"{mean_score(found, part, score):.4f}" for part in ("validation", "test") for score in SCORES]
+            best = min(RUNS, key=lambda run: found[run]["validation"]["log_loss"])
+            scores.append([targets, side, *means, f"{best}: {found[best]['validation']['log_loss']:.4f}"])
+    phases = []
+    for targets in asked.targets:
+        for side in SIDES[:2]:
+            names = list(rounds[0][targets][side]["phases"])
+            spent = [statistics.median(turn[targets][side]["phases"][name] for turn in rounds) for name in names]
+            start = statistics.median(turn[targets][side]["wall"] - sum(turn[targets][side]["phases"].values()) for turn in rounds)
+            phases.append([targets, side, *(f"{seconds:.1f}" for seconds in (start, *spent))])
+    heads = [f"{part} {label}" for part in ("validation", "test") for label in SCORES.values()]
+    return "\n\n".join(
+        (
+            markdown_table(["LoRA adapts", "who", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
+            f"{len(RUNS)} runs of {asked.steps} steps (context {sizes['support']}, query {sizes['query']} rows); medians of {len(rounds)}"
+            f" rounds; {processor()}, {os.cpu_count()} cores, {asked.threads} thread(s), torch {torch.__version__}.",
+            markdown_table(["LoRA adapts", "who", *heads, "best run by validation log-loss"], scores),
+            f"Means over the {len(RUNS)} runs, of the last round. Wall seconds of our runs, all together:",
+            markdown_table(["LoRA adapts", "who", "start", *names], phases),
+        )
+    )
+
+
+def processor() -> str:
+    """The name of the CPU."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+def main() -> None:
+    """Takes turns, prints, and writes if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tabtune", type=Path, required=True, metavar="FOLDER", help="of TabTune's environment; made once")
+    parser.add_argument("--steps", type=int, default=50, help="of each run (default: 50)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1, as ours; its own default is 8)")
+    parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="without all of them no table is printed")
+    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    asked = parser.parse_args()
+    python = tabtune_python(asked.tabtune) if "TabTune" in asked.sides else None
+    rounds: list[dict[str, dict[str, dict[str, Any]]]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table, rows, sizes = prepare_rows(folder)
+        for number in range(asked.rounds):
+            turn: dict[str, dict[str, dict[str, Any]]] = {targets: {} for targets in asked.targets}
+            for targets in asked.targets:
+                for side in asked.sides:
+                    if side == "TabTune":
+                        assert python is not None
+                        # the parts are ours to choose: what it did for the first row is what it did for the others
+                        first = turn[asked.targets[0]].get(side)
+                        turn[targets][side] = first or theirs(python, rows, sizes, asked)
+                    else:
+                        home = folder / f"{number}-{targets}-{side}".replace(" ", "-").replace("'", "")
+                        turn[targets][side] = ours(table, home, side, TARGETS[targets], asked)
+                    done = turn[targets][side]
+                    print(f"round {number + 1}, {targets}, {side}: {done['wall']:.1f} s, CPU {done['cpu']:.1f} s", file=sys.stderr)
+            rounds.append(turn)
+    if set(asked.sides) == set(SIDES):
+        text = report(rounds, sizes, asked)
+        print(text)
+        if asked.write:
+            write_block("sweep", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A process set aside for one call: it answers from the state it was made in, and does not outlive its maker."""
+
+import multiprocessing
+import os
+import time
+
+import psutil
+import pytest
+
+from tabtune_core.fresh import FreshProcess
+
+STATE = []
+"""What a process has done; one that is set aside shares nothing that was done later."""
+
+
+def seen(more):
+    return [*STATE, more], os.getpid()
+
+
+def gives_up():
+    os._exit(3)
+
+
+def stays(pipe):
+    """Sets a process aside, says which, and is killed."""
+    FreshProcess()
+    pipe.send([child.pid for child in psutil.Process().children()])
+    time.sleep(60)
+
+
+def test_it_sees_what_there_was_when_it_was_set_aside_and_nothing_that_came_later():
+    STATE[:] = ["before"]
+    fresh = FreshProcess()
+    STATE.append("later")
+    answer, pid = fresh.call(seen, more="asked")
+    assert answer == ["before", "asked"]
+    assert pid != os.getpid()
+
+
+def test_it_has_no_answer_when_the_function_ends_it_or_fails():
+    assert FreshProcess().call(gives_up) is None
+    assert FreshProcess().call(seen, unknown=1) is None
+
+
+@pytest.mark.parametrize("kill", ["kill", "terminate"])
+def test_it_ends_with_the_process_that_set_it_aside(kill):
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe()
+    maker = context.Process(target=stays, args=(writer,))
+    maker.start()
+    (aside,) = reader.recv()
+    assert psutil.pid_exists(aside)
+    getattr(maker, kill)()
+    maker.join()
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(aside) and psutil.Process(aside).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
