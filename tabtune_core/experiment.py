@@ -25,15 +25,17 @@ SHARED = "shared"
 
 
 def run_experiment(
-    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish]
+    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish], given: str | None = None
 ) -> RunFinished:
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
+
+    ``given`` is the device that the run was given, where the settings leave the choice.
 
     Raises:
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
-    device = resolve_device(settings.device)
+    device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         fitted = fit(
