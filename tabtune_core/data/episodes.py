@@ -70,7 +70,7 @@ def draw_episodes(
         rows = _show_every_class(drawn, y_N, held) if classes else drawn[: held.context + held.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
         if not classes:
-            yield Episode(np.ascontiguousarray(x_TF), *np.split(y_N[rows], [held.context]))
+            yield Episode(np.ascontiguousarray(x_TF), y_N[rows[: held.context]], y_N[rows[held.context :]])
             continue
         ids = np.zeros(classes, dtype=np.int64)
         ids[shown] = rng.permutation(len(shown))
