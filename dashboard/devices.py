@@ -1,28 +1,6 @@
-"""Which NVIDIA cards a run could take, asked of the driver and not of torch, which would take seconds and hundreds of megabytes.
-
-The answer follows what torch does in the run's process: none for a build without CUDA, and CUDA_VISIBLE_DEVICES hides and orders
-cards. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the cards as the driver does.
-"""
-
-import os
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+"""The devices that a run can be given, in words. What cards there are tells ``tabtune_core.cuda_cards``."""
 
 import psutil
-import pynvml
-
-Told = TypeVar("Told")
-
-
-def card_names() -> list[str]:
-    """Names of the cards by the number that torch gives them; empty where there is no driver, no card or no CUDA in torch."""
-    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
-
-
-def card_memory() -> list[tuple[int, int] | None]:
-    """Free and total bytes of the same cards; None where the driver does not tell."""
-    return _of_every_card(_memory)
 
 
 def machine_memory() -> tuple[int, int]:
@@ -37,7 +15,10 @@ def device_names(cards: list[str]) -> dict[str, str]:
     Nothing in it changes while a page is open: Streamlit knows a chosen option by its words, and takes words it has not for a new option.
     """
     titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
-    automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA card found"
+    if len(cards) > 1:
+        automatic = f"auto: whichever of {len(cards)} cards is free"
+    else:
+        automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA card found"
     return {"auto": automatic, "cpu": "cpu", **titles}
 
 
@@ -53,64 +34,3 @@ def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) 
 
 def _gigabytes(free_bytes: int, total_bytes: int) -> str:
     return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
-
-
-def _memory(handle: object) -> tuple[int, int] | None:
-    try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    except pynvml.NVMLError:
-        return None
-    return int(memory.free), int(memory.total)
-
-
-def _of_every_card(ask: Callable[[object], Told]) -> list[Told]:
-    """The driver's answer for each card that torch would see, in torch's order."""
-    if not torch_has_cuda():
-        return []
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if visible is not None:
-            handles = [handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
-        return [ask(handle) for handle in handles]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def torch_has_cuda() -> bool:
-    """By the version of the installed package: a CPU build ends in "+cpu"."""
-    try:
-        return not version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        return False
-
-
-def visible_cards(visible: str, uuids: list[str]) -> list[int]:
-    """Places of the cards that CUDA_VISIBLE_DEVICES names, in its order.
-
-    Entries are indices or beginnings of UUIDs, all of one kind. The first that fits no card ends the list, and one card named twice leaves
-    none: as ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA Environment Variables") have it.
-    """
-    entries = [entry.strip() for entry in visible.split(",")]
-    found: list[int] = []
-    for entry in entries:
-        if entry.isdecimal() != entries[0].isdecimal():
-            break
-        if entry.isdecimal():
-            fitting = [int(entry)] if int(entry) < len(uuids) else []
-        else:
-            fitting = [place for place, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
-        if len(fitting) != 1:
-            break
-        found += fitting
-    return found if len(set(found)) == len(found) else []
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

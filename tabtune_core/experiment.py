@@ -27,17 +27,18 @@ SHARED = "shared"
 
 def run_experiment(
     settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish],
-    fresh: FreshProcess | None = None,
+    given: str | None = None, fresh: FreshProcess | None = None,
 ) -> RunFinished:  # fmt: skip
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
 
-    The adapter package is tried in ``fresh``, or in a new interpreter.
+    ``given`` is the device that the run was given, where the settings leave the choice. The adapter package is tried in ``fresh``, or in a
+    new interpreter.
 
     Raises:
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
-    device = resolve_device(settings.device)
+    device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         fitted = fit(

@@ -44,7 +44,7 @@ class RunSettings:
     seed: int = 0
     """Moves the split, the adapter's start and the episodes. Runs that share a seed share split and episodes."""
     device: str = "auto"
-    """'auto' is the first CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
+    """'auto' is a free CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
     validation_share: float = 0.2
     """Share of the rows that chooses the best state and ranks the runs."""
     test_share: float = 0.2

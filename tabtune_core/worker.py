@@ -5,14 +5,10 @@ worker adopts them. It never loads torch itself; a forkserver does so once, whic
 """
 
 import contextlib
-import importlib
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
-import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -20,12 +16,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
 
-from tabtune_core.errors import Cancelled, StoreError, TabTuneError
-from tabtune_core.events import RunFailed
-from tabtune_core.fresh import FreshProcess
+from tabtune_core.errors import StoreError
 from tabtune_core.runs.store import ENDED, Run, RunStore
 from tabtune_core.runs.worker_lock import WorkerLock, pid_alive, started_at
 from tabtune_core.settings import RunSettings
+from tabtune_core.worker_child import discard, job_child, memory_advice, run_child
+from tabtune_core.worker_slots import Slots, device_of
 
 EXPERIMENT = "tabtune_core.experiment"
 """Module whose ``run_experiment`` carries out a run."""
@@ -33,11 +29,8 @@ JOBS = "tabtune_core.jobs"
 """Module whose ``run_job`` carries out a job."""
 LOADED_BY_RUNS = ("torch._dynamo",)
 """What every run that trains would load on its own: the first optimizer does. More than a second of each child's time."""
-SLOTS = 1
-"""Runs at a time: they share one device, and a memory figure stays its run's own. One job goes on beside them: a person waits for it."""
 POLL_SECONDS = 0.3
 RECONCILE_SECONDS = 3.0
-HEARTBEAT_SECONDS = 1.0
 GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 """How long a process may take to cancel, and to go away once its run has ended, before it is made to (TERM).
 
@@ -84,6 +77,8 @@ class _Watched:
     process_started: float
     process: ForkServerProcess | None
     """None for one that an earlier worker started."""
+    slot: str = ""
+    """That a run holds; a job holds none, it goes on beside the runs: a person waits for it."""
     asked: dict[str, float] = field(default_factory=dict)
     """When each thing that it has to do was first seen, in monotonic seconds."""
 
@@ -98,6 +93,7 @@ class _Worker:
         self.watched: list[_Watched] = []
         self.job: _Watched | None = None
         self.leaving = False
+        self.slots = Slots()
         # threads that wait by spinning make a step ten times slower as soon as anything else wants the processor
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # so that cuda:1 is the same card for torch and for the page, which asks NVML
@@ -107,7 +103,8 @@ class _Worker:
         # a run's log is no terminal; this makes huggingface_hub draw its download bar there all the same
         os.environ.setdefault("TQDM_POSITION", "-1")
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([experiment, jobs, __name__, *(LOADED_BY_RUNS if experiment == EXPERIMENT else ())])
+        loaded = LOADED_BY_RUNS if experiment == EXPERIMENT else ()
+        self.context.set_forkserver_preload([experiment, jobs, run_child.__module__, *loaded])
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: no new run is started."""
@@ -124,9 +121,11 @@ class _Worker:
                 self.reconcile()
                 reconciled = time.monotonic()
             self.look_at_job()
-            started = len(self.watched) < SLOTS and self.start_next()
+            started = self.start_next()
             if exit_when_idle and not (started or self.watched or self.job):
                 return
+            if started:
+                continue  # there may be a slot for another
             busy = [*self.watched, *([self.job] if self.job else [])]
             wait([watched.process.sentinel for watched in busy if watched.process], timeout=POLL_SECONDS)
             for watched in list(self.watched):
@@ -138,7 +137,7 @@ class _Worker:
         for run in self.store.runs(status="running"):
             if run.id in known:
                 continue
-            watched = _Watched(run.id, run.pid or 0, run.process_started or 0.0, None)
+            watched = _Watched(run.id, run.pid or 0, run.process_started or 0.0, None, self.slots.of(run))
             if pid_alive(run.pid, run.process_started):
                 _log.info("Adopted run %s in process %d.", run.id, watched.pid)
                 self.watched.append(watched)
@@ -154,7 +153,7 @@ class _Worker:
             pid = os.getpid()
             claimed = self.store.claim_job(pid, started_at(pid))
             if claimed is not None:
-                process = self.context.Process(target=_job_child, args=(self.store.home, claimed.id, self.jobs), name=f"job-{claimed.id}")
+                process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.jobs), name=f"job-{claimed.id}")
                 process.start()
                 assert process.pid is not None
                 _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, process.pid)
@@ -165,16 +164,21 @@ class _Worker:
             self.job = None
 
     def start_next(self) -> bool:
-        """Whether there was a queued run; it has a process now."""
-        pid = os.getpid()
-        run = self.store.claim(pid, started_at(pid))
-        if run is None:
+        """Whether there was a queued run and a slot for it; it has a process now."""
+        taken = {watched.slot for watched in self.watched}
+        chosen = None if self.slots.are_full(taken) else self.slots.next(self.store.runs(status="queued"), taken)
+        if chosen is None:
             return False
-        process = self.context.Process(target=_child, args=(self.store.home, run.id, self.experiment), name=f"run-{run.id}")
+        (queued, slot), pid = chosen, os.getpid()
+        run = self.store.claim(pid, started_at(pid), queued.id, slot=slot)
+        if run is None:
+            return True  # cancelled in between; the next one may have a slot
+        given = (self.store.home, run.id, self.experiment, device_of(slot))
+        process = self.context.Process(target=run_child, args=given, name=f"run-{run.id}")
         process.start()
         assert process.pid is not None
-        _log.info("Run %s (%s) is process %d.", run.id, run.name, process.pid)
-        self.watched.append(_Watched(run.id, process.pid, started_at(process.pid), process))
+        _log.info("Run %s (%s) is process %d on %s.", run.id, run.name, process.pid, slot)
+        self.watched.append(_Watched(run.id, process.pid, started_at(process.pid), process, slot))
         return True
 
     def look_at(self, watched: _Watched) -> None:
@@ -218,7 +222,7 @@ class _Worker:
             return
         _log.warning("Run %s ended without a word.", run.id)
         if run.wish == "cancel":
-            _discard(self.store.run_dir(run.id))
+            discard(self.store.run_dir(run.id))
             self.store.finish(run.id, "cancelled")
         else:
             self.store.finish(run.id, "interrupted", error=_epitaph(watched, run.settings))
@@ -235,108 +239,6 @@ def _epitaph(watched: _Watched, settings: RunSettings) -> str:
     if exitcode is None:
         return "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory). Run it again."
     if exitcode == -signal.SIGKILL:
-        return f"The run's process was killed (signal 9), most often because memory ran out. {_memory_advice(settings)}"
+        return f"The run's process was killed (signal 9), most often because memory ran out. {memory_advice(settings)}"
     how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
     return f"The run's process ended without a word ({how}). Its log may say more; run it again."
-
-
-def _memory_advice(settings: RunSettings) -> str:
-    train = settings.train
-    return (
-        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), and run it again; "
-        "the LoRA rank hardly changes the memory."
-    )
-
-
-def _discard(run_dir: Path) -> None:
-    """Empties the folder of a cancelled run but for its log."""
-    for path in run_dir.iterdir() if run_dir.is_dir() else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != "log.txt":
-            path.unlink()
-
-
-def _child(home: Path, run_id: str, experiment: str) -> None:
-    """One run in its own process: carries it out, and ends its row whatever happens."""
-    os.setsid()
-    store = RunStore(home)
-    run_dir = store.run_dir(run_id)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _write_to(run_dir / "log.txt")
-    fresh = FreshProcess()  # as long as there is one thread here
-    store.set_process(run_id, os.getpid(), started_at(os.getpid()))
-    threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
-    settings = store.run(run_id).settings
-    try:
-        result = importlib.import_module(experiment).run_experiment(
-            settings,
-            home=store.home,
-            run_dir=run_dir,
-            emit=lambda event: store.append(run_id, event),
-            wish=lambda: store.wish(run_id),
-            fresh=fresh,
-        )
-    except Cancelled:
-        _discard(run_dir)
-        store.finish(run_id, "cancelled")
-    except Exception as error:
-        message = _explain(error, settings)
-        store.append(run_id, RunFailed(message, type(error).__name__))
-        store.finish(run_id, "failed", error=message)
-        raise  # multiprocessing writes the trace to stderr, which is the log, and the exit status says that it failed
-    else:
-        if store.wish(run_id) == "cancel":  # asked for after the last look at it
-            _discard(run_dir)
-            store.finish(run_id, "cancelled")
-        else:
-            store.finish(run_id, result.outcome, result=result)
-
-
-def _job_child(home: Path, job_id: str, jobs: str) -> None:
-    """One job in its own process: carries it out, and ends its row whatever happens."""
-    os.setsid()
-    store = RunStore(home)
-    folder = store.job_dir(job_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_to(folder / "log.txt")
-    store.set_job_process(job_id, os.getpid(), started_at(os.getpid()))
-    job = store.job(job_id)
-    try:
-        result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
-    except Exception as error:
-        store.finish_job(
-            job_id,
-            "failed",
-            error=str(error) if isinstance(error, TabTuneError) else _unexpected(error, f"the job's log, {folder / 'log.txt'}"),
-        )
-        raise  # for the log
-    store.finish_job(job_id, "finished", result=result)
-
-
-def _write_to(log: Path) -> None:
-    """Sends everything that this process and its libraries print to a file."""
-    with log.open("ab") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-
-
-def _beat(store: RunStore, run_id: str) -> None:
-    while True:
-        store.beat(run_id)
-        time.sleep(HEARTBEAT_SECONDS)
-
-
-def _explain(error: Exception, settings: RunSettings) -> str:
-    """For the person: what happened and what to do."""
-    if isinstance(error, TabTuneError):
-        return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return f"There was not enough memory. {_memory_advice(settings)}"
-    return _unexpected(error, "the run's log")
-
-
-def _unexpected(error: Exception, log: str) -> str:
-    return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

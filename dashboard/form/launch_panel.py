@@ -44,7 +44,7 @@ def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
 
 def show_size(sweep: SweepSettings) -> None:
     """How many runs there are, and how that comes about."""
-    st.metric("Runs", f"{sweep.size:,}", help="They run one after the other.")
+    st.metric("Runs", f"{sweep.size:,}", help="They run one after the other on each CUDA card, or on the CPU.")
     st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
 
 

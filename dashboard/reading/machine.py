@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard.devices import card_memory, card_names, machine_memory
+from dashboard.devices import machine_memory
+from tabtune_core.cuda_cards import card_memory, card_names
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -121,7 +121,8 @@ def get_dataset(home: Path, id: str) -> Dataset:
 
 def load_frame(home: Path, id: str) -> pd.DataFrame:
     """The whole table. Raises TableError where the workspace does not hold it."""
-    frame: pd.DataFrame = pq.read_table(folder_of(home, id) / "table.parquet").to_pandas()
+    # column by column out of Arrow's memory, or a large table would be held twice
+    frame: pd.DataFrame = pq.read_table(folder_of(home, id) / "table.parquet").to_pandas(self_destruct=True)
     return frame
 
 

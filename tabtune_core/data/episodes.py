@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tabtune_core.data.row_pool import RowPool
+
 Target = NDArray[np.int64] | NDArray[np.float64]
 """Class ids from 0, or numbers in the target's own unit."""
 ROWS_AT_ONCE = 2048
@@ -59,18 +61,17 @@ def draw_episodes(
         rng: draws rows and permutations.
         most_classes: an episode shows a random choice of so many classes where there are more.
     """
-    many = most_classes is not None and classes > most_classes
+    many, pool = most_classes is not None and classes > most_classes, RowPool(y_N, classes)
     while True:
-        shown, pool, held = np.arange(classes), np.arange(len(x_NF)), size
+        shown, held = np.arange(classes), size
         if many:
             shown = rng.permutation(classes)[:most_classes]
-            pool = np.flatnonzero(np.isin(y_N, shown))
-            held = EpisodeSize.plan(len(pool), batch_size=size.query, context_rows=size.context)
-        drawn = rng.permutation(pool)
+            held = EpisodeSize.plan(pool.size(shown), batch_size=size.query, context_rows=size.context)
+        drawn = pool.draw(rng, shown if many else None, held.context, held.query)
         rows = _show_every_class(drawn, y_N, held) if classes else drawn[: held.context + held.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
         if not classes:
-            yield Episode(np.ascontiguousarray(x_TF), *np.split(y_N[rows], [held.context]))
+            yield Episode(np.ascontiguousarray(x_TF), y_N[rows[: held.context]], y_N[rows[held.context :]])
             continue
         ids = np.zeros(classes, dtype=np.int64)
         ids[shown] = rng.permutation(len(shown))

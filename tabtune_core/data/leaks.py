@@ -36,11 +36,11 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     A score is the mean over three folds of a sample of the rows; missing values count as a value of their own. Exact copies of the
     label are left to ``check_label``.
     """
-    labelled = frame[frame[target].notna()]
+    labelled = pd.Series(np.flatnonzero(frame[target].notna()))
     if len(labelled) < FEWEST_ROWS:
         return ()
     copies = {finding.column for finding in leaks(frame, target)}
-    sample = labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=seed)
+    sample = frame.iloc[labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=seed).to_numpy()]
     y_N = sample[target].to_numpy(dtype=float) if task == "regression" else pd.factorize(sample[target])[0]
     if task == "classification":
         counts = np.bincount(y_N)

@@ -29,6 +29,7 @@ CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
 IMBALANCE = 20
 FEWEST_NUMBERS = 10
+FIRST_ROWS = 1_000
 Way = Literal["classes", "numbers", "halves"]
 """How a column is predicted: each value is a class; its numbers; two classes, up to its median and above."""
 
@@ -188,13 +189,19 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
 
 def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
     """Columns that are the label under other names: one value of theirs for each value of it."""
-    label = frame[target].dropna()
-    others = frame.loc[label.index].drop(columns=target)
-    if label.nunique() * 2 > len(label):  # each value of a measure is its own class, so only equal numbers say the same
-        same = [name for name in others.columns if others[name].equals(label)]
-    else:
-        codes = pd.factorize(label)[0]
-        same = [name for name in others.columns if np.array_equal(pd.factorize(others[name])[0], codes)]
+    there = frame[target].notna()
+    label = frame[target] if there.all() else frame[target][there]
+    measure = label.nunique() * 2 > len(label)  # each value is its own class, so only equal numbers say the same
+    codes = None if measure else pd.factorize(label)[0]
+
+    def says_the_same(column: pd.Series) -> bool:
+        if codes is None:
+            return bool(column.equals(label))
+        # classes are numbered as they appear, so that most columns differ among the first rows already
+        return all(np.array_equal(pd.factorize(column[:rows])[0], codes[:rows]) for rows in (FIRST_ROWS, len(codes)))
+
+    others = (name for name in frame.columns if name != target)  # one column at a time: a copy of a large table is larger than all else
+    same = [name for name in others if says_the_same(frame[name] if len(label) == len(frame) else frame[name][there])]
     message = "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before the outcome is."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]
 

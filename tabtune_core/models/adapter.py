@@ -49,6 +49,13 @@ class BaseModel(Protocol):
         """Probabilities ``(Q, K)`` or, where ``classes`` is 0, numbers ``(Q,)``; queries do not see each other."""
         ...
 
+    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
+        """``predict`` for many lots of query rows beside one context, which is computed once where the model can.
+
+        What it returns holds that context as the module is now: it is of no use after a step, and of another mode than ``eval``.
+        """
+        ...
+
     def save(self, path: Path) -> None:
         """Writes the module's weights in the upstream package's own schema."""
         ...

@@ -107,6 +107,10 @@ class MitraModel:
                 predicted = low_B1[0] + span_B1[0] * self._decoded(outputs_QO)
         return np.asarray(predicted.cpu().numpy())
 
+    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
+        """As ``predict``: upstream has nothing to keep a context with, so each lot of rows reads it anew."""
+        return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
+
     def save(self, path: Path) -> None:
         """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
         self.module.save_pretrained(str(path))

@@ -97,6 +97,10 @@ class TabDPTModel:
             number_BQ = (self._first_centre + self._bin_width * place_BQ) * deviation_B1 + mean_B1
         return np.asarray(number_BQ[0].cpu().numpy())
 
+    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
+        """As ``predict``: upstream has nothing to keep a context with, so each lot of rows reads it anew."""
+        return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
+
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """Log-probabilities ``(B, Q, K)`` but for a constant of each row.
 

@@ -6,7 +6,7 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from tabtune_core.models.adapter import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 
+CACHE_BYTES = 500_000_000
+"""Most that a context may take while many rows are predicted beside it."""
 TEMPERATURE = 0.9
 """Upstream's ``softmax_temperature``; used in the training loss too, so that training sees what prediction does."""
 
@@ -94,22 +96,67 @@ class TabICLModel:
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
-        x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
-        scaler = None if classes else StandardScaler().fit(y_C[:, None])
-        shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
-        y_BC = torch.from_numpy(shown_C[None].astype(np.float32)).to(self.device)
+        x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
+        y_BC, scaler = self._shown(y_C, classes)
         with torch.no_grad():
             if scaler is not None:
-                mean_Q = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)[0].double().cpu().numpy()
-                return np.asarray(scaler.inverse_transform(mean_Q[:, None])[:, 0])
-            logits_QK = self.module(x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference)[0]
-        probabilities_QK = torch.softmax(logits_QK.double() / TEMPERATURE, dim=-1).cpu().numpy()
-        assert probabilities_QK.shape[1] == classes, "the context lacks a class"
-        return np.asarray(probabilities_QK)
+                outputs = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
+            else:
+                outputs = self.module(x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference)
+        return _answers(outputs[0], scaler, classes)
+
+    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
+        """Upstream's cache of the context, if it fits ``CACHE_BYTES``: keys and values, or else what the in-context stage reads."""
+        mode = self._cache_mode(len(x_CF), x_CF.shape[1])
+        if mode is None or classes > (self.native_classes or classes):  # upstream's tree of smaller questions has no cache
+            return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
+        y_BC, scaler = self._shown(y_C, classes)
+        ask = self.module.forward_with_cache if scaler is None else self.module.predict_stats_with_cache
+        told = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
+        with torch.no_grad():
+            self.module.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
+        cache = self.module._cache
+        self.module.clear_cache()
+
+        def predict(x_QF: Array) -> NDArray[np.float64]:
+            with torch.no_grad():
+                outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **told)
+            self.module.clear_cache()  # the module would keep it for good
+            return _answers(outputs_BQ[0], scaler, classes)
+
+        return predict
+
+    def _tensor(self, x_TF: Array) -> torch.Tensor:
+        return torch.from_numpy(x_TF[None]).to(self.device)
+
+    def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, StandardScaler | None]:
+        """Labels as the module reads them, and the scale of numbers."""
+        scaler = None if classes else StandardScaler().fit(y_C[:, None])
+        shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
+        return torch.from_numpy(shown_C[None].astype(np.float32)).to(self.device), scaler
+
+    def _cache_mode(self, context: int, features: int) -> Literal["kv", "repr"] | None:
+        """The fastest of upstream's caches that fits."""
+        size = self.config
+        deep, columns = size["embed_dim"] * size["row_num_cls"], features + size["row_num_cls"]
+        number = torch.float32.itemsize
+        of_columns = 2 * size["col_num_blocks"] * columns * size["col_num_inds"] * size["embed_dim"]
+        if number * (of_columns + 2 * size["icl_num_blocks"] * context * deep) <= CACHE_BYTES:
+            return "kv"
+        return "repr" if number * (of_columns + context * deep) <= CACHE_BYTES else None
 
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         torch.save({"config": self.config, "state_dict": self.module.state_dict()}, path)
+
+
+def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:
+    """Of logits ``(Q, K)``, or of means ``(Q,)`` in the context's standard deviations."""
+    if scaler is not None:
+        return np.asarray(scaler.inverse_transform(outputs.double().cpu().numpy()[:, None])[:, 0])
+    probabilities_QK = torch.softmax(outputs.double() / TEMPERATURE, dim=-1).cpu().numpy()
+    assert probabilities_QK.shape[1] == classes, "the context lacks a class"
+    return np.asarray(probabilities_QK)
 
 
 def _nonzero(scale: torch.Tensor) -> torch.Tensor:

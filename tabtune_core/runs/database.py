@@ -11,7 +11,7 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 
-ADDED = {"note": "TEXT NOT NULL DEFAULT ''", "archived": "INTEGER NOT NULL DEFAULT 0"}
+ADDED = {"note": "TEXT NOT NULL DEFAULT ''", "archived": "INTEGER NOT NULL DEFAULT 0", "slot": "TEXT NOT NULL DEFAULT ''"}
 """Columns of ``runs`` that workspaces of an earlier version lack."""
 
 

@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS runs (
     result          TEXT,               -- RunFinished as JSON; bytes and seconds are in its field names
     retried_as      TEXT,               -- id of the run that repeats this one
     note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
-    archived        INTEGER NOT NULL DEFAULT 0  -- 1: put away by a person; no unit
+    archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
+    slot            TEXT NOT NULL DEFAULT ''    -- where the worker put it: a card such as 'cuda:1', or 'cpu'; empty while queued
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);

@@ -61,6 +61,8 @@ class Run:
     """What a person wrote about it."""
     archived: bool = False
     """Put away by a person."""
+    slot: str = ""
+    """Where the worker put it: a card such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,13 @@ class RunStore(JobQueue):
             raise StoreError(f"There is no run {run_id!r} in {self.home}; it may have been deleted.")
         return _run(rows[0])
 
-    def claim(self, pid: int, process_started: float) -> Run | None:
-        """Takes the first of the queue for this process; of several askers only one gets it."""
+    def claim(self, pid: int, process_started: float, run_id: str | None = None, *, slot: str = "") -> Run | None:
+        """Takes the first of the queue, or one that waits in it, for this process; of several askers only one gets it."""
         now = time.time()
         rows = self._read(
-            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, process_started = ? WHERE status = 'queued'"
-            " AND id = (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1) RETURNING *",
-            (now, now, pid, process_started),
+            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, process_started = ?, slot = ? WHERE status = 'queued'"
+            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) RETURNING *",
+            (now, now, pid, process_started, slot, run_id),
         )
         return _run(rows[0]) if rows else None
 

@@ -16,6 +16,8 @@ from tabtune_core.settings import TrainSettings
 from tabtune_core.training.scoring import HeldOut, Scorer
 
 Part = Literal["validation", "test"]
+BLOCK_ROWS = 50_000
+"""Rows that are encoded at once: the steps between a table and float32 features hold several copies in double precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,10 @@ class ModelRows:
         normalise = model.fit_preprocessing(table.context.x_CF)
 
         def read(rows: NDArray[np.int64]) -> HeldOut:
-            x, y = table.part(rows)
-            return HeldOut(rows, normalise(x), y)
+            starts = range(0, max(1, len(rows)), BLOCK_ROWS)
+            blocks = [(normalise(x), y) for x, y in (table.part(rows[start : start + BLOCK_ROWS]) for start in starts)]
+            x_NF, y_N = (np.concatenate(column) if len(starts) > 1 else column[0] for column in zip(*blocks, strict=True))
+            return HeldOut(rows, x_NF, y_N)
 
         train = read(table.split.train)
         parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}

@@ -40,24 +40,31 @@ class Scorer:
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
         """Probabilities ``(N, K)`` or numbers ``(N,)``; rows do not see each other, so that their number at once bounds memory alone."""
+        if not len(x_NF):
+            return np.empty((0, self.classes) if self.classes else 0)
         was_training = model.module.training
         model.module.eval()
-        chunks = [self._mean_of_views(model, x_NF[i : i + self.rows_at_once]) for i in range(0, len(x_NF), self.rows_at_once)]
+        total = self._of_view(model, x_NF, np.arange(x_NF.shape[1]), np.arange(self.classes))
+        if self.views > 1:
+            total = _log(total) if self.classes else total
+            for view in range(1, self.views):
+                rng = np.random.default_rng(view)  # the same views in every run, or scores could not be compared
+                predicted = self._of_view(model, x_NF, rng.permutation(x_NF.shape[1]), rng.permutation(self.classes))
+                total = total + (_log(predicted) if self.classes else predicted)
+            total = np.asarray(softmax(total / self.views, axis=1)) if self.classes else total / self.views
         model.module.train(was_training)
-        return np.concatenate(chunks) if chunks else np.empty((0, self.classes) if self.classes else 0)
+        return total
 
-    def _mean_of_views(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
-        total = model.predict(self.x_CF, self.y_C, x_NF, self.classes)
-        if self.views == 1:
-            return total
-        total = _log(total) if self.classes else total
-        for view in range(1, self.views):
-            rng = np.random.default_rng(view)  # the same views in every run, or scores could not be compared
-            columns, ids = rng.permutation(x_NF.shape[1]), rng.permutation(self.classes)
-            y_C = ids[self.y_C] if self.classes else self.y_C
-            predicted = model.predict(self.x_CF[:, columns], y_C, x_NF[:, columns], self.classes)
-            total = total + (_log(predicted[:, ids]) if self.classes else predicted)
-        return np.asarray(softmax(total / self.views, axis=1)) if self.classes else total / self.views
+    def _of_view(self, model: BaseModel, x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predictions of one view of the table, classes in their own order; one context at a time is kept for all rows."""
+        y_C = ids[self.y_C] if self.classes else self.y_C
+        x_CF, chunks = self.x_CF[:, columns], [slice(i, i + self.rows_at_once) for i in range(0, len(x_NF), self.rows_at_once)]
+        if len(chunks) == 1:
+            predicted = model.predict(x_CF, y_C, x_NF[:, columns], self.classes)
+        else:
+            ask = model.read_context(x_CF, y_C, self.classes)
+            predicted = np.concatenate([ask(x_NF[rows][:, columns]) for rows in chunks])
+        return predicted[:, ids] if self.classes else predicted
 
     def score(self, model: BaseModel, part: HeldOut) -> dict[str, float]:
         """Every metric on the rows of ``part``."""

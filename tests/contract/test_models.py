@@ -59,9 +59,9 @@ def table(task, rows=40, features=5, seed=0, classes=3):
     return x_NF, y_N, classes if task == "classification" else 0
 
 
-def predicted(model, x_NF, y_N, classes, *, context=30, views=1):
+def predicted(model, x_NF, y_N, classes, *, context=30, views=1, rows_at_once=100):
     normalise = model.fit_preprocessing(x_NF[:context])
-    scorer = Scorer(normalise(x_NF[:context]), y_N[:context], classes, views)
+    scorer = Scorer(normalise(x_NF[:context]), y_N[:context], classes, views, rows_at_once)
     return scorer.predict(model, normalise(x_NF[context:]))
 
 
@@ -127,6 +127,17 @@ def test_query_rows_do_not_see_each_other(case):
     alone = predicted(model, x_NF[:31], y_N[:31], classes)
     x_NF[31:] += 50.0
     np.testing.assert_allclose(predicted(model, x_NF, y_N, classes)[:1], alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_rows_are_predicted_alike_in_one_lot_and_in_lots_beside_a_context_that_is_read_once(case, views):
+    model, _ = opened(case, live=True)
+    data = table(case[1])
+    whole, in_lots = (predicted(model, *data, views=views, rows_at_once=rows) for rows in (10, 4))
+    np.testing.assert_allclose(in_lots, whole, rtol=0, atol=1e-6 if data[2] else 1e-5)
+    model.module = merged_copy(model.module)
+    whole, in_lots = (predicted(model, *data, views=views, rows_at_once=rows) for rows in (10, 4))
+    np.testing.assert_allclose(in_lots, whole, rtol=0, atol=1e-6 if data[2] else 1e-5)
 
 
 def test_every_declared_target_and_group_is_a_part_of_the_model(case):

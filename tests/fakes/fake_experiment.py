@@ -9,9 +9,9 @@ from tabtune_core.errors import Cancelled, TargetError
 from tabtune_core.events import RunFinished, StepDone
 
 
-def run_experiment(settings, *, home, run_dir, emit, wish, fresh):
+def run_experiment(settings, *, home, run_dir, emit, wish, given, fresh):
     """Emits one step, then does as it is called."""
-    print("The fake was here.")
+    print(f"The fake was here. Device: {given}")
     (run_dir / "adapter.zip").write_bytes(b"weights")
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
     return BEHAVIOURS[settings.target](home, wish)
@@ -43,6 +43,13 @@ def obey(home, wish):
 def wait_for_go(home, wish):
     """Goes on until there is a file called go."""
     wait_until((home / "go").exists)
+    return result()
+
+
+def wait_for_partner(home, wish):
+    """Goes on until two runs of the workspace are at this point at a time."""
+    (home / f"partner-{os.getpid()}").touch()
+    wait_until(lambda: len(list(home.glob("partner-*"))) == 2)
     return result()
 
 
@@ -85,6 +92,7 @@ BEHAVIOURS = {
     "quick": lambda home, wish: result(),
     "obedient": obey,
     "waiting": wait_for_go,
+    "partner": wait_for_partner,
     "deaf": be_deaf,
     "lingering": linger,
     "broken": break_down,

@@ -9,13 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "fresh"},
+    {"errors", "fresh", "cuda_cards"},
     {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
     {"data", "lora", "models", "runs"},
     {"training", "activations", "estimate"},
     {"fitting", "fitting_notes", "predictor", "outputs", "verify"},
     {"experiment", "rank_curve"},
     {
+        "worker_slots",
+        "worker_child",
         "worker",
         "tuning_params",
         "pipeline_file",
@@ -36,6 +38,7 @@ LAYERS = (
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
     "adapters_store",
+    "cuda_cards",
     "export_formats",
     "lora.package_zip",
     "data",

@@ -3,58 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import psutil
 import pytest
+from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.runs.store import ENDED, RunStore
+from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import pid_alive, worker_alive
-from tabtune_core.settings import RunSettings
-
-TESTS = Path(__file__).parents[1]
-PROGRAM = """
-import sys
-from pathlib import Path
-from tabtune_core import worker
-worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
-worker.KILL_SECONDS = 0.3
-worker.RECONCILE_SECONDS = 0.3
-worker.run_worker(Path(sys.argv[1]), exit_when_idle=len(sys.argv) > 2, experiment="fake_experiment", jobs="fake_jobs")
-"""
-
-
-def start_worker(home, *flags):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
-    with (home / "worker.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)
-
-
-def queue(store, *targets):
-    return store.add_sweep([RunSettings(dataset="d", target=target) for target in targets])[1]
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
-        time.sleep(0.02)
-
-
-def wait_for_end(store, run_id):
-    wait_until(lambda: store.run(run_id).status in ENDED)
-    return store.run(run_id)
-
-
-def end(store, *workers):
-    for worker in workers:
-        worker.kill()
-        worker.wait()
-    for run in store.runs(status="running"):
-        psutil.Process(run.pid).kill()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
+from tabtune_core.data import row_pool
 from tabtune_core.data.episodes import EpisodeSize, draw_episodes, in_rounds
+
+
+@pytest.fixture(params=["whole", "part"])
+def pool(request, monkeypatch):
+    """Drawn from a table small enough to be put in order as a whole, and from one that is not."""
+    monkeypatch.setattr(row_pool, "WHOLE_ROWS", {"whole": row_pool.WHOLE_ROWS, "part": 0}[request.param])
 
 
 @pytest.mark.parametrize(
@@ -42,13 +49,13 @@ def test_a_set_of_episodes_comes_round_and_is_the_first_of_the_fresh_ones():
         )
 
 
-def test_one_seed_gives_the_same_episodes_and_another_gives_others():
+def test_one_seed_gives_the_same_episodes_and_another_gives_others(pool):
     first, again, other = draw(0), draw(0), draw(1)
     assert all(np.array_equal(a.x_TF, b.x_TF) and np.array_equal(a.y_Q, b.y_Q) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0].x_TF, other[0].x_TF)
 
 
-def test_rows_keep_their_labels_under_the_permutations():
+def test_rows_keep_their_labels_under_the_permutations(pool):
     for episode in draw(0):
         identity = episode.x_TF.min(axis=1) // 2  # the row number, whichever column stands first
         true = identity.astype(int) % 3
@@ -57,7 +64,7 @@ def test_rows_keep_their_labels_under_the_permutations():
         assert all(len(ids) == 1 for ids in mapping.values())
 
 
-def test_a_query_row_whose_class_the_context_lacks_is_marked():
+def test_a_query_row_whose_class_the_context_lacks_is_marked(pool):
     x, y = np.zeros((20, 1), dtype=np.float32), np.arange(20)
     episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0)))
     assert episode.y_Q.tolist() == [-1] * 5
@@ -71,7 +78,7 @@ def of_rows(y, size, count, **more):
         yield episode, rows[: len(episode.y_C)], rows[len(episode.y_C) :]
 
 
-def test_the_context_shows_every_class_of_the_query_rows():
+def test_the_context_shows_every_class_of_the_query_rows(pool):
     y = np.repeat([0, 1, 2, 3], [14, 3, 2, 1])
     size = EpisodeSize.plan(len(y), batch_size=256, context_rows=8)
     for episode, context, query in of_rows(y, size, 200):
@@ -82,14 +89,14 @@ def test_the_context_shows_every_class_of_the_query_rows():
         assert len({*zip(y[[*context, *query]], [*episode.y_C, *episode.y_Q], strict=True)}) == len({*y[[*context, *query]]})
 
 
-def test_a_rare_class_is_asked_for_and_an_only_row_never():
+def test_a_rare_class_is_asked_for_and_an_only_row_never(pool):
     y = np.repeat([0, 1, 2], [200, 2, 1])
     asked = np.concatenate([y[query] for *_, query in of_rows(y, EpisodeSize(20, 10), 300)])
     assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), "as often as any row, although 20 of 203 rows seldom show it"
     assert not (asked == 2).any()
 
 
-def test_an_episode_shows_a_random_choice_of_the_classes_that_the_model_takes():
+def test_an_episode_shows_a_random_choice_of_the_classes_that_the_model_takes(pool):
     y, seen = np.repeat(np.arange(12), [30, *[5] * 11]), set()
     for episode, context, query in of_rows(y, EpisodeSize(40, 10), 50, most_classes=10):
         ids, rows = np.concatenate([episode.y_C, episode.y_Q]), np.concatenate([context, query])
@@ -99,7 +106,28 @@ def test_an_episode_shows_a_random_choice_of_the_classes_that_the_model_takes():
     assert seen == set(range(12))
 
 
-def test_an_episode_of_few_classes_is_as_large_as_their_rows_allow():
+def test_an_episode_of_few_classes_is_as_large_as_their_rows_allow(pool):
     y = np.repeat(np.arange(12), 2)
     for _, context, query in of_rows(y, EpisodeSize(18, 6), 20, most_classes=4):
         assert (len(context), len(query)) == (6, 2)
+
+
+def test_every_row_is_as_likely_as_any_other_in_a_part_of_a_large_table(monkeypatch):
+    monkeypatch.setattr(row_pool, "WHOLE_ROWS", 0)
+    y = np.repeat([0, 1, 2], [50, 30, 20])
+    drawn = np.concatenate([[*context, *query] for _, context, query in of_rows(y, EpisodeSize(15, 5), 2000)])
+    assert np.bincount(drawn, minlength=100) == pytest.approx(np.full(100, 400), rel=0.25)
+
+
+def test_numbers_are_drawn_without_a_row_twice(pool):
+    x = np.arange(60, dtype=np.float32)[:, None]
+    for episode in itertools.islice(draw_episodes(x, x[:, 0].astype(float), 0, EpisodeSize(30, 10), np.random.default_rng(0)), 20):
+        np.testing.assert_array_equal(episode.x_TF[:, 0], [*episode.y_C, *episode.y_Q])
+        assert len({*episode.y_C, *episode.y_Q}) == 40
+
+
+def test_a_small_table_is_drawn_as_ever():
+    """Row numbers of the first episode: a permutation of all rows, its beginning the context."""
+    y = np.arange(50) % 2
+    episode, context, query = next(of_rows(y, EpisodeSize(30, 10), 1))
+    np.testing.assert_array_equal([*context, *query], np.random.default_rng(0).permutation(50)[:40])

@@ -11,7 +11,7 @@ class Shown:
     """Remembers what it is shown; says a class with 0.8 by the sign of the first column it sees, or that column."""
 
     def __init__(self):
-        self.module, self.seen = torch.nn.Identity(), []
+        self.module, self.seen, self.read = torch.nn.Identity(), [], 0
 
     def predict(self, x_CF, y_C, x_QF, classes):
         self.seen.append((x_CF, y_C, x_QF))
@@ -20,6 +20,10 @@ class Shown:
         p_QK = np.full((len(x_QF), classes), 0.2 / (classes - 1))
         p_QK[:, y_C[0]] = 0.8
         return p_QK
+
+    def read_context(self, x_CF, y_C, classes):
+        self.read += 1
+        return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -57,6 +61,12 @@ def test_numbers_of_the_views_are_averaged():
 def test_rows_at_once_change_nothing():
     one, many = (Scorer(X, Y, 3, views=2, rows_at_once=size).predict(Shown(), X) for size in (1, 100))
     np.testing.assert_array_equal(one, many)
+
+
+def test_a_context_is_read_once_for_all_chunks_of_a_view():
+    model = Shown()
+    Scorer(X, Y, 3, views=2, rows_at_once=1).predict(model, X)
+    assert (model.read, len(model.seen)) == (2, 8)
 
 
 def test_a_part_without_rows_gives_nothing_of_the_right_shape():

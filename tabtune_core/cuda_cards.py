@@ -1,0 +1,117 @@
+"""Which NVIDIA cards a run could take, asked of the driver and not of torch, which would take seconds and hundreds of megabytes.
+
+The answer follows what torch does in the run's process: none for a build without CUDA, and CUDA_VISIBLE_DEVICES hides and orders
+cards. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the cards as the driver does.
+"""
+
+import os
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+import pynvml
+
+Told = TypeVar("Told")
+
+
+def count_cards() -> int:
+    """How many cards a run could name: cuda:0, cuda:1, ..."""
+    return len(_of_every_card(lambda handle: True))
+
+
+def card_names() -> list[str]:
+    """Names of the cards by the number that torch gives them; empty where there is no driver, no card or no CUDA in torch."""
+    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
+
+
+def card_memory() -> list[tuple[int, int] | None]:
+    """Free and total bytes of the same cards; None where the driver does not tell."""
+    return _of_every_card(_memory)
+
+
+def torch_has_cuda() -> bool:
+    """By the version of the installed package: a CPU build ends in "+cpu"."""
+    try:
+        return not version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
+
+
+def visible_cards(visible: str, uuids: list[str]) -> list[int]:
+    """Places of the cards that CUDA_VISIBLE_DEVICES names, in its order.
+
+    Entries are indices or beginnings of UUIDs, all of one kind. The first that fits no card ends the list, and one card named twice leaves
+    none: as ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA Environment Variables") have it.
+    """
+    entries = [entry.strip() for entry in visible.split(",")]
+    found: list[int] = []
+    for entry in entries:
+        if entry.isdecimal() != entries[0].isdecimal():
+            break
+        if entry.isdecimal():
+            fitting = [int(entry)] if int(entry) < len(uuids) else []
+        else:
+            fitting = [place for place, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
+        if len(fitting) != 1:
+            break
+        found += fitting
+    return found if len(set(found)) == len(found) else []
+
+
+def _of_every_card(ask: Callable[[Any], Told]) -> list[Told]:
+    """The driver's answer for each card that torch would see, in torch's order."""
+    if not torch_has_cuda():
+        return []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _handles(visible: str | None) -> list[Any]:
+    """Of the cards that CUDA enumerates. A slice of a card (MIG) is the only one: NVIDIA MIG User Guide, "CUDA Device Enumeration"."""
+    if visible is not None and visible.strip().startswith("MIG-"):
+        return [pynvml.nvmlDeviceGetHandleByUUID(visible.partition(",")[0].strip())]
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    if visible is not None:
+        handles = [handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
+    sliced = [_first_slice(handle) for handle in handles if _is_sliced(handle)]
+    whole = [handle for handle in handles if not _is_sliced(handle)]
+    return [first for first in sliced if first is not None][:1] or whole
+
+
+def _is_sliced(handle: Any) -> bool:
+    """Whether a card is split into slices, so that it cannot be taken as a whole."""
+    try:
+        present, _ = pynvml.nvmlDeviceGetMigMode(handle)
+    except pynvml.NVMLError:  # a card that cannot be
+        return False
+    return bool(present == pynvml.NVML_DEVICE_MIG_ENABLE)
+
+
+def _first_slice(handle: Any) -> Any:
+    """The first slice of a card in slices; None where none was made."""
+    for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+        except pynvml.NVMLError:
+            continue
+    return None
+
+
+def _memory(handle: Any) -> tuple[int, int] | None:
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        return None
+    return int(memory.free), int(memory.total)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name

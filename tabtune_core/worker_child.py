@@ -1,0 +1,123 @@
+"""What a run's or job's own process does: carries it out, and ends its row whatever happens."""
+
+import importlib
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tabtune_core.errors import Cancelled, TabTuneError
+from tabtune_core.events import RunFailed
+from tabtune_core.fresh import FreshProcess
+from tabtune_core.runs.store import RunStore
+from tabtune_core.runs.worker_lock import started_at
+from tabtune_core.settings import RunSettings
+
+HEARTBEAT_SECONDS = 1.0
+
+
+def memory_advice(settings: RunSettings) -> str:
+    """What to lower, with the numbers as they are."""
+    train = settings.train
+    return (
+        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), and run it again; "
+        "the LoRA rank hardly changes the memory."
+    )
+
+
+def discard(run_dir: Path) -> None:
+    """Empties the folder of a cancelled run but for its log."""
+    for path in run_dir.iterdir() if run_dir.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "log.txt":
+            path.unlink()
+
+
+def run_child(home: Path, run_id: str, experiment: str, device: str | None) -> None:
+    """One run; ``device`` is the one that it was given, None for what its settings say."""
+    os.setsid()
+    store = RunStore(home)
+    run_dir = store.run_dir(run_id)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _write_to(run_dir / "log.txt")
+    fresh = FreshProcess()  # as long as there is one thread here
+    store.set_process(run_id, os.getpid(), started_at(os.getpid()))
+    threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
+    settings = store.run(run_id).settings
+    try:
+        result = importlib.import_module(experiment).run_experiment(
+            settings,
+            home=store.home,
+            run_dir=run_dir,
+            emit=lambda event: store.append(run_id, event),
+            wish=lambda: store.wish(run_id),
+            given=device,
+            fresh=fresh,
+        )
+    except Cancelled:
+        discard(run_dir)
+        store.finish(run_id, "cancelled")
+    except Exception as error:
+        message = _explain(error, settings)
+        store.append(run_id, RunFailed(message, type(error).__name__))
+        store.finish(run_id, "failed", error=message)
+        raise  # multiprocessing writes the trace to stderr, which is the log, and the exit status says that it failed
+    else:
+        if store.wish(run_id) == "cancel":  # asked for after the last look at it
+            discard(run_dir)
+            store.finish(run_id, "cancelled")
+        else:
+            store.finish(run_id, result.outcome, result=result)
+
+
+def job_child(home: Path, job_id: str, jobs: str) -> None:
+    """One job."""
+    os.setsid()
+    store = RunStore(home)
+    folder = store.job_dir(job_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_to(folder / "log.txt")
+    store.set_job_process(job_id, os.getpid(), started_at(os.getpid()))
+    job = store.job(job_id)
+    try:
+        result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
+    except Exception as error:
+        store.finish_job(
+            job_id,
+            "failed",
+            error=str(error) if isinstance(error, TabTuneError) else _unexpected(error, f"the job's log, {folder / 'log.txt'}"),
+        )
+        raise  # for the log
+    store.finish_job(job_id, "finished", result=result)
+
+
+def _write_to(log: Path) -> None:
+    """Sends everything that this process and its libraries print to a file."""
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+
+
+def _beat(store: RunStore, run_id: str) -> None:
+    while True:
+        store.beat(run_id)
+        time.sleep(HEARTBEAT_SECONDS)
+
+
+def _explain(error: Exception, settings: RunSettings) -> str:
+    """For the person: what happened and what to do."""
+    if isinstance(error, TabTuneError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return f"There was not enough memory. {memory_advice(settings)}"
+    return _unexpected(error, "the run's log")
+
+
+def _unexpected(error: Exception, log: str) -> str:
+    return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

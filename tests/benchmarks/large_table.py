@@ -1,0 +1,307 @@
+"""A table of a million rows, read, checked and trained on: seconds and memory of every stage, against a tenth of it.
+
+``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the README. ``--rows 1000000 100000`` names other
+sizes, ``--parts stages steps looks`` leaves some out. About ten minutes, most of it for the million.
+
+Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and kept, then its label is checked, then LoRA r=4 is
+trained for 20 steps with TabICL mini, adapter package and its check in a fresh process included; each of the three is a process of its own
+and takes the product's own path. Memory is the kernel's mark of the highest resident size (VmHWM) in a stage. Steps: CPU seconds of one
+training step, optimizer included, against context rows and features, with a least-squares fit that has a term for a step, for its rows, for
+rows x features, and for rows x context rows (attention). Looks: the validation rows scored once, against the steps between two looks, by the
+defaults. One thread; medians.
+"""
+
+import argparse
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from named_machine import machine
+from readme_block import markdown_table, write_block
+from scipy.optimize import nnls
+
+from tabtune_core.data.arrays import Labels, prepare_arrays
+from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
+from tabtune_core.data.episodes import EpisodeSize, draw_episodes
+from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.target import check_label
+from tabtune_core.events import Event, PhaseDone, PhaseStarted
+from tabtune_core.experiment import run_experiment
+from tabtune_core.fitting import adapt
+from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.loop import episode_loss, take_step
+from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.precision import Precision
+from tabtune_core.training.rows import ModelRows
+
+CPU = torch.device("cpu")
+TITLES = {"tabicl-mini": "TabICL mini", "tabdpt-mini": "TabDPT mini", "mitra-mini": "Mitra mini"}
+CONTEXTS, FEATURES, QUERY = (256, 512, 1024, 2048), (5, 10, 20, 40), 64
+SMALLER = {"mitra-mini": ((64, 128, 256, 512), (5, 10, 20))}
+"""Context rows and features of the model whose step costs ten times as much."""
+LOOKS = (1_000, 5_000, 20_000)
+STEPS, RANK = 20, 4
+
+
+def write_csv(path: Path, rows: int, block: int = 100_000) -> None:
+    """A mixed table of 20 columns whose label three of them tell, in blocks, so that this process stays small."""
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, block):
+        n = min(block, rows - start)
+        columns: dict[str, Any] = {f"number_{i}": rng.normal(size=n).round(4) for i in range(10)}
+        columns |= {f"count_{i}": rng.integers(0, 1000 * (i + 1), n) for i in range(3)}
+        columns |= {f"word_{k}": np.char.add("level ", rng.integers(0, k, n).astype(str)).astype(object) for k in (2, 8, 50, 400)}
+        columns |= {f"day_{i}": np.datetime_as_string(np.datetime64("2015-01-01") + rng.integers(0, 3650, n)) for i in range(2)}
+        frame = pd.DataFrame(columns)
+        signal = frame["number_0"] + 0.5 * frame["number_1"] + (frame["word_8"] == "level 3") + 0.5 * rng.normal(size=n)
+        for name in ("number_2", "number_3", "count_1", "word_50", "day_1"):
+            frame[name] = frame[name].astype(object).where(rng.random(n) > 0.1, None)
+        frame["label"] = np.select([signal < -0.5, signal < 0.5], ["low", "middle"], "high")
+        frame.to_csv(path, index=False, mode="a" if start else "w", header=not start)
+
+
+def resident(what: str) -> int:
+    """Bytes: VmRSS is now, VmHWM the highest since it was reset."""
+    return 1024 * int(re.search(rf"^{what}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it waited for."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+@contextmanager
+def stage(found: dict[str, Any], name: str) -> Iterator[None]:
+    """Notes CPU seconds, wall seconds and the highest resident bytes of what is done inside."""
+    Path("/proc/self/clear_refs").write_text("5")
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    yield
+    found[name] = [cpu_seconds() - cpu, time.perf_counter() - wall, resident("VmHWM")]
+
+
+def read(home: Path, csv: Path) -> dict[str, Any]:
+    """The file becomes a table of the workspace."""
+    found: dict[str, Any] = {}
+    with stage(found, "the program itself"):
+        pass
+    with stage(found, "read and keep the CSV"):
+        add_dataset(home, csv, csv.name)
+    return found
+
+
+def check(home: Path, csv: Path) -> dict[str, Any]:
+    """What the pages look at before a run."""
+    found: dict[str, Any] = {}
+    (dataset,) = list_datasets(home)
+    with stage(found, "open the table"):
+        frame = load_frame(home, dataset.id)
+    with stage(found, "check the label, look for leaks"):
+        check_label(frame, "label", max_classes=None)
+        may_leak(frame, {column.name: column.kind for column in dataset.columns}, "label", "classification")
+    return found
+
+
+def train(home: Path, csv: Path) -> dict[str, Any]:
+    """A run, phase by phase."""
+    (dataset,) = list_datasets(home)
+    settings = RunSettings(
+        dataset=dataset.id, target="label", lora=LoraSettings(rank=RANK), train=TrainSettings(steps=STEPS), device="cpu"
+    )  # fmt: skip
+    found: dict[str, Any] = {}
+    began: list[float] = []
+
+    def emit(event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            began[:] = [cpu_seconds()]
+        elif isinstance(event, PhaseDone):
+            found[f"run: {event.phase}"] = [cpu_seconds() - began[0], event.seconds, event.peak_bytes["resident"]]
+
+    folder = home / "run"
+    folder.mkdir()
+    run_experiment(settings, home=home, run_dir=folder, emit=emit, wish=lambda: None)
+    return found
+
+
+def in_fresh_process(what: str, home: Path, csv: Path) -> dict[str, Any]:
+    """One of the three in a process of its own."""
+    command = [sys.executable, __file__, "--cell", what, str(home), str(csv)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def stages(sizes: list[int]) -> str:
+    """A table with a line a stage: each size, and the first against the last."""
+    found: list[dict[str, Any]] = []
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            csv, home = Path(name) / "table.csv", Path(name) / "home"
+            write_csv(csv, rows)
+            found.append({})
+            for what in ("read", "check", "train"):
+                found[-1] |= in_fresh_process(what, home, csv)
+                print(rows, what, found[-1], file=sys.stderr)
+    head = ["Stage", *(f"{rows:,} rows: {unit}" for rows in sizes for unit in ("CPU s (wall)", "MB")), "CPU ratio", "MB ratio"]
+    lines = []
+    for name in found[0]:
+        cells = [one[name] for one in found]
+        line = [text for cpu, wall, peak in cells for text in (f"{cpu:.2f} ({wall:.2f})", f"{peak / 1e6:,.0f}")]
+        (cpu, _, peak), (small_cpu, _, small_peak) = cells[0], cells[-1]
+        lines.append([name, *line, f"{cpu / max(small_cpu, 0.01):.1f}", f"{peak / small_peak:.2f}"])
+    return markdown_table(head, lines)
+
+
+def median_seconds(run: Callable[[], Any], times: int = 3) -> float:
+    """CPU seconds, after one run that is not counted."""
+    run()
+    found = []
+    for _ in range(times):
+        began = time.process_time()
+        run()
+        found.append(time.process_time() - began)
+    return statistics.median(found)
+
+
+def opened(name: str) -> BaseModel:
+    """A mini with a LoRA adapter, as a run trains it."""
+    model = load_model(CATALOGUE[name], "classification", CPU)
+    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=RANK)))
+    return model
+
+
+def stepper(model: BaseModel) -> Callable[[Any], None]:
+    """What carries out one step on an episode, optimizer included."""
+    named = [(name, p) for name, p in model.module.named_parameters() if p.requires_grad]
+    defaults = TrainSettings()
+    optimizer = make_optimizer(
+        named,
+        optimizer="adamw",
+        learning_rate=1e-4,
+        weight_decay=defaults.weight_decay,
+        betas=defaults.betas,
+        eps=defaults.eps,
+        lr_ratio=1.0,
+    )
+    precision = Precision.of("off", CPU)
+
+    def step(episode: Any) -> None:
+        model.module.train()
+        take_step(episode_loss(model, episode, 3, CPU), optimizer, clip_norm=1.0, precision=precision)
+
+    return step
+
+
+def linear(name: str) -> list[list[str]]:
+    """A line a size: measured, fitted, and how far off."""
+    contexts, widths = SMALLER.get(name, (CONTEXTS, FEATURES))
+    sizes = [(context, features) for context in contexts for features in widths]
+    step, rng, found = stepper(opened(name)), np.random.default_rng(0), []
+    for context, features in sizes:
+        x, y = rng.normal(size=(context + QUERY, features)).astype(np.float32), np.arange(context + QUERY) % 3
+        episode = next(draw_episodes(x, y, 3, EpisodeSize(context, QUERY), rng))
+        found.append(median_seconds(lambda episode=episode: step(episode)))
+    seconds = np.array(found)
+    rows = np.array([context + QUERY for context, _ in sizes], float)
+    features, context = np.array([f for _, f in sizes], float), np.array([c for c, _ in sizes], float)
+    terms = np.stack([np.ones_like(rows), rows, rows * features, rows * context], axis=1)
+    weights, _ = nnls(terms / seconds[:, None], np.ones_like(seconds))
+    fitted = terms @ weights
+    shares = terms[-1] * weights / fitted[-1]
+    print(name, "seconds", dict(zip(sizes, seconds.round(4), strict=True)), file=sys.stderr)
+    off = np.abs(fitted / seconds - 1)
+    share = " / ".join(f"{one:.0%}" for one in shares)
+    largest = f"{contexts[-1]:,} x {widths[-1]}"
+    first, last = f"{seconds[0] * 1e3:,.0f}", f"{seconds[-1] * 1e3:,.0f}"
+    cells = (contexts[-1] + QUERY) * widths[-1] / ((contexts[0] + QUERY) * widths[0])
+    exponent = np.polyfit(np.log(rows * features), np.log(seconds), 1)[0]
+    return [[TITLES[name], f"{first} to {last}", f"{cells:.0f}", f"{seconds[-1] / seconds[0]:.0f}", f"{exponent:.2f}", largest, share,
+             f"{np.median(off):.0%}, {off.max():.0%}"]]  # fmt: skip
+
+
+def steps() -> str:
+    """A table with a line a model."""
+    head = [
+        "Model",
+        "ms a step",
+        "Cells x",
+        "Seconds x",
+        "Exponent",
+        "Largest",
+        "Step / rows / rows x features / attention",
+        "Off (median, most)",
+    ]
+    return markdown_table(head, [line for name in TITLES for line in linear(name)])
+
+
+def look(name: str, rows: int) -> list[str]:
+    """One look at the validation rows against the steps between two, by the defaults."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(rows, 20))).add_prefix("x")
+    y = pd.Series(np.arange(rows) % 3).astype(str)
+    settings = RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=RANK))
+    model, every = opened(name), settings.train.eval_every
+    table = prepare_arrays(frame, y, Labels.of(y, "classification"), settings, max_classes=None)
+    read = ModelRows.of(table, model, settings.train)
+    episode = next(draw_episodes(read.x_NF, read.y_N, 3, read.size, rng))
+    step = stepper(model)
+    one_step = median_seconds(lambda: step(episode))
+    one_look = median_seconds(lambda: read.scorer.score(model, read.held_out["validation"]))
+    shown = f"{len(table.context.y_C):,} and {len(table.split.validation):,}"
+    return [
+        TITLES[name],
+        f"{rows:,}",
+        shown,
+        f"{one_step:.2f}",
+        f"{one_look:.2f}",
+        f"{one_look / one_step:.2f}",
+        f"{one_look / one_step / every:.1%}",
+    ]
+
+
+def looks() -> str:
+    """A table with a line a model and size of table."""
+    head = [
+        "Model",
+        "Rows",
+        "Context and validation rows",
+        "A step, CPU s",
+        "A look, CPU s",
+        "A look in steps",
+        "Against the steps between two",
+    ]
+    return markdown_table(head, [look(name, rows) for name in TITLES for rows in LOOKS])
+
+
+def main() -> None:
+    """Measures, prints, and writes if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 100_000], help="the last is what the first is compared with")
+    parser.add_argument("--parts", nargs="+", choices=("stages", "steps", "looks"), default=["stages", "steps", "looks"])
+    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    asked = parser.parse_args()
+    parts = {"stages": lambda: stages(asked.rows), "steps": steps, "looks": looks}
+    text = "\n\n".join([*(parts[name]() for name in asked.parts), f"{machine()}."])
+    print(text)
+    if asked.write:
+        write_block("large-table", text)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["--cell"]:
+        print(json.dumps({"read": read, "check": check, "train": train}[sys.argv[2]](Path(sys.argv[3]), Path(sys.argv[4]))))
+    else:
+        main()

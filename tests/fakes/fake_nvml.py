@@ -1,0 +1,45 @@
+"""Stands in for pynvml, the library of the NVIDIA driver. ``CARDS`` and what each is like are set by the test."""
+
+import types
+
+NVML_DEVICE_MIG_ENABLE = 1
+
+
+class NVMLError(Exception):
+    """What every question that the driver does not answer raises."""
+
+
+class Driver:
+    """A machine's cards, by their UUIDs; ``slices`` of those that are split."""
+
+    NVML_DEVICE_MIG_ENABLE = NVML_DEVICE_MIG_ENABLE
+    NVMLError = NVMLError
+
+    def __init__(self, *uuids, names=None, slices=None):
+        self.uuids, self.names, self.slices = uuids, names or uuids, slices or {}
+        self.nvmlInit = self.nvmlShutdown = lambda: None
+        self.nvmlDeviceGetHandleByIndex = self.uuids.__getitem__
+        self.nvmlDeviceGetCount = lambda: len(self.uuids)
+        self.nvmlDeviceGetUUID = str.encode
+        self.nvmlDeviceGetMaxMigDeviceCount = lambda uuid: 7
+
+    def nvmlDeviceGetName(self, uuid):
+        return self.names[self.uuids.index(uuid)] if uuid in self.uuids else f"slice {uuid}"
+
+    def nvmlDeviceGetMigMode(self, uuid):
+        if uuid not in self.slices:
+            raise NVMLError("not supported")
+        return NVML_DEVICE_MIG_ENABLE, NVML_DEVICE_MIG_ENABLE
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, uuid, place):
+        if place >= len(self.slices[uuid]):
+            raise NVMLError("not found")
+        return self.slices[uuid][place]
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        if uuid not in self.uuids and not any(uuid in there for there in self.slices.values()):
+            raise NVMLError("not found")
+        return uuid
+
+    def nvmlDeviceGetMemoryInfo(self, uuid):
+        return types.SimpleNamespace(free=1, total=2)

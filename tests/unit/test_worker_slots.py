@@ -1,0 +1,123 @@
+"""Two cards carry out two runs at a time, one card one; which run goes where."""
+
+import dataclasses
+import signal
+
+import pytest
+from worker_program import end, queue, start_worker, wait_for_end, wait_until
+
+from tabtune_core.runs.store import RunStore
+from tabtune_core.runs.worker_lock import worker_alive
+from tabtune_core.settings import RunSettings
+from tabtune_core.worker_slots import Slots, device_of, slots_of
+
+CARDS = """
+from tabtune_core import cuda_cards
+from fake_nvml import Driver
+cuda_cards.pynvml, cuda_cards.version = Driver({cards}), lambda package: "2.9.1+cu128"
+"""
+NONE, ONE, TWO = (CARDS.format(cards=", ".join(f"'GPU-{place}'" for place in range(cards))) for cards in (0, 1, 2))
+
+
+@pytest.fixture(autouse=True)
+def all_visible(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def run_all(home, cards, targets, devices=()):
+    """The rows of runs that have ended, in the order of the queue."""
+    store = RunStore(home)
+    ids = queue(store, *targets, devices=devices)
+    assert start_worker(home, "exit-when-idle", before=cards).wait(timeout=60) == 0
+    return store, [store.run(run_id) for run_id in ids]
+
+
+def overlap(one, other):
+    return one.started < other.ended and other.started < one.ended
+
+
+def told(store, run):
+    """What the run's process was told to compute on."""
+    return (store.run_dir(run.id) / "log.txt").read_text().split("Device: ")[1].split()[0]
+
+
+def test_two_cards_carry_out_two_runs_at_a_time_each_on_its_own(tmp_path):
+    store, runs = run_all(tmp_path, TWO, ["partner", "partner"])
+    assert [run.status for run in runs] == ["finished", "finished"]
+    assert overlap(*runs)
+    assert sorted(run.slot for run in runs) == sorted(told(store, run) for run in runs) == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize(("cards", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, "cpu", "None")])
+def test_one_card_or_none_carries_out_one_run_at_a_time(tmp_path, cards, slot, device):
+    store, (first, second) = run_all(tmp_path, cards, ["quick", "quick"])
+    assert first.ended <= second.started
+    assert [first.slot, second.slot] == [slot, slot]
+    assert [told(store, first), told(store, second)] == [device, device]
+
+
+def test_a_run_waits_for_the_card_that_it_names_and_others_do_not_wait_behind_it(tmp_path):
+    store = RunStore(tmp_path)
+    holder, waiting, behind = queue(store, "waiting", "quick", "quick", devices=["cuda:1", "cuda:1", "auto"])
+    worker = start_worker(tmp_path, "exit-when-idle", before=TWO)
+    try:
+        assert wait_for_end(store, behind).slot == "cuda:0"
+        assert [store.run(holder).status, store.run(waiting).status] == ["running", "queued"]
+        (tmp_path / "go").touch()
+        assert worker.wait(timeout=60) == 0
+        assert store.run(waiting).slot == "cuda:1"
+        assert store.run(waiting).started >= store.run(holder).ended
+    finally:
+        end(store, worker)
+
+
+def test_an_adopted_run_keeps_its_card(tmp_path):
+    store = RunStore(tmp_path)
+    (adopted,) = queue(store, "waiting", devices=["cuda:1"])
+    first = start_worker(tmp_path, before=TWO)
+    wait_until(lambda: store.events(adopted))
+    first.send_signal(signal.SIGKILL)
+    first.wait(timeout=60)
+    named, free = queue(store, "quick", "quick", devices=["cuda:1", "auto"])
+    second = start_worker(tmp_path, "exit-when-idle", before=TWO)
+    try:
+        wait_until(lambda: worker_alive(tmp_path))
+        assert wait_for_end(store, free).slot == "cuda:0"
+        assert store.run(named).status == "queued"
+        (tmp_path / "go").touch()
+        assert second.wait(timeout=60) == 0
+        assert store.run(named).status == "finished"
+    finally:
+        end(store, first, second)
+
+
+def queued(store, *devices):
+    queue(store, *["quick"] * len(devices), devices=devices)
+    return store.runs(status="queued")
+
+
+def test_a_run_that_leaves_the_choice_leaves_the_card_that_another_names(tmp_path):
+    runs = queued(RunStore(tmp_path), "auto", "cuda")
+    slots = Slots(lambda: 2)
+    assert slots.next(runs, set()) == (runs[0], "cuda:1")
+    assert slots.next(runs[1:], {"cuda:1"}) == (runs[1], "cuda:0")
+
+
+def test_a_run_on_the_cpu_goes_beside_those_on_cards_but_not_beside_its_like(tmp_path):
+    runs, slots = queued(RunStore(tmp_path), "cpu", "cpu"), Slots(lambda: 1)
+    assert slots.next(runs, {"cuda:0"}) == (runs[0], "cpu")
+    assert slots.next(runs[1:], {"cuda:0", "cpu"}) is None
+    assert slots.are_full({"cuda:0", "cpu"})
+    assert not slots.are_full({"cuda:0"})
+
+
+@pytest.mark.parametrize("device", ["cuda:2", "mps", "cuda:-1"])
+def test_a_device_that_is_not_there_starts_and_says_so_itself(device):
+    assert slots_of(device, 2) == ["cpu"]
+    assert device_of("cpu") is None
+
+
+def test_a_run_of_an_earlier_version_holds_its_first_choice(tmp_path):
+    (run,) = queued(RunStore(tmp_path), "auto")
+    assert Slots(lambda: 2).of(dataclasses.replace(run, slot="")) == "cuda:0"
+    assert Slots(lambda: 2).of(dataclasses.replace(run, slot="cuda:1", settings=RunSettings(dataset="d", target="y"))) == "cuda:1"

@@ -1,0 +1,61 @@
+"""Real workers for tests: a program of their own, in which only what a run computes is a fake."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tabtune_core.runs.store import ENDED
+from tabtune_core.settings import RunSettings
+
+TESTS = Path(__file__).parent
+PROGRAM = """
+import sys
+from pathlib import Path
+from tabtune_core import worker
+worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
+worker.KILL_SECONDS = 0.3
+worker.RECONCILE_SECONDS = 0.3
+worker.run_worker(Path(sys.argv[1]), exit_when_idle=len(sys.argv) > 2, experiment="fake_experiment", jobs="fake_jobs")
+"""
+
+
+def start_worker(home, *flags, before=""):
+    """A worker's process; ``before`` is code that prepares its machine."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
+    with (home / "worker.log").open("ab") as log:
+        return subprocess.Popen([sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)
+
+
+def queue(store, *targets, devices=()):
+    """Ids of runs that do what their targets say, all on 'auto' unless devices are named."""
+    wanted = devices or ["auto"] * len(targets)
+    return store.add_sweep(
+        [RunSettings(dataset="d", target=target, device=device) for target, device in zip(targets, wanted, strict=True)]
+    )[1]
+
+
+def wait_until(condition):
+    """A minute at most."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited for a minute"
+        time.sleep(0.02)
+
+
+def wait_for_end(store, run_id):
+    """The run once it has ended."""
+    wait_until(lambda: store.run(run_id).status in ENDED)
+    return store.run(run_id)
+
+
+def end(store, *workers):
+    """Leaves no process behind."""
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    for run in store.runs(status="running"):
+        psutil.Process(run.pid).kill()
