@@ -20,28 +20,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peft
 import torch
-from machine import machine
+from full_size import CLASSES, Steps, noise, opened, random_weights
+from named_machine import machine
 from peers import TabTuneSteps, save_episode, tabtune_python
 from readme_block import markdown_table, write_block
-from tabtune_core.training.prefix import SharedPrefix
 
-from tabtune_core.data.episodes import Episode
-from tabtune_core.fitting import adapt
-from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.adapter import BaseModel
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training.loop import episode_loss, take_step
-from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.precision import Precision
-from tabtune_core.training.shared import SharedArrays
 
-CPU, RANK, CLASSES, CONTEXT = torch.device("cpu"), 8, 3, 0.8
+RANK = 8
 FULL, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
 SIZES = {
     "tabicl-v2": {(256, 10): 7, (256, 50): 5, (1024, 10): 3},
@@ -67,28 +60,6 @@ BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
 Step = Callable[[], dict[str, float]]
 
 
-def full_size(name: str, folder: Path) -> Path:
-    """A checkpoint of random weights, in the released one's format and size."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tiny import FAMILIES, build
-
-    card = get_card(name)
-    config = card.weights_for("classification").config
-    torch.manual_seed(0)
-    path = folder / Path(card.weights_for("classification").file).name
-    FAMILIES[card.family.name][2](build(card.family.name, config), config, path)
-    return path
-
-
-def episode_of(rows: int, features: int) -> Episode:
-    """Noise."""
-    rng, context = np.random.default_rng(0), round(CONTEXT * rows)
-    y_T = rng.permutation(np.arange(rows) % CLASSES)
-    return Episode(rng.normal(size=(rows, features)).astype(np.float32), y_T[:context], y_T[context:])
-
-
 def timed(step: Callable[[], Any]) -> Step:
     """CPU and wall seconds of each call."""
 
@@ -100,53 +71,36 @@ def timed(step: Callable[[], Any]) -> Step:
     return run
 
 
-def our_step(model: BaseModel, episode: Episode) -> Callable[[], Any]:
-    """One step of the product's loop on a model of which something trains."""
-    model.module.train()
-    trained = [(name, p) for name, p in model.module.named_parameters() if p.requires_grad]
-    optimizer = make_optimizer(trained, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
-    precision = Precision.of("off", CPU)
-    return lambda: take_step(episode_loss(model, episode, CLASSES, CPU), optimizer, clip_norm=1.0, precision=precision)
-
-
-def with_lora(model: BaseModel, name: str, targets: tuple[str, ...], dropout: float) -> BaseModel:
-    """Our adapter on a model."""
-    lora = LoraSettings(rank=RANK, dropout=dropout, targets=targets)
-    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=lora))
-    return model
-
-
 def with_peft(model: BaseModel, name: str) -> BaseModel:
     """Its adapter on the layers that ours adapts with the same targets."""
     layers = [path.removesuffix(".weight") for path in get_card(name).adapted_shapes("classification", REACHED[name])]
     peft.inject_adapter_in_model(peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module)
+    trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
+    assert trained == get_card(name).adapter_parameters("classification", RANK, REACHED[name]), "peft adapts other layers than ours"
     return model
 
 
-def steps(
-    name: str, rows: int, features: int, checkpoint: Path, folder: Path, python: Path | None, stack: contextlib.ExitStack
+def kinds_of(
+    name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Step]]:
-    """Every kind of step at one size."""
-    episode = episode_of(rows, features)
+    """Every kind of step at one size; what is cached is put below the folder."""
+    episode = noise(rows, features)
 
-    def load() -> BaseModel:
-        return load_model(get_card(name), "classification", CPU, checkpoint)
+    def ours(targets: tuple[str, ...] | None, **how: Any) -> Step:
+        return timed(partial(Steps(opened(name, folder), targets, **how).step, episode))
 
-    yield FULL, timed(our_step(load(), episode))
-    yield ALL, timed(our_step(with_lora(load(), name, (), 0.0), episode))
-    yield DROPOUT, timed(our_step(with_lora(load(), name, (), 0.05), episode))
+    yield FULL, ours(None)
+    yield ALL, ours(())
+    yield DROPOUT, ours((), dropout=0.05)
     for target in CACHED[name]:
-        model = with_lora(load(), name, (target,), 0.0)
-        prefix = SharedPrefix(model.module, model.card.family.parts(model.module), SharedArrays(folder / f"{name}-{target}"))
-        stack.enter_context(prefix.use())
-        yield target, timed(our_step(model, episode))
-    yield OURS, timed(our_step(with_lora(load(), name, REACHED[name], 0.0), episode))
-    yield PEFT, timed(our_step(with_peft(load(), name), episode))
+        yield target, ours((target,), cache=folder / f"cache of {name} before {target}")
+    yield OURS, ours(REACHED[name])
+    yield PEFT, timed(partial(Steps(with_peft(opened(name, folder), name), None).step, episode))
     if python and name in TABTUNES:
-        file = save_episode(folder / f"{name}-{rows}-{features}.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
-        peer = stack.enter_context(
-            TabTuneSteps(python, TABTUNES[name], checkpoint if name != "mitra-v2" else checkpoint.parent, file, rank=RANK)
-        )
+        file = save_episode(folder / "episode.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
+        checkpoint = random_weights(name, folder)
+        peer = TabTuneSteps(python, TABTUNES[name], checkpoint.parent if name.startswith("mitra") else checkpoint, file, rank=RANK)
+        stack.enter_context(peer)
 
         def ask() -> dict[str, float]:
             told = peer.step()
@@ -157,11 +111,8 @@ def steps(
 
 def measure(name: str, rows: int, features: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
     """Medians at one size, by kind; the first step of each, which makes what is cached, does not count."""
-    place = folder / name
-    place.mkdir(exist_ok=True)
-    checkpoint = full_size(name, place)
     with contextlib.ExitStack() as stack:
-        kinds = dict(steps(name, rows, features, checkpoint, place, python, stack))
+        kinds = dict(kinds_of(name, rows, features, folder, python, stack))
         found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
         for turn in range(times + 1):
             for kind, step in kinds.items():
