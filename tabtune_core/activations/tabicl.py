@@ -38,17 +38,19 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
         with tape.block(columns * rows * width):
             path, last = f"row_interactor.tf_row.blocks.{i}", i == blocks - 1
             attend(tape, path, config, rows, reserved if last else columns, columns, width, config["row_nhead"], own=not last, rope=True)
-    for i in range(config["icl_num_blocks"]):
+    blocks = config["icl_num_blocks"]
+    for i in range(blocks):
         with tape.block(rows * deep):
-            path = f"icl_predictor.tf_icl.blocks.{i}"
-            attend(tape, path, config, 1, rows, context, deep, config["icl_nhead"], own=True, ssmax=config["icl_ssmax"])
-    with tape.block(rows * deep):
-        tape.keep("statistics", 2 * rows, wide=True)
+            path, last = f"icl_predictor.tf_icl.blocks.{i}", i == blocks - 1
+            asking = query if last else rows  # see models/asked_rows.py
+            attend(tape, path, config, 1, asking, context, deep, config["icl_nhead"], own=not last, ssmax=config["icl_ssmax"])
+    with tape.block(query * deep):
+        tape.keep("statistics", 2 * query, wide=True)
         head = "icl_predictor.decoder"
-        tape.linear(f"{head}.0.weight", {"normal": rows}, (2 * deep, deep))
-        tape.keep("hidden", rows * 2 * deep)
+        tape.linear(f"{head}.0.weight", {"normal": query}, (2 * deep, deep))
+        tape.keep("hidden", query * 2 * deep)
         outputs = config["max_classes"] or config["num_quantiles"]
-        tape.linear(f"{head}.2.weight", {"active": rows}, (outputs, 2 * deep))
+        tape.linear(f"{head}.2.weight", {"active": query}, (outputs, 2 * deep))
         tape.keep("outputs", rows * outputs + (2 if config["max_classes"] else 4) * query * outputs, wide=True)
 
 

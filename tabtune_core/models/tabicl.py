@@ -21,6 +21,7 @@ from tabtune_core.data.episodes import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import Array, Encoded
+from tabtune_core.models.asked_rows import asked_rows_alone
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 
@@ -86,19 +87,25 @@ class TabICLModel:
         Needs ``module.train()``, since upstream's other path keeps no graph.
         """
         if classes:
-            logits_BQK = self.module(x_BTF, y_BC.float())[..., :classes] / TEMPERATURE
+            logits_BQK = self._train_forward(x_BTF, y_BC.float())[..., :classes] / TEMPERATURE
             return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
         mean_B1, scale_B1 = y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
-        quantiles_BQL = self.module(x_BTF, (y_BC - mean_B1) / scale_B1).float()
+        quantiles_BQL = self._train_forward(x_BTF, (y_BC - mean_B1) / scale_B1).float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
         error_BQL = ((y_BQ - mean_B1) / scale_B1)[..., None] - quantiles_BQL
         return torch.maximum(levels_L * error_BQL, (levels_L - 1) * error_BQL).mean()
+
+    def _train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, outputs)``."""
+        with asked_rows_alone(self.module):
+            outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC)
+        return outputs_BQO
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
-        with torch.no_grad():
+        with torch.no_grad(), asked_rows_alone(self.module):
             if scaler is not None:
                 outputs = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:
