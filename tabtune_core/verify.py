@@ -1,7 +1,7 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-A run of the worker has such a process waiting. Elsewhere it is a new interpreter: ``python -m tabtune_core.verify RUN_DIR --home HOME``
-prints the largest difference.
+A run of the worker has such a process waiting, with nothing of any run in it but the packages loaded. Elsewhere, and in the tests, it is a
+new interpreter, which also has another order of sets: ``python -m tabtune_core.verify RUN_DIR --home HOME`` prints the largest difference.
 """
 
 import argparse
