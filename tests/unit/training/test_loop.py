@@ -187,5 +187,17 @@ def test_the_loss_of_a_step_is_computed_in_16_bits_and_the_weights_stay_fp32(dty
     assert model.module.weight.dtype == torch.float32
 
 
+def test_no_gradient_is_held_while_the_forward_pass_fills_memory():
+    class Watched(Linear):
+        def loss(self, *arguments):
+            held.append(self.module.weight.grad)
+            return super().loss(*arguments)
+
+    held, model = [], Watched()
+    run([0.9] * 9, steps=3, model=model)
+    assert held == [None, None, None]
+    assert model.module.weight.grad is not None, "those of the last step are there to be counted"
+
+
 def test_layers_without_a_gradient_are_named():
     assert run([0.9] * 9, steps=2)[0].dead_layers == ("x",)

@@ -1,0 +1,56 @@
+"""What loading pays for leaves the model, its gradients and chance as they were."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tabtune_core.fitting import adapt
+from tabtune_core.models.adapter import load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.first_use import use_once
+
+CPU = torch.device("cpu")
+
+
+def opened(name, task, strategy):
+    if name == "mitra-mini":
+        pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d")
+    model = load_model(get_card(name), task, CPU)
+    if strategy == "peft":
+        lora = LoraSettings(dropout=0.5)
+        adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, strategy="peft", device="cpu", lora=lora))
+    else:
+        model.module.requires_grad_(strategy == "base-ft")
+    return model
+
+
+@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+@pytest.mark.parametrize(("task", "strategy"), [("classification", "peft"), ("classification", "base-ft"), ("regression", "peft")])
+def test_a_step_is_taken_and_nothing_shows(name, task, strategy):
+    model, reached, looked = opened(name, task, strategy), [], []
+    trained = [p for p in model.module.parameters() if p.requires_grad]
+    hook = trained[-1].register_hook(lambda gradient: reached.append(True))
+    predict, model.predict = model.predict, lambda *arguments: looked.append(True) or predict(*arguments)
+    before, torch_state = copy.deepcopy(model.module.state_dict()), torch.get_rng_state()
+    use_once(model, device=CPU)
+    hook.remove()
+    assert (reached, looked) == ([True], [True])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert [p.grad for p in trained] == [None] * len(trained)
+    assert not any(module.training for module in (model.module, *model.module.children()))
+    after = model.module.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_a_model_that_does_not_train_only_predicts():
+    model, losses = opened("tabicl-mini", "classification", "inference"), []
+    model.loss = lambda *arguments: losses.append(True)
+    use_once(model, device=CPU)
+    assert losses == []
+
+
+def test_a_card_whose_meter_counts_no_code_is_spared():
+    use_once(SimpleNamespace(), device=torch.device("cuda"))
