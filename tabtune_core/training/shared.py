@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
+ABANDONED_SECONDS = 3600
+"""Age at which a file that was begun and not ended is taken away: its run was killed."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,10 @@ class SharedArrays:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in self.folder.glob("*.npy"))
+        for begun, _, file in _by_age(self.folder, "*.partial"):
+            if time.time() - begun > ABANDONED_SECONDS:
+                file.unlink(missing_ok=True)
+        files = _by_age(self.folder, "*.npy")
         self._used_bytes = sum(size for _, size, _ in files)
         for _, size, file in files:
             if self._used_bytes <= self.limit_bytes / 2:
@@ -96,6 +101,16 @@ class SharedArrays:
         finally:
             self._timing = nested
             self.seconds += 0.0 if nested else time.monotonic() - started
+
+
+def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
+    """Time, bytes and path of files, the oldest first; without what another run takes away meanwhile."""
+    found = []
+    for file in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            told = file.stat()
+            found.append((told.st_mtime, told.st_size, file))
+    return sorted(found)
 
 
 def _digest(parts: Sequence[Any]) -> str:

@@ -1,5 +1,6 @@
 """What runs share: the same numbers as without it, made once, and nothing that anything of a run's own went into."""
 
+import os
 import time
 
 import numpy as np
@@ -51,6 +52,20 @@ def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(arrays, tmp_pat
     np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))
     assert list(tmp_path.iterdir()) == []
     assert arrays.refused == 1
+
+
+def test_what_a_killed_run_began_is_taken_away_and_what_goes_on_is_not(tmp_path):
+    old, new = tmp_path / "a.1.partial", tmp_path / "b.2.partial"
+    for file in (old, new):
+        file.write_bytes(b"begun")
+    os.utime(old, (time.time() - 7200,) * 2)
+    SharedArrays(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
+
+
+def test_a_file_that_another_run_takes_away_meanwhile_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), "glob", lambda folder, pattern: [folder / "gone.npy"])
+    assert SharedArrays(tmp_path).get(["x"], lambda: np.zeros(2)).tolist() == [0, 0]
 
 
 def test_seconds_within_seconds_count_once(arrays):
