@@ -31,8 +31,8 @@ EXPERIMENT = "tabtune_core.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.jobs"
 """Module whose ``run_job`` carries out a job."""
-LOADED_BY_RUNS = ("torch._dynamo",)
-"""What every run that trains would load on its own: the first optimizer does. More than a second of each child's time."""
+LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl", "tabtune_core.models.tabdpt")
+"""What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""
 SLOTS = 1
 """Runs at a time: they share one device, and a memory figure stays its run's own. One job goes on beside them: a person waits for it."""
 POLL_SECONDS = 0.3
