@@ -27,8 +27,8 @@ EXPERIMENT = "tabtune_core.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.jobs"
 """Module whose ``run_job`` carries out a job."""
-LOADED_BY_RUNS = ("torch._dynamo",)
-"""What every run that trains would load on its own: the first optimizer does. More than a second of each child's time."""
+LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl", "tabtune_core.models.tabdpt")
+"""What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""
 POLL_SECONDS = 0.3
 RECONCILE_SECONDS = 3.0
 GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}

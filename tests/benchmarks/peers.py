@@ -43,7 +43,8 @@ def tabtune_python(folder: Path) -> Path:
 def clean_environment(threads: int) -> dict[str, str]:
     """Of a process whose code is not ours and which uses so many threads."""
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # with compiled code kept, as it is where a person has installed it
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
     # nothing can or should be downloaded while time is taken, nor told to anyone
     return {**kept, **numbers, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 

@@ -1,0 +1,38 @@
+"""What is said of an adapter package once it was tried in another process."""
+
+import pytest
+
+from tabtune_core import verify
+
+
+class Answers:
+    """Stands for the process that was set aside."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, None
+
+    def call(self, function, /, **named):
+        self.asked = (function, named)
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "good", "said"),
+    [
+        ((1e-7, 0), True, "gave the run's test predictions in a fresh process (largest difference 1.0e-07)"),
+        ((1e-3, 0), False, "gave other predictions (by up to 1.0e-03)"),
+        ((1e-7, 1), False, "gave other predictions"),
+        (None, False, "could not be opened in a fresh process"),
+    ],
+)
+def test_the_process_set_aside_decides_whether_a_package_is_offered(tmp_path, answer, good, said):
+    fresh = Answers(answer)
+    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint="x.ckpt", fresh=fresh)
+    assert (offered, said in sentence) == (good, True)
+    assert fresh.asked == (verify.largest_difference, {"run_dir": tmp_path, "home": tmp_path, "device": "cpu", "checkpoint": "x.ckpt"})
+
+
+def test_without_one_a_new_interpreter_is_asked_and_its_failure_is_told(tmp_path):
+    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
+    assert not offered
+    assert "could not be opened in a fresh process" in sentence
