@@ -105,22 +105,28 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
         settings.strategy, adapter.trainable if adapter else 0
     )
-    kept = family.predicting(weights.config, shown=sizes.shown_rows, asking=sizes.predicted_rows, features=sizes.features)
+    kept = heap * family.predicting(weights.config, shown=sizes.shown_rows, asking=sizes.predicted_rows, features=sizes.features)
     if settings.strategy != "inference":
-        kept = max(kept, _step_bytes(settings, card, sizes, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
+        kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(
         weights=NUMBER_BYTES * weights.total_parameters,
         adapter=NUMBER_BYTES * adapter.factors if adapter else 0,
         gradients=NUMBER_BYTES * trained,
         optimizer=NUMBER_BYTES * MOMENTS[settings.train.optimizer] * trained,
-        activations=round(first + heap * kept),
+        activations=round(first + kept),
     )
 
 
-def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> float:
+def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
+    """What a step holds at its peak beside all gradients and the optimizer's state, gaps of the heap included.
+
+    Gradients come in the backward pass while what layers kept goes: all that is kept, without them, or one block with all of them.
+    """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
     copies = 0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters  # that autocast keeps
-    return step_tape(settings, card, sizes, on_gpu=on_gpu).peak_bytes(checkpointed=recomputed) + copies
+    tape, heap = step_tape(settings, card, sizes, on_gpu=on_gpu), 1.0 if on_gpu else HEAP
+    one_block = heap * tape.peak_bytes(checkpointed=True)
+    return (one_block if recomputed else max(one_block, heap * tape.peak_bytes(checkpointed=False) - gradients)) + copies
 
 
 def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:
