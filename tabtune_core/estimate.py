@@ -18,13 +18,13 @@ from tabtune_core.settings import LoraSettings, RunSettings
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""
-CPU_FIRST_USE_BYTES = 26e6
-"""Code pages, threads and buffers that torch touches at the first steps; fitted, see ``HEAP``."""
-HEAP = 1.5
+CPU_FIRST_USE_BYTES = 8e6
+"""What torch still touches at the first steps, after the first use that loading pays for; fitted, see ``HEAP``."""
+HEAP = 1.54
 """Resident bytes of a heap to those in use, where tensors of many sizes come and go.
 
-Both are fitted to the benchmark's cells of TabICL and TabDPT together. With ``MALLOC_MMAP_THRESHOLD_=131072``, which leaves no gaps, TabICL
-mini's peaks are what autograd keeps and 24 to 32 MB. Without, gaps come on top: 0.26 to 0.6 of what it keeps, or 0.9 with LoRA on TabDPT.
+Both are fitted to the benchmark's cells of TabICL and TabDPT together. Gaps of glibc's heap are 0.26 to 0.6 of what autograd keeps, or 0.9
+with LoRA on TabDPT; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few, and a step takes 30 to 40 % longer.
 """
 CUDA_FIRST_USE_BYTES = 8_519_680
 """cuBLAS' workspace (PyTorch's notes on CUDA semantics); 32 MiB on cards of the Hopper generation."""
@@ -105,22 +105,28 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
         settings.strategy, adapter.trainable if adapter else 0
     )
-    kept = family.predicting(weights.config, shown=sizes.shown_rows, asking=sizes.predicted_rows, features=sizes.features)
+    kept = heap * family.predicting(weights.config, shown=sizes.shown_rows, asking=sizes.predicted_rows, features=sizes.features)
     if settings.strategy != "inference":
-        kept = max(kept, _step_bytes(settings, card, sizes, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
+        kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(
         weights=NUMBER_BYTES * weights.total_parameters,
         adapter=NUMBER_BYTES * adapter.factors if adapter else 0,
         gradients=NUMBER_BYTES * trained,
         optimizer=NUMBER_BYTES * MOMENTS[settings.train.optimizer] * trained,
-        activations=round(first + heap * kept),
+        activations=round(first + kept),
     )
 
 
-def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> float:
+def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
+    """What a step holds at its peak beside all gradients and the optimizer's state, gaps of the heap included.
+
+    Gradients come in the backward pass while what layers kept goes: all that is kept, without them, or one block with all of them.
+    """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
     copies = 0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters  # that autocast keeps
-    return step_tape(settings, card, sizes, on_gpu=on_gpu).peak_bytes(checkpointed=recomputed) + copies
+    tape, heap = step_tape(settings, card, sizes, on_gpu=on_gpu), 1.0 if on_gpu else HEAP
+    one_block = heap * tape.peak_bytes(checkpointed=True)
+    return (one_block if recomputed else max(one_block, heap * tape.peak_bytes(checkpointed=False) - gradients)) + copies
 
 
 def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:

@@ -1,8 +1,10 @@
-"""What torch does once, at the first use of its kernels: code pages, threads and buffers that are no run's own.
+"""What torch does once, at the first use of its kernels and optimizers: code, threads and buffers that are no run's own.
 
 In: a model that has just been loaded. Out: nothing; the process is larger, and the model as it was.
 Shape letters: C context rows, Q query rows, F features.
 """
+
+import importlib
 
 import numpy as np
 import torch
@@ -20,9 +22,10 @@ CONTEXT, QUERY, FEATURES = 64, 16, 4
 def use_once(model: BaseModel, *, device: torch.device) -> None:
     """One prediction and, where something trains, one step that moves nothing; chance, flags and gradients stay as they are.
 
-    Only the CPU needs it: there the meter is resident memory, which counts code pages; on a card it is what torch allocates.
+    On a card the meter is what torch allocates, in which code does not count: there only the optimizer's code is loaded, for the clock.
     """
     if device.type != "cpu":
+        importlib.import_module("torch._dynamo")
         return
     classes = 2 if model.task == "classification" else 0
     x_TF = np.random.default_rng(0).normal(size=(CONTEXT + QUERY, FEATURES)).astype(np.float32)

@@ -133,6 +133,7 @@ def opened(name: str, folder: Path) -> tuple[BaseModel, AdapterSet]:
     model = load_model(get_card(name), "classification", CPU, None if "mini" in name else random_weights(name, folder))
     model.module.requires_grad_(False)
     adapters = AdapterSet(model.module)
+    torch.manual_seed(0)
     adapters.add("lora", **adapter_arguments(model, settings_of(LORA[0], 1e-3, 0).lora))
     with torch.no_grad():
         for parameter in model.module.parameters():
