@@ -4,12 +4,15 @@ Fifth step of reading. In: the table ``cells`` and how its columns are typed. Ou
 """
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 
 from tabtune_core.data.cells import Cells
-from tabtune_core.data.database import counts
+from tabtune_core.data.database import counts, first_row
 from tabtune_core.data.findings import Column, Finding, Question, shorten
+from tabtune_core.data.side_by_side import groups
 from tabtune_core.data.word_rules import Typed
 
 ID_SHARE = 0.98
@@ -19,6 +22,9 @@ MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
 EXAMPLE_ROWS = 1_000
+EXAMPLES = 3
+FIRST_ROWS = 30
+TERMS = 6
 LEAVE = "Leave it out, under Columns on the Data page."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out, under Columns on the Data page."
@@ -33,16 +39,11 @@ def describe(
     findings: list[Finding] = []
     questions: list[Question] = []
     seen: dict[int, str] = {}
+    facts, shown = [*facts_of(connection, typed, cells.rows)], first_examples(connection, len(typed))
     for place, (name, kind) in enumerate(zip(cells.names, typed, strict=True)):
         cell = f"c{place}"
-        filled, unique, whole, content = counts(
-            connection,
-            f"count({kind.value})",
-            f"count(DISTINCT {kind.value})",
-            consecutive(kind),
-            f"sum(hash({kind.value})::HUGEINT * (rowid + 1))",
-        )
-        columns.append(Column(name, kind.kind, cells.rows - filled, unique, examples(connection, cell)))
+        filled, unique, whole, content, low, high = facts[place]
+        columns.append(Column(name, kind.kind, cells.rows - filled, unique, shown[place] or examples(connection, cell)))
         findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=bool(whole))]
         questions += kind.questions
         if kind.kind == "ignored":
@@ -51,7 +52,7 @@ def describe(
             message = f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out, under Columns on the Data page."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(content, name)
-        if kind.kind == "number":
+        if kind.kind == "number" and {low, high} & SENTINELS:
             for mark in sentinels(connection, cell, kind.value):
                 message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
                 findings.append(Finding("warning", "sentinel-missing", message, name))
@@ -59,11 +60,29 @@ def describe(
     return tuple(columns), findings + row_findings(connection, cells), questions
 
 
-def consecutive(kind: Typed) -> str:
+def facts_of(connection: duckdb.DuckDBPyConnection, typed: list[Typed], rows: int) -> Iterator[tuple[Any, ...]]:
+    """Of each column: values, different ones, whether they are as row numbers are, a number for them in their rows, least, largest."""
+    for start, end in groups(len(typed), rows):
+        values = [f"{kind.value} AS v{place}" for place, kind in enumerate(typed[start:end])]
+        terms = [term for place, kind in enumerate(typed[start:end]) for term in _terms(f"v{place}", kind)]
+        # values have names of their own, or each term would repeat how they are read
+        found = first_row(connection, f"SELECT {', '.join(terms)} FROM (SELECT rowid AS place, {', '.join(values)} FROM cells)")
+        yield from zip(*[iter(found)] * TERMS, strict=True)
+
+
+def _terms(value: str, kind: Typed) -> tuple[str, ...]:
+    number = kind.kind == "number"
+    return (
+        f"count({value})",
+        f"count(DISTINCT {value})",
+        consecutive(value) if number else "false",
+        f"sum(hash({value})::HUGEINT * (place + 1))",
+        *((f"min({value})", f"max({value})") if number else ("NULL", "NULL")),
+    )
+
+
+def consecutive(value: str) -> str:
     """SQL that tells whether the values are whole numbers that fill half of their range or more, as row numbers do."""
-    if kind.kind != "number":
-        return "false"
-    value = kind.value
     return f"coalesce(bool_and({value} = floor({value})) AND max({value}) - min({value}) < 2 * count({value}), false)"
 
 
@@ -115,13 +134,18 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
 def examples(connection: duckdb.DuckDBPyConnection, cell: str) -> tuple[str, ...]:
     """Up to three different cells from the first rows, in the order of the file."""
     rows = connection.execute(f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {EXAMPLE_ROWS}").fetchall()
-    return tuple(shorten(cell) for cell in list(dict.fromkeys(cell for (cell,) in rows))[:3])
+    return tuple(shorten(cell) for cell in list(dict.fromkeys(cell for (cell,) in rows))[:EXAMPLES])
+
+
+def first_examples(connection: duckdb.DuckDBPyConnection, columns: int) -> list[tuple[str, ...]]:
+    """What ``examples`` says of each column, where the very first rows tell; else nothing."""
+    first = connection.execute(f"SELECT * FROM cells LIMIT {FIRST_ROWS}").fetchall()
+    found = [list(dict.fromkeys(row[place] for row in first if row[place] is not None))[:EXAMPLES] for place in range(columns)]
+    return [tuple(map(shorten, cells)) if len(cells) == EXAMPLES else () for cells in found]
 
 
 def sentinels(connection: duckdb.DuckDBPyConnection, cell: str, value: str) -> tuple[str, ...]:
     """The cells of a number column that look like a code for missing: -999 and its kind, twice or more, far from all others."""
-    if not {*counts(connection, f"min({value})", f"max({value})")} & SENTINELS:
-        return ()
     numbers = connection.execute(
         f"SELECT v, count(*) AS times, any_value({cell}) FROM (SELECT {cell}, {value} AS v FROM cells) WHERE v IS NOT NULL GROUP BY v "
         "QUALIFY row_number() OVER (ORDER BY v) <= 2 OR row_number() OVER (ORDER BY v DESC) <= 2 ORDER BY v"

@@ -4,7 +4,7 @@ In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...
 ever part of a statement.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,3 @@ def counts(connection: duckdb.DuckDBPyConnection, *terms: str) -> tuple[int, ...
 def count_rows(connection: duckdb.DuckDBPyConnection) -> int:
     """Number of rows in ``cells``."""
     return counts(connection, "count(*)")[0]
-
-
-def holds(connection: duckdb.DuckDBPyConnection, cell: str, condition: str, sample: Iterable[str], **parameters: str) -> bool:
-    """Whether a condition, with "{cell}" in it, is true of every cell; the sample is tried first."""
-    given = {"sample": list(sample)} | parameters
-    query = f"SELECT coalesce(bool_and({condition.replace('{cell}', 'c')}), false) FROM unnest($sample) AS sample(c)"
-    if first_row(connection, query, given) != (True,):
-        return False
-    query = f"SELECT bool_and({condition.replace('{cell}', cell)}) FROM cells WHERE {cell} IS NOT NULL"
-    return first_row(connection, query, parameters) == (True,)

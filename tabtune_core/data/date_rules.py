@@ -4,28 +4,30 @@ Part of the fourth step of reading. Where day and month could be swapped in ever
 format is a constant of this file.
 """
 
+import re
+
 import duckdb
 
-from tabtune_core.data.database import holds
 from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.side_by_side import Asking, everywhere, holding
 from tabtune_core.data.word_rules import Typed
 
+DIGIT = re.compile(r"\d")
 CERTAIN_DATES = ("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y.%m.%d")
 DAY_DATES = tuple(f"%d{mark}%m{mark}{year}{time}" for time in ("", " %H:%M", " %H:%M:%S") for mark in "/.-" for year in ("%Y", "%y"))
 
 
 def as_date(
     connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], day_first: bool | None, *, forced: bool
-) -> Typed | None:
+) -> Asking[Typed | None]:
     """A date where every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
-    if not forced and not all(6 <= len(value) <= 40 and any(map(str.isdecimal, value)) for value in sample):
+    if not forced and not all(6 <= len(value) <= 40 and DIGIT.search(value) for value in sample):
         return None
     standard = f"TRY_CAST({cell} AS TIMESTAMP)"
-    fitting = [standard] if holds(connection, cell, "TRY_CAST({cell} AS TIMESTAMP) IS NOT NULL", sample) else []
+    fitting = yield from _fitting(connection, cell, ["TRY_CAST({cell} AS TIMESTAMP)"], sample)
     if not fitting and (forced or not is_number(sample[0])):  # no format is a plain number, and trying all of them is slow
         formats = (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))
-        dated = {style: f"{strptime('{cell}', style)} IS NOT NULL" for style in formats}
-        fitting = [strptime(cell, style) for style, condition in dated.items() if holds(connection, cell, condition, sample)]
+        fitting = yield from _fitting(connection, cell, [strptime("{cell}", style) for style in formats], sample)
     if not fitting:
         if not forced:
             return None
@@ -48,6 +50,15 @@ def as_date(
     message = f"{name!r} holds dates such as {sample[0]!r} that can be read day first or month first; read day first."
     question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
     return Typed("date", used, (Finding("warning", "ambiguous-date", message, name),), (question,), ambiguous_date=True)
+
+
+def _fitting(connection: duckdb.DuckDBPyConnection, cell: str, ways: list[str], sample: list[str]) -> Asking[list[str]]:
+    """SQL for a date, of the ways (with "{cell}" in them) in which every cell is one; the sample is tried first."""
+    likely = [ways[place] for place in holding(connection, [f"{way} IS NOT NULL" for way in ways], sample)]
+    if not likely:
+        return []
+    found = yield tuple(everywhere(f"{way} IS NOT NULL", cell) for way in likely)
+    return [way.replace("{cell}", cell) for way, holds in zip(likely, found, strict=True) if holds is True]
 
 
 def is_number(cell: str) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tabtune_core.data.database import counts, holds
 from tabtune_core.data.findings import Finding, Question, shorten
+from tabtune_core.data.side_by_side import Asking, everywhere, holding, quoted
 from tabtune_core.data.word_rules import Typed, as_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
@@ -55,11 +55,12 @@ BLANKS = NumberFormat(
 SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)", "{cell}")
 
 
-def as_number(connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], delimiter: str, *, forced: bool) -> Typed:
+def as_number(
+    connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], delimiter: str, *, forced: bool
+) -> Asking[Typed]:
     """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers."""
     plain = f"(CASE WHEN NOT contains({cell}, '_') THEN TRY_CAST({cell} AS DOUBLE) END)"
-    filled, unread, zeros, large, infinite = counts(
-        connection,
+    filled, unread, zeros, large, infinite = yield (
         f"count({cell})",
         f"count(*) FILTER ({cell} IS NOT NULL AND {plain} IS NULL)",
         rf"count(*) FILTER (regexp_matches({cell}, '^[+-]?0\d'))",
@@ -70,8 +71,9 @@ def as_number(connection: duckdb.DuckDBPyConnection, cell: str, name: str, sampl
     finite = f"(CASE WHEN isfinite({plain}) THEN {plain} END)"
     if not forced and unread == 0 and (zeros or large):
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
+        words = yield from as_words(cell)
         return Typed(
-            as_words(connection, cell).kind,
+            words.kind,
             cell,
             (
                 Finding(
@@ -84,14 +86,14 @@ def as_number(connection: duckdb.DuckDBPyConnection, cell: str, name: str, sampl
         )
     if unread == 0:
         return Typed("number", finite, infinite_finding(name, infinite))
-    style = number_format(connection, cell, sample, delimiter)
+    style = yield from number_format(connection, cell, sample, delimiter)
     if style is not None:
         return style_typed(name, cell, sample, *style)
     if forced:
         told = f"{unread:,} of {filled:,} cells are none and became missing. Choose category if they matter."
         message = f"{name!r} is read as numbers, as asked; {told}"
         return Typed("number", finite, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
-    return stray_words(connection, cell, name, unread, filled, plain)
+    return (yield from stray_words(connection, cell, name, unread, filled, plain))
 
 
 def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
@@ -108,15 +110,18 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
     )
 
 
-def number_format(connection: duckdb.DuckDBPyConnection, cell: str, sample: list[str], delimiter: str) -> tuple[NumberFormat, bool] | None:
+def number_format(
+    connection: duckdb.DuckDBPyConnection, cell: str, sample: list[str], delimiter: str
+) -> Asking[tuple[NumberFormat, bool] | None]:
     """The first format that every cell has, and whether a currency or percent sign stands by the numbers."""
     # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
     comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
-    for signs in (False, True):
-        text = BARE if signs else "{cell}"
-        for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS):
-            if holds(connection, cell, f"regexp_full_match({text}, $pattern)", sample, pattern=style.pattern):
-                return style, signs
+    ways = [(style, signs) for signs in (False, True) for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS)]
+    conditions = [f"regexp_full_match({BARE if signs else '{cell}'}, {quoted(style.pattern)})" for style, signs in ways]
+    for place in holding(connection, conditions, sample):
+        (holds,) = yield (everywhere(conditions[place], cell),)
+        if holds is True:
+            return ways[place]
     return None
 
 
@@ -130,9 +135,9 @@ def style_typed(name: str, cell: str, sample: list[str], style: NumberFormat, si
     return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
 
 
-def stray_words(connection: duckdb.DuckDBPyConnection, cell: str, name: str, unread: int, filled: int, plain: str) -> Typed:
+def stray_words(connection: duckdb.DuckDBPyConnection, cell: str, name: str, unread: int, filled: int, plain: str) -> Asking[Typed]:
     """Text; where it is numbers but for a few words, asks whether those mean missing."""
-    kind = as_words(connection, cell).kind
+    kind = (yield from as_words(cell)).kind
     if unread > filled * STRAY_SHARE:
         return Typed(kind, cell)
     unread_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL AND {plain} IS NULL"

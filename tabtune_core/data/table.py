@@ -18,6 +18,7 @@ from tabtune_core.data.database import connect
 from tabtune_core.data.decoding import decode, is_parquet, plain_file, read_head
 from tabtune_core.data.dialect import find_dialect
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
+from tabtune_core.data.side_by_side import answered
 from tabtune_core.data.typing_rules import type_column
 from tabtune_core.data.word_rules import Typed
 from tabtune_core.errors import LayoutError, TableError
@@ -87,10 +88,11 @@ def finish(
         near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
         raise LayoutError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
     delimiter = choices.delimiter or ","
-    typed = [
+    works = (
         type_column(connection, f"c{place}", name, delimiter=delimiter, day_first=choices.day_first, asked=asked.get(name))
         for place, name in enumerate(cells.names)
-    ]
+    )
+    typed = answered(connection, works, cells.rows)
     columns, found, raised = describe(connection, cells, typed)
     day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
     all_findings = (*findings, *cells.findings, *found)

@@ -9,6 +9,7 @@ import duckdb
 from tabtune_core.data.date_rules import as_date
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.number_rules import as_number
+from tabtune_core.data.side_by_side import Asking
 from tabtune_core.data.word_rules import Typed, as_words
 
 SAMPLE_CELLS = 2_000
@@ -16,19 +17,19 @@ SAMPLE_CELLS = 2_000
 
 def type_column(
     connection: duckdb.DuckDBPyConnection, cell: str, name: str, *, delimiter: str, day_first: bool | None, asked: Kind | None
-) -> Typed:
+) -> Asking[Typed]:
     """Decides what the column ``cell`` of the table ``cells`` holds; ``asked`` is the person's own word for it."""
     first_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {SAMPLE_CELLS}"
     rows = connection.execute(f"SELECT DISTINCT {cell} FROM ({first_cells})").fetchall()
     sample = [row[0] for row in rows]
     if asked == "date" or (asked is None and sample):
-        dated = as_date(connection, cell, name, sample, day_first, forced=asked == "date")
+        dated = yield from as_date(connection, cell, name, sample, day_first, forced=asked == "date")
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        number = as_number(connection, cell, name, sample, delimiter, forced=asked == "number")
+        number = yield from as_number(connection, cell, name, sample, delimiter, forced=asked == "number")
         if number.kind == "number" or number.findings:
             return number
     if asked is not None:
         return Typed(asked, cell)
-    return as_words(connection, cell)
+    return (yield from as_words(cell))

@@ -5,10 +5,8 @@ Part of the fourth step of reading, and the home of what all its rules return.
 
 from dataclasses import dataclass
 
-import duckdb
-
-from tabtune_core.data.database import counts
 from tabtune_core.data.findings import Finding, Kind, Question
+from tabtune_core.data.side_by_side import Asking
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.1
@@ -29,11 +27,11 @@ class Typed:
     """Whether every date of it can be read both ways."""
 
 
-def as_words(connection: duckdb.DuckDBPyConnection, cell: str) -> Typed:
+def as_words(cell: str) -> Asking[Typed]:
     """Boolean for two words that say yes and no, category for few different values, text for many."""
-    filled, unique = counts(connection, f"count({cell})", f"count(DISTINCT {cell})")
+    filled, unique = yield f"count({cell})", f"count(DISTINCT {cell})"
     if unique == 2:
-        words = connection.execute(f"SELECT DISTINCT lower({cell}) FROM cells WHERE {cell} IS NOT NULL").fetchall()
-        if frozenset(word for (word,) in words) in BOOLEAN_WORDS:
+        (words,) = yield (f"list(DISTINCT lower({cell})) FILTER (WHERE {cell} IS NOT NULL)",)
+        if frozenset(words) in BOOLEAN_WORDS:
             return Typed("boolean", cell)
     return Typed("category" if unique <= max(FEW_VALUES, filled * CATEGORY_SHARE) else "text", cell)
