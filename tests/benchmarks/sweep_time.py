@@ -1,7 +1,7 @@
 """How long does a whole sweep take: ours as one, ours one run after the other with nothing shared, and TabTune's leaderboard?
 
 ``python tests/benchmarks/sweep_time.py --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the README. FOLDER is where TabTune's
-environment is, or is made (3 GB). Three rounds of both rows take about half an hour on a quiet machine.
+environment is, or is made (3 GB). Three rounds of both rows take about twenty minutes on a quiet machine.
 
 Zero-shot, full fine-tuning and LoRA of r = 2, 4, 8, 16, 32 on scikit-learn's breast cancer (569 x 30) with TabICL mini, one thread on the CPU,
 the same steps for everybody, no early stopping. Everybody is shown the same training rows, has as many context and query rows in a step,
