@@ -7,7 +7,7 @@ The first table: TabICL, predicting through upstream's cache as the product does
 Median CPU and wall seconds of runs taken in turn in one process; the largest difference of a probability; and the highest resident memory
 over that of the loaded model, each way in a process of its own. The second: TabDPT and Mitra, whose packages keep no context; what a cache
 could save at most is the cost of one row's prediction, which is nearly all context, against that of a whole lot. Full-size models have
-random weights. One thread. All of it takes about ten minutes.
+random weights. One thread. All of it takes about eight minutes.
 """
 
 import argparse

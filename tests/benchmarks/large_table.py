@@ -1,11 +1,11 @@
 """A table of a million rows, read, checked and trained on: seconds and memory of every stage, against a tenth of it.
 
 ``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the README. ``--rows 1000000 100000`` names other
-sizes, ``--parts stages steps looks`` leaves some out. About ten minutes, most of it for the million.
+sizes, ``--parts stages steps looks`` leaves some out. About twelve minutes, half of it for Mitra's steps.
 
 Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and kept, then its label is checked, then LoRA r=4 is
 trained for 20 steps with TabICL mini, adapter package and its check in a fresh process included; each of the three is a process of its own
-and takes the product's own path. Memory is the kernel's mark of the highest resident size (VmHWM) in a stage. Steps: CPU seconds of one
+and takes the product's own path. Memory is the kernel's mark of the highest resident size (VmHWM) of that process in a stage. Steps: CPU seconds of one
 training step, optimizer included, against context rows and features, with a least-squares fit that has a term for a step, for its rows, for
 rows x features, and for rows x context rows (attention). Looks: the validation rows scored once, against the steps between two looks, by the
 defaults. One thread; medians.
