@@ -34,6 +34,7 @@ from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.first_use import use_once
+from tabtune_core.training.heap import large_blocks_apart
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
@@ -114,8 +115,9 @@ def fit(
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
+            heap = large_blocks_apart() if settings.train.gradient_checkpointing and device.type == "cpu" else nullcontext()
             before, stages = arrays.seconds if arrays else 0.0, model.card.family.stages if settings.train.amp == "off" else ()
-            with meter.phase("train"), recompute, shared_prefix(model.module, stages, arrays) as once:
+            with meter.phase("train"), recompute, heap, shared_prefix(model.module, stages, arrays) as once:
                 if once:
                     emit(Note(f"Frozen, and shared with other runs: {', '.join(once)} is computed once for each input."))
                 optimizer = _optimizer(settings, best)
