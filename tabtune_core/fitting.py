@@ -36,6 +36,7 @@ from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.checkpointing import checkpointed
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.first_use import use_once
+from tabtune_core.training.heap import large_blocks_apart
 from tabtune_core.training.loop import TrainResult, Wish, train
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.optimizer import make_optimizer
@@ -122,8 +123,9 @@ def fit(
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
+            heap = large_blocks_apart() if settings.train.gradient_checkpointing and device.type == "cpu" else nullcontext()
             before, come_again = arrays.seconds, shared is not None or settings.train.episode_set > 0
-            with meter.phase("train"), recompute, prefix.use(come_again):
+            with meter.phase("train"), recompute, heap, prefix.use(come_again):
                 for note in training_notes(settings, plan, prefix.cut):
                     emit(note)
                 optimizer = _optimizer(settings, best)

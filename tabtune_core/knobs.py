@@ -113,7 +113,8 @@ class TrainSettings:
     amp: Amp = "off"
     """Train in 16-bit numbers (autocast) on a CUDA card: bf16 needs no scaling, fp16 comes with it. Scores are always computed in fp32."""
     gradient_checkpointing: bool = False
-    """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time."""
+    """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time.
+    On the CPU large blocks of memory also go back to the system at once."""
     eval_every: int = 10
     """Steps between two looks at the validation rows."""
     patience: int = 8

@@ -120,12 +120,13 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
 
     (x_train, y_train), (x_validation, y_validation) = (table.part(part) for part in (table.split.train, table.split.validation))
     chunks = -(-len(y_train) // (CONTEXT + BATCH))
+    rows_a_step = -(-len(y_train) // chunks)  # equal steps: its split fails where a small last one has a class once
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = Path(folder) / "mini.ckpt"
         base.save(file)
         Scored(
-            epochs=round(STEPS / chunks), learning_rate=rate, max_data_size=CONTEXT + BATCH, model_path=file, allow_auto_download=False,
+            epochs=round(STEPS / chunks), learning_rate=rate, max_data_size=rows_a_step, model_path=file, allow_auto_download=False,
             early_stopping=False, eval_metric="log_loss", device="cpu", random_state=seed,
         ).fit(np.nan_to_num(x_train), y_train, X_val=np.nan_to_num(x_validation), y_val=y_validation)  # fmt: skip
     return found.looks

@@ -3,10 +3,11 @@
 ``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the README. Runs that are in the
 file already are not repeated. Tables, rates and seeds were named here before the first run.
 
-Each table gives at most 2,000 rows, a fifth of them validation. All train for 60 steps on one thread, 256 rows a step, a cosine of the rate
-with a tenth of warm-up, AdamW; the validation rows are scored every five steps, tabicl's at the end of each of its epochs (about as often). Its
-step has two views of the rows, which is its default; ours has one. Time counts from the first step and has the looks in it, which
-cost all the same. Under seed 0 each way is trained at three rates, and the one with the lowest validation log-loss goes on under the other seeds.
+Each table gives at most 2,000 rows, a fifth of them validation. All train for 60 steps on one thread, 256 rows a step (tabicl's 229, which share
+its epoch evenly), a cosine of the rate with a tenth of warm-up, AdamW; the validation rows are scored every five steps, tabicl's at the end of
+each of its epochs (about as often). Its step has two views of the rows, which is its default; ours has one. Time counts from the first step
+and has the looks in it, which cost all the same. Under seed 0 each way is trained at three rates, and the one with the lowest validation
+log-loss goes on under the other seeds.
 
 Then what a prediction costs with the base alone, with LoRA beside the weights and with LoRA in them, and what a step costs in bf16 (autocast)
 against fp32: on the CPU through the code that a card would use, since 16 bits are offered on a card alone.

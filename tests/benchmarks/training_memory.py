@@ -8,12 +8,12 @@ fine-tuning and LoRA see the same batch: 80 % of the rows are context, the other
 mixed:
 
 - nothing on: neither side recomputes, neither shares a frozen prefix;
-- recompute on both: ``gradient_checkpointing`` on either side;
+- recompute on both: ``gradient_checkpointing`` on either side, which on a CPU also gives large blocks of memory back at once;
 - proposed: LoRA with ``gradient_checkpointing`` and, where only late layers are adapted, the frozen prefix run once for each input (as runs of
   a workspace do) against full fine-tuning with nothing on.
 
-Late layers are ``icl_predictor`` of TabICL, and the last third of the blocks with the head of the others. Mitra recomputes its blocks always,
-so that the first two columns are one there.
+Late layers are ``icl_predictor`` of TabICL, and the last third of the blocks with the head of the others. Mitra recomputes its blocks always
+and has no such setting, so that the first two columns are one there.
 
 Meters: on a CPU the kernel's mark of the highest resident memory (VmHWM, set back when training begins) over the level of the loaded model; on
 a GPU torch's ``max_memory_allocated`` over that level, and NVML's reading of the process. Beside it, in a process of its own, what torch's
@@ -73,7 +73,7 @@ def cell_of(model: str, rows: int, trained: str, levers: str, device: str) -> di
         levers = RECOMPUTE
     return {
         "model": model, "rows": rows, "features": FEATURES, "trained": trained, "levers": levers, "device": device,
-        "targets": {"full": None, "all": [], "late": LATE[model]}[trained], "recompute": levers != PLAIN,
+        "targets": {"full": None, "all": [], "late": LATE[model]}[trained], "recompute": levers != PLAIN and not always_recomputes,
         "cached_prefix": levers == PROPOSED, "steps": STEPS[model],
     }  # fmt: skip
 
