@@ -80,10 +80,11 @@ class _LowRankLinear(torch.autograd.Function):
         ctx.save_for_backward(x_NI, weight, a, b, kept)
         ctx.scaling, ctx.merged = scaling, merged
         if merged:
-            return F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
-        output = F.linear(x, weight, bias).contiguous()
-        output.view(-1, output.shape[-1]).addmm_(_times(_seen(x_NI, kept), a), b.T, alpha=scaling)
-        return output
+            output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
+        else:
+            output = F.linear(x, weight, bias).contiguous()
+            output.view(-1, output.shape[-1]).addmm_(_times(_seen(x_NI, kept), a), b.T, alpha=scaling)
+        return torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

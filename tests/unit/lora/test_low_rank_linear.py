@@ -52,6 +52,14 @@ def test_it_works_without_a_bias_and_where_nothing_before_it_trains():
         torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
 
 
+def test_what_it_gives_can_be_written_into():
+    x, w, c, a, b = operands(4)
+    ours, expected = low_rank_linear(x, w, c, a, b, SCALING, 0.0), plainly(x, w, c, a, b, x)
+    ours[:, 1], expected[:, 1] = 0.5, 0.5
+    for found, wanted in zip(gradients(ours, (x, a, b)), gradients(expected, (x, a, b)), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
+
+
 @pytest.mark.parametrize("dropout", [0.001, 0.05, 0.3, 0.9, 0.999])
 def test_so_many_numbers_are_hidden_on_average(dropout):
     torch.manual_seed(0)
