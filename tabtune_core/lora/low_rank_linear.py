@@ -84,7 +84,8 @@ class _LowRankLinear(torch.autograd.Function):
         else:
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(_times(_seen(x_NI, kept), a), b.T, alpha=scaling)
-        return torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
+        given: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
+        return given
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

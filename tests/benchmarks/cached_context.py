@@ -24,15 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from full_size import opened as loaded
 from named_machine import machine
 from readme_block import markdown_table, write_block
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tiny
-
-from tabtune_core.models.adapter import BaseModel, load_model
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.adapter import BaseModel
 from tabtune_core.training.scoring import Scorer
 
 TITLES = {
@@ -44,21 +40,9 @@ SMALLER = {"mitra-mini": (256, 512), "mitra-v1": (128, 128)}
 FEATURES, CLASSES, LOT = 10, 3, 2048
 
 
-def weights(name: str, folder: Path) -> Path | None:
-    """A file of random weights for a full-size model; None for a mini, which has its own."""
-    if "mini" in name:
-        return None
-    card, path = CATALOGUE[name], folder / name
-    if not path.exists():
-        config = card.weights_for("classification").config
-        torch.manual_seed(0)
-        tiny.FAMILIES[card.family.name][2](tiny.build(card.family.name, config), config, path)
-    return path
-
-
 def opened(name: str, folder: Path) -> BaseModel:
     """The model in evaluation mode."""
-    model = load_model(CATALOGUE[name], "classification", torch.device("cpu"), weights(name, folder))
+    model = loaded(name, folder)
     model.module.eval()
     return model
 

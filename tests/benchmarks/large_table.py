@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from full_size import CPU, Steps
 from named_machine import machine
 from readme_block import markdown_table, write_block
 from scipy.optimize import nnls
@@ -39,16 +40,11 @@ from tabtune_core.data.leaks import may_leak
 from tabtune_core.data.target import check_label
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.experiment import run_experiment
-from tabtune_core.fitting import adapt
-from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training.loop import episode_loss, take_step
-from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.precision import Precision
 from tabtune_core.training.rows import ModelRows
 
-CPU = torch.device("cpu")
 TITLES = {"tabicl-mini": "TabICL mini", "tabdpt-mini": "TabDPT mini", "mitra-mini": "Mitra mini"}
 CONTEXTS, FEATURES, QUERY = (256, 512, 1024, 2048), (5, 10, 20, 40), 64
 SMALLER = {"mitra-mini": ((64, 128, 256, 512), (5, 10, 20))}
@@ -175,40 +171,15 @@ def median_seconds(run: Callable[[], Any], times: int = 3) -> float:
     return statistics.median(found)
 
 
-def opened(name: str) -> BaseModel:
-    """A mini with a LoRA adapter, as a run trains it."""
-    model = load_model(CATALOGUE[name], "classification", CPU)
-    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=RANK)))
-    return model
-
-
-def stepper(model: BaseModel) -> Callable[[Any], None]:
-    """What carries out one step on an episode, optimizer included."""
-    named = [(name, p) for name, p in model.module.named_parameters() if p.requires_grad]
-    defaults = TrainSettings()
-    optimizer = make_optimizer(
-        named,
-        optimizer="adamw",
-        learning_rate=1e-4,
-        weight_decay=defaults.weight_decay,
-        betas=defaults.betas,
-        eps=defaults.eps,
-        lr_ratio=1.0,
-    )
-    precision = Precision.of("off", CPU)
-
-    def step(episode: Any) -> None:
-        model.module.train()
-        take_step(episode_loss(model, episode, 3, CPU), optimizer, clip_norm=1.0, precision=precision)
-
-    return step
-
-
 def linear(name: str) -> list[list[str]]:
     """A line a size: measured, fitted, and how far off."""
     contexts, widths = SMALLER.get(name, (CONTEXTS, FEATURES))
     sizes = [(context, features) for context in contexts for features in widths]
-    step, rng, found = stepper(opened(name)), np.random.default_rng(0), []
+    step, rng, found = (
+        Steps(load_model(CATALOGUE[name], "classification", CPU), (), rank=RANK, dropout=LoraSettings().dropout).step,
+        np.random.default_rng(0),
+        [],
+    )
     for context, features in sizes:
         x, y = rng.normal(size=(context + QUERY, features)).astype(np.float32), np.arange(context + QUERY) % 3
         episode = next(draw_episodes(x, y, 3, EpisodeSize(context, QUERY), rng))
@@ -252,11 +223,11 @@ def look(name: str, rows: int) -> list[str]:
     frame = pd.DataFrame(rng.normal(size=(rows, 20))).add_prefix("x")
     y = pd.Series(np.arange(rows) % 3).astype(str)
     settings = RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=RANK))
-    model, every = opened(name), settings.train.eval_every
+    model, every = load_model(CATALOGUE[name], "classification", CPU), settings.train.eval_every
     table = prepare_arrays(frame, y, Labels.of(y, "classification"), settings, max_classes=None)
     read = ModelRows.of(table, model, settings.train)
     episode = next(draw_episodes(read.x_NF, read.y_N, 3, read.size, rng))
-    step = stepper(model)
+    step = Steps(model, (), rank=RANK, dropout=LoraSettings().dropout).step
     one_step = median_seconds(lambda: step(episode))
     one_look = median_seconds(lambda: read.scorer.score(model, read.held_out["validation"]))
     shown = f"{len(table.context.y_C):,} and {len(table.split.validation):,}"

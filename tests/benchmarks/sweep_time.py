@@ -13,7 +13,7 @@ eight by itself; ``--views 8`` lets it).
 - TabTune: its ``TabularLeaderboard`` in its own environment, with one entry a run; what is done to it, ``tabtune_peer.py`` says. It looks at
   no validation rows while it trains, writes no adapter and verifies none, and has no other targets: the second row has the same time of it.
 
-The rows of the table are the parts that LoRA adapts: the model's own, or ``icl_predictor`` alone, where the frozen stages before it are
+The rows of the table are the parts that LoRA adapts: the model's own, or late ones alone, where the frozen parts before them are
 computed once for each input. The three take turns, round by round. Wall seconds are those a person waits; CPU seconds are of all processes
 that were started, to their end. Ratios are of medians over the rounds. The last table says where the wall seconds of our sides went:
 "start" is all that is no run's phase, which is commands, workers and forkservers starting, the table being read and one run following another.
@@ -46,7 +46,7 @@ from sklearn.datasets import load_breast_cancer
 RANKS = (2, 4, 8, 16, 32)
 RUNS = ("inference", "base-ft", *(f"peft {rank}" for rank in RANKS))
 ROOT = Path(__file__).parents[2]
-TARGETS = {"the model's own": (), "icl_predictor": ("--targets", "icl_predictor")}
+TARGETS = {"the model's own": (), **{part: ("--targets", part) for part in ("icl_predictor", "late_layers")}}
 SIDES = ("one sweep", "one by one", "TabTune")
 SCORES = {"log_loss": "log-loss", "roc_auc": "ROC AUC", "accuracy": "accuracy"}
 PR_SET_CHILD_SUBREAPER = 36
