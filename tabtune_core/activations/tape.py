@@ -105,6 +105,8 @@ class Tape:
             if not (rank and dora):
                 self.keep(name, rows * width, trains=bool(rank) or self.trained.everything)
                 self._keep_bytes(f"{path} {name} mask", rows * width if rank and self.trained.dropout else 0)
+                if rank and (self.trained.dropout or rows < max(shape)):  # else the update goes into the weight
+                    self.keep(f"{path} {name} low", rows * rank, trains=True)
             elif not read:
                 if self.trained.dropout:
                     self._keep_bytes(f"{path} {name} mask", self.mask_bytes * rows * width if self.live else 0)

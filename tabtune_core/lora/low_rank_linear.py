@@ -76,35 +76,37 @@ class _LowRankLinear(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float,
         kept: torch.Tensor | None, merged: bool,
     ) -> torch.Tensor:  # fmt: skip
-        x_NI = x.reshape(-1, x.shape[-1])
-        ctx.save_for_backward(x_NI, weight, a, b, kept)
-        ctx.scaling, ctx.merged = scaling, merged
+        x_NI, low_NR = x.reshape(-1, x.shape[-1]), None
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
         else:
+            low_NR = _times(_seen(x_NI, kept), a)
             output = F.linear(x, weight, bias).contiguous()
-            output.view(-1, output.shape[-1]).addmm_(_times(_seen(x_NI, kept), a), b.T, alpha=scaling)
+            output.view(-1, output.shape[-1]).addmm_(low_NR, b.T, alpha=scaling)
+        ctx.save_for_backward(x_NI, weight, a, b, kept, low_NR)
+        ctx.scaling, ctx.merged = scaling, merged
         given: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
         return given
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x_NI, weight, a, b, kept = ctx.saved_tensors
-        grad_NO, seen_NI, grad_x = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None
-        if weight.numel() <= SKINNY * b.numel() + SKINNY * a.numel():
+        x_NI, weight, a, b, kept, low_NR = ctx.saved_tensors
+        grad_NO, seen_NI, grad_x, back_RN = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None, None
+        scaled_RO = b.T * ctx.scaling
+        if weight.numel() <= SKINNY * (a.numel() + b.numel()):
             grad_weight = grad_NO.T @ seen_NI
-            grad_a, grad_b = ctx.scaling * b.T @ grad_weight, ctx.scaling * grad_weight @ a.T
+            grad_a, grad_b = scaled_RO @ grad_weight, grad_weight @ (a.T * ctx.scaling)
         else:
-            grad_a = (_times(grad_NO, b.T).T @ seen_NI).mul_(ctx.scaling)
-            grad_b = (_times(seen_NI, a).T @ grad_NO).T.mul(ctx.scaling)
+            back_RN = scaled_RO @ grad_NO.T
+            low_NR = _times(seen_NI, a) if low_NR is None else low_NR
+            grad_a, grad_b = back_RN @ seen_NI, (low_NR.T @ grad_NO).T * ctx.scaling
         if ctx.needs_input_grad[0]:
             if ctx.merged:
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=ctx.scaling)
-            elif kept is None:
-                grad_x = (grad_NO @ weight).addmm_(_times(grad_NO, b.T), a, alpha=ctx.scaling)
             else:
-                back = _times(grad_NO, b.T) @ a
-                grad_x = (grad_NO @ weight).addcmul_(back, kept.to(grad.dtype), value=ctx.scaling)
+                back_RN = scaled_RO @ grad_NO.T if back_RN is None else back_RN
+                grad_x = grad_NO @ weight
+                grad_x = grad_x.addmm_(back_RN.T, a) if kept is None else grad_x.addcmul_(back_RN.T @ a, kept.to(grad.dtype))
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None

@@ -4,8 +4,8 @@
 where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about 25 minutes.
 
 Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
-context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. All of one size take turns in this
-process, TabTune in its own; figures are medians, and ratios are of CPU seconds.
+context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. Each kind of step has a process of its
+own, as runs have, and all of one size take turns; figures are medians, and ratios are of CPU seconds.
 
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
   episodes or in another run of a sweep.
@@ -16,11 +16,12 @@ process, TabTune in its own; figures are medians, and ratios are of CPU seconds.
 import argparse
 import contextlib
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ REACHED = {
     "mitra-v2": ("layers", "final_layer"),
 }
 """Targets whose layers are called, so that ``peft`` adapts the same."""
-CACHED = {"tabicl-v2": ("icl_predictor", LATE), "tabdpt-1.3": (LATE,), "mitra-v2": (LATE,)}
+FORWARD_ALONE = "feed-forward layers of `icl_predictor`"
+FEED_FORWARD = [f"icl_predictor.tf_icl.blocks.{i}.linear{j}" for i in range(12) for j in (1, 2)]
+CACHED = {"tabicl-v2": ("icl_predictor", FORWARD_ALONE, LATE), "tabdpt-1.3": (LATE,), "mitra-v2": (LATE,)}
 TABTUNES = {"tabicl-v2": "TabICLv2", "mitra-v2": "Mitra"}
 """Models of which TabTune opens the same file, by its name for them."""
 BARS = {
@@ -60,15 +63,46 @@ BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
 Step = Callable[[], dict[str, float]]
 
 
-def timed(step: Callable[[], Any]) -> Step:
-    """CPU and wall seconds of each call."""
+class Kind:
+    """A process with a model in it, which does a step when asked and else waits."""
 
-    def run() -> dict[str, float]:
-        cpu, wall = time.process_time(), time.perf_counter()
-        step()
-        return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    def __init__(self, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        self._process.start()
+        theirs.close()
 
-    return run
+    def step(self) -> dict[str, float]:
+        """CPU and wall seconds of one step."""
+        self._pipe.send("step")
+        seconds: dict[str, float] = self._pipe.recv()
+        return seconds
+
+    def __enter__(self) -> "Kind":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._pipe.close()
+        self._process.join()
+
+
+def serve(pipe: Connection, kind: str, name: str, rows: int, features: int, folder: Path) -> None:
+    """What the process of a kind does, until the other end is closed."""
+    torch.set_num_threads(1)
+    model, episode = opened(name, folder), noise(rows, features)
+    if kind == PEFT:
+        steps = Steps(with_peft(model, name), None)
+    elif kind in CACHED[name]:
+        targets = tuple(FEED_FORWARD) if kind == FORWARD_ALONE else (kind,)
+        steps = Steps(model, targets, cache=folder / f"cache of {name} before {kind}")
+    else:
+        steps = Steps(model, {FULL: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0)
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            cpu, wall = time.process_time(), time.perf_counter()
+            steps.step(episode)
+            pipe.send({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
 
 
 def with_peft(model: BaseModel, name: str) -> BaseModel:
@@ -84,19 +118,10 @@ def kinds_of(
     name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Step]]:
     """Every kind of step at one size; what is cached is put below the folder."""
-    episode = noise(rows, features)
-
-    def ours(targets: tuple[str, ...] | None, **how: Any) -> Step:
-        return timed(partial(Steps(opened(name, folder), targets, **how).step, episode))
-
-    yield FULL, ours(None)
-    yield ALL, ours(())
-    yield DROPOUT, ours((), dropout=0.05)
-    for target in CACHED[name]:
-        yield target, ours((target,), cache=folder / f"cache of {name} before {target}")
-    yield OURS, ours(REACHED[name])
-    yield PEFT, timed(partial(Steps(with_peft(opened(name, folder), name), None).step, episode))
+    for kind in (FULL, ALL, DROPOUT, *CACHED[name], OURS, PEFT):
+        yield kind, stack.enter_context(Kind(kind, name, rows, features, folder)).step
     if python and name in TABTUNES:
+        episode = noise(rows, features)
         file = save_episode(folder / "episode.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
         checkpoint = random_weights(name, folder)
         peer = TabTuneSteps(python, TABTUNES[name], checkpoint.parent if name.startswith("mitra") else checkpoint, file, rank=RANK)
@@ -112,6 +137,7 @@ def kinds_of(
 def measure(name: str, rows: int, features: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
     """Medians at one size, by kind; the first step of each, which makes what is cached, does not count."""
     with contextlib.ExitStack() as stack:
+        random_weights(name, folder)  # once, and not in each process
         kinds = dict(kinds_of(name, rows, features, folder, python, stack))
         found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
         for turn in range(times + 1):
@@ -131,7 +157,7 @@ def titled(kind: str) -> str:
         FULL: "full fine-tuning", ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
         OURS: "LoRA, the layers that `peft` reaches", PEFT: "`peft` on these layers", TABTUNE: "TabTune's LoRA",
     }  # fmt: skip
-    return words.get(kind, f"LoRA, `{kind}`, cached")
+    return words.get(kind, f"LoRA, {kind if kind == FORWARD_ALONE else f'`{kind}`'}, cached")
 
 
 def against(cell: dict[str, Any], kind: str) -> str:

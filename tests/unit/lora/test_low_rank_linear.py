@@ -77,7 +77,7 @@ def test_each_number_is_hidden_on_its_own():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_for_the_backward_pass_it_keeps_the_input_and_a_byte_a_number_for_the_mask(dropout):
+def test_for_the_backward_pass_it_keeps_the_input_and_with_dropout_a_byte_a_number_and_the_rank_a_row(dropout):
     x, w, c, a, b = operands(40, dtype=torch.float32)
     own, kept = {t.untyped_storage().data_ptr() for t in (w, c, a, b)}, {}
 
@@ -88,7 +88,7 @@ def test_for_the_backward_pass_it_keeps_the_input_and_a_byte_a_number_for_the_ma
     with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
         low_rank_linear(x, w, c, a, b, SCALING, dropout)
     assert x.untyped_storage().data_ptr() in kept
-    assert sum(size for place, size in kept.items() if place not in own) == x.nbytes + (x.numel() if dropout else 0)
+    assert sum(size for place, size in kept.items() if place not in own) == x.nbytes + (x.numel() + 2 * 40 * 2 * 4 if dropout else 0)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
