@@ -5,7 +5,8 @@ where TabTune's environment is, or is made. What is in the file already is not m
 
 Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
 context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. Each kind of step has a process of its
-own, as runs have, and all of one size take turns; figures are medians, and ratios are of CPU seconds.
+own, as runs have, and all of one size take turns; figures are medians over several processes, and ratios are of CPU seconds. Our processes,
+those with ``peft`` among them, ask for huge pages as the worker's runs do; TabTune's is as TabTune starts it.
 
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
   episodes or in another run of a sweep.
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -34,15 +36,16 @@ from readme_block import markdown_table, write_block
 
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.worker import RUN_ENVIRONMENT
 
 RANK = 8
 FULL, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
 SIZES = {
-    "tabicl-v2": {(256, 10): 7, (256, 50): 5, (1024, 10): 3},
-    "tabdpt-1.3": {(256, 10): 5, (1024, 10): 3},
-    "mitra-v2": {(256, 10): 3},
+    "tabicl-v2": {(256, 10): (4, 3), (256, 50): (2, 3), (1024, 10): (2, 2)},
+    "tabdpt-1.3": {(256, 10): (2, 3), (1024, 10): (2, 2)},
+    "mitra-v2": {(256, 10): (1, 2)},
 }
-"""Of tables, and how many steps of each kind are timed there."""
+"""Of tables, how many processes each kind of step has there, and steps that are timed in each: processes differ by more than steps."""
 REACHED = {
     "tabicl-v2": ("linear1", "linear2", "decoder"),
     "tabdpt-1.3": ("transformer_encoder", "encoder", "head"),
@@ -134,21 +137,22 @@ def kinds_of(
         yield TABTUNE, ask
 
 
-def measure(name: str, rows: int, features: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
-    """Medians at one size, by kind; the first step of each, which makes what is cached, does not count."""
-    with contextlib.ExitStack() as stack:
-        random_weights(name, folder)  # once, and not in each process
-        kinds = dict(kinds_of(name, rows, features, folder, python, stack))
-        found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
-        for turn in range(times + 1):
-            for kind, step in kinds.items():
-                seconds = step()
-                if turn:
-                    found[kind].append(seconds)
+def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
+    """Medians at one size, by kind; the first step of each process, which makes what is cached, does not count."""
+    found: dict[str, list[dict[str, float]]] = {}
+    random_weights(name, folder)  # once, and not in each process
+    for _ in range(processes):
+        with contextlib.ExitStack() as stack:
+            kinds = dict(kinds_of(name, rows, features, folder, python, stack))
+            for turn in range(times + 1):
+                for kind, step in kinds.items():
+                    seconds = step()
+                    if turn:
+                        found.setdefault(kind, []).append(seconds)
     medians = {
         kind: {meter: statistics.median(s[meter] for s in all_of_it) for meter in ("cpu", "wall")} for kind, all_of_it in found.items()
     }
-    return {"model": name, "rows": rows, "features": features, "steps": times, "machine": machine(), "seconds": medians}
+    return {"model": name, "rows": rows, "features": features, "machine": machine(), "seconds": medians}
 
 
 def titled(kind: str) -> str:
@@ -195,6 +199,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     arguments = parser.parse_args()
+    os.environ.update(RUN_ENVIRONMENT)
     torch.set_num_threads(1)
     known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
     there = {(cell["model"], cell["rows"], cell["features"]) for cell in known}
@@ -203,7 +208,7 @@ def main() -> None:
         for name in arguments.models:
             for (rows, features), times in SIZES[name].items():
                 if (name, rows, features) not in there:
-                    known.append(measure(name, rows, features, times, Path(folder), python))
+                    known.append(measure(name, rows, features, *times, Path(folder), python))
                     runs.write(json.dumps(known[-1]) + "\n")
                     runs.flush()
     text = table([cell for cell in known if cell["model"] in arguments.models])
