@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from full_size import noise, random_weights
 from named_machine import machine
 from readme_block import markdown_table, write_block
 from score_trail import CPU, TABICL, TARGETS, settings_of, trail
-from training_memory import random_weights
 
-from tabtune_core.data.episodes import Episode
 from tabtune_core.fitting import adapter_arguments
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.models.adapter import BaseModel, load_model
@@ -143,17 +142,10 @@ def opened(name: str, folder: Path) -> tuple[BaseModel, AdapterSet]:
     return model, adapters
 
 
-def episode(rows: int, features: int) -> Episode:
-    """Of noise; 80 % is context."""
-    rng, context = np.random.default_rng(0), round(0.8 * rows)
-    y_T = np.arange(rows) % 3
-    return Episode(rng.normal(size=(rows, features)).astype(np.float32), y_T[:context], y_T[context:])
-
-
 def predictions(name: str, folder: Path) -> list[list[str]]:
     """Rows of the table of what a prediction costs."""
     model, adapters = opened(name, folder)
-    shown, asked = episode(320, 10), np.random.default_rng(1).normal(size=(1024, 10)).astype(np.float32)
+    shown, asked = noise(320, 10), np.random.default_rng(1).normal(size=(1024, 10)).astype(np.float32)
     scorer = Scorer(shown.x_TF[: len(shown.y_C)], shown.y_C, 3)
 
     def base() -> None:
@@ -177,7 +169,7 @@ def autocast_steps(name: str, folder: Path) -> list[list[str]]:
     model.module.train()
     named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad]
     optimizer = make_optimizer(named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
-    of, losses = episode(256, 10), dict[str, float]()
+    of, losses = noise(256, 10), dict[str, float]()
 
     def step(kind: str, dtype: torch.dtype | None) -> None:
         precision = Precision("cpu", dtype, torch.amp.GradScaler("cpu", enabled=False))

@@ -3,7 +3,7 @@
 ``python tests/benchmarks/training_memory.py --runs memory.jsonl`` prints Markdown; with ``--write`` it goes into the README. Cells that are
 in the file already are not measured again; ``--models tabicl-v2 --rows 256`` measures those alone.
 
-Every cell is a run of a few steps in a fresh process, through the product's own path, on a table of noise and with random weights. Full
+Every cell is a run of a few steps in a fresh process like the worker's, through the product's own path, on a table of noise and with random weights. Full
 fine-tuning and LoRA see the same batch: 80 % of the rows are context, the others are predicted. AdamW, one thread. Three columns, never
 mixed:
 
@@ -23,6 +23,7 @@ and at the highest of the whole step, without gradients and optimizer state of e
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,19 +31,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from full_size import random_weights
 from readme_block import markdown_table, write_block
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import tiny
-
+from tabtune_core.models.cards import LATE as LATE_LAYERS
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.worker import RUN_ENVIRONMENT
 
 MODELS = {"tabicl-v2": "TabICL v2", "tabdpt-1.3": "TabDPT 1.3", "mitra-v1": "Mitra v1"}
 LATE: dict[str, list[str]] = {
     "tabicl-v2": ["icl_predictor"],
-    "tabdpt-1.3": [*(f"transformer_encoder.{i}" for i in range(22, 32)), "head"],
-    "mitra-v1": [*(f"layers.{i}" for i in range(8, 12)), "final_layer"],
+    "tabdpt-1.3": [LATE_LAYERS],
+    "mitra-v1": [LATE_LAYERS],
 }
 STEPS = {"tabicl-v2": 3, "tabdpt-1.3": 3, "mitra-v1": 2}
 """From the second on the optimizer's state is there while the backward pass runs."""
@@ -53,15 +53,6 @@ PLAIN, RECOMPUTE, PROPOSED = "nothing on", "recompute", "proposed"
 COLUMNS = {PLAIN: (PLAIN, PLAIN), RECOMPUTE: (RECOMPUTE, RECOMPUTE), PROPOSED: (PROPOSED, PLAIN)}
 """Levers of LoRA, and of the full fine-tuning that it is held against."""
 KEY = ("model", "rows", "features", "trained", "levers", "device", "count", "repeat")
-
-
-def random_weights(name: str, folder: Path) -> Path:
-    """A file of the model's own architecture whose weights say nothing."""
-    card, path = CATALOGUE[name], folder / name
-    config = card.weights_for("classification").config
-    torch.manual_seed(0)
-    tiny.FAMILIES[card.family.name][2](tiny.build(card.family.name, config), config, path)
-    return path / "model.safetensors" if path.is_dir() else path
 
 
 def cell_of(model: str, rows: int, trained: str, levers: str, device: str) -> dict[str, Any]:
@@ -92,7 +83,7 @@ def cells_of(model: str, rows: int, device: str) -> list[dict[str, Any]]:
 def in_fresh_process(cell: dict[str, Any]) -> dict[str, Any]:
     """Measures a cell in a process of its own; the weights' place is not kept."""
     script = Path(__file__).with_name("memory_cell.py")
-    done = subprocess.run([sys.executable, str(script), json.dumps(cell)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(script), json.dumps(cell)], capture_output=True, text=True, env=RUN_ENVIRONMENT | os.environ)
     if done.returncode:
         sys.exit(f"{cell} failed:\n{done.stderr[-3000:]}")
     return {**{name: cell[name] for name in KEY}, **json.loads(done.stdout.splitlines()[-1])}
