@@ -95,7 +95,7 @@ ADVICE = (
         when=lambda facts: bool(facts.sweep.ranks) and facts.model_parameters < SMALL_MODEL_PARAMETERS,
         text=lambda facts: (
             f"A model of {facts.model_parameters / 1e6:.1f} M parameters: training all of them takes "
-            f"{facts.model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, and LoRA on all parts saves little more than that."
+            f"{facts.model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, and LoRA on all parts saves little more."
         ),
         todo="Use it to compare settings; for a real saving choose a larger model, or adapt late layers alone.",
     ),
