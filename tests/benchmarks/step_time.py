@@ -187,8 +187,10 @@ def table(cells: list[dict[str, Any]]) -> str:
         for kind, seconds in cell["seconds"].items():
             size = f"{get_card(cell['model']).title}, {cell['rows']} x {cell['features']}" if kind == FULL else ""
             rows.append([size, titled(kind), f"{seconds['cpu']:.3f}", f"{seconds['wall']:.3f}", against(cell, kind)])
-    machines = "; ".join(sorted({cell["machine"] for cell in cells}))
-    return f"{markdown_table(['Model, rows x columns', 'Step', 'CPU s', 'Wall s', 'Ratio of CPU seconds'], rows)}\n\nMedians; {machines}, one thread."
+    machines = {cell["machine"].partition(", load ")[::2] for cell in cells}
+    loads = sorted(float(load) for _, load in machines)
+    said = f"Medians; {'; '.join(sorted({name for name, _ in machines}))}, load {loads[0]} to {loads[-1]}."
+    return f"{markdown_table(['Model, rows x columns', 'Step', 'CPU s', 'Wall s', 'Ratio of CPU seconds'], rows)}\n\n{said}"
 
 
 def main() -> None:
