@@ -18,13 +18,13 @@ from tabtune_core.settings import LoraSettings, RunSettings
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""
-CPU_FIRST_USE_BYTES = 8e6
+CPU_FIRST_USE_BYTES = 2e6
 """What torch still touches at the first steps, after the first use that loading pays for; fitted, see ``HEAP``."""
 HEAP = 1.54
 """Resident bytes of a heap to those in use, where tensors of many sizes come and go.
 
-Both are fitted to the benchmark's cells of TabICL and TabDPT together. Gaps of glibc's heap are 0.26 to 0.6 of what autograd keeps, or 0.9
-with LoRA on TabDPT; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few, and a step takes 30 to 40 % longer.
+Both are fitted to the benchmark's cells. ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in glibc's heap, and a step takes 30 to 40 %
+longer.
 """
 CUDA_FIRST_USE_BYTES = 8_519_680
 """cuBLAS' workspace (PyTorch's notes on CUDA semantics); 32 MiB on cards of the Hopper generation."""
