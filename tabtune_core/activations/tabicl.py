@@ -17,22 +17,20 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
     columns = features + reserved
-    worked = columns if config["col_target_aware"] else features  # v1 skips the reserved columns here
     group = config.get("col_feature_group_size", 3) if config["col_feature_group"] else 1
-    with tape.block(columns * rows * group):
+    # the reserved columns, and the context's answers, are left out: see models/needed_work.py
+    with tape.block(features * rows * group):
         if config["col_target_aware"]:
-            tape.keep("labels", columns * context * max(1, config["max_classes"]), wide=True)
+            tape.keep("labels", features * context * max(1, config["max_classes"]), wide=True)
     for i in range(config["col_num_blocks"]):
-        with tape.block(columns * rows * width):
-            if worked < columns:
-                tape.keep("not skipped", worked * rows * width, wide=True)
+        with tape.block(features * rows * width):
             path, points = f"col_embedder.tf_col.blocks.{i}.multihead_attn", config["col_num_inds"]
-            attend(tape, f"{path}1", config, worked, points, context, width, config["col_nhead"], ssmax=config["col_ssmax"])
-            tape.keep("points", worked * points * width, wide=True)
-            attend(tape, f"{path}2", config, worked, rows, points, width, config["col_nhead"])
+            attend(tape, f"{path}1", config, features, points, context, width, config["col_nhead"], ssmax=config["col_ssmax"])
+            tape.keep("points", features * points * width, wide=True)
+            attend(tape, f"{path}2", config, features, rows, points, width, config["col_nhead"])
     if config["col_affine"]:
         with tape.block(0):
-            tape.keep("weights and biases", 4 * columns * rows * width, wide=True)
+            tape.keep("weights and biases", 4 * features * rows * width, wide=True)
     blocks = config["row_num_blocks"]
     for i in range(blocks):
         with tape.block(columns * rows * width):
@@ -42,7 +40,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(blocks):
         with tape.block(rows * deep):
             path, last = f"icl_predictor.tf_icl.blocks.{i}", i == blocks - 1
-            asking = query if last else rows  # see models/asked_rows.py
+            asking = query if last else rows
             attend(tape, path, config, 1, asking, context, deep, config["icl_nhead"], own=not last, ssmax=config["icl_ssmax"])
     with tape.block(query * deep):
         tape.keep("statistics", 2 * query, wide=True)

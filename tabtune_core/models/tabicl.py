@@ -21,9 +21,9 @@ from tabtune_core.data.episodes import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import Array, Encoded
-from tabtune_core.models.asked_rows import asked_rows_alone
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.needed_work import needed_work_alone
 
 CACHE_BYTES = 500_000_000
 """Most that a context may take while many rows are predicted beside it."""
@@ -97,7 +97,7 @@ class TabICLModel:
 
     def _train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
         """``(B, Q, outputs)``."""
-        with asked_rows_alone(self.module):
+        with needed_work_alone(self.module):
             outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC)
         return outputs_BQO
 
@@ -105,7 +105,7 @@ class TabICLModel:
         """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
-        with torch.no_grad(), asked_rows_alone(self.module):
+        with torch.no_grad(), needed_work_alone(self.module):
             if scaler is not None:
                 outputs = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:

@@ -1,0 +1,83 @@
+"""TabICL without the work that nobody reads: upstream computes it, and drops or overwrites what it says.
+
+- The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
+- The last in-context block and the head answer for the context rows too.
+
+In: an upstream module. Out: the same losses, gradients and predictions, without that work and the memory that it keeps.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, P numbers of a cell,
+D width, O outputs.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+RESERVED = -100.0
+"""What upstream fills the reserved columns with."""
+EMBED = "_compute_embeddings"
+"""Upstream's method from cells to embeddings of all columns that it is given."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Of one pass through the last block and the head."""
+
+    context: int = 0
+    """C rows that the block left out, and the head's answer is to have again."""
+
+    def block(self, forward: Callable[..., Any], q: torch.Tensor, train_size: int | None = None, **named: Any) -> Any:
+        """``(B, T, D)`` to ``(B, Q, D)``: the query rows look at the context. Another call, as to fill a cache, is upstream's."""
+        if train_size is None or named.keys() - {"rope"}:
+            return forward(q=q, train_size=train_size, **named)
+        self.context, shown_BCD = train_size, q[..., :train_size, :]
+        return forward(q=q[..., train_size:, :], k=shown_BCD, v=shown_BCD, **named)
+
+    def head(self, forward: Callable[..., torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, D)`` to ``(B, T, O)``, as upstream expects it; of the context rows it reads nothing."""
+        context, self.context = self.context, 0
+        return F.pad(forward(x), (0, 0, context, 0))
+
+
+def _columns(
+    embed: Callable[..., torch.Tensor], features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None,
+    embed_with_test: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the first columns that hold nothing, since the rows' stage writes over them."""
+    full_H = (features != RESERVED).flatten(-2).any(dim=-1).reshape(-1, features.shape[-3]).any(dim=0)
+    first = int(full_H.int().argmax())
+    if not first:
+        return embed(features, train_size, y_train, embed_with_test)
+    labels = None if y_train is None else y_train[..., first:, :]
+    return F.pad(embed(features[..., first:, :, :], train_size, labels, embed_with_test), (0, 0, 0, 0, first, 0))
+
+
+@contextmanager
+def needed_work_alone(module: nn.Module) -> Iterator[None]:
+    """While the context lasts, a ``TabICL`` computes nothing that is not read."""
+    asked = _Asked()
+    *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
+    head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
+    with ExitStack() as stack:
+        for owner, name, stand_in in ((last, "forward", asked.block), (head, "forward", asked.head), (columns, EMBED, _columns)):
+            stack.enter_context(_replaced(owner, name, stand_in))
+        yield
+
+
+@contextmanager
+def _replaced(owner: nn.Module, name: str, stand_in: Callable[..., Any]) -> Iterator[None]:
+    """A method, whatever stands in its place already, by one that is given it first."""
+    before = vars(owner).get(name)
+    vars(owner)[name] = partial(stand_in, getattr(owner, name))
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(owner)[name]
+        else:
+            vars(owner)[name] = before
