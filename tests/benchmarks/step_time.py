@@ -1,13 +1,15 @@
 """What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it reaches, and against TabTune.
 
 ``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the README. FOLDER is
-where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about 25 minutes.
+where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about half an hour.
 
 Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
 context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. Each kind of step has a process of its
 own, as runs have, and all of one size take turns; figures are medians over several processes, and ratios are of CPU seconds. Our processes,
-those with ``peft`` among them, ask for huge pages as the worker's runs do; TabTune's is as TabTune starts it.
+those with ``peft`` among them, ask for huge pages as the worker's runs do; TabTune's is as TabTune starts it. The first two steps of a process
+do not count: they make what is cached, the optimizer's state and room for it.
 
+- ``upstream`` is full fine-tuning of TabICL that also computes what nobody reads (``models/needed_work.py``), as its own package does.
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
   episodes or in another run of a sweep.
 - ``peft`` wraps the linear layers that are called: of TabICL not those of attention, whose weights are read. Ours has the same targets then.
@@ -34,14 +36,16 @@ from named_machine import machine
 from peers import TabTuneSteps, save_episode, tabtune_python
 from readme_block import markdown_table, write_block
 
+from tabtune_core.models import tabicl
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.worker import RUN_ENVIRONMENT
 
 RANK = 8
-FULL, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
+FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "upstream", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
+WARM_UP = 2
 SIZES = {
-    "tabicl-v2": {(256, 10): (4, 3), (256, 50): (2, 3), (1024, 10): (2, 2)},
+    "tabicl-v2": {(256, 10): (4, 3), (256, 50): (3, 3), (1024, 10): (3, 3)},
     "tabdpt-1.3": {(256, 10): (2, 3), (1024, 10): (2, 2)},
     "mitra-v2": {(256, 10): (1, 2)},
 }
@@ -61,6 +65,7 @@ BARS = {
     ("tabicl-v2", 256, 10, ALL, FULL): 0.80, ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
     ("tabicl-v2", 256, 50, "icl_predictor", FULL): 0.25, ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
 }  # fmt: skip
+BRIEF = {FULL: "full", UPSTREAM: "full with the work that nobody reads"}
 BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
 
 Step = Callable[[], dict[str, float]]
@@ -94,13 +99,15 @@ def serve(pipe: Connection, kind: str, name: str, rows: int, features: int, fold
     """What the process of a kind does, until the other end is closed."""
     torch.set_num_threads(1)
     model, episode = opened(name, folder), noise(rows, features)
+    if kind == UPSTREAM:
+        tabicl.needed_work_alone = contextlib.nullcontext
     if kind == PEFT:
         steps = Steps(with_peft(model, name), None)
     elif kind in CACHED[name]:
         targets = tuple(FEED_FORWARD) if kind == FORWARD_ALONE else (kind,)
         steps = Steps(model, targets, cache=folder / f"cache of {name} before {kind}")
     else:
-        steps = Steps(model, {FULL: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0)
+        steps = Steps(model, {FULL: None, UPSTREAM: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0)
     with contextlib.suppress(EOFError):
         while pipe.recv():
             cpu, wall = time.process_time(), time.perf_counter()
@@ -121,7 +128,7 @@ def kinds_of(
     name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Step]]:
     """Every kind of step at one size; what is cached is put below the folder."""
-    for kind in (FULL, ALL, DROPOUT, *CACHED[name], OURS, PEFT):
+    for kind in (FULL, *([UPSTREAM] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT):
         yield kind, stack.enter_context(Kind(kind, name, rows, features, folder)).step
     if python and name in TABTUNES:
         episode = noise(rows, features)
@@ -138,16 +145,16 @@ def kinds_of(
 
 
 def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
-    """Medians at one size, by kind; the first step of each process, which makes what is cached, does not count."""
+    """Medians at one size, by kind."""
     found: dict[str, list[dict[str, float]]] = {}
     random_weights(name, folder)  # once, and not in each process
     for _ in range(processes):
         with contextlib.ExitStack() as stack:
             kinds = dict(kinds_of(name, rows, features, folder, python, stack))
-            for turn in range(times + 1):
+            for turn in range(WARM_UP + times):
                 for kind, step in kinds.items():
                     seconds = step()
-                    if turn:
+                    if turn >= WARM_UP:
                         found.setdefault(kind, []).append(seconds)
     medians = {
         kind: {meter: statistics.median(s[meter] for s in all_of_it) for meter in ("cpu", "wall")} for kind, all_of_it in found.items()
@@ -158,7 +165,7 @@ def measure(name: str, rows: int, features: int, processes: int, times: int, fol
 def titled(kind: str) -> str:
     """A kind of step, in words."""
     words = {
-        FULL: "full fine-tuning", ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
+        FULL: "full fine-tuning", UPSTREAM: "full fine-tuning with the work that nobody reads", ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
         OURS: "LoRA, the layers that `peft` reaches", PEFT: "`peft` on these layers", TABTUNE: "TabTune's LoRA",
     }  # fmt: skip
     return words.get(kind, f"LoRA, {kind if kind == FORWARD_ALONE else f'`{kind}`'}, cached")
@@ -167,7 +174,10 @@ def titled(kind: str) -> str:
 def against(cell: dict[str, Any], kind: str) -> str:
     """Ratios of a kind of step to full fine-tuning and to the peers that do the same, bars that are missed in bold."""
     seconds = cell["seconds"]
-    others = {FULL: BARS.get((cell["model"], cell["rows"], cell["features"], kind, FULL))} if kind != FULL else {}
+    bar_of_full = BARS.get((cell["model"], cell["rows"], cell["features"], kind, FULL))
+    others = {FULL: bar_of_full} if kind != FULL else {}
+    if bar_of_full:
+        others |= {UPSTREAM: None}
     if kind == OURS:
         others |= {PEFT: BAR_OF_PEER[PEFT]}
     if kind == ALL and TABTUNE in seconds:
@@ -176,7 +186,7 @@ def against(cell: dict[str, Any], kind: str) -> str:
     for other, bar in others.items():
         ratio = f"{seconds[kind]['cpu'] / seconds[other]['cpu']:.2f}"
         shown = f"**{ratio}**" if bar and float(ratio) > bar else ratio
-        said.append(f"{shown} of {'full' if other == FULL else titled(other)}" + (f" (bar {bar:.2f})" if bar else ""))
+        said.append(f"{shown} of {BRIEF.get(other) or titled(other)}" + (f" (bar {bar:.2f})" if bar else ""))
     return "; ".join(said)
 
 

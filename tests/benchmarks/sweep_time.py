@@ -18,8 +18,9 @@ computed once for each input. The three take turns, round by round. Wall seconds
 that were started, to their end. Ratios are of medians over the rounds. The last table says where the wall seconds of our sides went:
 "start" is all that is no run's phase, which is commands, workers and forkservers starting, the table being read and one run following another.
 
-Scores are those of the validation rows, which in our runs also choose the best state of each (zero-shot included), so ours are a little
-flattered there; the test rows are not. TabTune's are of its last state.
+Every round has a seed of its own, which moves the split. Scores are means over runs and rounds. Those of the validation rows in our runs also
+choose the best state of each (by log-loss, zero-shot included), so ours are a little flattered there; the test rows are not. TabTune's are of
+its last state.
 """
 
 import argparse
@@ -49,6 +50,7 @@ ROOT = Path(__file__).parents[2]
 TARGETS = {"the model's own": (), **{part: ("--targets", part) for part in ("icl_predictor", "late_layers")}}
 SIDES = ("one sweep", "one by one", "TabTune")
 SCORES = {"log_loss": "log-loss", "roc_auc": "ROC AUC", "accuracy": "accuracy"}
+PARTS = ("validation", "test")
 PR_SET_CHILD_SUBREAPER = 36
 MODEL, LABEL = "tabicl-mini", "diagnosis"
 
@@ -90,23 +92,24 @@ def our_scores(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, floa
         if row["adapter_verified"] == "False":
             raise SystemExit(f"The adapter of {row['name']} was not verified.")
         run = f"peft {row['rank']}" if row["strategy"] == "peft" else row["strategy"]
-        found[run] = {part: {score: float(row[f"{part}_{score}"]) for score in SCORES} for part in ("validation", "test")}
+        found[run] = {part: {score: float(row[f"{part}_{score}"]) for score in SCORES} for part in PARTS}
     return found
 
 
-def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], asked: argparse.Namespace) -> dict[str, Any]:
+def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     """All runs, as one sweep or one after the other."""
     common = [table, "--target", LABEL, "--model", MODEL, "--device", "cpu", "--steps", asked.steps, "--patience", 0, *targets]
+    seeded = ("--seeds" if side == "one sweep" else "--seed", seed)
     rows = []
     with timed() as watch:
         if side == "one sweep":
-            rows = tabtune_command("sweep", *common, "--ranks", *RANKS, "--home", home, threads=asked.threads)
+            rows = tabtune_command("sweep", *common, "--ranks", *RANKS, *seeded, "--home", home, threads=asked.threads)
         else:
             for run in RUNS:
                 strategy, _, rank = run.partition(" ")
                 lora = [*targets, "--rank", rank] if rank else []
                 chosen = [*common[: -len(targets) or None], *lora, "--strategy", strategy]
-                rows += tabtune_command("train", *chosen, "--home", home / run.replace(" ", "-"), threads=asked.threads)
+                rows += tabtune_command("train", *chosen, *seeded, "--home", home / run.replace(" ", "-"), threads=asked.threads)
     homes = [home] if side == "one sweep" else [home / run.replace(" ", "-") for run in RUNS]
     return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows), "phases": phase_seconds(homes)}
 
@@ -125,13 +128,13 @@ def phase_seconds(homes: list[Path]) -> dict[str, float]:
     return found
 
 
-def theirs(python: Path, rows: Path, sizes: dict[str, int], asked: argparse.Namespace) -> dict[str, Any]:
+def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     """TabTune's leaderboard."""
     from tabtune_core.models.catalogue import CATALOGUE
     from tabtune_core.models.checkpoints import find_checkpoint
 
     checkpoint, _ = find_checkpoint(CATALOGUE[MODEL], "classification", None)
-    options = {"checkpoint": checkpoint, "rows": rows, "steps": asked.steps, "threads": asked.threads, "views": asked.views, **sizes}
+    options = {"checkpoint": checkpoint, "rows": rows, "steps": asked.steps, "threads": asked.threads, "views": asked.views, "seed": seed, **sizes}
     command = [str(python), str(SCRIPT), "leaderboard", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
     with timed() as watch:
         done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(asked.threads), check=False)
@@ -147,8 +150,8 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], asked: argparse.Name
     }
 
 
-def prepare_rows(folder: Path) -> tuple[Path, Path, dict[str, int]]:
-    """The table as CSV; the same rows and our split of them for TabTune; and the sizes of an episode."""
+def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
+    """The table as CSV; the same rows and our split of them under a seed for TabTune; and the sizes of an episode."""
     from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
     from tabtune_core.data.episodes import EpisodeSize
     from tabtune_core.data.prepared import prepare
@@ -158,11 +161,11 @@ def prepare_rows(folder: Path) -> tuple[Path, Path, dict[str, int]]:
     frame = load_breast_cancer(as_frame=True).frame.rename(columns={"target": LABEL})
     frame.to_csv(table, index=False)
     home = folder / "split"
-    settings = RunSettings(dataset=add_dataset(home, table, table.name).id, target=LABEL, model=MODEL)
+    settings = RunSettings(dataset=add_dataset(home, table, table.name).id, target=LABEL, model=MODEL, seed=seed)
     read = load_frame(home, settings.dataset)
     split = prepare(read, get_dataset(home, settings.dataset).columns, settings, max_classes=None).split
     size = EpisodeSize.plan(len(split.train), batch_size=settings.train.batch_size, context_rows=settings.train.context_rows)
-    rows = folder / "rows.npz"
+    rows = folder / f"rows-{seed}.npz"
     x, y = frame.drop(columns=LABEL).to_numpy(), frame[LABEL].to_numpy()
     np.savez(rows, x=x, y=y, train=split.train, validation=split.validation, test=split.test)
     return table, rows, {"support": size.context, "query": size.query}
@@ -174,7 +177,7 @@ def mean_score(scores: dict[str, dict[str, dict[str, float]]], part: str, score:
 
 
 def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, int], asked: argparse.Namespace) -> str:
-    """Times and ratios, then the scores of the last round."""
+    """Times and ratios, then scores."""
     import torch
 
     def medians(targets: str, side: str) -> tuple[float, float]:
@@ -188,10 +191,10 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             wall, cpu = medians(targets, side)
             more = f" (import {statistics.median(turn[targets][side]['import'] for turn in rounds):.1f})" if side == "TabTune" else ""
             times.append([targets, side, f"{wall:.1f}{more}", f"{cpu:.1f}", f"{wall / base[0]:.2f}", f"{cpu / base[1]:.2f}"])
-            found = rounds[-1][targets][side]["scores"]
-            means = [f"{mean_score(found, part, score):.4f}" for part in ("validation", "test") for score in SCORES]
-            best = min(RUNS, key=lambda run: found[run]["validation"]["log_loss"])
-            scores.append([targets, side, *means, f"{best}: {found[best]['validation']['log_loss']:.4f}"])
+            found = [turn[targets][side]["scores"] for turn in rounds]
+            means = [f"{statistics.fmean(mean_score(one, part, score) for one in found):.4f}" for part in PARTS for score in SCORES]
+            best = min(RUNS, key=lambda run: statistics.fmean(one[run]["validation"]["log_loss"] for one in found))
+            scores.append([targets, side, *means, f"{best}: {statistics.fmean(one[best]['validation']['log_loss'] for one in found):.4f}"])
     phases = []
     for targets in asked.targets:
         for side in SIDES[:2]:
@@ -199,14 +202,14 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             spent = [statistics.median(turn[targets][side]["phases"][name] for turn in rounds) for name in names]
             start = statistics.median(turn[targets][side]["wall"] - sum(turn[targets][side]["phases"].values()) for turn in rounds)
             phases.append([targets, side, *(f"{seconds:.1f}" for seconds in (start, *spent))])
-    heads = [f"{part} {label}" for part in ("validation", "test") for label in SCORES.values()]
+    heads = [f"{part} {label}" for part in PARTS for label in SCORES.values()]
     return "\n\n".join(
         (
             markdown_table(["LoRA adapts", "who", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
             f"{len(RUNS)} runs of {asked.steps} steps (context {sizes['support']}, query {sizes['query']} rows); medians of {len(rounds)}"
             f" rounds; {processor()}, {os.cpu_count()} cores, {asked.threads} thread(s), torch {torch.__version__}.",
             markdown_table(["LoRA adapts", "who", *heads, "best run by validation log-loss"], scores),
-            f"Means over the {len(RUNS)} runs, of the last round. Wall seconds of our runs, all together:",
+            f"Means over the {len(RUNS)} runs and {len(rounds)} splits. Wall seconds of our runs, all together:",
             markdown_table(["LoRA adapts", "who", "start", *names], phases),
         )
     )
@@ -234,8 +237,8 @@ def main() -> None:
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table, rows, sizes = prepare_rows(folder)
         for number in range(asked.rounds):
+            table, rows, sizes = prepare_rows(folder, number)
             turn: dict[str, dict[str, dict[str, Any]]] = {targets: {} for targets in asked.targets}
             for targets in asked.targets:
                 for side in asked.sides:
@@ -243,10 +246,10 @@ def main() -> None:
                         assert python is not None
                         # the parts are ours to choose: what it did for the first row is what it did for the others
                         first = turn[asked.targets[0]].get(side)
-                        turn[targets][side] = first or theirs(python, rows, sizes, asked)
+                        turn[targets][side] = first or theirs(python, rows, sizes, number, asked)
                     else:
                         home = folder / f"{number}-{targets}-{side}".replace(" ", "-").replace("'", "")
-                        turn[targets][side] = ours(table, home, side, TARGETS[targets], asked)
+                        turn[targets][side] = ours(table, home, side, TARGETS[targets], number, asked)
                     done = turn[targets][side]
                     print(f"round {number + 1}, {targets}, {side}: {done['wall']:.1f} s, CPU {done['cpu']:.1f} s", file=sys.stderr)
             rounds.append(turn)
