@@ -165,7 +165,8 @@ def measure(name: str, rows: int, features: int, processes: int, times: int, fol
 def titled(kind: str) -> str:
     """A kind of step, in words."""
     words = {
-        FULL: "full fine-tuning", UPSTREAM: "full fine-tuning with the work that nobody reads", ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
+        FULL: "full fine-tuning", UPSTREAM: "full fine-tuning with the work that nobody reads",
+        ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
         OURS: "LoRA, the layers that `peft` reaches", PEFT: "`peft` on these layers", TABTUNE: "TabTune's LoRA",
     }  # fmt: skip
     return words.get(kind, f"LoRA, {kind if kind == FORWARD_ALONE else f'`{kind}`'}, cached")

@@ -134,7 +134,8 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: ar
     from tabtune_core.models.checkpoints import find_checkpoint
 
     checkpoint, _ = find_checkpoint(CATALOGUE[MODEL], "classification", None)
-    options = {"checkpoint": checkpoint, "rows": rows, "steps": asked.steps, "threads": asked.threads, "views": asked.views, "seed": seed, **sizes}
+    sizes = {**sizes, "steps": asked.steps, "threads": asked.threads, "views": asked.views, "seed": seed}
+    options = {"checkpoint": checkpoint, "rows": rows, **sizes}
     command = [str(python), str(SCRIPT), "leaderboard", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
     with timed() as watch:
         done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(asked.threads), check=False)
