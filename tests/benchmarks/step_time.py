@@ -4,10 +4,11 @@
 where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about half an hour.
 
 Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
-context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. Each kind of step has a process of its
-own, as runs have, and all of one size take turns; figures are medians over several processes, and ratios are of CPU seconds. Our processes,
-those with ``peft`` among them, ask for huge pages as the worker's runs do; TabTune's is as TabTune starts it. The first two steps of a process
-do not count: they make what is cached, the optimizer's state and room for it.
+context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. Ours and ``peft`` take turns in one process,
+which asks for huge pages as the worker's runs do, and TabTune takes its turn in its own, as TabTune starts it; all of it in several processes
+one after the other. Where a process's memory lies moves all of its steps by up to a fifth, and the machine's speed changes: ratios are of CPU
+seconds within a turn, and their medians over all turns. The first two turns of a process do not count: they make what is cached, the
+optimizer's state and room for it.
 
 - ``upstream`` is full fine-tuning of TabICL that also computes what nobody reads (``models/needed_work.py``), as its own package does.
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
@@ -25,6 +26,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -45,11 +47,11 @@ RANK = 8
 FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "upstream", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
 WARM_UP = 2
 SIZES = {
-    "tabicl-v2": {(256, 10): (4, 3), (256, 50): (3, 3), (1024, 10): (3, 3)},
-    "tabdpt-1.3": {(256, 10): (2, 3), (1024, 10): (2, 2)},
+    "tabicl-v2": {(256, 10): (4, 6), (256, 50): (3, 4), (1024, 10): (3, 3)},
+    "tabdpt-1.3": {(256, 10): (2, 4), (1024, 10): (2, 2)},
     "mitra-v2": {(256, 10): (1, 2)},
 }
-"""Of tables, how many processes each kind of step has there, and steps that are timed in each: processes differ by more than steps."""
+"""Of tables, how many processes there are, and turns that are timed in each."""
 REACHED = {
     "tabicl-v2": ("linear1", "linear2", "decoder"),
     "tabdpt-1.3": ("transformer_encoder", "encoder", "head"),
@@ -71,8 +73,8 @@ BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
 Step = Callable[[], dict[str, float]]
 
 
-class Kind:
-    """A process with a model in it, which does a step when asked and else waits."""
+class Ours:
+    """A process with a model for each kind of step of ours, which does the step that it is asked for and else waits."""
 
     def __init__(self, *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -81,13 +83,13 @@ class Kind:
         self._process.start()
         theirs.close()
 
-    def step(self) -> dict[str, float]:
+    def step(self, kind: str) -> dict[str, float]:
         """CPU and wall seconds of one step."""
-        self._pipe.send("step")
+        self._pipe.send(kind)
         seconds: dict[str, float] = self._pipe.recv()
         return seconds
 
-    def __enter__(self) -> "Kind":
+    def __enter__(self) -> "Ours":
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -95,24 +97,29 @@ class Kind:
         self._process.join()
 
 
-def serve(pipe: Connection, kind: str, name: str, rows: int, features: int, folder: Path) -> None:
-    """What the process of a kind does, until the other end is closed."""
+def serve(pipe: Connection, kinds: list[str], name: str, rows: int, features: int, folder: Path) -> None:
+    """What the process does, until the other end is closed."""
     torch.set_num_threads(1)
-    model, episode = opened(name, folder), noise(rows, features)
-    if kind == UPSTREAM:
-        tabicl.needed_work_alone = contextlib.nullcontext
-    if kind == PEFT:
-        steps = Steps(with_peft(model, name), None)
-    elif kind in CACHED[name]:
-        targets = tuple(FEED_FORWARD) if kind == FORWARD_ALONE else (kind,)
-        steps = Steps(model, targets, cache=folder / f"cache of {name} before {kind}")
-    else:
-        steps = Steps(model, {FULL: None, UPSTREAM: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0)
+    episode, trained = noise(rows, features), {kind: prepared(kind, name, folder) for kind in kinds}
+    needed_work_alone = tabicl.needed_work_alone
     with contextlib.suppress(EOFError):
-        while pipe.recv():
+        while True:
+            kind = pipe.recv()
+            tabicl.needed_work_alone = contextlib.nullcontext if kind == UPSTREAM else needed_work_alone
             cpu, wall = time.process_time(), time.perf_counter()
-            steps.step(episode)
+            trained[kind].step(episode)
             pipe.send({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+
+
+def prepared(kind: str, name: str, folder: Path) -> Steps:
+    """A model that trains in the way of a kind."""
+    model = opened(name, folder)
+    if kind == PEFT:
+        return Steps(with_peft(model, name), None)
+    if kind in CACHED[name]:
+        targets = tuple(FEED_FORWARD) if kind == FORWARD_ALONE else (kind,)
+        return Steps(model, targets, cache=folder / f"cache of {name} before {kind}")
+    return Steps(model, {FULL: None, UPSTREAM: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0)
 
 
 def with_peft(model: BaseModel, name: str) -> BaseModel:
@@ -128,8 +135,9 @@ def kinds_of(
     name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Step]]:
     """Every kind of step at one size; what is cached is put below the folder."""
-    for kind in (FULL, *([UPSTREAM] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT):
-        yield kind, stack.enter_context(Kind(kind, name, rows, features, folder)).step
+    kinds = [FULL, *([UPSTREAM] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT]
+    ours = stack.enter_context(Ours(kinds, name, rows, features, folder))
+    yield from ((kind, partial(ours.step, kind)) for kind in kinds)
     if python and name in TABTUNES:
         episode = noise(rows, features)
         file = save_episode(folder / "episode.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
@@ -145,21 +153,18 @@ def kinds_of(
 
 
 def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
-    """Medians at one size, by kind."""
-    found: dict[str, list[dict[str, float]]] = {}
+    """Seconds of every turn at one size, by kind and meter."""
+    found: dict[str, dict[str, list[float]]] = {}
     random_weights(name, folder)  # once, and not in each process
     for _ in range(processes):
         with contextlib.ExitStack() as stack:
             kinds = dict(kinds_of(name, rows, features, folder, python, stack))
             for turn in range(WARM_UP + times):
                 for kind, step in kinds.items():
-                    seconds = step()
-                    if turn >= WARM_UP:
-                        found.setdefault(kind, []).append(seconds)
-    medians = {
-        kind: {meter: statistics.median(s[meter] for s in all_of_it) for meter in ("cpu", "wall")} for kind, all_of_it in found.items()
-    }
-    return {"model": name, "rows": rows, "features": features, "machine": machine(), "seconds": medians}
+                    for meter, seconds in step().items():
+                        if turn >= WARM_UP:
+                            found.setdefault(kind, {}).setdefault(meter, []).append(seconds)
+    return {"model": name, "rows": rows, "features": features, "machine": machine(), "seconds": found}
 
 
 def titled(kind: str) -> str:
@@ -185,7 +190,7 @@ def against(cell: dict[str, Any], kind: str) -> str:
         others |= {TABTUNE: BAR_OF_PEER[TABTUNE]}
     said = []
     for other, bar in others.items():
-        ratio = f"{seconds[kind]['cpu'] / seconds[other]['cpu']:.2f}"
+        ratio = f"{statistics.median(mine / its for mine, its in zip(seconds[kind]['cpu'], seconds[other]['cpu'], strict=True)):.2f}"
         shown = f"**{ratio}**" if bar and float(ratio) > bar else ratio
         said.append(f"{shown} of {BRIEF.get(other) or titled(other)}" + (f" (bar {bar:.2f})" if bar else ""))
     return "; ".join(said)
@@ -197,7 +202,8 @@ def table(cells: list[dict[str, Any]]) -> str:
     for cell in cells:
         for kind, seconds in cell["seconds"].items():
             size = f"{get_card(cell['model']).title}, {cell['rows']} x {cell['features']}" if kind == FULL else ""
-            rows.append([size, titled(kind), f"{seconds['cpu']:.3f}", f"{seconds['wall']:.3f}", against(cell, kind)])
+            medians = [f"{statistics.median(seconds[meter]):.3f}" for meter in ("cpu", "wall")]
+            rows.append([size, titled(kind), *medians, against(cell, kind)])
     machines = {cell["machine"].partition(", load ")[::2] for cell in cells}
     loads = sorted(float(load) for _, load in machines)
     said = f"Medians; {'; '.join(sorted({name for name, _ in machines}))}, load {loads[0]} to {loads[-1]}."
