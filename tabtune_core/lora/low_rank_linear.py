@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional as F
 
 LEVELS = 2**8
+CACHED = 2**19
+"""Numbers that fit a processor's own cache: 2 MB."""
 SKINNY = 3
 """A product with the rank as one side takes so many times as long a number as one of full widths takes, both ways taken together."""
 
@@ -91,30 +93,30 @@ class _LowRankLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x_NI, weight, a, b, kept, low_NR = ctx.saved_tensors
-        grad_NO, seen_NI, grad_x, back_RN = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None, None
-        scaled_RO = b.T * ctx.scaling
+        grad_NO, seen_NI, grad_x, back_NR = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None, None
+        scaled_RO = (b * ctx.scaling).T.contiguous()
         if weight.numel() <= SKINNY * (a.numel() + b.numel()):
             grad_weight = grad_NO.T @ seen_NI
             grad_a, grad_b = scaled_RO @ grad_weight, grad_weight @ (a.T * ctx.scaling)
         else:
-            back_RN = scaled_RO @ grad_NO.T
+            back_NR = _times(grad_NO, scaled_RO)
             low_NR = _times(seen_NI, a) if low_NR is None else low_NR
-            grad_a, grad_b = back_RN @ seen_NI, (low_NR.T @ grad_NO).T * ctx.scaling
+            grad_a, grad_b = back_NR.T @ seen_NI, (low_NR.T @ grad_NO).T * ctx.scaling
         if ctx.needs_input_grad[0]:
             if ctx.merged:
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=ctx.scaling)
             else:
-                back_RN = scaled_RO @ grad_NO.T if back_RN is None else back_RN
+                back_NR = _times(grad_NO, scaled_RO) if back_NR is None else back_NR
                 grad_x = grad_NO @ weight
-                grad_x = grad_x.addmm_(back_RN.T, a) if kept is None else grad_x.addcmul_(back_RN.T @ a, kept.to(grad.dtype))
+                grad_x = grad_x.addmm_(back_NR, a) if kept is None else grad_x.addcmul_(back_NR @ a, kept.to(grad.dtype))
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
 
 
 def _times(x_NI: torch.Tensor, a_RI: torch.Tensor) -> torch.Tensor:
-    """``x A^T``, ``(N, R)``, as the transpose of ``A x^T``, which BLAS is faster at where R is small."""
-    return (a_RI @ x_NI.T).T
+    """``x A^T``, ``(N, R)``, where R is small; as the transpose of ``A x^T``, which BLAS is faster at while x fits a processor's cache."""
+    return (a_RI @ x_NI.T).T if x_NI.numel() < CACHED else x_NI @ a_RI.T
 
 
 def _seen(x_NI: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
