@@ -85,14 +85,15 @@ class _LowRankLinear(torch.autograd.Function):
             low_NR = _times(_seen(x_NI, kept), a)
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(low_NR, b.T, alpha=scaling)
-        ctx.save_for_backward(x_NI, weight, a, b, kept, low_NR)
+        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x as it came, which other layers keep too: x_NI may be a copy
         ctx.scaling, ctx.merged = scaling, merged
         given: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
         return given
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x_NI, weight, a, b, kept, low_NR = ctx.saved_tensors
+        x, weight, a, b, kept, low_NR = ctx.saved_tensors
+        x_NI = x.reshape(-1, x.shape[-1])
         grad_NO, seen_NI, grad_x, back_NR = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None, None
         scaled_RO = (b * ctx.scaling).T.contiguous()
         if weight.numel() <= SKINNY * (a.numel() + b.numel()):

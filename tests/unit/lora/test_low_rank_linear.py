@@ -60,6 +60,16 @@ def test_what_it_gives_can_be_written_into():
         torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
 
 
+def test_layers_that_read_one_tensor_keep_it_once_however_it_lies():
+    x, w, c, a, b = operands(30)
+    turned, kept = x.transpose(0, 1), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        for _ in range(3):
+            low_rank_linear(turned, w, c, a, b, SCALING, 0.0)
+    places = {tensor.untyped_storage().data_ptr() for tensor in kept if tensor.numel() == x.numel()}
+    assert places == {x.untyped_storage().data_ptr()}
+
+
 @pytest.mark.parametrize("dropout", [0.001, 0.05, 0.3, 0.9, 0.999])
 def test_so_many_numbers_are_hidden_on_average(dropout):
     torch.manual_seed(0)
