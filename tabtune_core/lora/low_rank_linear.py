@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 LEVELS = 2**8
 CACHED = 2**19
-"""Numbers that fit a processor's own cache: 2 MB."""
+"""Numbers that fit a processor's own cache, 2 MB in fp32: where the two forms take equally long on a Xeon; on a GPU either will do."""
 SKINNY = 3
 """A product with the rank as one side takes so many times as long a number as one of full widths takes, both ways taken together."""
 

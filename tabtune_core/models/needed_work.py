@@ -1,4 +1,4 @@
-"""TabICL without the work that nobody reads: upstream computes it, and drops or overwrites what it says.
+"""TabICL without the work that nobody reads, but beside a cache: upstream computes it, and drops or overwrites what it says.
 
 - The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
 - The last in-context block and the head answer for the context rows too.
@@ -9,7 +9,7 @@ D width, O outputs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,12 +45,16 @@ class _Asked:
 
 
 def _columns(
-    embed: Callable[..., torch.Tensor], features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None,
+    reserved: int, embed: Callable[..., torch.Tensor], features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None,
     embed_with_test: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the first columns that hold nothing, since the rows' stage writes over them."""
+    """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
+
+    They come first and are told by what they hold, because inference may ask for some of the columns at a time; reserved ones alone go
+    through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean of 0.
+    """
     full_H = (features != RESERVED).flatten(-2).any(dim=-1).reshape(-1, features.shape[-3]).any(dim=0)
-    first = int(full_H.int().argmax())
+    first = min(int(full_H.int().argmax()), reserved)
     if not first:
         return embed(features, train_size, y_train, embed_with_test)
     labels = None if y_train is None else y_train[..., first:, :]
@@ -59,13 +63,12 @@ def _columns(
 
 @contextmanager
 def needed_work_alone(module: nn.Module) -> Iterator[None]:
-    """While the context lasts, a ``TabICL`` computes nothing that is not read."""
+    """While the context lasts, a ``TabICL`` leaves that work out of its forward pass."""
     asked = _Asked()
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
     head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
-    with ExitStack() as stack:
-        for owner, name, stand_in in ((last, "forward", asked.block), (head, "forward", asked.head), (columns, EMBED, _columns)):
-            stack.enter_context(_replaced(owner, name, stand_in))
+    embed = partial(_columns, int(columns.reserve_cls_tokens))  # type: ignore[arg-type]
+    with _replaced(last, "forward", asked.block), _replaced(head, "forward", asked.head), _replaced(columns, EMBED, embed):
         yield
 
 

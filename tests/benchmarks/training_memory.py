@@ -27,6 +27,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,8 @@ def report(known: list[dict[str, Any]], models: list[str], rows: list[int], devi
     head = ["Model", "Rows x columns", "Setting", "CPU seconds a step", "to the same without levers", "to plain full fine-tuning"]
     machines = sorted({run["machine"].partition(", load")[0] for run in known if "machine" in run})
     meters = " and ".join(sorted({run["meter"].replace("_", " ") for run in known if "meter" in run}))
-    turns = {m: 1 + max(run["repeat"] for run in known if run["model"] == m) for m in models}
-    counts = ", ".join(f"{MODELS[m]} {turns[m]}" for m in models)
+    turns = {m: Counter(tuple(run[n] for n in KEY[:-1]) for run in known if run["model"] == m and not run["count"]) for m in models}
+    counts = ", ".join(f"{MODELS[m]} {' to '.join(map(str, sorted({min(t.values()), max(t.values())})))}" for m, t in turns.items() if t)
     said = f"Growth by the meter of {meters}; medians of fresh processes taken in turn ({counts}). {'; '.join(machines)}."
     return "\n\n".join([*parts, "What the levers cost:", markdown_table(head, times), said])
 

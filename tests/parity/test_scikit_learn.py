@@ -10,7 +10,7 @@ from tabtune_core import TabularPipeline
 EXCEPTIONS = {
     "check_supervised_y_2d": "a column of labels is taken without a warning",
     "check_methods_subset_invariance": "float32 sums differ by 1e-7 with the number of rows at once",
-    "check_methods_sample_order_invariance": "and on some processors with a row's place among them",
+    "check_methods_sample_order_invariance": "and with a row's place among the others, on some processors",
     "check_classifiers_train": "wants skill, which random weights have not; the mini has it, below",
     "check_regressors_train": "the same",
 }

@@ -41,7 +41,7 @@ def log_of(store, run):
     return (store.run_dir(run.id) / "log.txt").read_text()
 
 
-def test_what_runs_need_is_loaded_before_there_is_one(tmp_path):
+def test_the_process_that_runs_come_from_is_there_before_the_first_run(tmp_path):
     store = RunStore(tmp_path)
     worker = start_worker(store.home)
     wait_until(lambda: any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(worker.pid).children()))

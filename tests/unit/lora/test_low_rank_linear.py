@@ -28,10 +28,12 @@ def gradients(output, tensors):
     return torch.autograd.grad(output.square().sum(), tensors)
 
 
+@pytest.mark.parametrize("cached", [0, module.CACHED])
 @pytest.mark.parametrize("inputs", [6, 40])  # the weight is small beside the rank, and large
 @pytest.mark.parametrize("rows", [1, 2, 30])  # more in the output than in the weight, and less
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_output_and_gradients_are_those_of_the_formula(rows, inputs, dropout, monkeypatch):
+def test_output_and_gradients_are_those_of_the_formula(rows, inputs, dropout, cached, monkeypatch):
+    monkeypatch.setattr(module, "CACHED", cached)
     x, w, c, a, b = operands(rows, inputs, outputs=inputs - 1)
     kept = keep_mask(x, 0.5)
     monkeypatch.setattr(module, "keep_mask", lambda x, dropout: kept)

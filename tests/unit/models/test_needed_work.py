@@ -1,7 +1,10 @@
 """What is left out of TabICL is what nobody reads: reserved columns, and answers for the context rows."""
 
+import contextlib
+
 import pytest
 import torch
+from tabicl import InferenceConfig
 from tiny import tiny_module
 
 from tabtune_core.lora.inject import inject
@@ -9,22 +12,42 @@ from tabtune_core.models.needed_work import needed_work_alone
 from tabtune_core.training.checkpointing import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6
+ROUNDING = {"atol": 3e-6, "rtol": 1e-5}
+"""BLAS adds in another order where there are fewer rows at once."""
 
 
-def outputs(module, y_BC, x_BTF):
+def opened(name, task="classification"):
+    """A module whose vectors are random too: an embedding of nothing is no zero."""
+    module = tiny_module(name, task=task)
+    for parameter in module.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, mean=parameter.mean().item(), std=0.3)
+    return module
+
+
+def outputs(module, y_BC, x_BTF, *within):
     module.zero_grad()
-    said = module(x_BTF, y_BC)
+    with contextlib.ExitStack() as stack:
+        for context in within:
+            stack.enter_context(context)
+        said = module(x_BTF, y_BC)
     said.square().mean().backward()
     return [said.detach(), *(p.grad.clone() for p in module.parameters() if p.grad is not None)]
 
 
-@pytest.mark.parametrize("recompute", [(), ("icl_predictor.tf_icl.blocks",)], ids=["kept", "recomputed"])
+def columns_seen(module):
+    seen = []
+    module.col_embedder.in_linear.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[-3]))
+    return seen
+
+
+@pytest.mark.parametrize("recompute", [(), ("icl_predictor.tf_icl.blocks", "col_embedder.tf_col.blocks")], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize(
     ("name", "task"), [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")], ids=str
 )
 def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
-    module = tiny_module(name, task=task).train()
+    module = opened(name, task).train()
     if lora:
         inject(module, rank=2, alpha=8, dropout=0.0, targets=("icl_predictor",), passed_over=("ssmax_layer",))
         for path, parameter in module.named_parameters():
@@ -33,13 +56,11 @@ def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
     y_BC = torch.arange(CONTEXT)[None].float() % 3 if task == "classification" else torch.randn(1, CONTEXT)
     x_BTF = torch.randn(1, ROWS, FEATURES)
     expected = outputs(module, y_BC, x_BTF)
-    rows, columns = [], []
+    rows, columns = [], columns_seen(module)
     *_, last = module.icl_predictor.tf_icl.blocks
     last.linear1.register_forward_hook(lambda _, given, __: rows.append(given[0].shape[-2]))
-    module.col_embedder.in_linear.register_forward_hook(lambda _, given, __: columns.append(given[0].shape[-3]))
-    with checkpointed(module, recompute), needed_work_alone(module):
-        found = outputs(module, y_BC, x_BTF)
-    torch.testing.assert_close(found, expected, atol=3e-6, rtol=1e-5)
+    found = outputs(module, y_BC, x_BTF, checkpointed(module, recompute), needed_work_alone(module))
+    torch.testing.assert_close(found, expected, **ROUNDING)
     assert (set(rows), set(columns)) == ({ROWS - CONTEXT}, {FEATURES})
     assert "forward" not in {*vars(last), *vars(module.icl_predictor.decoder)}
     assert "_compute_embeddings" not in vars(module.col_embedder)
@@ -47,13 +68,15 @@ def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
 
 @pytest.mark.parametrize(("name", "classes"), [("tabicl-v2", 3), ("tabicl-v2", 23), ("tabicl-v1", 3)], ids=str)
 def test_predictions_are_upstreams(name, classes):
-    module = tiny_module(name).eval()
-    x_BTF, y_BC = torch.randn(1, ROWS, FEATURES), torch.arange(CONTEXT)[None].float() % classes
+    module, config = opened(name).eval(), InferenceConfig()
+    config.update_from_dict({name: {"use_amp": False} for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
+    x_BTF, y_BC = torch.randn(2, ROWS, FEATURES), torch.arange(CONTEXT).expand(2, -1).float() % classes
     with torch.no_grad():
-        expected = module(x_BTF, y_BC)
+        expected = module(x_BTF, y_BC, inference_config=config)
+        columns = columns_seen(module)
         with needed_work_alone(module):
-            torch.testing.assert_close(module(x_BTF, y_BC), expected, atol=3e-6, rtol=1e-5)
-    assert expected.shape[-1] == classes
+            torch.testing.assert_close(module(x_BTF, y_BC, inference_config=config), expected, **ROUNDING)
+    assert (expected.shape[-1], expected.dtype, set(columns)) == (classes, torch.float32, {FEATURES})
 
 
 def test_a_cache_of_the_context_is_filled_and_read_as_ever():
