@@ -103,13 +103,16 @@ class _LowRankLinear(torch.autograd.Function):
             back_NR = _times(grad_NO, scaled_RO)
             low_NR = _times(seen_NI, a) if low_NR is None else low_NR
             grad_a, grad_b = back_NR.T @ seen_NI, (low_NR.T @ grad_NO).T * ctx.scaling
+        del seen_NI  # with dropout a copy, as large as what comes now
         if ctx.needs_input_grad[0]:
             if ctx.merged:
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=ctx.scaling)
             else:
                 back_NR = _times(grad_NO, scaled_RO) if back_NR is None else back_NR
-                grad_x = grad_NO @ weight
-                grad_x = grad_x.addmm_(back_NR, a) if kept is None else grad_x.addcmul_(back_NR @ a, kept.to(grad.dtype))
+                if kept is None:
+                    grad_x = (grad_NO @ weight).addmm_(back_NR, a)
+                else:
+                    grad_x = (back_NR @ a).mul_(kept.to(grad.dtype)).addmm_(grad_NO, weight)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
