@@ -30,7 +30,7 @@ class LoraSettings:
     alpha: float | None = None
     """Strength of the update, which is scaled by alpha / rank; twice the rank unless set."""
     dropout: float = 0.05
-    """Share of the adapter's input that is dropped while training; more for small tables. On a CPU a step takes about a tenth longer than with 0."""
+    """Share of the adapter's input that is dropped while training; more for small tables. On a CPU it makes a step a tenth longer."""
     targets: tuple[str, ...] = ()
     """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
     bias: Bias = "none"
