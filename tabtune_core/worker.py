@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -120,8 +119,6 @@ class _Worker:
 
     def drain(self, exit_when_idle: bool) -> None:
         """Starts, watches and closes runs until told to leave or, if asked to, until there is nothing to do."""
-        if not exit_when_idle:
-            forkserver.ensure_running()  # it loads what runs need while a person still chooses
         reconciled = -RECONCILE_SECONDS
         while not self.leaving:
             if not self.store.home.is_dir():  # deleted: nobody could queue or read anything there

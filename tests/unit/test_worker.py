@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 
-import psutil
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
@@ -39,14 +38,6 @@ def run_of(store, target):
 
 def log_of(store, run):
     return (store.run_dir(run.id) / "log.txt").read_text()
-
-
-def test_the_process_that_runs_come_from_is_there_before_the_first_run(tmp_path):
-    store = RunStore(tmp_path)
-    worker = start_worker(store.home)
-    wait_until(lambda: any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(worker.pid).children()))
-    assert worker_alive(store.home)
-    end(store, worker)
 
 
 def test_the_queue_is_drained_in_order_and_no_failure_stops_it(drained):
