@@ -6,13 +6,14 @@ Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in 
 
 import argparse
 import logging
+import os
 import re
 import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
@@ -360,5 +361,19 @@ def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> in
     return 0 if any(run.status in RANKED for run in runs) else 1
 
 
+def program() -> NoReturn:
+    """The command line as a process of its own.
+
+    But for a worker, which tidies up after its children, it ends as soon as all is said: in an orderly end, threads of the packages that
+    read tables, and the one that waits for a worker, can abort a command that has succeeded.
+    """
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if sys.argv[1:2] == ["worker"]:
+        sys.exit(status)
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
