@@ -73,7 +73,7 @@ CLAIMS = (
     Claim(
         "Memory",
         "LoRA needs about 70 % less (sections 7 and 14)",
-        "Little on a small model: training grew by 134 to 147 MB with LoRA and by 149 MB with full fine-tuning. Nearly all of it is"
+        "Little on a small model: training grew by 126 to 133 MB with LoRA and by 131 MB with full fine-tuning. Nearly all of it is"
         " activations, which LoRA needs too; gradients and optimizer states, which it saves, count on large models. There, recomputing"
         " activations and adapting late layers save most (README).",
         MINI,
