@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 
 
-def machine() -> str:
-    """For example ``Intel Xeon, 2 cores, 1 thread, torch 2.9.1, load 0.1``."""
+def processor() -> str:
+    """The name of the CPU."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
-    threads = torch.get_num_threads()
-    cpu = found[1].strip() if found else "unknown CPU"
-    return (
-        f"{cpu}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
-    )
+    return found[1].strip() if found else "unknown CPU"
+
+
+def machine() -> str:
+    """For example ``Intel Xeon, 2 cores, 1 thread, torch 2.9.1, load 0.1``."""
+    cores, threads, load = os.cpu_count(), torch.get_num_threads(), os.getloadavg()[0]
+    return f"{processor()}, {cores} cores, {threads} thread{'s' * (threads != 1)}, torch {torch.__version__}, load {load:.1f}"

@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from named_machine import processor
 from peers import SCRIPT, clean_environment, tabtune_python
 from readme_block import markdown_table, write_block
 from sklearn.datasets import load_breast_cancer
@@ -214,12 +215,6 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             markdown_table(["LoRA adapts", "who", "start", *names], phases),
         )
     )
-
-
-def processor() -> str:
-    """The name of the CPU."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
 def main() -> None:
