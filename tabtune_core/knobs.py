@@ -87,7 +87,9 @@ class TrainSettings:
     batch_size: int = 256
     """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
     context_rows: int = 2048
-    """Most rows shown to the model as context, while training and at prediction. The lever on memory."""
+    """Most rows shown to the model as context in a training step. The lever on the memory of training."""
+    predict_context_rows: int | None = None
+    """Most rows shown to the model as context at prediction; all training rows that the model and the memory take unless set."""
     episode_set: int = 0
     """Train on so many fixed episodes in turn, so that frozen parts run once on each (at most 2 GB is kept); 0: always fresh ones."""
     views: int = 1
@@ -134,6 +136,8 @@ class TrainSettings:
         check_number("train.lr_ratio", self.lr_ratio, 0, math.inf, "1 is plain LoRA.", low_open=True)
         check_whole("train.batch_size", self.batch_size, 1)
         check_whole("train.context_rows", self.context_rows, 10)
+        if self.predict_context_rows is not None:
+            check_whole("train.predict_context_rows", self.predict_context_rows, 10)
         check_whole("train.episode_set", self.episode_set, 0, "0 draws a fresh episode at every step.")
         check_whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
         check_whole("train.validation_rows", self.validation_rows, 10)

@@ -26,7 +26,7 @@ PEFT_NAMES = {
 }  # fmt: skip
 """The guide's section 3.1 and PEFT's, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
-PREDICTING = ("context_rows", "validation_rows", "views")
+PREDICTING = ("predict_context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}

@@ -54,7 +54,7 @@ def split_table(labels: NDArray[np.object_], settings: RunSettings) -> Split:
     train = settings.train
     return split_rows(
         strata_of(labels), seed=settings.seed, validation_share=settings.validation_share, test_share=settings.test_share,
-        context_rows=train.context_rows, validation_rows=train.validation_rows, test_rows=train.test_rows,
+        context_rows=train.predict_context_rows, validation_rows=train.validation_rows, test_rows=train.test_rows,
     )  # fmt: skip
 
 

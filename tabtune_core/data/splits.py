@@ -43,7 +43,7 @@ def split_rows(
     seed: int,
     validation_share: float,
     test_share: float,
-    context_rows: int,
+    context_rows: int | None,
     validation_rows: int,
     test_rows: int,
 ) -> Split:
@@ -56,7 +56,7 @@ def split_rows(
         seed: of the shuffles.
         validation_share: of the labelled rows.
         test_share: of the labelled rows; 0 for a table whose test rows are elsewhere.
-        context_rows: most rows in ``context``.
+        context_rows: most rows in ``context``; None for all that train. Under one seed a smaller context is part of every larger one.
         validation_rows: most rows in ``validation``.
         test_rows: most rows in ``test``.
 
@@ -89,7 +89,7 @@ def split_rows(
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
     train = np.sort(np.concatenate([train, labelled[rare]]))
-    return Split(train, at_most(validation, validation_rows), at_most(test, test_rows), at_most(train, context_rows))
+    return Split(train, at_most(validation, validation_rows), at_most(test, test_rows), at_most(train, context_rows or len(train)))
 
 
 def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:
