@@ -37,6 +37,7 @@ class RunPlanned:
     validation_rows: int
     test_rows: int
     context_rows: int
+    """Rows that predictions are shown; in versions before ``train_context_rows``, those of a step too."""
     query_rows: int
     features: int
     classes: tuple[str, ...]
@@ -47,6 +48,10 @@ class RunPlanned:
     """One entry an adapted layer: path, shape, rank, parameters, kind, target; empty without LoRA."""
     base: dict[str, Any]
     """The base model: name, source, revision, sha256."""
+    train_context_rows: int | None = None
+    """Rows that a training step is shown; None where nothing is trained, and in runs of earlier versions."""
+    evaluation_context_rows: int | None = None
+    """Rows that the evaluations while training are shown, zero-shot's (step 0) included; None as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,10 @@ class RunFinished:
     adapter_verified: bool | None = None
     """Whether a fresh process gave the same predictions from the package."""
     extra: dict[str, Any] = field(default_factory=dict)
+    context_rows: int | None = None
+    """Rows that predictions, zero-shot's too, were shown; None is a run of an earlier version."""
+    train_context_rows: int | None = None
+    """Rows that a training step was shown; None where nothing was trained, and as above."""
 
 
 @dataclass(frozen=True, slots=True)

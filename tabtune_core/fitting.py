@@ -25,8 +25,8 @@ from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.fitting_notes import beginnings, endings, training_notes
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
-from tabtune_core.metrics import score_all
-from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.metrics import METRICS, score_all
+from tabtune_core.models.adapter import Array, BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
@@ -43,6 +43,7 @@ from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.prefix import SharedPrefix
 from tabtune_core.training.rows import ModelRows, Part
+from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.shared import SharedArrays
 from tabtune_core.training.state import BestState
 
@@ -111,11 +112,14 @@ def fit(
             on=settings.strategy != "inference" and settings.train.amp == "off",
         )  # fmt: skip
         with meter.phase("zero-shot"):
-            zero_shot = {name: score_all(part.y_N, _zero_shot(rows, model, name, prefix)) for name, part in rows.held_out.items()}
-            for name, scores in zero_shot.items():
+            untrained = {name: _zero_shot(rows.scorer, part.x_NF, model, prefix, name) for name, part in rows.held_out.items()}
+            zero_shot = {name: score_all(part.y_N, untrained[name]) for name, part in rows.held_out.items()}
+            first = {**zero_shot, "validation": _first_evaluation(settings, rows, model, prefix, zero_shot["validation"])}
+            for name, scores in first.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
-        result, train_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0
+        result, train_seconds = TrainResult(best_scores=first["validation"]), 0.0
+        best: BestState | None = None
         held = held_bytes(model.module, None)
         if settings.strategy != "inference":
             started = time.monotonic()
@@ -136,8 +140,6 @@ def fit(
                 del optimizer  # three numbers a trained weight that nothing after the training needs
             train_seconds = time.monotonic() - started - (arrays.seconds - before)
             best.restore()
-            for note in endings(settings, result, arrays):
-                emit(note)
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
 
@@ -149,9 +151,13 @@ def fit(
                 with prefix.use(name == "validation" and "test" in rows.held_out):  # what is timed is computed in full
                     predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
+            evaluated_step = result.best_step
+            predictions = _returned(settings, rows, predictions, untrained, best, result)
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
+        for note in endings(settings, result, arrays, evaluated_step):
+            emit(note)
         model.module.eval()
     growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"]
     finished = RunFinished(
@@ -167,6 +173,7 @@ def fit(
             "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
             "shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
+        context_rows=plan.context_rows, train_context_rows=plan.train_context_rows,
     )  # fmt: skip
     return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
 
@@ -215,12 +222,41 @@ def _salt(model: BaseModel, plan: RunPlanned) -> str:
     return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
 
 
-def _zero_shot(rows: ModelRows, model: BaseModel, name: Part, prefix: SharedPrefix) -> NDArray[np.float64]:
+def _zero_shot(scorer: Scorer, x_NF: Array, model: BaseModel, prefix: SharedPrefix, name: Part) -> NDArray[np.float64]:
     """Predictions of the model before training, when no adapter changes anything yet."""
-    scorer, x_NF = rows.scorer, rows.held_out[name].x_NF
     with prefix.use(name == "validation"):  # which is looked at again
         parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, x_NF]
         return prefix.arrays.get(parts, lambda: scorer.predict(model, x_NF))
+
+
+def _first_evaluation(
+    settings: RunSettings, rows: ModelRows, model: BaseModel, prefix: SharedPrefix, scores: dict[str, float]
+) -> dict[str, float]:  # fmt: skip
+    """Zero-shot as the evaluations while training will see it; ``scores`` are those with all rows shown."""
+    if rows.evaluator is rows.scorer or settings.strategy == "inference":
+        return scores
+    part = rows.held_out["validation"]
+    return score_all(part.y_N, _zero_shot(rows.evaluator, part.x_NF, model, prefix, "validation"))
+
+
+def _returned(
+    settings: RunSettings, rows: ModelRows, trained: dict[Part, NDArray[np.float64]], untrained: dict[Part, NDArray[np.float64]],
+    best: BestState | None, result: TrainResult,
+) -> dict[Part, NDArray[np.float64]]:  # fmt: skip
+    """Predictions of the state that the fit returns: the trained one where it is better on the validation rows than zero-shot.
+
+    Both with all the rows shown that predictions are, which evaluations while training may not have been.
+    """
+    if best is None:
+        return trained
+    metric, part = settings.selection_metric, rows.held_out["validation"]
+    new, old = (score_all(part.y_N, predicted["validation"])[metric] for predicted in (trained, untrained))
+    better = METRICS[metric].better(new, old)
+    if not better:
+        best.restore_first()
+        result.best_step = 0
+    best.remove()
+    return trained if better else untrained
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
@@ -233,6 +269,8 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         query_rows=rows.size.query, features=rows.x_NF.shape[1], classes=table.context.labels.classes,
         total_parameters=sum(p.numel() for p in parameters), trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         layers=report.rows() if report else (), base=model.source.to_dict(),
+        train_context_rows=None if settings.strategy == "inference" else rows.size.context,
+        evaluation_context_rows=None if settings.strategy == "inference" else len(rows.evaluator.y_C),
     )  # fmt: skip
 
 
@@ -245,7 +283,7 @@ def _estimate(
     parts = rows.held_out if settings.strategy == "inference" else {"validation": rows.held_out["validation"]}
     sizes = Sizes.of(
         settings, train_rows=plan.train_rows, predicted_rows=max(len(part.y_N) for part in parts.values()),
-        features=plan.features, classes=len(plan.classes),
+        features=plan.features, classes=len(plan.classes), shown_rows=plan.context_rows,
     )  # fmt: skip
     return asdict(estimate_memory(settings, model.card, sizes, on_gpu=on_gpu))
 
@@ -272,7 +310,7 @@ def _training(
 
     def look() -> dict[str, float]:
         with prefix.use():
-            return rows.scorer.score(model, rows.held_out["validation"])
+            return rows.evaluator.score(model, rows.held_out["validation"])
 
     return train(
         model,

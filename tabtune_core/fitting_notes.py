@@ -19,8 +19,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     """What differs from what a person may expect, said before the work begins."""
     if table.context.encoder.left_out:
         yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
-    if plan.context_rows < plan.train_rows:
-        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
+    yield from _shown(settings, plan)
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
         yield Note(
@@ -42,6 +41,23 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
             yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
 
 
+def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
+    """Which rows predictions and evaluations are shown, where that is not simply all."""
+    asked = settings.train.predict_context_rows
+    if plan.context_rows < plan.train_rows:
+        yield Note(
+            f"Predictions are shown {plan.context_rows:,} of the {plan.train_rows:,} training rows as context"
+            f"{'' if settings.strategy == 'inference' else '; all of them train'}."
+        )
+    elif asked is not None and asked > plan.train_rows:
+        yield Note(f"Predictions are shown all {plan.train_rows:,} training rows: {asked:,} were asked for, and there are no more.")
+    if plan.evaluation_context_rows is not None and plan.evaluation_context_rows < plan.context_rows:
+        yield Note(
+            f"Evaluations during training are shown {plan.evaluation_context_rows:,} rows, which is cheaper; the final scores of zero-shot "
+            f"and of the best state are with {plan.context_rows:,} rows shown."
+        )
+
+
 def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> Iterator[Note]:
     """What the steps have in common; ``cut`` is the path of the last part that runs once for each input."""
     count = settings.train.episode_set
@@ -52,8 +68,8 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"The steps go through {count} fixed episodes in turn{few}.", "warning" if few else "info")
 
 
-def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) -> Iterator[Note]:
-    """What turned out otherwise, said when training is over."""
+def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
+    """What turned out otherwise, said when all is scored; ``evaluated_step`` is the step that the evaluations while training chose."""
     if arrays.refused:
         yield Note(
             f"{arrays.refused} of {arrays.made} results of frozen parts were not kept: their files may take {_LIMIT}, and the disk must "
@@ -76,5 +92,11 @@ def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) ->
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
             "warning",
         )
-    if result.best_step == 0:
+    if evaluated_step and result.best_step == 0:
+        yield Note(
+            f"No gain over zero-shot: step {evaluated_step} was better with the rows that evaluations are shown, but not with all "
+            "those that predictions are shown, so the pretrained weights are returned.",
+            "warning",
+        )
+    elif settings.strategy != "inference" and result.best_step == 0:
         yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")

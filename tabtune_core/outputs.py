@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
@@ -19,6 +20,9 @@ from tabtune_core.models.adapter import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
+
+WEIGHTS_FILE = "weights.safetensors"
+"""In the folder of a run that trained all weights and gained by it."""
 
 
 def write_predictions(
@@ -39,6 +43,15 @@ def write_predictions(
             columns |= {"label": part.y_N, "predicted": predicted}
         frames.append(pd.DataFrame(columns))
     pd.concat(frames, ignore_index=True).to_parquet(path)
+
+
+def write_weights(path: Path, model: BaseModel) -> None:
+    """The weights of a module as safetensors, whole: what full fine-tuning made, for a look at it later."""
+    partial = path.with_suffix(".partial")
+    safetensors.torch.save_file(
+        {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, partial
+    )
+    partial.replace(path)
 
 
 def write_adapter(

@@ -32,9 +32,10 @@ from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.device import resolve_device
+from tabtune_core.shown_rows import with_shown_rows
+from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.memory import MemoryMeter, open_nvml
-from tabtune_core.tuning_params import read_params, write_params
+from tabtune_core.tuning_params import params_today, read_params, write_params
 
 
 def _predicts_classes(pipeline: "TabularPipeline") -> bool:
@@ -82,9 +83,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
         y_N = read_labels(y, len(frame))
         labels = Labels.of(y_N, settings.task)
+        shown = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
         with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
-                settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
+                settings, lambda card: prepare_arrays(frame, y_N, labels, shown, max_classes=card.family.class_limit),
                 device=device, meter=meter, folder=Path(folder), emit=events.append,
             )  # fmt: skip
         events.append(fitted.result)
@@ -200,8 +202,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """
         content = read_pipeline(Path(path))
         facts = content.facts
-        pipeline = cls(**facts["params"])
-        pipeline._params = facts["params"]
+        pipeline = cls(**params_today(facts["params"]))
+        pipeline._params = pipeline.get_params()
         settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
         base = open_base(
             settings.model,

@@ -155,7 +155,7 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
         CheckpointError: the base's weights cannot be found.
     """
     package = read_package(Path(path))
-    settings = RunSettings.from_dict(package.facts["settings"])
+    settings = RunSettings.of_package(package.facts["settings"])
     model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
     load_factors(model.module, adapt(model, settings), package.tensors)
     model.module.requires_grad_(False).eval()

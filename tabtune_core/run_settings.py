@@ -91,6 +91,8 @@ class RunSettings:
         """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
         lora, train = self.lora, self.train
         said = {f"{train.views} views": train.views > 1}
+        if train.predict_context_rows is not None:
+            said |= {f"{train.predict_context_rows:,} rows shown": True}
         if self.strategy != "inference":
             said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
         if self.strategy == "peft":
@@ -119,4 +121,16 @@ class RunSettings:
             SettingError: naming the setting, the value and what would do.
         """
         read: RunSettings = from_values(cls, values, "")
+        return read
+
+    @classmethod
+    def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """The settings that a run stored with what it made: in earlier versions its predictions were shown ``context_rows``.
+
+        Raises:
+            SettingError: as of ``from_dict``.
+        """
+        read = cls.from_dict(values)
+        if read.train.predict_context_rows is None:
+            read = dataclasses.replace(read, train=dataclasses.replace(read.train, predict_context_rows=read.train.context_rows))
         return read

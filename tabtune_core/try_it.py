@@ -94,7 +94,7 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
     else:
         store = RunStore(home)
         package, checkpoint = read_package(store.run_dir(identity) / ADAPTER_FILE), store.run(identity).settings.checkpoint
-    return _Adapter(title, package, RunSettings.from_dict(package.facts["settings"]), checkpoint)
+    return _Adapter(title, package, RunSettings.of_package(package.facts["settings"]), checkpoint)
 
 
 def _check_alike(opened: Sequence[_Adapter]) -> None:

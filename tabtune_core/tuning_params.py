@@ -97,6 +97,14 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a pipeline that was saved by any version: earlier ones had ``context_rows`` for what is not trained, too."""
+    tuning = dict(params.get("tuning_params") or {})
+    if params.get("tuning_strategy") == "inference" and "context_rows" in tuning:
+        tuning["predict_context_rows"] = tuning.pop("context_rows")
+    return {**params, "tuning_params": tuning}
+
+
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
     """``peft_config`` laid out as ``peft_config.r`` and so on."""
     flat = {name: value for name, value in params.items() if name != "peft_config"}

@@ -137,8 +137,8 @@ def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: 
     check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task)
     texts, train = label_texts(y) if settings.task == "classification" else label_numbers(y), settings.train
     split = split_rows(
-        strata_of(texts), seed=settings.seed, validation_share=settings.validation_share, test_share=0.0, context_rows=train.predict_context_rows,
-        validation_rows=train.validation_rows, test_rows=train.test_rows,
+        strata_of(texts), seed=settings.seed, validation_share=settings.validation_share, test_share=0.0,
+        context_rows=train.predict_context_rows, validation_rows=train.validation_rows, test_rows=train.test_rows,
     )  # fmt: skip
     kinds = {name: column_kind(frame[name]) for name in frame.columns}
     shown = frame.iloc[split.context]

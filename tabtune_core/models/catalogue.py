@@ -179,8 +179,11 @@ def check_request(settings: RunSettings) -> None:
     if not card.family.installed:
         raise card.family.missing_package()
     limit = card.family.context_limit
-    if limit is not None and settings.train.context_rows > limit:
-        raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
+    trained = () if settings.strategy == "inference" else ("context_rows",)
+    for name in (*trained, "predict_context_rows"):
+        asked = getattr(settings.train, name)
+        if limit is not None and asked is not None and asked > limit:
+            raise SettingError(f"train.{name} is {asked}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or fewer.")
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":

@@ -18,7 +18,7 @@ from tabtune_core.settings import RunSettings
 NO_GAIN = "no gain over zero-shot"
 _WHOLE = (
     "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "total_parameters", "peak_memory_bytes",
-    "growth_memory_bytes", "adapter_bytes",
+    "growth_memory_bytes", "adapter_bytes", "context_rows", "train_context_rows",
 )  # fmt: skip
 _SETTINGS = (
     "run",
@@ -40,6 +40,7 @@ _SETTINGS = (
 _MEASURED = (
     "steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes",
     "growth_memory_bytes", "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
+    "context_rows", "train_context_rows",
 )  # fmt: skip
 _SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "predict_seconds", *_SCORES)
@@ -47,9 +48,10 @@ COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note", "own_note"
 _TOLD_ELSEWHERE = {
     "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
     "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric",
+    "train.predict_context_rows",
 }  # fmt: skip
 """Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
-_OF_PREDICTION = ("context_rows", "validation_rows", "test_rows")
+_OF_PREDICTION = ("predict_context_rows", "validation_rows", "test_rows")
 """Train settings that matter without training."""
 
 

@@ -1,5 +1,6 @@
 """Where a run computes. A device that was asked for and is not there is an error, never another device."""
 
+import psutil
 import torch
 
 from tabtune_core.errors import DeviceError
@@ -37,3 +38,8 @@ def describe_device(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
     return f"cpu ({threads} thread{'s' * (threads != 1)})"
+
+
+def memory_bytes(device: torch.device) -> int:
+    """All the memory that a device has, free or not; of the CPU, the machine's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else psutil.virtual_memory().total

@@ -156,9 +156,9 @@ def price_line(table: RealTable, zero: list[dict[str, Any]], loras: list[list[di
 
 
 def make_all(runs: Runs, tables: list[RealTable], seeds: list[int]) -> None:
-    """The cheap runs first, then seed by seed, so that what is broken off says something of every table."""
-    for group in ((0, 256), (2048,)):
-        for seed in seeds:
+    """Seed by seed, the cheap runs first, so that what is broken off says something of every table."""
+    for seed in seeds:
+        for group in ((0, 256), (2048,)):
             for table in tables:
                 for trained in group:
                     runs.get(table, seed, trained)
