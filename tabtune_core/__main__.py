@@ -78,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_format(leaderboard)
     _add_home(leaderboard)
 
+    curve = commands.add_parser(
+        "context-curve",
+        help="what more context rows buy",
+        description="Scores zero-shot, full fine-tuning and the best LoRA of a sweep at 64, 128, ... and all rows shown, without training.",
+    )
+    curve.set_defaults(command=_context_curve)
+    curve.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
+    curve.add_argument("--seed", metavar="N", type=int, help="whose runs (default: the smallest of the sweep)")
+    _add_format(curve)
+    _add_home(curve)
+
     predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
     predict.set_defaults(command=_predict)
     _add_adapter(predict)
@@ -171,10 +182,41 @@ def _train(asked: argparse.Namespace) -> int:
 
 def _leaderboard(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
+    return _show(store, _runs_of_sweep(store, asked.sweep), asked)
+
+
+def _context_curve(asked: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from tabtune_core.context_curve import context_curve
+    from tabtune_core.runs.context_rows import curve_frame, in_words, runs_of_curve
+
+    store = RunStore(asked.home)
+    runs = _runs_of_sweep(store, asked.sweep)
+    metric = _rank_by(asked, runs[0].settings)
+    chosen = runs_of_curve(runs, metric, asked.seed)
+    if not chosen:
+        raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to show more rows to.")
+    say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")
+    with TemporaryDirectory() as folder:
+        frame = curve_frame(context_curve(store.home, Path(folder), runs=[run.id for run in chosen]))
+    if asked.format == "json":
+        print(frame.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+    elif asked.format == "csv":
+        print(frame.to_csv(index=False), end="")
+    else:
+        columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
+        print(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False))
+        print(f"\n{in_words(frame, metric)}")
+    return 0
+
+
+def _runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
+    """The runs of a sweep, or of the newest."""
     sweeps = store.sweeps()
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
-    return _show(store, store.runs(asked.sweep or sweeps[0].id), asked)
+    return store.runs(sweep or sweeps[0].id)
 
 
 def _predict(asked: argparse.Namespace) -> int:
