@@ -194,7 +194,7 @@ def _context_curve(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     runs = _runs_of_sweep(store, asked.sweep)
     metric = _rank_by(asked, runs[0].settings)
-    chosen = runs_of_curve(runs, metric, asked.seed)
+    chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
         raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to show more rows to.")
     say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")

@@ -23,8 +23,7 @@ from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.outputs import WEIGHTS_FILE
-from tabtune_core.runs.context_rows import same_split, sizes_up_to
+from tabtune_core.runs.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
 from tabtune_core.runs.job_progress import write_progress
 from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import RunSettings

@@ -14,7 +14,8 @@ from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
 from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_zip import ADAPTER_FILE
-from tabtune_core.outputs import WEIGHTS_FILE, write_adapter, write_predictions, write_weights
+from tabtune_core.outputs import write_adapter, write_predictions, write_weights
+from tabtune_core.runs.context_rows import WEIGHTS_FILE
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import RunSettings
 from tabtune_core.shown_rows import with_shown_rows

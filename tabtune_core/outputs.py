@@ -21,9 +21,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
 
-WEIGHTS_FILE = "weights.safetensors"
-"""In the folder of a run that trained all weights and gained by it."""
-
 
 def write_predictions(
     path: Path, parts: Mapping[Part, HeldOut], predictions: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]

@@ -22,9 +22,12 @@ HEARTBEAT_SECONDS = 1.0
 def memory_advice(settings: RunSettings) -> str:
     """What to lower, with the numbers as they are."""
     train = settings.train
+    predicting = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
+    if settings.strategy == "inference":
+        return f"Lower {predicting}, and run it again."
     return (
-        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), and run it again; "
-        "the LoRA rank hardly changes the memory."
+        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or {predicting} where predictions did "
+        "not fit, and run it again; the LoRA rank hardly changes the memory."
     )
 
 

@@ -20,7 +20,7 @@ ALWAYS = {
 """Columns that are shown unless a person chooses others."""
 NOISE = (TIED, SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target")
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Note", "What happened", "Archived")
 
@@ -66,6 +66,8 @@ def table(
         "Peak memory (MB)": board["peak_memory_bytes"].astype(number) / 1e6,
         "Meter": board["memory_meter"].map(METERS),
         "Prediction (s)": board["predict_seconds"],
+        "Context rows": board.get("context_rows"),
+        "Context rows while training": board.get("train_context_rows"),
         "Note": board["own_note"],
         "What happened": board["note"],
         "Archived": board["archived"].map({True: "archived", False: ""}),
@@ -139,6 +141,10 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Training (s)": number(format="%.1f"),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Steps": number(format="%.0f"),
+        "Context rows": number(
+            format="localized", help="Rows that predictions, zero-shot's too, were shown. Empty for runs of earlier versions: not known."
+        ),
+        "Context rows while training": number(format="localized", help="Rows that a training step was shown. Empty: as beside it."),
         "Best step": number(format="%.0f", help="The step whose state is kept; 0 is the pretrained model."),
         "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
         "Note": text(width="medium", help="What you wrote about it; choose lines to write one."),

@@ -28,6 +28,7 @@ from dashboard.charts.predicted_true import predicted_true
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.reliability_diagram import reliability_diagram
 from dashboard.charts.residuals import residuals
+from dashboard.charts.rows_shown import rows_shown
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
@@ -73,6 +74,9 @@ CHARTS: dict[str, Chart] = {
         "A line a LoRA run. Drag along an axis to keep only the lines that pass there; drag an axis by its name to move it.",
     ),
     "rank_curve": Chart(rank_curve, examples.ranked, "What a higher rank buys on this table."),
+    "rows_shown": Chart(
+        rows_shown, examples.shown, "Score, seconds and memory of predictions with more and more context rows shown, without training."
+    ),
     "truncation": Chart(truncation, examples.curve, "The scores of one run whose update is cut to lower ranks, without training again."),
     "spectrum": Chart(
         spectrum, examples.spectrum, "How much of the update lies in its strongest directions. A steep start: a low rank would have done."

@@ -19,6 +19,8 @@ from tabtune_core.settings import STRATEGY_NAMES
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}
+OF_PREDICTION = ("train.predict_context_rows", "train.views")
+"""What matters without training, too."""
 View = Callable[[Compared, list[Run]], None]
 
 
@@ -31,7 +33,7 @@ def flat(run: Run) -> dict[str, str]:
     found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
     found["strategy"] = STRATEGY_NAMES[run.settings.strategy]
     unused = {"peft": (), "base-ft": ("lora.",), "inference": ("lora.", "train.")}[run.settings.strategy]
-    return {name: value for name, value in found.items() if not name.startswith(unused)}
+    return {name: value for name, value in found.items() if not name.startswith(unused) or name in OF_PREDICTION}
 
 
 def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:

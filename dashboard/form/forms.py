@@ -25,6 +25,7 @@ TRAIN_FIELDS = (
     "optimizer",
     "batch_size",
     "context_rows",
+    "predict_context_rows",
     "episode_set",
     "views",
     "validation_rows",

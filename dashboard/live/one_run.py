@@ -65,7 +65,7 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     if plan:
         st.caption(
             f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
-            f" {plan.test_rows:,} test rows, {plan.context_rows:,} context and {plan.query_rows:,} query rows a step,"
+            f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
@@ -73,6 +73,16 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(reading.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
+
+
+def _rows_shown(plan: RunPlanned) -> str:
+    """Which rows a step, an evaluation and a prediction are shown."""
+    if plan.train_context_rows is None:
+        return f"{plan.context_rows:,} context rows"
+    return (
+        f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.evaluation_context_rows:,} context rows in"
+        f" evaluations during training and {plan.context_rows:,} at prediction"
+    )
 
 
 def buttons(run: Run) -> None:

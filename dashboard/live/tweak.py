@@ -29,7 +29,8 @@ FIELDS = {
     "alpha": Field("Alpha", "lora", ("peft",)),
     "dropout": Field("Dropout", "lora", ("peft",)),
     "learning_rate": Field("Learning rate", "train", TRAINED),
-    "context_rows": Field("Context rows", "train", ("inference", *TRAINED)),
+    "context_rows": Field("Context rows", "train", TRAINED),
+    "predict_context_rows": Field("Context rows at prediction", "train", ("inference", *TRAINED)),
     "steps": Field("Steps", "train", TRAINED),
     "seed": Field("Seed", "", ("inference", *TRAINED)),
 }

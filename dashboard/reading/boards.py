@@ -100,6 +100,11 @@ def rank_curves() -> dict[str, Job]:
     return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve"))}
 
 
+def context_curves() -> dict[tuple[str, ...], Job]:
+    """The newest job about the rows shown, by the ids of its runs."""
+    return {tuple(job.arguments["runs"]): job for job in reversed(store().jobs("context_curve"))}
+
+
 @st.cache_data(max_entries=16, show_spinner=False)
 def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: str) -> dict[str, str]:
     named = get_dataset(Path(folder), table).name

@@ -15,7 +15,7 @@ from tabtune_core.settings import STRATEGY_NAMES
 WHERE = ["sweep", "dataset", "target"]
 MEANS = [
     "steps", "best_step", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
-    "train_seconds", "predict_seconds", "adapter_bytes",
+    "train_seconds", "predict_seconds", "adapter_bytes", "context_rows", "train_context_rows",
 ]  # fmt: skip
 NOISE = {
     "tied_with_best": "tied",

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.store import Run
+from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
+WEIGHTS_FILE = "weights.safetensors"
+"""In the folder of a run that trained all weights and gained by it."""
 LEAST, FEW = 64, 256
 """The smallest number of the curve, and the one that its sentence starts from."""
 
@@ -40,13 +42,13 @@ def _split(run: RunSettings) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def runs_of_curve(runs: Sequence[Run], metric: str, seed: int | None = None) -> list[Run]:
-    """The runs of a sweep whose states a curve compares: the best LoRA and the best full fine-tuning by validation, else zero-shot.
+def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int | None = None) -> list[Run]:
+    """The runs of a sweep whose states a curve compares: the best full fine-tuning and the best LoRA by validation, else zero-shot.
 
-    Of one seed, the first unless one is named, and of the split of its best LoRA. Full fine-tuning whose weights are not kept, as in
-    earlier versions, is the caller's to leave out.
+    Of one seed, the first unless one is named, and of the split of its best LoRA; without full fine-tuning whose weights were not kept,
+    as in earlier versions.
     """
-    known = [run for run in runs if run.status == "finished" and run.result is not None and not run.archived]
+    known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
     seeds = [run.settings.seed for run in known]
     known = [run for run in known if run.settings.seed == (min(seeds) if seed is None else seed)] if seeds else []
     sign = -1 if METRICS[metric].higher_is_better else 1
@@ -57,6 +59,12 @@ def runs_of_curve(runs: Sequence[Run], metric: str, seed: int | None = None) -> 
     alike = [run for run in ranked if same_split([run.settings, first.settings])]
     chosen = [next((run for run in alike if run.settings.strategy == strategy), None) for strategy in ("base-ft", "peft")]
     return [run for run in chosen if run is not None] or [first]
+
+
+def _is_kept(store: RunStore, run: Run) -> bool:
+    """Whether the state that a run returned can be had again."""
+    trained = run.result is not None and run.result.best_step > 0
+    return run.settings.strategy != "base-ft" or not trained or (store.home / "runs" / run.id / WEIGHTS_FILE).is_file()
 
 
 def _score(run: Run, metric: str, sign: int) -> float:

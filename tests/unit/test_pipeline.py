@@ -68,6 +68,7 @@ def test_rows():
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
+        ("inference", {"context_rows": 50}, "'context_rows' changes nothing with tuning_strategy 'inference'"),
         ("inference", {"epochs": 5}, "'epochs' changes nothing with tuning_strategy 'inference'"),
         ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
     ],
@@ -87,7 +88,7 @@ def test_only_classes_and_known_models_can_be_asked_for():
 
 def test_every_known_name_reaches_the_settings():
     given = {
-        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "views": 2, "validation_rows": 98, "steps": 7,
+        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "predict_context_rows": 97, "views": 2, "validation_rows": 98, "steps": 7,
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,

@@ -66,7 +66,7 @@ def test_a_value_that_the_settings_refuse_says_why(name, text):
 
 def test_only_settings_that_matter_can_be_changed():
     zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
-    assert fields_of(zero_shot) == ["context_rows", "seed"]
+    assert fields_of(zero_shot) == ["predict_context_rows", "seed"]
     assert "rank" not in fields_of(RunSettings(dataset="d", target="y", strategy="base-ft"))
 
 
