@@ -5,12 +5,14 @@ are shown so many rows: part of every larger one, with encoders and normalisatio
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import safetensors.torch
+import torch
 
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.prepared import Context, labels_of, make_context, split_table
@@ -31,7 +33,6 @@ from tabtune_core.shown_rows import with_shown_rows
 from tabtune_core.training.device import describe_device, memory_bytes, resolve_device
 from tabtune_core.training.first_use import use_once
 from tabtune_core.training.memory import MemoryMeter, open_nvml
-from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import Scorer
 
 
@@ -90,7 +91,9 @@ def _zero_shot(run: Run) -> Run:
     return replace(run, settings=replace(run.settings, strategy="inference", train=train))
 
 
-def _contexts(settings: RunSettings, table: Any, kinds: dict[str, str], device: Any) -> Iterator[tuple[Split, Context]]:
+def _contexts(
+    settings: RunSettings, table: pd.DataFrame, kinds: Mapping[str, str], device: torch.device
+) -> Iterator[tuple[Split, Context]]:
     """The split and the context at each number of rows; the last is what predictions are shown unless a person says otherwise."""
     labels = labels_of(table, settings)
 
@@ -124,14 +127,13 @@ def _open(store: RunStore, state: Run) -> BaseModel:
 
 
 def _scored(
-    model: BaseModel, settings: RunSettings, table: Any, split: Split, context: Context
-) -> tuple[dict[Part, dict[str, float]], float]:  # fmt: skip
+    model: BaseModel, settings: RunSettings, table: pd.DataFrame, split: Split, context: Context
+) -> tuple[dict[str, dict[str, float]], float]:  # fmt: skip
     """Scores of the parts that have rows, and the seconds that the predictions of the last one took."""
     normalise = model.fit_preprocessing(context.x_CF)
     scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), settings.train.views)
-    labels, scores, seconds = labels_of(table, settings), dict[Part, dict[str, float]](), 0.0
-    parts: dict[Part, Any] = {"validation": split.validation, "test": split.test}
-    for part, rows in parts.items():
+    labels, scores, seconds = labels_of(table, settings), dict[str, dict[str, float]](), 0.0
+    for part, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows):
             x_NF, y_N = normalise(context.encoder.transform(table.iloc[rows])), context.labels.transform(list(labels[rows]))
             began = time.monotonic()

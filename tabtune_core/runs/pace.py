@@ -32,7 +32,12 @@ def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
     if result is None or not result.steps_done:
         return None
     device = "cuda" if plan.device.startswith("cuda") else "cpu"
-    return Pace(run.settings.strategy, device, plan.context_rows * plan.features, result.train_seconds / result.steps_done)
+    return Pace(
+        run.settings.strategy,
+        device,
+        (plan.train_context_rows or plan.context_rows) * plan.features,
+        result.train_seconds / result.steps_done,
+    )
 
 
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], *, train_rows: int, features: int, device: str) -> float | None:

@@ -78,7 +78,7 @@ def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Se
 
 def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) -> dict[str, Any]:
     """One run: LoRA, or zero-shot where the rank is 0."""
-    shown = {"seed": seed, "device": "cpu", **{name: knobs[name] for name in ("context_rows", "validation_rows")}}
+    shown = {"seed": seed, "device": "cpu", "validation_rows": knobs["validation_rows"], "predict_context_rows": knobs["context_rows"]}
     strategy, params = ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}}) if rank else ("inference", shown)
     pipeline = TabularPipeline("tabicl-mini", strategy, params).fit(rows.x, rows.y)
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)

@@ -161,6 +161,18 @@ def test_below_the_table_stands_what_rank_buys_and_in_other_forms_it_does_not(tm
     assert len(json.loads(printed)) == 10
 
 
+def test_the_curve_over_rows_shown_is_printed_with_its_sentence(swept, home, tabtune_here):
+    sweep = RunStore(home).sweeps()[-1].id
+    status, printed, _ = tabtune_here(home, "context-curve", "--sweep", sweep)
+    assert status == 0
+    assert printed.splitlines()[0].split()[:2] == ["name", "context_rows"]
+    assert "in test log-loss" in printed
+    _, printed, _ = tabtune_here(home, "context-curve", "--sweep", sweep, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert "inference" in {row["strategy"] for row in rows}
+    assert len({row["context_rows"] for row in rows}) * len({row["name"] for row in rows}) == len(rows)
+
+
 def test_one_run_can_be_started_from_a_settings_file(home, table):
     (home.parent / "run.toml").write_text('target = "class"\nstrategy = "inference"\n[train]\ncontext_rows = 40\n')
     done = tabtune(home, "train", table, "--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--format", "json")
@@ -242,6 +254,13 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["train", "{table}", "--target", "class", "--targets", "nowhere"], "nowhere"),
         (["predict", "{table}", "{table}"], "is no adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
+        (
+            ["sweep", "{table}", "--target", "class", "--model", "mitra-mini", "--predict-context-rows", "10001"],
+            "train.predict_context_rows is 10001; Mitra mini takes at most 10,000 context rows. Set it to 10000 or fewer.",
+        ),
+        (["train", "{table}", "--target", "class", "--predict-context-rows", "5"], "train.predict_context_rows is 5; it must be a whole"),
+        (["context-curve", "--sweep", "nothing"], "There is no sweep 'nothing'"),
+        (["context-curve", "--seed", "77"], "No run of this sweep and seed has finished yet"),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
         (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
         (["leaderboard", "--home", "{table}"], "cannot be opened"),

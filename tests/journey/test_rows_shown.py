@@ -46,9 +46,9 @@ def settings(home):
 @pytest.fixture
 def gaining(home):
     """Full fine-tuning and LoRA on a table where a few steps help."""
-    train = TrainSettings(steps=6, eval_every=2, learning_rate=5e-3)
-    lora = RunSettings(dataset=add_sample(home, "iris").id, target="species", train=train, device="cpu")
-    full = dataclasses.replace(lora, strategy="base-ft", train=dataclasses.replace(train, learning_rate=5e-4))
+    train, rank = TrainSettings(steps=4, eval_every=2, learning_rate=5e-3), LoraSettings(rank=4)
+    lora = RunSettings(dataset=add_sample(home, "iris").id, target="species", lora=rank, train=train, device="cpu")
+    full = dataclasses.replace(lora, strategy="base-ft", train=dataclasses.replace(train, learning_rate=1e-4))
     return full, lora
 
 
