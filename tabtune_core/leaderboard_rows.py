@@ -56,6 +56,8 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "memory_meter": results[0].memory_meter if results else "",
         "train_seconds": _mean([r.train_seconds for r in results]),
         "predict_seconds": _mean([r.predict_seconds for r in results]),
+        "context_rows": _mean([r.context_rows for r in results]),
+        "train_context_rows": _mean([r.train_context_rows for r in results]),
         "adapter_bytes": _mean([r.adapter_bytes for r in results]),
         **_scores(settings.task, results, rank_by),
         "note": NO_GAIN if results and settings.strategy != "inference" and not any(r.best_step for r in results) else "",

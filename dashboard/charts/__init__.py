@@ -34,6 +34,7 @@ from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
 from dashboard.charts.target_values import target_values
 from dashboard.charts.truncation import truncation
+from tabtune_core.data.episodes import EVALUATION_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,12 @@ class Chart:
 
 
 CHARTS: dict[str, Chart] = {
-    "score": Chart(score, examples.scores, "The chosen score on the validation rows, at every look. The ring marks the best look."),
+    "score": Chart(
+        score,
+        examples.scores,
+        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows shown. The ring marks "
+        "the best. The final scores are with all the context rows that predictions are shown.",
+    ),
     "loss": Chart(loss, examples.steps, "The model's error on the training rows that it had to predict, step by step."),
     "gradient_norm": Chart(
         gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."

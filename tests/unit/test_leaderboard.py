@@ -68,6 +68,8 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     costs = [
         "train_seconds",
         "predict_seconds",
+        "context_rows",
+        "train_context_rows",
         "adapter_bytes",
         "peak_load_bytes",
         "peak_zero_shot_bytes",
