@@ -24,6 +24,10 @@ from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
 
 
+FORMAT = 2
+"""Grows when the same settings come to stand for another fit: since 2, predictions are shown all rows unless settings say otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """One entry under one seed."""
@@ -49,7 +53,7 @@ def hash_of(*rows: Any) -> str:
 def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
     """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package's version are the same."""
     about = {
-        "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"),
+        "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"), "format": FORMAT,
         "weights": _named_weights(settings),
     }  # fmt: skip
     return folder / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.json"

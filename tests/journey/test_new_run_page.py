@@ -137,3 +137,19 @@ def test_devices_are_called_the_same_while_free_memory_changes(page, monkeypatch
     monkeypatch.setattr("dashboard.reading.memory_of_devices", lambda: ((next(free) * 10**9, 16 * 10**9), []))
     before = page.run().selectbox(key="device").options
     assert page.run().selectbox(key="device").options == before
+
+
+def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_model_takes_are_refused(page, store):
+    assert "Predictions are shown all of the 341 training rows." in texts(page.caption)
+    page.number_input(key="predict_context_rows").set_value(100).run()
+    assert "Predictions are shown 100 of the 341 training rows." in texts(page.caption)
+    page.number_input(key="predict_context_rows").set_value(20_000).run()
+    assert "20,000 were asked for, and there are no more" in texts(page.caption)
+    launch(page).click().run()
+    assert {run.settings.train.predict_context_rows for run in store.runs()} == {20_000}
+    page.query_params["model"] = "mitra-mini"
+    page.switch_page("views/new_run.py").run()
+    page.number_input(key="predict_context_rows").set_value(20_000).run()
+    assert not page.exception
+    assert "train.predict_context_rows is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])
+    assert all(run.settings.model == "tabicl-mini" for run in store.runs())
