@@ -23,7 +23,6 @@ from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
 
-
 FORMAT = 2
 """Grows when the same settings come to stand for another fit: since 2, predictions are shown all rows unless settings say otherwise."""
 
