@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from tabtune_core.data.datasets import get_dataset, load_frame
+from tabtune_core.data.encoding import count_features
 from tabtune_core.data.prepared import Context, labels_of, make_context, split_table
 from tabtune_core.data.splits import Split
 from tabtune_core.errors import AdapterError
@@ -100,8 +101,8 @@ def _contexts(
     def split(rows: int | None) -> Split:
         return split_table(labels, replace(settings, train=replace(settings.train, predict_context_rows=rows)))
 
-    features = make_context(table, labels, split(None).train[:2], kinds, settings.target).x_CF.shape[1]
     unsaid = replace(settings, train=replace(settings.train, predict_context_rows=None))
+    features = count_features(kinds, settings.target)
     most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
     all_rows = min(len(split(None).train), most.train.predict_context_rows or 0)
     for rows in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):

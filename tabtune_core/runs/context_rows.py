@@ -4,6 +4,7 @@ In: the rows that the job ``context_curve`` found, or runs. Out: frames, sentenc
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
 WEIGHTS_FILE = "weights.safetensors"
 """In the folder of a run that trained all weights and gained by it."""
+_OF_A_STRATEGY = ("strategy", "lora", "train", "device")
+"""Settings of a run that neither its rows nor its model follow from."""
 LEAST, FEW = 64, 256
 """The smallest number of the curve, and the one that its sentence starts from."""
 
@@ -35,11 +38,8 @@ def same_split(runs: Sequence[RunSettings]) -> bool:
 
 
 def _split(run: RunSettings) -> tuple[Any, ...]:
-    train = run.train
-    return (
-        run.dataset, run.target, run.task, run.split_at_median, run.model, run.checkpoint, run.seed, run.validation_share, run.test_share,
-        train.validation_rows, train.test_rows, train.views,
-    )  # fmt: skip
+    own = tuple(getattr(run, field.name) for field in fields(run) if field.name not in _OF_A_STRATEGY)
+    return (*own, run.train.validation_rows, run.train.test_rows, run.train.views)
 
 
 def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int | None = None) -> list[Run]:
