@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 
 from tabtune_core.activations.tape import NUMBER_BYTES
 from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
@@ -266,9 +267,11 @@ def _training(
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
 
+    weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N) if knobs.class_weights == "balanced" else None
+
     def drawn() -> Iterator[Episode]:
         rng = np.random.default_rng([settings.seed, 1])
-        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown)
+        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown, weight_K=weight_K)
 
     def look() -> dict[str, float]:
         with prefix.use():

@@ -5,6 +5,8 @@ In: settings, the table, what was planned and what came of it. Out: notes.
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.lora.inject import LoraReport
@@ -29,6 +31,13 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
         yield Note(
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
+        )
+    if settings.strategy != "inference" and settings.train.class_weights == "balanced":
+        names, counts = np.unique(table.labels[table.split.train].astype(str), return_counts=True)
+        rare, most = counts.argmin(), counts.argmax()
+        yield Note(
+            f"A row of {names[rare]!r}, the smallest class, counts {counts[most] / counts[rare]:.1f} times as much in the training loss as one "
+            f"of {names[most]!r}, the largest. Probabilities become those of a table with as many rows of each class."
         )
     if report is not None:
         capped = sum(layer.capped for layer in report.layers)

@@ -15,6 +15,7 @@ from tabtune_core.settings_checks import changed, check_kinds, check_number, che
 Bias = Literal["none", "all", "lora_only"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
+ClassWeights = Literal["none", "balanced"]
 Amp = Literal["off", "bf16", "fp16"]
 LORA_ONLY = ("lr_ratio", "rate_scales_with_rank")
 ADAM_ONLY = ("betas", "eps")
@@ -102,6 +103,10 @@ class TrainSettings:
     """Decay rates of Adam and AdamW for the two moments of the gradient."""
     eps: float = 1e-8
     """Term of Adam and AdamW against division by zero."""
+    class_weights: ClassWeights = "none"
+    """How much a row counts in the training loss: all alike (none), or in inverse proportion to the rows of its class (balanced). Balanced
+    predicts rare classes more often. Probabilities become those of a table with as many rows of each class, so that log-loss may get worse
+    and the pretrained weights be returned: let balanced accuracy or average precision select."""
     schedule: Schedule = "cosine"
     """How the rate goes on after the warm-up: down to 0 along half a cosine or a line, or constant."""
     warmup_ratio: float = 0.1

@@ -68,11 +68,11 @@ def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[st
     row: dict[str, float] = {}
     for part in _PARTS:
         for metric in metrics_of(task):
-            values = [getattr(result, part)[metric] for result in results]
+            values = [getattr(result, part).get(metric, math.nan) for result in results]  # an earlier version did not know every metric
             row |= {f"{part}_{metric}": _mean(values), f"{part}_{metric}_interval": half_interval(values)}
-    row |= {f"zero_shot_validation_{metric}": _mean([r.zero_shot_validation[metric] for r in results]) for metric in metrics_of(task)}
+    row |= {f"zero_shot_validation_{metric}": _mean([r.zero_shot_validation.get(metric, math.nan) for r in results]) for metric in metrics_of(task)}
     sign = 1 if METRICS[rank_by].higher_is_better else -1
-    gains = [sign * (r.validation[rank_by] - r.zero_shot_validation[rank_by]) for r in results]
+    gains = [sign * (r.validation.get(rank_by, math.nan) - r.zero_shot_validation.get(rank_by, math.nan)) for r in results]
     return row | {"gain": _mean(gains), "gain_interval": half_interval(gains)}
 
 

@@ -63,6 +63,8 @@ class RunSettings:
         require(
             metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
         )
+        weights = f"train.class_weights is {self.train.class_weights!r}; for regression, which has no classes, it must be 'none'."
+        require(self.task == "classification" or self.train.class_weights == "none", weights)
         for name in changed(self.train, LORA_ONLY):
             useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
             require(self.strategy == "peft", useless)
@@ -93,6 +95,7 @@ class RunSettings:
         said = {f"{train.views} views": train.views > 1}
         if self.strategy != "inference":
             said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
+            said |= {f"class weights {train.class_weights}": train.class_weights != "none"}
         if self.strategy == "peft":
             said |= {
                 "DoRA": lora.use_dora, "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",

@@ -30,6 +30,7 @@ def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, f
         "balanced_accuracy": accuracy - 0.01,
         "f1_weighted": accuracy - 0.002,
         "roc_auc": min(accuracy + 0.03, 1.0),
+        "average_precision": accuracy - 0.05,
         "mcc": 2 * accuracy - 1.02,
         "brier": 1.5 * (1 - accuracy),
         "ece": 0.03,

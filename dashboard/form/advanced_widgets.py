@@ -14,7 +14,7 @@ def advanced_widgets(task: Task) -> None:
     with adapter:
         _adapter_widgets()
     with optimizer:
-        _optimizer_widgets()
+        _optimizer_widgets(task)
     with memory:
         with st.grid(min_column_width=180):
             choice_field("16-bit training (CUDA card only)", "amp", TrainSettings)
@@ -56,9 +56,11 @@ def _adapter_widgets() -> None:
             )  # fmt: skip
 
 
-def _optimizer_widgets() -> None:
+def _optimizer_widgets(task: Task) -> None:
     with st.grid(min_column_width=180):
         choice_field("Optimizer", "optimizer", TrainSettings)
+        if task == "classification":
+            choice_field("Class weights of the loss", "class_weights", TrainSettings)
         number_field("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
         number_field("Gradient clipping (0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
         choice_field("Schedule after the warm-up", "schedule", TrainSettings)

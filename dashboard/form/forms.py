@@ -31,6 +31,7 @@ TRAIN_FIELDS = (
     "test_rows",
     "weight_decay",
     "eps",
+    "class_weights",
     "schedule",
     "warmup_ratio",
     "warmup_steps",
@@ -104,6 +105,8 @@ def to_sweep(
     values = {**DEFAULTS, "selection_metric": SELECTION[task], **values}
     if values["optimizer"] == "sgd":  # which shows no fields for what it does not use
         values |= {name: DEFAULTS[name] for name in ("beta_1", "beta_2", "eps")}
+    if task == "regression":  # which has no classes to weigh
+        values["class_weights"] = DEFAULTS["class_weights"]
     alphas = () if values["tied"] else read_numbers("Alpha", values["alphas"])
     if not alphas and not values["tied"]:
         raise SettingError("Alpha has no value; type one, or tie it to the rank.")

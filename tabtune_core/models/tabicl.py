@@ -81,14 +81,16 @@ class TabICLModel:
 
         return transform
 
-    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+    def loss(
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+    ) -> torch.Tensor:  # fmt: skip
         """Cross-entropy, or the pinball loss over all levels with targets in the context's standard deviations, as upstream fine-tunes.
 
         Needs ``module.train()``, since upstream's other path keeps no graph.
         """
         if classes:
             logits_BQK = self._train_forward(x_BTF, y_BC.float())[..., :classes] / TEMPERATURE
-            return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+            return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
         mean_B1, scale_B1 = y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
         quantiles_BQL = self._train_forward(x_BTF, (y_BC - mean_B1) / scale_B1).float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]

@@ -46,7 +46,7 @@ _NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_sec
 COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note", "own_note", "archived")
 _TOLD_ELSEWHERE = {
     "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
-    "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric",
+    "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric", "train.class_weights",
 }  # fmt: skip
 """Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
 _OF_PREDICTION = ("context_rows", "validation_rows", "test_rows")

@@ -46,7 +46,7 @@ class TrainResult:
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean loss of the query rows (nats for classes); nan if none of them can be scored.
+    """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored.
 
     Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
     """
@@ -56,7 +56,8 @@ def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch
         y_C, y_Q = (y_C - mean) / deviation, (y_Q - mean) / deviation
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
     y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
-    return model.loss(x_BTF, y_BC, y_BQ, classes)
+    weight_K = None if episode.weight_K is None else torch.from_numpy(episode.weight_K).to(device, torch.float32)
+    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
 
 
 def take_step(

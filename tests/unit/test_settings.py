@@ -67,6 +67,10 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
         ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
         ({**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}}, "train.lr_ratio changes nothing with the strategy 'base-ft'"),
         ({**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}}, "train.rate_scales_with_rank changes nothing"),
+        (
+            {**RUN, "task": "regression", "train": {"class_weights": "balanced"}},
+            "train.class_weights is 'balanced'; for regression, which has no classes, it must be 'none'",
+        ),
         ({**RUN, "targt": "y"}, "Unknown setting 'targt'. Did you mean 'target'?"),
         ({**RUN, "lora": {"rnak": 2}}, "Unknown setting 'lora.rnak'. Did you mean 'lora.rank'?"),
         ({**RUN, "lora": 3}, "'lora' is 3; it must be a section of settings"),

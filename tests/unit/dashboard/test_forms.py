@@ -18,7 +18,7 @@ UNUSUAL = SweepSettings(
         train=TrainSettings(
             steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
             warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
-            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6,
+            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6, class_weights="balanced",
         ),
     ),
     ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
@@ -47,6 +47,10 @@ def test_a_task_without_a_chosen_score_has_its_own():
 
 def test_what_sgd_has_no_use_for_is_left_at_its_default():
     assert forms.to_sweep({"optimizer": "sgd", "beta_1": 0.5, "eps": 1.0}, dataset="d", target="t").run.train.betas == (0.9, 0.999)
+
+
+def test_numbers_have_no_classes_to_weigh():
+    assert forms.to_sweep({"class_weights": "balanced"}, dataset="d", target="t", task="regression").run.train.class_weights == "none"
 
 
 @pytest.mark.parametrize("text", ["decoder", "decoder = many", "= "])
