@@ -267,23 +267,28 @@ def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> 
     say(f"{run['task']}: {target!r} {why}")
 
 
-def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
+def _check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> None:
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
+    from tabtune_core.data.prepared import check_split, kinds_of
     from tabtune_core.data.target import check_label, with_label
 
-    frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
-    card = get_card(settings.model)
-    for finding in check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task):
+    first = settings[0]
+    whole = load_frame(store.home, first.dataset)
+    frame = with_label(whole, first.target, at_median=first.split_at_median)
+    card = get_card(first.model)
+    for finding in check_label(frame, first.target, max_classes=card.family.class_limit, task=first.task):
         say(f"{finding.severity}: {finding.message}")
-    check_features(card, count_features({column.name: column.kind for column in dataset.columns}, settings.target))
+    check_features(card, count_features(kinds_of(dataset.columns, first), first.target))
+    for finding in dict.fromkeys(finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one)):
+        say(f"{finding.severity}: {finding.message}")
 
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     first = settings[0]
     _rank_by(asked, first)
-    _check_target(store, dataset, first)
+    _check_target(store, dataset, settings)
     for one in settings:
         check_request(one)
     card = get_card(first.model)

@@ -120,8 +120,8 @@ ADVICE = (
         knob="class_weights",
         when=lambda facts: facts.sweep.run.train.class_weights == "balanced" and facts.sweep.run.selection_metric in ("log_loss", "brier"),
         text=lambda facts: (
-            f"Class weights move the probabilities to those of a table with as many rows of each class, and "
-            f"{METRICS[facts.sweep.run.selection_metric].written} on the validation rows may get worse by it: the pretrained weights win then."
+            f"Class weights change the probabilities, and {METRICS[facts.sweep.run.selection_metric].written} on the validation rows may "
+            "get worse by it: then the pretrained weights are returned."
         ),
         todo="Let balanced accuracy or average precision decide (Advanced, Best state).",
     ),

@@ -19,6 +19,7 @@ _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
     """What differs from what a person may expect, said before the work begins."""
+    yield from _split(settings, table)
     if table.context.encoder.left_out:
         yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
     if plan.context_rows < plan.train_rows:
@@ -32,13 +33,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
         yield Note(
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
         )
-    if settings.strategy != "inference" and settings.train.class_weights == "balanced":
-        names, counts = np.unique(table.labels[table.split.train].astype(str), return_counts=True)
-        rare, most = counts.argmin(), counts.argmax()
-        yield Note(
-            f"A row of {names[rare]!r}, the smallest class, counts {counts[most] / counts[rare]:.1f} times as much in the training loss as one "
-            f"of {names[most]!r}, the largest. Probabilities become those of a table with as many rows of each class."
-        )
+    yield from _weights(settings, table)
     if report is not None:
         capped = sum(layer.capped for layer in report.layers)
         if capped:
@@ -49,6 +44,29 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
             )
         if report.biases:
             yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
+
+
+def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
+    """How the rows were divided by time or by group, and what the models see of the column."""
+    for finding in table.split.findings:
+        yield Note(finding.message, "warning" if finding.severity == "warning" else "info")
+    encoder = table.context.encoder
+    if settings.split_by == "time" and settings.split_column in (*encoder.categories, *encoder.numbers, *encoder.dates):
+        yield Note(
+            f"{settings.split_column!r} is a feature too, and its later values lie beyond those that training sees. To predict without it, "
+            "leave it out under Columns on the Data page."
+        )
+
+
+def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
+    """What class weights do to the largest and the smallest class."""
+    if settings.strategy != "inference" and settings.train.class_weights == "balanced":
+        names, counts = np.unique(table.labels[table.split.train].astype(str), return_counts=True)
+        rare, most = counts.argmin(), counts.argmax()
+        yield Note(
+            f"A row of {names[rare]!r}, the smallest class, counts {counts[most] / counts[rare]:.1f} times as much in the training loss as "
+            f"one of {names[most]!r}, the largest. Probabilities become those of a table with as many rows of each class."
+        )
 
 
 def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> Iterator[Note]:

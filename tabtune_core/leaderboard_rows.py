@@ -68,12 +68,18 @@ def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[st
     row: dict[str, float] = {}
     for part in _PARTS:
         for metric in metrics_of(task):
-            values = [getattr(result, part).get(metric, math.nan) for result in results]  # an earlier version did not know every metric
+            values = _of([getattr(result, part) for result in results], metric)
             row |= {f"{part}_{metric}": _mean(values), f"{part}_{metric}_interval": half_interval(values)}
-    row |= {f"zero_shot_validation_{metric}": _mean([r.zero_shot_validation.get(metric, math.nan) for r in results]) for metric in metrics_of(task)}
+    row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
     sign = 1 if METRICS[rank_by].higher_is_better else -1
-    gains = [sign * (r.validation.get(rank_by, math.nan) - r.zero_shot_validation.get(rank_by, math.nan)) for r in results]
+    after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
+    gains = [sign * (late - early) for late, early in zip(after, before, strict=True)]
     return row | {"gain": _mean(gains), "gain_interval": half_interval(gains)}
+
+
+def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:
+    """A metric of each result; NaN where it is of an earlier version, which did not know the metric."""
+    return [one.get(metric, math.nan) for one in scores]
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -201,6 +201,10 @@ ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[
 """Metrics that are a mean over rows: the value of each row, and what is made of the mean. Resampling them needs no loop."""
 
 
+NEED_EVERY_CLASS = ("roc_auc", "average_precision")
+"""Metrics that are not defined where a class has no row."""
+
+
 def metrics_of(task: Task) -> tuple[str, ...]:
     """Names of the metrics of a task."""
     return tuple(metric.name for metric in METRICS.values() if metric.task == task)

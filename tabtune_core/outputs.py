@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
-from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.prepared import Prepared, kinds_of
 from tabtune_core.lora.adapter_file import write_package
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.adapter import BaseModel
@@ -59,7 +59,7 @@ def write_adapter(
         "classes": context.labels.classes,
         "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
         "reading": dataset.reading.to_json(),
-        "kinds": {column.name: column.kind for column in dataset.columns},
+        "kinds": kinds_of(dataset.columns, settings),
         "features": [*encoder.categories, *encoder.numbers, *encoder.dates],
         "context": {"rows": context.rows.tolist(), "sha256": context.sha256},
         "scores": scores,

@@ -51,7 +51,7 @@ class AdaptedModel:
 
     def split(self, table: pd.DataFrame) -> Split:
         """The row numbers that trained, chose and tested in the run, for the run's own table."""
-        return split_table(self._labels(table), self.settings)
+        return split_table(table, self._labels(table), self.settings)
 
     def context(self, table: pd.DataFrame) -> Context:
         """The run's own context rows out of its table.

@@ -16,6 +16,7 @@ from tabtune_core.settings_checks import changed, check_kinds, check_number, che
 from tabtune_core.settings_text import from_values, plain_values
 
 Strategy = Literal["inference", "base-ft", "peft"]
+SplitBy = Literal["random", "time", "group"]
 STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
@@ -42,13 +43,20 @@ class RunSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
-    """Moves the split, the adapter's start and the episodes. Runs that share a seed share split and episodes."""
+    """Moves the split (but not one by time), the adapter's start and the episodes. Runs that share a seed share split and episodes."""
     device: str = "auto"
     """'auto' is a free CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
     validation_share: float = 0.2
     """Share of the rows that chooses the best state and ranks the runs."""
     test_share: float = 0.2
     """Share of the rows that is only reported."""
+    split_by: SplitBy = "random"
+    """How rows are divided. At random: every part has each class in its share (random). By time: the earliest rows of a date or number
+    column train, later ones validate, the latest test, the same under every seed (time). By group: all rows of one value, such as a
+    customer, are in one part (group). Of a table with dates or repeated ids, a split at random scores better than new rows will."""
+    split_column: str | None = None
+    """Column of the split by time or by group. Rows without a value in it only train. The column of a group is no feature; that of a time
+    stays one unless it is left out."""
     split_at_median: bool = False
     """Turn a numeric target into two classes, up to its median and above."""
     _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
@@ -57,6 +65,10 @@ class RunSettings:
         check_kinds(self, "")
         require(bool(self.dataset), "dataset is empty; add a table first.")
         require(bool(self.target), "target is empty; name the column to predict.")
+        idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' or 'group', or none."
+        require(self.split_by != "random" or self.split_column is None, idle)
+        wanted = f"split_by is {self.split_by!r}, which needs a column: name it as split_column."
+        require(self.split_by == "random" or bool(self.split_column), wanted)
         halves = self.split_at_median and self.task == "regression"
         require(not halves, "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.")
         metric, fitting = self.train.selection_metric, metrics_of(self.task)
@@ -103,6 +115,11 @@ class RunSettings:
                 f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1, "rate by rank": train.rate_scales_with_rank,
             }  # fmt: skip
         return ", ".join(name for name, on in said.items() if on)
+
+    @property
+    def split(self) -> str:
+        """The split in words where it is not at random, for example ``split by time: date``; else empty."""
+        return "" if self.split_by == "random" else f"split by {self.split_by}: {self.split_column}"
 
     @property
     def label(self) -> str:

@@ -25,7 +25,7 @@ PEFT_NAMES = {
     **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
 }  # fmt: skip
 """The guide's section 3.1 and PEFT's, and ours."""
-RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
+RUN_NAMES = ("device", "seed", "checkpoint", "validation_share", "split_by", "split_column")
 PREDICTING = ("context_rows", "validation_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))

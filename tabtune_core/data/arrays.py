@@ -16,8 +16,7 @@ from pandas.api import types
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import Kind
-from tabtune_core.data.prepared import Context, Prepared
-from tabtune_core.data.splits import split_rows, strata_of
+from tabtune_core.data.prepared import Context, Prepared, split_table
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.word_rules import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import LabelError, TableError
@@ -135,12 +134,9 @@ def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: 
     else:
         y = y.infer_objects()  # numbers in an array of objects
     check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task)
-    texts, train = label_texts(y) if settings.task == "classification" else label_numbers(y), settings.train
-    split = split_rows(
-        strata_of(texts), seed=settings.seed, validation_share=settings.validation_share, test_share=0.0, context_rows=train.context_rows,
-        validation_rows=train.validation_rows, test_rows=train.test_rows,
-    )  # fmt: skip
-    kinds = {name: column_kind(frame[name]) for name in frame.columns}
+    texts = label_texts(y) if settings.task == "classification" else label_numbers(y)
+    split = split_table(frame, texts, settings, test_share=0.0)
+    kinds = {name: column_kind(frame[name]) for name in frame.columns if (settings.split_by, settings.split_column) != ("group", name)}
     shown = frame.iloc[split.context]
     encoder = FeatureEncoder.fit(shown, kinds, None)
     context = Context(split.context, encoder.transform(shown), labels.texts.transform(list(texts[split.context])), encoder, labels.texts)

@@ -47,6 +47,7 @@ COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note", "own_note"
 _TOLD_ELSEWHERE = {
     "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
     "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric", "train.class_weights",
+    "split_by", "split_column",
 }  # fmt: skip
 """Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
 _OF_PREDICTION = ("context_rows", "validation_rows", "test_rows")
@@ -118,7 +119,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "model": settings.model,
         "strategy": settings.strategy,
         "seed": settings.seed,
-        "variant": ", ".join(part for part in (settings.variant, differing) if part) or "plain",
+        "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "note": run.error or "",
         "own_note": run.note,
         "archived": run.archived,
