@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
 from tabtune_core.lora.package_zip import ADAPTER_FILE
@@ -219,7 +219,7 @@ def _dataset(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         for finding in dataset.findings:
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
-            say(f"question: {question.message} On the command line: {answer_flags(question)}.")
+            _say_question(question)
         return dataset
     if not ID.fullmatch(str(path)):
         raise TableError(
@@ -232,6 +232,10 @@ def _dataset(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     return dataset
 
 
+def _say_question(question: Question) -> None:
+    say(f"question: {question.message} On the command line: {answer_flags(question)}.")
+
+
 def _read_settings(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -242,8 +246,9 @@ def _read_settings(path: Path | None) -> dict[str, Any]:
 
 
 def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
-    """Refuses a request without a target and names the likely one; says which task is taken where none was asked for."""
+    """Refuses a request without a target and names the likely one; where nothing is said, asks how to split and says the task."""
     from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.split_question import split_question
     from tabtune_core.data.table import Table
     from tabtune_core.data.target import propose_target, ways_of
 
@@ -254,6 +259,9 @@ def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> 
         hint = f" Likely: {likely.reason}" if likely.column else f" {likely.reason}"
         raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
 
+    question = None if "split_by" in run else split_question(dataset.columns, dataset.rows, target)
+    if question is not None:
+        _say_question(question)
     if "task" in run or run.get("split_at_median") or target not in frame:  # what is absent is said with the target
         return
     ways = ways_of(frame[target])

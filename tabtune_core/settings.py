@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import tomli_w
 
 from tabtune_core.knobs import ADAM_ONLY, LORA_ONLY, Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
-from tabtune_core.run_settings import LEARNING_RATES, STRATEGY_NAMES, RunSettings, Strategy
+from tabtune_core.run_settings import LEARNING_RATES, STRATEGY_NAMES, RunSettings, SplitBy, Strategy
 from tabtune_core.settings_checks import check_kinds, check_whole, require
 from tabtune_core.settings_text import describe, from_values, plain_values, read_pattern, read_toml
 
 __all__ = [
     "ADAM_ONLY", "LEARNING_RATES", "LORA_ONLY", "STRATEGY_NAMES", "Amp", "Bias", "LoraSettings", "Optimizer", "RunSettings", "Schedule",
-    "Strategy", "SweepSettings", "TrainSettings", "describe", "read_pattern",
+    "SplitBy", "Strategy", "SweepSettings", "TrainSettings", "describe", "read_pattern",
 ]  # fmt: skip
 
 MOST_RUNS = 1_000

@@ -61,7 +61,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     """Memory by cause, fits or not, and time. Priced anew whenever the form changes."""
     counts = None if way == "numbers" else reading.class_counts(table, target, way)
     rows = reading.tables()[table].rows if counts is None else int(counts["rows"].sum())
-    features = reading.features(table, target)
+    features = reading.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
         "Plan for a GPU of (GB)", min_value=1.0, value=None, step=8.0, key="planned_gigabytes", placeholder="this machine's device",

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.form.typed_values import read_numbers, read_seeds, written, written_rate
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
+from tabtune_core.settings import LoraSettings, RunSettings, SplitBy, SweepSettings, TrainSettings, read_pattern
 from tabtune_core.settings_text import read_target_set, written_targets
 
 LORA_FIELDS = ("bias", "use_rslora", "use_dora")
@@ -95,8 +95,9 @@ def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
 
 
 def to_sweep(
-    values: Mapping[str, Any], *, dataset: str, target: str, task: Task = "classification", split_at_median: bool = False
-) -> SweepSettings:
+    values: Mapping[str, Any], *, dataset: str, target: str, task: Task = "classification", split_at_median: bool = False,
+    split: tuple[SplitBy, str | None] = ("random", None),
+) -> SweepSettings:  # fmt: skip
     """The sweep that the widgets describe; a widget that is not there has its default.
 
     Raises:
@@ -132,6 +133,8 @@ def to_sweep(
         target=target,
         task=task,
         split_at_median=split_at_median,
+        split_by=split[0],
+        split_column=split[1],
         checkpoint=values["checkpoint"].strip() or None,
         lora=lora,
         train=train,

@@ -138,7 +138,7 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
         return
     forget_notes()
     choose("table", new.id)
-    for name in ("target", "way"):  # another reading of the file is no other question
+    for name in ("target", "way", "split"):  # another reading of the file is no other question
         if name in st.query_params:
             choose(name, st.query_params[name])
     st.rerun()

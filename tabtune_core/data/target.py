@@ -27,7 +27,8 @@ FEW_CLASSES = 10
 MANY_CLASSES = 20
 CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
-IMBALANCE = 20
+SMALL_CLASS = 0.1
+"""Share of the rows; a smaller class that has also less than half the rows of the largest is rare."""
 FEWEST_NUMBERS = 10
 FIRST_ROWS = 1_000
 Way = Literal["classes", "numbers", "halves"]
@@ -177,11 +178,12 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
         )
         findings.append(Finding("warning", "rare-classes", message, target))
     sizes = sizes[sizes >= ROWS_PER_CLASS]
-    if sizes.iloc[0] > IMBALANCE * sizes.iloc[-1]:
+    if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = label_texts(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
-            f"The class {largest!r} has {sizes.iloc[0]:,} rows and {smallest!r} has {sizes.iloc[-1]:,}: always answering with the first is "
-            "often right. Do not judge by accuracy alone; rank by log-loss or balanced accuracy."
+            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} is right in "
+            f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, and try class weights "
+            "'balanced', a setting of the training (under Advanced, Optimizer, or --class-weights)."
         )
         findings.append(Finding("warning", "imbalance", message, target))
     return findings

@@ -91,7 +91,7 @@ def test_every_known_name_reaches_the_settings():
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
-        "episode_set": 5,
+        "episode_set": 5, "class_weights": "balanced", "split_by": "group", "split_column": "customer",
     }  # fmt: skip
     same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
@@ -203,6 +203,38 @@ def test_16_bits_on_a_card_train_much_as_32_do(amp):
     losses, expected = losses_of(device="cuda", amp=amp), losses_of(device="cuda")
     assert losses == pytest.approx(expected, abs=0.1)
     assert losses != expected
+
+
+def test_class_weights_change_the_loss_and_are_refused_where_there_is_none(plain_losses):
+    X, y = small_table()
+    few = np.where(np.arange(len(y)) % 9 == 0, y, "keep")
+    losses = [
+        [step.loss for step in of(StepDone, TabularPipeline("tabicl-mini", "peft", {**FAST, "class_weights": weights}).fit(X, few))]
+        for weights in ("none", "balanced")
+    ]
+    assert losses[0][0] != pytest.approx(losses[1][0], abs=1e-3), "the first loss is before the first step"
+    with pytest.raises(SettingError, match="'class_weights' changes nothing with tuning_strategy 'inference'"):
+        read_params("tabicl-mini", "inference", {"class_weights": "balanced"}, "classification")
+    with pytest.raises(SettingError, match=r"train\.class_weights is 'balanced'; for regression"):
+        read_params("tabicl-mini", "peft", {"class_weights": "balanced"}, "regression")
+
+
+def test_a_column_of_the_rows_may_decide_which_of_them_choose():
+    X, y = small_table()
+    frame = X.assign(day=np.arange(len(X)) // 2, who=[f"p{i // 3}" for i in range(len(X))])
+    for by, column, told in (
+        ("time", "day", "trains on 72 rows up to 35, validates on 18 rows from 36 to 44."),
+        ("group", "who", "24 groups"),
+    ):
+        pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu", "split_by": by, "split_column": column}).fit(frame, y)
+        assert told in of(Note, pipeline)[0].text
+        assert (column in pipeline._context.encoder.to_json()["numbers"]) == (by == "time")
+        assert np.isfinite(pipeline.predict_proba(frame)).all()
+    values = frame[["size", "noise", "day"]].to_numpy()
+    by_array = TabularPipeline("tabicl-mini", "inference", {"device": "cpu", "split_by": "time", "split_column": "x2"}).fit(values, y)
+    assert "Split by time on 'x2'" in of(Note, by_array)[0].text
+    with pytest.raises(SettingError, match="split_column is 'x9'. The table has no column 'x9'"):
+        TabularPipeline("tabicl-mini", "inference", {"device": "cpu", "split_by": "time", "split_column": "x9"}).fit(values, y)
 
 
 def test_16_bits_without_a_card_are_refused():

@@ -49,6 +49,11 @@ def test_what_sgd_has_no_use_for_is_left_at_its_default():
     assert forms.to_sweep({"optimizer": "sgd", "beta_1": 0.5, "eps": 1.0}, dataset="d", target="t").run.train.betas == (0.9, 0.999)
 
 
+def test_the_split_that_was_chosen_is_asked_for():
+    run = forms.to_sweep({}, dataset="d", target="t", split=("time", "day")).run
+    assert (run.split_by, run.split_column) == ("time", "day")
+
+
 def test_numbers_have_no_classes_to_weigh():
     assert forms.to_sweep({"class_weights": "balanced"}, dataset="d", target="t", task="regression").run.train.class_weights == "none"
 
@@ -64,6 +69,7 @@ def test_every_setting_has_a_widget():
     shown = set(forms.to_widgets(PLAIN)) | {
         "dataset",
         "target",
+        *("split_by", "split_column"),  # a choice that the Data page asks for too
         "split_at_median",
         "task",
         "lora",

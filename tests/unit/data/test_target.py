@@ -68,8 +68,8 @@ def test_a_label_that_cannot_be_learned_is_refused_with_a_way_out(target, label,
         ([0, 1] * 30, []),
         (["x", "y", None] * 20, ["label-missing"]),
         (["x", "y"] * 29 + ["z", "z"], ["rare-classes"]),
-        (["x"] * 57 + ["y"] * 3, []),
-        (["x"] * 55 + ["y"] * 3 + ["z", "z"], ["rare-classes"]),
+        (["x"] * 57 + ["y"] * 3, ["imbalance"]),
+        (["x"] * 55 + ["y"] * 3 + ["z", "z"], ["rare-classes", "imbalance"]),
     ],
 )
 def test_a_label_that_can_be_learned_passes_with_what_to_know(label, found):
@@ -118,6 +118,14 @@ def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
     assert ways_of(pd.Series([*range(1, 29)] * 50)) == ("classes", "numbers", "halves")
 
 
-def test_classes_of_very_different_size_are_told():
-    frame = pd.DataFrame({"a": range(66), "label": ["x"] * 63 + ["y"] * 3})
-    assert [finding.code for finding in check_label(frame, "label", max_classes=None)] == ["imbalance"]
+@pytest.mark.parametrize(
+    ("rows", "told"), [({"x": 91, "y": 9}, True), ({"x": 90, "y": 10}, False), ({name: 8 for name in "abcdefghijklm"}, False)]
+)
+def test_a_class_below_a_tenth_is_told_with_what_to_do(rows, told):
+    labels = [name for name, count in rows.items() for _ in range(count)]
+    frame = pd.DataFrame({"a": np.arange(len(labels)) % 7, "label": labels})
+    found = [finding.message for finding in check_label(frame, "label", max_classes=None) if finding.code == "imbalance"]
+    assert len(found) == told
+    for message in found:
+        assert message.startswith("The class 'y' has 9 of 100 rows, and always answering 'x' is right in 91%: rank by balanced accuracy or")
+        assert "average precision, not by accuracy, and try class weights 'balanced'" in message
