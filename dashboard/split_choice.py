@@ -17,7 +17,8 @@ def ask_split(dataset: Dataset, target: str) -> None:
     renew("split", when=dataset.id, value=AT_RANDOM)
     held = chosen("split", all_answers(dataset.columns, target), AT_RANDOM)
     answers = list(dict.fromkeys([*question.options, held]))
-    pick(plain(question.message), answers, name="split", default=AT_RANDOM, format_func=plain, widget=st.radio)
+    pick("How to split the rows", answers, name="split", default=AT_RANDOM, format_func=plain, widget=st.radio)
+    st.caption(plain(question.message))
 
 
 def pick_split(dataset: Dataset, target: str) -> tuple[SplitBy, str | None]:

@@ -303,7 +303,8 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
-    sweep, ids = store.add_sweep(settings, asked.name or f"{dataset.name}: {card.title}")
+    name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
+    sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
     try:
         runs = follow(store, sweep)
@@ -368,6 +369,8 @@ def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> in
         print(table(board, rank_by))
         found = recommend(store, board, rank_by)
         print(paragraphs(found.sentences, found.basis), end="")
+    for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
+        say(f"Rows were {split}.")
     for run in runs:
         if run.error:
             say(f"{run.name}: {run.error}")

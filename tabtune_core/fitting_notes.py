@@ -3,9 +3,8 @@
 In: settings, the table, what was planned and what came of it. Out: notes.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-
-import numpy as np
 
 from tabtune_core.data.prepared import Prepared
 from tabtune_core.events import Note, RunPlanned
@@ -61,11 +60,10 @@ def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
 def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     """What class weights do to the largest and the smallest class."""
     if settings.strategy != "inference" and settings.train.class_weights == "balanced":
-        names, counts = np.unique(table.labels[table.split.train].astype(str), return_counts=True)
-        rare, most = counts.argmin(), counts.argmax()
+        (largest, most), *_, (smallest, few) = Counter(table.labels[table.split.train]).most_common()
         yield Note(
-            f"A row of {names[rare]!r}, the smallest class, counts {counts[most] / counts[rare]:.1f} times as much in the training loss as "
-            f"one of {names[most]!r}, the largest. Probabilities become those of a table with as many rows of each class."
+            f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss as one of {largest!r}, "
+            "the largest. Probabilities become those of a table with as many rows of each class."
         )
 
 

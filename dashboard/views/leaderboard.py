@@ -87,6 +87,9 @@ except StoreError as error:
 
 speak(board, found, metric, going=sweep is not None and reading.active(list(runs.values())))
 remarks(board)
+splits = sorted({run.settings.split for run in runs.values()} - {""})
+if splits and sweep is not None:
+    st.caption(f":material/call_split: {plain('; '.join(splits).capitalize())}.")
 tables = {dataset.id: dataset.name for dataset in reading.tables().values()}
 left, right = st.columns(2)
 with left:

@@ -239,6 +239,12 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
         (["sweep", "{binary}", "--target", "class"], "tabtune: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
+        (["train", "{table}", "--target", "class", "--split-by", "time"], "split_by is 'time', which needs a column"),
+        (["train", "{table}", "--target", "class", "--split-by", "time", "--split-column", "scal"], "Did you mean 'scale'?"),
+        (["sweep", "{table}", "--target", "class", "--split-by", "group", "--split-column", "class"], "which is the column to predict"),
+        (["sweep", "{table}", "--target", "scale", "--split-by", "group", "--split-column", "class"], "has 2 different values; a split by"),
+        (["sweep", "{table}", "--target", "scale", "--class-weights", "balanced"], "for regression, which has no classes"),
+        (["sweep", "{drift}", "--target", "y", "--split-by", "time", "--split-column", "day"], "without a training row, and 20 test rows"),
         (["train", "{table}", "--target", "class", "--targets", "nowhere"], "nowhere"),
         (["predict", "{table}", "{table}"], "is no adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
@@ -250,7 +256,9 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
 def test_what_cannot_be_done_is_refused_in_words(swept, home, table, tmp_path, tabtune_here, arguments, told):
     (tmp_path / "unknown.toml").write_text("rank = [2]\n")
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 20)
-    places = {"table": table, "unknown": tmp_path / "unknown.toml", "binary": tmp_path / "binary.csv"}
+    drift = pd.DataFrame({"day": range(100), "a": np.arange(100) % 7, "y": ["x", "y"] * 40 + ["new"] * 20})
+    drift.to_csv(tmp_path / "drift.csv", index=False)
+    places = {"table": table, "drift": tmp_path / "drift.csv", "unknown": tmp_path / "unknown.toml", "binary": tmp_path / "binary.csv"}
     before = len(RunStore(home).runs())
     status, out, err = tabtune_here(home, *(argument.format(**places) for argument in arguments))
     assert (status, out) == (2, "")
@@ -278,6 +286,16 @@ def test_an_answered_question_is_not_asked_again(tmp_path, tabtune_here):
     (dataset,) = list_datasets(tmp_path / "home")
     assert dataset.reading == ReadingChoices(encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",))
     assert {column.name: column.kind for column in dataset.columns}["amount"] == "number"
+
+
+def test_a_table_of_dates_and_repeated_ids_is_asked_how_to_split_unless_it_is_said(tmp_path, tabtune_here):
+    rows = "".join(f"2024-{i % 12 + 1:02}-{i % 28 + 1:02},c{i % 30},{i % 7},{'yn'[i % 2]}\n" for i in range(120))
+    (tmp_path / "orders.csv").write_text(f"day,customer_id,amount,bought\n{rows}")
+    refused = ("train", tmp_path / "orders.csv", "--target", "bought", "--rank", "0")
+    status, _, err = tabtune_here(tmp_path / "home", *refused)
+    assert status == 2
+    assert "--split-by random or --split-by time --split-column day or --split-by group --split-column customer_id" in " ".join(err.split())
+    assert "question" not in tabtune_here(tmp_path / "home", *refused, "--split-by", "random")[2]
 
 
 def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here, monkeypatch):
