@@ -22,7 +22,7 @@ from tabtune_core.models.catalogue import check_features, check_request
 from tabtune_core.settings import MANY_RUNS, SplitBy, SweepSettings
 
 
-def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[SplitBy, str | None] = ("random", None)) -> str | None:
+def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[SplitBy, str | None]) -> str | None:
     """Why this model cannot predict the column, if it cannot."""
     try:
         reading.label_findings(table, target, way, max_classes=card.family.class_limit)

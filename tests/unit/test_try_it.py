@@ -1,5 +1,6 @@
 """Rows side by side: what each model says is what it says alone, and what is odd about the rows is said."""
 
+import io
 import json
 import shutil
 import zipfile
@@ -87,6 +88,16 @@ def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_
     narrow = add_dataset(store.home, b"size,verdict\n" + b"1,keep it\n2,drop it\n" * 20, "narrow.csv").id
     with pytest.raises(AdapterError, match="The table lacks 'colour', 'weight', 'seen', from which adapter 0 predicts"):
         ask(store, [adapter.id], rows, table=narrow)
+
+
+def test_the_column_of_a_split_by_group_is_asked_of_no_table_and_of_no_row(store):
+    run = made_run(store, split_by="group", split_column="colour")
+    rows = rows_of(store, run).drop(columns="colour")
+    expected = ask(store, [run], rows)[1]
+    other = add_dataset(store.home, pd.read_csv(io.BytesIO(mixed_csv(seed=4))).drop(columns="colour").to_csv().encode(), "other.csv").id
+    told, predicted, _ = ask(store, [run], rows, table=other)
+    assert "so it is shown 54 rows of this one" in told["notes"][0]
+    assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
 
 
 def test_adapters_of_different_questions_are_not_put_side_by_side(store):

@@ -90,6 +90,12 @@ def test_settings_stand_in_the_row_as_used(board_of):
     assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", 2e-4, 0)
 
 
+def test_a_split_that_is_not_at_random_stands_among_the_other_settings(board_of):
+    by_time = replace(lora(4), split_by="time", split_column="day")
+    board = board_of((lora(2), scored(0.3)), (by_time, scored(0.4)), (replace(by_time, strategy="inference"), scored(0.5)))
+    assert board["variant"].tolist() == ["plain", "split by time: day", "split by time: day"]
+
+
 def test_what_was_measured_stands_in_the_row(board_of):
     row = board_of((lora(), scored(0.5))).iloc[0]
     assert (row["steps"], row["best_step"], row["trainable_percent"], row["peak_memory_bytes"]) == (9, 5, 4.0, 2_000_000)
