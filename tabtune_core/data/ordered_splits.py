@@ -62,7 +62,7 @@ def split_by_column(
     part_U = _by_time(np.bincount(place_M), shares) if by == "time" else _by_group(place_M, strata[rows_M].astype(str), shares, seed)
     held = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
     train = np.setdiff1d(labelled, np.concatenate([*held.values()]))
-    told = _time_told(rows_M, part_U[place_M], values_M) if by == "time" else _groups_told(rows_M, part_U[place_M], part_U, seed, column)
+    told = _time_told(part_U[place_M], values_M) if by == "time" else _groups_told(part_U[place_M], part_U, seed, column)
     if not known.all():
         told += f" The {(~known).sum():,} rows without a value in it only train."
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {told}", column)]
@@ -150,7 +150,7 @@ def _by_group(place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Ma
     return found_U
 
 
-def _time_told(rows_M: Rows, part_M: NDArray[np.int64], values_M: pd.Series) -> str:
+def _time_told(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
     texts = []
     for part, (does, from_to) in enumerate((("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))):
         there = values_M[part_M == part]
@@ -166,7 +166,7 @@ def _written(values: pd.Series) -> list[str]:
     return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
 
 
-def _groups_told(rows_M: Rows, part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int, column: str) -> str:
+def _groups_told(part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int, column: str) -> str:
     texts = [
         f"{does} on {(part_M == part).sum():,} rows of {(part_U == part).sum():,} groups"
         for part, does in enumerate(("trains", "validates", "tests"))
