@@ -115,7 +115,7 @@ def fit(
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
-        result, train_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0
+        result, train_seconds = TrainResult(best_scores=zero_shot.get("validation", {})), 0.0
         held = held_bytes(model.module, None)
         if settings.strategy != "inference":
             started = time.monotonic()
@@ -153,10 +153,10 @@ def fit(
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
         model.module.eval()
-    growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"]
+    growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"] if final else None  # where nothing ran
     finished = RunFinished(
         outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
-        validation=final["validation"], test=final.get("test", {}), zero_shot_validation=zero_shot["validation"],
+        validation=final.get("validation", {}), test=final.get("test", {}), zero_shot_validation=zero_shot.get("validation", {}),
         zero_shot_test=zero_shot.get("test", {}), train_seconds=train_seconds, predict_seconds=predict_seconds,
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=growth, memory_meter=meter.speaks,
@@ -239,8 +239,8 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
 def _estimate(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, weights_bytes: int, *, on_gpu: bool
 ) -> dict[str, int] | None:
-    """What was to be expected for these very sizes; None for a weights file of another architecture than the model's own."""
-    if weights_bytes != NUMBER_BYTES * model.card.weights_for(settings.task).total_parameters:
+    """What was to be expected for these very sizes; None for weights of another architecture than the model's own, or no rows."""
+    if not rows.held_out or weights_bytes != NUMBER_BYTES * model.card.weights_for(settings.task).total_parameters:
         return None
     parts = rows.held_out if settings.strategy == "inference" else {"validation": rows.held_out["validation"]}
     sizes = Sizes.of(

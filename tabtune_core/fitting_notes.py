@@ -78,3 +78,12 @@ def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) ->
         )
     if result.best_step == 0:
         yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")
+
+
+def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
+    """How many of the rows that a pipeline was given its predictions are shown, and how many its scores were (None: there are none)."""
+    of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
+    measured = f"The validation scores were measured with {scored:,} rows shown."
+    if scored is None:
+        measured = "None was withheld, so no score was measured."
+    return Note(f"Predictions are shown {of_all} rows with a label. {measured}")

@@ -26,9 +26,10 @@ PEFT_NAMES = {
 }  # fmt: skip
 """The guide's section 3.1 and PEFT's, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
-PREDICTING = ("context_rows", "validation_rows", "views")
+PREDICTING = ("context_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
+WITHHOLDING = ("validation_share", "validation_rows")
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
 KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
@@ -84,6 +85,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     usual = RunSettings(dataset=settings.dataset, target=settings.target, task=settings.task)
     values, lora, train = settings.to_dict(), settings.to_dict()["lora"], settings.to_dict()["train"]
     params = {name: values[name] for name in RUN_NAMES if name in values and getattr(settings, name) != getattr(usual, name)}
+    if settings.strategy == "inference":
+        params.pop("validation_share", None)  # no rows are withheld
     if "checkpoint" in params:
         params["checkpoint"] = Path(params["checkpoint"]).name
     allowed = PREDICTING if settings.strategy == "inference" else (*PREDICTING, *TRAINING)
@@ -116,7 +119,9 @@ def _check_name(name: str) -> None:
 def _check_use(name: str, strategy: str, optimizer: object) -> None:
     if (name.startswith("peft_config.") or name in LORA_ONLY) and strategy != "peft":
         raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
-    if strategy == "inference" and OTHER_NAMES.get(name, name) in TRAINING:
-        raise SettingError(f"'{name}' changes nothing with tuning_strategy 'inference', which does not train; leave it out.")
+    if strategy == "inference" and OTHER_NAMES.get(name, name) in (*TRAINING, *WITHHOLDING):
+        raise SettingError(
+            f"'{name}' changes nothing with tuning_strategy 'inference', which neither trains nor withholds rows; leave it out."
+        )
     if name in ADAM_ONLY and optimizer == "sgd":
         raise SettingError(f"'{name}' changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
