@@ -20,7 +20,8 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     if table.context.encoder.left_out:
         yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
     if plan.context_rows < plan.train_rows:
-        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
+        train = "" if settings.strategy == "inference" else "; all of them train"
+        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context{train}.")
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
         yield Note(
@@ -83,7 +84,6 @@ def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) ->
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
     """How many of the rows that a pipeline was given its predictions are shown, and how many its scores were (None: there are none)."""
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
-    measured = f"The validation scores were measured with {scored:,} rows shown."
-    if scored is None:
-        measured = "None was withheld, so no score was measured."
+    nothing = "None was withheld, so no score was measured."
+    measured = nothing if scored is None else f"The validation scores were measured with {scored:,} rows shown."
     return Note(f"Predictions are shown {of_all} rows with a label. {measured}")

@@ -24,6 +24,10 @@ from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
 
 
+_FORMAT = 2
+"""Of what a fit's scores mean: in the first, the test scores were those of a model that was not shown the validation rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """One entry under one seed."""
@@ -47,10 +51,10 @@ def hash_of(*rows: Any) -> str:
 
 
 def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
-    """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package's version are the same."""
+    """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package are the same."""
     about = {
         "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"),
-        "weights": _named_weights(settings),
+        "weights": _named_weights(settings), "format": _FORMAT,
     }  # fmt: skip
     return folder / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.json"
 

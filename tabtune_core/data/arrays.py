@@ -116,8 +116,8 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 
 
 def prepare_arrays(
-    frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int | None, context_limit: int | None,
-    withhold: bool,
+    frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int | None,
+    context_limit: int | None = None, withhold: bool = True,
 ) -> Prepared:  # fmt: skip
     """Splits the validation rows off and encodes the context; no row is spent on a test.
 

@@ -40,13 +40,13 @@ def board_of(checkpoint, task="classification", folder=None):
 @pytest.fixture
 def fitted(monkeypatch):
     """Seeds of the pipelines that were fitted."""
-    seeds, fit = [], TabularPipeline.fit
+    seeds, fit = [], TabularPipeline._fit
 
-    def counting(self, X, y):
-        seeds.append(self.tuning_params["seed"])
-        return fit(self, X, y)
+    def counting(self, X, y, settings, **kwargs):
+        seeds.append(settings.seed)
+        return fit(self, X, y, settings, **kwargs)
 
-    monkeypatch.setattr(TabularPipeline, "fit", counting)
+    monkeypatch.setattr(TabularPipeline, "_fit", counting)
     return seeds
 
 
@@ -156,12 +156,12 @@ def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitt
 
 
 def test_what_failed_runs_again(checkpoint, monkeypatch):
-    def refuse(self, X, y):
+    def refuse(self, *args, **kwargs):
         raise LabelError("not today")
 
     board = board_of(checkpoint)
     with monkeypatch.context() as context:
-        context.setattr(TabularPipeline, "fit", refuse)
+        context.setattr(TabularPipeline, "_fit", refuse)
         assert set(board.run()["error"]) == {"not today"}
     assert set(board.run()["error"]) == {""}
 
