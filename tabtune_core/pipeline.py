@@ -230,9 +230,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         content = read_pipeline(Path(path))
         facts = content.facts
         params = facts["params"]
-        if params["tuning_strategy"] == "inference":  # which earlier versions let withhold rows
-            kept = {name: value for name, value in (params["tuning_params"] or {}).items() if name not in WITHHOLDING}
-            params = params | {"tuning_params": kept}
+        if params["tuning_strategy"] == "inference" and params["tuning_params"]:  # earlier versions withheld rows from it too
+            params = params | {"tuning_params": {k: v for k, v in params["tuning_params"].items() if k not in WITHHOLDING}}
         pipeline = cls(**params)
         pipeline._params = params
         settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])

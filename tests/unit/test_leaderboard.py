@@ -84,6 +84,34 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     assert done["zero_shot_validation_log_loss"].nunique() == 1, "the same validation rows under the same seeds"
 
 
+def test_every_entry_is_ranked_on_the_same_withheld_rows_and_tested_with_all_rows_shown(checkpoint):
+    params = {"device": "cpu", "checkpoint": checkpoint["classification"]}
+    board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1])
+    board.add_model("tabicl-v2", "inference", name="zero-shot", tuning_params=params)
+    for strategy in ("peft", "base-ft"):  # a rate at which nothing moves: what differs then are the rows
+        board.add_model("tabicl-v2", strategy, name=strategy, tuning_params={**params, "steps": 1, "learning_rate": 1e-12})
+    results = board.run(rank_by="log_loss")
+    for part in ("validation", "test"):
+        assert np.ptp(results[f"{part}_log_loss"]) < 1e-5
+    shown_all = TabularPipeline("tabicl-v2", "inference", params).fit(*TRAIN).evaluate(*TEST)
+    assert results.set_index("name").loc["zero-shot", "test_log_loss"] == pytest.approx(shown_all["log_loss"])
+    assert results["validation_log_loss"].iloc[0] != pytest.approx(shown_all["log_loss"], abs=1e-4)
+
+
+def test_the_withheld_rows_are_the_leaderboards_own(checkpoint):
+    params = {"device": "cpu", "checkpoint": checkpoint["classification"]}
+    scores = []
+    for share in (0.2, 0.4):
+        board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1], validation_share=share)
+        board.add_model("tabicl-v2", "inference", name="zero-shot", tuning_params=params)
+        scores.append(board.run().iloc[0])
+    assert scores[0]["validation_log_loss"] != scores[1]["validation_log_loss"]
+    assert scores[0]["test_log_loss"] == scores[1]["test_log_loss"]
+    for own in ("validation_share", "validation_rows"):
+        with pytest.raises(SettingError, match=rf"'{own}' is in the tuning_params of an entry.*TabularLeaderboard\(..., {own}=...\)"):
+            board.add_model("tabicl-v2", "peft", tuning_params={**params, own: 0.3})
+
+
 def test_a_failure_keeps_its_row_says_why_and_stops_no_other(ran):
     board, results = ran
     failed = results.loc["no such card"]

@@ -69,6 +69,8 @@ def test_rows():
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
         ("inference", {"epochs": 5}, "'epochs' changes nothing with tuning_strategy 'inference'"),
+        ("inference", {"validation_share": 0.3}, "'validation_share' changes nothing with tuning_strategy 'inference'"),
+        ("inference", {"validation_rows": 30}, "'validation_rows' changes nothing with tuning_strategy 'inference'"),
         ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
     ],
 )
@@ -145,7 +147,7 @@ def test_each_strategy_changes_what_it_says(fitted):
     zero_shot = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y)
     assert full.result.trainable_parameters > 0.99 * full.result.total_parameters
     assert zero_shot.result.trainable_parameters == 0
-    assert zero_shot.result.validation == pytest.approx(fitted.result.zero_shot_validation), "the same rows under the same seed"
+    assert full.result.zero_shot_validation == pytest.approx(fitted.result.zero_shot_validation), "the same rows under the same seed"
     assert full.report is None
 
 
