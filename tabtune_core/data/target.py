@@ -123,7 +123,9 @@ def check_label(
     if labels.empty:
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or check its missing marks.")
     if labels.nunique() == 1:
-        raise LabelError(f"The label {target!r} is {label_texts(labels[:1])[0]!r} in every row, so there is nothing to learn. Choose another column.")
+        raise LabelError(
+            f"The label {target!r} is {label_texts(labels[:1])[0]!r} in every row, so there is nothing to learn. Choose another column."
+        )
     findings = []
     if len(labels) < len(series):
         without = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}"

@@ -173,3 +173,28 @@ def test_rows_that_no_job_took_are_forgotten(store):
     assert len(list((store.home / "inputs").iterdir())) == 1
     forget_rows(store.home, older_than_seconds=-1)
     assert not list((store.home / "inputs").iterdir())
+
+
+def numbered_csv():
+    """The table of ``mixed_csv`` with classes 1 and 2, which are floats once it is read, as one is missing."""
+    text = mixed_csv().decode().replace("keep it", "1").replace("drop it", "2")
+    head, first, *rest = text.splitlines()
+    fields = first.split(",")
+    return "\n".join([head, ",".join([*fields[:4], "", fields[5]]), *rest]).encode()
+
+
+def test_classes_that_are_whole_numbers_are_written_as_such(store):
+    run = made_run(store, data=numbered_csv())
+    rows = rows_of(store, run)
+    assert rows["verdict"].dtype == float
+    told, predicted, _ = ask(store, [run], rows)
+    assert told["classes"] == ["1", "2"]
+    assert set(predicted["m0"]) | set(predicted["m1"]) <= {"1", "2"}
+    cells = pd.read_csv(store.home / "job" / CSV, dtype=str)
+    assert set(cells["adapter 0: predicted"]) <= {"1", "2"}
+    assert "adapter 0: probability of 2" in cells
+    adapted = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu")
+    table = load_frame(store.home, store.run(run).settings.dataset)
+    assert set(adapted.predict_table(rows, context=adapted.context(table))["predicted"]) <= {"1", "2"}
+    saved = pd.read_parquet(store.run_dir(run) / "predictions.parquet")
+    assert set(saved["label"]) | set(saved["predicted"]) <= {"1", "2"}

@@ -51,6 +51,7 @@ REFUSED = {
     "a measure": ("label", np.linspace(0, 1, ROWS), "--split-at-median"),
     "too many classes": ("label", [f"c{row % 12}" for row in range(ROWS)], "12 classes; this model takes at most 10"),
     "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. To predict which half"),
+    "one number": ("label", [2.0] * 59 + [None], "is '2' in every row"),
     "one class of a size": ("label", ["x"] * 58 + ["y", "y"], r"fewer than two classes with 3 rows.*y \(2\)"),
 }
 
@@ -74,6 +75,12 @@ def test_a_label_that_cannot_be_learned_is_refused_with_a_way_out(target, label,
 )
 def test_a_label_that_can_be_learned_passes_with_what_to_know(label, found):
     assert [finding.code for finding in check_label(frame(label=label), "label", max_classes=10)] == found
+
+
+def test_rows_that_are_only_shown_may_be_few():
+    label = ["x"] * 5 + ["y"]
+    assert check_label(pd.DataFrame({"label": label}), "label", max_classes=10, split=False) == ()
+    assert check_label(pd.DataFrame({"label": [1.5, 2.5]}), "label", max_classes=None, task="regression", split=False) == ()
 
 
 def test_without_a_limit_any_number_of_classes_passes():
