@@ -23,7 +23,6 @@ from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
 
-
 _FORMAT = 2
 """Of what a fit's scores mean: in the first, the test scores were those of a model that was not shown the validation rows."""
 
