@@ -47,6 +47,8 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "targets": (" ".join(lora.targets) or "default") if adapted else "",
         "learning_rate": settings.learning_rate or math.nan,
         "seeds": " ".join(str(fit.settings.seed) for fit in fits),
+        "validation_context_rows": _mean([r.extra.get("scored_context_rows") for r in results]),
+        "test_context_rows": _mean([r.extra.get("final_context_rows") for r in results]),
         "steps": _mean([r.steps_done for r in results]),
         "best_step": _mean([r.best_step for r in results]),
         "trainable_parameters": results[0].trainable_parameters if results else None,

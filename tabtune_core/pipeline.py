@@ -151,8 +151,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     def result(self) -> RunFinished:
         """Scores on the validation rows, before and after; seconds and bytes.
 
-        The scores were measured with ``extra["scored_context_rows"]`` rows shown, all of them training rows; predictions are shown
-        ``extra["final_context_rows"]``. Without validation rows there are no scores, and the first of the two is None.
+        A fit's scores were measured with ``extra["scored_context_rows"]`` rows shown, all of them training rows; its predictions are
+        shown ``extra["final_context_rows"]``. Without validation rows there are no scores, and the first of the two is None.
         """
         last = self.history[-1]
         assert isinstance(last, RunFinished)

@@ -91,6 +91,8 @@ def test_every_entry_is_ranked_on_the_same_withheld_rows_and_tested_with_all_row
     for strategy in ("peft", "base-ft"):  # a rate at which nothing moves: what differs then are the rows
         board.add_model("tabicl-v2", strategy, name=strategy, tuning_params={**params, "steps": 1, "learning_rate": 1e-12})
     results = board.run(rank_by="log_loss")
+    assert set(results["validation_context_rows"]) == {48}
+    assert set(results["test_context_rows"]) == {60}
     for part in ("validation", "test"):
         assert np.ptp(results[f"{part}_log_loss"]) < 1e-5
     shown_all = TabularPipeline("tabicl-v2", "inference", params).fit(*TRAIN).evaluate(*TEST)

@@ -15,6 +15,8 @@ from tabtune_core.errors import LabelError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
 from tabtune_core.predictor import predict_rows
+from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.tuning_params import read_params, write_params
 
 ROWS, LABELS = small_table(60)
 NEW = small_table(20, seed=1)[0]
@@ -106,6 +108,13 @@ def test_a_file_of_zero_shot_that_withheld_rows_still_opens(tmp_path):
     assert np.isfinite(loaded.predict_proba(NEW)).all()
 
 
+def test_a_run_without_training_is_told_without_what_it_withheld():
+    run = RunSettings(dataset="-", target="y", strategy="inference", validation_share=0.3, train=TrainSettings(validation_rows=50, views=2))
+    params = write_params(run)
+    assert params["tuning_params"] == {"views": 2}
+    assert read_params(**params).strategy == "inference"
+
+
 def few(rows, seed=0):
     rng = np.random.default_rng(seed)
     return pd.DataFrame({"a": rng.normal(size=rows), "b": rng.choice(["x", "y"], rows)})
@@ -129,6 +138,13 @@ def test_few_numbers_are_enough_to_be_shown_and_too_few_to_choose_by():
     assert np.isfinite(pipeline.predict(X)).all()
     with pytest.raises(LabelError, match="has 3 values; regression needs at least 10 to train, choose and test on"):
         fit("peft", X, y, "regression")
+
+
+def test_of_more_numbers_than_may_be_shown_small_and_large_ones_are():
+    X, y = few(60), np.arange(60.0)
+    shown = y[fit("inference", X, y, "regression", context_rows=20).context_rows_]
+    assert len(shown) == 20
+    assert shown.min() < 20 < 40 < shown.max()
 
 
 def test_a_trained_pipeline_shows_the_class_that_is_too_rare_to_choose_by():
