@@ -30,6 +30,7 @@ PREDICTING = ("context_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
 WITHHOLDING = ("validation_share", "validation_rows")
+"""Which rows choose and are not trained on: 'inference' has none, and a leaderboard the same for all entries."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
 KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
