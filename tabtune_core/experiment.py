@@ -13,7 +13,7 @@ from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
 from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_zip import ADAPTER_FILE
-from tabtune_core.outputs import write_adapter, write_predictions
+from tabtune_core.outputs import hash_rows, write_adapter, write_predictions
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device
@@ -48,7 +48,9 @@ def run_experiment(
         )  # fmt: skip
         result, report = fitted.result, fitted.report
         with meter.phase("save"):
-            write_predictions(run_dir / PREDICTIONS_FILE, fitted.rows.held_out, fitted.predictions, fitted.plan.classes)
+            parts, classes = fitted.rows.held_out, fitted.plan.classes
+            write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, fitted.zero_shot)
+            result = dataclasses.replace(result, extra={**result.extra, "rows_sha256": hash_rows(parts, classes)})
             if report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(run_dir / ADAPTER_FILE, settings, dataset, fitted.table, fitted.model, report, scores, result.best_step)

@@ -65,6 +65,8 @@ class Fitted:
     plan: RunPlanned
     predictions: dict[Part, NDArray[np.float64]]
     """Of the held-out rows, by part: probabilities or numbers."""
+    zero_shot: dict[Part, NDArray[np.float64]]
+    """The same before training; the very same where no trained state was better."""
     result: RunFinished
     """Without an adapter package, which is not made here."""
 
@@ -111,7 +113,8 @@ def fit(
             on=settings.strategy != "inference" and settings.train.amp == "off",
         )  # fmt: skip
         with meter.phase("zero-shot"):
-            zero_shot = {name: score_all(part.y_N, _zero_shot(rows, model, name, prefix)) for name, part in rows.held_out.items()}
+            untrained = {name: _zero_shot(rows, model, name, prefix) for name in rows.held_out}
+            zero_shot = {name: score_all(part.y_N, untrained[name]) for name, part in rows.held_out.items()}
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
@@ -163,12 +166,13 @@ def fit(
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
         extra={
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
-            "context_sha256": table.context.sha256, "memory_by_cause_bytes": by_cause(held, growth),
+            "context_sha256": table.context.sha256, "rows_shown": plan.context_rows, "memory_by_cause_bytes": by_cause(held, growth),
             "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
             "shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
     )  # fmt: skip
-    return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
+    untrained = untrained if result.best_step else predictions
+    return Fitted(model, adapters, report, table, rows, plan, predictions, untrained, finished)
 
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
