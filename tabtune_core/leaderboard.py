@@ -16,7 +16,7 @@ from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.events import PhaseDone
 from tabtune_core.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
 from tabtune_core.leaderboard_rows import rows_of
-from tabtune_core.metrics import Task, metrics_of
+from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.pipeline import TabularPipeline
 from tabtune_core.settings import RunSettings
 
@@ -79,14 +79,14 @@ class TabularLeaderboard:
         An entry that fails keeps its row, which says why in ``error``, has no place, and stops no other.
 
         Args:
-            rank_by: a metric of the task; accuracy, or RMSE for numbers, unless set.
+            rank_by: a metric of the task; log-loss, or RMSE for numbers, unless set.
             repeats: how many seeds: the one in an entry's ``tuning_params`` and those after it. A column ``..._interval`` is the half width
                 of Student's 95 % interval of the mean over the seeds.
 
         Raises:
             SettingError: for a metric that the task does not have, or fewer than one repeat.
         """
-        rank_by = rank_by or ("rmse" if self._task == "regression" else "accuracy")
+        rank_by = rank_by or SELECTION[self._task]
         known = metrics_of(self._task)
         if rank_by not in known:
             raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; for {self._task} known are {', '.join(known)}.")

@@ -10,19 +10,21 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
 METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
-TIED = "Within noise of the best"
+TIED = "Within one standard error of the best"
 SPREAD = "± gain"
+TEST_SPREAD = "± gain on test"
+HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 ALWAYS = {
-    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Rank", "Seed", "Seeds",
+    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Gain on test", TEST_SPREAD, "Rank", "Seed", "Seeds",
     "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
 }  # fmt: skip
 """Columns that are shown unless a person chooses others."""
-NOISE = (TIED, SPREAD, "± validation", "± test")
+NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
-WHERE_IT_IS = ("Note", "What happened", "Archived")
+WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
 
 
 def table(
@@ -43,7 +45,9 @@ def table(
         "Test": board[f"test_{metric}"],
         "± test": board[f"test_{metric}_interval"] if grouped else None,
         "Gain over zero-shot": board["gain"],
-        SPREAD: board.get("gain_standard_error"),
+        SPREAD: board.get("gain_interval"),
+        "Gain on test": board["test_gain"],
+        TEST_SPREAD: board.get("test_gain_interval"),
         "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
@@ -66,6 +70,7 @@ def table(
         "Peak memory (MB)": board["peak_memory_bytes"].astype(number) / 1e6,
         "Meter": board["memory_meter"].map(METERS),
         "Prediction (s)": board["predict_seconds"],
+        "Not compared": board["apart"],
         "Note": board["own_note"],
         "What happened": board["note"],
         "Archived": board["archived"].map({True: "archived", False: ""}),
@@ -115,20 +120,32 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Test": _score("Test", metric, digits, score_help),
         "± validation": number(
             format=f"± %.{digits}f",
-            help="Half of the 95 % interval of the mean: Student's over the seeds, or with one seed from resamples of the validation rows.",
+            help=f"{HALF} of the validation score: of its rows, and of the spread over the seeds where there are several.",
         ),
-        "± test": number(format=f"± %.{digits}f", help="Half of the 95 % interval of the mean over the seeds (Student's)."),
+        "± test": number(format=f"± %.{digits}f", help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.label} while training went on; of the best run where a line is of several."
         ),
         "Gain over zero-shot": number(
-            format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."
+            format=f"%+.{digits}f",
+            help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is"
+            " better. The best step is chosen on these rows, which flatters the gain; the gain on test is not flattered.",
         ),
-        TIED: text(help="Whether the configuration lies within one standard error of the best one. Empty where that is not known."),
-        SPREAD: number(
+        TIED: text(
+            help="Whether the validation score is at most one standard error behind the best one, which is the rule by which the smallest"
+            " rank is chosen. Empty where that is not known."
+        ),
+        SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the configuration's gain on the validation rows."),
+        "Gain on test": number(
+            format=f"%+.{digits}f", help="Against the run's own zero-shot on the test rows, which nobody chose by; above 0 is better."
+        ),
+        TEST_SPREAD: number(
             format=f"± %.{digits}f",
-            help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
-            " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
+            help=f"{HALF} of the configuration's gain on the test rows, row by row. A gain that is not larger is not beyond noise.",
+        ),
+        "Not compared": text(
+            width="medium",
+            help="Why a run has no part in what is said about rank and cost: it is not complete, or had other steps or rows than the others.",
         ),
         "Peak memory (MB)": st.column_config.ProgressColumn(
             format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."

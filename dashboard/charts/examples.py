@@ -98,7 +98,7 @@ def ranked() -> pd.DataFrame:
             "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
             "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
             "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0], "validation_r2": [-0.1, 0.2, 0.1, 0.15],
-            "standard_error_to_best_lora": [0.02, 0.01, 0.01, 0.0],
+            "lora_gap_interval": [0.02, 0.01, 0.01, 0.0],
         }
     )  # fmt: skip
 

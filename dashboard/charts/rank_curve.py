@@ -11,14 +11,14 @@ from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, f
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.comparison import WRITTEN, told_by
 
-ERROR = "standard_error_to_best_lora"
+HALF = "lora_gap_interval"
 
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
     """``runs`` has one row a run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
 
-    A line for each setting of the others, each point a mean over seeds. A column ``standard_error_to_best_lora`` draws bars, in the
-    metric's unit. ``smallest`` is r*, the smallest rank within one standard error of the best.
+    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_interval`` (half the width of the 95 %
+    interval of the difference to the best rank) draws bars, in the metric's unit. ``smallest`` is r*, the smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
@@ -82,7 +82,7 @@ def _levels(baseline: pd.DataFrame, label: str) -> Iterator[tuple[str, pd.DataFr
 
 
 def _bars(each_rank: Any, split: str) -> dict[str, Any]:
-    """Errors are known for the validation score alone, and are those of the configuration."""
-    if split != "validation" or ERROR not in each_rank.obj:
+    """They are known for the validation score alone, and are those of the configuration."""
+    if split != "validation" or HALF not in each_rank.obj:
         return {"visible": False}
-    return {"array": each_rank[ERROR].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}
+    return {"array": each_rank[HALF].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

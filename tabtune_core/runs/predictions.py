@@ -44,11 +44,10 @@ def read_predictions(store: RunStore, run_id: str, split: Literal["validation", 
         return None
     rows_N = frame["row"].to_numpy(dtype=np.int64)
     if not ids:
-        before = frame[f"{ZERO_SHOT}predicted"].to_numpy(dtype=np.float64) if f"{ZERO_SHOT}predicted" in frame else None
-        return Predictions(
-            rows_N, frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64), zero_shot=before
-        )
+        y_N, predicted = frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64)
+        numbers = frame.get(f"{ZERO_SHOT}predicted")
+        return Predictions(rows_N, y_N, predicted, zero_shot=None if numbers is None else numbers.to_numpy(dtype=np.float64))
     columns = [f"prob_{k}" for k in ids.values()]
     before = frame[[ZERO_SHOT + name for name in columns]].to_numpy(dtype=np.float64) if ZERO_SHOT + columns[0] in frame else None
-    y_N = np.asarray(frame["label"].map(ids), dtype=np.int64)
-    return Predictions(rows_N, y_N, frame[columns].to_numpy(dtype=np.float64), planned.event.classes, before)
+    labels_N = np.asarray(frame["label"].map(ids), dtype=np.int64)
+    return Predictions(rows_N, labels_N, frame[columns].to_numpy(dtype=np.float64), planned.event.classes, before)
