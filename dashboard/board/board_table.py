@@ -16,8 +16,8 @@ TEST_SPREAD = "± gain on test"
 HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 ALWAYS = {
-    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Gain on test", TEST_SPREAD, "Rank", "Seed", "Seeds",
-    "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
+    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Gain on test",
+    TEST_SPREAD, "Rank", "Seed", "Seeds", "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
 }  # fmt: skip
 """Columns that are shown unless a person chooses others."""
 NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
@@ -145,7 +145,7 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         "Not compared": text(
             width="medium",
-            help="Why a run has no part in what is said about rank and cost: it is not complete, or had other steps or rows than the others.",
+            help="Why a run has no part in what is said about rank and cost: it is not complete, or other steps or rows were asked for.",
         ),
         "Peak memory (MB)": st.column_config.ProgressColumn(
             format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."

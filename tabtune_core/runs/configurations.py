@@ -64,11 +64,11 @@ def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
 def _means(known: pd.DataFrame) -> pd.DataFrame:
     """Means and half intervals of what has a value under every seed; NaN where one is missing."""
     scores = [name for name in known if str(name).startswith(("validation_", "test_", "zero_shot_validation_"))]
-    numbers = known[[*MEANS, *scores, "gain", "test_gain"]].astype("float64").assign(configuration=known["configuration"])
+    numbers = known[[*MEANS, *scores, "gain"]].astype("float64").assign(configuration=known["configuration"])
     groups = numbers.groupby("configuration")
     full = groups.count().eq(groups.size(), axis=0)
     means = groups.mean().where(full)
-    several = [name for name in (*scores, "gain", "test_gain") if not str(name).startswith("zero_shot")]
+    several = [name for name in (*scores, "gain") if not str(name).startswith("zero_shot")]
     halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several]).add_suffix("_interval")
     return means.join(halves)
 
