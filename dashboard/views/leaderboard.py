@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import measured_against_full, reading
-from dashboard.board import board_files, board_filters, board_table, run_actions
+from dashboard.board import board_files, board_filters, board_table, more_seeds, run_actions
 from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError
@@ -29,7 +29,9 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     elif found.sentences:
         with st.container(border=True):
             st.markdown("\n\n".join(map(plain, found.sentences)))
-            st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
+            if found.claim is not None:
+                more_seeds.offer(found.claim, list(runs.values()))
+            st.caption(plain(found.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]

@@ -58,7 +58,8 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     Archived runs, runs that are ``apart`` and references without a model are left out. Intervals rest on the rows, see ``difference``.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
-    scored = board[np.isfinite(board[score]) & ~board["archived"]]
+    numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
+    scored = board.loc[np.isfinite(board[score]) & ~board["archived"], ["run", "name", "seed", "apart", *CONFIGURATION, score, *numbers]]
     known = scored[(scored["apart"] == "") & scored["strategy"].isin(MODELS)]
     known = known.assign(configuration=known.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
     scores_SC = known.pivot_table(index="seed", columns="configuration", values=score)
@@ -68,8 +69,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     groups = used.groupby("configuration")
     table = groups[CONFIGURATION].first().assign(runs=groups["run"].agg(tuple), score=shared_SC.mean())
     table["own_runs"] = once.groupby("configuration")["run"].agg(tuple)
-    numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
-    table = table.join(used.astype(dict.fromkeys(numbers, "float64")).groupby("configuration")[numbers].mean())
+    table = table.join(used[numbers].astype("float64").groupby(used["configuration"]).mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
     sign = 1 if meaning.higher_is_better else -1

@@ -22,12 +22,12 @@ def probabilities(logit_N):
     return np.column_stack([1 - p_N, p_N])
 
 
-def sweep(rng, *, metric, seeds=1, effect=0.0, ranks=RANKS, luck=0.0):
+def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, noise=0.8):
     """Board rows as runs, and ``load``; training chooses the best of its evaluations on the validation rows, zero-shot among them.
 
     The truth is a logit a row. Zero-shot errs from it, and so does every trained state, by as much: neither is better. Errors of ranks,
     of later evaluations and of seeds go together. ``effect`` is the share by which training makes its error smaller, ``luck`` by how much
-    that varies from seed to seed.
+    that varies from seed to seed, ``noise`` how large the errors are in logits.
     """
     truth_T = rng.normal(scale=1.2, size=TABLE)
     y_T = (rng.random(TABLE) < probabilities(truth_T)[:, 1]).astype(int)
@@ -44,7 +44,7 @@ def sweep(rng, *, metric, seeds=1, effect=0.0, ranks=RANKS, luck=0.0):
             moved_ET = np.sqrt(0.4) * common_T + np.sqrt(0.4) * walk_ET + np.sqrt(0.2) * own_ET
             error_ET = 0.8 * zero_T + 0.6 * moved_ET
             states = [zero_T, *((1 - helped) * error_ET)] if rank else [zero_T]
-            logits = [truth_T + 0.8 * state for state in states]
+            logits = [truth_T + noise * state for state in states]
             sign = 1 if METRICS[metric].higher_is_better else -1
 
             def of(logit_T, part, parts=parts):
@@ -56,7 +56,7 @@ def sweep(rng, *, metric, seeds=1, effect=0.0, ranks=RANKS, luck=0.0):
 
             scores = [sign * function(y_T[parts["validation"]], of(logit_T, "validation")) for logit_T in logits]
             best = int(np.argmax(scores))
-            run_id = f"{rank}-{seed}"
+            run_id = f"{name}-{rank}-{seed}"
             for part, numbers in parts.items():
                 held[run_id, part] = Predictions(numbers, y_T[numbers], of(logits[best], part), ("no", "yes"), of(logits[0], part))
             told = {part: {metric: function(held[run_id, part].y_N, held[run_id, part].predicted)} for part in parts}
@@ -68,6 +68,6 @@ def sweep(rng, *, metric, seeds=1, effect=0.0, ranks=RANKS, luck=0.0):
             what = {"lora": LoraSettings(rank=rank)} if rank else {"strategy": "inference"}
             settings = RunSettings(dataset="d", target="y", seed=seed, **what)
             runs.append(
-                Run(run_id, "s", run_id, "finished", settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, float(len(runs)))
+                Run(run_id, name, run_id, "finished", settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, float(len(runs)))
             )
     return runs, lambda run, part: held[run, part]
