@@ -36,7 +36,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     found = reading.recommended(compared.sweep, metric)
     board = with_noise(compared.board.assign(run=compared.board["id"]), found.configurations).assign(run=compared.board["run"])
     smallest = smallest_tied(found.configurations)
-    star = None if smallest is None else int(smallest["rank"])
+    star = None if smallest is None or found.claim is None or not found.claim.chooses_a_rank else int(smallest["rank"])
     st.subheader(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "lora_gap_interval"]
     drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)

@@ -46,7 +46,7 @@ DO = (
     "Keep the warm-up and the clipping of gradients, and watch the gradient norm.",
     "Repeat with several seeds before you believe an order of ranks.",
     "Look at log-loss and calibration too: accuracy can rise while both get worse.",
-    "Take the smallest rank within one standard error of the best.",
+    "Take the smallest rank within one standard error of the best, and believe a gain only where the test rows confirm it.",
 )
 DO_NOT = (
     "Do not give LoRA and full fine-tuning one learning rate.",

@@ -43,6 +43,11 @@ class Claim:
     rows_needed: int | None = None
     """Test rows under one seed that would do the same."""
 
+    @property
+    def chooses_a_rank(self) -> bool:
+        """Whether it makes sense to say which rank is best: not where the model had better stay as it is."""
+        return self.verdict in ("better", "not known")
+
 
 def claim(
     found: Comparison, board: pd.DataFrame, rank_by: str, load: Load, *, table_rows: int | None = None, evaluations: int = 0

@@ -62,7 +62,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     told = claim(found, board, rank_by, load, table_rows=whole, evaluations=looks)
     label, metric = partial(label_of, lora), METRICS[rank_by]
     sentences = list(_headline(told, lora.iloc[0], metric, label))
-    if told.verdict in ("better", "not known"):
+    if told.chooses_a_rank:
         sentences += _rank(lora, metric, label)
     sentences += [*_memory(table), *_full(table, metric, label(lora.iloc[0]))]
     if found.apart:

@@ -67,7 +67,7 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
 def test_seeds_that_are_needed_put_the_difference_beyond_its_interval():
     seen = Difference(0.1, 0.08, 0.16, of_seed=0.08**2)
     assert seeds_needed(seen, 1, 0.0) == 2  # 1.96 * 0.08 / root 3 is below 0.1, over root 2 it is not
-    assert seeds_needed(seen, 1, 0.2) == 4  # of five, with a fifth of the noise common to all
+    assert seeds_needed(seen, 1, 0.2) == 3  # of four, with a fifth of the noise common to all
     assert seeds_needed(seen, 1, 0.5) is None
     assert seeds_needed(Difference(0.01, 0.08, 0.16, of_seed=0.08**2), 1, 0.0) is None
     assert MOST_SEEDS == 20
