@@ -78,11 +78,8 @@ def labels(runs: list[Run]) -> dict[str, str]:
     Zero-shot and full fine-tuning begin with what they are. Where names are the same, the model, alpha, dropout, targets or rate is added that differs, and a number where runs are repeated.
     """
     several = len({run.settings.model for run in runs}) > 1
-    named = [_by_strategy(run) for run in runs]
-    names = told_apart(
-        [f"{name} · {run.settings.model}" if several else name for name, run in zip(named, runs, strict=True)],
-        [run.settings for run in runs],
-    )
+    named = [_by_strategy(run) + (f" · {run.settings.model}" if several else "") for run in runs]
+    names = told_apart(named, [run.settings for run in runs])
     return dict(zip([run.id for run in runs], numbered(names), strict=True))
 
 
