@@ -75,7 +75,8 @@ def sweep_title(sweep: Sweep) -> str:
 def labels(runs: list[Run]) -> dict[str, str]:
     """Run id -> a name that no other run of the list has.
 
-    Zero-shot and full fine-tuning begin with what they are. Where names are the same, the model, alpha, dropout, targets or rate is added that differs, and a number where runs are repeated.
+    Zero-shot and full fine-tuning begin with what they are. Where names are the same, the model, alpha, dropout, targets or rate is
+    added that differs, and a number where runs are repeated.
     """
     several = len({run.settings.model for run in runs}) > 1
     named = [_by_strategy(run) + (f" · {run.settings.model}" if several else "") for run in runs]
