@@ -509,16 +509,10 @@ def test_the_leaderboard_opens_with_what_rank_buys(app, store):
     seeding.finished_sweep(store, seeds=(0, 1))
     go(app, "leaderboard", metric="accuracy")
     said = texts(app.markdown).replace("\\", "")
-    assert "r=4 is more than one standard error better than zero-shot on these 114 validation rows: +0.0285 ± 0.0000 accuracy." in said
-    assert (
-        "no smaller rank is within one standard error of it; against r=2 it costs +3.3 MB of memory, +0.0 s of training and +132 kB of adapter"
-        in said
-    )
-    assert "paired differences over 2 seeds" in texts(app.caption).replace("\\", "")
-    shown = app.dataframe[0].value
-    tied = shown.set_index("Run")["Within noise of the best"]
-    assert tied[["LoRA r=2", "LoRA r=4", "Zero-shot"]].tolist() == ["no", "✓ yes", "no"]
-    assert shown["± gain"].notna().all()
+    assert "Validation chooses r=4, which gains +0.0285 accuracy over zero-shot there." in said
+    assert "How much of that is noise is not known, so no gain is claimed." in said  # these made-up runs keep no predictions
+    assert "r=4 has the best validation accuracy of the LoRA runs" in said
+    assert "there are no predictions of its rows" in texts(app.caption)
 
 
 def test_the_pages_of_a_sweep_over_numbers_speak_of_numbers(app, store):
