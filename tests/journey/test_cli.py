@@ -178,7 +178,12 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabt
     with zipfile.ZipFile(home.parent / "numbers" / "lora-r2-seed0.zip") as package:
         assert "predict_proba" not in package.read("README.md").decode()
     _, printed, _ = tabtune_here(home, "leaderboard", "--format", "csv")
-    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
+    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {
+        "test_rmse",
+        "test_mae",
+        "test_r2",
+        "test_gain",
+    }
 
 
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):

@@ -524,7 +524,7 @@ def test_the_pages_of_a_sweep_over_numbers_speak_of_numbers(app, store):
     app.toggle(key="live_log").set_value(True).run()
     go(app, "leaderboard", board=sweep)
     assert app.selectbox(key="chosen_metric").options == ["RMSE", "Mean absolute error", "R²"]
-    assert "r=4 has the best RMSE of the LoRA runs: 33.195 (zero-shot 56.000)" in texts(app.markdown).replace("\\", "")
+    assert "r=4 has the best validation RMSE of the LoRA runs: 33.195." in texts(app.markdown).replace("\\", "")
     go(app, "compare", sweep=sweep)
     assert app.selectbox(key="chosen_metric").options == ["RMSE", "Mean absolute error", "R²"]
     go(app, "adapters")
