@@ -270,13 +270,16 @@ def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> 
 def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
+    from tabtune_core.data.pair_leaks import pairs_that_give
     from tabtune_core.data.target import check_label, with_label
 
-    frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
-    card = get_card(settings.model)
-    for finding in check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task):
+    as_read = load_frame(store.home, settings.dataset)
+    frame = with_label(as_read, settings.target, at_median=settings.split_at_median)
+    card, kinds = get_card(settings.model), {column.name: column.kind for column in dataset.columns}
+    found = check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task)
+    for finding in (*found, *pairs_that_give(as_read, kinds, settings.target)):
         say(f"{finding.severity}: {finding.message}")
-    check_features(card, count_features({column.name: column.kind for column in dataset.columns}, settings.target))
+    check_features(card, count_features(kinds, settings.target))
 
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:

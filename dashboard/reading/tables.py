@@ -14,6 +14,7 @@ from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, fol
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.pair_leaks import pairs_that_give
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.metrics import Task
@@ -143,6 +144,17 @@ def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, 
 def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
     """Columns that alone predict another nearly without error."""
     return _suspects(str(home()), table, column, way)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+def _pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
+    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
+    return pairs_that_give(_whole(folder, table), kinds, column)
+
+
+def pair_leaks(table: str, column: str) -> tuple[Finding, ...]:
+    """Pairs of columns whose sum, difference, product or ratio is the numbers of another."""
+    return _pair_leaks(str(home()), table, column)
 
 
 def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)

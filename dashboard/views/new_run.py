@@ -37,6 +37,8 @@ card = model_cards(task)
 no_fit = launch_panel.unfit(card, table, target, way)
 if no_fit:
     st.error(plain(no_fit))
+for finding in reading.pair_leaks(table, target):
+    st.warning(f"{plain(finding.message)} The Data page does it with one click.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = reading.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))

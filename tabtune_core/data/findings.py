@@ -57,6 +57,9 @@ class Finding:
     column: str | None = None
     """The column it is about; None for the whole file."""
 
+    second: str | None = None
+    """The other column, where it is about two together."""
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Reads what ``dataclasses.asdict`` wrote."""
