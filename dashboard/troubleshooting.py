@@ -17,7 +17,7 @@ from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.run_names import short_rate
 from tabtune_core.runs.store import RANKED, Run
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, RunSettings
 
 LEAST_CONTEXT = 10
 """The settings take no fewer context rows."""
@@ -110,6 +110,8 @@ def troubles(
     ``frames`` holds its ``steps`` and ``scores`` as in ``runs.series``. ``failure`` is the class name of the error that ended it, ``full``
     the full fine-tuning of the same sweep and seed.
     """
+    if run.settings.strategy in REFERENCES:
+        return []
     found = [out_of_memory(run, plan, failure), diverged(run)]
     if run.settings.strategy != "inference":
         found += [

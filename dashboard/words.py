@@ -7,6 +7,7 @@ from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.run_names import numbered, told_apart
 from tabtune_core.runs.store import Run, Status, Sweep
+from tabtune_core.settings import REFERENCES
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -77,7 +78,9 @@ def labels(runs: list[Run]) -> dict[str, str]:
     Where names are the same, the model, alpha, dropout, targets or rate is added that differs, and a number where runs are repeated.
     """
     several = len({run.settings.model for run in runs}) > 1
-    names = told_apart([f"{run.name} · {run.settings.model}" if several else run.name for run in runs], [run.settings for run in runs])
+    of_model = [several and run.settings.strategy not in REFERENCES for run in runs]
+    named = [f"{run.name} · {run.settings.model}" if said else run.name for run, said in zip(runs, of_model, strict=True)]
+    names = told_apart(named, [run.settings for run in runs])
     return dict(zip([run.id for run in runs], numbered(names), strict=True))
 
 

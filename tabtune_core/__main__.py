@@ -23,7 +23,7 @@ from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
-from tabtune_core.settings import MANY_RUNS, LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings import MANY_RUNS, REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings_text import from_values
 from tabtune_core.terminal import follow, paragraphs, say, table
 
@@ -276,10 +276,12 @@ def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) ->
     as_read = load_frame(store.home, settings.dataset)
     frame = with_label(as_read, settings.target, at_median=settings.split_at_median)
     card, kinds = get_card(settings.model), {column.name: column.kind for column in dataset.columns}
-    found = check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task)
+    needs_model = settings.strategy not in REFERENCES
+    found = check_label(frame, settings.target, max_classes=card.family.class_limit if needs_model else None, task=settings.task)
     for finding in (*found, *pairs_that_give(as_read, kinds, settings.target)):
         say(f"{finding.severity}: {finding.message}")
-    check_features(card, count_features(kinds, settings.target))
+    if needs_model:
+        check_features(card, count_features(kinds, settings.target))
 
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
@@ -290,7 +292,8 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     for one in settings:
         check_request(one)
     card = get_card(first.model)
-    find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+    if any(one.strategy not in REFERENCES for one in settings):
+        find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
     sweep, ids = store.add_sweep(settings, asked.name or f"{dataset.name}: {card.title}")

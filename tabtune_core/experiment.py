@@ -14,8 +14,9 @@ from tabtune_core.fitting import fit
 from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.outputs import write_adapter, write_predictions
+from tabtune_core.references import run_reference
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory import MemoryMeter, open_nvml
@@ -38,6 +39,8 @@ def run_experiment(
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
+    if settings.strategy in REFERENCES:
+        return run_reference(settings, home=home, run_dir=run_dir, emit=emit, wish=wish)
     device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:

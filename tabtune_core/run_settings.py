@@ -15,9 +15,15 @@ from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings_checks import changed, check_kinds, check_number, check_whole, require
 from tabtune_core.settings_text import from_values, plain_values
 
-Strategy = Literal["inference", "base-ft", "peft"]
-STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
-LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
+Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
+STRATEGY_NAMES: dict[Strategy, str] = {
+    "inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA", "linear": "Linear model", "boosting": "Gradient boosting",
+}  # fmt: skip
+TRAINED: tuple[Strategy, ...] = ("base-ft", "peft")
+"""Strategies that train a foundation model."""
+REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
+"""Strategies that need none: scikit-learn's models on the same split, to compare with."""
+LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4, "linear": 0.0, "boosting": 0.0}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
 USUAL_RANK = 8
 """The rank that these rates are for; see ``rate_scales_with_rank``."""
@@ -38,7 +44,8 @@ class RunSettings:
     checkpoint: str | None = None
     """Path of a weights file to use instead of the model's own."""
     strategy: Strategy = "peft"
-    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter."""
+    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter. Without a foundation model, to compare with:
+    'linear' is logistic or ridge regression, 'boosting' gradient boosting, both from scikit-learn."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
@@ -90,8 +97,8 @@ class RunSettings:
     def variant(self) -> str:
         """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
         lora, train = self.lora, self.train
-        said = {f"{train.views} views": train.views > 1}
-        if self.strategy != "inference":
+        said = {f"{train.views} views": train.views > 1 and self.strategy not in REFERENCES}
+        if self.strategy in TRAINED:
             said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
         if self.strategy == "peft":
             said |= {

@@ -13,7 +13,7 @@ from typing import Any
 
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, STRATEGY_NAMES, RunSettings, TrainSettings
+from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, REFERENCES, STRATEGY_NAMES, RunSettings, TrainSettings
 
 FAMILIES: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
@@ -54,8 +54,9 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     Raises:
         SettingError: naming the argument, its value and what would do.
     """
-    if tuning_strategy not in STRATEGY_NAMES:
-        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, STRATEGY_NAMES))}.")
+    known = [name for name in STRATEGY_NAMES if name not in REFERENCES]
+    if tuning_strategy not in known:
+        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, known))}.")
     params = _flat(tuning_params or {})
     for name in params:
         _check_name(name)

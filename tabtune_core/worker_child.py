@@ -14,13 +14,15 @@ from tabtune_core.events import RunFailed
 from tabtune_core.fresh import FreshProcess
 from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import started_at
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, RunSettings
 
 HEARTBEAT_SECONDS = 1.0
 
 
 def memory_advice(settings: RunSettings) -> str:
     """What to lower, with the numbers as they are."""
+    if settings.strategy in REFERENCES:
+        return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
     return (
         f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), and run it again; "

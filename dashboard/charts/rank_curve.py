@@ -1,4 +1,4 @@
-"""What rank buys: the score at each rank, with the two baselines as level lines."""
+"""What rank buys: the score at each rank, with the baselines and references as level lines."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.comparison import WRITTEN, told_by
+from tabtune_core.settings import STRATEGY_NAMES
 
 ERROR = "standard_error_to_best_lora"
 
@@ -46,7 +47,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
                 hovertemplate=f"{name}, rank %{{x}}<br>{written}",
             )  # fmt: skip
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
-    for strategy, label in (("inference", "Zero-shot"), ("base-ft", "Full fine-tuning")):
+    for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
         for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
             level, style = float(rows[column].mean()), BASELINES[label]
             drawn.add_scatter(

@@ -40,8 +40,15 @@ class RunStyle:
     """In the legend, and of bars that stand side by side."""
 
 
-BASELINES = {"Zero-shot": RunStyle(FAINT, "dot", "star"), "Full fine-tuning": RunStyle("#D55E00", "dash", "x")}
-"""By how the label of a run begins."""
+BASELINES = {
+    "Zero-shot": RunStyle(FAINT, "dot", "star"),
+    "Full fine-tuning": RunStyle("#D55E00", "dash", "x"),
+    "Linear model": RunStyle("#9467BD", "2px,6px", "triangle-down"),
+    "Gradient boosting": RunStyle("#9467BD", "8px,3px,2px,3px", "hourglass"),
+}
+"""By how the label of a run begins; the references share a colour that no model has."""
+LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
+"""Those that do not train a model step by step: one score, and a level line beside the curves of others."""
 
 
 def run_styles(labels: list[str]) -> dict[str, RunStyle]:

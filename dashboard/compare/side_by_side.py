@@ -14,8 +14,9 @@ from dashboard.compare.update_sizes import update_sizes
 from dashboard.live_plotly import show
 from dashboard.words import LOSS_UNITS, labels
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.ranking import SCIKIT_LEARN
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}
@@ -30,7 +31,9 @@ def flat(run: Run) -> dict[str, str]:
     found["train.learning_rate"] = f"{run.settings.learning_rate:g}"
     found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
     found["strategy"] = STRATEGY_NAMES[run.settings.strategy]
-    unused = {"peft": (), "base-ft": ("lora.",), "inference": ("lora.", "train.")}[run.settings.strategy]
+    if run.settings.strategy in REFERENCES:
+        found["model"] = SCIKIT_LEARN
+    unused = {"peft": (), "base-ft": ("lora.",)}.get(run.settings.strategy, ("lora.", "train."))
     return {name: value for name, value in found.items() if not name.startswith(unused)}
 
 
@@ -72,10 +75,10 @@ def side_by_side(compared: Compared) -> None:
 
 
 def usual(compared: Compared) -> list[str]:
-    """The baselines and the two best LoRA runs of the first seed, in the order of the queue."""
+    """The baselines, the better reference and the two best LoRA runs of the first seed, in the order of the queue."""
     board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
-    lora = board["strategy"] == "peft"
-    chosen = {*board.loc[~lora, "id"].head(2), *board.loc[lora, "id"].head(2)}
+    lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
+    chosen = {*board.loc[~lora & ~reference, "id"].head(2), *board.loc[lora, "id"].head(2), *board.loc[reference, "id"].head(1)}
     return [run.id for run in compared.done if run.id in chosen]
 
 

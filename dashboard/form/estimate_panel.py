@@ -53,7 +53,8 @@ def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
 
 def heaviest(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
     """Of the runs of the sweep, the one that takes most; runs that differ in nothing that memory asks for are one."""
-    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in sweep.one_seed()}
+    runs = dataclasses.replace(sweep, references=False).one_seed()  # which no memory is estimated for
+    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs}
     return max((estimate_memory(run, card, sizes, on_gpu=on_gpu) for run in distinct.values()), key=lambda memory: memory.total)
 
 

@@ -152,6 +152,7 @@ def baseline_widgets() -> None:
     if st.session_state.full_fine_tuning:
         usual = f"{short_rate(LEARNING_RATES['base-ft'])} (usual)"
         numbers_field("Learning rate of full fine-tuning", "full_learning_rates", SweepSettings, FULL_RATES, placeholder=usual)
+    switch_field("Linear model and gradient boosting", "references", SweepSettings)
     text_field("Seeds", "seeds", SweepSettings, help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.")
 
 

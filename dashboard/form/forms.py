@@ -41,7 +41,7 @@ TRAIN_FIELDS = (
     "patience",
 )
 RUN_FIELDS = ("model", "device", "validation_share", "test_share")
-SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
+SWEEP_FIELDS = ("zero_shot", "full_fine_tuning", "references")
 DECIMALS = (
     *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
     *("lr_ratio", "validation_share", "test_share"),

@@ -9,7 +9,7 @@ from dashboard.live.actions import duplicate
 from dashboard.words import plain
 from tabtune_core.errors import SettingError
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import LoraSettings, RunSettings, Strategy, TrainSettings, describe
+from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, Strategy, TrainSettings, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,6 @@ class Field:
     """Those that it matters to."""
 
 
-TRAINED: tuple[Strategy, ...] = ("peft", "base-ft")
 FIELDS = {
     "rank": Field("Rank", "lora", ("peft",)),
     "alpha": Field("Alpha", "lora", ("peft",)),
@@ -31,7 +30,7 @@ FIELDS = {
     "learning_rate": Field("Learning rate", "train", TRAINED),
     "context_rows": Field("Context rows", "train", ("inference", *TRAINED)),
     "steps": Field("Steps", "train", TRAINED),
-    "seed": Field("Seed", "", ("inference", *TRAINED)),
+    "seed": Field("Seed", "", ("inference", *TRAINED, *REFERENCES)),
 }
 _KINDS = {"lora": LoraSettings, "train": TrainSettings, "": RunSettings}
 

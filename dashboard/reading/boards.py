@@ -22,6 +22,7 @@ from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.runs.store import Run, RunStore
+from tabtune_core.settings import TRAINED
 
 HeldOutPart = Literal["validation", "test"]
 
@@ -122,7 +123,7 @@ def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
 def paces(model: str) -> list[Pace]:
     """How fast the latest finished trainings of a model were."""
     finished = [run for run in store().runs() if run.settings.model == model and run.status == "finished" and run.result]
-    latest = sorted((run for run in finished if run.settings.strategy != "inference"), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
+    latest = sorted((run for run in finished if run.settings.strategy in TRAINED), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
     return _paces(str(home()), tuple(run.id for run in latest))
 
 

@@ -11,6 +11,7 @@ from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.runs.against_references import against_references
 from tabtune_core.runs.recommend import Recommendation, with_noise
 
 ALL = "all"
@@ -34,9 +35,11 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
+        untrained = best[f"zero_shot_validation_{metric}"]
+        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {score(untrained, metric)})"
         st.markdown(
             f"{lead} on the validation rows with {METRICS[metric].label} **{score(best[f'validation_{metric}'], metric)}**"
-            f" (zero-shot {score(best[f'zero_shot_validation_{metric}'], metric)}). Validation ranks; test is only reported."
+            f"{zero_shot}. Validation ranks; test is only reported."
         )
 
 
@@ -85,7 +88,11 @@ except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
 
-speak(board, found, metric, going=sweep is not None and reading.active(list(runs.values())))
+going = sweep is not None and reading.active(list(runs.values()))
+speak(board, found, metric, going=going)
+if sweep is not None and not going:
+    for sentence in against_references(board, metric):
+        st.caption(plain(sentence))
 remarks(board)
 tables = {dataset.id: dataset.name for dataset in reading.tables().values()}
 left, right = st.columns(2)

@@ -121,7 +121,7 @@ def factors(y_PN: Numbers, f_PN: Numbers) -> Numbers:
     ratio_PN = np.sort(ratio_PN, axis=1)  # nan last
     middle_P = np.maximum(np.isfinite(ratio_PN).sum(axis=1) - 1, 0) // 2
     found_P = ratio_PN[np.arange(len(ratio_PN)), middle_P]
-    return np.where(np.abs(np.abs(found_P) - 1) < CLOSE, np.sign(found_P), found_P)
+    return np.asarray(np.where(np.abs(np.abs(found_P) - 1) < CLOSE, np.sign(found_P), found_P))
 
 
 def _first_look(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[str, str, str]]:
@@ -152,6 +152,6 @@ def _finding(first: str, sign: str, second: str, target: str, judged: _Judged) -
     if factor != 1:
         formula = f"{factor:.4g} × ({formula})" if sign in "+-" else f"{factor:.4g} × {formula}"
     where = f"in all {judged.rows:,} rows" if judged.share == 1 else f"in {int(1000 * judged.share) / 10} % of {judged.rows:,} rows"
-    close = "" if judged.exact else ", rounding aside"
+    close = "" if judged.exact else ", to within 0.1 % or rounding"
     message = f"{formula} gives {target!r} {where}{close}. Leave both out unless they are known before the outcome is."
     return Finding("warning", "pair-leak", message, first, second)

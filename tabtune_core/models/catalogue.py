@@ -13,7 +13,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.families import MITRA, TABDPT, TABICL
 from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -175,6 +175,8 @@ def check_request(settings: RunSettings) -> None:
         TargetError: a target or a pattern that names no layer, or a rank above the cap of every target.
     """
     card = get_card(settings.model)
+    if settings.strategy in REFERENCES:
+        return
     card.weights_for(settings.task)
     if not card.family.installed:
         raise card.family.missing_package()

@@ -7,7 +7,7 @@ from statistics import median
 from tabtune_core.data.episodes import EpisodeSize
 from tabtune_core.events import RunPlanned
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import RunSettings, Strategy
+from tabtune_core.settings import TRAINED, RunSettings, Strategy
 
 NEAR = 4
 """Runs whose context has up to so many times more or fewer cells are near enough to scale from."""
@@ -42,7 +42,7 @@ def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], *, train_r
     """
     total, known = 0.0, dict[tuple[Strategy, int], float | None]()
     for run in runs:
-        if run.strategy == "inference":
+        if run.strategy not in TRAINED:
             continue
         train = run.train
         cells = min(train.context_rows, train_rows) * features

@@ -13,9 +13,11 @@ from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 
 NO_GAIN = "no gain over zero-shot"
+SCIKIT_LEARN = "scikit-learn"
+"""Model of the runs that need no foundation model."""
 _WHOLE = (
     "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "total_parameters", "peak_memory_bytes",
     "growth_memory_bytes", "adapter_bytes",
@@ -100,7 +102,7 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _others(settings: RunSettings) -> dict[str, Any]:
-    train = [field.name for field in fields(settings.train)] if settings.strategy != "inference" else _OF_PREDICTION
+    train = [field.name for field in fields(settings.train)] if settings.strategy in TRAINED else _OF_PREDICTION
     found = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "train"}
     found |= {f"train.{name}": getattr(settings.train, name) for name in train}
     return {name: value for name, value in found.items() if name not in _TOLD_ELSEWHERE}
@@ -115,7 +117,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "status": run.status,
         "dataset": settings.dataset,
         "target": settings.target,
-        "model": settings.model,
+        "model": SCIKIT_LEARN if settings.strategy in REFERENCES else settings.model,
         "strategy": settings.strategy,
         "seed": settings.seed,
         "variant": ", ".join(part for part in (settings.variant, differing) if part) or "plain",
@@ -123,7 +125,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "own_note": run.note,
         "archived": run.archived,
     }
-    if settings.strategy != "inference":
+    if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate
     if settings.strategy == "peft":
         row |= {"rank": lora.rank, "alpha": lora.effective_alpha, "dropout": lora.dropout, "targets": " ".join(lora.targets) or "default"}
@@ -136,6 +138,8 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
     row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}
-    if result.best_step == 0 and run.settings.strategy != "inference":
+    if run.settings.strategy in REFERENCES:
+        row |= dict.fromkeys(("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent"))
+    if result.best_step == 0 and run.settings.strategy in TRAINED:
         row["note"] = NO_GAIN
     return row

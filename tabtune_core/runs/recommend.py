@@ -14,6 +14,7 @@ from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
 from tabtune_core.runs.comparison import RESAMPLES, WRITTEN, Comparison, compare, told_by
 from tabtune_core.runs.predictions import read_validation
 from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import REFERENCES
 
 ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
@@ -39,6 +40,7 @@ class Recommendation:
 
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendation:
     """``board`` is the leaderboard of one sweep of ``store``, ranked by ``rank_by``."""
+    board = board[~board["strategy"].isin(REFERENCES)]
     found = compare(board, rank_by, partial(read_validation, store))
     table = found.configurations
     tied = within(table["gap"], table["gap_error"])

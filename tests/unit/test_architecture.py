@@ -14,7 +14,7 @@ LAYERS = (
     {"data", "lora", "models", "runs"},
     {"training", "activations", "estimate"},
     {"fitting", "fitting_notes", "predictor", "outputs", "verify"},
-    {"experiment", "rank_curve"},
+    {"experiment", "rank_curve", "references"},
     {
         "worker_slots",
         "worker_child",

@@ -49,7 +49,7 @@ def test_the_finding_names_both_columns_the_rows_and_what_to_do():
 def test_a_total_of_rounded_parts_is_named_and_said_to_be_rounded():
     frame = pd.DataFrame({"payments": LEFT, **OTHERS, "discharges": RIGHT, "total": LEFT * RIGHT * (1 + RNG.uniform(-2e-4, 2e-4, ROWS))})
     (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "total")
-    assert "gives 'total' in all 400 rows, rounding aside." in finding.message
+    assert "gives 'total' in all 400 rows, to within 0.1 % or rounding." in finding.message
 
 
 def test_rows_that_break_the_rule_and_gaps_are_counted():
