@@ -42,7 +42,7 @@ def sweep_settings(
     """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
     run = RunSettings(dataset=add_sample(home, name).id, target=target, task=task, model=model, train=TrainSettings(steps=STEPS))
-    return SweepSettings(run=run, ranks=ranks, seeds=seeds)
+    return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 
 
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:

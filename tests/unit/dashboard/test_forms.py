@@ -21,7 +21,7 @@ UNUSUAL = SweepSettings(
             amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6,
         ),
     ),
-    ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
+    ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, references=False, seeds=(0, 7),
 )  # fmt: skip
 PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
 NUMBERS = SweepSettings(run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2")))

@@ -109,3 +109,11 @@ def test_no_runs_make_an_empty_board_with_its_columns():
 def test_an_unknown_metric_is_refused():
     with pytest.raises(SettingError, match=r"cannot rank by 'acuracy'; known are log_loss, accuracy"):
         leaderboard([], "acuracy")
+
+
+def test_a_reference_has_a_place_and_nothing_that_only_a_model_has(board_of):
+    reference = replace(scored(0.2), best_step=0, steps_done=0, zero_shot_validation={}, trainable_parameters=0, total_parameters=0)
+    board = board_of((RunSettings(dataset="d", target="y", strategy="boosting"), reference), (lora(4), scored(0.5)))
+    first = board.iloc[0]
+    assert (first["name"], first["place"], first["model"], first["note"]) == ("Gradient boosting", 1, "scikit-learn", "")
+    assert board.loc[0, ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]].isna().all()

@@ -259,3 +259,12 @@ def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypa
     monkeypatch.setitem(MEGABYTES, 8, 500)
     lab.add((2, (0.6,)), (4, (0.7,)), ("base-ft", (0.7,)), ("inference", (0.5,)))
     assert "saved no memory" not in lab.said()
+
+
+def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):
+    runs = [("inference", (0.5, 0.52, 0.51)), (2, (0.6, 0.65, 0.62)), (4, (0.7, 0.72, 0.71))]
+    alone = Lab(tmp_path / "alone").add(*runs)
+    beside = Lab(tmp_path / "beside").add(*runs, ("boosting", (0.9, 0.95, 0.92)), ("linear", (0.4,)))
+    assert beside.said() == alone.said() != ""
+    assert set(beside.rows().index) == set(alone.rows().index)
+    assert beside.board()["strategy"].iloc[0] == "boosting"
