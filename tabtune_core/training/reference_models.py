@@ -123,10 +123,12 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
     shortest = min(map(len, curves), default=0)
     rounds = 1 + int(np.argmin(np.sum([curve[:shortest] for curve in curves], axis=0))) if shortest else ROUNDS_AT_ONCE
     columns, model = _trees(categories, classes, rounds, seed)
-    model.fit(columns.fit_transform(x_NF), y_N)
+    encoded_NF = columns.fit_transform(x_NF)
+    known_F = np.isfinite(encoded_NF).any(axis=0)  # of gaps alone there is nothing to put into bins
+    model.fit(encoded_NF[:, known_F], y_N)
     ask = model.predict_proba if classes else model.predict
     said = f"Gradient boosting with {rounds} rounds, chosen {_how(folds)}."
-    return Reference(lambda x_NF: np.asarray(ask(columns.transform(x_NF))), said)
+    return Reference(lambda x_NF: np.asarray(ask(columns.transform(x_NF)[:, known_F])), said)
 
 
 def _curve(
@@ -136,6 +138,8 @@ def _curve(
     columns, model = _trees(categories, classes, ROUNDS_AT_ONCE, seed)
     model.set_params(warm_start=True)
     fitted_NF, held_NF = columns.fit_transform(x_NF[fit]), columns.transform(x_NF[held])
+    known_F = np.isfinite(fitted_NF).any(axis=0)
+    fitted_NF, held_NF = fitted_NF[:, known_F], held_NF[:, known_F]
     curve: list[float] = []
     for rounds in range(ROUNDS_AT_ONCE, MOST_ROUNDS + 1, ROUNDS_AT_ONCE):
         model.set_params(max_iter=rounds).fit(fitted_NF, y_N[fit])

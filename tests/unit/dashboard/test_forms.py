@@ -104,4 +104,4 @@ def test_a_value_that_is_no_number_is_explained(name):
 
 def test_axes_without_a_rank_ask_for_nothing():
     sweep = forms.to_sweep({"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t")
-    assert [run.label for run in sweep.expand()] == ["Zero-shot", "Full fine-tuning"]
+    assert [run.label for run in sweep.expand()] == ["Zero-shot", "Linear model", "Gradient boosting", "Full fine-tuning"]
