@@ -87,7 +87,9 @@ def table(tmp_path_factory):
 def swept(home, table):
     """A sweep over one rank and the baselines, its adapters copied out."""
     adapters = home.parent / "adapters"
-    return tabtune(home, "sweep", table, "--target", "class", "--ranks", 2, *SMALL, "--format", "json", "--adapters", adapters), adapters
+    return tabtune(
+        home, "sweep", table, "--target", "class", "--ranks", 2, "--no-references", *SMALL, "--format", "json", "--adapters", adapters
+    ), adapters
 
 
 def test_a_sweep_prints_its_leaderboard_and_nothing_else_on_stdout(swept):
@@ -193,7 +195,8 @@ def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table
 
 def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
     before = {run.id for run in RunStore(home).runs()}
-    arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", *SMALL, "--steps", 100_000, "--patience", 100_000)
+    arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", "--no-references", *SMALL, "--steps", 100_000)
+    arguments += ("--patience", 100_000)
     # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
     process = subprocess.Popen(
         **command(home, *arguments),
@@ -302,9 +305,10 @@ def test_every_axis_of_a_sweep_has_a_flag_and_the_runs_have_names_of_their_own(t
     _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)
     runs = RunStore(tmp_path / "home").runs()
     assert (
-        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of parts + zero-shot + 2 rates of full fine-tuning, x 2 seeds" in said
+        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of parts + zero-shot + 2 rates of full fine-tuning + 2 references, x 2 seeds"
+        in said
     )
-    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 3)
+    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)
     assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {(), ("row_attention", "prediction_head")}
     assert runs[-1].name == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
 

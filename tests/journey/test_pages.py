@@ -182,14 +182,21 @@ def test_an_open_question_reads_the_file_again(app, home):
     assert [found.reading.day_first for found in list_datasets(home)] == [False]
 
 
-def test_launch_queues_every_rank_and_both_baselines(app, store):
+def test_launch_queues_every_rank_both_baselines_and_both_references(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.pills(key="ranks").set_value([2, 16]).run()
-    assert "Launch 4 runs" in [found.label for found in app.button]
-    button(app, "Launch 4 runs").click().run()
+    assert "Launch 6 runs" in [found.label for found in app.button]
+    button(app, "Launch 6 runs").click().run()
     assert not app.exception
-    assert [run.name for run in store.runs()] == ["Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=16"]
+    assert [run.name for run in store.runs()] == [
+        "Zero-shot",
+        "Linear model",
+        "Gradient boosting",
+        "Full fine-tuning",
+        "LoRA r=2",
+        "LoRA r=16",
+    ]
     assert {run.settings.target for run in store.runs()} == {"diagnosis"}
 
 
@@ -203,7 +210,7 @@ def test_a_number_is_launched_as_regression_on_a_model_that_does_it(app, store, 
     app.button(key="model_tabicl-v2").click().run()
     app.text_input(key="checkpoint").set_value(str(weights)).run()
     assert app.selectbox(key="selection_metric").options == ["RMSE", "Mean absolute error", "R²"]
-    button(app, "Launch 5 runs").click().run()
+    button(app, "Launch 7 runs").click().run()
     assert not app.exception
     assert {(run.settings.task, run.settings.model, run.settings.selection_metric) for run in store.runs()} == {
         ("regression", "tabicl-v2", "rmse")
