@@ -124,9 +124,7 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Gain over zero-shot": number(
             format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."
         ),
-        TIED: text(
-            help="Whether the configuration lies within one standard error of the best one. Empty where that is not known, and for references."
-        ),
+        TIED: text(help="Whether it lies within one standard error of the best one. Empty where that is not known, and for references."),
         SPREAD: number(
             format=f"± %.{digits}f",
             help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
