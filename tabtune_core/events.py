@@ -5,10 +5,12 @@ Every event is a frozen dataclass of plain values; bytes and seconds are in the 
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
+EndedBy = Literal["", "time limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class StepDone:
     """Before clipping."""
     learning_rate: float
     seconds: float
-    """Since training began, validation included."""
+    """Own seconds since training began, as in ``RunFinished.train_seconds``; looks at the validation rows included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Evaluated:
     best: bool
     """Whether this is the best validation score so far."""
     seconds: float
-    """Since training began."""
+    """Own seconds since training began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class RunFinished:
     zero_shot_validation: dict[str, float]
     zero_shot_test: dict[str, float]
     train_seconds: float
+    """The run's own: looks at the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what they cost
+    then; hashing and files are not. So a run has the same seconds whatever ran before it."""
     predict_seconds: float
     """For the test rows."""
     peak_memory_bytes: int
@@ -132,6 +136,10 @@ class RunFinished:
     """Size of the adapter package; None where there is none."""
     adapter_verified: bool | None = None
     """Whether a fresh process gave the same predictions from the package."""
+    shared_saved_seconds: float = 0.0
+    """Of ``train_seconds``: what an earlier run had computed, so that this one did not spend them."""
+    ended_by: EndedBy = ""
+    """What ended training before its last step, beside a person and early stopping; then the last step done was evaluated."""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -160,6 +168,21 @@ def from_json(kind: str, payload: str) -> Event:
     """The event again. Raises KeyError for an unknown kind."""
     values = json.loads(payload)
     cls = EVENTS[kind]
+    if cls is RunFinished:
+        values |= _not_known_any_more(values)
     tuples = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
     event: Event = cls(**{name: tuple(value) if name in tuples else value for name, value in values.items()})
     return event
+
+
+def _not_known_any_more(values: dict[str, Any]) -> dict[str, Any]:
+    """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured in another way.
+
+    It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out part.
+    """
+    extra, known = values["extra"], dict[str, float | None]()
+    if "shared_seconds" in extra and extra["shared_made"] + extra["shared_reused"] > 2:
+        known["train_seconds"] = math.nan
+        if extra["shared_made"] <= values["steps_done"]:
+            known["growth_memory_bytes"] = None
+    return known

@@ -115,16 +115,17 @@ def fit(
             for name, scores in zero_shot.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
-        result, train_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0
+        result, train_seconds, saved_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0, 0.0
         held = held_bytes(model.module, None)
         if settings.strategy != "inference":
-            started = time.monotonic()
+            arrays.clock.start()
+            prefix.begin_in_full()
             best = BestState(model.module, folder)
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
             heap = large_blocks_apart() if settings.train.gradient_checkpointing and device.type == "cpu" else nullcontext()
-            before, come_again = arrays.seconds, shared is not None or settings.train.episode_set > 0
+            come_again = shared is not None or settings.train.episode_set > 0
             with meter.phase("train"), recompute, heap, prefix.use(come_again):
                 for note in training_notes(settings, plan, prefix.cut):
                     emit(note)
@@ -134,9 +135,9 @@ def fit(
                 held = held_bytes(model.module, optimizer)
                 optimizer.zero_grad(set_to_none=True)
                 del optimizer  # three numbers a trained weight that nothing after the training needs
-            train_seconds = time.monotonic() - started - (arrays.seconds - before)
+            train_seconds, saved_seconds = arrays.clock.seconds, arrays.clock.charged_seconds
             best.restore()
-            for note in endings(settings, result, arrays):
+            for note in endings(settings, plan.steps, result, arrays):
                 emit(note)
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
@@ -156,16 +157,16 @@ def fit(
     growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"]
     finished = RunFinished(
         outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
-        validation=final["validation"], test=final.get("test", {}), zero_shot_validation=zero_shot["validation"],
+        ended_by=result.ended_by, validation=final["validation"], test=final.get("test", {}), zero_shot_validation=zero_shot["validation"],
         zero_shot_test=zero_shot.get("test", {}), train_seconds=train_seconds, predict_seconds=predict_seconds,
-        peak_memory_bytes=meter.highest_bytes,
+        shared_saved_seconds=saved_seconds, peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=growth, memory_meter=meter.speaks,
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
         extra={
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
             "context_sha256": table.context.sha256, "memory_by_cause_bytes": by_cause(held, growth),
             "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
-            "shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused,
+            "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
     )  # fmt: skip
     return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
@@ -278,7 +279,8 @@ def _training(
         model,
         in_rounds(drawn, knobs.episode_set),
         optimizer,
-        classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
+        classes=shown, steps=plan.steps, time_limit=knobs.time_limit, clock=prefix.arrays.clock,
+        schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
         clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
         metric=settings.selection_metric, device=device,
         score_validation=look, keep_best=best.keep, wish=wish, result=result,

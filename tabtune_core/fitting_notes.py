@@ -12,6 +12,8 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.shared import LIMIT_BYTES, SharedArrays
 
+SAVING_TOLD = 0.1
+"""Seconds that were computed before; less is not worth a sentence."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
@@ -52,8 +54,19 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"The steps go through {count} fixed episodes in turn{few}.", "warning" if few else "info")
 
 
-def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) -> Iterator[Note]:
+def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays) -> Iterator[Note]:
     """What turned out otherwise, said when training is over."""
+    if arrays.clock.charged_seconds >= SAVING_TOLD:
+        yield Note(
+            f"{arrays.clock.charged_seconds:,.1f} s of the {arrays.clock.seconds:,.1f} s of training had been computed by earlier runs: "
+            "they count as this run's time, though it did not have to spend them."
+        )
+    if result.ended_by == "time limit":
+        one = ", which one step takes longer than" if result.steps_done == 1 else ""
+        yield Note(
+            f"The time limit of {settings.train.time_limit:g} s{one} ended training after step {result.steps_done} of {steps}; "
+            "that step was evaluated as the last one."
+        )
     if arrays.refused:
         yield Note(
             f"{arrays.refused} of {arrays.made} results of frozen parts were not kept: their files may take {_LIMIT}, and the disk must "

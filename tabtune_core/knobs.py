@@ -76,6 +76,9 @@ class TrainSettings:
     """Optimizer steps; used instead of epochs when set."""
     epochs: int = 30
     """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
+    time_limit: float | None = None
+    """Seconds of training, evaluations included, after which a run ends as if at its last step; none unless set. What an earlier run had
+    computed counts as if this one had. The learning rate follows the planned steps: a run that the limit ends has not come down to 0."""
     learning_rate: float | None = None
     """Peak rate; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
     rate_scales_with_rank: bool = False
@@ -127,6 +130,8 @@ class TrainSettings:
         if self.steps is not None:
             check_whole("train.steps", self.steps, 1)
         check_whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
+        if self.time_limit is not None:
+            check_number("train.time_limit", self.time_limit, 0, math.inf, "It is in seconds; leave it out for no limit.", low_open=True)
         if self.learning_rate is not None:
             check_number(
                 "train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True

@@ -18,7 +18,7 @@ import pandas as pd
 
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.errors import StoreError, TabTuneError
-from tabtune_core.events import RunFinished
+from tabtune_core.events import RunFinished, from_json
 from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
@@ -84,7 +84,9 @@ def read_fit(path: Path, settings: RunSettings) -> Fit | None:
         return None
     try:
         content = json.loads(path.read_text())
-        return Fit(settings, RunFinished(**content["result"]), content["peaks"])
+        result = from_json("RunFinished", json.dumps(content["result"]))
+        assert isinstance(result, RunFinished)
+        return Fit(settings, result, content["peaks"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is no finished fit of a leaderboard ({error}). Delete it, and the fit runs again.") from error
 

@@ -4,7 +4,7 @@ In: the fits of each entry. Out: one frame, best first; bytes, seconds and per c
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tabtune_core.leaderboard_file import Fit
 from tabtune_core.metrics import METRICS, Task, metrics_of
 from tabtune_core.runs.intervals import half_interval
 from tabtune_core.runs.ranking import NO_GAIN
+from tabtune_core.settings import Strategy
 
 _PHASES = ("load", "zero-shot", "train", "evaluate")
 _WHOLE = ("place", "rank", "trainable_parameters")
@@ -58,9 +59,15 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "predict_seconds": _mean([r.predict_seconds for r in results]),
         "adapter_bytes": _mean([r.adapter_bytes for r in results]),
         **_scores(settings.task, results, rank_by),
-        "note": NO_GAIN if results and settings.strategy != "inference" and not any(r.best_step for r in results) else "",
+        "note": "; ".join(_notes(settings.strategy, results)),
         "error": error,
     }
+
+
+def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
+    if results and strategy != "inference" and not any(result.best_step for result in results):
+        yield NO_GAIN
+    yield from dict.fromkeys(f"ended by its {result.ended_by}" for result in results if result.ended_by)
 
 
 def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:

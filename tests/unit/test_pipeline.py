@@ -16,7 +16,7 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
-from tabtune_core.events import Note, RunPlanned, StepDone
+from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
@@ -68,6 +68,7 @@ def test_rows():
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
+        ("inference", {"time_limit": 5}, "'time_limit' changes nothing with tuning_strategy 'inference'"),
         ("inference", {"epochs": 5}, "'epochs' changes nothing with tuning_strategy 'inference'"),
         ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
     ],
@@ -91,7 +92,7 @@ def test_every_known_name_reaches_the_settings():
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
-        "episode_set": 5,
+        "episode_set": 5, "time_limit": 60.0,
     }  # fmt: skip
     same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
@@ -165,6 +166,15 @@ def losses_of(**params):
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}, **params})
     pipeline.fit(*small_table())
     return [step.loss for step in of(StepDone, pipeline)]
+
+
+def test_a_time_limit_ends_training_and_the_result_says_so():
+    X, y = small_table()
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "time_limit": 1e-6}).fit(X, y)
+    assert (pipeline.result.outcome, pipeline.result.ended_by, pipeline.result.steps_done) == ("finished", "time limit", 1)
+    assert [event.step for event in of(Evaluated, pipeline) if event.split == "validation"] == [0, 1]
+    told = "The time limit of 1e-06 s, which one step takes longer than, ended training after step 1 of 6; that step was evaluated"
+    assert any(note.text.startswith(told) for note in of(Note, pipeline))
 
 
 @pytest.fixture(scope="module")
