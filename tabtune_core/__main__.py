@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tabtune_core.cuda_cards import count_cards
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
@@ -22,6 +23,7 @@ from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import MANY_RUNS, LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings_text import from_values
@@ -267,7 +269,8 @@ def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> 
     say(f"{run['task']}: {target!r} {why}")
 
 
-def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
+def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) -> TrainedOn:
+    """Refuses a column that the model cannot predict; returns what it would train on."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.target import check_label, with_label
@@ -276,16 +279,31 @@ def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) ->
     card = get_card(settings.model)
     for finding in check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task):
         say(f"{finding.severity}: {finding.message}")
-    check_features(card, count_features({column.name: column.kind for column in dataset.columns}, settings.target))
+    features = count_features({column.name: column.kind for column in dataset.columns}, settings.target)
+    check_features(card, features)
+    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and count_cards() > 0)
+    classes = 0 if settings.task == "regression" else frame[settings.target].nunique()
+    return TrainedOn.plan(settings, rows=int(frame[settings.target].count()), features=features, classes=classes, on_gpu=on_gpu)
+
+
+def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
+    """What earlier runs tell of how long these take; nothing where none was like them."""
+    paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
+    estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
+    if estimate is not None and estimate.seconds:
+        say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
+    if short:
+        say(f"warning: {short}")
 
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     first = settings[0]
     _rank_by(asked, first)
-    _check_target(store, dataset, first)
+    trained_on = _check_target(store, dataset, first)
     for one in settings:
         check_request(one)
+    _say_time(store, settings, trained_on)
     card = get_card(first.model)
     find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:

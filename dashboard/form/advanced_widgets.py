@@ -19,6 +19,7 @@ def advanced_widgets(task: Task) -> None:
         with st.grid(min_column_width=180):
             choice_field("16-bit training (CUDA card only)", "amp", TrainSettings)
             number_field("Views a prediction", "views", TrainSettings, low=1)
+            number_field("Time limit of a run (s)", "time_limit", TrainSettings, low=0, step=60, placeholder="none")
             number_field("Fixed episodes (0: fresh ones)", "episode_set", TrainSettings, low=0)
         switch_field("Recompute activations (gradient checkpointing)", "gradient_checkpointing", TrainSettings)
     with choosing:

@@ -10,11 +10,11 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.memory_by_cause import cause_rows, draw
-from dashboard.words import duration
+from dashboard.words import duration, plain
 from tabtune_core.data.target import Way
 from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.runs.pace import train_seconds
+from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.settings import RunSettings, SweepSettings
 
 PROCESS_BYTES = 450e6
@@ -88,7 +88,11 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         st.caption(f"{BESIDE}.")
         if fit != "fits":
             st.caption(_WAY_OUT)
-    _time(sweep, card, rows, features, on_gpu=on_gpu and not planned, elsewhere=bool(planned))
+    if planned:
+        st.caption("Time on that GPU: known after the first run there.")
+    else:
+        classes = 0 if counts is None else len(counts)
+        _time(sweep, card, TrainedOn.plan(sweep.run, rows=rows, features=features, classes=classes, on_gpu=on_gpu))
 
 
 _HELP = (
@@ -98,6 +102,13 @@ _HELP = (
 _WAY_OUT = (
     "Fewer context rows save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts of the model, or dropout 0. "
     "The rank hardly matters."
+)
+
+
+_TIME_HELP = (
+    "Taken from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
+    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"
+    " rows x features. Each run's own time: where runs share frozen layers, you wait less."
 )
 
 
@@ -111,16 +122,16 @@ def _device(asked: str) -> tuple[str, float | None]:
     return f"cuda:{place}", memory[0] if memory else None
 
 
-def _time(sweep: SweepSettings, card: ModelCard, rows: int, features: int, *, on_gpu: bool, elsewhere: bool) -> None:
+def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:
     """How long training takes at most, from earlier runs of this model here."""
-    if elsewhere:
-        st.caption("Time on that GPU: known after the first run there.")
-        return
-    train_rows = rows - round(sweep.run.validation_share * rows) - round(sweep.run.test_share * rows)
-    seconds = train_seconds(
-        sweep.expand(), reading.paces(card.name), train_rows=train_rows, features=features, device="cuda" if on_gpu else "cpu"
-    )
-    if seconds is None:
-        st.caption("Time: known after the first run of this model on a table of about this size.")
-    elif seconds:
-        st.caption(f"Training takes about {duration(seconds)} in all if nothing stops early: by your own earlier runs of this model here.")
+    runs, paces = sweep.expand(), reading.paces(card.name)
+    estimate = train_seconds(runs, paces, trained_on)
+    if estimate is None:
+        st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
+    elif estimate.seconds:
+        st.caption(
+            f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.", help=_TIME_HELP
+        )
+    short = beyond_limit(runs, paces, trained_on)
+    if short:
+        st.warning(plain(short), icon=":material/timer:")

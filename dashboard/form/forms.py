@@ -20,6 +20,7 @@ PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_patt
 """Kept in a field of lines such as ``decoder = 4``."""
 TRAIN_FIELDS = (
     "epochs",
+    "time_limit",
     "rate_scales_with_rank",
     "lr_ratio",
     "optimizer",
@@ -44,7 +45,7 @@ RUN_FIELDS = ("model", "device", "validation_share", "test_share")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
 DECIMALS = (
     *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
-    *("lr_ratio", "validation_share", "test_share"),
+    *("lr_ratio", "time_limit", "validation_share", "test_share"),
 )
 """Settings that may be whole in a file, where a field of decimals takes no whole number."""
 

@@ -10,23 +10,19 @@ import streamlit as st
 from dashboard.reading.workspace import home, listed, listed_in, stamp_of, store, store_of
 from dashboard.words import labels
 from tabtune_core.data.datasets import get_dataset
-from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs import series
 from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.experience import experience
 from tabtune_core.runs.full_or_lora import full_or_lora
 from tabtune_core.runs.job_queue import Job
-from tabtune_core.runs.pace import Pace, pace_of
+from tabtune_core.runs.pace import Pace, latest, read_paces
 from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.runs.store import Run, RunStore
 
 HeldOutPart = Literal["validation", "test"]
-
-LATEST_RUNS = 40
-"""Of a model, from which times are taken."""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -113,17 +109,12 @@ def experienced(table: str, target: str, model: str, metric: str) -> dict[str, s
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
-    store = store_of(folder)
-    plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
-    found = [pace_of(store.run(run_id), told.event) for run_id, told in plans.items() if told and isinstance(told.event, RunPlanned)]
-    return [pace for pace in found if pace]
+    return read_paces(store_of(folder), run_ids)
 
 
 def paces(model: str) -> list[Pace]:
     """How fast the latest finished trainings of a model were."""
-    finished = [run for run in store().runs() if run.settings.model == model and run.status == "finished" and run.result]
-    latest = sorted((run for run in finished if run.settings.strategy != "inference"), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
-    return _paces(str(home()), tuple(run.id for run in latest))
+    return _paces(str(home()), tuple(run.id for run in latest(store().runs(), model)))
 
 
 def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:

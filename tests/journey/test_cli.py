@@ -183,6 +183,17 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabt
     assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
 
 
+def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_and_after(swept, home, table):
+    done = tabtune(home, "train", table, "--target", "class", *SMALL, "--time-limit", "1e-6", "--format", "json")
+    told = " ".join(done.stderr.split())
+    assert done.returncode == 0, done.stderr
+    assert "warning: The time limit of 1e-06 s is shorter than one step, which takes about" in told
+    assert "ended training after step 1 of 2; that step was evaluated as the last one" in told
+    (row,) = json.loads(done.stdout)
+    assert (row["status"], row["steps"], row["ended_by"]) == ("finished", 1, "time limit")
+    assert row["train_seconds"] > 0
+
+
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
     (home / "broken.ckpt").write_bytes(b"no weights")
     done = tabtune(home, "train", table, "--target", "class", "--checkpoint", home / "broken.ckpt", *SMALL)
@@ -228,6 +239,8 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
         (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
+        (["sweep", "{table}", "--target", "class", "--time-limit", "0"], "train.time_limit is 0.0; it must be above 0. It is in seconds"),
+        (["train", "{table}", "--target", "class", "--time-limit", "-3"], "train.time_limit is -3.0; it must be above 0"),
         (["sweep", "{table}", "--target", "class", "--bias", "some"], "invalid choice: 'some'"),
         (
             ["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"],

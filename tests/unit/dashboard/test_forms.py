@@ -18,7 +18,7 @@ UNUSUAL = SweepSettings(
         train=TrainSettings(
             steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
             warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
-            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6,
+            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6, time_limit=90.0,
         ),
     ),
     ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
