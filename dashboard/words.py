@@ -29,6 +29,10 @@ WAYS: dict[Way, str] = {
     "halves": "Two classes: up to its median, and above",
     "classes": "Classes: each value is one",
 }
+TRAIN_SECONDS_HELP = (
+    "The run's own training time: steps and evaluations on the validation rows. Frozen layers that an earlier run had computed count at"
+    " what they took then, so that runs compare whatever ran before them; reading and writing those files does not count."
+)
 LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 
 

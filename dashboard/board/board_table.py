@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.words import STATUS
+from dashboard.words import STATUS, TRAIN_SECONDS_HELP
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -13,6 +13,7 @@ METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch alloc
 TIED = "Within noise of the best"
 SPREAD = "± gain"
 CURVE = "Curve"
+SAVED = "Computed before (s)"
 ALWAYS = {
     "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Rank", "Seed", "Seeds",
     "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
@@ -46,6 +47,7 @@ def table(
         SPREAD: board.get("gain_standard_error"),
         "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
+        SAVED: board["shared_saved_seconds"],
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         "Trainable (%)": board["trainable_percent"],
         "Sweep": board["sweep"].map(sweeps),
@@ -67,7 +69,10 @@ def table(
         "Meter": board["memory_meter"].map(METERS),
         "Prediction (s)": board["predict_seconds"],
         "Note": board["own_note"],
-        "What happened": board["note"],
+        "What happened": [
+            f"{note}; {limit}".strip("; ")
+            for note, limit in zip(board["note"], board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""), strict=True)
+        ],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     return pd.DataFrame({name: column for name, column in shown.items() if column is not None})
@@ -79,6 +84,7 @@ def usual(shown: pd.DataFrame) -> list[str]:
     ranks = shown.groupby(["Way", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
     told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
+    told += [SAVED] if (shown[SAVED] > 0).any() else []
     empty = [name for name in NOISE if name in shown and (shown[name].isna() | (shown[name] == "")).all()]
     return [name for name in shown if name in (*ALWAYS, *differing, *told) and name not in empty]
 
@@ -136,7 +142,10 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Memory over the model (MB)": number(
             format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
         ),
-        "Training (s)": number(format="%.1f"),
+        "Training (s)": number(format="%.1f", help=TRAIN_SECONDS_HELP),
+        SAVED: number(
+            format="%.1f", help="Of the training time: what an earlier run had computed, so that this run did not have to wait for it."
+        ),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Steps": number(format="%.0f"),
         "Best step": number(format="%.0f", help="The step whose state is kept; 0 is the pretrained model."),

@@ -52,7 +52,9 @@ CHARTS: dict[str, Chart] = {
         gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."
     ),
     "learning_rate": Chart(learning_rate, examples.steps, "Size of a step: it warms up, then falls."),
-    "seconds": Chart(seconds, examples.steps, "How long a step takes."),
+    "seconds": Chart(
+        seconds, examples.steps, "How long a step takes. Frozen layers that an earlier run had computed count at what they took then."
+    ),
     "memory": Chart(
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. A meter that this machine lacks says N/A."
     ),

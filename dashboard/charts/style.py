@@ -26,7 +26,7 @@ MOST_POINTS = 8_000
 """Of all runs in one chart."""
 PALE = 0.3
 """Opacity of a line behind its smoothed one."""
-X_TITLES = {"step": "Training step", "seconds": "Time since training began (s)"}
+X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
 
 
 @dataclass(frozen=True, slots=True)

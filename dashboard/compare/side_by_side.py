@@ -12,7 +12,7 @@ from dashboard.compare.compared import Compared
 from dashboard.compare.predictions_view import calibration, confusions, number_errors
 from dashboard.compare.update_sizes import update_sizes
 from dashboard.live_plotly import show
-from dashboard.words import LOSS_UNITS, labels
+from dashboard.words import LOSS_UNITS, TRAIN_SECONDS_HELP, labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import Run
 from tabtune_core.settings import STRATEGY_NAMES
@@ -87,7 +87,7 @@ def _settings(compared: Compared, runs: list[Run]) -> None:
 def _curves(compared: Compared, runs: list[Run]) -> None:
     x = st.segmented_control(
         "Curves over", ["step", "seconds"], default="step", required=True, key="compare_x", persist_state="session",
-        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
+        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__, help=TRAIN_SECONDS_HELP,
     )  # fmt: skip
     left, right = st.columns(2)
     own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}

@@ -15,7 +15,7 @@ from tabtune_core.settings import STRATEGY_NAMES
 WHERE = ["sweep", "dataset", "target"]
 MEANS = [
     "steps", "best_step", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
-    "train_seconds", "predict_seconds", "adapter_bytes",
+    "train_seconds", "shared_saved_seconds", "predict_seconds", "adapter_bytes",
 ]  # fmt: skip
 NOISE = {
     "tied_with_best": "tied",
@@ -78,6 +78,7 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "seeds": pd.Series({c: " ".join(map(str, sorted(set(own)))) for c, own in seeds}, dtype="object"),
             "seed_count": seeds.nunique(),
             "status": groups["status"].agg(_states),
+            "ended_by": groups["ended_by"].agg(lambda own: ", ".join(dict.fromkeys(filter(None, own)))),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "archived": groups["archived"].all(),

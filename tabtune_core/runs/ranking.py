@@ -39,10 +39,11 @@ _SETTINGS = (
 )
 _MEASURED = (
     "steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes",
-    "growth_memory_bytes", "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
+    "growth_memory_bytes", "memory_meter", "train_seconds", "shared_saved_seconds", "ended_by", "predict_seconds", "adapter_bytes",
+    "adapter_verified",
 )  # fmt: skip
 _SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
-_NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "predict_seconds", *_SCORES)
+_NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "shared_saved_seconds", "predict_seconds", *_SCORES)
 COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note", "own_note", "archived")
 _TOLD_ELSEWHERE = {
     "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
@@ -122,6 +123,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "note": run.error or "",
         "own_note": run.note,
         "archived": run.archived,
+        "ended_by": "",
     }
     if settings.strategy != "inference":
         row["learning_rate"] = settings.learning_rate

@@ -1,5 +1,6 @@
 """The Leaderboard without a browser: with nothing, one run and 200 runs; filters, files, and what can be done with chosen lines."""
 
+import dataclasses
 import io
 import math
 import re
@@ -11,6 +12,7 @@ import seeding
 
 from dashboard import reading
 from dashboard.board import board_files
+from tabtune_core.events import to_json
 from tabtune_core.runs.store import RunStore
 
 SMALLEST = re.compile(
@@ -80,6 +82,21 @@ def test_two_hundred_runs_are_shown_and_by_configuration(app, store):
     assert len(board(app)) == 40
     assert set(board(app)["Seeds"]) == {5}
     assert (board(app)["± validation"] > 0).all()
+
+
+def test_what_was_computed_before_and_a_time_limit_have_their_columns_where_there_is_such_a_run(app, store):
+    seeding.finished_sweep(store)
+    open_page(app)
+    assert {"Computed before (s)", "What happened"}.isdisjoint(board(app))
+    (run, *_) = [run for run in store.runs() if run.settings.strategy == "peft"]
+    result = dataclasses.replace(run.result, shared_saved_seconds=9.5, ended_by="time limit")
+    store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(result)[1], run.id))
+    store.rename(run.id, "Limited")
+    app.run()
+    shown = board(app).set_index("Run")
+    assert shown["Computed before (s)"].to_dict()["Limited"] == 9.5
+    assert shown["What happened"].to_dict()["Limited"] == "ended by its time limit"
+    assert (shown["Computed before (s)"] > 0).sum() == 1
 
 
 def test_filters_hide_lines_and_move_no_place(app, store):

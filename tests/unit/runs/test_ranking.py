@@ -5,6 +5,7 @@ import pytest
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
+from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -70,6 +71,15 @@ def test_equal_scores_share_a_place_and_the_smaller_run_comes_first(board_of):
 @pytest.mark.parametrize(("rank_by", "gain"), [("log_loss", 0.2), ("accuracy", 0.1)])
 def test_gain_is_positive_on_the_better_side_of_zero_shot(board_of, rank_by, gain):
     assert board_of((lora(), scored(0.4, 0.8)), rank_by=rank_by)["gain"].tolist() == pytest.approx([gain])
+
+
+def test_what_was_computed_before_and_what_ended_a_run_are_told(board_of):
+    board = board_of((lora(2), scored(0.3, shared_saved_seconds=0.7, ended_by="time limit")), (lora(4), scored(0.4)), (lora(8), None))
+    assert board["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
+    assert board["ended_by"].tolist() == ["time limit", "", ""]
+    grouped = by_configuration(board, "log_loss")
+    assert grouped["ended_by"].tolist() == ["time limit", "", ""]
+    assert grouped["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
 
 
 def test_a_run_that_never_beat_zero_shot_says_so(board_of):
