@@ -4,6 +4,7 @@ In: settings and a prepared table. Out: events while it goes on; the model in it
 zero-shot, so that the result is never worse on the validation rows.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -212,7 +213,8 @@ def _check_classes(model: BaseModel, classes: int) -> None:
 def _salt(model: BaseModel, plan: RunPlanned) -> str:
     """What every shared array depends on beside its own inputs."""
     packages = ("tabtune-dashboard", "torch", model.card.family.distribution)
-    return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
+    card = re.sub(r"^cuda:\d+", "cuda", plan.device)  # equal cards give equal numbers
+    return " ".join([model.source.sha256, model.task, card, *(f"{name} {version(name)}" for name in packages)])
 
 
 def _zero_shot(rows: ModelRows, model: BaseModel, name: Part, prefix: SharedPrefix) -> NDArray[np.float64]:
