@@ -49,7 +49,7 @@ def _against(row: dict[str, float], metric: str) -> str:
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
         return NOT_RUN
     digits = METRICS[metric].decimals(row["full"])
-    error = "" if pd.isna(row["difference_error"]) else f" ± {row['difference_error']:.{digits}f}"
+    error = "" if pd.isna(row["difference_interval"]) else f" ± {row['difference_interval']:.{digits}f}"
     return f"{row['difference']:+z.{digits}f}{error}"
 
 
@@ -67,7 +67,7 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     st.dataframe(words(compared, metric), hide_index=True, column_config={"Aspect": st.column_config.TextColumn(pinned=True)})
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
     st.caption(
-        f"Means over the compared seeds; {METRICS[metric].label}: {direction} is better, ± is one standard error. A score wins beyond one"
-        " standard error, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the model at 4 bytes"
-        " each (computed). N/A: no such run in this sweep."
+        f"Means over the compared seeds; {METRICS[metric].label}: {direction} is better, ± is half the width of the 95 % interval of the"
+        " difference. A score wins beyond it, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the"
+        " model at 4 bytes each (computed). N/A: no such run in this sweep."
     )

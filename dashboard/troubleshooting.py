@@ -17,7 +17,7 @@ from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.run_names import short_rate
 from tabtune_core.runs.store import RANKED, Run
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, RunSettings
 
 LEAST_CONTEXT = 10
 """The settings take no fewer context rows."""
@@ -110,6 +110,8 @@ def troubles(
     ``frames`` holds its ``steps`` and ``scores`` as in ``runs.series``. ``failure`` is the class name of the error that ended it, ``full``
     the full fine-tuning of the same sweep and seed.
     """
+    if run.settings.strategy in REFERENCES:
+        return []
     found = [out_of_memory(run, plan, failure), diverged(run)]
     if run.settings.strategy != "inference":
         found += [
@@ -129,15 +131,23 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str) -> Trouble | 
     full = failure in OUT_OF_MEMORY or "not enough memory" in told or "memory ran out" in told
     if run.status not in ("failed", "interrupted") or not full:
         return None
-    rows = run.settings.train.context_rows if plan is None else min(run.settings.train.context_rows, plan.context_rows)
+    name, rows = _rows_to_lower(run.settings, plan)
     what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"
     seen = f"The run {what}. It showed the model {rows:,} context rows, and memory grows with these."
     fewer = max(rows // 2, LEAST_CONTEXT)
     if fewer == rows:
         return Trouble("memory", seen)
-    train = dataclasses.replace(run.settings.train, context_rows=fewer)
+    train = dataclasses.replace(run.settings.train, **{name: fewer})
     settings = dataclasses.replace(run.settings, train=train)
     return Trouble("memory", seen, Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", settings))
+
+
+def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None) -> tuple[str, int]:
+    """The setting that memory goes with, and the rows that were shown: of a step, or of predictions where nothing is trained."""
+    if settings.strategy == "inference":
+        return "predict_context_rows", plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows
+    asked = settings.train.context_rows
+    return "context_rows", min(asked, plan.train_context_rows or plan.context_rows) if plan else asked
 
 
 def diverged(run: Run) -> Trouble | None:

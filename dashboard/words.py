@@ -7,6 +7,7 @@ from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.run_names import numbered, told_apart
 from tabtune_core.runs.store import Run, Status, Sweep
+from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -29,6 +30,10 @@ WAYS: dict[Way, str] = {
     "halves": "Two classes: up to its median, and above",
     "classes": "Classes: each value is one",
 }
+TRAIN_SECONDS_HELP = (
+    "The run's own training time: steps and evaluations on the validation rows. Frozen layers that an earlier run had computed count at"
+    " what they took then, so that runs compare whatever ran before them; reading and writing those files does not count."
+)
 LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 
 
@@ -74,11 +79,21 @@ def sweep_title(sweep: Sweep) -> str:
 def labels(runs: list[Run]) -> dict[str, str]:
     """Run id -> a name that no other run of the list has.
 
-    Where names are the same, the model, alpha, dropout, targets or rate is added that differs, and a number where runs are repeated.
+    Zero-shot and full fine-tuning begin with what they are. Where names are the same, the model, alpha, dropout, targets or rate is
+    added that differs, and a number where runs are repeated.
     """
     several = len({run.settings.model for run in runs}) > 1
-    names = told_apart([f"{run.name} · {run.settings.model}" if several else run.name for run in runs], [run.settings for run in runs])
+    of_model = [several and run.settings.strategy not in REFERENCES for run in runs]
+    named = [_by_strategy(run) + (f" · {run.settings.model}" if said else "") for run, said in zip(runs, of_model, strict=True)]
+    names = told_apart(named, [run.settings for run in runs])
     return dict(zip([run.id for run in runs], numbered(names), strict=True))
+
+
+def _by_strategy(run: Run) -> str:
+    """The run's name; a baseline that a person renamed is still called one, by which the charts know it, and nothing else is."""
+    own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
+    known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
+    return run.name if known else f"{own}: {run.name}"
 
 
 def score(value: float, metric: str) -> str:

@@ -15,15 +15,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.cuda_cards import count_cards
+from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
 from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
-from tabtune_core.settings import MANY_RUNS, LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings import MANY_RUNS, REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings_text import from_values
 from tabtune_core.terminal import follow, paragraphs, say, table
 
@@ -77,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     leaderboard.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
     _add_format(leaderboard)
     _add_home(leaderboard)
+
+    curve = commands.add_parser(
+        "context-curve",
+        help="what more context rows buy",
+        description="Scores zero-shot, full fine-tuning and the best LoRA of a sweep at 64, 128, ... and all rows shown, without training.",
+    )
+    curve.set_defaults(command=_context_curve)
+    curve.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
+    curve.add_argument("--seed", metavar="N", type=int, help="whose runs (default: the smallest of the sweep)")
+    _add_format(curve)
+    _add_home(curve)
 
     predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
     predict.set_defaults(command=_predict)
@@ -171,10 +184,41 @@ def _train(asked: argparse.Namespace) -> int:
 
 def _leaderboard(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
+    return _show(store, _runs_of_sweep(store, asked.sweep), asked)
+
+
+def _context_curve(asked: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from tabtune_core.context_curve import context_curve
+    from tabtune_core.runs.context_rows import curve_frame, in_words, runs_of_curve
+
+    store = RunStore(asked.home)
+    runs = _runs_of_sweep(store, asked.sweep)
+    metric = _rank_by(asked, runs[0].settings)
+    chosen = runs_of_curve(store, runs, metric, asked.seed)
+    if not chosen:
+        raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to show more rows to.")
+    say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")
+    with TemporaryDirectory() as folder:
+        frame = curve_frame(context_curve(store.home, Path(folder), runs=[run.id for run in chosen]))
+    if asked.format == "json":
+        print(frame.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+    elif asked.format == "csv":
+        print(frame.to_csv(index=False), end="")
+    else:
+        columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
+        print(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False))
+        print(f"\n{in_words(frame, metric)}")
+    return 0
+
+
+def _runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
+    """The runs of a sweep, or of the newest."""
     sweeps = store.sweeps()
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
-    return _show(store, store.runs(asked.sweep or sweeps[0].id), asked)
+    return store.runs(sweep or sweeps[0].id)
 
 
 def _predict(asked: argparse.Namespace) -> int:
@@ -219,7 +263,7 @@ def _dataset(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         for finding in dataset.findings:
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
-            say(f"question: {question.message} On the command line: {answer_flags(question)}.")
+            _say_question(question)
         return dataset
     if not ID.fullmatch(str(path)):
         raise TableError(
@@ -232,6 +276,10 @@ def _dataset(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     return dataset
 
 
+def _say_question(question: Question) -> None:
+    say(f"question: {question.message} On the command line: {answer_flags(question)}.")
+
+
 def _read_settings(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -242,8 +290,9 @@ def _read_settings(path: Path | None) -> dict[str, Any]:
 
 
 def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
-    """Refuses a request without a target and names the likely one; says which task is taken where none was asked for."""
+    """Refuses a request without a target and names the likely one; where nothing is said, asks how to split and says the task."""
     from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.split_question import split_question
     from tabtune_core.data.table import Table
     from tabtune_core.data.target import propose_target, ways_of
 
@@ -254,6 +303,9 @@ def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> 
         hint = f" Likely: {likely.reason}" if likely.column else f" {likely.reason}"
         raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
 
+    question = None if "split_by" in run else split_question(dataset.columns, dataset.rows, target)
+    if question is not None:
+        _say_question(question)
     if "task" in run or run.get("split_at_median") or target not in frame:  # what is absent is said with the target
         return
     ways = ways_of(frame[target])
@@ -267,30 +319,55 @@ def _settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> 
     say(f"{run['task']}: {target!r} {why}")
 
 
-def _check_target(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
+def _check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
+    """Refuses what cannot be predicted, or split, as asked, and says what to know; returns what would be trained on."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
+    from tabtune_core.data.pair_leaks import pairs_that_give
+    from tabtune_core.data.prepared import check_split, kinds_of
     from tabtune_core.data.target import check_label, with_label
 
-    frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
-    card = get_card(settings.model)
-    for finding in check_label(frame, settings.target, max_classes=card.family.class_limit, task=settings.task):
+    first, needs_model = settings[0], any(one.strategy not in REFERENCES for one in settings)
+    whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
+    frame = with_label(whole, first.target, at_median=first.split_at_median)
+    card = get_card(first.model)
+    found = check_label(frame, first.target, max_classes=card.family.class_limit if needs_model else None, task=first.task)
+    if needs_model:
+        check_features(card, count_features(kinds, first.target))
+    splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
+    for finding in dict.fromkeys((*found, *pairs_that_give(whole, kinds, first.target), *splits)):
         say(f"{finding.severity}: {finding.message}")
-    check_features(card, count_features({column.name: column.kind for column in dataset.columns}, settings.target))
+    on_gpu = first.device.startswith("cuda") or (first.device == "auto" and count_cards() > 0)
+    classes = 0 if first.task == "regression" else frame[first.target].nunique()
+    features = count_features(kinds, first.target)
+    return TrainedOn.plan(first, rows=int(frame[first.target].count()), features=features, classes=classes, on_gpu=on_gpu)
+
+
+def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
+    """What earlier runs tell of how long these take; nothing where none was like them."""
+    paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
+    estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
+    if estimate is not None and estimate.seconds:
+        say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
+    if short:
+        say(f"warning: {short}")
 
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     first = settings[0]
     _rank_by(asked, first)
-    _check_target(store, dataset, first)
+    trained_on = _check_target(store, dataset, settings)
     for one in settings:
         check_request(one)
+    _say_time(store, settings, trained_on)
     card = get_card(first.model)
-    find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+    if any(one.strategy not in REFERENCES for one in settings):
+        find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
     if asked.adapters:
         _make_folder(asked.adapters)
-    sweep, ids = store.add_sweep(settings, asked.name or f"{dataset.name}: {card.title}")
+    name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
+    sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
     try:
         runs = follow(store, sweep)
@@ -355,6 +432,8 @@ def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> in
         print(table(board, rank_by))
         found = recommend(store, board, rank_by)
         print(paragraphs(found.sentences, found.basis), end="")
+    for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
+        say(f"Rows were {split}.")
     for run in runs:
         if run.error:
             say(f"{run.name}: {run.error}")

@@ -62,7 +62,7 @@ class StoredAdapter:
     @property
     def settings(self) -> RunSettings:
         """Those of the run that made it."""
-        return RunSettings.from_dict(self.facts["settings"])
+        return RunSettings.of_package(self.facts["settings"])
 
 
 def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
@@ -97,7 +97,7 @@ def check_package(path: Path) -> dict[str, Any]:
     facts, content = read_parts(path, limit_bytes=UNPACKED_LIMIT_BYTES)
     _check_entries(facts)
     try:
-        settings = RunSettings.from_dict(facts["settings"])
+        settings = RunSettings.of_package(facts["settings"])
         ReadingChoices.from_json(facts["reading"])
     except (TabTuneError, TypeError, ValueError, KeyError) as error:
         raise AdapterError(f"The settings in the package cannot be read: {error}") from error

@@ -6,6 +6,7 @@ In: a sweep and a few counts. Out: what applies, each with what to do. Nothing h
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tabtune_core.metrics import METRICS
 from tabtune_core.presets import SMALL_TABLE_ROWS
 from tabtune_core.settings import LEARNING_RATES, SweepSettings
 
@@ -114,6 +115,15 @@ ADVICE = (
         when=lambda facts: facts.sweep.run.train.clip_norm == 0,
         text=lambda facts: "No gradient clipping: one bad episode may undo the training.",
         todo="Clip at 1.",
+    ),
+    Advice(
+        knob="class_weights",
+        when=lambda facts: facts.sweep.run.train.class_weights == "balanced" and facts.sweep.run.selection_metric in ("log_loss", "brier"),
+        text=lambda facts: (
+            f"Class weights change the probabilities, and {METRICS[facts.sweep.run.selection_metric].written} on the validation rows may "
+            "get worse by it: then the pretrained weights are returned."
+        ),
+        todo="Let balanced accuracy or average precision decide (Advanced, Best state).",
     ),
 )
 

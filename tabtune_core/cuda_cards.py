@@ -58,17 +58,22 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
     return found if len(set(found)) == len(found) else []
 
 
+def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
+    """What a question to the driver raises that it does not answer. A driver older than the package is an error of another family."""
+    return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
+
+
 def _of_every_card(ask: Callable[[Any], Told]) -> list[Told]:
     """The driver's answer for each card that torch would see, in torch's order."""
     if not torch_has_cuda():
         return []
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except nvml_errors(pynvml):
         return []
     try:
         return [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))]
-    except pynvml.NVMLError:
+    except nvml_errors(pynvml):
         return []
     finally:
         pynvml.nvmlShutdown()
@@ -90,7 +95,7 @@ def _is_sliced(handle: Any) -> bool:
     """Whether a card is split into slices, so that it cannot be taken as a whole."""
     try:
         present, _ = pynvml.nvmlDeviceGetMigMode(handle)
-    except pynvml.NVMLError:  # a card that cannot be
+    except nvml_errors(pynvml):  # a card that cannot be
         return False
     return bool(present == pynvml.NVML_DEVICE_MIG_ENABLE)
 
@@ -100,7 +105,7 @@ def _first_slice(handle: Any) -> Any:
     for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
             return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
-        except pynvml.NVMLError:
+        except nvml_errors(pynvml):
             continue
     return None
 
@@ -108,7 +113,7 @@ def _first_slice(handle: Any) -> Any:
 def _memory(handle: Any) -> tuple[int, int] | None:
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    except pynvml.NVMLError:
+    except nvml_errors(pynvml):
         return None
     return int(memory.free), int(memory.total)
 

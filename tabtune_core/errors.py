@@ -49,5 +49,23 @@ class StoreError(TabTuneError, ValueError):
     """A run, sweep or dataset that the workspace does not hold."""
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What errors say that are raised for a full memory, of the machine or of a card, and have no class of their own."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory was full: by the error's class or words, or those of the error that it was raised from.
+
+    >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED in cublasCreate")), is_out_of_memory(ValueError("x"))
+    (True, False)
+    """
+    while error is not None:
+        named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if named or any(words in str(error) for words in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class Cancelled(TabTuneError):
     """A person asked for the run to stop without a result."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tabtune_core.activations import mitra, tabdpt, tabicl
 from tabtune_core.activations.tape import NUMBER_BYTES, Tape, Trained
-from tabtune_core.data.episodes import ROWS_AT_ONCE, EpisodeSize
+from tabtune_core.data.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard
@@ -42,6 +42,8 @@ class Sizes:
     """0 where numbers are predicted."""
     shown_rows: int
     """Context of a prediction."""
+    evaluation_rows: int
+    """Context of an evaluation while training."""
     predicted_rows: int
     """Rows predicted at once."""
 
@@ -56,13 +58,19 @@ class Sizes:
         return cls.of(settings, train_rows=train_rows, predicted_rows=most, features=features, classes=classes)
 
     @classmethod
-    def of(cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int) -> "Sizes":
-        """For a table that is split already; ``predicted_rows`` are those of the largest part that is scored."""
+    def of(
+        cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int, shown_rows: int | None = None
+    ) -> "Sizes":  # fmt: skip
+        """For a table that is split already; ``predicted_rows`` are those of the largest part that is scored.
+
+        ``shown_rows`` are the context of a prediction, as the settings ask for unless given.
+        """
         train = settings.train
         step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
+        shown = shown_rows or min(train.predict_context_rows or train_rows, train_rows)
         return cls(
-            context_rows=step.context, query_rows=step.query, features=features, classes=classes,
-            shown_rows=min(train.context_rows, train_rows), predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
+            context_rows=step.context, query_rows=step.query, features=features, classes=classes, shown_rows=shown,
+            evaluation_rows=min(shown, EVALUATION_ROWS), predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
         )  # fmt: skip
 
 
@@ -91,7 +99,9 @@ class MemoryByCause:
 
 
 def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
-    """Bytes by cause at the peak of a run; the highest of a training step, a look at the validation rows and keeping the best state.
+    """Bytes by cause at the peak of a run's training: the highest of a step, an evaluation and keeping the best state.
+
+    Of zero-shot, at the peak of its predictions. Those of a trained run may take more: see ``prediction_bytes``.
 
     A weights file of one's own is taken to have the model's architecture.
 
@@ -105,7 +115,8 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
         settings.strategy, adapter.trainable if adapter else 0
     )
-    kept = heap * family.predicting(weights.config, shown=sizes.shown_rows, asking=sizes.predicted_rows, features=sizes.features)
+    shown = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
+    kept = heap * family.predicting(weights.config, shown=shown, asking=sizes.predicted_rows, features=sizes.features)
     if settings.strategy != "inference":
         kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(
@@ -115,6 +126,20 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
         optimizer=NUMBER_BYTES * MOMENTS[settings.train.optimizer] * trained,
         activations=round(first + kept),
     )
+
+
+def prediction_bytes(
+    card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE
+) -> float:  # fmt: skip
+    """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
+    first, heap = (CUDA_FIRST_USE_BYTES, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
+    counts = _FAMILIES[card.family.name]
+    return first + heap * counts.predicting(card.weights_for(task).config, shown=shown, asking=predicted_rows, features=features)
+
+
+def attention_operations(card: ModelCard, task: Task, features: int) -> int:
+    """Floating-point operations of a prediction for each pair of context rows, products alone: what grows with the square of the rows."""
+    return _FAMILIES[card.family.name].attention(card.weights_for(task).config, features=features)
 
 
 def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
@@ -162,10 +187,11 @@ class _Counts:
 
     training: Callable[..., None]
     predicting: Callable[..., float]
+    attention: Callable[..., int]
     untrained: Callable[..., int]
 
 
 _FAMILIES = {
-    name: _Counts(training=module.training, predicting=module.predicting, untrained=module.untrained)
+    name: _Counts(training=module.training, predicting=module.predicting, attention=module.attention, untrained=module.untrained)
     for name, module in {"TabICL": tabicl, "TabDPT": tabdpt, "Mitra": mitra}.items()
 }

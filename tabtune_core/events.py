@@ -5,10 +5,12 @@ Every event is a frozen dataclass of plain values; bytes and seconds are in the 
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
+EndedBy = Literal["", "time limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class RunPlanned:
     validation_rows: int
     test_rows: int
     context_rows: int
+    """Rows that predictions are shown; in versions before ``train_context_rows``, those of a step too."""
     query_rows: int
     features: int
     classes: tuple[str, ...]
@@ -47,6 +50,10 @@ class RunPlanned:
     """One entry an adapted layer: path, shape, rank, parameters, kind, target; empty without LoRA."""
     base: dict[str, Any]
     """The base model: name, source, revision, sha256."""
+    train_context_rows: int | None = None
+    """Rows that a training step is shown; None where nothing is trained, and in runs of earlier versions."""
+    evaluation_context_rows: int | None = None
+    """Rows that the evaluations while training are shown, zero-shot's (step 0) included; None as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class StepDone:
     """Before clipping."""
     learning_rate: float
     seconds: float
-    """Since training began, validation included."""
+    """Own seconds since training began, as in ``RunFinished.train_seconds``; looks at the validation rows included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Evaluated:
     best: bool
     """Whether this is the best validation score so far."""
     seconds: float
-    """Since training began."""
+    """Own seconds since training began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,8 @@ class RunFinished:
     zero_shot_validation: dict[str, float]
     zero_shot_test: dict[str, float]
     train_seconds: float
+    """The run's own: looks at the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what they cost
+    then; hashing and files are not. So a run has the same seconds whatever ran before it."""
     predict_seconds: float
     """For the test rows."""
     peak_memory_bytes: int
@@ -132,7 +141,15 @@ class RunFinished:
     """Size of the adapter package; None where there is none."""
     adapter_verified: bool | None = None
     """Whether a fresh process gave the same predictions from the package."""
+    shared_saved_seconds: float = 0.0
+    """Of ``train_seconds``: what an earlier run had computed, so that this one did not spend them."""
+    ended_by: EndedBy = ""
+    """What ended training before its last step, beside a person and early stopping; then the last step done was evaluated."""
     extra: dict[str, Any] = field(default_factory=dict)
+    context_rows: int | None = None
+    """Rows that predictions, zero-shot's too, were shown; None is a run of an earlier version."""
+    train_context_rows: int | None = None
+    """Rows that a training step was shown; None where nothing was trained, and as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +177,21 @@ def from_json(kind: str, payload: str) -> Event:
     """The event again. Raises KeyError for an unknown kind."""
     values = json.loads(payload)
     cls = EVENTS[kind]
+    if cls is RunFinished:
+        values |= _not_known_any_more(values)
     tuples = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
     event: Event = cls(**{name: tuple(value) if name in tuples else value for name, value in values.items()})
     return event
+
+
+def _not_known_any_more(values: dict[str, Any]) -> dict[str, Any]:
+    """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured in another way.
+
+    It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out part.
+    """
+    extra, known = values["extra"], dict[str, float | None]()
+    if "shared_seconds" in extra and extra["shared_made"] + extra["shared_reused"] > 2:
+        known["train_seconds"] = math.nan
+        if extra["shared_made"] <= values["steps_done"]:
+            known["growth_memory_bytes"] = None
+    return known

@@ -8,15 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.prepared import prepare
+from tabtune_core.data.encoding import count_features
+from tabtune_core.data.prepared import kinds_of, prepare
 from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
 from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_zip import ADAPTER_FILE
-from tabtune_core.outputs import write_adapter, write_predictions
+from tabtune_core.outputs import hash_rows, write_adapter, write_predictions, write_weights
+from tabtune_core.references import run_reference
+from tabtune_core.runs.context_rows import WEIGHTS_FILE
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
-from tabtune_core.settings import RunSettings
-from tabtune_core.training.device import resolve_device
+from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.shown_rows import with_shown_rows
+from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory import MemoryMeter, open_nvml
 from tabtune_core.verify import verify_in_fresh_process
@@ -38,20 +42,28 @@ def run_experiment(
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
+    if settings.strategy in REFERENCES:
+        return run_reference(settings, home=home, run_dir=run_dir, emit=emit, wish=wish)
     device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
+    features = count_features(kinds_of(dataset.columns, settings), settings.target)
+    shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         fitted = fit(
             settings,
-            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=card.family.class_limit),
+            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, shown, max_classes=card.family.class_limit),
             device=device, meter=meter, folder=run_dir, emit=emit, wish=wish, shared=home / SHARED,
         )  # fmt: skip
         result, report = fitted.result, fitted.report
         with meter.phase("save"):
-            write_predictions(run_dir / PREDICTIONS_FILE, fitted.rows.held_out, fitted.predictions, fitted.plan.classes)
+            if settings.strategy == "base-ft" and result.best_step:
+                write_weights(run_dir / WEIGHTS_FILE, fitted.model)
+            parts, classes = fitted.rows.held_out, fitted.plan.classes
+            write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, fitted.zero_shot)
+            result = dataclasses.replace(result, extra={**result.extra, "rows_sha256": hash_rows(parts, classes)})
             if report is not None:
                 scores = {"validation": result.validation, "test": result.test}
-                write_adapter(run_dir / ADAPTER_FILE, settings, dataset, fitted.table, fitted.model, report, scores, result.best_step)
+                write_adapter(run_dir / ADAPTER_FILE, shown, dataset, fitted.table, fitted.model, report, scores, result.best_step)
                 verified, sentence = verify_in_fresh_process(
                     run_dir, home=home, device=str(device), checkpoint=settings.checkpoint, fresh=fresh
                 )

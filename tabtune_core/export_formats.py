@@ -35,8 +35,8 @@ FORMATS: dict[Format, ExportFormat] = {
     ),
     "pipeline": ExportFormat(
         "Pipeline file",
-        "The adapter, the encoders and the context rows in one zip: it predicts by itself, without the table. Safetensors and JSON; "
-        "opening it runs no code.",
+        "The adapter, the encoders and the run's context rows in one zip: it predicts by itself, without the table. Safetensors and JSON; "
+        "opening it runs no code. The run's validation and test rows are not shown to it, so that it predicts what the run predicted.",
         holds_rows=True,
     ),
     "lora": ExportFormat(

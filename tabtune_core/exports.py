@@ -112,7 +112,7 @@ def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
     made = _fitted(source, store, base)
     made.save_adapter(file)
     made.set_adapter(None)
-    train = TrainSettings(context_rows=settings.train.context_rows, views=settings.train.views)
+    train = TrainSettings(predict_context_rows=settings.train.predict_context_rows, views=settings.train.views)
     plain = replace(settings, strategy="inference", train=train)
     facts = source.package.facts
     alone = pipeline_of_run(base, plain, {}, source.context, facts["features"], made.history)

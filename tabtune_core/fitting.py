@@ -4,6 +4,7 @@ In: settings and a prepared table. Out: events while it goes on; the model in it
 zero-shot, so that the result is never worse on the validation rows.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 
 from tabtune_core.activations.tape import NUMBER_BYTES
 from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
@@ -25,8 +27,8 @@ from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.fitting_notes import beginnings, endings, training_notes
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
-from tabtune_core.metrics import score_all
-from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.metrics import METRICS, score_all
+from tabtune_core.models.adapter import Array, BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
@@ -43,6 +45,7 @@ from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.prefix import SharedPrefix
 from tabtune_core.training.rows import ModelRows, Part
+from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.shared import SharedArrays
 from tabtune_core.training.state import BestState
 
@@ -65,6 +68,8 @@ class Fitted:
     plan: RunPlanned
     predictions: dict[Part, NDArray[np.float64]]
     """Of the held-out rows, by part: probabilities or numbers."""
+    zero_shot: dict[Part, NDArray[np.float64]]
+    """The same before training; the very same where no trained state was better."""
     result: RunFinished
     """Without an adapter package, which is not made here."""
 
@@ -111,20 +116,27 @@ def fit(
             on=settings.strategy != "inference" and settings.train.amp == "off",
         )  # fmt: skip
         with meter.phase("zero-shot"):
-            zero_shot = {name: score_all(part.y_N, _zero_shot(rows, model, name, prefix)) for name, part in rows.held_out.items()}
-            for name, scores in zero_shot.items():
+            untrained = {name: _zero_shot(rows.scorer, part.x_NF, model, prefix, name) for name, part in rows.held_out.items()}
+            zero_shot = {name: score_all(part.y_N, untrained[name]) for name, part in rows.held_out.items()}
+            first = {
+                name: _first_evaluation(settings, rows, model, prefix, scores) if name == "validation" else scores
+                for name, scores in zero_shot.items()
+            }
+            for name, scores in first.items():
                 emit(Evaluated(0, name, scores, name == "validation", 0.0))
 
-        result, train_seconds = TrainResult(best_scores=zero_shot["validation"]), 0.0
+        result, train_seconds, saved_seconds = TrainResult(best_scores=first.get("validation", {})), 0.0, 0.0
+        best: BestState | None = None
         held = held_bytes(model.module, None)
         if settings.strategy != "inference":
-            started = time.monotonic()
+            arrays.clock.start()
+            prefix.begin_in_full()
             best = BestState(model.module, folder)
             recompute = (
                 checkpointed(model.module, model.card.family.block_lists) if settings.train.gradient_checkpointing else nullcontext()
             )
             heap = large_blocks_apart() if settings.train.gradient_checkpointing and device.type == "cpu" else nullcontext()
-            before, come_again = arrays.seconds, shared is not None or settings.train.episode_set > 0
+            come_again = shared is not None or settings.train.episode_set > 0
             with meter.phase("train"), recompute, heap, prefix.use(come_again):
                 for note in training_notes(settings, plan, prefix.cut):
                     emit(note)
@@ -134,10 +146,8 @@ def fit(
                 held = held_bytes(model.module, optimizer)
                 optimizer.zero_grad(set_to_none=True)
                 del optimizer  # three numbers a trained weight that nothing after the training needs
-            train_seconds = time.monotonic() - started - (arrays.seconds - before)
+            train_seconds, saved_seconds = arrays.clock.seconds, arrays.clock.charged_seconds
             best.restore()
-            for note in endings(settings, result, arrays):
-                emit(note)
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
 
@@ -149,26 +159,33 @@ def fit(
                 with prefix.use(name == "validation" and "test" in rows.held_out):  # what is timed is computed in full
                     predictions[name] = rows.scorer.predict(model, part.x_NF)
                 predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
+            evaluated_step = result.best_step
+            predictions = _returned(settings, rows, predictions, untrained, best, result)
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
+        for note in endings(settings, plan.steps, result, arrays, evaluated_step):
+            emit(note)
         model.module.eval()
-    growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"]
+    growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"] if final else None  # where nothing ran
     finished = RunFinished(
         outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
-        validation=final["validation"], test=final.get("test", {}), zero_shot_validation=zero_shot["validation"],
+        ended_by=result.ended_by, validation=final.get("validation", {}), test=final.get("test", {}),
+        zero_shot_validation=zero_shot.get("validation", {}),
         zero_shot_test=zero_shot.get("test", {}), train_seconds=train_seconds, predict_seconds=predict_seconds,
-        peak_memory_bytes=meter.highest_bytes,
+        shared_saved_seconds=saved_seconds, peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=growth, memory_meter=meter.speaks,
         trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
         extra={
             "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
             "context_sha256": table.context.sha256, "memory_by_cause_bytes": by_cause(held, growth),
             "estimated_bytes": _estimate(settings, model, rows, plan, held["weights"], on_gpu=device.type == "cuda"),
-            "shared_seconds": arrays.seconds, "shared_made": arrays.made, "shared_reused": arrays.reused,
+            "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
+        context_rows=plan.context_rows, train_context_rows=plan.train_context_rows,
     )  # fmt: skip
-    return Fitted(model, adapters, report, table, rows, plan, predictions, finished)
+    untrained = untrained if result.best_step else predictions
+    return Fitted(model, adapters, report, table, rows, plan, predictions, untrained, finished)
 
 
 def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
@@ -212,15 +229,45 @@ def _check_classes(model: BaseModel, classes: int) -> None:
 def _salt(model: BaseModel, plan: RunPlanned) -> str:
     """What every shared array depends on beside its own inputs."""
     packages = ("tabtune-dashboard", "torch", model.card.family.distribution)
-    return " ".join([model.source.sha256, model.task, plan.device, *(f"{name} {version(name)}" for name in packages)])
+    card = re.sub(r"^cuda:\d+", "cuda", plan.device)  # equal cards give equal numbers
+    return " ".join([model.source.sha256, model.task, card, *(f"{name} {version(name)}" for name in packages)])
 
 
-def _zero_shot(rows: ModelRows, model: BaseModel, name: Part, prefix: SharedPrefix) -> NDArray[np.float64]:
+def _zero_shot(scorer: Scorer, x_NF: Array, model: BaseModel, prefix: SharedPrefix, name: Part) -> NDArray[np.float64]:
     """Predictions of the model before training, when no adapter changes anything yet."""
-    scorer, x_NF = rows.scorer, rows.held_out[name].x_NF
     with prefix.use(name == "validation"):  # which is looked at again
         parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, x_NF]
         return prefix.arrays.get(parts, lambda: scorer.predict(model, x_NF))
+
+
+def _first_evaluation(
+    settings: RunSettings, rows: ModelRows, model: BaseModel, prefix: SharedPrefix, scores: dict[str, float]
+) -> dict[str, float]:  # fmt: skip
+    """Zero-shot as the evaluations while training will see it; ``scores`` are those with all rows shown."""
+    if rows.evaluator is rows.scorer or settings.strategy == "inference":
+        return scores
+    part = rows.held_out["validation"]
+    return score_all(part.y_N, _zero_shot(rows.evaluator, part.x_NF, model, prefix, "validation"))
+
+
+def _returned(
+    settings: RunSettings, rows: ModelRows, trained: dict[Part, NDArray[np.float64]], untrained: dict[Part, NDArray[np.float64]],
+    best: BestState | None, result: TrainResult,
+) -> dict[Part, NDArray[np.float64]]:  # fmt: skip
+    """Predictions of the state that the fit returns: the trained one where it is better on the validation rows than zero-shot.
+
+    Both with all the rows shown that predictions are, which evaluations while training may not have been.
+    """
+    if best is None:
+        return trained
+    metric, part = settings.selection_metric, rows.held_out["validation"]
+    new, old = (score_all(part.y_N, predicted["validation"])[metric] for predicted in (trained, untrained))
+    better = METRICS[metric].better(new, old)
+    if not better:
+        best.restore_first()
+        result.best_step = 0
+    best.remove()
+    return trained if better else untrained
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
@@ -233,19 +280,21 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         query_rows=rows.size.query, features=rows.x_NF.shape[1], classes=table.context.labels.classes,
         total_parameters=sum(p.numel() for p in parameters), trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         layers=report.rows() if report else (), base=model.source.to_dict(),
+        train_context_rows=None if settings.strategy == "inference" else rows.size.context,
+        evaluation_context_rows=None if settings.strategy == "inference" else len(rows.evaluator.y_C),
     )  # fmt: skip
 
 
 def _estimate(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, weights_bytes: int, *, on_gpu: bool
 ) -> dict[str, int] | None:
-    """What was to be expected for these very sizes; None for a weights file of another architecture than the model's own."""
-    if weights_bytes != NUMBER_BYTES * model.card.weights_for(settings.task).total_parameters:
+    """What was to be expected for these very sizes; None for weights of another architecture than the model's own, or no rows."""
+    if not rows.held_out or weights_bytes != NUMBER_BYTES * model.card.weights_for(settings.task).total_parameters:
         return None
     parts = rows.held_out if settings.strategy == "inference" else {"validation": rows.held_out["validation"]}
     sizes = Sizes.of(
         settings, train_rows=plan.train_rows, predicted_rows=max(len(part.y_N) for part in parts.values()),
-        features=plan.features, classes=len(plan.classes),
+        features=plan.features, classes=len(plan.classes), shown_rows=plan.context_rows,
     )  # fmt: skip
     return asdict(estimate_memory(settings, model.card, sizes, on_gpu=on_gpu))
 
@@ -266,19 +315,22 @@ def _training(
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
 
+    weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N) if knobs.class_weights == "balanced" else None
+
     def drawn() -> Iterator[Episode]:
         rng = np.random.default_rng([settings.seed, 1])
-        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown)
+        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=shown, weight_K=weight_K)
 
     def look() -> dict[str, float]:
         with prefix.use():
-            return rows.scorer.score(model, rows.held_out["validation"])
+            return rows.evaluator.score(model, rows.held_out["validation"])
 
     return train(
         model,
         in_rounds(drawn, knobs.episode_set),
         optimizer,
-        classes=shown, steps=plan.steps, schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
+        classes=shown, steps=plan.steps, time_limit=knobs.time_limit, clock=prefix.arrays.clock,
+        schedule=knobs.schedule, warmup_steps=min(knobs.warmup_steps_of(plan.steps), plan.steps),
         clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
         metric=settings.selection_metric, device=device,
         score_validation=look, keep_best=best.keep, wish=wish, result=result,

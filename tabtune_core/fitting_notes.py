@@ -3,6 +3,7 @@
 In: settings, the table, what was planned and what came of it. Out: notes.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from tabtune_core.data.prepared import Prepared
@@ -12,15 +13,17 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.shared import LIMIT_BYTES, SharedArrays
 
+SAVING_TOLD = 0.1
+"""Seconds that were computed before; less is not worth a sentence."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
 def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
     """What differs from what a person may expect, said before the work begins."""
+    yield from _split(settings, table)
     if table.context.encoder.left_out:
         yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
-    if plan.context_rows < plan.train_rows:
-        yield Note(f"Predictions are shown {plan.context_rows} of the {plan.train_rows} training rows as context; all of them train.")
+    yield from _shown(settings, plan)
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
         yield Note(
@@ -30,6 +33,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
         yield Note(
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
         )
+    yield from _weights(settings, table)
     if report is not None:
         capped = sum(layer.capped for layer in report.layers)
         if capped:
@@ -42,6 +46,45 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
             yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
 
 
+def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
+    """Which rows predictions and evaluations are shown, where that is not simply all."""
+    asked = settings.train.predict_context_rows
+    if plan.context_rows < plan.train_rows:
+        yield Note(
+            f"Predictions are shown {plan.context_rows:,} of the {plan.train_rows:,} training rows as context"
+            f"{'' if settings.strategy == 'inference' else '; all of them train'}."
+        )
+    elif asked is not None and asked > plan.train_rows:
+        yield Note(f"Predictions are shown all {plan.train_rows:,} training rows: {asked:,} were asked for, and there are no more.")
+    if plan.evaluation_context_rows is not None and plan.evaluation_context_rows < plan.context_rows:
+        yield Note(
+            f"Evaluations during training are shown {plan.evaluation_context_rows:,} rows, which is cheaper; the final scores of zero-shot "
+            f"and of the best state are with {plan.context_rows:,} rows shown."
+        )
+
+
+def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
+    """How the rows were divided by time or by group, and what the models see of the column."""
+    for finding in table.split.findings:
+        yield Note(finding.message, "warning" if finding.severity == "warning" else "info")
+    encoder = table.context.encoder
+    if settings.split_by == "time" and settings.split_column in (*encoder.categories, *encoder.numbers, *encoder.dates):
+        yield Note(
+            f"{settings.split_column!r} is a feature too, and its later values lie beyond those that training sees. To predict without it, "
+            "leave it out under Columns on the Data page."
+        )
+
+
+def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
+    """What class weights do to the largest and the smallest class."""
+    if settings.strategy != "inference" and settings.train.class_weights == "balanced":
+        (largest, most), *_, (smallest, few) = Counter(table.labels[table.split.train]).most_common()
+        yield Note(
+            f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss as one of {largest!r}, "
+            "the largest. Probabilities become those of a table with as many rows of each class."
+        )
+
+
 def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> Iterator[Note]:
     """What the steps have in common; ``cut`` is the path of the last part that runs once for each input."""
     count = settings.train.episode_set
@@ -52,8 +95,19 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"The steps go through {count} fixed episodes in turn{few}.", "warning" if few else "info")
 
 
-def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) -> Iterator[Note]:
-    """What turned out otherwise, said when training is over."""
+def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
+    """What turned out otherwise, said when all is scored; ``evaluated_step`` is the step that the evaluations while training chose."""
+    if arrays.clock.charged_seconds >= SAVING_TOLD:
+        yield Note(
+            f"{arrays.clock.charged_seconds:,.1f} s of the {arrays.clock.seconds:,.1f} s of training had been computed by earlier runs: "
+            "they count as this run's time, though it did not have to spend them."
+        )
+    if result.ended_by == "time limit":
+        one = ", which one step takes longer than" if result.steps_done == 1 else ""
+        yield Note(
+            f"The time limit of {settings.train.time_limit:g} s{one} ended training after step {result.steps_done} of {steps}; "
+            "that step was evaluated as the last one."
+        )
     if arrays.refused:
         yield Note(
             f"{arrays.refused} of {arrays.made} results of frozen parts were not kept: their files may take {_LIMIT}, and the disk must "
@@ -76,5 +130,19 @@ def endings(settings: RunSettings, result: TrainResult, arrays: SharedArrays) ->
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
             "warning",
         )
-    if result.best_step == 0:
+    if evaluated_step and result.best_step == 0:
+        yield Note(
+            f"No gain over zero-shot: step {evaluated_step} was better with the rows that evaluations are shown, but not with all "
+            "those that predictions are shown, so the pretrained weights are returned.",
+            "warning",
+        )
+    elif settings.strategy != "inference" and result.best_step == 0:
         yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")
+
+
+def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
+    """How many of the rows that a pipeline was given its predictions are shown, and how many its scores were (None: there are none)."""
+    of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
+    nothing = "None was withheld, so no score was measured."
+    measured = nothing if scored is None else f"The validation scores were measured with {scored:,} rows shown."
+    return Note(f"Predictions are shown {of_all} rows with a label. {measured}")

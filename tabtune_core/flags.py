@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.data.findings import Question, ReadingChoices
+from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
 from tabtune_core.settings_text import describe, read_pattern, read_target_set
 
@@ -70,7 +71,10 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
 
 
 def answer_flags(question: Question) -> str:
-    """The flags that answer a question about a file."""
+    """The flags that answer a question about a file or a table."""
+    if question.field == "split":
+        answers = [read_answer(option) for option in question.options]
+        return " or ".join(f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers)
     return {
         "header": "--header or --no-header",
         "day_first": "--day-first or --month-first",

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tabtune_core.context_curve import context_curve
 from tabtune_core.errors import StoreError
 from tabtune_core.exports import export
 from tabtune_core.rank_curve import rank_curve
 from tabtune_core.try_it import predict
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {"export": export, "predict": predict, "rank_curve": rank_curve}
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "context_curve": context_curve, "export": export, "predict": predict, "rank_curve": rank_curve,
+}  # fmt: skip
 
 
 def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:

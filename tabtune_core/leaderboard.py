@@ -1,7 +1,7 @@
 """Many pipelines on the same rows, one ranking.
 
 In: train and test rows, and what to fit. Out: one row an entry, means over its seeds. Validation rows, carved out of the training rows,
-rank; the test rows are reported. Entries under the same seed share the validation rows.
+rank; the test rows are reported. Entries under the same seed share the validation rows, and what they are shown when those are predicted.
 """
 
 import dataclasses
@@ -16,19 +16,26 @@ from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.events import PhaseDone
 from tabtune_core.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
 from tabtune_core.leaderboard_rows import rows_of
-from tabtune_core.metrics import Task, metrics_of
+from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.pipeline import TabularPipeline
 from tabtune_core.settings import RunSettings
+from tabtune_core.tuning_params import WITHHOLDING
 
 _SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "seeds", "trainable_percent", "train_seconds", "growth_memory_bytes")
 
 
 class TabularLeaderboard:
-    """Compares models, strategies and ranks on one table."""
+    """Compares models, strategies and ranks on one table.
+
+    For every entry alike, zero-shot among them: a share of ``X_train`` is withheld; the validation scores that rank are those of the
+    withheld rows, predicted by a model that is shown the others (or as many of them as its ``context_rows``). Then the choice is over: the
+    test scores are those of a pipeline that is shown all of ``X_train``, withheld rows too, as ``TabularPipeline.fit`` leaves it.
+    """
 
     def __init__(
-        self, X_train: Any, X_test: Any, y_train: Any, y_test: Any, *, task: Task = "classification", folder: str | Path | None = None
-    ) -> None:
+        self, X_train: Any, X_test: Any, y_train: Any, y_test: Any, *, task: Task = "classification", folder: str | Path | None = None,
+        validation_share: float = 0.2, validation_rows: int = 2000,
+    ) -> None:  # fmt: skip
         """Keeps the rows; nothing runs before ``run``.
 
         Args:
@@ -39,9 +46,11 @@ class TabularLeaderboard:
             task: 'classification' or 'regression', of all entries.
             folder: keeps what has finished, in small files of scores and costs without any row. Another leaderboard on the same rows, also
                 after the first was killed, reads there what need not run again.
+            validation_share: of the rows of ``X_train``, withheld from every entry.
+            validation_rows: most of them that are scored; of more a stratified sample.
         """
         self._train, self._test = (X_train, y_train), (X_test, y_test)
-        self._task = task
+        self._task, self._share, self._most = task, validation_share, validation_rows
         self._folder = None if folder is None else Path(folder)
         self._entries: dict[str, tuple[RunSettings, dict[str, Any]]] = {}
         self._fits: dict[tuple[str, int], Fit] = {}
@@ -56,11 +65,17 @@ class TabularLeaderboard:
             model_name: as ``TabularPipeline`` takes it.
             strategy: 'peft', 'base-ft' or 'inference'.
             name: of its row; the model and what is done with it unless set.
-            tuning_params: as ``TabularPipeline`` takes them.
+            tuning_params: as ``TabularPipeline`` takes them, but for those that withhold rows: these are the leaderboard's.
 
         Raises:
             SettingError: for settings that cannot be, and for a name that another entry has.
         """
+        for own in WITHHOLDING:
+            if own in (tuning_params or {}):
+                raise SettingError(
+                    f"'{own}' is in the tuning_params of an entry; all entries are ranked on the same validation rows. "
+                    f"Leave it out, or set it for all: TabularLeaderboard(..., {own}=...)."
+                )
         params: dict[str, Any] = {
             "model_name": model_name,
             "tuning_strategy": strategy,
@@ -68,6 +83,8 @@ class TabularLeaderboard:
             "task": self._task,
         }
         settings = TabularPipeline(**params).settings()
+        train = dataclasses.replace(settings.train, validation_rows=self._most)
+        settings = dataclasses.replace(settings, validation_share=self._share, train=train)
         name = name or f"{model_name} {settings.label}"
         if name in self._entries:
             raise SettingError(f"There is an entry {name!r} already; give this one another name=.")
@@ -79,14 +96,14 @@ class TabularLeaderboard:
         An entry that fails keeps its row, which says why in ``error``, has no place, and stops no other.
 
         Args:
-            rank_by: a metric of the task; accuracy, or RMSE for numbers, unless set.
+            rank_by: a metric of the task; log-loss, or RMSE for numbers, unless set.
             repeats: how many seeds: the one in an entry's ``tuning_params`` and those after it. A column ``..._interval`` is the half width
                 of Student's 95 % interval of the mean over the seeds.
 
         Raises:
             SettingError: for a metric that the task does not have, or fewer than one repeat.
         """
-        rank_by = rank_by or ("rmse" if self._task == "regression" else "accuracy")
+        rank_by = rank_by or SELECTION[self._task]
         known = metrics_of(self._task)
         if rank_by not in known:
             raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; for {self._task} known are {', '.join(known)}.")
@@ -142,7 +159,7 @@ class TabularLeaderboard:
     def _train_and_test(self, settings: RunSettings, params: dict[str, Any]) -> Fit:
         pipeline = TabularPipeline(**{**params, "tuning_params": {**params["tuning_params"], "seed": settings.seed}})
         try:
-            pipeline.fit(*self._train)
+            pipeline._fit(*self._train, settings, withhold=True)
             started = time.monotonic()
             scores = pipeline.evaluate(*self._test)
             seconds = time.monotonic() - started

@@ -18,10 +18,13 @@ import pandas as pd
 
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.errors import StoreError, TabTuneError
-from tabtune_core.events import RunFinished
+from tabtune_core.events import RunFinished, from_json
 from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
+
+FORMAT = 2
+"""Grows when the same settings come to stand for another fit: since 2, predictions are shown all rows, in the test validation rows too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ def hash_of(*rows: Any) -> str:
 
 
 def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
-    """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package's version are the same."""
+    """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package are the same."""
     about = {
-        "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"),
+        "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"), "format": FORMAT,
         "weights": _named_weights(settings),
     }  # fmt: skip
     return folder / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.json"
@@ -84,7 +87,9 @@ def read_fit(path: Path, settings: RunSettings) -> Fit | None:
         return None
     try:
         content = json.loads(path.read_text())
-        return Fit(settings, RunFinished(**content["result"]), content["peaks"])
+        result = from_json("RunFinished", json.dumps(content["result"]))
+        assert isinstance(result, RunFinished)
+        return Fit(settings, result, content["peaks"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is no finished fit of a leaderboard ({error}). Delete it, and the fit runs again.") from error
 

@@ -4,7 +4,7 @@ In: the fits of each entry. Out: one frame, best first; bytes, seconds and per c
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tabtune_core.leaderboard_file import Fit
 from tabtune_core.metrics import METRICS, Task, metrics_of
 from tabtune_core.runs.intervals import half_interval
 from tabtune_core.runs.ranking import NO_GAIN
+from tabtune_core.settings import Strategy
 
 _PHASES = ("load", "zero-shot", "train", "evaluate")
 _WHOLE = ("place", "rank", "trainable_parameters")
@@ -47,6 +48,8 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "targets": (" ".join(lora.targets) or "default") if adapted else "",
         "learning_rate": settings.learning_rate or math.nan,
         "seeds": " ".join(str(fit.settings.seed) for fit in fits),
+        "validation_context_rows": _mean([r.extra.get("scored_context_rows") for r in results]),
+        "test_context_rows": _mean([r.extra.get("final_context_rows") for r in results]),
         "steps": _mean([r.steps_done for r in results]),
         "best_step": _mean([r.best_step for r in results]),
         "trainable_parameters": results[0].trainable_parameters if results else None,
@@ -56,11 +59,19 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "memory_meter": results[0].memory_meter if results else "",
         "train_seconds": _mean([r.train_seconds for r in results]),
         "predict_seconds": _mean([r.predict_seconds for r in results]),
+        "context_rows": _mean([r.context_rows for r in results]),
+        "train_context_rows": _mean([r.train_context_rows for r in results]),
         "adapter_bytes": _mean([r.adapter_bytes for r in results]),
         **_scores(settings.task, results, rank_by),
-        "note": NO_GAIN if results and settings.strategy != "inference" and not any(r.best_step for r in results) else "",
+        "note": "; ".join(_notes(settings.strategy, results)),
         "error": error,
     }
+
+
+def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
+    if results and strategy != "inference" and not any(result.best_step for result in results):
+        yield NO_GAIN
+    yield from dict.fromkeys(f"ended by its {result.ended_by}" for result in results if result.ended_by)
 
 
 def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
@@ -68,12 +79,18 @@ def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[st
     row: dict[str, float] = {}
     for part in _PARTS:
         for metric in metrics_of(task):
-            values = [getattr(result, part)[metric] for result in results]
+            values = _of([getattr(result, part) for result in results], metric)
             row |= {f"{part}_{metric}": _mean(values), f"{part}_{metric}_interval": half_interval(values)}
-    row |= {f"zero_shot_validation_{metric}": _mean([r.zero_shot_validation[metric] for r in results]) for metric in metrics_of(task)}
+    row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
     sign = 1 if METRICS[rank_by].higher_is_better else -1
-    gains = [sign * (r.validation[rank_by] - r.zero_shot_validation[rank_by]) for r in results]
+    after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
+    gains = [sign * (late - early) for late, early in zip(after, before, strict=True)]
     return row | {"gain": _mean(gains), "gain_interval": half_interval(gains)}
+
+
+def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:
+    """A metric of each result; NaN where it is of an earlier version, which did not know the metric."""
+    return [one.get(metric, math.nan) for one in scores]
 
 
 def _mean(values: Sequence[float | None]) -> float:

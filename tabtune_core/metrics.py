@@ -77,6 +77,19 @@ def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
     return float(_sk().roc_auc_score(y_N, p_NK, multi_class="ovr", labels=np.arange(classes)))
 
 
+def _average_precision(y_N: Labels, p_NK: Probabilities) -> float:
+    """Of two classes, of the one with fewer rows; of more, the mean over the classes; nan when a class has no row.
+
+    The precision at each threshold, weighted by the recall that it adds: scikit-learn's ``average_precision_score``, whose positive
+    class is otherwise the one that comes second by its name, rare or not.
+    """
+    counts_K = np.bincount(y_N, minlength=p_NK.shape[1])
+    if not counts_K.all():
+        return float("nan")
+    positive = [int(counts_K[0] >= counts_K[1])] if len(counts_K) == 2 else range(len(counts_K))
+    return float(np.mean([_sk().average_precision_score(y_N == k, p_NK[:, k]) for k in positive]))
+
+
 def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
     return float(_sk().log_loss(y_N, _normalised(p_NK), labels=np.arange(p_NK.shape[1])))
 
@@ -143,6 +156,8 @@ _HELP = {
     "balanced_accuracy": "Accuracy within each class, averaged; fair to rare classes.",
     "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
     "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing.",
+    "average_precision": "Area under the curve of precision over recall: of the rarer one of two classes, or the mean over more than two. "
+    "Guessing scores the share of the class, so it tells more than ROC AUC where a class is rare.",
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
     "ece": "Gap between how sure the model is and how often it is right.",
@@ -162,6 +177,7 @@ _ALL = (
     _metric("classification", "balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy),
     _metric("classification", "f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted),
     _metric("classification", "roc_auc", "ROC AUC", _UP, "share", _roc_auc),
+    _metric("classification", "average_precision", "Average precision", _UP, "share", _average_precision),
     _metric("classification", "mcc", "Matthews correlation", _UP, "-1 to 1", _matthews),
     _metric("classification", "brier", "Brier score", _DOWN, "0 to 2", _brier),
     _metric("classification", "ece", "Calibration error", _DOWN, "share", _expected_calibration_error),
@@ -183,6 +199,10 @@ ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[
     "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
 }
 """Metrics that are a mean over rows: the value of each row, and what is made of the mean. Resampling them needs no loop."""
+
+
+NEED_EVERY_CLASS = ("roc_auc", "average_precision")
+"""Metrics that are not defined where a class has no row."""
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:

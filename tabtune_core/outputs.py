@@ -1,5 +1,7 @@
 """What a run leaves on disk: predictions row by row, and the adapter package."""
 
+import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -8,37 +10,60 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
-from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.prepared import Prepared, kinds_of
 from tabtune_core.lora.adapter_file import write_package
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.adapter import BaseModel
+from tabtune_core.runs.predictions import ZERO_SHOT
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
 
 
 def write_predictions(
-    path: Path, parts: Mapping[Part, HeldOut], predictions: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...]
-) -> None:
+    path: Path, parts: Mapping[Part, HeldOut], predictions: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...],
+    zero_shot: Mapping[Part, NDArray[np.float64]] | None = None,
+) -> None:  # fmt: skip
     """One line a held-out row: split, row (its number in the table), label, predicted.
 
-    Where classes are predicted also ``prob_<k>``, in the order of ``classes``.
+    Where classes are predicted also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` is what
+    the model said before it was trained.
     """
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
         columns: dict[str, Any] = {"split": split, "row": part.rows_N}
-        predicted = predictions[split]
+        predicted, before = predictions[split], None if zero_shot is None else zero_shot[split]
         if classes:
             columns |= {"label": names[part.y_N], "predicted": names[predicted.argmax(axis=1)]}
             columns |= {f"prob_{k}": predicted[:, k] for k in range(len(classes))}
+            columns |= {} if before is None else {f"{ZERO_SHOT}prob_{k}": before[:, k] for k in range(len(classes))}
         else:
-            columns |= {"label": part.y_N, "predicted": predicted}
+            columns |= {"label": part.y_N, "predicted": predicted} | ({} if before is None else {f"{ZERO_SHOT}predicted": before})
         frames.append(pd.DataFrame(columns))
     pd.concat(frames, ignore_index=True).to_parquet(path)
+
+
+def write_weights(path: Path, model: BaseModel) -> None:
+    """The weights of a module as safetensors, whole: what full fine-tuning made, for a look at it later."""
+    partial = path.with_suffix(".partial")
+    safetensors.torch.save_file(
+        {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, partial
+    )
+    partial.replace(path)
+
+
+def hash_rows(parts: Mapping[Part, HeldOut], classes: tuple[str, ...]) -> str:
+    """SHA-256 of the numbers and targets of the held-out rows, by which runs on the same rows are known."""
+    digest = hashlib.sha256()
+    for split, part in parts.items():
+        targets = json.dumps([classes[k] for k in part.y_N]).encode() if classes else np.asarray(part.y_N, dtype=np.float64).tobytes()
+        digest.update(split.encode() + np.asarray(part.rows_N, dtype=np.int64).tobytes() + targets)
+    return digest.hexdigest()
 
 
 def write_adapter(
@@ -59,7 +84,7 @@ def write_adapter(
         "classes": context.labels.classes,
         "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
         "reading": dataset.reading.to_json(),
-        "kinds": {column.name: column.kind for column in dataset.columns},
+        "kinds": kinds_of(dataset.columns, settings),
         "features": [*encoder.categories, *encoder.numbers, *encoder.dates],
         "context": {"rows": context.rows.tolist(), "sha256": context.sha256},
         "scores": scores,

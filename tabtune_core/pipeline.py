@@ -20,11 +20,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, show_all
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.data.prepared import Context
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import OWN, adapter_arguments, fit
+from tabtune_core.fitting_notes import rows_shown
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel
@@ -32,9 +33,10 @@ from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.device import resolve_device
+from tabtune_core.shown_rows import with_shown_rows
+from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.memory import MemoryMeter, open_nvml
-from tabtune_core.tuning_params import read_params, write_params
+from tabtune_core.tuning_params import params_today, read_params, write_params
 
 
 def _predicts_classes(pipeline: "TabularPipeline") -> bool:
@@ -69,7 +71,11 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.task = task
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Trains on most rows and chooses by the rest; the best state is never worse on those than zero-shot.
+        """Trains on most rows, chooses by the rest and shows predictions all of them; 'inference' withholds none and only shows them.
+
+        The best state is never worse on the validation rows than zero-shot, where both are shown the other rows alone: the scores in
+        ``result`` are those. After the choice, encoders and context are made anew from all rows with a label, or from a stratified sample
+        where the model or ``context_rows`` takes fewer.
 
         Args:
             X: rows, as a frame or an array. A frame's columns are read by their type; free text is left out.
@@ -79,18 +85,30 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             TabTuneError: the settings, the rows or the device are not as they must be; the text says how.
         """
         settings = self.settings()
+        return self._fit(X, y, settings, withhold=settings.strategy != "inference")
+
+    def _fit(self, X: Any, y: Any, settings: RunSettings, *, withhold: bool) -> Self:
+        """See ``fit``; a leaderboard withholds validation rows from zero-shot too."""
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
         y_N = read_labels(y, len(frame))
         labels = Labels.of(y_N, settings.task)
+        shown = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
         with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
-                settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
+                settings,
+                lambda card: prepare_arrays(frame, y_N, labels, shown, max_classes=card.family.class_limit, withhold=withhold),
                 device=device, meter=meter, folder=Path(folder), emit=events.append,
             )  # fmt: skip
-        events.append(fitted.result)
+        table, context, scored_rows = fitted.table, fitted.table.context, None
+        if withhold:
+            scored_rows = len(context.y_C)
+            context = show_all(table.frame, table.labels, labels.texts, shown)
+        rows = {"scored_context_rows": scored_rows, "final_context_rows": len(context.y_C)}
+        events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
+        events.append(dataclasses.replace(fitted.result, extra=fitted.result.extra | rows))
         fitted.model.module.requires_grad_(False)
         self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
-        self._base, self._adapters, self._context, self._history = fitted.model, fitted.adapters, fitted.table.context, tuple(events)
+        self._base, self._adapters, self._context, self._history = fitted.model, fitted.adapters, context, tuple(events)
         self._lora = dict.fromkeys(fitted.adapters.names, settings.lora)
         self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
         self.__dict__.pop("classes_", None)
@@ -124,16 +142,26 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     @property
     def history(self) -> tuple[Event, ...]:
-        """Everything that the fit told: the plan, notes, steps, looks at the validation rows, memory, the result."""
+        """Everything that the fit told: the plan, notes, steps, evaluations on the validation rows, memory, the result."""
         check_is_fitted(self)
         return self._history
 
     @property
     def result(self) -> RunFinished:
-        """Scores on the validation rows, before and after; seconds and bytes."""
+        """Scores on the validation rows, before and after; seconds and bytes.
+
+        A fit's scores were measured with ``extra["scored_context_rows"]`` rows shown, all of them training rows; its predictions are
+        shown ``extra["final_context_rows"]``. Without validation rows there are no scores, and the first of the two is None.
+        """
         last = self.history[-1]
         assert isinstance(last, RunFinished)
         return last
+
+    @property
+    def context_rows_(self) -> NDArray[np.int64]:
+        """Positions, from 0, of the rows that predictions are shown: in the X of ``fit``, or in the table of the run."""
+        check_is_fitted(self)
+        return self._context.rows
 
     @available_if(_predicts_classes)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -200,8 +228,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """
         content = read_pipeline(Path(path))
         facts = content.facts
-        pipeline = cls(**facts["params"])
-        pipeline._params = facts["params"]
+        pipeline = cls(**params_today(facts["params"]))
+        pipeline._params = pipeline.get_params()
         settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
         base = open_base(
             settings.model,
@@ -242,7 +270,8 @@ def pipeline_of_run(
         base: without an adapter.
         settings: of the run; its LoRA settings are those of every adapter.
         adapters: tensors by name; the last one is on.
-        context: the rows that predictions are shown.
+        context: the rows that predictions are shown: the run's own, so that the pipeline gives the run's predictions. Its validation
+            and test rows are not among them; a fit on all rows of the table would show them too.
         columns: that rows to predict must have.
         history: what the run told; its last event is the result.
     """

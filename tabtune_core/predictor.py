@@ -51,7 +51,7 @@ class AdaptedModel:
 
     def split(self, table: pd.DataFrame) -> Split:
         """The row numbers that trained, chose and tested in the run, for the run's own table."""
-        return split_table(self._labels(table), self.settings)
+        return split_table(table, self._labels(table), self.settings)
 
     def context(self, table: pd.DataFrame) -> Context:
         """The run's own context rows out of its table.
@@ -155,7 +155,7 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
         CheckpointError: the base's weights cannot be found.
     """
     package = read_package(Path(path))
-    settings = RunSettings.from_dict(package.facts["settings"])
+    settings = RunSettings.of_package(package.facts["settings"])
     model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
     load_factors(model.module, adapt(model, settings), package.tensors)
     model.module.requires_grad_(False).eval()

@@ -6,7 +6,7 @@ In: the settings of runs. Out: a name each, which says what tells it from the ot
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import TRAINED, RunSettings
 from tabtune_core.settings_text import written_targets
 
 LONGEST_TARGETS = 40
@@ -70,6 +70,6 @@ def _facts(run: RunSettings) -> dict[str, str]:
             "dropout": f"dropout {lora.dropout:g}",
             "targets": f"targets {short_targets(lora.targets)}",
         }
-    if run.strategy != "inference":
+    if run.strategy in TRAINED:
         facts["rate"] = f"rate {short_rate(run.base_rate)}"
     return facts

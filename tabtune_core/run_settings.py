@@ -15,9 +15,16 @@ from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings_checks import changed, check_kinds, check_number, check_whole, require
 from tabtune_core.settings_text import from_values, plain_values
 
-Strategy = Literal["inference", "base-ft", "peft"]
-STRATEGY_NAMES: dict[Strategy, str] = {"inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA"}
-LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4}
+Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
+SplitBy = Literal["random", "time", "group"]
+STRATEGY_NAMES: dict[Strategy, str] = {
+    "inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA", "linear": "Linear model", "boosting": "Gradient boosting",
+}  # fmt: skip
+TRAINED: tuple[Strategy, ...] = ("base-ft", "peft")
+"""Strategies that train a foundation model."""
+REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
+"""Strategies that need none: scikit-learn's models on the same split, to compare with."""
+LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4, "linear": 0.0, "boosting": 0.0}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
 USUAL_RANK = 8
 """The rank that these rates are for; see ``rate_scales_with_rank``."""
@@ -38,17 +45,25 @@ class RunSettings:
     checkpoint: str | None = None
     """Path of a weights file to use instead of the model's own."""
     strategy: Strategy = "peft"
-    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter."""
+    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter. Without a foundation model, to compare with:
+    'linear' is logistic or ridge regression, 'boosting' gradient boosting, both from scikit-learn."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
-    """Moves the split, the adapter's start and the episodes. Runs that share a seed share split and episodes."""
+    """Moves the split (but not one by time), the adapter's start and the episodes. Runs that share a seed share split and episodes."""
     device: str = "auto"
     """'auto' is a free CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
     validation_share: float = 0.2
     """Share of the rows that chooses the best state and ranks the runs."""
     test_share: float = 0.2
     """Share of the rows that is only reported."""
+    split_by: SplitBy = "random"
+    """How rows are divided. At random: every part has each class in its share (random). By time: the earliest rows of a date or number
+    column train, later ones validate, the latest test, the same under every seed (time). By group: all rows of one value, such as a
+    customer, are in one part (group). Of a table with dates or repeated ids, a split at random scores better than new rows will."""
+    split_column: str | None = None
+    """Column of the split by time or by group. Rows without a value in it only train. The column of a group is no feature; that of a time
+    stays one unless it is left out."""
     split_at_median: bool = False
     """Turn a numeric target into two classes, up to its median and above."""
     _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
@@ -57,12 +72,18 @@ class RunSettings:
         check_kinds(self, "")
         require(bool(self.dataset), "dataset is empty; add a table first.")
         require(bool(self.target), "target is empty; name the column to predict.")
+        idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' or 'group', or none."
+        require(self.split_by != "random" or self.split_column is None, idle)
+        wanted = f"split_by is {self.split_by!r}, which needs a column: name it as split_column."
+        require(self.split_by == "random" or bool(self.split_column), wanted)
         halves = self.split_at_median and self.task == "regression"
         require(not halves, "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.")
         metric, fitting = self.train.selection_metric, metrics_of(self.task)
         require(
             metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
         )
+        weights = f"train.class_weights is {self.train.class_weights!r}; for regression, which has no classes, it must be 'none'."
+        require(self.task == "classification" or self.train.class_weights == "none", weights)
         for name in changed(self.train, LORA_ONLY):
             useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
             require(self.strategy == "peft", useless)
@@ -90,9 +111,12 @@ class RunSettings:
     def variant(self) -> str:
         """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
         lora, train = self.lora, self.train
-        said = {f"{train.views} views": train.views > 1}
-        if self.strategy != "inference":
+        said = {f"{train.views} views": train.views > 1 and self.strategy not in REFERENCES}
+        if train.predict_context_rows is not None and self.strategy not in REFERENCES:
+            said |= {f"{train.predict_context_rows:,} rows shown": True}
+        if self.strategy in TRAINED:
             said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
+            said |= {f"class weights {train.class_weights}": train.class_weights != "none"}
         if self.strategy == "peft":
             said |= {
                 "DoRA": lora.use_dora, "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",
@@ -100,6 +124,11 @@ class RunSettings:
                 f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1, "rate by rank": train.rate_scales_with_rank,
             }  # fmt: skip
         return ", ".join(name for name, on in said.items() if on)
+
+    @property
+    def split(self) -> str:
+        """The split in words where it is not at random, for example ``split by time: date``; else empty."""
+        return "" if self.split_by == "random" else f"split by {self.split_by}: {self.split_column}"
 
     @property
     def label(self) -> str:
@@ -119,4 +148,16 @@ class RunSettings:
             SettingError: naming the setting, the value and what would do.
         """
         read: RunSettings = from_values(cls, values, "")
+        return read
+
+    @classmethod
+    def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """The settings that a run stored with what it made: in earlier versions its predictions were shown ``context_rows``.
+
+        Raises:
+            SettingError: as of ``from_dict``.
+        """
+        read = cls.from_dict(values)
+        if read.train.predict_context_rows is None:
+            read = dataclasses.replace(read, train=dataclasses.replace(read.train, predict_context_rows=read.train.context_rows))
         return read

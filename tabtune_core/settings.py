@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import tomli_w
 
 from tabtune_core.knobs import ADAM_ONLY, LORA_ONLY, Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
-from tabtune_core.run_settings import LEARNING_RATES, STRATEGY_NAMES, RunSettings, Strategy
+from tabtune_core.run_settings import LEARNING_RATES, REFERENCES, STRATEGY_NAMES, TRAINED, RunSettings, SplitBy, Strategy
 from tabtune_core.settings_checks import check_kinds, check_whole, require
 from tabtune_core.settings_text import describe, from_values, plain_values, read_pattern, read_toml
 
 __all__ = [
-    "ADAM_ONLY", "LEARNING_RATES", "LORA_ONLY", "STRATEGY_NAMES", "Amp", "Bias", "LoraSettings", "Optimizer", "RunSettings", "Schedule",
-    "Strategy", "SweepSettings", "TrainSettings", "describe", "read_pattern",
+    "ADAM_ONLY", "LEARNING_RATES", "LORA_ONLY", "REFERENCES", "STRATEGY_NAMES", "TRAINED", "Amp", "Bias", "LoraSettings", "Optimizer",
+    "RunSettings", "Schedule", "SplitBy", "Strategy", "SweepSettings", "TrainSettings", "describe", "read_pattern",
 ]  # fmt: skip
 
 MOST_RUNS = 1_000
@@ -31,10 +31,10 @@ MANY_RUNS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
-    """LoRA at every point of a grid, with the two baselines beside it; all of it under each seed.
+    """LoRA at every point of a grid, with the two baselines and two references beside it; all of it under each seed.
 
     An axis without values has the single one of ``run``. The baselines have no adapter: zero-shot is one run a seed, full fine-tuning one
-    for each of its own rates.
+    for each of its own rates. The references have no foundation model.
     """
 
     run: RunSettings
@@ -55,6 +55,8 @@ class SweepSettings:
     """Add the base model as it is."""
     full_fine_tuning: bool = True
     """Add the training of every weight."""
+    references: bool = True
+    """Add logistic or ridge regression and gradient boosting from scikit-learn, which need no foundation model and take seconds."""
     seeds: tuple[int, ...] = (0,)
     """Repeat everything under each of these seeds."""
     _sections: ClassVar[dict[str, type]] = {"run": RunSettings}
@@ -89,7 +91,7 @@ class SweepSettings:
     @property
     def size(self) -> int:
         """How many runs there are."""
-        return len(self.seeds) * (self.zero_shot + self._full_runs + self._adapters)
+        return len(self.seeds) * (self.zero_shot + self._full_runs + self._adapters + len(self._references))
 
     @property
     def formula(self) -> str:
@@ -101,8 +103,13 @@ class SweepSettings:
         else:
             baselines = self.zero_shot + self._full_runs
             others = [_counted(baselines, "baseline")] if baselines else []
+        others += [_counted(len(self._references), "reference")] if self._references else []
         terms = " + ".join(([grid] if grid else []) + others)
         return f"{terms}, x {len(self.seeds)} seeds" if len(self.seeds) > 1 else terms
+
+    @property
+    def _references(self) -> tuple[Strategy, ...]:
+        return REFERENCES if self.references else ()
 
     @property
     def _full_runs(self) -> int:
@@ -125,6 +132,7 @@ class SweepSettings:
         train, runs = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False), []
         if self.zero_shot:
             runs.append(dataclasses.replace(common, strategy="inference", train=train))
+        runs += [dataclasses.replace(common, strategy=reference, train=train, device="cpu") for reference in self._references]
         for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
             runs.append(dataclasses.replace(common, strategy="base-ft", train=dataclasses.replace(train, learning_rate=rate)))
         return [*runs, *self._grid(common)]

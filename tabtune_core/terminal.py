@@ -16,6 +16,7 @@ from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, RANKED, Run, RunStore
 from tabtune_core.runs.worker_lock import ensure_worker, worker_alive
+from tabtune_core.settings import REFERENCES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +112,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
         note = row["note"] if row["status"] in RANKED else ""
+        note = note or (f"reference ({row['model']})" if row["strategy"] in REFERENCES else "")
+        ended = f"ended by its {row['ended_by']}" if row["ended_by"] else ""
         rows.append((
             _cell(row["place"], "{:.0f}"),
             row["name"],
@@ -121,7 +124,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
             _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
             _cell(row["trainable_percent"], "{:.2f} %"),
             _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
-            ", ".join(part for part in (status, note) if part),
+            ", ".join(part for part in (status, note, ended) if part),
         ))  # fmt: skip
     direction = "higher" if metric.higher_is_better else "lower"
     head = (

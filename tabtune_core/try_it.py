@@ -3,6 +3,7 @@
 In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV, and what to know.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
     else:
         store = RunStore(home)
         package, checkpoint = read_package(store.run_dir(identity) / ADAPTER_FILE), store.run(identity).settings.checkpoint
-    return _Adapter(title, package, RunSettings.from_dict(package.facts["settings"]), checkpoint)
+    return _Adapter(title, package, RunSettings.of_package(package.facts["settings"]), checkpoint)
 
 
 def _check_alike(opened: Sequence[_Adapter]) -> None:
@@ -138,7 +139,9 @@ def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict
     try:
         return adapted.context(table)
     except AdapterError:
-        context = adapted.new_context(table.iloc[adapted.split(table).context])
+        at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)  # nothing of this table is scored
+        rows = dataclasses.replace(adapted, settings=at_random).split(table).context
+        context = adapted.new_context(table.iloc[rows])
     notes[
         f"{title}: this table is not the one that it was trained on, so it is shown {len(context.y_C):,} rows of this one. Its scores will "
         f"differ from those of its run."

@@ -13,7 +13,7 @@ from typing import Any
 
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, STRATEGY_NAMES, RunSettings, TrainSettings
+from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, REFERENCES, STRATEGY_NAMES, RunSettings, TrainSettings
 
 FAMILIES: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
@@ -25,10 +25,12 @@ PEFT_NAMES = {
     **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
 }  # fmt: skip
 """The guide's section 3.1 and PEFT's, and ours."""
-RUN_NAMES = ("device", "seed", "checkpoint", "validation_share")
-PREDICTING = ("context_rows", "validation_rows", "views")
+RUN_NAMES = ("device", "seed", "checkpoint", "validation_share", "split_by", "split_column")
+PREDICTING = ("predict_context_rows", "views")
 """Of the train settings, those that matter to a model that is not trained too."""
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
+WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column")
+"""Which rows choose and are not trained on: 'inference' has none, and a leaderboard the same for all entries."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
 KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
@@ -54,8 +56,9 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     Raises:
         SettingError: naming the argument, its value and what would do.
     """
-    if tuning_strategy not in STRATEGY_NAMES:
-        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, STRATEGY_NAMES))}.")
+    known = [name for name in STRATEGY_NAMES if name not in REFERENCES]
+    if tuning_strategy not in known:
+        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, known))}.")
     params = _flat(tuning_params or {})
     for name in params:
         _check_name(name)
@@ -84,6 +87,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     usual = RunSettings(dataset=settings.dataset, target=settings.target, task=settings.task)
     values, lora, train = settings.to_dict(), settings.to_dict()["lora"], settings.to_dict()["train"]
     params = {name: values[name] for name in RUN_NAMES if name in values and getattr(settings, name) != getattr(usual, name)}
+    if settings.strategy == "inference":
+        params = {name: value for name, value in params.items() if name not in WITHHOLDING}
     if "checkpoint" in params:
         params["checkpoint"] = Path(params["checkpoint"]).name
     allowed = PREDICTING if settings.strategy == "inference" else (*PREDICTING, *TRAINING)
@@ -95,6 +100,16 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     return {
         "model_name": settings.model, "tuning_strategy": settings.strategy, "tuning_params": params, "task": settings.task,
     }  # fmt: skip
+
+
+def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a pipeline that was saved by any version: earlier ones had ``context_rows`` and withheld rows for inference, too."""
+    tuning = dict(params.get("tuning_params") or {})
+    if params.get("tuning_strategy") == "inference":
+        if "context_rows" in tuning:
+            tuning["predict_context_rows"] = tuning.pop("context_rows")
+        tuning = {name: value for name, value in tuning.items() if name not in WITHHOLDING}
+    return {**params, "tuning_params": tuning}
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +131,9 @@ def _check_name(name: str) -> None:
 def _check_use(name: str, strategy: str, optimizer: object) -> None:
     if (name.startswith("peft_config.") or name in LORA_ONLY) and strategy != "peft":
         raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
-    if strategy == "inference" and OTHER_NAMES.get(name, name) in TRAINING:
-        raise SettingError(f"'{name}' changes nothing with tuning_strategy 'inference', which does not train; leave it out.")
+    if strategy == "inference" and OTHER_NAMES.get(name, name) in (*TRAINING, *WITHHOLDING):
+        raise SettingError(
+            f"'{name}' changes nothing with tuning_strategy 'inference', which neither trains nor withholds rows; leave it out."
+        )
     if name in ADAM_ONLY and optimizer == "sgd":
         raise SettingError(f"'{name}' changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")

@@ -9,22 +9,28 @@ import threading
 import time
 from pathlib import Path
 
-from tabtune_core.errors import Cancelled, TabTuneError
+from tabtune_core.errors import Cancelled, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed
 from tabtune_core.fresh import FreshProcess
 from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import started_at
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, RunSettings
 
 HEARTBEAT_SECONDS = 1.0
+JOB_ADVICE = "Wait until the runs that go on have ended, or ask for fewer rows or adapters at once."
 
 
 def memory_advice(settings: RunSettings) -> str:
     """What to lower, with the numbers as they are."""
+    if settings.strategy in REFERENCES:
+        return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
+    predicting = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
+    if settings.strategy == "inference":
+        return f"Lower {predicting}, and run it again."
     return (
-        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), and run it again; "
-        "the LoRA rank hardly changes the memory."
+        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or {predicting} where predictions did "
+        "not fit, and run it again; the LoRA rank hardly changes the memory."
     )
 
 
@@ -62,8 +68,8 @@ def run_child(home: Path, run_id: str, experiment: str, device: str | None) -> N
         discard(run_dir)
         store.finish(run_id, "cancelled")
     except Exception as error:
-        message = _explain(error, settings)
-        store.append(run_id, RunFailed(message, type(error).__name__))
+        message = _explain(error, memory_advice(settings), "the run's log")
+        store.append(run_id, RunFailed(message, _kind(error)))
         store.finish(run_id, "failed", error=message)
         raise  # multiprocessing writes the trace to stderr, which is the log, and the exit status says that it failed
     else:
@@ -86,11 +92,7 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
     try:
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
-        store.finish_job(
-            job_id,
-            "failed",
-            error=str(error) if isinstance(error, TabTuneError) else _unexpected(error, f"the job's log, {folder / 'log.txt'}"),
-        )
+        store.finish_job(job_id, "failed", error=_explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}"))
         raise  # for the log
     store.finish_job(job_id, "finished", result=result)
 
@@ -110,14 +112,15 @@ def _beat(store: RunStore, run_id: str) -> None:
         time.sleep(HEARTBEAT_SECONDS)
 
 
-def _explain(error: Exception, settings: RunSettings) -> str:
-    """For the person: what happened and what to do."""
+def _kind(error: Exception) -> str:
+    """The error's class; one for all that a full memory raises."""
+    return "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
+
+
+def _explain(error: Exception, advice: str, log: str) -> str:
+    """For the person: what happened and what to do; ``advice`` is what to do where memory was full."""
     if isinstance(error, TabTuneError):
         return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return f"There was not enough memory. {memory_advice(settings)}"
-    return _unexpected(error, "the run's log")
-
-
-def _unexpected(error: Exception, log: str) -> str:
+    if is_out_of_memory(error):
+        return f"There was not enough memory. {advice}"
     return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

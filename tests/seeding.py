@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
@@ -30,6 +31,7 @@ def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, f
         "balanced_accuracy": accuracy - 0.01,
         "f1_weighted": accuracy - 0.002,
         "roc_auc": min(accuracy + 0.03, 1.0),
+        "average_precision": accuracy - 0.05,
         "mcc": 2 * accuracy - 1.02,
         "brier": 1.5 * (1 - accuracy),
         "ece": 0.03,
@@ -42,7 +44,7 @@ def sweep_settings(
     """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
     run = RunSettings(dataset=add_sample(home, name).id, target=target, task=task, model=model, train=TrainSettings(steps=STEPS))
-    return SweepSettings(run=run, ranks=ranks, seeds=seeds)
+    return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 
 
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
@@ -150,6 +152,20 @@ class FakeRun:
             archive.writestr("tabtune.json", json.dumps(made_up_facts(self.store.home, self.settings)))
             archive.writestr("README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n")
         return (folder / "adapter.zip").stat().st_size
+
+
+def predict(store: RunStore, run_id: str, right: range, before: range, rows: int = 114) -> None:
+    """Predictions of so many validation and test rows, right in those numbered in ``right``, before training in ``before``."""
+    frames = []
+    for place, part in enumerate(("validation", "test")):
+        found = {}
+        for prefix, those in (("", right), ("zero_shot_", before)):
+            p_N = np.where(np.isin(np.arange(rows), those), 0.95, 0.3)
+            found |= {f"{prefix}prob_0": 1 - p_N, f"{prefix}prob_1": p_N}
+        frames.append(pd.DataFrame({"split": part, "row": place * rows + np.arange(rows), "label": "malignant", **found}))
+    folder = store.run_dir(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.concat(frames).to_parquet(folder / "predictions.parquet")
 
 
 def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: TabICL mini") -> tuple[str, list[FakeRun]]:

@@ -5,24 +5,27 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.words import STATUS
+from dashboard.words import STATUS, TRAIN_SECONDS_HELP
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
 METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
-TIED = "Within noise of the best"
+TIED = "Within one standard error of the best"
 SPREAD = "± gain"
+TEST_SPREAD = "± gain on test"
+HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
+SAVED = "Computed before (s)"
 ALWAYS = {
-    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Rank", "Seed", "Seeds",
-    "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
+    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Gain on test",
+    TEST_SPREAD, "Rank", "Seed", "Seeds", "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
 }  # fmt: skip
 """Columns that are shown unless a person chooses others."""
-NOISE = (TIED, SPREAD, "± validation", "± test")
+NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target")
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
-WHERE_IT_IS = ("Note", "What happened", "Archived")
+WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
 
 
 def table(
@@ -43,9 +46,12 @@ def table(
         "Test": board[f"test_{metric}"],
         "± test": board[f"test_{metric}_interval"] if grouped else None,
         "Gain over zero-shot": board["gain"],
-        SPREAD: board.get("gain_standard_error"),
+        SPREAD: board.get("gain_interval"),
+        "Gain on test": board["test_gain"],
+        TEST_SPREAD: board.get("test_gain_interval"),
         "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
+        SAVED: board["shared_saved_seconds"],
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         "Trainable (%)": board["trainable_percent"],
         "Sweep": board["sweep"].map(sweeps),
@@ -66,8 +72,14 @@ def table(
         "Peak memory (MB)": board["peak_memory_bytes"].astype(number) / 1e6,
         "Meter": board["memory_meter"].map(METERS),
         "Prediction (s)": board["predict_seconds"],
+        "Context rows": board.get("context_rows"),
+        "Context rows while training": board.get("train_context_rows"),
+        "Not compared": board["apart"],
         "Note": board["own_note"],
-        "What happened": board["note"],
+        "What happened": [
+            f"{note}; {limit}".strip("; ")
+            for note, limit in zip(board["note"], board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""), strict=True)
+        ],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     return pd.DataFrame({name: column for name, column in shown.items() if column is not None})
@@ -79,6 +91,7 @@ def usual(shown: pd.DataFrame) -> list[str]:
     ranks = shown.groupby(["Way", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
     told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
+    told += [SAVED] if (shown[SAVED] > 0).any() else []
     empty = [name for name in NOISE if name in shown and (shown[name].isna() | (shown[name] == "")).all()]
     return [name for name in shown if name in (*ALWAYS, *differing, *told) and name not in empty]
 
@@ -115,20 +128,32 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Test": _score("Test", metric, digits, score_help),
         "± validation": number(
             format=f"± %.{digits}f",
-            help="Half of the 95 % interval of the mean: Student's over the seeds, or with one seed from resamples of the validation rows.",
+            help=f"{HALF} of the validation score: of its rows, and of the spread over the seeds where there are several.",
         ),
-        "± test": number(format=f"± %.{digits}f", help="Half of the 95 % interval of the mean over the seeds (Student's)."),
+        "± test": number(format=f"± %.{digits}f", help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.label} while training went on; of the best run where a line is of several."
         ),
         "Gain over zero-shot": number(
-            format=f"%+.{digits}f", help=f"On the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is better."
+            format=f"%+.{digits}f",
+            help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is"
+            " better. The best step is chosen on these rows, which flatters the gain; the gain on test is not flattered.",
         ),
-        TIED: text(help="Whether the configuration lies within one standard error of the best one. Empty where that is not known."),
-        SPREAD: number(
+        TIED: text(
+            help="Whether the validation score is at most one standard error behind the best one, which is the rule by which the smallest"
+            " rank is chosen. Empty where that is not known, and for references."
+        ),
+        SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the configuration's gain on the validation rows."),
+        "Gain on test": number(
+            format=f"%+.{digits}f", help="Against the run's own zero-shot on the test rows, which nobody chose by; above 0 is better."
+        ),
+        TEST_SPREAD: number(
             format=f"± %.{digits}f",
-            help="One standard error of the configuration's gain, over the seeds, or with one seed over resamples of the validation rows."
-            " The best step is chosen on these rows, which flatters the gain a little; the test score is not flattered.",
+            help=f"{HALF} of the configuration's gain on the test rows, row by row. A gain that is not larger is not beyond noise.",
+        ),
+        "Not compared": text(
+            width="medium",
+            help="Why a run has no part in what is said about rank and cost: it is not complete, or other steps or rows were asked for.",
         ),
         "Peak memory (MB)": st.column_config.ProgressColumn(
             format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."
@@ -136,9 +161,16 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Memory over the model (MB)": number(
             format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
         ),
-        "Training (s)": number(format="%.1f"),
+        "Training (s)": number(format="%.1f", help=TRAIN_SECONDS_HELP),
+        SAVED: number(
+            format="%.1f", help="Of the training time: what an earlier run had computed, so that this run did not have to wait for it."
+        ),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Steps": number(format="%.0f"),
+        "Context rows": number(
+            format="localized", help="Rows that predictions, zero-shot's too, were shown. Empty for runs of earlier versions: not known."
+        ),
+        "Context rows while training": number(format="localized", help="Rows that a training step was shown. Empty: as beside it."),
         "Best step": number(format="%.0f", help="The step whose state is kept; 0 is the pretrained model."),
         "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
         "Note": text(width="medium", help="What you wrote about it; choose lines to write one."),

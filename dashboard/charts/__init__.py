@@ -28,11 +28,13 @@ from dashboard.charts.predicted_true import predicted_true
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.reliability_diagram import reliability_diagram
 from dashboard.charts.residuals import residuals
+from dashboard.charts.rows_shown import rows_shown
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
 from dashboard.charts.target_values import target_values
 from dashboard.charts.truncation import truncation
+from tabtune_core.data.episodes import EVALUATION_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,20 @@ class Chart:
 
 
 CHARTS: dict[str, Chart] = {
-    "score": Chart(score, examples.scores, "The chosen score on the validation rows, at every look. The ring marks the best look."),
+    "score": Chart(
+        score,
+        examples.scores,
+        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows shown. The ring marks "
+        "the best. The final scores are with all the context rows that predictions are shown.",
+    ),
     "loss": Chart(loss, examples.steps, "The model's error on the training rows that it had to predict, step by step."),
     "gradient_norm": Chart(
         gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."
     ),
     "learning_rate": Chart(learning_rate, examples.steps, "Size of a step: it warms up, then falls."),
-    "seconds": Chart(seconds, examples.steps, "How long a step takes."),
+    "seconds": Chart(
+        seconds, examples.steps, "How long a step takes. Frozen layers that an earlier run had computed count at what they took then."
+    ),
     "memory": Chart(
         memory, examples.memory, "Memory while the run goes on, as the meter reads it. A meter that this machine lacks says N/A."
     ),
@@ -73,6 +82,9 @@ CHARTS: dict[str, Chart] = {
         "A line a LoRA run. Drag along an axis to keep only the lines that pass there; drag an axis by its name to move it.",
     ),
     "rank_curve": Chart(rank_curve, examples.ranked, "What a higher rank buys on this table."),
+    "rows_shown": Chart(
+        rows_shown, examples.shown, "Score, seconds and memory of predictions with more and more context rows shown, without training."
+    ),
     "truncation": Chart(truncation, examples.curve, "The scores of one run whose update is cut to lower ranks, without training again."),
     "spectrum": Chart(
         spectrum, examples.spectrum, "How much of the update lies in its strongest directions. A steep start: a low rank would have done."

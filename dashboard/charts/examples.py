@@ -98,7 +98,7 @@ def ranked() -> pd.DataFrame:
             "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
             "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
             "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0], "validation_r2": [-0.1, 0.2, 0.1, 0.15],
-            "standard_error_to_best_lora": [0.02, 0.01, 0.01, 0.0],
+            "lora_gap_interval": [0.02, 0.01, 0.01, 0.0],
         }
     )  # fmt: skip
 
@@ -109,6 +109,21 @@ def curve() -> pd.DataFrame:
     loss = np.array([0.4, 0.35, 0.31, 0.3])
     scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
     return pd.DataFrame({"rank": rank, **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores}})
+
+
+def shown() -> pd.DataFrame:
+    """One row a state and number of context rows."""
+    rows, states = [64, 128, 256, 300], ["Zero-shot", "Full fine-tuning", "LoRA r=8"]
+    loss = np.concatenate([start * np.array([1.0, 0.9, 0.85, 0.84]) for start in (0.4, 0.36, 0.33)])
+    scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
+    return pd.DataFrame(
+        {
+            "name": np.repeat(states, len(rows)), "context_rows": np.tile(rows, len(states)),
+            "predict_seconds": np.tile([0.1, 0.15, 0.25, 0.3], len(states)),
+            "growth_memory_bytes": np.tile([2e6, 3e6, 5e6, 6e6], len(states)),
+            **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores},
+        }
+    )  # fmt: skip
 
 
 def spectrum() -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What rank buys: the score at each rank, with the two baselines as level lines."""
+"""What rank buys: the score at each rank, with the baselines and references as level lines."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +10,17 @@ import plotly.graph_objects as go
 from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.comparison import WRITTEN, told_by
+from tabtune_core.settings import STRATEGY_NAMES
 
-ERROR = "standard_error_to_best_lora"
+HALF = "lora_gap_interval"
 
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
     """``runs`` has one row a run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
 
-    A line for each setting of the others, each point a mean over seeds. A column ``standard_error_to_best_lora`` draws bars, in the
-    metric's unit. ``smallest`` is r*, the smallest rank within one standard error of the best.
+    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_interval`` (half the width of the 95 %
+    interval of the difference to the best rank) draws bars, in the metric's unit.
+    ``smallest`` is r*, the smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
@@ -46,7 +48,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
                 hovertemplate=f"{name}, rank %{{x}}<br>{written}",
             )  # fmt: skip
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
-    for strategy, label in (("inference", "Zero-shot"), ("base-ft", "Full fine-tuning")):
+    for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
         for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
             level, style = float(rows[column].mean()), BASELINES[label]
             drawn.add_scatter(
@@ -82,7 +84,7 @@ def _levels(baseline: pd.DataFrame, label: str) -> Iterator[tuple[str, pd.DataFr
 
 
 def _bars(each_rank: Any, split: str) -> dict[str, Any]:
-    """Errors are known for the validation score alone, and are those of the configuration."""
-    if split != "validation" or ERROR not in each_rank.obj:
+    """They are known for the validation score alone, and are those of the configuration."""
+    if split != "validation" or HALF not in each_rank.obj:
         return {"visible": False}
-    return {"array": each_rank[ERROR].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}
+    return {"array": each_rank[HALF].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import X_TITLES, compact, each_run, figure, leave_room, points_each, say, thin
+from dashboard.charts.style import LEVEL, X_TITLES, compact, each_run, figure, leave_room, points_each, say, thin
 from tabtune_core.metrics import METRICS
 
 
 def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, reach: float | None = None) -> go.Figure:
     """``scores`` has one row a look: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
 
-    Zero-shot, which has one look, is a level line up to ``reach`` on the horizontal axis (the last look unless given); the best look of
-    a run carries a ring.
+    Zero-shot and references, which have one look, are level lines up to ``reach`` on the horizontal axis (the last look unless given);
+    the best look of a run carries a ring.
     """
     meaning = METRICS[metric]
     y_title = f"Validation {meaning.written} ({meaning.unit})"
@@ -27,7 +27,7 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
-        if len(rows) == 1 and label.startswith("Zero-shot"):
+        if len(rows) == 1 and label.startswith(LEVEL):
             drawn.add_scatter(
                 x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, legendrank=style.place, hovertemplate=hover
             )

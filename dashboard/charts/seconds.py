@@ -9,7 +9,7 @@ from dashboard.charts.lines import lines
 def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row a training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
-        return _from_zero(lines(steps, "seconds", y_title="Time since training began (s)", log=log), log)
+        return _from_zero(lines(steps, "seconds", y_title="Training time (s)", log=log), log)
     by_run = steps.groupby("run", observed=True, sort=False)
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
     title = "Time of a step, with its look at validation (s)"

@@ -26,7 +26,7 @@ MOST_POINTS = 8_000
 """Of all runs in one chart."""
 PALE = 0.3
 """Opacity of a line behind its smoothed one."""
-X_TITLES = {"step": "Training step", "seconds": "Time since training began (s)"}
+X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,15 @@ class RunStyle:
     """In the legend, and of bars that stand side by side."""
 
 
-BASELINES = {"Zero-shot": RunStyle(FAINT, "dot", "star"), "Full fine-tuning": RunStyle("#D55E00", "dash", "x")}
-"""By how the label of a run begins."""
+BASELINES = {
+    "Zero-shot": RunStyle(FAINT, "dot", "star"),
+    "Full fine-tuning": RunStyle("#D55E00", "dash", "x"),
+    "Linear model": RunStyle("#9467BD", "2px,6px", "triangle-down"),
+    "Gradient boosting": RunStyle("#9467BD", "8px,3px,2px,3px", "hourglass"),
+}
+"""By how the label of a run begins; the references share a colour that no model has."""
+LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
+"""Those that do not train a model step by step: one score, and a level line beside the curves of others."""
 
 
 def run_styles(labels: list[str]) -> dict[str, RunStyle]:

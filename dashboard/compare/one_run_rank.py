@@ -111,6 +111,8 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         f" the effective rank is {effective:.1f} of {full}."
     )
     scores = curve.set_index("rank")[f"validation_{metric}"]
+    if scores.isna().all():
+        return f"{first} What it brings in {METRICS[metric].written} is not known: the curve is of an earlier version."
     gains = (scores - scores[0]) * (1 if METRICS[metric].higher_is_better else -1)
     if not gains[full] > 0:
         return f"{first} On {METRICS[metric].label} the whole update is not better than zero-shot."

@@ -36,9 +36,9 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     found = reading.recommended(compared.sweep, metric)
     board = with_noise(compared.board.assign(run=compared.board["id"]), found.configurations).assign(run=compared.board["run"])
     smallest = smallest_tied(found.configurations)
-    star = None if smallest is None else int(smallest["rank"])
+    star = None if smallest is None or found.claim is None or not found.claim.chooses_a_rank else int(smallest["rank"])
     st.subheader(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
-    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "standard_error_to_best_lora"]
+    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "lora_gap_interval"]
     drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)
     show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])
     better = "Higher" if meaning.higher_is_better else "Lower"
@@ -58,7 +58,8 @@ def _what_bars_are(compared: Compared, found: Recommendation) -> None:
         st.caption(
             "Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds."
         )
-    if found.configurations["lora_gap_error"].notna().any():
+    if found.configurations["lora_gap_interval"].notna().any():
         st.caption(
-            "Bars at a rank: one standard error of its difference to the best rank. A bar that reaches the level of the best is a tie."
+            "Bars at a rank: half the width of the 95 % interval of its difference to the best rank on the validation rows. A bar that"
+            " reaches the level of the best is not beyond noise."
         )

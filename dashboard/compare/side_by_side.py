@@ -12,13 +12,16 @@ from dashboard.compare.compared import Compared
 from dashboard.compare.predictions_view import calibration, confusions, number_errors
 from dashboard.compare.update_sizes import update_sizes
 from dashboard.live_plotly import show
-from dashboard.words import LOSS_UNITS, labels
+from dashboard.words import LOSS_UNITS, TRAIN_SECONDS_HELP, labels
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.ranking import SCIKIT_LEARN
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}
+OF_PREDICTION = ("train.predict_context_rows", "train.views")
+"""What matters without training, too."""
 View = Callable[[Compared, list[Run]], None]
 
 
@@ -30,8 +33,10 @@ def flat(run: Run) -> dict[str, str]:
     found["train.learning_rate"] = f"{run.settings.learning_rate:g}"
     found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
     found["strategy"] = STRATEGY_NAMES[run.settings.strategy]
-    unused = {"peft": (), "base-ft": ("lora.",), "inference": ("lora.", "train.")}[run.settings.strategy]
-    return {name: value for name, value in found.items() if not name.startswith(unused)}
+    if run.settings.strategy in REFERENCES:
+        found["model"] = SCIKIT_LEARN
+    unused = {"peft": (), "base-ft": ("lora.",)}.get(run.settings.strategy, ("lora.", "train."))
+    return {name: value for name, value in found.items() if not name.startswith(unused) or name in OF_PREDICTION}
 
 
 def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:
@@ -72,10 +77,10 @@ def side_by_side(compared: Compared) -> None:
 
 
 def usual(compared: Compared) -> list[str]:
-    """The baselines and the two best LoRA runs of the first seed, in the order of the queue."""
+    """The baselines, the better reference and the two best LoRA runs of the first seed, in the order of the queue."""
     board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
-    lora = board["strategy"] == "peft"
-    chosen = {*board.loc[~lora, "id"].head(2), *board.loc[lora, "id"].head(2)}
+    lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
+    chosen = {*board.loc[~lora & ~reference, "id"].head(2), *board.loc[lora, "id"].head(2), *board.loc[reference, "id"].head(1)}
     return [run.id for run in compared.done if run.id in chosen]
 
 
@@ -87,7 +92,7 @@ def _settings(compared: Compared, runs: list[Run]) -> None:
 def _curves(compared: Compared, runs: list[Run]) -> None:
     x = st.segmented_control(
         "Curves over", ["step", "seconds"], default="step", required=True, key="compare_x", persist_state="session",
-        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
+        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__, help=TRAIN_SECONDS_HELP,
     )  # fmt: skip
     left, right = st.columns(2)
     own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}

@@ -118,7 +118,7 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         return f"**No run is within these limits.** The least that was measured: {least or 'nothing'}."
     costs = [
         f"{megabytes(_number(best['growth_memory_bytes']))} over the loaded model",
-        f"{best['train_seconds']:,.1f} s of training",
+        f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "a training time that is not known",
         f"an adapter of {megabytes(_number(best['adapter_bytes']))}" if pd.notna(best["adapter_bytes"]) else "no adapter",
     ]
     return (

@@ -14,11 +14,12 @@ def advanced_widgets(task: Task) -> None:
     with adapter:
         _adapter_widgets()
     with optimizer:
-        _optimizer_widgets()
+        _optimizer_widgets(task)
     with memory:
         with st.grid(min_column_width=180):
             choice_field("16-bit training (CUDA card only)", "amp", TrainSettings)
             number_field("Views a prediction", "views", TrainSettings, low=1)
+            number_field("Time limit of a run (s)", "time_limit", TrainSettings, low=0, step=60, placeholder="none")
             number_field("Fixed episodes (0: fresh ones)", "episode_set", TrainSettings, low=0)
         switch_field("Recompute activations (gradient checkpointing)", "gradient_checkpointing", TrainSettings)
     with choosing:
@@ -56,9 +57,11 @@ def _adapter_widgets() -> None:
             )  # fmt: skip
 
 
-def _optimizer_widgets() -> None:
+def _optimizer_widgets(task: Task) -> None:
     with st.grid(min_column_width=180):
         choice_field("Optimizer", "optimizer", TrainSettings)
+        if task == "classification":
+            choice_field("Class weights of the loss", "class_weights", TrainSettings)
         number_field("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
         number_field("Gradient clipping (0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
         choice_field("Schedule after the warm-up", "schedule", TrainSettings)

@@ -10,12 +10,13 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.memory_by_cause import cause_rows, draw
-from dashboard.words import duration
+from dashboard.words import duration, plain
 from tabtune_core.data.target import Way
-from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory
+from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.runs.pace import train_seconds
+from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.shown_rows import with_shown_rows
 
 PROCESS_BYTES = 450e6
 """Python, torch and a CUDA context beside the tensors: 430 MB resident on the CPU when TabICL mini was loaded; a context is as large."""
@@ -53,23 +54,58 @@ def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
 
 def heaviest(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
     """Of the runs of the sweep, the one that takes most; runs that differ in nothing that memory asks for are one."""
-    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in sweep.one_seed()}
+    runs = dataclasses.replace(sweep, references=False).one_seed()  # which no memory is estimated for
+    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs}
     return max((estimate_memory(run, card, sizes, on_gpu=on_gpu) for run in distinct.values()), key=lambda memory: memory.total)
+
+
+def need_bytes(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> float:
+    """Most that a run of the sweep takes beside the process: while it trains, or while it predicts."""
+    training = heaviest(sweep, card, sizes, on_gpu=on_gpu)
+    predicting = prediction_bytes(
+        card, sweep.run.task, shown=sizes.shown_rows, features=sizes.features, on_gpu=on_gpu, predicted_rows=sizes.predicted_rows
+    )
+    return max(training.total, training.weights + training.adapter + predicting)
+
+
+def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
+    """How many rows predictions are shown, in a sentence.
+
+    >>> _rows_shown(None, 300, 300)
+    'Predictions are shown all of the 300 training rows.'
+    >>> _rows_shown(5000, 300, 300)
+    'Predictions are shown all of the 300 training rows: 5,000 were asked for, and there are no more.'
+    >>> _rows_shown(None, 8192, 60000)
+    'Predictions are shown 8,192 of the 60,000 training rows, as many as model, memory and a bearable time allow.'
+    """
+    which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
+    why = ""
+    if asked is not None and asked > train_rows:
+        why = f": {asked:,} were asked for, and there are no more"
+    elif asked is None and shown < train_rows:
+        why = ", as many as model, memory and a bearable time allow"
+    return f"Predictions are shown {which} training rows{why}."
 
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> None:
     """Memory by cause, fits or not, and time. Priced anew whenever the form changes."""
     counts = None if way == "numbers" else reading.class_counts(table, target, way)
     rows = reading.tables()[table].rows if counts is None else int(counts["rows"].sum())
-    features = reading.features(table, target)
+    features = reading.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
         "Plan for a GPU of (GB)", min_value=1.0, value=None, step=8.0, key="planned_gigabytes", placeholder="this machine's device",
         format="%g", persist_state="session",
         help="Estimates for a GPU with so much memory, whether or not one is here. Empty: the device chosen above.",
     )  # fmt: skip
-    device, free_bytes = (f"a GPU of {planned:g} GB", planned * GIGABYTE) if planned else _device(sweep.run.device)
+    of_plan = (f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE) if planned else None
+    device, free_bytes, all_bytes = of_plan or _device(sweep.run.device)
     on_gpu = bool(planned) or device != "the CPU"
+    train_rows = rows - round(sweep.run.validation_share * rows) - round(sweep.run.test_share * rows)
+    asked = sweep.run.train.predict_context_rows
+    if all_bytes is not None:
+        run = with_shown_rows(sweep.run, features=features, memory_bytes=round(all_bytes), on_gpu=on_gpu)
+        sweep = dataclasses.replace(sweep, run=run)
     sizes = Sizes.plan(sweep.run, rows=rows, features=features, classes=0 if counts is None else len(counts))
     bars = [
         row
@@ -77,7 +113,8 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         for row in cause_rows(name, "estimate", dataclasses.asdict(estimate_memory(run, card, sizes, on_gpu=on_gpu)))
     ]
     draw(bars, key="estimate_by_cause")
-    need = heaviest(sweep, card, sizes, on_gpu=on_gpu).total + PROCESS_BYTES
+    st.caption(_rows_shown(asked, sizes.shown_rows, train_rows))
+    need = need_bytes(sweep, card, sizes, on_gpu=on_gpu) + PROCESS_BYTES
     if free_bytes is None:
         st.caption(
             f"Needs about {need / GIGABYTE:.1f} GB at most ({BESIDE}). How much memory is free on {device}: N/A (its driver does not tell)."
@@ -88,7 +125,11 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         st.caption(f"{BESIDE}.")
         if fit != "fits":
             st.caption(_WAY_OUT)
-    _time(sweep, card, rows, features, on_gpu=on_gpu and not planned, elsewhere=bool(planned))
+    if planned:
+        st.caption("Time on that GPU: known after the first run there.")
+    else:
+        classes = 0 if counts is None else len(counts)
+        _time(sweep, card, TrainedOn.plan(sweep.run, rows=rows, features=features, classes=classes, on_gpu=on_gpu))
 
 
 _HELP = (
@@ -96,31 +137,39 @@ _HELP = (
     "model's architecture and your table's size, and on the CPU some room for what torch takes at its first steps."
 )
 _WAY_OUT = (
-    "Fewer context rows save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts of the model, or dropout 0. "
+    "Fewer context rows, while training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts "
+    "of the model, or dropout 0. "
     "The rank hardly matters."
 )
 
 
-def _device(asked: str) -> tuple[str, float | None]:
-    """The device in words, and what is free there; None where that is not known."""
+_TIME_HELP = (
+    "Taken from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
+    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"
+    " rows x features. Each run's own time: where runs share frozen layers, you wait less."
+)
+
+
+def _device(asked: str) -> tuple[str, float | None, float | None]:
+    """The device in words, and the memory that is free there, and all of it; None where that is not known."""
     machine, cards = reading.memory_of_devices()
     if asked == "cpu" or (asked == "auto" and not cards):
-        return "the CPU", machine[0]
+        return "the CPU", *machine
     place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
     memory = cards[place] if place < len(cards) else None
-    return f"cuda:{place}", memory[0] if memory else None
+    return f"cuda:{place}", *(memory or (None, None))
 
 
-def _time(sweep: SweepSettings, card: ModelCard, rows: int, features: int, *, on_gpu: bool, elsewhere: bool) -> None:
+def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:
     """How long training takes at most, from earlier runs of this model here."""
-    if elsewhere:
-        st.caption("Time on that GPU: known after the first run there.")
-        return
-    train_rows = rows - round(sweep.run.validation_share * rows) - round(sweep.run.test_share * rows)
-    seconds = train_seconds(
-        sweep.expand(), reading.paces(card.name), train_rows=train_rows, features=features, device="cuda" if on_gpu else "cpu"
-    )
-    if seconds is None:
-        st.caption("Time: known after the first run of this model on a table of about this size.")
-    elif seconds:
-        st.caption(f"Training takes about {duration(seconds)} in all if nothing stops early: by your own earlier runs of this model here.")
+    runs, paces = sweep.expand(), reading.paces(card.name)
+    estimate = train_seconds(runs, paces, trained_on)
+    if estimate is None:
+        st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
+    elif estimate.seconds:
+        st.caption(
+            f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.", help=_TIME_HELP
+        )
+    short = beyond_limit(runs, paces, trained_on)
+    if short:
+        st.warning(plain(short), icon=":material/timer:")

@@ -138,11 +138,10 @@ def training_widgets(told: Mapping[str, str]) -> None:
         "Learning rate of LoRA", "learning_rates", TrainSettings, LORA_RATES, about="learning_rate", told=told.get("learning_rate", ""),
         placeholder=f"{short_rate(LEARNING_RATES['peft'])} (usual)",
     )  # fmt: skip
-    one, two = st.columns(2)
-    with one:
-        number_field("Context rows", "context_rows", TrainSettings, low=10, step=128)
-    with two:
+    with st.grid(min_column_width=180):
+        number_field("Context rows while training", "context_rows", TrainSettings, low=10, step=128)
         number_field("Query rows a step (batch size)", "batch_size", TrainSettings, low=1, step=32)
+        number_field("Context rows at prediction", "predict_context_rows", TrainSettings, low=10, step=1024, placeholder="all that fit")
 
 
 def baseline_widgets() -> None:
@@ -152,6 +151,7 @@ def baseline_widgets() -> None:
     if st.session_state.full_fine_tuning:
         usual = f"{short_rate(LEARNING_RATES['base-ft'])} (usual)"
         numbers_field("Learning rate of full fine-tuning", "full_learning_rates", SweepSettings, FULL_RATES, placeholder=usual)
+    switch_field("Linear model and gradient boosting", "references", SweepSettings)
     text_field("Seeds", "seeds", SweepSettings, help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.")
 
 

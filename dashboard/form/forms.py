@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.form.typed_values import read_numbers, read_seeds, written, written_rate
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
+from tabtune_core.settings import LoraSettings, RunSettings, SplitBy, SweepSettings, TrainSettings, read_pattern
 from tabtune_core.settings_text import read_target_set, written_targets
 
 LORA_FIELDS = ("bias", "use_rslora", "use_dora")
@@ -20,17 +20,20 @@ PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_patt
 """Kept in a field of lines such as ``decoder = 4``."""
 TRAIN_FIELDS = (
     "epochs",
+    "time_limit",
     "rate_scales_with_rank",
     "lr_ratio",
     "optimizer",
     "batch_size",
     "context_rows",
+    "predict_context_rows",
     "episode_set",
     "views",
     "validation_rows",
     "test_rows",
     "weight_decay",
     "eps",
+    "class_weights",
     "schedule",
     "warmup_ratio",
     "warmup_steps",
@@ -41,10 +44,10 @@ TRAIN_FIELDS = (
     "patience",
 )
 RUN_FIELDS = ("model", "device", "validation_share", "test_share")
-SWEEP_FIELDS = ("zero_shot", "full_fine_tuning")
+SWEEP_FIELDS = ("zero_shot", "full_fine_tuning", "references")
 DECIMALS = (
     *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
-    *("lr_ratio", "validation_share", "test_share"),
+    *("lr_ratio", "time_limit", "validation_share", "test_share"),
 )
 """Settings that may be whole in a file, where a field of decimals takes no whole number."""
 
@@ -94,8 +97,9 @@ def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
 
 
 def to_sweep(
-    values: Mapping[str, Any], *, dataset: str, target: str, task: Task = "classification", split_at_median: bool = False
-) -> SweepSettings:
+    values: Mapping[str, Any], *, dataset: str, target: str, task: Task = "classification", split_at_median: bool = False,
+    split: tuple[SplitBy, str | None] = ("random", None),
+) -> SweepSettings:  # fmt: skip
     """The sweep that the widgets describe; a widget that is not there has its default.
 
     Raises:
@@ -104,6 +108,8 @@ def to_sweep(
     values = {**DEFAULTS, "selection_metric": SELECTION[task], **values}
     if values["optimizer"] == "sgd":  # which shows no fields for what it does not use
         values |= {name: DEFAULTS[name] for name in ("beta_1", "beta_2", "eps")}
+    if task == "regression":  # which has no classes to weigh
+        values["class_weights"] = DEFAULTS["class_weights"]
     alphas = () if values["tied"] else read_numbers("Alpha", values["alphas"])
     if not alphas and not values["tied"]:
         raise SettingError("Alpha has no value; type one, or tie it to the rank.")
@@ -129,6 +135,8 @@ def to_sweep(
         target=target,
         task=task,
         split_at_median=split_at_median,
+        split_by=split[0],
+        split_column=split[1],
         checkpoint=values["checkpoint"].strip() or None,
         lora=lora,
         train=train,
@@ -174,4 +182,4 @@ def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
     axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
     others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]
     parts = [f"{len(sweep.target_sets)} sets of parts"] if sweep.target_sets else []
-    return "; ".join(part for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts) if part)
+    return "; ".join(part for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts, sweep.run.split) if part)

@@ -3,6 +3,8 @@
 In: the sweep that the form describes, its model and table. Out: its runs in the queue.
 """
 
+from contextlib import suppress
+
 import streamlit as st
 
 from dashboard import reading
@@ -10,20 +12,21 @@ from dashboard.choice import go
 from dashboard.form.pricing import price_adapters
 from dashboard.words import plain
 from tabtune_core.advice import Facts, advise
+from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TableError, TabTuneError
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter_size import AdapterSize, adapter_size
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request
-from tabtune_core.settings import MANY_RUNS, SweepSettings
+from tabtune_core.settings import MANY_RUNS, SplitBy, SweepSettings
 
 
-def unfit(card: ModelCard, table: str, target: str, way: Way) -> str | None:
+def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[SplitBy, str | None]) -> str | None:
     """Why this model cannot predict the column, if it cannot."""
     try:
         reading.label_findings(table, target, way, max_classes=card.family.class_limit)
-        check_features(card, reading.features(table, target))
+        check_features(card, reading.features(table, target, unseen=split[1] if split[0] == "group" else None))
     except (LabelError, TableError) as error:
         return str(error)
     return None
@@ -37,9 +40,21 @@ def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
     try:
         for one in sweep.one_seed():
             check_request(one)
+        reading.split_findings(sweep)
     except TabTuneError as error:
         return str(error)
     return None
+
+
+def show_findings(sweep: SweepSettings, way: Way) -> None:
+    """How the rows are split where it is not at random, and what to do about a rare class."""
+    run, found = sweep.run, list[Finding]()
+    with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
+        found += [one for one in reading.label_findings(run.dataset, run.target, way, max_classes=None) if one.code == "imbalance"]
+        found += reading.split_findings(sweep)
+    for finding in found:
+        icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
+        st.caption(f"{icon} {plain(finding.message)}")
 
 
 def show_size(sweep: SweepSettings) -> None:

@@ -11,6 +11,7 @@ from dashboard.form import forms
 from dashboard.form.as_code import command_line, python_code
 from dashboard.form.model_cards import closed, filled_for
 from dashboard.words import WAYS, plain
+from tabtune_core.data.split_question import written
 from tabtune_core.data.target import Way
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import get_card
@@ -63,6 +64,7 @@ def load(text: str) -> None:
     choose("table", sweep.run.dataset)
     choose("target", sweep.run.target)
     choose("way", _way_of(sweep))
+    choose("split", written(sweep.run.split_by, sweep.run.split_column))
 
 
 def _way_of(sweep: SweepSettings) -> Way:
@@ -78,6 +80,8 @@ def _what_is_absent(sweep: SweepSettings) -> str | None:
         return f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
     if sweep.run.target not in [column.name for column in found.columns]:
         return f"The settings are for the column {sweep.run.target!r}, which the table {found.name!r} does not have."
+    if sweep.run.split_column not in (None, *(column.name for column in found.columns)):
+        return f"The settings split by the column {sweep.run.split_column!r}, which the table {found.name!r} does not have."
     if _way_of(sweep) not in reading.ways(found.id, sweep.run.target):
         return f"The settings predict {sweep.run.target!r} in a way ({WAYS[_way_of(sweep)].lower()}) that its values do not allow."
     return None

@@ -149,7 +149,9 @@ def found() -> None:
         if measured[["full", "lora"]].isna().any(axis=1).all():
             continue
         st.caption(f"Measured in {plain(sweep_title(seen))}.")
-        st.markdown("\n\n".join(map(plain, reading.recommended(sweep, metric).sentences)))
+        said = reading.recommended(sweep, metric)
+        st.markdown("\n\n".join(map(plain, said.sentences)))
+        st.caption(plain(said.basis))
         measured_against_full.show(measured, metric)
         return
     st.info("No sweep here has both LoRA and full fine-tuning yet. After one, its own figures stand here.", icon=":material/straighten:")

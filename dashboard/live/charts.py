@@ -18,6 +18,7 @@ from dashboard.live_plotly import show
 from dashboard.words import LOSS_UNITS, plain
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
+from tabtune_core.settings import TRAINED
 
 KINDS = {"score": "scores", "memory": "memory", "card": "memory", "phase_peaks": "phases"}
 """Which frame a chart draws; the others draw the steps."""
@@ -34,8 +35,8 @@ class Curves:
         begun = [run for run in shown if run.started is not None]
         self.shaded = next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
         """The run whose phases are shaded."""
-        # zero-shot is a level line as long as the others, the shaded run carries the phases
-        self.fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy == "inference" or run is self.shaded]
+        # what does not train step by step is a level line as long as the others, the shaded run carries the phases
+        self.fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
         self.settled = [run for run in shown if run not in self.fresh]
         self._frames: dict[str, pd.DataFrame] = {}
 

@@ -11,6 +11,7 @@ from dashboard.troubleshooting import GUIDE, troubles
 from dashboard.words import WAY_OUT, plain
 from tabtune_core.events import Note, RunFailed, RunPlanned
 from tabtune_core.runs.store import ENDED, RETRYABLE, Run
+from tabtune_core.settings import REFERENCES
 
 SEVERE = ("diverged", "memory")
 """Troubles that end a run; the others are hints."""
@@ -62,10 +63,15 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     for stored in reading.store().events(run.id, ["Note"]):
         if isinstance(stored.event, Note):
             st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
-    if plan:
+    if plan and run.settings.strategy in REFERENCES:
+        st.caption(
+            f"On {plan.device}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f" {plan.test_rows:,} test rows, {plan.features:,} features. A reference: no foundation model is loaded."
+        )
+    elif plan:
         st.caption(
             f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
-            f" {plan.test_rows:,} test rows, {plan.context_rows:,} context and {plan.query_rows:,} query rows a step,"
+            f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
@@ -73,6 +79,16 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(reading.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
+
+
+def _rows_shown(plan: RunPlanned) -> str:
+    """Which rows a step, an evaluation and a prediction are shown."""
+    if plan.train_context_rows is None:
+        return f"{plan.context_rows:,} context rows"
+    return (
+        f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.evaluation_context_rows:,} context rows in"
+        f" evaluations during training and {plan.context_rows:,} at prediction"
+    )
 
 
 def buttons(run: Run) -> None:

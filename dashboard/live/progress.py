@@ -8,10 +8,13 @@ import streamlit as st
 from dashboard.live.actions import ask
 from dashboard.live.time_left import time_left
 from dashboard.reading import Latest
-from dashboard.words import LOSS_UNITS, STATUS, duration, megabytes, plain, silence
+from dashboard.words import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress
 from tabtune_core.runs.store import ENDED, RANKED, Run
+
+LEAST_SAVING = 0.1
+"""Seconds of a run that are worth a sentence."""
 
 
 def share_done(run: Run, far: Progress) -> float:
@@ -40,6 +43,10 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     seconds = time_left(runs, far, time.time()) if to_come else None
     if seconds is not None:
         st.caption(f"About {duration(seconds)} left for the sweep. Estimated: each run to come takes as long as those like it that ended.")
+    saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
+    if saved:
+        which = "1 run" if len(saved) == 1 else f"{len(saved)} runs"
+        st.caption(f"Frozen layers shared with {which}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
 def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:

@@ -5,13 +5,15 @@ In: its runs and how far each is. Out: seconds, or None while nothing that ended
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from tabtune_core.runs.pace import kind_of
 from tabtune_core.runs.series import Progress
 from tabtune_core.runs.store import ENDED, RANKED, Run
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Seconds until all have ended, if those to come take as long as those of the same strategy did that ended with a result.
+    """Seconds until all have ended, if those to come take as long as those like them did that ended with a result.
 
     A running run takes its rest of training, or what is left of such a run's time. Runs go on at once as many as do now.
     """
@@ -23,16 +25,19 @@ def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> f
     return sum(seconds for seconds in left if seconds is not None) / max(going, 1)
 
 
+def _length(run: Run) -> tuple[Any, ...]:
+    """What the time of a run hangs on, in a sweep of one table."""
+    train = run.settings.train
+    return kind_of(run.settings), train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
+
+
 def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
     if far.eta_seconds is not None:
         return far.eta_seconds
     whole = [
         other.ended - other.started
         for other in runs
-        if other.status in RANKED
-        and other.settings.strategy == run.settings.strategy
-        and other.ended is not None
-        and other.started is not None
+        if other.status in RANKED and _length(other) == _length(run) and other.ended is not None and other.started is not None
     ]
     if not whole:
         return None

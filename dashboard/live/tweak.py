@@ -9,7 +9,7 @@ from dashboard.live.actions import duplicate
 from dashboard.words import plain
 from tabtune_core.errors import SettingError
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import LoraSettings, RunSettings, Strategy, TrainSettings, describe
+from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, Strategy, TrainSettings, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,15 @@ class Field:
     """Those that it matters to."""
 
 
-TRAINED: tuple[Strategy, ...] = ("peft", "base-ft")
 FIELDS = {
     "rank": Field("Rank", "lora", ("peft",)),
     "alpha": Field("Alpha", "lora", ("peft",)),
     "dropout": Field("Dropout", "lora", ("peft",)),
     "learning_rate": Field("Learning rate", "train", TRAINED),
-    "context_rows": Field("Context rows", "train", ("inference", *TRAINED)),
+    "context_rows": Field("Context rows", "train", TRAINED),
+    "predict_context_rows": Field("Context rows at prediction", "train", ("inference", *TRAINED)),
     "steps": Field("Steps", "train", TRAINED),
-    "seed": Field("Seed", "", ("inference", *TRAINED)),
+    "seed": Field("Seed", "", ("inference", *TRAINED, *REFERENCES)),
 }
 _KINDS = {"lora": LoraSettings, "train": TrainSettings, "": RunSettings}
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboard.choice import keep
+from dashboard.words import TRAIN_SECONDS_HELP
 from tabtune_core.metrics import METRICS, Task, metrics_of
 
 FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
@@ -57,6 +58,7 @@ def controls(task: Task) -> View:
             key=keys["axis"],
             persist_state="session",
             format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
+            help=TRAIN_SECONDS_HELP,
         )
         metric = st.selectbox(
             "Second score",

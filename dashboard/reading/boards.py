@@ -10,23 +10,19 @@ import streamlit as st
 from dashboard.reading.workspace import home, listed, listed_in, stamp_of, store, store_of
 from dashboard.words import labels
 from tabtune_core.data.datasets import get_dataset
-from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs import series
 from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.experience import experience
 from tabtune_core.runs.full_or_lora import full_or_lora
 from tabtune_core.runs.job_queue import Job
-from tabtune_core.runs.pace import Pace, pace_of
+from tabtune_core.runs.pace import Pace, latest, read_paces
 from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.runs.store import Run, RunStore
 
 HeldOutPart = Literal["validation", "test"]
-
-LATEST_RUNS = 40
-"""Of a model, from which times are taken."""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -41,7 +37,7 @@ def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.Dat
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
-@st.cache_data(max_entries=32, show_spinner="Resampling the validation rows")
+@st.cache_data(max_entries=32, show_spinner="Working out intervals from the held-out rows")
 def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommendation:
     return recommend(store_of(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
 
@@ -100,6 +96,11 @@ def rank_curves() -> dict[str, Job]:
     return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve"))}
 
 
+def context_curves() -> dict[tuple[str, ...], Job]:
+    """The newest job about the rows shown, by the ids of its runs."""
+    return {tuple(job.arguments["runs"]): job for job in reversed(store().jobs("context_curve"))}
+
+
 @st.cache_data(max_entries=16, show_spinner=False)
 def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: str) -> dict[str, str]:
     named = get_dataset(Path(folder), table).name
@@ -113,17 +114,12 @@ def experienced(table: str, target: str, model: str, metric: str) -> dict[str, s
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
-    store = store_of(folder)
-    plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
-    found = [pace_of(store.run(run_id), told.event) for run_id, told in plans.items() if told and isinstance(told.event, RunPlanned)]
-    return [pace for pace in found if pace]
+    return read_paces(store_of(folder), run_ids)
 
 
 def paces(model: str) -> list[Pace]:
     """How fast the latest finished trainings of a model were."""
-    finished = [run for run in store().runs() if run.settings.model == model and run.status == "finished" and run.result]
-    latest = sorted((run for run in finished if run.settings.strategy != "inference"), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
-    return _paces(str(home()), tuple(run.id for run in latest))
+    return _paces(str(home()), tuple(run.id for run in latest(store().runs(), model)))
 
 
 def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:

@@ -1,5 +1,7 @@
 """Tables of the workspace, and what is found in them."""
 
+import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -14,9 +16,12 @@ from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, fol
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.pair_leaks import pairs_that_give
+from tabtune_core.data.prepared import check_split
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.metrics import Task
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
 
@@ -85,9 +90,9 @@ def ways(table: str, column: str) -> tuple[Way, ...]:
     return _ways(str(home()), table, column)
 
 
-def features(table: str, target: str) -> int:
-    """How many features a model gets beside the target."""
-    return count_features({column.name: column.kind for column in tables()[table].columns}, target)
+def features(table: str, target: str, *, unseen: str | None = None) -> int:
+    """How many features a model gets beside the target; ``unseen`` is a column that is none."""
+    return count_features({column.name: column.kind for column in tables()[table].columns if column.name != unseen}, target)
 
 
 def _label_frame(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
@@ -143,6 +148,37 @@ def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, 
 def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
     """Columns that alone predict another nearly without error."""
     return _suspects(str(home()), table, column, way)
+
+
+@st.cache_data(max_entries=256, show_spinner="Splitting the rows")
+def _split_findings(folder: str, settings: str) -> tuple[Finding, ...]:
+    run = RunSettings.from_dict(json.loads(settings))
+    return check_split(_whole(folder, run.dataset), run)
+
+
+def split_findings(sweep: SweepSettings) -> list[Finding]:
+    """What to know of the splits of a sweep, under each of its seeds, where they are not at random.
+
+    Raises:
+        TabTuneError: the table cannot be split so.
+    """
+    if sweep.run.split_by == "random":
+        return []
+    metric = TrainSettings(selection_metric=sweep.run.train.selection_metric)  # all else of a run makes no difference
+    runs = [dataclasses.replace(sweep.run, seed=seed, train=metric, lora=LoraSettings(), strategy="inference") for seed in sweep.seeds]
+    found = (finding for run in runs for finding in _split_findings(str(home()), json.dumps(run.to_dict())))
+    return list(dict.fromkeys(found))
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+def _pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
+    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
+    return pairs_that_give(_whole(folder, table), kinds, column)
+
+
+def pair_leaks(table: str, column: str) -> tuple[Finding, ...]:
+    """Pairs of columns whose sum, difference, product or ratio is the numbers of another."""
+    return _pair_leaks(str(home()), table, column)
 
 
 def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)

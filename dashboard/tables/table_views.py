@@ -138,7 +138,7 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
         return
     forget_notes()
     choose("table", new.id)
-    for name in ("target", "way"):  # another reading of the file is no other question
+    for name in ("target", "way", "split"):  # another reading of the file is no other question
         if name in st.query_params:
             choose(name, st.query_params[name])
     st.rerun()
@@ -233,8 +233,10 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     limits = limit_notes(dataset.columns, column, reading.TASKS[way], classes)
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
-    findings([*seen, *reading.suspects(dataset.id, column, way), *limits])
-    leave_out_these(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
+    pairs = reading.pair_leaks(dataset.id, column)
+    findings([*seen, *pairs, *reading.suspects(dataset.id, column, way), *limits])
+    given = [name for finding in pairs for name in (finding.column, finding.second) if name]
+    leave_out_these(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
 
 
 def picture(dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import reading
 from dashboard.try_it.try_choice import Choice
 from dashboard.words import plain
+from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.new_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.errors import TableError
 
@@ -33,9 +34,9 @@ def edit_row(choice: Choice) -> pd.DataFrame:
     )  # fmt: skip
     edited = typed(edited, kinds)
     target = choice.facts["settings"]["target"]
-    truth = row[target].iloc[0] if target in row else None
+    truth = label_texts(row[target])[0] if target in row else None
     if edited.equals(typed(frame, kinds)):
-        known = "nothing" if truth is None or truth != truth else plain(str(truth))
+        known = "nothing" if truth is None else plain(truth)
         st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change cells to see what the models make of it.")
     else:
         st.caption("Changed; no true answer is known for this row.")

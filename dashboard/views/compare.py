@@ -6,13 +6,14 @@ from dashboard import reading
 from dashboard.choice import go, pick
 from dashboard.compare.compared import Compared
 from dashboard.compare.rank_tab import rank_tab
+from dashboard.compare.rows_shown import rows_shown
 from dashboard.compare.side_by_side import side_by_side
 from dashboard.compare.trade_offs import trade_offs
 from dashboard.words import plain, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
-TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Runs side by side": side_by_side}
+TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Rows shown": rows_shown, "Runs side by side": side_by_side}
 
 st.title("Compare")
 sweeps = reading.sweeps()

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.choice import go, pick
+from dashboard.split_choice import ask_split
 from dashboard.tables import table_views, uploads
 
 STEPS = (
@@ -51,6 +52,7 @@ dataset = tables[table]
 table_views.figures(dataset)
 table_views.questions(dataset)
 target = table_views.target(dataset)
+ask_split(dataset, target)
 with st.container(horizontal=True, vertical_alignment="center"):
     if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
         go("views/new_run.py", table=table, target=target)

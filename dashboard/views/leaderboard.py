@@ -6,11 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import measured_against_full, reading
-from dashboard.board import board_files, board_filters, board_table, run_actions
+from dashboard.board import board_files, board_filters, board_table, more_seeds, run_actions
 from dashboard.choice import chosen, go, pick, renew
 from dashboard.words import plain, score, sweep_title
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.runs.against_references import against_references
 from tabtune_core.runs.recommend import Recommendation, with_noise
 
 ALL = "all"
@@ -29,14 +30,18 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     elif found.sentences:
         with st.container(border=True):
             st.markdown("\n\n".join(map(plain, found.sentences)))
-            st.caption(f"{plain(found.basis)} Validation ranks; test is only reported.")
+            if found.claim is not None:
+                more_seeds.offer(found.claim, list(runs.values()))
+            st.caption(plain(found.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
+        untrained = best[f"zero_shot_validation_{metric}"]
+        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {score(untrained, metric)})"
         st.markdown(
             f"{lead} on the validation rows with {METRICS[metric].label} **{score(best[f'validation_{metric}'], metric)}**"
-            f" (zero-shot {score(best[f'zero_shot_validation_{metric}'], metric)}). Validation ranks; test is only reported."
+            f"{zero_shot}. Validation ranks; test is only reported."
         )
 
 
@@ -85,8 +90,15 @@ except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
 
-speak(board, found, metric, going=sweep is not None and reading.active(list(runs.values())))
+going = sweep is not None and reading.active(list(runs.values()))
+speak(board, found, metric, going=going)
+if sweep is not None and not going:
+    for sentence in against_references(board, metric):
+        st.caption(plain(sentence))
 remarks(board)
+splits = sorted({run.settings.split for run in runs.values()} - {""})
+if splits and sweep is not None:
+    st.caption(f":material/call_split: {plain('; '.join(splits).capitalize())}.")
 tables = {dataset.id: dataset.name for dataset in reading.tables().values()}
 left, right = st.columns(2)
 with left:

@@ -8,6 +8,7 @@ from dashboard.form import advanced_widgets, form_widgets, forms, launch_panel, 
 from dashboard.form.estimate_panel import estimate_panel
 from dashboard.form.model_cards import model_cards
 from dashboard.form.starting_points import starting_points
+from dashboard.split_choice import pick_split
 from dashboard.target_choice import pick_way
 from dashboard.words import plain
 from tabtune_core.errors import SettingError, TargetError
@@ -31,12 +32,15 @@ with right:
     renew("target", when=table, value=reading.proposal(table).column or names[-1])
     target = pick("Column to predict", names, name="target", default=reading.proposal(table).column or names[-1])
     way = pick_way(table, target)
+    split = pick_split(tables[table], target)
 task, rows = reading.TASKS[way], tables[table].rows
 
 card = model_cards(task)
-no_fit = launch_panel.unfit(card, table, target, way)
+no_fit = launch_panel.unfit(card, table, target, way, split)
 if no_fit:
     st.error(plain(no_fit))
+for finding in reading.pair_leaks(table, target):
+    st.warning(f"{plain(finding.message)} The Data page does it with one click.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = reading.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
@@ -55,11 +59,12 @@ with price:
     st.subheader("What it takes")
     try:
         values = {**forms.widget_values(), "model": card.name}
-        sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves")
+        sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split)
     except SettingError as error:
         st.error(plain(str(error)))
         st.stop()
     launch_panel.show_size(sweep)
+    launch_panel.show_findings(sweep, way)
     no_start = launch_panel.refused(sweep, reading.cards())
     try:
         if sweep.ranks:

@@ -46,6 +46,11 @@ def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int
     return float(NUMBER_BYTES * 10 * cells * config["dim"])
 
 
+def attention(config: dict[str, Any], *, features: int) -> int:
+    """Operations for each pair of context rows of a prediction: rows look at each other column by column."""
+    return int(4 * config["n_layers"] * config["dim"] * (features + 1))
+
+
 def untrained(config: dict[str, Any], regression: bool) -> int:
     """Parameters that get no gradient in full fine-tuning: none."""
     return 0

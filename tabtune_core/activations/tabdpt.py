@@ -27,6 +27,11 @@ def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int
     return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
 
 
+def attention(config: dict[str, Any], *, features: int) -> int:
+    """Operations for each pair of context rows of a prediction."""
+    return int(4 * config["model"]["nlayers"] * config["model"]["emsize"])
+
+
 def untrained(config: dict[str, Any], regression: bool) -> int:
     """Parameters that get no gradient in full fine-tuning: the label encoders of the other task."""
     size = config["model"]

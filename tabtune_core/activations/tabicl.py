@@ -62,6 +62,11 @@ def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int
     return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
 
 
+def attention(config: dict[str, Any], *, features: int) -> int:
+    """Operations for each pair of context rows of a prediction; columns and parts of a row do not grow with its square."""
+    return int(4 * config["icl_num_blocks"] * config["embed_dim"] * config["row_num_cls"])
+
+
 def untrained(config: dict[str, Any], regression: bool) -> int:
     """Parameters that get no gradient in full fine-tuning: the fixed frequencies of the rotation."""
     return int(config["embed_dim"] // config["row_nhead"] // 2)

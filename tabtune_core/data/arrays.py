@@ -16,8 +16,8 @@ from pandas.api import types
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import Kind
-from tabtune_core.data.prepared import Context, Prepared
-from tabtune_core.data.splits import split_rows, strata_of
+from tabtune_core.data.prepared import Context, Prepared, split_table
+from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.word_rules import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import LabelError, TableError
@@ -115,8 +115,19 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     return pd.Series(values, name="y")
 
 
-def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int | None) -> Prepared:
+def prepare_arrays(
+    frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int | None,
+    withhold: bool = True,
+) -> Prepared:  # fmt: skip
     """Splits the validation rows off and encodes the context; no row is spent on a test.
+
+    Args:
+        frame: what ``read_rows`` gave.
+        y: what ``read_labels`` gave.
+        labels: the classes of ``y``.
+        settings: how to split, and how many rows to show.
+        max_classes: that the model takes; None for no limit.
+        withhold: whether there are validation rows; otherwise the context is what ``show_all`` makes.
 
     Raises:
         LabelError: the labels cannot be predicted.
@@ -134,14 +145,33 @@ def prepare_arrays(frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: 
         raise LabelError(f"y has {len(y)} sample; numbers are learnt from many.")
     else:
         y = y.infer_objects()  # numbers in an array of objects
-    check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task)
-    texts, train = label_texts(y) if settings.task == "classification" else label_numbers(y), settings.train
-    split = split_rows(
-        strata_of(texts), seed=settings.seed, validation_share=settings.validation_share, test_share=0.0, context_rows=train.context_rows,
-        validation_rows=train.validation_rows, test_rows=train.test_rows,
-    )  # fmt: skip
-    kinds = {name: column_kind(frame[name]) for name in frame.columns}
-    shown = frame.iloc[split.context]
-    encoder = FeatureEncoder.fit(shown, kinds, None)
-    context = Context(split.context, encoder.transform(shown), labels.texts.transform(list(texts[split.context])), encoder, labels.texts)
-    return Prepared(frame, texts, split, context)
+    check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
+    texts = label_texts(y) if settings.task == "classification" else label_numbers(y)
+    if not withhold:
+        context = show_all(frame, texts, labels.texts, settings)
+        none = context.rows[:0]
+        return Prepared(frame, texts, Split(_labelled(texts), none, none, context.rows), context)
+    split = split_table(frame, texts, settings, test_share=0.0)
+    return Prepared(frame, texts, split, _context(frame, texts, labels.texts, split.context, settings))
+
+
+def show_all(
+    frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, settings: RunSettings
+) -> Context:  # fmt: skip
+    """The context that a pipeline predicts from: every row with a label, or a stratified sample of as many as may be shown."""
+    rows, rng = _labelled(labels), np.random.default_rng([settings.seed, 2])
+    most = settings.train.predict_context_rows or len(rows)
+    return _context(frame, labels, encoder, rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)], settings)
+
+
+def _labelled(labels: NDArray[np.object_]) -> Rows:
+    return np.flatnonzero([label is not None for label in labels])
+
+
+def _context(
+    frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, rows: Rows, settings: RunSettings
+) -> Context:  # fmt: skip
+    """Encoders of features are learnt from the rows that are shown; the kinds of columns are of the whole frame."""
+    shown, group = frame.iloc[rows], settings.split_column if settings.split_by == "group" else None
+    features = FeatureEncoder.fit(shown, {name: column_kind(frame[name]) for name in frame.columns if name != group}, None)
+    return Context(rows, features.transform(shown), encoder.transform(list(labels[rows])), features, encoder)

@@ -126,7 +126,7 @@ def label_texts(column: pd.Series) -> NDArray[np.object_]:
     """
 
     def text(value: object) -> str:
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
 
     return np.array([None if missing else text(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)], dtype=object)
 

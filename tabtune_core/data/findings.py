@@ -57,6 +57,9 @@ class Finding:
     column: str | None = None
     """The column it is about; None for the whole file."""
 
+    second: str | None = None
+    """The other column, where it is about two together."""
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Reads what ``dataclasses.asdict`` wrote."""
@@ -65,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something the file does not decide. The table was read in the first way given; the person may choose another."""
+    """Something the file does not decide. The first way given holds unless the person chooses another."""
 
     code: str
     """A stable word, such as "header" or "day-first"."""
@@ -74,10 +77,10 @@ class Question:
     """What was found, how it was read for now, and what each answer would mean."""
 
     field: str
-    """The field of ReadingChoices that answers it."""
+    """The field of ReadingChoices that answers it; "split" for how the rows are divided, which is no matter of reading."""
 
     options: tuple[str, ...]
-    """Answers: "true" / "false" for a yes or no, marks to read as missing, names of encodings."""
+    """Answers: "true" / "false" for a yes or no, marks to read as missing, names of encodings, splits."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -5,7 +5,7 @@ In: a typed frame and the settings that say what to predict. Out: arrays, and a 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
 from tabtune_core.data.episodes import Target
+from tabtune_core.data.findings import Column, Finding, Kind
+from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import Rows, Split, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
+from tabtune_core.errors import SettingError
+from tabtune_core.metrics import METRICS, NEED_EVERY_CLASS
 from tabtune_core.settings import RunSettings
 
 
@@ -49,13 +53,54 @@ def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]
     return label_texts(column) if settings.task == "classification" else label_numbers(column)
 
 
-def split_table(labels: NDArray[np.object_], settings: RunSettings) -> Split:
-    """The split that these settings stand for."""
+def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings, *, test_share: float | None = None) -> Split:
+    """The split that these settings stand for. ``test_share`` goes before theirs.
+
+    Raises:
+        LabelError: too few rows, or a part without the classes that it needs.
+        SettingError: the column of the split cannot be one.
+    """
     train = settings.train
-    return split_rows(
-        strata_of(labels), seed=settings.seed, validation_share=settings.validation_share, test_share=settings.test_share,
-        context_rows=train.context_rows, validation_rows=train.validation_rows, test_rows=train.test_rows,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {
+        "seed": settings.seed, "validation_share": settings.validation_share,
+        "test_share": settings.test_share if test_share is None else test_share,
+        "context_rows": train.predict_context_rows, "validation_rows": train.validation_rows, "test_rows": train.test_rows,
+    }  # fmt: skip
+    if settings.split_by == "random":
+        return split_rows(strata_of(labels), **sizes)
+    assert settings.split_column is not None
+    split = split_by_column(frame, settings.split_column, labels, by=settings.split_by, **sizes)
+    metric = METRICS[settings.selection_metric]
+    if metric.name in NEED_EVERY_CLASS and any(finding.code == "split-validation" for finding in split.findings):
+        raise SettingError(
+            f"train.selection_metric is {metric.name!r}, which is not defined where a class has no row, and the {settings.split} "
+            "leaves one out of the validation rows. Choose another metric, or another split."
+        )
+    return split
+
+
+def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
+    """What to know of a split by time or by group before it is used.
+
+    Raises:
+        LabelError: a part would lack the classes that it needs.
+        SettingError: the column cannot split the table.
+    """
+    if settings.split_by == "random":
+        return ()
+    return _split(frame, labels_of(frame, settings), settings).findings
+
+
+def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings) -> Split:
+    if settings.split_column == settings.target:
+        raise SettingError(f"split_column is {settings.target!r}, which is the column to predict. Choose another column to split by.")
+    return split_table(frame, labels, settings)
+
+
+def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:
+    """What each column holds for a model. The one that makes the groups of a split is left out: held-out rows have none of its values."""
+    kinds = {column.name: column.kind for column in columns}
+    return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
 
 
 def make_context(frame: pd.DataFrame, labels: NDArray[np.object_], rows: Rows, kinds: Mapping[str, str], target: str) -> Context:
@@ -97,6 +142,5 @@ def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_cla
     labelled = with_label(frame, settings.target, at_median=settings.split_at_median)
     check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)
     labels = labels_of(frame, settings)
-    split = split_table(labels, settings)
-    kinds = {column.name: column.kind for column in columns}
-    return Prepared(frame, labels, split, make_context(frame, labels, split.context, kinds, settings.target))
+    split = _split(frame, labels, settings)
+    return Prepared(frame, labels, split, make_context(frame, labels, split.context, kinds_of(columns, settings), settings.target))

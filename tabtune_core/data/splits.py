@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from tabtune_core.data.findings import Finding
 from tabtune_core.errors import LabelError
 
 Rows = NDArray[np.int64]
+FEWEST_OF_A_CLASS = 3
+"""Rows of a class that is to be in all parts; a rarer one stays with the training rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Split:
     test: Rows
     context: Rows
     """The training rows that a prediction is shown: all of them, or a stratified sample."""
+    findings: tuple[Finding, ...] = ()
+    """What to know of a split by time or by group."""
 
 
 def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_]:
@@ -43,7 +48,7 @@ def split_rows(
     seed: int,
     validation_share: float,
     test_share: float,
-    context_rows: int,
+    context_rows: int | None,
     validation_rows: int,
     test_rows: int,
 ) -> Split:
@@ -56,7 +61,7 @@ def split_rows(
         seed: of the shuffles.
         validation_share: of the labelled rows.
         test_share: of the labelled rows; 0 for a table whose test rows are elsewhere.
-        context_rows: most rows in ``context``.
+        context_rows: most rows in ``context``; None for all that train. Under one seed a smaller context is part of every larger one.
         validation_rows: most rows in ``validation``.
         test_rows: most rows in ``test``.
 
@@ -66,7 +71,7 @@ def split_rows(
     labelled = np.flatnonzero(np.array([label is not None for label in labels]))
     values = labels[labelled].astype(str)
     names, ids, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rare = counts[ids] < 3
+    rare = counts[ids] < FEWEST_OF_A_CLASS
     spread = labelled[~rare]
     if len(names) < 2 or len(np.unique(ids[~rare])) < 2:
         raise LabelError(
@@ -82,14 +87,26 @@ def split_rows(
     if held[1]:
         rest, test = train_test_split(spread, test_size=held[1], random_state=seed, stratify=labels[spread].astype(str))
     train, validation = train_test_split(rest, test_size=held[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
+    train = np.concatenate([train, labelled[rare]])
+    return sampled(
+        labels, train, validation, test, seed=seed, context_rows=context_rows, validation_rows=validation_rows, test_rows=test_rows
+    )
+
+
+def sampled(
+    labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, *, seed: int, context_rows: int | None, validation_rows: int,
+    test_rows: int, findings: tuple[Finding, ...] = (),
+) -> Split:  # fmt: skip
+    """The split with these parts, in ascending order and no larger than is asked for."""
     rng = np.random.default_rng([seed, 0])
 
     def at_most(rows: Rows, most: int) -> Rows:
         rows = np.sort(rows)
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
-    train = np.sort(np.concatenate([train, labelled[rare]]))
-    return Split(train, at_most(validation, validation_rows), at_most(test, test_rows), at_most(train, context_rows))
+    train = np.sort(train)
+    context = at_most(train, context_rows or len(train))
+    return Split(train, at_most(validation, validation_rows), at_most(test, test_rows), context, findings)
 
 
 def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:

@@ -27,7 +27,8 @@ FEW_CLASSES = 10
 MANY_CLASSES = 20
 CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
-IMBALANCE = 20
+SMALL_CLASS = 0.1
+"""Share of the rows; a smaller class that has also less than half the rows of the largest is rare."""
 FEWEST_NUMBERS = 10
 FIRST_ROWS = 1_000
 Way = Literal["classes", "numbers", "halves"]
@@ -107,10 +108,13 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
     return ("numbers", "classes", *halves) if looks_counted(series) else ("classes", "numbers", *halves)
 
 
-def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification") -> tuple[Finding, ...]:
+def check_label(
+    table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification", split: bool = True
+) -> tuple[Finding, ...]:
     """What to know about a label before it is trained on.
 
-    ``max_classes`` is the model's limit, None for no limit. Raises LabelError where the column cannot be predicted as asked.
+    ``max_classes`` is the model's limit, None for no limit; ``split`` is whether rows are withheld to choose or test by, which takes more
+    of them. Raises LabelError where the column cannot be predicted as asked.
     """
     frame = table.frame if isinstance(table, Table) else table
     if target not in frame.columns:
@@ -120,7 +124,9 @@ def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | 
     if labels.empty:
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or check its missing marks.")
     if labels.nunique() == 1:
-        raise LabelError(f"The label {target!r} is {labels.iloc[0]!r} in every row, so there is nothing to learn. Choose another column.")
+        raise LabelError(
+            f"The label {target!r} is {label_texts(labels[:1])[0]!r} in every row, so there is nothing to learn. Choose another column."
+        )
     findings = []
     if len(labels) < len(series):
         without = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}"
@@ -130,12 +136,12 @@ def check_label(table: Table | pd.DataFrame, target: str, *, max_classes: int | 
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
             message = f"The label {target!r} holds words, such as {labels.iloc[0]!r}; regression needs numbers. Choose classification."
             raise LabelError(message)
-        if len(labels) < FEWEST_NUMBERS:
+        if split and len(labels) < FEWEST_NUMBERS:
             raise LabelError(
                 f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, choose and test on."
             )
     else:
-        findings += check_classes(labels, target, max_classes)
+        findings += check_classes(labels, target, max_classes, ROWS_PER_CLASS if split else 1)
     return (*findings, *leaks(frame, target))
 
 
@@ -147,7 +153,7 @@ def absent(target: str, names: list[str]) -> str:
     return f"The table has no column {target!r}.{meant} It has: {', '.join(names[:20])}{more}."
 
 
-def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> list[Finding]:
+def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> list[Finding]:
     """Findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
     sizes = labels.value_counts()
     offer = "To predict which half a row falls in, split it at its median (the switch on the page, --split-at-median on the command line)"
@@ -161,7 +167,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
     if max_classes is not None and len(sizes) > max_classes:
         way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
-    rare = sizes[sizes < ROWS_PER_CLASS]
+    rare = sizes[sizes < rows_per_class]
     shown = ", ".join(f"{label} ({count})" for label, count in zip(label_texts(pd.Series(rare.index[:5])), rare, strict=False))
     if len(sizes) - len(rare) < 2:
         raise LabelError(
@@ -176,12 +182,13 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None) -> li
             "Merge them with others in the file if they matter."
         )
         findings.append(Finding("warning", "rare-classes", message, target))
-    sizes = sizes[sizes >= ROWS_PER_CLASS]
-    if sizes.iloc[0] > IMBALANCE * sizes.iloc[-1]:
+    sizes = sizes[sizes >= rows_per_class]
+    if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = label_texts(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
-            f"The class {largest!r} has {sizes.iloc[0]:,} rows and {smallest!r} has {sizes.iloc[-1]:,}: always answering with the first is "
-            "often right. Do not judge by accuracy alone; rank by log-loss or balanced accuracy."
+            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} is right in "
+            f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, and try class weights "
+            "'balanced', a setting of the training (under Advanced, Optimizer, or --class-weights)."
         )
         findings.append(Finding("warning", "imbalance", message, target))
     return findings

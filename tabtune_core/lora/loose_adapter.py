@@ -100,7 +100,7 @@ def _is_package(path: Path) -> bool:
 
 def _from_package(path: Path) -> LoraAdapter:
     package = read_package(path)
-    settings, base = RunSettings.from_dict(package.facts["settings"]), package.facts["base"]
+    settings, base = RunSettings.of_package(package.facts["settings"]), package.facts["base"]
     return LoraAdapter(
         settings=settings.lora, tensors=package.tensors, task=settings.task, model=settings.model, base_sha256=base["sha256"]
     )

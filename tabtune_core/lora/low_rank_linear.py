@@ -59,9 +59,11 @@ def _apply(*arguments: Any) -> torch.Tensor:
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
     """Which numbers of x the update sees, ``(N, I)`` of 1 and 0, a byte each.
 
-    From eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is met: on a
-    CPU torch's Bernoulli numbers take as long as the layer itself.
+    On a CPU from eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is
+    met: torch's Bernoulli numbers take as long as the layer itself there. On a card they are one kernel, and nothing waits for the CPU.
     """
+    if x.device.type != "cpu":
+        return torch.empty(x.numel() // x.shape[-1], x.shape[-1], dtype=torch.int8, device=x.device).bernoulli_(1 - dropout)
     hidden = math.floor(LEVELS * dropout + torch.rand(()).item())
     if hidden in (0, LEVELS):
         return torch.full((x.numel() // x.shape[-1], x.shape[-1]), int(not hidden), dtype=torch.int8, device=x.device)

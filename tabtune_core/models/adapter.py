@@ -37,10 +37,13 @@ class BaseModel(Protocol):
         """Learns the model's own normalisation from context rows."""
         ...
 
-    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+    def loss(
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+    ) -> torch.Tensor:  # fmt: skip
         """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
 
-        For classes: cross-entropy in nats, ids int64, query rows of -1 are left out. For numbers (``classes`` is 0): the loss that
+        For classes: cross-entropy in nats, ids int64, query rows of -1 are left out; with ``weight_K``, by class id, the mean in which
+        a row counts as much as its class. For numbers (``classes`` is 0): the loss that
         the model was pre-trained with, on the scale to which it brings the numbers of the context, whatever theirs is; y is float32.
         """
         ...

@@ -13,7 +13,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.families import MITRA, TABDPT, TABICL
 from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -175,12 +175,17 @@ def check_request(settings: RunSettings) -> None:
         TargetError: a target or a pattern that names no layer, or a rank above the cap of every target.
     """
     card = get_card(settings.model)
+    if settings.strategy in REFERENCES:
+        return
     card.weights_for(settings.task)
     if not card.family.installed:
         raise card.family.missing_package()
     limit = card.family.context_limit
-    if limit is not None and settings.train.context_rows > limit:
-        raise SettingError(f"train.context_rows is {settings.train.context_rows}; {card.title} takes at most {limit:,} context rows.")
+    trained = () if settings.strategy == "inference" else ("context_rows",)
+    for name in (*trained, "predict_context_rows"):
+        asked = getattr(settings.train, name)
+        if limit is not None and asked is not None and asked > limit:
+            raise SettingError(f"train.{name} is {asked}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or fewer.")
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":

@@ -84,7 +84,9 @@ class MitraModel:
 
         return transform
 
-    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+    def loss(
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+    ) -> torch.Tensor:  # fmt: skip
         """Cross-entropy in nats over the table's classes, or over value bins; squared error where the module says one number."""
         if not classes:
             low_B1, span_B1 = _range(y_BC)
@@ -92,7 +94,7 @@ class MitraModel:
         outputs_BQO = self._outputs(x_BTF, y_BC)
         if self.outputs == 1:
             return F.mse_loss(outputs_BQO, y_BQ)
-        return F.cross_entropy(outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+        return F.cross_entropy(outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)``: softmax over the table's classes, as AutoGluon does; or numbers ``(Q,)``, the mean of value bins."""

@@ -71,14 +71,16 @@ class TabDPTModel:
 
         return transform
 
-    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+    def loss(
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+    ) -> torch.Tensor:  # fmt: skip
         """Mean cross-entropy (nats) of the query rows: of their class, or of the bins next to their number's z-score.
 
         A z-score's probability is shared between the two nearest bin centres, so that the expectation, which is what is predicted,
         can be the z-score itself. So were the mini's weights trained; what the released ones were trained with is not published.
         """
         if classes:
-            return F.cross_entropy(self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+            return F.cross_entropy(self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
         mean_B1, deviation_B1 = standard(y_BC)
         logits_BQN = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1)
         place_BQ = ((y_BQ - mean_B1) / deviation_B1 - self._first_centre) / self._bin_width

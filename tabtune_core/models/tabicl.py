@@ -5,6 +5,7 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,14 +82,16 @@ class TabICLModel:
 
         return transform
 
-    def loss(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int) -> torch.Tensor:
+    def loss(
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+    ) -> torch.Tensor:  # fmt: skip
         """Cross-entropy, or the pinball loss over all levels with targets in the context's standard deviations, as upstream fine-tunes.
 
         Needs ``module.train()``, since upstream's other path keeps no graph.
         """
         if classes:
             logits_BQK = self._train_forward(x_BTF, y_BC.float())[..., :classes] / TEMPERATURE
-            return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+            return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
         mean_B1, scale_B1 = y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
         quantiles_BQL = self._train_forward(x_BTF, (y_BC - mean_B1) / scale_B1).float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
@@ -105,7 +108,7 @@ class TabICLModel:
         """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
-        with torch.no_grad(), needed_work_alone(self.module):
+        with torch.no_grad(), needed_work_alone(self.module), on_its_card(self.device):
             if scaler is not None:
                 outputs = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:
@@ -120,13 +123,13 @@ class TabICLModel:
         y_BC, scaler = self._shown(y_C, classes)
         ask = self.module.forward_with_cache if scaler is None else self.module.predict_stats_with_cache
         told = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
-        with torch.no_grad():
+        with torch.no_grad(), on_its_card(self.device):
             self.module.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
         cache = self.module._cache
         self.module.clear_cache()
 
         def predict(x_QF: Array) -> NDArray[np.float64]:
-            with torch.no_grad():
+            with torch.no_grad(), on_its_card(self.device):
                 outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **told)
             self.module.clear_cache()  # the module would keep it for good
             return _answers(outputs_BQ[0], scaler, classes)
@@ -155,6 +158,11 @@ class TabICLModel:
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         torch.save({"config": self.config, "state_dict": self.module.state_dict()}, path)
+
+
+def on_its_card(device: torch.device) -> AbstractContextManager[Any]:
+    """While it lasts, the model's card is torch's current one: upstream's inference synchronizes it, which would open another one else."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ _COSTS = {
     "growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
     "trainable_parameters": ("Trained parameters (thousands)", 1e3),
 }
+_INTERVALS = "Bars, and columns that end in _interval, are half the width of a 95 % interval."
 _STYLE = (
     "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}"
 )
@@ -26,7 +27,7 @@ def page(board: pd.DataFrame, rank_by: str) -> str:
     title = f"Leaderboard by validation {METRICS[rank_by].label}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1>{''.join(figures)}{table}</body></html>"
+        f"<body><h1>{title}</h1>{''.join(figures)}<p>{_INTERVALS}</p>{table}</body></html>"
     )
 
 

@@ -1,7 +1,7 @@
-"""Which configurations of a sweep are really apart: one row a configuration, with standard errors of paired differences.
+"""Which configurations of a sweep are really apart: one row a configuration, with intervals of paired differences.
 
-In: the leaderboard of one sweep and the predictions of its runs. Out: a frame and what its errors rest on.
-Letters: S seeds, C configurations, D draws (seeds, or resamples of the validation rows), N rows.
+In: the leaderboard of one sweep and the predictions of its runs. Out: a frame and what its intervals rest on.
+Letters: S seeds, C configurations.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from tabtune_core.metrics import METRICS, ROW_MEANS, Metric
+from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.run_names import short_rate, short_targets
+from tabtune_core.runs.incomplete import MODELS
 from tabtune_core.runs.predictions import Predictions
+from tabtune_core.runs.replicates import Difference, Replicates, RowGroups, difference
 
-RESAMPLES = 200
 CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "variant", "learning_rate"]
 WRITTEN: dict[str, Callable[[Any], str]] = {
     "model": str,
@@ -27,6 +29,9 @@ WRITTEN: dict[str, Callable[[Any], str]] = {
 }
 """What may tell configurations of one rank apart, and how it is written in a name."""
 COSTS = ["growth_memory_bytes", "train_seconds", "adapter_bytes"]
+HeldOutPart = Literal["validation", "test"]
+Load = Callable[[str, HeldOutPart], Predictions | None]
+"""The predictions of a run for one part of its held-out rows, if they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,80 +39,106 @@ class Comparison:
     """Configurations on the seeds that all of them share."""
 
     configurations: pd.DataFrame
-    """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), and three differences with their standard
-    errors, in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best LoRA (negative:
-    better than it), ``gain`` over zero-shot; ``gap_error``, ``lora_gap_error``, ``gain_error`` are NaN where they are not known.
-    ``score_error`` is the standard error of the score itself."""
+    """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (those under other seeds too),
+    and differences in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best LoRA
+    (negative: better than it), ``gain`` over the runs' own zero-shot; ``test_lora_gap`` and ``test_gain`` are the same on the test rows.
+    ``..._interval`` is half the width of the 95 % interval of each, of the ``score`` and of the ``test_score``; ``gap_error`` and
+    ``lora_gap_error`` are standard errors. NaN where it is not known."""
     seeds: tuple[int, ...]
     """On which they are compared."""
     left_out: tuple[int, ...]
     """Seeds under which some configuration has no score."""
-    basis: Literal["seeds", "rows"] | None
-    """What the errors are over; None where nothing can be said."""
+    apart: tuple[str, ...]
+    """Runs with a score that are not compared, each with the reason."""
 
 
-def compare(board: pd.DataFrame, rank_by: str, load: Callable[[str], Predictions | None]) -> Comparison:
-    """``board`` is the leaderboard of one sweep; ``load`` gives the validation predictions of a run, if they are there.
+def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
+    """``board`` is the leaderboard of one sweep.
 
-    Archived runs are left out. With two seeds or more, errors are over the seeds; with one, over resamples of the validation rows, the
-    same for all runs.
+    Archived runs, runs that are ``apart`` and references without a model are left out. Intervals rest on the rows, see ``difference``.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
-    known = board[np.isfinite(board[score]) & ~board["archived"]]
+    numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
+    scored = board.loc[np.isfinite(board[score]) & ~board["archived"], ["run", "name", "seed", "apart", *CONFIGURATION, score, *numbers]]
+    known = scored[(scored["apart"] == "") & scored["strategy"].isin(MODELS)]
     known = known.assign(configuration=known.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
     scores_SC = known.pivot_table(index="seed", columns="configuration", values=score)
     shared_SC = scores_SC.dropna()
     seeds = tuple(int(seed) for seed in shared_SC.index)
-    used = known[known["seed"].isin(seeds)]
+    used, once = known[known["seed"].isin(seeds)], known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable")
     groups = used.groupby("configuration")
     table = groups[CONFIGURATION].first().assign(runs=groups["run"].agg(tuple), score=shared_SC.mean())
-    table = table.join(used.astype(dict.fromkeys(COSTS, "float64")).groupby("configuration")[COSTS].mean())
+    table["own_runs"] = once.groupby("configuration")["run"].agg(tuple)
+    table = table.join(used[numbers].astype("float64").groupby(used["configuration"]).mean())
+    table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
-
-    zero_S = used.groupby("seed")[f"zero_shot_validation_{rank_by}"].mean()
-    if len(seeds) >= 2:
-        draws_DC, zero_D, scale = shared_SC, zero_S, len(seeds) ** -0.5
-    else:
-        draws_DC, scale = resample({c: load(runs[0]) for c, runs in table["runs"].items()}, meaning), 1.0
-        untrained = table.index[table["strategy"] == "inference"]
-        zero_D = draws_DC[untrained[0]] if len(untrained) else pd.Series(np.nan, index=draws_DC.index)
-
-    def errors(reference_D: pd.Series) -> "pd.Series[float]":
-        spread: pd.Series[float] = scale * draws_DC.sub(reference_D, axis=0).std()
-        return spread
-
     sign = 1 if meaning.higher_is_better else -1
-    table = table.assign(gain=sign * (table["score"] - zero_S.mean()), gain_error=errors(zero_D), score_error=scale * draws_DC.std())
-    for name, rows in (("gap", table), ("lora_gap", table[table["strategy"] == "peft"])):
-        table[name], table[f"{name}_error"] = np.nan, np.nan
-        for best in rows.index[:1]:
-            table[name], table[f"{name}_error"] = sign * (table.at[best, "score"] - table["score"]), errors(draws_DC[best])
-    basis: Literal["seeds", "rows"] = "seeds" if len(seeds) >= 2 else "rows"
+    lora = table.index[table["strategy"] == "peft"]
+    parts: tuple[tuple[HeldOutPart, str], ...] = (("validation", ""), ("test", "test_"))
+    for part, prefix in parts:
+        each = replicates(once[once["seed"].isin(seeds)], meaning, load, part)
+        final = {c: [one.final for one in each if one.configuration == c] for c in table.index}
+        before = {c: [one.zero_shot for one in each if one.configuration == c] for c in table.index}
+        nothing = {c: [one and one.of_nothing() for one in final[c]] for c in table.index}
+        _add(table, f"{prefix}gain", {c: difference(final[c], before[c], meaning) for c in table.index})
+        _add(table, f"{prefix}score", {c: difference(final[c], nothing[c], meaning) for c in table.index})
+        for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
+            score_C = table[f"{prefix}score"]
+            table[prefix + name] = sign * (score_C[best[0]] - score_C) if len(best) else np.nan
+            behind = {c: difference(final[best[0]], final[c], meaning) for c in table.index} if len(best) else {}
+            _add(table, prefix + name, behind)
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))
-    return Comparison(table, seeds, left_out, basis if table["gap_error"].notna().any() else None)
+    others = scored[scored["apart"] != ""]
+    why = tuple(f"{name}: {reason}" for name, reason in zip(others["name"], others["apart"], strict=True))
+    return Comparison(table, seeds, left_out, why)
+
+
+def _add(table: pd.DataFrame, name: str, found: Mapping[int, Difference]) -> None:
+    """Writes standard errors and half widths beside the column ``name``."""
+    table[f"{name}_error"] = pd.Series({c: one.error for c, one in found.items()}, dtype="float64")
+    table[f"{name}_interval"] = pd.Series({c: one.half for c, one in found.items()}, dtype="float64")
+
+
+@dataclass(frozen=True, slots=True)
+class RunReplicates:
+    """What is known of one run; None where predictions are missing or are of other rows than those of the first run under its seed."""
+
+    configuration: int
+    final: Replicates | None
+    zero_shot: Replicates | None
+
+
+def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: HeldOutPart) -> list[RunReplicates]:
+    """Of each of ``runs`` (run, seed, configuration, best_step), in their order; all have the same groups of rows."""
+    loaded = [load(run, part) for run in runs["run"]]
+    first: dict[int, Predictions] = {}
+    for seed, found in zip(runs["seed"], loaded, strict=True):
+        if found is not None and len(found.y_N):
+            first.setdefault(seed, found)
+    groups = RowGroups([one.rows_N for one in first.values()])
+    made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed have the same zero-shot predictions, mostly
+
+    def of(seed: int, predicted: NDArray[np.float64] | None) -> Replicates | None:
+        if predicted is None:
+            return None
+        key, rows = (seed, predicted.tobytes()), first[seed]
+        if key not in made:
+            made[key] = groups.leave_out(metric, rows.rows_N, rows.y_N, predicted)
+        return made[key]
+
+    told = []
+    for seed, configuration, found in zip(runs["seed"], runs["configuration"], loaded, strict=True):
+        if found is None or seed not in first or not _same_rows(found, first[seed]):
+            told.append(RunReplicates(configuration, None, None))
+        else:
+            told.append(RunReplicates(configuration, of(seed, found.predicted), of(seed, found.zero_shot)))
+    return told
+
+
+def _same_rows(one: Predictions, other: Predictions) -> bool:
+    return np.array_equal(one.rows_N, other.rows_N) and np.array_equal(one.y_N, other.y_N)
 
 
 def told_by(lora: pd.DataFrame) -> list[str]:
     """The columns, of those in WRITTEN, that have several values at one rank."""
     return [name for name in WRITTEN if name in lora and (lora.groupby("rank")[name].nunique() > 1).any()]
-
-
-def resample(found: Mapping[int, Predictions | None], metric: Metric) -> pd.DataFrame:
-    """The score of each configuration on each of RESAMPLES resamples (Efron 1979), ``(D, C)``; all are drawn the same rows.
-
-    A column is NaN where predictions are missing or are of other rows than the first ones.
-    """
-    draws_DC = pd.DataFrame(np.nan, index=range(RESAMPLES), columns=list(found))
-    there = {c: predictions for c, predictions in found.items() if predictions is not None}
-    first = next(iter(there.values()), None)
-    if first is None:
-        return draws_DC
-    same = {c: one.predicted for c, one in there.items() if np.array_equal(one.rows_N, first.rows_N) and np.array_equal(one.y_N, first.y_N)}
-    rows_DN = np.random.default_rng(0).integers(len(first.y_N), size=(RESAMPLES, len(first.y_N)))
-    for c, predicted in same.items():
-        if metric.name in ROW_MEANS:
-            of_row, of_mean = ROW_MEANS[metric.name]
-            draws_DC[c] = of_mean(of_row(first.y_N, predicted)[rows_DN].mean(axis=1))
-        else:
-            draws_DC[c] = [metric.function(first.y_N[rows_N], predicted[rows_N]) for rows_N in rows_DN]
-    return draws_DC

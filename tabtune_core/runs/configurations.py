@@ -8,21 +8,22 @@ import pandas as pd
 
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.comparison import CONFIGURATION, WRITTEN
-from tabtune_core.runs.intervals import NORMAL_95, half_intervals
+from tabtune_core.runs.intervals import half_intervals
 from tabtune_core.runs.ranking import NO_GAIN
 from tabtune_core.settings import STRATEGY_NAMES
 
 WHERE = ["sweep", "dataset", "target"]
 MEANS = [
     "steps", "best_step", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
-    "train_seconds", "predict_seconds", "adapter_bytes",
+    "train_seconds", "shared_saved_seconds", "predict_seconds", "adapter_bytes", "context_rows", "train_context_rows",
 ]  # fmt: skip
 NOISE = {
     "tied_with_best": "tied",
-    "gain_standard_error": "gain_error",
     "behind_best": "gap",
+    "behind_best_interval": "gap_interval",
     "behind_best_standard_error": "gap_error",
     "behind_best_lora": "lora_gap",
+    "behind_best_lora_interval": "lora_gap_interval",
     "behind_best_lora_standard_error": "lora_gap_error",
 }
 """Column of the result -> column of a recommendation's configurations."""
@@ -32,14 +33,17 @@ def by_configuration(board: pd.DataFrame, rank_by: str, found: pd.DataFrame | No
     """``board`` is the leaderboard of runs, of one sweep or many; ``found`` the configurations of a sweep's recommendation.
 
     Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
-    over a configuration's own seeds, and it has no place. ``..._interval`` is half the width of a 95 % interval: Student's over the
-    seeds; with one seed, for the validation score that ranks, 1.96 standard errors over resamples of the validation rows; else NaN.
+    over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all ``apart``, which is not
+    compared with the others. ``..._interval`` is half the width of a 95 % interval: for the score that ranks and the gains that of
+    ``found``, from the rows; else Student's over the seeds, which takes their held-out rows for different ones.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     each = board.assign(configuration=board.groupby([*WHERE, *CONFIGURATION], dropna=False, sort=False).ngroup())
     known = each[np.isfinite(each[score]) & ~each["archived"]]
-    shared = _shared(known)
+    complete = known["apart"] == ""
+    known = known[complete | ~complete.groupby(known["configuration"]).transform("any")]
+    shared = _shared(known[known["apart"] == ""]).reindex(known.index, fill_value=False)
     known = known[shared.loc[known.index] | ~shared.groupby(known["sweep"]).transform("any")]
     table = each.groupby("configuration")[[*WHERE, *CONFIGURATION, "memory_meter"]].first()
     table = table.join(_means(known)).join(_texts(each, known))
@@ -78,8 +82,10 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "seeds": pd.Series({c: " ".join(map(str, sorted(set(own)))) for c, own in seeds}, dtype="object"),
             "seed_count": seeds.nunique(),
             "status": groups["status"].agg(_states),
+            "ended_by": groups["ended_by"].agg(lambda own: ", ".join(dict.fromkeys(filter(None, own)))),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
+            "apart": groups["apart"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "archived": groups["archived"].all(),
         }
     ).fillna({"seeds": "", "seed_count": 0})
@@ -112,9 +118,10 @@ def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
 
 
 def _with_noise(table: pd.DataFrame, score: str, found: pd.DataFrame) -> pd.DataFrame:
-    """With the columns of NOISE, and an interval from resamples where there is one seed."""
+    """With the columns of NOISE, and the intervals of ``found`` where they are known."""
     each = found.explode("runs").drop_duplicates("runs").set_index("runs")
     of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
     table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
-    resampled = (NORMAL_95 * of_first["score_error"]).where(table["seed_count"] == 1)
-    return table.assign(**{f"{score}_interval": table[f"{score}_interval"].fillna(resampled)})
+    sources = {score: "score", score.replace("validation_", "test_"): "test_score", "gain": "gain", "test_gain": "test_gain"}
+    intervals = {f"{name}_interval": of_first[f"{source}_interval"] for name, source in sources.items()}
+    return table.assign(**{name: found.fillna(table[name]) for name, found in intervals.items()})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.metrics import METRICS
+from tabtune_core.runs.intervals import half_interval
 from tabtune_core.runs.recommend import ROUNDING, label_of, smallest_within
 
 FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not known"
@@ -48,12 +49,12 @@ def aspects(rank_by: str) -> tuple[Aspect, ...]:
 
 
 def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str) -> pd.DataFrame:
-    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_error, ratio, winner.
+    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_interval, ratio, winner.
 
     ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one standard error of the
     best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
-    run. ``difference`` is LoRA minus full fine-tuning with the standard error of the paired differences over the seeds (for the
-    validation score also over resampled rows), ``ratio`` full fine-tuning over LoRA. The winner is beyond that error, and for
+    run. ``difference`` is LoRA minus full fine-tuning with half the width of the 95 % interval of the paired differences (of scores as in
+    Comparison, of costs over the seeds), ``ratio`` full fine-tuning over LoRA. The winner is beyond that interval, and for
     ``measured`` aspects also beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory that was
     read on different meters is not compared: NaN.
     """
@@ -66,13 +67,13 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
         each = {who: _values(runs, configuration, aspect.column) for who, configuration in chosen.items()}
         means = {who: _mean(values) for who, values in each.items()}
         difference = means["lora"] - means["full"]
-        error = _error(each["lora"], each["full"])
-        if aspect.column == f"validation_{rank_by}" and chosen["full"] is not None:
-            error = float(chosen["full"]["lora_gap_error"])
+        half = half_interval(list((each["lora"] - each["full"]).dropna()))
+        if aspect.kind == "score":
+            half = math.nan if chosen["full"] is None else float(chosen["full"][_GAPS[aspect.column.split("_")[0]]])
         ratio = means["full"] / means["lora"] if aspect.kind != "score" and means["lora"] else math.nan
         rows.append(
             {"aspect": aspect.name, "column": aspect.column, "guide": aspect.guide, **means, "difference": difference,
-             "difference_error": error, "ratio": ratio, **names, "winner": _winner(aspect, means, error, rank_by)}
+             "difference_interval": half, "ratio": ratio, **names, "winner": _winner(aspect, means, half, rank_by)}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -112,23 +113,21 @@ def _mean(values: "pd.Series[float]") -> float:
     return float(values.mean()) if len(values) and values.notna().all() else math.nan
 
 
-def _error(left: "pd.Series[float]", right: "pd.Series[float]") -> float:
-    """Of the mean paired difference; NaN below two seeds."""
-    paired = (left - right).dropna()
-    return float(paired.std() / math.sqrt(len(paired))) if len(paired) >= 2 else math.nan
+_GAPS = {"validation": "lora_gap_interval", "test": "test_lora_gap_interval"}
+"""Column of a comparison with the interval of a score, by its part."""
 
 
-def _winner(aspect: Aspect, means: dict[str, float], error: float, rank_by: str) -> str:
+def _winner(aspect: Aspect, means: dict[str, float], half: float, rank_by: str) -> str:
     """Who is better beyond noise; empty where one of the two was not run."""
     full, lora = means["full"], means["lora"]
     if math.isnan(full) or math.isnan(lora):
         return ""
     if aspect.kind == "score":
-        noise = error
+        noise = half
     elif aspect.kind == "exact":
         noise = 0.0
     else:
-        noise = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(error) else error)
+        noise = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(half) else half)
     if math.isnan(noise):
         return UNKNOWN
     if abs(lora - full) <= noise + ROUNDING:

@@ -1,61 +1,177 @@
-"""How long a sweep will take, from the user's own earlier runs; what was never run is not known, and no number is made up for it."""
+"""How long a sweep will take, from the user's own earlier runs; where none was like it that is not known, and no number is made up."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-from tabtune_core.data.episodes import EpisodeSize
+from tabtune_core.data.episodes import EVALUATION_ROWS, EpisodeSize
 from tabtune_core.events import RunPlanned
-from tabtune_core.runs.store import Run
-from tabtune_core.settings import RunSettings, Strategy
+from tabtune_core.runs.store import Run, RunStore
+from tabtune_core.settings import TRAINED, RunSettings
 
-NEAR = 4
-"""Runs whose context has up to so many times more or fewer cells are near enough to scale from."""
+NEAR = 2
+"""Runs whose context rows, query rows, features and validation rows are each up to so many times more or fewer can be scaled from."""
+LATEST_RUNS = 40
+"""Of a model, from which times are taken."""
+CLASSES_AT_ONCE = 10
+"""More are predicted in several goes."""
+
+
+def kind_of(settings: RunSettings) -> tuple[Any, ...]:
+    """What makes a step another kind of work: two runs are alike in time only where all of this is the same."""
+    lora, train = settings.lora, settings.train
+    adapted: tuple[Any, ...] = ()
+    if settings.strategy == "peft":
+        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.use_dora)
+    work = (train.gradient_checkpointing, train.amp, train.views, train.episode_set, train.eval_every)
+    return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedOn:
+    """A table that is split, and what trains on it."""
+
+    train_rows: int
+    validation_rows: int
+    features: int
+    classes: int
+    """0 where numbers are predicted."""
+    device: str
+    """``cpu`` or ``cuda``."""
+
+    @classmethod
+    def plan(cls, settings: RunSettings, *, rows: int, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
+        """For a table of so many labelled rows, split as the settings say."""
+        validation, test = round(settings.validation_share * rows), round(settings.test_share * rows)
+        train_rows = max(1, rows - validation - test)
+        device = "cuda" if on_gpu else "cpu"
+        return cls(train_rows=train_rows, validation_rows=validation, features=features, classes=classes, device=device)
+
+    def size_of(self, settings: RunSettings) -> "Size":
+        """Of a step, and of a look at the validation rows, of which the settings may score fewer."""
+        train = settings.train
+        step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
+        shown = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
+        validation = min(self.validation_rows, train.validation_rows)
+        return Size(step.context, step.query, self.features, validation, shown, self.classes, self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a training step and a look at the validation rows."""
+
+    context: int
+    query: int
+    features: int
+    validation: int
+    shown: int
+    """Context rows of an evaluation."""
+    classes: int
+    device: str
+
+    @property
+    def cells(self) -> int:
+        """That a step goes through."""
+        return (self.context + self.query) * self.features
+
+    def is_near(self, other: "Size") -> bool:
+        """Whether seconds scale from one to the other by their cells."""
+        mine, others = ((size.context, size.query, size.features, size.validation, size.shown) for size in (self, other))
+        near = all(max(one, two) <= NEAR * max(1, min(one, two)) for one, two in zip(mine, others, strict=True))
+        return near and self.device == other.device and _rounds(self.classes) == _rounds(other.classes)
+
+
+def _rounds(classes: int) -> int:
+    return math.ceil(classes / CLASSES_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast one finished run trained."""
 
-    strategy: Strategy
-    device: str
-    """``cpu`` or ``cuda``."""
-    cells: int
-    """Context rows times features."""
+    kind: tuple[Any, ...]
+    size: Size
     seconds_a_step: float
-    """Looks at the validation rows included."""
+    """The run's own, looks at the validation rows included."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """Seconds, and what they come from."""
+
+    seconds: float
+    """Of training of all the runs, their own: less is spent where they share frozen layers."""
+    runs: int
+    """How many finished runs it was taken from."""
 
 
 def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
-    """Of a run with a result; None where nothing was trained."""
+    """Of a run with a result; None where nothing was trained, or an earlier version measured the time otherwise."""
     result = run.result
-    if result is None or not result.steps_done:
+    if result is None or not result.steps_done or math.isnan(result.train_seconds):
         return None
-    device = "cuda" if plan.device.startswith("cuda") else "cpu"
-    return Pace(run.settings.strategy, device, plan.context_rows * plan.features, result.train_seconds / result.steps_done)
+    trained_on = TrainedOn(
+        train_rows=plan.train_rows, validation_rows=plan.validation_rows, features=plan.features, classes=len(plan.classes),
+        device="cuda" if plan.device.startswith("cuda") else "cpu",
+    )  # fmt: skip
+    return Pace(kind_of(run.settings), trained_on.size_of(run.settings), result.train_seconds / result.steps_done)
 
 
-def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], *, train_rows: int, features: int, device: str) -> float | None:
-    """Seconds of training of all these runs if none stops early, one after the other; None where a strategy has no near run.
+def latest(runs: Iterable[Run], model: str) -> list[Run]:
+    """The runs of a model that ended last with a result; enough of them to take times from."""
+    finished = [run for run in runs if run.settings.model == model and run.status == "finished" and run.result]
+    return sorted((run for run in finished if run.settings.strategy in TRAINED), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
 
-    The median of the near runs of the same strategy and device, each scaled linearly by context rows times features.
+
+def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
+    """How fast these runs trained."""
+    plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
+    found = [pace_of(store.run(run_id), told.event) for run_id, told in plans.items() if told and isinstance(told.event, RunPlanned)]
+    return [pace for pace in found if pace]
+
+
+def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
+    """Of one step: the median of the runs of its kind that are near in size, each scaled by cells; None without such a run."""
+    kind = kind_of(run)
+    near = [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
+    if not near:
+        return None
+    return TimeEstimate(median(pace.seconds_a_step * size.cells / pace.size.cells for pace in near), len(near))
+
+
+def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
+    """All these runs one after the other, if none stops early; None where one of them has no near run of its kind.
+
+    A time limit is taken for the end of a run that would take longer.
     """
-    total, known = 0.0, dict[tuple[Strategy, int], float | None]()
+    total, known = 0.0, dict[tuple[Any, ...], TimeEstimate | None]()
     for run in runs:
-        if run.strategy == "inference":
+        if run.strategy not in TRAINED:
             continue
-        train = run.train
-        cells = min(train.context_rows, train_rows) * features
-        if (run.strategy, cells) not in known:
-            near = [
-                pace.seconds_a_step * cells / pace.cells
-                for pace in paces
-                if (pace.strategy, pace.device) == (run.strategy, device) and cells / NEAR <= pace.cells <= cells * NEAR
-            ]
-            known[run.strategy, cells] = median(near) if near else None
-        seconds = known[run.strategy, cells]
-        if seconds is None:
+        kind, size = kind_of(run), trained_on.size_of(run)
+        step = known.setdefault(kind, step_seconds(run, paces, size) if kind not in known else None)
+        if step is None:
             return None
-        size = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
-        total += seconds * (train.steps or train.epochs * size.steps_an_epoch(train_rows))
-    return total
+        steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(trained_on.train_rows)
+        total += min(steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
+    return TimeEstimate(total, sum(step.runs for step in known.values() if step))
+
+
+def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> str | None:
+    """What to know of a time limit that is shorter than one step, where the pace of such a run is known."""
+    for run in runs:
+        limit = run.train.time_limit
+        step = None if limit is None or run.strategy not in TRAINED else step_seconds(run, paces, trained_on.size_of(run))
+        if step is not None and limit is not None and step.seconds > limit:
+            return (
+                f"The time limit of {limit:g} s is shorter than one step, which takes about {step.seconds:.2g} s with its share of the "
+                f"evaluations ({came_from(step)}): such a run does one step and evaluates it."
+            )
+    return None
+
+
+def came_from(estimate: TimeEstimate) -> str:
+    """For example ``from 3 finished runs like these``."""
+    return f"from {estimate.runs} finished run{'s' * (estimate.runs != 1)} like {'these' if estimate.runs != 1 else 'this'}"

@@ -11,6 +11,8 @@ from tabtune_core.events import RunPlanned
 from tabtune_core.runs.store import RunStore
 
 PREDICTIONS_FILE = "predictions.parquet"
+ZERO_SHOT = "zero_shot_"
+"""How the columns begin that hold what the model said before it was trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,8 @@ class Predictions:
     """Probabilities ``(N, K)``, or numbers ``(N,)``."""
     classes: tuple[str, ...] = ()
     """Names of the classes, by id."""
-
-
-def read_validation(store: RunStore, run_id: str) -> Predictions | None:
-    """Those of the validation rows, by which runs are ranked."""
-    return read_predictions(store, run_id, "validation")
+    zero_shot: NDArray[np.float64] | None = None
+    """What the run's own model said before it was trained, as ``predicted``; None where a run kept none."""
 
 
 def read_predictions(store: RunStore, run_id: str, split: Literal["validation", "test"]) -> Predictions | None:
@@ -45,6 +44,10 @@ def read_predictions(store: RunStore, run_id: str, split: Literal["validation", 
         return None
     rows_N = frame["row"].to_numpy(dtype=np.int64)
     if not ids:
-        return Predictions(rows_N, frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64))
-    p_NK = frame[[f"prob_{k}" for k in ids.values()]].to_numpy(dtype=np.float64)
-    return Predictions(rows_N, np.asarray(frame["label"].map(ids), dtype=np.int64), p_NK, planned.event.classes)
+        y_N, predicted = frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64)
+        numbers = frame.get(f"{ZERO_SHOT}predicted")
+        return Predictions(rows_N, y_N, predicted, zero_shot=None if numbers is None else numbers.to_numpy(dtype=np.float64))
+    columns = [f"prob_{k}" for k in ids.values()]
+    before = frame[[ZERO_SHOT + name for name in columns]].to_numpy(dtype=np.float64) if ZERO_SHOT + columns[0] in frame else None
+    labels_N = np.asarray(frame["label"].map(ids), dtype=np.int64)
+    return Predictions(rows_N, labels_N, frame[columns].to_numpy(dtype=np.float64), planned.event.classes, before)

@@ -11,14 +11,17 @@ import pandas as pd
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
-from tabtune_core.metrics import METRICS, Task
+from tabtune_core.metrics import METRICS, Metric, Task
+from tabtune_core.runs.incomplete import MODELS, apart
 from tabtune_core.runs.store import Run
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 
 NO_GAIN = "no gain over zero-shot"
+SCIKIT_LEARN = "scikit-learn"
+"""Model of the runs that need no foundation model."""
 _WHOLE = (
     "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "total_parameters", "peak_memory_bytes",
-    "growth_memory_bytes", "adapter_bytes",
+    "growth_memory_bytes", "adapter_bytes", "context_rows", "train_context_rows",
 )  # fmt: skip
 _SETTINGS = (
     "run",
@@ -39,17 +42,22 @@ _SETTINGS = (
 )
 _MEASURED = (
     "steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes",
-    "growth_memory_bytes", "memory_meter", "train_seconds", "predict_seconds", "adapter_bytes", "adapter_verified",
+    "growth_memory_bytes", "memory_meter", "train_seconds", "shared_saved_seconds", "ended_by", "predict_seconds", "adapter_bytes",
+    "adapter_verified", "context_rows", "train_context_rows",
 )  # fmt: skip
 _SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
-_NUMBERS = ("alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "predict_seconds", *_SCORES)
-COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "note", "own_note", "archived")
+_NUMBERS = (
+    "alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "shared_saved_seconds", "predict_seconds", *_SCORES,
+    "gain", "test_gain",
+)  # fmt: skip
+COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived")
 _TOLD_ELSEWHERE = {
     "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
-    "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric",
+    "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric", "train.class_weights",
+    "split_by", "split_column", "train.predict_context_rows",
 }  # fmt: skip
 """Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
-_OF_PREDICTION = ("context_rows", "validation_rows", "test_rows")
+_OF_PREDICTION = ("predict_context_rows", "validation_rows", "test_rows")
 """Train settings that matter without training."""
 
 
@@ -57,7 +65,8 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     """One row a run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
 
     Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
-    ``gain`` is how far the score lies on the better side of zero-shot.
+    ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
+    0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -65,11 +74,10 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     if rank_by not in METRICS:
         raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
     higher_is_better = METRICS[rank_by].higher_is_better
-    more = _differing(runs)
-    rows = [_row(run, more[run.id]) for run in runs]
+    more, why = _differing(runs), apart(runs)
+    rows = [_row(run, more[run.id]) | {"apart": why[run.id], **_gains(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
-    score, zero_shot = board[f"validation_{rank_by}"], board[f"zero_shot_validation_{rank_by}"]
-    board["gain"] = score - zero_shot if higher_is_better else zero_shot - score
+    score = board[f"validation_{rank_by}"]
     board["archived"] = board["archived"].astype(bool)
     board["place"] = score.mask(board["archived"]).rank(method="min", ascending=not higher_is_better)
     board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
@@ -100,7 +108,7 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _others(settings: RunSettings) -> dict[str, Any]:
-    train = [field.name for field in fields(settings.train)] if settings.strategy != "inference" else _OF_PREDICTION
+    train = [field.name for field in fields(settings.train)] if settings.strategy in TRAINED else _OF_PREDICTION
     found = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "train"}
     found |= {f"train.{name}": getattr(settings.train, name) for name in train}
     return {name: value for name, value in found.items() if name not in _TOLD_ELSEWHERE}
@@ -115,19 +123,35 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "status": run.status,
         "dataset": settings.dataset,
         "target": settings.target,
-        "model": settings.model,
+        "model": SCIKIT_LEARN if settings.strategy in REFERENCES else settings.model,
         "strategy": settings.strategy,
         "seed": settings.seed,
-        "variant": ", ".join(part for part in (settings.variant, differing) if part) or "plain",
+        "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "note": run.error or "",
         "own_note": run.note,
         "archived": run.archived,
+        "ended_by": "",
     }
-    if settings.strategy != "inference":
+    if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate
     if settings.strategy == "peft":
         row |= {"rank": lora.rank, "alpha": lora.effective_alpha, "dropout": lora.dropout, "targets": " ".join(lora.targets) or "default"}
     return row | _measured(run, run.result) if run.result else row
+
+
+def _gains(run: Run, metric: Metric) -> dict[str, float]:
+    """Against the run's own zero-shot."""
+    result = run.result
+    if result is None or run.settings.strategy not in MODELS:
+        return {}
+    sign, told = 1 if metric.higher_is_better else -1, {}
+    for name, scores, before in (
+        ("gain", result.validation, result.zero_shot_validation),
+        ("test_gain", result.test, result.zero_shot_test),
+    ):
+        if metric.name in scores and metric.name in before:
+            told[name] = sign * (scores[metric.name] - before[metric.name]) if result.best_step else 0.0
+    return told
 
 
 def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
@@ -136,6 +160,8 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
     row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}
-    if result.best_step == 0 and run.settings.strategy != "inference":
+    if run.settings.strategy in REFERENCES:
+        row |= dict.fromkeys(("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent"))
+    if result.best_step == 0 and run.settings.strategy in TRAINED:
         row["note"] = NO_GAIN
     return row

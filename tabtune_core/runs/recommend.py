@@ -1,6 +1,7 @@
-"""The sentences that people came for: the smallest rank that is as good as the best, and what a larger one costs.
+"""The sentences that people came for: whether LoRA gained anything, the smallest rank that is as good, and what a larger one costs.
 
-In: the leaderboard of one sweep. Out: plain sentences, and the comparison of configurations that they are read from.
+In: the leaderboard of one sweep. Out: plain sentences, and the comparison of configurations that they are read from. Validation chooses;
+what is called better or worse is so on the test rows, beyond a 95 % interval.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,17 +12,21 @@ import pandas as pd
 
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
-from tabtune_core.runs.comparison import RESAMPLES, WRITTEN, Comparison, compare, told_by
-from tabtune_core.runs.predictions import read_validation
+from tabtune_core.runs.claims import MOST_SEEDS, Claim, claim
+from tabtune_core.runs.comparison import WRITTEN, Comparison, compare, told_by
+from tabtune_core.runs.predictions import read_predictions
 from tabtune_core.runs.store import RunStore
 
 ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
 MEMORY_LEVER = 0.1
 """Share by which memory must vary over the ranks before rank is called a lever on it."""
-FEW_SEEDS = 5
-"""With 4, a standard error is known to about 40 %: 1 / sqrt(2 (seeds - 1))."""
-UNITS = {"growth_memory_bytes": ("MB of memory", 1e6), "train_seconds": ("s of training", 1.0), "adapter_bytes": ("kB of adapter", 1e3)}
+COSTS = {
+    "growth_memory_bytes": ("used {} MB {} memory", ("more", "less"), 1e6),
+    "train_seconds": ("trained {} s {}", ("longer", "less"), 1.0),
+    "adapter_bytes": ("has an adapter that is {} kB {}", ("larger", "smaller"), 1e3),
+}
+"""How a difference of a cost is said: the words, those for more and for less, and the unit."""
 Label = Callable[[pd.Series], str]
 
 
@@ -32,32 +37,50 @@ class Recommendation:
     sentences: tuple[str, ...]
     """The most important first; none before two configurations with a score, one of them LoRA."""
     basis: str
-    """What the standard errors rest on."""
+    """What ± and the intervals are, and what they rest on."""
     configurations: pd.DataFrame
-    """One row a configuration, as in Comparison, and ``tied``: within one standard error of the best; NA where that is not known."""
+    """One row a configuration, as in Comparison, and ``tied``: within one standard error of the best (of the paired difference on the
+    validation rows); NA where that is not known."""
+    claim: Claim | None = None
+    """What may be said of the best LoRA configuration; None where there is none to compare."""
 
 
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendation:
     """``board`` is the leaderboard of one sweep of ``store``, ranked by ``rank_by``."""
-    found = compare(board, rank_by, partial(read_validation, store))
+    load = partial(read_predictions, store)
+    found = compare(board, rank_by, load)
     table = found.configurations
     tied = within(table["gap"], table["gap_error"])
     table = table.assign(tied=tied.astype("boolean").mask(table["gap_error"].isna()))
     lora = table[table["strategy"] == "peft"]
     if len(table) < 2 or lora.empty:
         return Recommendation((), "", table)
-    rows = _validation_rows(store, table)
-    label = partial(label_of, lora)
-    sentences = [*_gain(lora, METRICS[rank_by], rows, label), *_rank(lora, METRICS[rank_by], label), *_memory(table)]
-    sentences += _full(table, METRICS[rank_by], label(lora.iloc[0]))
-    return Recommendation(tuple(sentences), _basis(found, rows), table)
+    planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")
+    plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
+    whole = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
+    looks = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
+    told = claim(found, board, rank_by, load, table_rows=whole, evaluations=looks)
+    label, metric = partial(label_of, lora), METRICS[rank_by]
+    sentences = list(_headline(told, lora.iloc[0], metric, label))
+    if told.chooses_a_rank:
+        sentences += _rank(lora, metric, label)
+    sentences += [*_memory(table), *_full(table, metric, label(lora.iloc[0]))]
+    if found.apart:
+        sentences.append(f"Not compared with the others: {'; '.join(found.apart)}.")
+    return Recommendation(tuple(sentences), _basis(found, told, plan), table, told)
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
-    """The leaderboard with three columns more: tied_with_best, gain_standard_error, standard_error_to_best_lora; NA where unknown."""
+    """The leaderboard with the columns of NOISE, those of the run's configuration; NA where unknown."""
     each = configurations.explode("runs").set_index("runs").reindex(board["run"]).reset_index(drop=True)
-    more = {"tied_with_best": "tied", "gain_standard_error": "gain_error", "standard_error_to_best_lora": "lora_gap_error"}
-    return board.assign(**{name: each[source] for name, source in more.items()})
+    return board.assign(**{name: each[source] for name, source in NOISE.items()})
+
+
+NOISE = {
+    "tied_with_best": "tied", "gain_interval": "gain_interval", "test_gain_interval": "test_gain_interval",
+    "lora_gap_interval": "lora_gap_interval",
+}  # fmt: skip
+"""Column of the leaderboard -> column of a recommendation's configurations. ``..._interval`` is half the width of a 95 % interval."""
 
 
 def within(gap: pd.Series, error: pd.Series) -> pd.Series:
@@ -77,52 +100,77 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
     return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
-def _gain(lora: pd.DataFrame, metric: Metric, rows: int | None, label: Label) -> Iterator[str]:
-    on = f"these {rows:,} validation rows" if rows else "the validation rows"
-    ahead = lora[lora["gain"] > lora["gain_error"] + ROUNDING]
-    if len(ahead):
-        best = ahead.iloc[0]
-        change = _better_by(best["gain"], best["gain_error"], metric, best["score"])
-        yield f"{label(best)} is more than one standard error better than zero-shot on {on}: {change}."
-    elif lora["gain_error"].notna().all():
-        yield f"No rank is better than zero-shot beyond noise on {on}."
+def _headline(told: Claim, chosen: pd.Series, metric: Metric, label: Label) -> Iterator[str]:
+    """What validation chose, and what the test rows say about it."""
+    name, score = label(chosen), chosen["score"]
+    if told.verdict == "no gain":
+        yield "No LoRA run is better than zero-shot on the validation rows. Keep the model as it is."
+        return
+    yield f"Validation chooses {name}, which gains {_change(told.gain, metric, score)} over zero-shot there."
+    if told.verdict == "not known":
+        known = "" if pd.isna(told.test.value) else f" On the test rows it changes by {_change(told.test.value, metric, score)}."
+        yield f"How much of that is noise is not known, so no gain is claimed.{known}"
+        return
+    digits = metric.decimals(score)
+    ends = sorted(_sign(metric) * end for end in (told.test.low, told.test.high))
+    interval = f"{_change(told.test.value, metric, score)}, 95 % interval {ends[0]:+z.{digits}f} to {ends[1]:+z.{digits}f}"
+    where = "On the test rows"
+    if told.choices:
+        interval += f" that allows for the choice among {told.choices} evaluations"
+        where = "There are no test rows. On the validation rows"
+    if told.verdict == "better":
+        yield f"{where} it is better than zero-shot: {interval}."
+    elif told.verdict == "worse":
+        yield f"{where} it is worse than zero-shot: {interval}. Keep the model as it is."
+    else:
+        yield f"{where} this is not beyond noise: {interval}. Keep the model as it is{_what_settles(told)}"
+
+
+def _what_settles(told: Claim) -> str:
+    """The end of the sentence: how many more seeds, or why none."""
+    if told.choices or told.test.value <= 0:
+        return "."
+    if told.more_seeds is not None:
+        seeds = f"{told.more_seeds} more seed{'s' * (told.more_seeds > 1)}"
+        return f", or repeat with {seeds}: by the noise that was seen, a gain of this size would then show."
+    return f"; even {MOST_SEEDS} seeds would not show a gain of this size" + (
+        f", about {told.rows_needed:,} test rows would." if told.rows_needed else "."
+    )
 
 
 def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
+    """Which rank validation would choose, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
     best = lora.iloc[0]
     if lora["lora_gap_error"].isna().any():
-        zero_shot = best["score"] - best["gain"] * _sign(metric)
         digits = metric.decimals(best["score"])
-        yield (
-            f"{label(best)} has the best {metric.written} of the LoRA runs: {best['score']:.{digits}f} (zero-shot {zero_shot:.{digits}f})."
-        )
+        yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {best['score']:.{digits}f}."
         return
     smallest = smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
     if smallest.name != best.name:
-        head = f"{label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
-        yield f"{head}; {label(best)} {_price(smallest, best, metric)}."
+        head = f"On the validation rows {label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
+        yield f"{head}. {label(best)} {_price(smallest, best, metric)}."
     elif len(smaller):
-        head = f"{label(best)} is the best, and no smaller rank is within one standard error of it"
-        yield f"{head}; against {label(smaller.iloc[0])} it {_price(smaller.iloc[0], best, metric)}."
+        head = f"On the validation rows {label(best)} is the best, and no smaller rank is within one standard error of it"
+        yield f"{head}. Against {label(smaller.iloc[0])} it {_price(smaller.iloc[0], best, metric)}."
     elif largest["rank"] > best["rank"]:
-        head = f"{label(best)} is the smallest rank, and no larger one is better"
-        yield f"{head}; {label(largest)} {_price(best, largest, metric)}."
+        head = f"{label(best)} is the smallest rank, and no larger one is better on the validation rows"
+        yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
         yield f"{label(best)} is the only rank of this sweep; add others to see what rank buys."
 
 
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
-    """What ``other`` costs against ``cheap``, one of which is the best LoRA."""
-    error = max(cheap["lora_gap_error"], other["lora_gap_error"])
-    change = _change(other["score"] - cheap["score"], error, metric, cheap["score"])
-    costs = [
-        _signed((other[name] - cheap[name]) / size) + f" {unit}"
-        for name, (unit, size) in UNITS.items()
-        if pd.notna(other[name]) and pd.notna(cheap[name])
-    ]
-    spent = " and ".join(part for part in (", ".join(costs[:-1]), *costs[-1:]) if part)
-    return f"costs {spent} for {change}" if spent else f"brings {change}"
+    """What ``other`` costs against ``cheap``, one of which is the best LoRA, and how its validation score differs."""
+    half = max(cheap["lora_gap_interval"], other["lora_gap_interval"])
+    change = _change(_sign(metric) * (other["score"] - cheap["score"]), metric, cheap["score"], half)
+    parts = []
+    for name, (words, (more, less), size) in COSTS.items():
+        amount = (other[name] - cheap[name]) / size
+        if pd.notna(amount) and round(abs(amount), 1) > 0:
+            parts.append(words.format(f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}", more if amount > 0 else less))
+    spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+    return f"{spent or 'costs about the same'}, for {change}"
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:
@@ -139,32 +187,30 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
-    full = table[(table["strategy"] == "base-ft") & (-table["lora_gap"] > table["lora_gap_error"] + ROUNDING)]
-    if len(full):
-        first = full.iloc[0]
-        change = _better_by(-first["lora_gap"], first["lora_gap_error"], metric, first["score"])
-        yield f"Full fine-tuning is more than one standard error better than the best LoRA ({best}): {change}."
+    """Only where the test rows say so."""
+    for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
+        if -full["test_lora_gap"] > full["test_lora_gap_interval"] + ROUNDING:
+            change = _change(-full["test_lora_gap"], metric, full["score"], full["test_lora_gap_interval"])
+            yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {change}."
 
 
-def _basis(found: Comparison, rows: int | None) -> str:
-    seeds, missing = found.seeds, found.configurations["gap_error"].isna().any()
-    named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+def _basis(found: Comparison, told: Claim, plan: RunPlanned | None) -> str:
+    named = f"seed{'s' * (len(found.seeds) > 1)} {', '.join(map(str, found.seeds))}"
     compared = f" Compared on {named}, where every configuration has a score." if found.left_out else ""
-    if found.basis == "seeds":
-        rough = " With so few seeds the errors themselves are rough." if len(seeds) < FEW_SEEDS else ""
-        return f"± is one standard error of the paired differences over {len(seeds)} seeds.{rough}{compared}"
-    if found.basis == "rows":
-        unknown = " Runs without predictions for these rows have none." if missing else ""
-        return (
-            f"± is one standard error over {RESAMPLES} resamples of the {rows:,} validation rows.{unknown}"
-            f" With one seed, the luck of split and start is not in it; more seeds show it.{compared}"
-        )
-    return f"How much of this is noise is not known: one seed, and no predictions for its rows. Repeat with several seeds.{compared}"
-
-
-def _validation_rows(store: RunStore, table: pd.DataFrame) -> int | None:
-    planned = store.last(table["runs"].iloc[0][0], "RunPlanned")
-    return planned.event.validation_rows if planned and isinstance(planned.event, RunPlanned) else None
+    if found.configurations["gap_error"].isna().all() and told.verdict == "not known":
+        return f"How much of this is noise is not known: there are no predictions of its rows, or none before training.{compared}"
+    missing = found.configurations["gap_error"].isna().any()
+    unknown = " Runs without predictions for these rows have none." if missing else ""
+    rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
+    luck = (
+        f" They hold the noise of the rows and the spread over {len(told.runs)} seeds."
+        if len(told.runs) > 1
+        else " With one seed, the luck of split and start is not in it; more seeds show it."
+    )
+    return (
+        f"± is half the width of a 95 % interval, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows,"
+        f" which nobody chose by, can say that something is better.{compared}"
+    )
 
 
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
@@ -177,16 +223,13 @@ def _sign(metric: Metric) -> int:
     return 1 if metric.higher_is_better else -1
 
 
-def _better_by(gain: float, error: float, metric: Metric, score: float) -> str:
-    return _change(_sign(metric) * gain, error, metric, score)
+def _change(better_by: float, metric: Metric, score: float, half: float | None = None) -> str:
+    """For example ``+0.0123 ± 0.0045 accuracy``, or ``-0.0123 nats of log-loss (lower is better)`` where it is better by that.
 
-
-def _change(difference: float, error: float, metric: Metric, score: float) -> str:
-    """For example ``+0.0123 ± 0.0045 accuracy``; as many digits as fit a score like this one."""
+    As many digits as fit a score like this one; ``half`` is half the width of a 95 % interval.
+    """
     digits, unit = metric.decimals(score), "nats of " if metric.unit == "nats" else ""
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
-    return f"{difference:+z.{digits}f} ± {error:.{digits}f} {unit}{metric.written}" + (f" ({', '.join(notes)})" if notes else "")
-
-
-def _signed(value: float) -> str:
-    return f"{value:+z,.1f}" if abs(value) < 100 else f"{value:+z,.0f}"
+    noise = "" if half is None else f" ± {half:.{digits}f}"
+    written = f"{_sign(metric) * better_by:+z.{digits}f}{noise} {unit}{metric.written}"
+    return written + (f" ({', '.join(notes)})" if notes else "")

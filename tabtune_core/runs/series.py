@@ -29,7 +29,7 @@ class Progress:
     phase: str | None
     """None unless it is running."""
     eta_seconds: float | None
-    """To the end of training, if it does not stop early; None until five steps are known, and when all are done."""
+    """A person's wait for the end of training, if it does not stop early; None until five steps are known, and when all are done."""
 
 
 def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
@@ -89,19 +89,19 @@ def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
 
 def progress(store: RunStore, run: Run) -> Progress:
     """Steps done and to do, the phase, and how long training may still take."""
-    planned, step, phase = (_last(store, run.id, kind) for kind in ("RunPlanned", "StepDone", "PhaseStarted"))
-    total = planned.steps if isinstance(planned, RunPlanned) else None
+    planned, last_step, last_phase = (store.last(run.id, kind) for kind in ("RunPlanned", "StepDone", "PhaseStarted"))
+    plan, step, phase = (stored.event if stored else None for stored in (planned, last_step, last_phase))
+    total = plan.steps if isinstance(plan, RunPlanned) else None
     done = step.step if isinstance(step, StepDone) else 0
     current = phase.phase if isinstance(phase, PhaseStarted) and run.status == "running" else None
     eta = None
-    if isinstance(step, StepDone) and total is not None and current == "train" and STEPS_BEFORE_ETA <= done < total:
-        eta = step.seconds / done * (total - done)
+    if last_step and last_phase and isinstance(step, StepDone) and total is not None and current == "train":
+        passed, limit = last_step.time - last_phase.time, run.settings.train.time_limit
+        if STEPS_BEFORE_ETA <= done < total:  # by the time that a person waits, which a full folder shortens
+            eta = passed / done * (total - done)
+            if limit is not None and step.seconds > 0:  # which is on the run's own clock
+                eta = min(eta, max(0.0, limit - step.seconds) * passed / step.seconds)
     return Progress(done, total, current, eta)
-
-
-def _last(store: RunStore, run_id: str, kind: str) -> object:
-    stored = store.last(run_id, kind)
-    return stored.event if stored else None
 
 
 def _runs(store: RunStore, ids: Sequence[str]) -> list[Run]:

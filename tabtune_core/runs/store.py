@@ -265,7 +265,7 @@ class RunStore(JobQueue):
         run = self.run(run_id)
         if run.status not in ENDED:
             raise StoreError(f"Run {run_id!r} is {run.status}; cancel it before deleting it.")
-        about_it = [job for job in self.jobs() if job.arguments.get("run") == run_id]
+        about_it = [job for job in self.jobs() if run_id in (job.arguments.get("run"), *job.arguments.get("runs", ()))]
         if any(job.status == "running" for job in about_it):
             raise StoreError(f"A job is at work on run {run_id!r}; wait for its end before deleting the run.")
         for job in about_it:

@@ -3,10 +3,12 @@
 Chen et al. 2016, arXiv 1604.06174.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -21,9 +23,15 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
     """
     blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
     for block in blocks:
-        vars(block)["forward"] = partial(checkpoint, block.forward, use_reentrant=False)
+        vars(block)["forward"] = partial(_recomputed, block.forward)
     try:
         yield
     finally:
         for block in blocks:
             del vars(block)["forward"]
+
+
+def _recomputed(forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """By position come the tensors too that are given by name: torch keeps the random state of the cards on which it finds one there."""
+    tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
+    return checkpoint(lambda *every: forward(*every[: len(given)], **named), *given, *tensors, use_reentrant=False)

@@ -1,19 +1,21 @@
 """Where a run computes. A device that was asked for and is not there is an error, never another device."""
 
+import psutil
 import torch
 
-from tabtune_core.errors import DeviceError
+from tabtune_core.errors import DeviceError, is_out_of_memory
 
 
 def resolve_device(name: str) -> torch.device:
     """'auto' is the first CUDA card, or the CPU where there is none; anything else is taken at its word.
 
     Raises:
-        DeviceError: for a name torch does not know or a card that is not there.
+        DeviceError: for a name torch does not know, a card that is not there, or one that cannot compute.
     """
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    of_amd = torch.version.hip is not None
+    cards = torch.cuda.device_count() if torch.cuda.is_available() and not of_amd else 0
     if name == "auto":
-        return torch.device("cuda", 0) if cards else torch.device("cpu")
+        return _tried(torch.device("cuda", 0)) if cards else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -25,10 +27,24 @@ def resolve_device(name: str) -> torch.device:
     index = device.index or 0
     if index >= cards:
         found = f"torch sees {cards} CUDA card{'s' if cards != 1 else ''}"
-        if torch.version.cuda is None:
+        if of_amd:
+            found = "this build of torch is for AMD cards (ROCm), on which nothing here was ever tried"
+        elif torch.version.cuda is None:
             found += " (this build of torch has no CUDA)"
         raise DeviceError(f"The device {name!r} was asked for, but {found}. Choose 'cpu', or 'auto' to take what there is.")
-    return torch.device("cuda", index)
+    return _tried(torch.device("cuda", index))
+
+
+def _tried(device: torch.device) -> torch.device:
+    """The card, after it has computed something: a driver that is too old and a card that is in use by one process alone show only then."""
+    try:
+        torch.ones(1, device=device).add_(1).item()
+    except (RuntimeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        cause = str(error).splitlines()[0]
+        raise DeviceError(f"The card {device} cannot be computed on: {cause} Choose 'cpu' or another card, or mend the driver.") from error
+    return device
 
 
 def describe_device(device: torch.device) -> str:
@@ -37,3 +53,8 @@ def describe_device(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
     return f"cpu ({threads} thread{'s' * (threads != 1)})"
+
+
+def memory_bytes(device: torch.device) -> int:
+    """All the memory that a device has, free or not; of the CPU, the machine's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else psutil.virtual_memory().total

@@ -5,7 +5,6 @@ Shape letters: C context rows, Q query rows, K classes.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,10 +14,11 @@ import torch
 from torch import nn
 
 from tabtune_core.data.episodes import Episode
-from tabtune_core.events import Evaluated, Event, StepDone
+from tabtune_core.events import EndedBy, Evaluated, Event, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.settings import Schedule
+from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.precision import Precision
 
@@ -34,6 +34,7 @@ class TrainResult:
     best_scores: dict[str, float] = field(default_factory=dict)
     steps_done: int = 0
     stopped_early: bool = False
+    ended_by: EndedBy = ""
     used_rows: int = 0
     """Query rows that were trained on, a row counted each time."""
     skipped_rows: int = 0
@@ -46,7 +47,7 @@ class TrainResult:
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean loss of the query rows (nats for classes); nan if none of them can be scored.
+    """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored.
 
     Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
     """
@@ -56,7 +57,8 @@ def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch
         y_C, y_Q = (y_C - mean) / deviation, (y_Q - mean) / deviation
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
     y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
-    return model.loss(x_BTF, y_BC, y_BQ, classes)
+    weight_K = None if episode.weight_K is None else torch.from_numpy(episode.weight_K).to(device, torch.float32)
+    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
 
 
 def take_step(
@@ -88,6 +90,8 @@ def train(
     *,
     classes: int,
     steps: int,
+    time_limit: float | None,
+    clock: OwnClock,
     schedule: Schedule,
     warmup_steps: int,
     clip_norm: float,
@@ -110,6 +114,8 @@ def train(
         optimizer: as ``make_optimizer`` makes it.
         classes: K; 0 for numbers.
         steps: at most so many.
+        time_limit: seconds; training ends after the step at which they are over, looks included. The schedule does not know of it.
+        clock: the run's own, which tells the seconds of the events.
         schedule: of the rate after the warm-up.
         warmup_steps: during which the rate rises.
         clip_norm: longer gradients are shortened to it; 0 leaves them.
@@ -125,7 +131,7 @@ def train(
         find_dead: names adapted layers without a gradient after the first backward pass.
     """
     direction = METRICS[metric]
-    started, misses = time.monotonic(), 0
+    misses = 0
     model.module.train()
     for step in range(1, steps + 1):
         asked = wish()
@@ -144,7 +150,7 @@ def train(
             value, norm, went = take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
             if first:
                 result.dead_layers = tuple(find_dead())
-            yield StepDone(step, value, norm, rate, time.monotonic() - started)
+            yield StepDone(step, value, norm, rate, clock.seconds)
             if went == "diverged":
                 result.outcome = "diverged"
                 return
@@ -152,11 +158,11 @@ def train(
         else:
             result.skipped_episodes += 1
         result.steps_done = step
-        if step % eval_every and step != steps:
+        if step % eval_every and step != steps and not clock.is_past(time_limit):
             continue
         scores = score_validation()
         best = direction.better(scores[metric], result.best_scores[metric])
-        yield Evaluated(step, "validation", scores, best, time.monotonic() - started)
+        yield Evaluated(step, "validation", scores, best, clock.seconds)
         if all(map(math.isnan, scores.values())):  # one step too far: the loss was still finite before it
             result.outcome = "diverged"
             return
@@ -165,6 +171,7 @@ def train(
             keep_best()
         else:
             misses += 1
-            if misses == patience:
-                result.stopped_early = True
-                return
+        result.stopped_early = 0 < misses == patience
+        result.ended_by = "time limit" if step < steps and not result.stopped_early and clock.is_past(time_limit) else ""
+        if result.stopped_early or result.ended_by:
+            return

@@ -18,6 +18,7 @@ import psutil
 import pyarrow
 import torch
 
+from tabtune_core.cuda_cards import nvml_errors
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
@@ -28,7 +29,7 @@ class NvmlReader:
     """Reads one card through NVML. ``library`` is the module ``pynvml`` or an object that answers like it."""
 
     def __init__(self, library: Any, uuid: str, pid: int) -> None:
-        self._library, self._pid = library, pid
+        self._library, self._pid, self._errors = library, pid, nvml_errors(library)
         library.nvmlInit()
         self._handle = self._find(uuid)
 
@@ -38,7 +39,7 @@ class NvmlReader:
         for name in names:
             try:
                 return self._library.nvmlDeviceGetHandleByUUID(name)
-            except self._library.NVMLError:
+            except self._errors:
                 continue
         return None
 
@@ -47,7 +48,7 @@ class NvmlReader:
             return None
         try:
             return question()
-        except self._library.NVMLError:
+        except self._errors:
             return None
 
     def _process_bytes(self) -> int | None:
@@ -77,7 +78,7 @@ def open_nvml(device: torch.device, library: ModuleType | None = None) -> NvmlRe
     assert library is not None
     try:
         return NvmlReader(library, str(torch.cuda.get_device_properties(device).uuid), os.getpid())
-    except library.NVMLError:
+    except nvml_errors(library):
         return None
 
 
@@ -136,7 +137,7 @@ class MemoryMeter:
         """Announces a phase, and its peaks when it is over; ``load`` leaves the level of the loaded base behind."""
         with self._lock:
             self._phase, self._peaks = name, {}
-            _give_back_freed_memory()
+            _give_back_freed_memory(self._device)
             self._kernel_keeps_peaks = _reset_peaks(self._device)
         self._emit(PhaseStarted(name))
         started = time.monotonic()
@@ -146,7 +147,7 @@ class MemoryMeter:
         speaking = peaks[self.speaks] or 0
         self.highest_bytes = max(self.highest_bytes, speaking)
         if name == "load":
-            _give_back_freed_memory()  # what loading freed must not count as the base, or growth over it would be too small
+            _give_back_freed_memory(self._device)  # what loading freed must not count as the base, or growth over it would be too small
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if self.base_bytes is None or name == "load" else max(0, speaking - self.base_bytes)
         self.growth_bytes[name] = growth
@@ -180,8 +181,13 @@ def _reset_peaks(device: torch.device) -> bool:
     return True
 
 
-def _give_back_freed_memory() -> None:
-    """What an earlier phase freed would otherwise count as the next one's; pyarrow's pool, and malloc's where it is glibc's."""
+def _give_back_freed_memory(device: torch.device) -> None:
+    """What an earlier phase freed would otherwise count as the next one's, or be missing to the process that verifies the adapter.
+
+    What torch keeps of a card, pyarrow's pool, and malloc's where it is glibc's.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     pyarrow.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -3,14 +3,15 @@
 Shape letters: N training rows, C context rows, F features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.data.episodes import EpisodeSize, Target
+from tabtune_core.data.episodes import EVALUATION_ROWS, EpisodeSize, Target
 from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.splits import sample_rows
 from tabtune_core.models.adapter import Array, BaseModel
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.scoring import HeldOut, Scorer
@@ -29,6 +30,8 @@ class ModelRows:
     held_out: dict[Part, HeldOut]
     """Of the parts that have rows: validation, then test."""
     scorer: Scorer
+    evaluator: Scorer
+    """As ``scorer``, beside fewer rows where there are many: what scores the validation rows while training goes on."""
     size: EpisodeSize
 
     @classmethod
@@ -46,4 +49,11 @@ class ModelRows:
         parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
         scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes), settings.views)
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
-        return cls(train.x_NF, train.y_N, {name: read(rows) for name, rows in parts.items() if len(rows)}, scorer, size)
+        return cls(train.x_NF, train.y_N, {name: read(rows) for name, rows in parts.items() if len(rows)}, scorer, _fewer(scorer), size)
+
+
+def _fewer(scorer: Scorer) -> Scorer:
+    """With at most EVALUATION_ROWS rows of its context, every class among them, and the same normalisation."""
+    strata = scorer.y_C.astype(str) if scorer.classes else np.zeros(len(scorer.y_C), dtype=str)
+    kept = sample_rows(strata, EVALUATION_ROWS, np.random.default_rng(0))
+    return scorer if len(kept) == len(scorer.y_C) else replace(scorer, x_CF=scorer.x_CF[kept], y_C=scorer.y_C[kept])

@@ -1,13 +1,15 @@
 """What the runs of a workspace share: arrays by the hash of all that they depend on.
 
-In: what an array depends on, and how to make it. Out: the same array, mapped from a file when any run made it before.
+In: what an array depends on, and how to make it. Out: the same array, mapped from a file when any run made it before. The file also holds
+the seconds that making it took, which every run that uses it is charged.
 """
 
 import hashlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from tabtune_core.training.clock import OwnClock
 
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
@@ -30,14 +34,15 @@ class SharedArrays:
     salt: str = ""
     """What everything depends on: the weights, the device and the versions of the packages."""
     limit_bytes: int = LIMIT_BYTES
-    seconds: float = 0.0
-    """Spent here, on making and reading; not a run's own work, so that the runs of a sweep can be compared."""
+    clock: OwnClock = field(default_factory=OwnClock)
+    """The run's own, which is charged for each array once: at its first use, as if this run had made it then."""
     made: int = 0
     reused: int = 0
     refused: int = 0
     """Of those made, not kept: the files were at their limit, or the disk was full."""
     _used_bytes: int = field(init=False, default=0)
-    _timing: bool = field(init=False, default=False)
+    _paid: set[Path] = field(init=False, default_factory=set)
+    """Made here, or charged."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -54,12 +59,13 @@ class SharedArrays:
 
     def get(self, parts: Sequence[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array that ``parts`` (arrays, tensors and what their fields or ``repr`` tell apart) lead to."""
-        with self.timed():
+        with self.clock.aside():
             file = self.file_of(parts)
             array = self.read(file)
-            if array is None:
-                array = make()
-                self.keep(file, array)
+        if array is None:
+            began = self.clock.seconds
+            array = make()
+            self.keep(file, array, self.clock.seconds - began)
         return array
 
     def file_of(self, parts: Sequence[Any]) -> Path:
@@ -70,14 +76,31 @@ class SharedArrays:
         """Maps a file into memory; what is written into the array stays this reader's own. None: not there, or damaged."""
         try:
             array: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError):
+            with file.open("rb") as opened:
+                opened.seek(getattr(array, "offset", 0) + array.nbytes)
+                seconds = float(np.load(opened, allow_pickle=False))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError, TypeError):
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:  # what it cost is not known, as of an earlier version's file: as good as none
+            file.unlink(missing_ok=True)
             return None
         self.reused += 1
+        if file not in self._paid:
+            self._paid.add(file)
+            self.clock.charge(seconds)
         return array
 
-    def keep(self, file: Path, array: NDArray[Any]) -> None:
-        """Writes a file; where it cannot be written, at the limit or on a full disk, the run goes on without it."""
-        self.made += 1
+    def keep(self, file: Path, array: NDArray[Any], seconds: float) -> None:
+        """Writes an array that took ``seconds`` to make, where it is not there; on a full disk or at the limit the run goes on without."""
+        with self.clock.aside():
+            self.made += 1
+            self._paid.add(file)
+            if not file.exists():
+                self._write(file, array, seconds)
+
+    def _write(self, file: Path, array: NDArray[Any], seconds: float) -> None:
         partial_file = file.with_suffix(f".{os.getpid()}.partial")
         if self._used_bytes + array.nbytes > self.limit_bytes:
             self.refused += 1
@@ -85,22 +108,12 @@ class SharedArrays:
         try:
             with partial_file.open("wb") as opened:
                 np.save(opened, array)
+                np.save(opened, np.float64(seconds))
             partial_file.replace(file)
             self._used_bytes += array.nbytes
         except OSError:
             self.refused += 1
             partial_file.unlink(missing_ok=True)
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Counts the seconds of what is done within, once where contexts are nested."""
-        started, nested = time.monotonic(), self._timing
-        self._timing = True
-        try:
-            yield
-        finally:
-            self._timing = nested
-            self.seconds += 0.0 if nested else time.monotonic() - started
 
 
 def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:

@@ -5,6 +5,7 @@ tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Run
 
 Test rows (3 in 10, at most 2,000) are split off once a table and serve nothing but the last score. A seed then moves everything else: which
 of the other rows validate, which are shown as context, the adapter's start and the episodes. Under one seed zero-shot and LoRA share these.
+Test rows are predicted as every pipeline predicts: with as many context rows shown, drawn from training and validation rows.
 
 1. Under seed 0 every rank is trained at every rate. The lowest validation log-loss wins; zero-shot is a candidate like the others.
 2. The winner is trained under the other seeds as well, with nothing chosen any more but the step, by each run's own validation rows.
@@ -78,9 +79,12 @@ def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Se
 
 def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) -> dict[str, Any]:
     """One run: LoRA, or zero-shot where the rank is 0."""
-    shown = {"seed": seed, "device": "cpu", **{name: knobs[name] for name in ("context_rows", "validation_rows")}}
+    shown = {"seed": seed, "device": "cpu", "predict_context_rows": knobs["context_rows"]}
     strategy, params = ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}}) if rank else ("inference", shown)
-    pipeline = TabularPipeline("tabicl-mini", strategy, params).fit(rows.x, rows.y)
+    pipeline = TabularPipeline("tabicl-mini", strategy, params)
+    settings = pipeline.settings()
+    train = dataclasses.replace(settings.train, validation_rows=knobs["validation_rows"])
+    pipeline._fit(rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True)  # zero-shot is chosen by the same rows
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
     return {
         "context": result.extra["context_sha256"][:12], "best_step": result.best_step, "steps": result.steps_done,

@@ -69,7 +69,8 @@ def sample(name: str) -> tuple[pd.DataFrame, Any]:
 def settings_of(way: str, rate: float, seed: int) -> RunSettings:
     """Of our ways; tabicl's has only the split and the context of them."""
     params: dict[str, Any] = {
-        "device": "cpu", "seed": seed, "validation_share": VALIDATION_SHARE, "context_rows": CONTEXT, "validation_rows": ROWS,
+        "device": "cpu", "seed": seed, "validation_share": VALIDATION_SHARE, "context_rows": CONTEXT,
+        "predict_context_rows": CONTEXT, "validation_rows": ROWS,
         "steps": STEPS, "eval_every": EVAL_EVERY, "patience": 0, "batch_size": BATCH, "learning_rate": rate,
     }  # fmt: skip
     targets = TARGETS.get(way)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 import seeding
+from made_run import made_run, mixed_csv
 from page_steps import button, go, texts
 
 from tabtune_core.adapters_store import list_adapters
@@ -145,6 +146,26 @@ def test_one_row_of_the_table_is_asked_about_as_it_stands(app, store, task):
     whole = load_frame(store.home, settings.dataset).iloc[[6]].reset_index(drop=True)
     pd.testing.assert_frame_equal(asked[list(whole.drop(columns=settings.target))], whole.drop(columns=settings.target))
     assert "Waiting for the worker" in texts(app.markdown)
+
+
+def test_the_class_of_a_row_is_a_whole_number_where_it_was_one_in_the_file(app, store):
+    numbers = (
+        mixed_csv()
+        .replace(b"keep it", b"1")
+        .replace(b"drop it", b"2")
+        .replace(b"number 5,1", b"number 5,")
+        .replace(b"number 5,2", b"number 5,")
+    )
+    run = made_run(store, data=numbers)
+    verdicts = load_frame(store.home, store.run(run).settings.dataset)["verdict"]
+    assert verdicts.isna().sum() == 1
+    place = int(np.flatnonzero(verdicts == 2)[0])
+    go(app, "try_it", adapter=run)
+    app.number_input[0].set_value(place + 1).run()
+    assert not app.exception
+    assert "where verdict is 2. " in texts(app.caption)
+    app.number_input[0].set_value(6).run()
+    assert "where verdict is nothing" in texts(app.caption)
 
 
 def answered(store, run, predicted, result):

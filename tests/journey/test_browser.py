@@ -29,6 +29,8 @@ MIXED = "name,age,spending,city,joined,bought\n" + "".join(
 """Numbers, words, dates and gaps; what is bought depends on two numbers."""
 PLOT = ".st-key-{name} .js-plotly-plot, .lab-figure.js-plotly-plot"
 
+REFERENCES = ["Linear model", "Gradient boosting"]
+
 
 def ask(address, host, path="/", **headers):
     """The status of a request that claims to be for ``host``."""
@@ -173,17 +175,17 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     page.goto(server)
     page.locator("input[type=file]").set_input_files({"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()})
     page.get_by_role("button", name="Next: choose a model").click(timeout=20_000)
-    page.get_by_role("button", name="Launch 5 runs").wait_for(timeout=20_000)
+    page.get_by_role("button", name="Launch 7 runs").wait_for(timeout=20_000)
     page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
     steps = page.get_by_label("Steps", exact=True)
     steps.fill("25")
     steps.press("Enter")
-    page.get_by_role("button", name="Launch 5 runs").click()
+    page.get_by_role("button", name="Launch 7 runs").click()
 
     page.get_by_text("runs have ended").wait_for(timeout=30_000)
     store = RunStore(tmp_path)
     (sweep,) = store.sweeps()
-    assert [run.name for run in store.runs()] == ["Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"]
+    assert [run.name for run in store.runs()] == ["Zero-shot", *REFERENCES, "Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"]
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(timeout=120_000)
     seen = page.evaluate(f"() => {all_points('loss_')}")
     assert [run.name for run in store.runs() if run.status not in ENDED]
@@ -198,17 +200,20 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     second.get_by_text("runs have ended").wait_for(timeout=30_000)
     assert [other.id for other in store.sweeps()] == [sweep.id]
 
-    page.get_by_text("5 of 5 runs have ended.").wait_for(timeout=240_000)
-    second.get_by_text("5 of 5 runs have ended.").wait_for(timeout=15_000)
+    page.get_by_text("7 of 7 runs have ended.").wait_for(timeout=240_000)
+    second.get_by_text("7 of 7 runs have ended.").wait_for(timeout=15_000)
     assert {run.status for run in store.runs()} == {"finished"}
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
 
     page.goto(f"{server}/leaderboard")
-    page.get_by_text("Validation ranks; test is only reported.").wait_for(timeout=20_000)
+    page.get_by_text("half the width of a 95 % interval").first.wait_for(timeout=20_000)
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     board = pd.read_csv(found.value.path()).set_index("name")
     told = ["place", "trainable_percent", "peak_memory_bytes", "train_seconds", "steps", "validation_accuracy", "test_accuracy"]
+    assert board.loc[REFERENCES, "model"].tolist() == ["scikit-learn"] * 2
+    assert board.loc[REFERENCES, ["place", "train_seconds", "test_accuracy"]].notna().all(axis=None)
+    board = board.drop(index=REFERENCES)
     assert board[told].notna().all(axis=None)
     assert board.loc["LoRA r=4", ["rank", "alpha", "dropout"]].tolist() == [4, 8, 0.05]
     assert board["steps"].to_dict() == {"Zero-shot": 0, **dict.fromkeys(["Full fine-tuning", "LoRA r=2", "LoRA r=4", "LoRA r=8"], 25)}
@@ -279,7 +284,7 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_
 def test_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(tmp_path, serve, page):
     add_sample(tmp_path, "breast_cancer")
     page.goto(f"{serve()}/new_run")
-    page.get_by_role("button", name="Launch 5 runs").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Launch 7 runs").wait_for(timeout=60_000)
     page.get_by_text("Choose them in a tree of the model").click()
     tree = page.locator(".lab-tree")
     tree.locator("summary").nth(2).focus(timeout=30_000)

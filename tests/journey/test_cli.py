@@ -87,7 +87,9 @@ def table(tmp_path_factory):
 def swept(home, table):
     """A sweep over one rank and the baselines, its adapters copied out."""
     adapters = home.parent / "adapters"
-    return tabtune(home, "sweep", table, "--target", "class", "--ranks", 2, *SMALL, "--format", "json", "--adapters", adapters), adapters
+    return tabtune(
+        home, "sweep", table, "--target", "class", "--ranks", 2, "--no-references", *SMALL, "--format", "json", "--adapters", adapters
+    ), adapters
 
 
 def test_a_sweep_prints_its_leaderboard_and_nothing_else_on_stdout(swept):
@@ -151,14 +153,24 @@ def test_below_the_table_stands_what_rank_buys_and_in_other_forms_it_does_not(tm
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--rank-by", "accuracy")
     board, said = printed.split("\n\n")
     assert board.startswith("Accuracy")
-    assert said.startswith(
-        "r=4 is more than one standard error better than zero-shot on these 114 validation rows: +0.0285 ± 0.0000 accuracy.\n"
-    )
+    assert said.startswith("Validation chooses r=4, which gains +0.0285 accuracy over zero-shot there.\n")
     assert max(map(len, said.splitlines())) <= 120
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "csv")
     assert "standard" not in printed
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "json")
     assert len(json.loads(printed)) == 10
+
+
+def test_the_curve_over_rows_shown_is_printed_with_its_sentence(swept, home, tabtune_here):
+    sweep = RunStore(home).sweeps()[-1].id
+    status, printed, _ = tabtune_here(home, "context-curve", "--sweep", sweep)
+    assert status == 0
+    assert printed.splitlines()[0].split()[:2] == ["name", "context_rows"]
+    assert "in test log-loss" in printed
+    _, printed, _ = tabtune_here(home, "context-curve", "--sweep", sweep, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert "inference" in {row["strategy"] for row in rows}
+    assert len({row["context_rows"] for row in rows}) * len({row["name"] for row in rows}) == len(rows)
 
 
 def test_one_run_can_be_started_from_a_settings_file(home, table):
@@ -180,7 +192,23 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabt
     with zipfile.ZipFile(home.parent / "numbers" / "lora-r2-seed0.zip") as package:
         assert "predict_proba" not in package.read("README.md").decode()
     _, printed, _ = tabtune_here(home, "leaderboard", "--format", "csv")
-    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {"test_rmse", "test_mae", "test_r2"}
+    assert {name for name in printed.splitlines()[0].split(",") if name.startswith("test_")} == {
+        "test_rmse",
+        "test_mae",
+        "test_r2",
+        "test_gain",
+    }
+
+
+def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_and_after(swept, home, table):
+    done = tabtune(home, "train", table, "--target", "class", *SMALL, "--time-limit", "1e-6", "--format", "json")
+    told = " ".join(done.stderr.split())
+    assert done.returncode == 0, done.stderr
+    assert "warning: The time limit of 1e-06 s is shorter than one step, which takes about" in told
+    assert "ended training after step 1 of 2; that step was evaluated as the last one" in told
+    (row,) = json.loads(done.stdout)
+    assert (row["status"], row["steps"], row["ended_by"]) == ("finished", 1, "time limit")
+    assert row["train_seconds"] > 0
 
 
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
@@ -193,7 +221,8 @@ def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table
 
 def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
     before = {run.id for run in RunStore(home).runs()}
-    arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", *SMALL, "--steps", 100_000, "--patience", 100_000)
+    arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", "--no-references", *SMALL, "--steps", 100_000)
+    arguments += ("--patience", 100_000)
     # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
     process = subprocess.Popen(
         **command(home, *arguments),
@@ -228,6 +257,8 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
         (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
+        (["sweep", "{table}", "--target", "class", "--time-limit", "0"], "train.time_limit is 0.0; it must be above 0. It is in seconds"),
+        (["train", "{table}", "--target", "class", "--time-limit", "-3"], "train.time_limit is -3.0; it must be above 0"),
         (["sweep", "{table}", "--target", "class", "--bias", "some"], "invalid choice: 'some'"),
         (
             ["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"],
@@ -239,9 +270,22 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
         (["sweep", "{binary}", "--target", "class"], "tabtune: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
+        (["train", "{table}", "--target", "class", "--split-by", "time"], "split_by is 'time', which needs a column"),
+        (["train", "{table}", "--target", "class", "--split-by", "time", "--split-column", "scal"], "Did you mean 'scale'?"),
+        (["sweep", "{table}", "--target", "class", "--split-by", "group", "--split-column", "class"], "which is the column to predict"),
+        (["sweep", "{table}", "--target", "scale", "--split-by", "group", "--split-column", "class"], "has 2 different values; a split by"),
+        (["sweep", "{table}", "--target", "scale", "--class-weights", "balanced"], "for regression, which has no classes"),
+        (["sweep", "{drift}", "--target", "y", "--split-by", "time", "--split-column", "day"], "without a training row, and 20 test rows"),
         (["train", "{table}", "--target", "class", "--targets", "nowhere"], "nowhere"),
         (["predict", "{table}", "{table}"], "is no adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
+        (
+            ["sweep", "{table}", "--target", "class", "--model", "mitra-mini", "--predict-context-rows", "10001"],
+            "train.predict_context_rows is 10001; Mitra mini takes at most 10,000 context rows. Set it to 10000 or fewer.",
+        ),
+        (["train", "{table}", "--target", "class", "--predict-context-rows", "5"], "train.predict_context_rows is 5; it must be a whole"),
+        (["context-curve", "--sweep", "nothing"], "There is no sweep 'nothing'"),
+        (["context-curve", "--seed", "77"], "No run of this sweep and seed has finished yet"),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
         (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
         (["leaderboard", "--home", "{table}"], "cannot be opened"),
@@ -250,7 +294,9 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
 def test_what_cannot_be_done_is_refused_in_words(swept, home, table, tmp_path, tabtune_here, arguments, told):
     (tmp_path / "unknown.toml").write_text("rank = [2]\n")
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 20)
-    places = {"table": table, "unknown": tmp_path / "unknown.toml", "binary": tmp_path / "binary.csv"}
+    drift = pd.DataFrame({"day": range(100), "a": np.arange(100) % 7, "y": ["x", "y"] * 40 + ["new"] * 20})
+    drift.to_csv(tmp_path / "drift.csv", index=False)
+    places = {"table": table, "drift": tmp_path / "drift.csv", "unknown": tmp_path / "unknown.toml", "binary": tmp_path / "binary.csv"}
     before = len(RunStore(home).runs())
     status, out, err = tabtune_here(home, *(argument.format(**places) for argument in arguments))
     assert (status, out) == (2, "")
@@ -280,6 +326,16 @@ def test_an_answered_question_is_not_asked_again(tmp_path, tabtune_here):
     assert {column.name: column.kind for column in dataset.columns}["amount"] == "number"
 
 
+def test_a_table_of_dates_and_repeated_ids_is_asked_how_to_split_unless_it_is_said(tmp_path, tabtune_here):
+    rows = "".join(f"2024-{i % 12 + 1:02}-{i % 28 + 1:02},c{i % 30},{i % 7},{'yn'[i % 2]}\n" for i in range(120))
+    (tmp_path / "orders.csv").write_text(f"day,customer_id,amount,bought\n{rows}")
+    refused = ("train", tmp_path / "orders.csv", "--target", "bought", "--rank", "0")
+    status, _, err = tabtune_here(tmp_path / "home", *refused)
+    assert status == 2
+    assert "--split-by random or --split-by time --split-column day or --split-by group --split-column customer_id" in " ".join(err.split())
+    assert "question" not in tabtune_here(tmp_path / "home", *refused, "--split-by", "random")[2]
+
+
 def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here, monkeypatch):
     """The same bytes without the choices would be another table."""
     home = tmp_path / "home"
@@ -302,9 +358,10 @@ def test_every_axis_of_a_sweep_has_a_flag_and_the_runs_have_names_of_their_own(t
     _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)
     runs = RunStore(tmp_path / "home").runs()
     assert (
-        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of parts + zero-shot + 2 rates of full fine-tuning, x 2 seeds" in said
+        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of parts + zero-shot + 2 rates of full fine-tuning + 2 references, x 2 seeds"
+        in said
     )
-    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 3)
+    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)
     assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {(), ("row_attention", "prediction_head")}
     assert runs[-1].name == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
 

@@ -8,7 +8,7 @@ from page_steps import button, go, texts
 
 from tabtune_core.runs.store import RunStore
 
-TABS = ("Trade-offs", "Rank", "Runs side by side")
+TABS = ("Trade-offs", "Rank", "Rows shown", "Runs side by side")
 
 
 def at(app, tab, view=None, **query):
@@ -95,7 +95,7 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     assert not app.exception
     assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.subheader}
     assert "Lower is better. r* = 8" in texts(app.caption), "scores were made up to differ, predictions to be the same: no noise"
-    assert "Lower is better. r* = 2" in texts(app.caption), "one calibration error for all"
+    assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
 
 
 def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, sweep):
@@ -114,6 +114,45 @@ def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, swe
     assert not app.error
     assert "90% of the update lies in rank 1" in texts(app.markdown)
     assert "Cut to rank 1, the run keeps 80% of its gain over zero-shot" in texts(app.markdown)
+
+
+def answer_rows_shown(store, job):
+    """What the worker would write for a job about zero-shot and the runs of the job."""
+    states = [("inference", None, 0.9), *((store.run(run).settings.strategy, run, 0.93) for run in job.arguments["runs"])]
+    rows = []
+    for strategy, run, accuracy in states:
+        for shown in (64, 256, 341):
+            scores = seeding.made_up_scores(accuracy + shown / 10_000)
+            rank = store.run(run).settings.lora.rank if strategy == "peft" else None
+            rows.append(
+                {"strategy": strategy, "rank": rank, "run": run, "context_rows": shown, "predict_seconds": 0.1, "growth_memory_bytes": 5e6,
+                 "validation": scores, "test": scores}
+            )  # fmt: skip
+    store.finish_job(job.id, "finished", result={"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0})
+
+
+def test_the_curve_over_rows_shown_is_a_job_that_is_found_again(app, store, sweep):
+    at(app, "Rows shown")
+    assert "its weights were not kept" in texts(app.caption), "the made-up full fine-tuning left none"
+    button(app, "Work it out").click().run()
+    (job,) = store.jobs("context_curve")
+    (run,) = job.arguments["runs"]
+    assert store.run(run).settings.lora.rank == 8
+    assert not [found for found in app.button if found.label == "Work it out"], "it was asked for already"
+    store.finish_job(job.id, "failed", error="The base's weights are gone.")
+    app.run()
+    assert "weights are gone" in texts(app.error)
+    button(app, "Work it out").click().run()
+    answer_rows_shown(store, store.jobs("context_curve")[0])
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert "Showing 341 rows instead of 256 brings a gain of" in texts(app.markdown)
+    assert "rank 8 brings a gain of" in texts(app.markdown)
+    for axis in ("seconds", "memory"):
+        app.session_state["rows_axis"] = axis
+        app.run()
+        assert not app.exception
 
 
 def test_settings_side_by_side_are_those_that_differ(app, sweep):

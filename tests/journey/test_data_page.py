@@ -135,6 +135,18 @@ def test_a_column_that_is_the_target_under_another_name_is_left_out_with_one_cli
     assert "'code' says the same as the label" not in texts(app.markdown).replace("\\", "")
 
 
+def test_two_columns_that_are_the_target_together_are_left_out_with_one_click(app, home):
+    lines = "\n".join(f"{i % 7 / 8},{i * i % 31},{i * 7 % 53},{i * i % 31 + i * 7 % 53}" for i in range(200))
+    add_dataset(home, f"temp,casual,registered,cnt\n{lines}".encode(), "bikes.csv")
+    app.run()
+    app.selectbox(key="chosen_target").set_value("cnt").run()
+    assert "'casual' + 'registered' gives 'cnt' in all 200 rows" in texts(app.markdown).replace("\\", "")
+    button(app, "Leave out casual, registered").click().run()
+    assert not app.exception
+    assert [found.kind for found in list_datasets(home)[0].columns] == ["number", "ignored", "ignored", "number"]
+    assert "gives 'cnt'" not in texts(app.markdown).replace("\\", "")
+
+
 def test_columns_that_can_only_be_in_the_way_are_left_out_with_one_click(app, home):
     lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
     add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv")

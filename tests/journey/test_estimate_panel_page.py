@@ -36,10 +36,39 @@ def test_a_plan_for_a_smaller_gpu_turns_fits_into_exceeds(app, store):
 def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store):
     add_sample(store.home, "breast_cancer")
     new_run(app)
-    assert "known after the first run" in captions(app)
+    assert "not known before a run like each of these has finished" in captions(app)
     seeding.finished_sweep(store)
     app.run()
+    assert "in all if nothing stops early, from 4 finished runs like these" in captions(app)
+
+
+def test_time_of_other_parts_is_not_promised_from_these(app, store):
+    add_sample(store.home, "breast_cancer")
+    seeding.finished_sweep(store)
+    new_run(app)
     assert "Training takes about" in captions(app)
+    app.multiselect(key="targets").set_value(["late_layers"]).run()
+    assert "Training takes about" not in captions(app)
+    assert "Training time: not known before a run like each of these has finished" in captions(app)
+
+
+def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_the_launch(app, store):
+    add_sample(store.home, "breast_cancer")
+    seeding.finished_sweep(store)
+    new_run(app)
+    app.number_input(key="time_limit").set_value(0.01).run()
+    warnings = " ".join(str(found.value) for found in app.warning).replace("\\", "")
+    assert "The time limit of 0.01 s is shorter than one step, which takes about 0.2" in warnings
+    assert not next(found for found in app.button if found.label.startswith("Launch")).disabled
+
+
+def test_a_time_limit_of_nothing_is_refused_before_the_launch(app, store):
+    add_sample(store.home, "breast_cancer")
+    new_run(app)
+    app.number_input(key="time_limit").set_value(0.0).run()
+    errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
+    assert "train.time_limit is 0.0; it must be above 0. It is in seconds; leave it out for no limit." in errors
+    assert not [found for found in app.button if found.label.startswith("Launch") and not found.disabled]
 
 
 def test_judgement_leaves_room_for_the_error_of_the_estimate():

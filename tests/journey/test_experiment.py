@@ -1,6 +1,7 @@
 """One run from the table to the adapter, in this process, on a small table and the model in the box."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -120,6 +121,37 @@ def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings
     with pytest.raises(AdapterError, match="trained on weights with the SHA-256"):
         load_adapter(folder / "adapter.zip", checkpoint=tiny_checkpoint(tmp_path / "other.ckpt"))
     assert len(adapted.predict(test, context=adapted.new_context(table.iloc[:50]))) == len(test)
+
+
+@pytest.mark.parametrize(("by", "column"), [("time", "seen"), ("group", "who")])
+def test_a_split_by_a_column_is_kept_from_the_table_to_the_adapter(home, by, column):
+    frame = pd.read_csv(io.BytesIO(mixed_csv()), keep_default_na=False).sample(frac=1.0, random_state=3).reset_index(drop=True)
+    csv = frame.assign(who=[f"p{i % 20}" for i in range(ROWS)]).to_csv(index=False).encode()
+    dataset = add_dataset(home, csv, "mixed.csv")
+    settings = RunSettings(
+        dataset=dataset.id, target="verdict", device="cpu", split_by=by, split_column=column,
+        train=TrainSettings(steps=4, eval_every=2, class_weights="balanced"),
+    )  # fmt: skip
+    result, events, folder = run(settings, home)
+    assert result.adapter_verified is True
+    assert f"Split by {by} on '{column}': trains on" in of(Note, events)[0].text
+    saved, table, adapted = (
+        pd.read_parquet(folder / "predictions.parquet"),
+        load_frame(home, dataset.id),
+        load_adapter(folder / "adapter.zip"),
+    )
+    split = adapted.split(table)
+    assert [saved.loc[saved["split"] == part, "row"].tolist() for part in ("validation", "test")] == [
+        split.validation.tolist(), split.test.tolist(),
+    ]  # fmt: skip
+    parts = [table[column].iloc[rows] for rows in (split.train, split.validation, split.test)]
+    if by == "time":
+        assert parts[0].max() < parts[1].min() <= parts[1].max() < parts[2].min()
+    else:
+        assert sum(part.nunique() for part in parts) == 20
+    assert ("who" in adapted.facts["features"]) == (by == "time")
+    context = adapted.context(table.drop(columns="who") if by == "group" else table)
+    assert len(context.y_C) == of(RunPlanned, events)[0].context_rows
 
 
 def test_runs_that_share_a_seed_share_rows_and_zero_shot(settings, home):

@@ -1,7 +1,7 @@
 """The Leaderboard without a browser: with nothing, one run and 200 runs; filters, files, and what can be done with chosen lines."""
 
+import dataclasses
 import io
-import math
 import re
 
 import numpy as np
@@ -11,13 +11,14 @@ import seeding
 
 from dashboard import reading
 from dashboard.board import board_files
+from tabtune_core.events import to_json
+from tabtune_core.runs.recommend import with_noise
 from tabtune_core.runs.store import RunStore
 
-SMALLEST = re.compile(
-    r"r=(\d+) is the smallest rank within one standard error of the best \(r=(\d+)\); r=\d+ costs (\S+) MB of memory, (\S+) s of training and (\S+) kB of adapter"
-    r" for (\S+) ± (\S+) nats"
+HEADLINE = re.compile(
+    r"Validation chooses r=(\d+), which gains (\S+) accuracy .*\sOn the test rows .*: (\S+) accuracy, 95 % interval (\S+) to (\S+?)\.\s",
+    re.DOTALL,
 )
-GAIN = re.compile(r"r=(\d+) is more than one standard error better than zero-shot on these \d+ validation rows: (\S+) ± (\S+) nats")
 
 
 def open_page(app, **query):
@@ -82,6 +83,21 @@ def test_two_hundred_runs_are_shown_and_by_configuration(app, store):
     assert (board(app)["± validation"] > 0).all()
 
 
+def test_what_was_computed_before_and_a_time_limit_have_their_columns_where_there_is_such_a_run(app, store):
+    seeding.finished_sweep(store)
+    open_page(app)
+    assert {"Computed before (s)", "What happened"}.isdisjoint(board(app))
+    (run, *_) = [run for run in store.runs() if run.settings.strategy == "peft"]
+    result = dataclasses.replace(run.result, shared_saved_seconds=9.5, ended_by="time limit")
+    store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(result)[1], run.id))
+    store.rename(run.id, "Limited")
+    app.run()
+    shown = board(app).set_index("Run")
+    assert shown["Computed before (s)"].to_dict()["Limited"] == 9.5
+    assert shown["What happened"].to_dict()["Limited"] == "ended by its time limit"
+    assert (shown["Computed before (s)"] > 0).sum() == 1
+
+
 def test_filters_hide_lines_and_move_no_place(app, store):
     seeding.many_runs(store, sweeps=2, per_sweep=50, looks=0)
     open_page(app, board="all", only_rank=["r=4", "r=16"])
@@ -117,12 +133,12 @@ def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
 def test_an_archived_run_has_no_part_in_the_sentence(app, store):
     sweep = seeding.finished_sweep(store, seeds=(0, 1))
     open_page(app, metric="accuracy")
-    assert "r=4 is the best" in texts(app.markdown)
+    assert "r=4 has the best validation accuracy" in texts(app.markdown)
     for run in store.runs(sweep):
         if "r=4" in run.name:
             store.archive(run.id)
     app.run()
-    assert "r=8 is the best" in texts(app.markdown)
+    assert "r=8 has the best validation accuracy" in texts(app.markdown)
 
 
 def test_a_run_is_renamed(app, store):
@@ -131,7 +147,7 @@ def test_a_run_is_renamed(app, store):
     choose(app, 0)
     next(box for box in app.text_input if box.label == "Name").set_value("the best one").run()
     press(app, "Save the name")
-    assert board(app)["Run"].iloc[0] == "the best one"
+    assert board(app)["Run"].iloc[0] == "Full fine-tuning: the best one"
 
 
 def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
@@ -150,48 +166,48 @@ def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
 
 
 @pytest.mark.parametrize("per", ["run", "configuration"])
-def test_the_sentence_agrees_with_a_recomputation_from_the_exported_csv(app, store, per):
-    seeding.many_runs(store, sweeps=2, per_sweep=50, looks=0)
-    open_page(app, lines=per)
+def test_the_headline_agrees_with_the_exported_csv(app, store, per):
+    sweep = with_predictions(store, {2: range(108), 4: range(111), 8: range(109)}, before=range(110))
+    open_page(app, lines=per, metric="accuracy")
+    found = reading.recommended(sweep, "accuracy").configurations
+    exported = with_noise(reading.ranked(sweep, "accuracy"), found) if per == "run" else reading.configurations(sweep, "accuracy")
+    table = pd.read_csv(io.StringIO(board_files.csv(exported, "accuracy")))
+    rank, *numbers = HEADLINE.search(texts(app.markdown)).groups()
+    best = table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
+    half = best["test_gain_interval"]
+    assert (int(rank), half > 0) == (best["rank"], True)
+    expected = [best["gain"], best["test_gain"], best["test_gain"] - half, best["test_gain"] + half]
+    np.testing.assert_allclose(np.array(numbers, dtype=float), expected, atol=5.005e-5)
+    shown = board(app).set_index("Rank").loc[int(rank)]
+    assert (shown["Gain on test"], shown["± gain on test"]) == pytest.approx((best["test_gain"], half))
+
+
+def with_predictions(store, right, *, before):
+    """A sweep whose runs kept their predictions; ``right`` by rank are the rows that LoRA predicts right, the scores are made up."""
+    sweep = seeding.finished_sweep(store, ranks=tuple(right))
+    for run in store.runs(sweep):
+        seeding.predict(store, run.id, right[run.settings.lora.rank] if run.settings.strategy == "peft" else before, before)
+    return sweep
+
+
+def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
+    sweep = with_predictions(store, {2: range(104), 4: range(108)}, before=range(3, 105))
+    open_page(app, metric="accuracy")
     said = texts(app.markdown)
-    sweep = app.selectbox(key="chosen_board").value
-    exported = reading.ranked(sweep, "log_loss") if per == "run" else reading.configurations(sweep, "log_loss")
-    table = pd.read_csv(io.StringIO(board_files.csv(exported, "log_loss")))
-    found = {"run": from_runs, "configuration": from_configurations}[per](table)
-    told = SMALLEST.search(said)
-    assert [int(rank) for rank in told.groups()[:2]] == [found["small"], found["best"]]
-    numbers, rounding = np.array(told.groups()[2:], dtype=float), np.array([0.05, 0.05, 0.5, 5e-5, 5e-5]) * 1.001
-    np.testing.assert_array_less(np.abs(numbers - found["price"]), rounding)
-    rank, *gain = GAIN.search(said).groups()
-    assert int(rank) == found["best"]
-    np.testing.assert_array_less(np.abs(np.array(gain, dtype=float) - found["gain"]), 5.005e-5)
-
-
-COSTS = {"growth_memory_bytes": 1e6, "train_seconds": 1.0, "adapter_bytes": 1e3, "validation_log_loss": 1.0}
-
-
-def from_runs(table):
-    """From one line a run: paired differences over the seeds, worked out here."""
-    lora = table[table["strategy"] == "peft"]
-    scores = lora.pivot(index="seed", columns="rank", values="validation_log_loss")
-    best, root = scores.mean().idxmin(), math.sqrt(len(scores))
-    behind = scores.sub(scores[best], axis=0)
-    small = (behind.mean() <= behind.std() / root).idxmax()
-    means = lora.groupby("rank")[list(COSTS)].mean() / pd.Series(COSTS)
-    zero_shot = table[table["strategy"] == "inference"].set_index("seed")["validation_log_loss"]
-    gain = scores[best] - zero_shot
-    price = [*(means.loc[best] - means.loc[small]), behind[small].std() / root]
-    return {"small": small, "best": best, "price": price, "gain": [gain.mean(), gain.std() / root]}
-
-
-def from_configurations(table):
-    """From one line a configuration: the columns that say how far each is behind, and how sure that is."""
-    lora = table[table["strategy"] == "peft"].sort_values("rank").set_index("rank")
-    best = lora["validation_log_loss"].idxmin()
-    small = lora.index[lora["behind_best_lora"] <= lora["behind_best_lora_standard_error"]][0]
-    price = (lora.loc[best, list(COSTS)] - lora.loc[small, list(COSTS)]) / pd.Series(COSTS)
-    gain = [-lora.at[best, "gain"], lora.at[best, "gain_standard_error"]]
-    return {"small": small, "best": best, "price": [*price, lora.at[small, "behind_best_lora_standard_error"]], "gain": gain}
+    assert "Validation chooses r=4" in said
+    assert "On the test rows this is not beyond noise" in said
+    assert "Keep the model as it is, or repeat with" in said
+    assert "is the best" not in said
+    button = next(found for found in app.button if found.label.startswith("Queue "))
+    number = int(re.search(r"Queue (\d+) more seed", button.label).group(1))
+    assert f"repeat with {number} more seed" in said
+    button.click().run()
+    assert not app.exception
+    queued = [run for run in store.runs(sweep) if run.status == "queued"]
+    assert len(queued) == 2 * number
+    assert {run.settings.seed for run in queued} == set(range(1, number + 1))
+    assert {run.settings.label for run in queued} == {"Zero-shot", "LoRA r=4"}
+    assert not [found for found in app.button if found.label.startswith("Queue ")]
 
 
 def test_the_page_to_take_away_has_the_board_and_its_pictures_and_no_markup_of_names(app, store):

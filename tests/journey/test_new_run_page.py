@@ -41,12 +41,12 @@ def typed(page, **values):
 
 def test_a_grid_is_typed_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
-    assert "26 = 3 ranks x 2 dropouts x 2 sets of parts x 2 learning rates + 2 baselines" in texts(page.caption)
-    assert launch(page).label == "Launch 26 runs"
+    assert "28 = 3 ranks x 2 dropouts x 2 sets of parts x 2 learning rates + 2 baselines + 2 references" in texts(page.caption)
+    assert launch(page).label == "Launch 28 runs"
     launch(page).click().run()
     assert not page.exception
     runs = store.runs()
-    assert len({run.name for run in runs}) == len(runs) == 26
+    assert len({run.name for run in runs}) == len(runs) == 28
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
     assert store.sweeps()[0].name == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of parts"
@@ -65,12 +65,12 @@ def test_late_layers_are_among_the_parts_and_their_bytes_are_told(page, store):
 
 def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused(page):
     page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
-    assert launch(page).label == "Launch 150 runs"
+    assert launch(page).label == "Launch 210 runs"
     assert launch(page).disabled
     page.checkbox(key="sure").check().run()
     assert not launch(page).disabled
     page.text_input(key="seeds").set_value(", ".join(map(str, range(300)))).run()
-    assert "The sweep has 1,500 runs (3 ranks + 2 baselines, x 300 seeds); at most 1,000" in texts(page.error)
+    assert "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000" in texts(page.error)
 
 
 def test_the_proposal_says_why_and_fills_the_form(page):
@@ -137,3 +137,19 @@ def test_devices_are_called_the_same_while_free_memory_changes(page, monkeypatch
     monkeypatch.setattr("dashboard.reading.memory_of_devices", lambda: ((next(free) * 10**9, 16 * 10**9), []))
     before = page.run().selectbox(key="device").options
     assert page.run().selectbox(key="device").options == before
+
+
+def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_model_takes_are_refused(page, store):
+    assert "Predictions are shown all of the 341 training rows." in texts(page.caption)
+    page.number_input(key="predict_context_rows").set_value(100).run()
+    assert "Predictions are shown 100 of the 341 training rows." in texts(page.caption)
+    page.number_input(key="predict_context_rows").set_value(20_000).run()
+    assert "20,000 were asked for, and there are no more" in texts(page.caption)
+    launch(page).click().run()
+    assert {run.settings.train.predict_context_rows for run in store.runs()} == {20_000}
+    page.query_params["model"] = "mitra-mini"
+    page.switch_page("views/new_run.py").run()
+    page.number_input(key="predict_context_rows").set_value(20_000).run()
+    assert not page.exception
+    assert "train.predict_context_rows is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])
+    assert all(run.settings.model == "tabicl-mini" for run in store.runs())

@@ -31,6 +31,8 @@ def warned(*, lora=None, train=None, axes=None, **facts):
         (["warmup_ratio"], {"train": {"warmup_ratio": 0}}),
         (["warmup_ratio"], {"train": {"warmup_steps": 0}}),
         ([], {"train": {"warmup_ratio": 0, "warmup_steps": 5}}),
+        (["class_weights"], {"train": {"class_weights": "balanced"}}),
+        ([], {"train": {"class_weights": "balanced", "selection_metric": "balanced_accuracy"}}),
         (["clip_norm"], {"train": {"clip_norm": 0}}),
     ],
 )

@@ -14,7 +14,7 @@ from tabtune_core.training.by_cause import by_cause, held_bytes
 from tabtune_core.training.optimizer import make_optimizer
 
 CPU = torch.device("cpu")
-SIZES = Sizes(context_rows=48, query_rows=16, features=5, classes=3, shown_rows=60, predicted_rows=20)
+SIZES = Sizes(context_rows=48, query_rows=16, features=5, classes=3, shown_rows=60, evaluation_rows=60, predicted_rows=20)
 MITRA = "autogluon.tabular.models.mitra._internal.models.tab2d"
 
 
@@ -84,7 +84,9 @@ def growth(strategy="peft", sizes=SIZES, model="tabicl-v2", on_gpu=True, **lora)
 @pytest.mark.parametrize("model", ["tabicl-v1", "tabicl-v2", "tabdpt-1.3", "mitra-v2"])
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
 def test_a_larger_table_never_takes_less(model, strategy):
-    larger = dataclasses.replace(SIZES, context_rows=4800, query_rows=1600, features=50, shown_rows=6000, predicted_rows=2000)
+    larger = dataclasses.replace(
+        SIZES, context_rows=4800, query_rows=1600, features=50, shown_rows=6000, evaluation_rows=2048, predicted_rows=2000
+    )
     assert growth(strategy, larger, model) > growth(strategy, model=model)
     assert growth(strategy, model=model) > 0
 
@@ -110,9 +112,19 @@ def test_what_saves_memory_lowers_the_estimate(train):
 
 
 def test_sizes_follow_the_split_and_the_settings():
-    settings = RunSettings(dataset="d", target="y", train=TrainSettings(context_rows=500, batch_size=100, validation_rows=150))
-    sizes = Sizes.plan(settings, rows=1000, features=7, classes=2)
-    assert sizes == Sizes(context_rows=500, query_rows=100, features=7, classes=2, shown_rows=500, predicted_rows=150)
+    train = TrainSettings(context_rows=500, predict_context_rows=4000, batch_size=100, validation_rows=150)
+    sizes = Sizes.plan(RunSettings(dataset="d", target="y", train=train), rows=10_000, features=7, classes=2)
+    assert sizes == Sizes(
+        context_rows=500, query_rows=100, features=7, classes=2, shown_rows=4000, evaluation_rows=2048, predicted_rows=150
+    )  # fmt: skip
+    unset = RunSettings(dataset="d", target="y", train=dataclasses.replace(train, predict_context_rows=None))
+    assert Sizes.plan(unset, rows=1000, features=7, classes=2).shown_rows == 600
+
+
+def test_training_is_priced_with_the_rows_of_evaluations_and_zero_shot_with_those_of_predictions():
+    many = dataclasses.replace(SIZES, shown_rows=50_000)
+    assert growth("peft", many) == growth("peft")
+    assert growth("inference", many) > growth("inference")
 
 
 def test_activations_are_what_is_left_of_the_measured_growth():

@@ -1,10 +1,11 @@
 """Events survive the store, numbers that are not finite included."""
 
+import json
 import math
 
 import pytest
 
-from tabtune_core.events import EVENTS, MemorySampled, PhaseDone, RunPlanned, StepDone, from_json, to_json
+from tabtune_core.events import EVENTS, MemorySampled, PhaseDone, RunFinished, RunPlanned, StepDone, from_json, to_json
 
 PLAN = RunPlanned(
     device="cpu", steps=3, train_rows=10, validation_rows=2, test_rows=2, context_rows=10, query_rows=2, features=4, classes=("a", "b"),
@@ -25,3 +26,26 @@ def test_a_loss_that_is_not_finite_survives():
 
 def test_every_event_is_known_by_its_class_name():
     assert all(name == cls.__name__ for name, cls in EVENTS.items())
+
+
+def result_of_an_earlier_version(**extra):
+    scores = {"accuracy": 0.9}
+    result = RunFinished("finished", 4, 20, False, scores, scores, scores, scores, 35.6, 0.3, 500, 11, "resident", 2, 5, None, extra=extra)
+    kind, payload = to_json(result)
+    values = json.loads(payload)
+    for name in ("shared_saved_seconds", "ended_by"):
+        del values[name]
+    return from_json(kind, json.dumps(values))
+
+
+def test_seconds_and_memory_that_an_earlier_version_measured_in_another_way_are_not_known():
+    warm = result_of_an_earlier_version(shared_seconds=85.0, shared_made=0, shared_reused=25)
+    cold = result_of_an_earlier_version(shared_seconds=85.0, shared_made=23, shared_reused=3)
+    assert [math.isnan(warm.train_seconds), math.isnan(cold.train_seconds)] == [True, True]
+    assert (warm.growth_memory_bytes, cold.growth_memory_bytes) == (None, 11)
+
+
+def test_an_earlier_result_of_a_training_that_shared_nothing_stays_as_it_was():
+    for extra in ({}, {"shared_seconds": 1.0, "shared_made": 1, "shared_reused": 1}):
+        result = result_of_an_earlier_version(**extra)
+        assert (result.train_seconds, result.growth_memory_bytes, result.shared_saved_seconds, result.ended_by) == (35.6, 11, 0.0, "")

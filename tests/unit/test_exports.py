@@ -60,6 +60,17 @@ def test_every_format_predicts_what_the_run_did(store, job, here, form, model, t
     assert [path.name for path in job.iterdir()] == [told["file"]], "nothing else is left"
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_split_by_group_is_kept_in_every_format(store, job, here, form):
+    run = made_run(store, split_by="group", split_column="colour")
+    told = exports.export(store.home, job, run=run, format=form)
+    assert (told["difference"] <= 1e-5, told["rows"]) == (True, 30), "one colour of three"
+    if form == "pipeline":
+        pipeline = TabularPipeline.load(job / told["file"])
+        assert (pipeline.tuning_params["split_by"], pipeline.tuning_params["split_column"]) == ("group", "colour")
+        assert "colour" not in pipeline.feature_names_in_
+
+
 def test_a_fresh_process_tries_the_snippet_as_it_is_shown(store, job):
     run = made_run(store, views=2)
     told = exports.export(store.home, job, run=run, format="merged")

@@ -40,13 +40,13 @@ def board_of(checkpoint, task="classification", folder=None):
 @pytest.fixture
 def fitted(monkeypatch):
     """Seeds of the pipelines that were fitted."""
-    seeds, fit = [], TabularPipeline.fit
+    seeds, fit = [], TabularPipeline._fit
 
-    def counting(self, X, y):
-        seeds.append(self.tuning_params["seed"])
-        return fit(self, X, y)
+    def counting(self, X, y, settings, **kwargs):
+        seeds.append(settings.seed)
+        return fit(self, X, y, settings, **kwargs)
 
-    monkeypatch.setattr(TabularPipeline, "fit", counting)
+    monkeypatch.setattr(TabularPipeline, "_fit", counting)
     return seeds
 
 
@@ -68,6 +68,8 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     costs = [
         "train_seconds",
         "predict_seconds",
+        "context_rows",
+        "train_context_rows",
         "adapter_bytes",
         "peak_load_bytes",
         "peak_zero_shot_bytes",
@@ -82,6 +84,36 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     assert done[scores].notna().all(axis=None)
     assert not any("rmse" in column for column in results)
     assert done["zero_shot_validation_log_loss"].nunique() == 1, "the same validation rows under the same seeds"
+
+
+def test_every_entry_is_ranked_on_the_same_withheld_rows_and_tested_with_all_rows_shown(checkpoint):
+    params = {"device": "cpu", "checkpoint": checkpoint["classification"]}
+    board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1])
+    board.add_model("tabicl-v2", "inference", name="zero-shot", tuning_params=params)
+    for strategy in ("peft", "base-ft"):  # a rate at which nothing moves: what differs then are the rows
+        board.add_model("tabicl-v2", strategy, name=strategy, tuning_params={**params, "steps": 1, "learning_rate": 1e-12})
+    results = board.run(rank_by="log_loss")
+    assert set(results["validation_context_rows"]) == {48}
+    assert set(results["test_context_rows"]) == {60}
+    for part in ("validation", "test"):
+        assert np.ptp(results[f"{part}_log_loss"]) < 1e-5
+    shown_all = TabularPipeline("tabicl-v2", "inference", params).fit(*TRAIN).evaluate(*TEST)
+    assert results.set_index("name").loc["zero-shot", "test_log_loss"] == pytest.approx(shown_all["log_loss"])
+    assert results["validation_log_loss"].iloc[0] != pytest.approx(shown_all["log_loss"], abs=1e-4)
+
+
+def test_the_withheld_rows_are_the_leaderboards_own(checkpoint):
+    params = {"device": "cpu", "checkpoint": checkpoint["classification"]}
+    scores = []
+    for share in (0.2, 0.4):
+        board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1], validation_share=share)
+        board.add_model("tabicl-v2", "inference", name="zero-shot", tuning_params=params)
+        scores.append(board.run().iloc[0])
+    assert scores[0]["validation_log_loss"] != scores[1]["validation_log_loss"]
+    assert scores[0]["test_log_loss"] == scores[1]["test_log_loss"]
+    for own in ("validation_share", "validation_rows"):
+        with pytest.raises(SettingError, match=rf"'{own}' is in the tuning_params of an entry.*TabularLeaderboard\(..., {own}=...\)"):
+            board.add_model("tabicl-v2", "peft", tuning_params={**params, own: 0.3})
 
 
 def test_a_failure_keeps_its_row_says_why_and_stops_no_other(ran):
@@ -156,12 +188,12 @@ def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitt
 
 
 def test_what_failed_runs_again(checkpoint, monkeypatch):
-    def refuse(self, X, y):
+    def refuse(self, *args, **kwargs):
         raise LabelError("not today")
 
     board = board_of(checkpoint)
     with monkeypatch.context() as context:
-        context.setattr(TabularPipeline, "fit", refuse)
+        context.setattr(TabularPipeline, "_fit", refuse)
         assert set(board.run()["error"]) == {"not today"}
     assert set(board.run()["error"]) == {""}
 

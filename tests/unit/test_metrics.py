@@ -29,8 +29,22 @@ def test_scores_worked_out_by_hand():
     assert scores["roc_auc"] == 1.0
 
 
-def test_a_class_without_a_row_leaves_roc_auc_undefined():
-    assert np.isnan(METRICS["roc_auc"].function(np.array([0, 0]), COIN[:2]))
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_a_class_without_a_row_leaves_a_score_of_ranks_undefined(name):
+    assert np.isnan(METRICS[name].function(np.array([0, 0]), COIN[:2]))
+
+
+def test_average_precision_is_of_the_rarer_class_whatever_its_name():
+    y_N, rare_N = np.array([0, 0, 0, 1]), np.array([0.1, 0.9, 0.2, 0.8])
+    p_NK = np.column_stack([1 - rare_N, rare_N])
+    average_precision = METRICS["average_precision"].function
+    assert average_precision(y_N, p_NK) == pytest.approx(1 / 2), "one row stands before the only one of its class"
+    assert average_precision(1 - y_N, p_NK[:, ::-1]) == pytest.approx(1 / 2)
+
+
+def test_average_precision_of_three_classes_is_their_mean():
+    y_N, p_NK = np.array([0, 1, 2]), np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    assert METRICS["average_precision"].function(y_N, p_NK) == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
 
 
 def test_probabilities_that_are_not_finite_have_no_score():

@@ -16,7 +16,7 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
-from tabtune_core.events import Note, RunPlanned, StepDone
+from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE
@@ -68,7 +68,11 @@ def test_rows():
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
+        ("inference", {"context_rows": 50}, "'context_rows' changes nothing with tuning_strategy 'inference'"),
+        ("inference", {"time_limit": 5}, "'time_limit' changes nothing with tuning_strategy 'inference'"),
         ("inference", {"epochs": 5}, "'epochs' changes nothing with tuning_strategy 'inference'"),
+        ("inference", {"validation_share": 0.3}, "'validation_share' changes nothing with tuning_strategy 'inference'"),
+        ("inference", {"validation_rows": 30}, "'validation_rows' changes nothing with tuning_strategy 'inference'"),
         ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
     ],
 )
@@ -87,11 +91,11 @@ def test_only_classes_and_known_models_can_be_asked_for():
 
 def test_every_known_name_reaches_the_settings():
     given = {
-        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "views": 2, "validation_rows": 98, "steps": 7,
+        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "predict_context_rows": 97, "views": 2, "validation_rows": 98, "steps": 7,
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
-        "episode_set": 5,
+        "episode_set": 5, "class_weights": "balanced", "split_by": "group", "split_column": "customer", "time_limit": 60.0,
     }  # fmt: skip
     same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
@@ -145,7 +149,7 @@ def test_each_strategy_changes_what_it_says(fitted):
     zero_shot = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y)
     assert full.result.trainable_parameters > 0.99 * full.result.total_parameters
     assert zero_shot.result.trainable_parameters == 0
-    assert zero_shot.result.validation == pytest.approx(fitted.result.zero_shot_validation), "the same rows under the same seed"
+    assert full.result.zero_shot_validation == pytest.approx(fitted.result.zero_shot_validation), "the same rows under the same seed"
     assert full.report is None
 
 
@@ -165,6 +169,15 @@ def losses_of(**params):
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}, **params})
     pipeline.fit(*small_table())
     return [step.loss for step in of(StepDone, pipeline)]
+
+
+def test_a_time_limit_ends_training_and_the_result_says_so():
+    X, y = small_table()
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "time_limit": 1e-6}).fit(X, y)
+    assert (pipeline.result.outcome, pipeline.result.ended_by, pipeline.result.steps_done) == ("finished", "time limit", 1)
+    assert [event.step for event in of(Evaluated, pipeline) if event.split == "validation"] == [0, 1]
+    told = "The time limit of 1e-06 s, which one step takes longer than, ended training after step 1 of 6; that step was evaluated"
+    assert any(note.text.startswith(told) for note in of(Note, pipeline))
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +216,42 @@ def test_16_bits_on_a_card_train_much_as_32_do(amp):
     losses, expected = losses_of(device="cuda", amp=amp), losses_of(device="cuda")
     assert losses == pytest.approx(expected, abs=0.1)
     assert losses != expected
+
+
+def test_class_weights_change_the_loss_and_are_refused_where_there_is_none(plain_losses):
+    X, y = small_table()
+    few = np.where(np.arange(len(y)) % 9 == 0, y, "keep")
+    losses = [
+        [step.loss for step in of(StepDone, TabularPipeline("tabicl-mini", "peft", {**FAST, "class_weights": weights}).fit(X, few))]
+        for weights in ("none", "balanced")
+    ]
+    assert losses[0][0] != pytest.approx(losses[1][0], abs=1e-3), "the first loss is before the first step"
+    with pytest.raises(SettingError, match="'class_weights' changes nothing with tuning_strategy 'inference'"):
+        read_params("tabicl-mini", "inference", {"class_weights": "balanced"}, "classification")
+    with pytest.raises(SettingError, match=r"train\.class_weights is 'balanced'; for regression"):
+        read_params("tabicl-mini", "peft", {"class_weights": "balanced"}, "regression")
+
+
+def test_a_column_of_the_rows_may_decide_which_of_them_choose():
+    X, y = small_table()
+    frame = X.assign(day=np.arange(len(X)) // 2, who=[f"p{i // 3}" for i in range(len(X))])
+    for by, column, told in (
+        ("time", "day", "trains on 72 rows up to 35, validates on 18 rows from 36 to 44."),
+        ("group", "who", "24 groups"),
+    ):
+        pipeline = TabularPipeline("tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": by, "split_column": column}).fit(
+            frame, y
+        )
+        assert told in of(Note, pipeline)[0].text
+        assert (column in pipeline._context.encoder.to_json()["numbers"]) == (by == "time")
+        assert np.isfinite(pipeline.predict_proba(frame)).all()
+    values = frame[["size", "noise", "day"]].to_numpy()
+    by_array = TabularPipeline("tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x2"}).fit(
+        values, y
+    )
+    assert "Split by time on 'x2'" in of(Note, by_array)[0].text
+    with pytest.raises(SettingError, match="split_column is 'x9'. The table has no column 'x9'"):
+        TabularPipeline("tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x9"}).fit(values, y)
 
 
 def test_16_bits_without_a_card_are_refused():

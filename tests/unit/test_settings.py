@@ -7,8 +7,9 @@ import math
 import pytest
 
 from tabtune_core.errors import SettingError
+from tabtune_core.models.catalogue import check_request
 from tabtune_core.run_names import distinct_labels
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
+from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -37,6 +38,10 @@ RUN = {"dataset": "d", "target": "y"}
         (LoraSettings, {"alpha": 10**400}, "it must be above 0"),
         (TrainSettings, {"epochs": 0}, "train.epochs is 0; it must be a whole number of at least 1. For no training at all"),
         (TrainSettings, {"steps": 0}, "train.steps is 0"),
+        (TrainSettings, {"time_limit": 0}, "train.time_limit is 0; it must be above 0. It is in seconds; leave it out for no limit."),
+        (TrainSettings, {"time_limit": -5.0}, "train.time_limit is -5.0; it must be above 0"),
+        (TrainSettings, {"time_limit": math.inf}, "train.time_limit is inf; it must be above 0"),
+        (TrainSettings, {"time_limit": "60"}, "train.time_limit is '60'; it must be above 0"),
         (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
         (TrainSettings, {"optimizer": "adagrad"}, "train.optimizer is 'adagrad'; it must be one of adamw, adam, sgd"),
         (TrainSettings, {"schedule": None}, "train.schedule is None; it must be one of cosine, linear, constant"),
@@ -67,6 +72,13 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
         ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
         ({**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}}, "train.lr_ratio changes nothing with the strategy 'base-ft'"),
         ({**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}}, "train.rate_scales_with_rank changes nothing"),
+        (
+            {**RUN, "task": "regression", "train": {"class_weights": "balanced"}},
+            "train.class_weights is 'balanced'; for regression, which has no classes, it must be 'none'",
+        ),
+        ({**RUN, "split_by": "time"}, "split_by is 'time', which needs a column: name it as split_column"),
+        ({**RUN, "split_column": "day"}, "split_column is 'day', which changes nothing with split_by 'random'"),
+        ({**RUN, "split_by": "day"}, "split_by is 'day'; it must be one of random, time, group"),
         ({**RUN, "targt": "y"}, "Unknown setting 'targt'. Did you mean 'target'?"),
         ({**RUN, "lora": {"rnak": 2}}, "Unknown setting 'lora.rnak'. Did you mean 'lora.rank'?"),
         ({**RUN, "lora": 3}, "'lora' is 3; it must be a section of settings"),
@@ -98,25 +110,41 @@ def test_the_rate_follows_the_strategy_unless_it_is_set():
 
 
 def test_the_rate_may_fall_with_the_root_of_the_rank():
-    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(rate_scales_with_rank=True)), ranks=(2, 8, 32)).expand()
+    runs = SweepSettings(
+        run=RunSettings(**RUN, train=TrainSettings(rate_scales_with_rank=True)), ranks=(2, 8, 32), references=False
+    ).expand()
     assert [run.learning_rate for run in runs] == pytest.approx([0, 2e-5, 4e-4, 2e-4, 1e-4])
     assert {run.base_rate for run in runs[2:]} == {2e-4}
 
 
 def test_what_only_an_adapter_has_does_not_reach_the_baselines():
-    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,)).expand()
+    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,), references=False).expand()
     assert [(run.strategy, run.train.lr_ratio, run.train.optimizer) for run in runs] == [
         ("inference", 1, "adam"), ("base-ft", 1, "adam"), ("peft", 16, "adam"),
     ]  # fmt: skip
 
 
-def test_a_sweep_is_its_baselines_and_one_run_a_rank_under_each_seed():
+def test_the_references_need_no_model_and_take_what_the_split_needs_alone():
+    train = TrainSettings(lr_ratio=16, views=4, test_rows=50, amp="bf16")
+    runs = SweepSettings(run=RunSettings(**RUN, device="cuda", train=train), ranks=(2,), seeds=(0, 1)).expand()
+    references = [run for run in runs if run.strategy in REFERENCES]
+    assert [(run.seed, run.label, run.device) for run in references] == [
+        (seed, label, "cpu") for seed in (0, 1) for label in ("Linear model", "Gradient boosting")
+    ]
+    assert {run.train.test_rows for run in references} == {50}
+    for run in references:
+        check_request(run)
+
+
+def test_a_sweep_is_its_baselines_references_and_one_run_a_rank_under_each_seed():
     sweep = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(learning_rate=3e-4)), ranks=(2, 4), seeds=(0, 1))
     runs = sweep.expand()
     assert [(r.seed, r.label) for r in runs] == [
-        (seed, label) for seed in (0, 1) for label in ("Zero-shot", "Full fine-tuning", "LoRA r=2", "LoRA r=4")
+        (seed, label)
+        for seed in (0, 1)
+        for label in ("Zero-shot", "Linear model", "Gradient boosting", "Full fine-tuning", "LoRA r=2", "LoRA r=4")
     ]
-    assert [r.learning_rate for r in runs[:4]] == [3e-4, 2e-5, 3e-4, 3e-4], "a rate set for LoRA is not one for all weights"
+    assert [r.learning_rate for r in runs[3:6]] == [2e-5, 3e-4, 3e-4], "a rate set for LoRA is not one for all weights"
 
 
 def test_a_sweep_of_nothing_is_refused():
@@ -188,6 +216,7 @@ def test_a_warm_up_in_steps_takes_the_place_of_the_share():
         ("peft", {"use_dora": True, "bias": "all"}, {"lr_ratio": 16.0}, "LoRA r=8 (DoRA, bias all, LoRA+ 16)"),
         ("base-ft", {"use_dora": True}, {"optimizer": "sgd", "views": 4}, "Full fine-tuning (4 views, sgd)"),
         ("inference", {}, {"optimizer": "sgd", "views": 4}, "Zero-shot (4 views)"),
+        ("boosting", {}, {"optimizer": "sgd", "views": 4}, "Gradient boosting"),
     ],
 )
 def test_a_label_names_what_is_not_as_usual_and_matters_to_the_strategy(strategy, lora, train, label):
@@ -200,7 +229,7 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_a_seed():
         full_learning_rates=(1e-5, 2e-5), seeds=(0, 1),
     )  # fmt: skip
     runs = sweep.expand()
-    assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2)
+    assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2 + 2)
     points = {(r.seed, r.lora.rank, r.lora.alpha, r.lora.dropout, r.lora.targets, r.learning_rate) for r in runs if r.strategy == "peft"}
     assert len(points) == 2 * 2**5
     assert [r.learning_rate for r in runs if r.strategy == "base-ft"] == [1e-5, 2e-5] * 2
@@ -210,11 +239,14 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_a_seed():
 @pytest.mark.parametrize(
     ("axes", "told"),
     [
-        ({}, "3 ranks + 2 baselines"),
-        ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines, x 3 seeds"),
-        ({"ranks": (8,), "target_sets": ((), ("decoder",)), "full_fine_tuning": False}, "1 rank x 2 sets of parts + 1 baseline"),
-        ({"ranks": (8,), "learning_rates": (1e-4,), "zero_shot": False, "full_fine_tuning": False}, "1 rank"),
-        ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning"),
+        ({}, "3 ranks + 2 baselines + 2 references"),
+        ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines + 2 references, x 3 seeds"),
+        (
+            {"ranks": (8,), "target_sets": ((), ("decoder",)), "full_fine_tuning": False},
+            "1 rank x 2 sets of parts + 1 baseline + 2 references",
+        ),
+        ({"ranks": (8,), "learning_rates": (1e-4,), "zero_shot": False, "full_fine_tuning": False, "references": False}, "1 rank"),
+        ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning + 2 references"),
     ],
 )
 def test_a_sweep_says_how_its_number_of_runs_comes_about(axes, told):
@@ -235,7 +267,7 @@ def test_a_sweep_says_how_its_number_of_runs_comes_about(axes, told):
     ],
 )
 def test_names_of_a_sweep_say_what_differs_and_no_more(axes, names):
-    sweep = SweepSettings(run=RunSettings(**RUN), zero_shot=False, full_fine_tuning=False, **axes)
+    sweep = SweepSettings(run=RunSettings(**RUN), zero_shot=False, full_fine_tuning=False, references=False, **axes)
     assert distinct_labels(sweep.expand()) == names
     seeds = distinct_labels(dataclasses.replace(sweep, seeds=(0, 1)).expand())
     assert seeds == [f"{name} seed {seed}" for seed in (0, 1) for name in names]
@@ -244,7 +276,7 @@ def test_names_of_a_sweep_say_what_differs_and_no_more(axes, names):
 def test_what_cannot_be_told_apart_in_few_words_is_numbered():
     long = tuple(f"layers.{i}.attention" for i in range(9))
     sets = (long, (*long[:8], "other"))
-    sweep = SweepSettings(run=RunSettings(**RUN), ranks=(8,), target_sets=sets, zero_shot=False, full_fine_tuning=False)
+    sweep = SweepSettings(run=RunSettings(**RUN), ranks=(8,), target_sets=sets, zero_shot=False, full_fine_tuning=False, references=False)
     assert distinct_labels(sweep.expand()) == ["LoRA r=8", "LoRA r=8 (2)"]
 
 
@@ -269,7 +301,10 @@ def test_axes_survive_toml_and_old_documents_still_load():
         ({"target_sets": ("decoder",)}, "it must be a list of lists of texts, for example [['decoder'], []]"),
         ({"ranks": (), "dropouts": (0, 0.1)}, "dropouts [0, 0.1] change nothing without a LoRA rank"),
         ({"full_fine_tuning": False, "full_learning_rates": (1e-5,)}, "full_learning_rates [1e-05] change nothing without full"),
-        ({"seeds": tuple(range(201))}, "The sweep has 1,005 runs (3 ranks + 2 baselines, x 201 seeds); at most 1,000 go into one"),
+        (
+            {"seeds": tuple(range(201))},
+            "The sweep has 1,407 runs (3 ranks + 2 baselines + 2 references, x 201 seeds); at most 1,000 go into one",
+        ),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_with_the_reason(axes, message):

@@ -1,5 +1,6 @@
 """Rows side by side: what each model says is what it says alone, and what is odd about the rows is said."""
 
+import io
 import json
 import shutil
 import zipfile
@@ -89,6 +90,16 @@ def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_
         ask(store, [adapter.id], rows, table=narrow)
 
 
+def test_the_column_of_a_split_by_group_is_asked_of_no_table_and_of_no_row(store):
+    run = made_run(store, split_by="group", split_column="colour")
+    rows = rows_of(store, run).drop(columns="colour")
+    expected = ask(store, [run], rows)[1]
+    other = add_dataset(store.home, pd.read_csv(io.BytesIO(mixed_csv(seed=4))).drop(columns="colour").to_csv().encode(), "other.csv").id
+    told, predicted, _ = ask(store, [run], rows, table=other)
+    assert "so it is shown 54 rows of this one" in told["notes"][0]
+    assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
+
+
 def test_adapters_of_different_questions_are_not_put_side_by_side(store):
     runs = [made_run(store), made_run(store, task="regression")]
     with pytest.raises(AdapterError, match="choose adapters that predict the same thing"):
@@ -173,3 +184,28 @@ def test_rows_that_no_job_took_are_forgotten(store):
     assert len(list((store.home / "inputs").iterdir())) == 1
     forget_rows(store.home, older_than_seconds=-1)
     assert not list((store.home / "inputs").iterdir())
+
+
+def numbered_csv():
+    """The table of ``mixed_csv`` with classes 1 and 2, which are floats once it is read, as one is missing."""
+    text = mixed_csv().decode().replace("keep it", "1").replace("drop it", "2")
+    head, first, *rest = text.splitlines()
+    fields = first.split(",")
+    return "\n".join([head, ",".join([*fields[:4], "", fields[5]]), *rest]).encode()
+
+
+def test_classes_that_are_whole_numbers_are_written_as_such(store):
+    run = made_run(store, data=numbered_csv())
+    rows = rows_of(store, run)
+    assert rows["verdict"].dtype == float
+    told, predicted, _ = ask(store, [run], rows)
+    assert told["classes"] == ["1", "2"]
+    assert set(predicted["m0"]) | set(predicted["m1"]) <= {"1", "2"}
+    cells = pd.read_csv(store.home / "job" / CSV, dtype=str)
+    assert set(cells["adapter 0: predicted"]) <= {"1", "2"}
+    assert "adapter 0: probability of 2" in cells
+    adapted = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu")
+    table = load_frame(store.home, store.run(run).settings.dataset)
+    assert set(adapted.predict_table(rows, context=adapted.context(table))["predicted"]) <= {"1", "2"}
+    saved = pd.read_parquet(store.run_dir(run) / "predictions.parquet")
+    assert set(saved["label"]) | set(saved["predicted"]) <= {"1", "2"}

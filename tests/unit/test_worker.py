@@ -64,7 +64,7 @@ def test_a_refusal_is_shown_in_its_own_words(drained):
 
 def test_too_little_memory_is_told_with_the_settings_that_help(drained):
     error = run_of(drained, "greedy").error
-    assert error.startswith("There was not enough memory. Lower context_rows (now 2048), then batch_size (now 256)")
+    assert error.startswith("There was not enough memory. Lower context_rows (now 512), then batch_size (now 256)")
 
 
 def test_a_killed_run_is_interrupted_and_keeps_its_events(drained):

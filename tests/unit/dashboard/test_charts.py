@@ -58,15 +58,15 @@ def test_labels_that_begin_alike_keep_their_own_bars():
     assert figure.layout.yaxis.ticktext[0] == "x" * 39 + "…"
 
 
-def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_standard_errors():
+def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_intervals():
     runs = pd.DataFrame(
         {"strategy": "peft", "rank": [2, 4, 8, 8], "alpha": [4.0, 8.0, 16.0, 16.0], "dropout": [0.0, 0.0, 0.0, 0.1], "seed": 0,
-         "validation_log_loss": [0.4, 0.3, 0.35, 0.36], "standard_error_to_best_lora": [0.02, 0.0, 0.03, 0.04]}
+         "validation_log_loss": [0.4, 0.3, 0.35, 0.36], "lora_gap_interval": [0.02, 0.0, 0.03, 0.04]}
     )  # fmt: skip
     lines = {line.name: line for line in rank_curve(runs).data}
     assert {name: line.y.tolist() for name, line in lines.items()} == {"LoRA, dropout 0": [0.4, 0.3, 0.35], "LoRA, dropout 0.1": [0.36]}
     assert [line.error_y.array.tolist() for line in lines.values()] == [[0.02, 0.0, 0.03], [0.04]]
-    assert rank_curve(runs.drop(columns="standard_error_to_best_lora")).data[0].error_y.array is None
+    assert rank_curve(runs.drop(columns="lora_gap_interval")).data[0].error_y.array is None
 
 
 def many_runs(ranks, seeds):

@@ -16,12 +16,13 @@ UNUSUAL = SweepSettings(
             rank_pattern={"icl_predictor.decoder": 2, "linear1": 4}, alpha_pattern={"linear1": 0.5},
         ),
         train=TrainSettings(
-            steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
+            steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, predict_context_rows=4096, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
             warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
-            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6,
+            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6, class_weights="balanced",
+            time_limit=90.0,
         ),
     ),
-    ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, seeds=(0, 7),
+    ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, references=False, seeds=(0, 7),
 )  # fmt: skip
 PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
 NUMBERS = SweepSettings(run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2")))
@@ -49,6 +50,15 @@ def test_what_sgd_has_no_use_for_is_left_at_its_default():
     assert forms.to_sweep({"optimizer": "sgd", "beta_1": 0.5, "eps": 1.0}, dataset="d", target="t").run.train.betas == (0.9, 0.999)
 
 
+def test_the_split_that_was_chosen_is_asked_for():
+    run = forms.to_sweep({}, dataset="d", target="t", split=("time", "day")).run
+    assert (run.split_by, run.split_column) == ("time", "day")
+
+
+def test_numbers_have_no_classes_to_weigh():
+    assert forms.to_sweep({"class_weights": "balanced"}, dataset="d", target="t", task="regression").run.train.class_weights == "none"
+
+
 @pytest.mark.parametrize("text", ["decoder", "decoder = many", "= "])
 def test_a_pattern_that_cannot_be_read_is_explained(text):
     with pytest.raises(SettingError, match=r"write for example decoder=4"):
@@ -60,6 +70,7 @@ def test_every_setting_has_a_widget():
     shown = set(forms.to_widgets(PLAIN)) | {
         "dataset",
         "target",
+        *("split_by", "split_column"),  # a choice that the Data page asks for too
         "split_at_median",
         "task",
         "lora",
@@ -104,4 +115,4 @@ def test_a_value_that_is_no_number_is_explained(name):
 
 def test_axes_without_a_rank_ask_for_nothing():
     sweep = forms.to_sweep({"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t")
-    assert [run.label for run in sweep.expand()] == ["Zero-shot", "Full fine-tuning"]
+    assert [run.label for run in sweep.expand()] == ["Zero-shot", "Linear model", "Gradient boosting", "Full fine-tuning"]

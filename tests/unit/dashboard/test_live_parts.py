@@ -1,5 +1,6 @@
 """The Live page's arithmetic: time left, one setting changed, settled lines."""
 
+import dataclasses
 import json
 import types
 
@@ -16,8 +17,8 @@ from tabtune_core.settings import LoraSettings, RunSettings
 LORA = RunSettings(dataset="d", target="y")
 
 
-def row(name, status, started=None, ended=None, strategy="peft"):
-    settings = types.SimpleNamespace(strategy=strategy)
+def row(name, status, started=None, ended=None, strategy="peft", targets=()):
+    settings = dataclasses.replace(LORA, strategy=strategy, lora=LoraSettings(targets=targets))
     return types.SimpleNamespace(id=name, status=status, started=started, ended=ended, settings=settings)
 
 
@@ -38,6 +39,8 @@ def test_the_rest_of_a_sweep_is_unknown_while_nothing_of_the_kind_has_ended():
     runs = [row("a", "finished", 0, 10, "inference"), row("b", "queued")]
     assert time_left(runs, dict.fromkeys("ab", far()), now=20) is None
     assert time_left(runs[:1], {"a": far()}, now=20) is None
+    late = [row("a", "finished", 0, 10, targets=("late_layers",)), row("b", "queued")]
+    assert time_left(late, dict.fromkeys("ab", far()), now=20) is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_a_value_that_the_settings_refuse_says_why(name, text):
 
 def test_only_settings_that_matter_can_be_changed():
     zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
-    assert fields_of(zero_shot) == ["context_rows", "seed"]
+    assert fields_of(zero_shot) == ["predict_context_rows", "seed"]
     assert "rank" not in fields_of(RunSettings(dataset="d", target="y", strategy="base-ft"))
 
 

@@ -40,6 +40,19 @@ def draw(rng_seed, count=3, rows=40):
     return list(itertools.islice(draw_episodes(x, y, 3, EpisodeSize(30, 10), np.random.default_rng(rng_seed)), count))
 
 
+@pytest.mark.parametrize("most", [None, 2])
+def test_the_weights_of_classes_go_with_them_through_every_permutation(most):
+    x_NF, y_N, weight_K = np.arange(40, dtype=np.float32)[:, None], np.arange(40) % 3, np.array([10.0, 11.0, 12.0])
+    drawn = draw_episodes(x_NF, y_N, 3, EpisodeSize(12, 6), np.random.default_rng(0), most_classes=most, weight_K=weight_K)
+    seen = set()
+    for episode in itertools.islice(drawn, 20):
+        rows = episode.x_TF[len(episode.y_C) :, 0].astype(int)
+        np.testing.assert_array_equal(episode.weight_K[episode.y_Q], weight_K[y_N[rows]])
+        assert len(episode.weight_K) == (most or 3)
+        seen.add(tuple(episode.weight_K))
+    assert len(seen) > 3
+
+
 def test_a_set_of_episodes_comes_round_and_is_the_first_of_the_fresh_ones():
     fresh = draw(0, count=7)
     for count, order in ((3, (0, 1, 2, 0, 1, 2, 0)), (1, (0,) * 7), (0, range(7)), (9, range(7))):

@@ -51,6 +51,7 @@ REFUSED = {
     "a measure": ("label", np.linspace(0, 1, ROWS), "--split-at-median"),
     "too many classes": ("label", [f"c{row % 12}" for row in range(ROWS)], "12 classes; this model takes at most 10"),
     "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. To predict which half"),
+    "one number": ("label", [2.0] * 59 + [None], "is '2' in every row"),
     "one class of a size": ("label", ["x"] * 58 + ["y", "y"], r"fewer than two classes with 3 rows.*y \(2\)"),
 }
 
@@ -68,12 +69,18 @@ def test_a_label_that_cannot_be_learned_is_refused_with_a_way_out(target, label,
         ([0, 1] * 30, []),
         (["x", "y", None] * 20, ["label-missing"]),
         (["x", "y"] * 29 + ["z", "z"], ["rare-classes"]),
-        (["x"] * 57 + ["y"] * 3, []),
-        (["x"] * 55 + ["y"] * 3 + ["z", "z"], ["rare-classes"]),
+        (["x"] * 57 + ["y"] * 3, ["imbalance"]),
+        (["x"] * 55 + ["y"] * 3 + ["z", "z"], ["rare-classes", "imbalance"]),
     ],
 )
 def test_a_label_that_can_be_learned_passes_with_what_to_know(label, found):
     assert [finding.code for finding in check_label(frame(label=label), "label", max_classes=10)] == found
+
+
+def test_rows_that_are_only_shown_may_be_few():
+    label = ["x"] * 5 + ["y"]
+    assert check_label(pd.DataFrame({"label": label}), "label", max_classes=10, split=False) == ()
+    assert check_label(pd.DataFrame({"label": [1.5, 2.5]}), "label", max_classes=None, task="regression", split=False) == ()
 
 
 def test_without_a_limit_any_number_of_classes_passes():
@@ -118,6 +125,14 @@ def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
     assert ways_of(pd.Series([*range(1, 29)] * 50)) == ("classes", "numbers", "halves")
 
 
-def test_classes_of_very_different_size_are_told():
-    frame = pd.DataFrame({"a": range(66), "label": ["x"] * 63 + ["y"] * 3})
-    assert [finding.code for finding in check_label(frame, "label", max_classes=None)] == ["imbalance"]
+@pytest.mark.parametrize(
+    ("rows", "told"), [({"x": 91, "y": 9}, True), ({"x": 90, "y": 10}, False), ({name: 8 for name in "abcdefghijklm"}, False)]
+)
+def test_a_class_below_a_tenth_is_told_with_what_to_do(rows, told):
+    labels = [name for name, count in rows.items() for _ in range(count)]
+    frame = pd.DataFrame({"a": np.arange(len(labels)) % 7, "label": labels})
+    found = [finding.message for finding in check_label(frame, "label", max_classes=None) if finding.code == "imbalance"]
+    assert len(found) == told
+    for message in found:
+        assert message.startswith("The class 'y' has 9 of 100 rows, and always answering 'x' is right in 91%: rank by balanced accuracy or")
+        assert "average precision, not by accuracy, and try class weights 'balanced'" in message

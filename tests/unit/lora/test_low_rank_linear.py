@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tabtune_core.lora import low_rank_linear as module
 from tabtune_core.lora.low_rank_linear import keep_mask, low_rank_linear
@@ -86,6 +87,22 @@ def test_each_number_is_hidden_on_its_own():
     kept = keep_mask(torch.empty(1000, 101), 0.3).double()
     for axis in (0, 1):  # no row and no column is hidden as a whole
         assert kept.mean(dim=axis).std().item() == pytest.approx((0.3 * 0.7 / kept.shape[axis]) ** 0.5, rel=0.25)
+
+
+def test_on_a_card_the_mask_is_one_kernel_and_nothing_is_drawn_on_the_cpu():
+    asked, before = [], torch.get_rng_state()
+
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            asked.append(function.overloadpacket.__name__)
+            return function(*args, **(kwargs or {}))
+
+    x = torch.empty(50, 21, device="meta")
+    with Asked():
+        kept = keep_mask(x, 0.3)
+    assert asked == ["empty", "bernoulli_"]
+    assert (kept.shape, kept.dtype, kept.device.type) == (x.shape, torch.int8, "meta")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

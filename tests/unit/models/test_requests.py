@@ -48,6 +48,9 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
     monkeypatch.setattr(cards, "version", lambda distribution: "1")
     with pytest.raises(SettingError, match="Mitra v2 takes at most 10,000 context rows"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
+    with pytest.raises(SettingError, match=r"train.predict_context_rows is 10001; Mitra v2 takes at most 10,000 context rows. Set it"):
+        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(predict_context_rows=10_001)))
+    check_request(RunSettings(**RUN, model="mitra-v2", strategy="inference", train=TrainSettings(context_rows=10_001)))  # which has no use
 
 
 def test_16_bit_training_on_the_cpu_is_refused():

@@ -2,19 +2,25 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import stdtrit
 
-from tabtune_core.events import RunFinished
+from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.runs.full_or_lora import FULL, LORA, TIE, UNKNOWN, full_or_lora
+from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import recommend
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
 
 
-def compared(home, scores, *, memory=(), seconds=(), metric="accuracy", meter="resident"):
-    """``scores`` by strategy or rank, one a seed, on validation; test is 0.1 lower. ``memory`` and ``seconds`` are of full and LoRA."""
+def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accuracy", meter="resident"):
+    """``scores`` by strategy or rank, one a seed, on validation; test is 0.1 lower. ``memory`` and ``seconds`` are of full and LoRA.
+
+    ``right`` says, by strategy or rank, how many of 20 rows of either part are predicted right.
+    """
     store = RunStore(home)
     settings = [
         (RunSettings(dataset="d", target="y", seed=seed, **({"lora": LoraSettings(rank=what)} if isinstance(what, int) else {"strategy": what})), score)
@@ -28,30 +34,40 @@ def compared(home, scores, *, memory=(), seconds=(), metric="accuracy", meter="r
             (memory or (200, 100))[not full] * 10**6, meter if full else "resident", 1000 if full else 20, 1000, 500 if one.strategy == "peft" else None,
         )  # fmt: skip
         store.finish(run_id, "finished", result=result)
+        if right:
+            store.append(run_id, RunPlanned("cpu", 10, 60, 20, 20, 60, 15, 2, ("no", "yes"), 1000, 20, (), {}))
+            p_N = np.where(np.arange(20) < right[one.lora.rank if one.strategy == "peft" else one.strategy], 0.9, 0.2)
+            frame = pd.DataFrame({"row": range(20), "label": "yes", "prob_0": 1 - p_N, "prob_1": p_N})
+            store.run_dir(run_id).mkdir(parents=True)
+            parts = [frame.assign(split=part) for part in ("validation", "test")]
+            pd.concat(parts).to_parquet(store.run_dir(run_id) / PREDICTIONS_FILE)
     board = leaderboard(store.runs(sweep), metric)
     return full_or_lora(board, recommend(store, board, metric).configurations, metric).set_index("column")
 
 
-def test_a_score_wins_only_beyond_one_standard_error_of_the_paired_differences(tmp_path):
-    found = compared(tmp_path, {"inference": (0.5, 0.5), "base-ft": (0.80, 0.70), 2: (0.77, 0.71), 8: (0.79, 0.71)})
+def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_path):
+    scores = {"inference": (0.5,), "base-ft": (0.80,), 2: (0.70,), 8: (0.75,)}
+    found = compared(tmp_path, scores, right={"inference": 10, "base-ft": 16, 2: 14, 8: 15})
     row = found.loc["validation_accuracy"]
-    # LoRA r=8 against full: -0.01 and +0.01
-    assert row[["zero_shot", "full", "lora", "small_lora"]].tolist() == pytest.approx([0.5, 0.75, 0.75, 0.74])
-    assert (row["difference"], row["difference_error"]) == pytest.approx((0.0, 0.01))
+    assert row[["zero_shot", "full", "lora", "small_lora"]].tolist() == pytest.approx([0.5, 0.8, 0.75, 0.7])
+    # one row of 20 is right with full fine-tuning alone: Student's with half a row more in each direction
+    half = stdtrit(19, 0.975) * math.sqrt((19 * 0.05**2 + 0.95**2) / (20 * 19) + 0.95**2 / 19**2)
+    assert (row["difference"], row["difference_interval"]) == pytest.approx((-0.05, half))
     assert row["winner"] == found.loc["test_accuracy", "winner"] == TIE
     assert (row["lora_name"], row["small_lora_name"]) == ("r=8", "r=2")
 
 
 @pytest.mark.parametrize(("metric", "winner"), [("accuracy", FULL), ("log_loss", LORA)])
 def test_the_winner_is_the_one_on_the_better_side(tmp_path, metric, winner):
-    found = compared(tmp_path, {"base-ft": (0.9, 0.8), 2: (0.7, 0.6)}, metric=metric)
+    scores = {"base-ft": (0.9,), 2: (0.45,)}
+    found = compared(tmp_path, scores, right={"base-ft": 18, 2: 9} if metric == "accuracy" else {"base-ft": 9, 2: 18}, metric=metric)
     assert found.loc[[f"validation_{metric}", f"test_{metric}"], "winner"].tolist() == [winner, winner]
 
 
-def test_one_seed_without_predictions_knows_no_winner_of_scores(tmp_path):
+def test_a_sweep_without_predictions_knows_no_winner_of_scores(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)})
     assert found.loc["validation_accuracy", "winner"] == UNKNOWN
-    assert math.isnan(found.loc["validation_accuracy", "difference_error"])
+    assert math.isnan(found.loc["validation_accuracy", "difference_interval"])
 
 
 def test_memory_of_different_meters_is_not_compared(tmp_path):

@@ -1,25 +1,98 @@
-"""Times come from the user's own runs, scaled by size, or are not known."""
+"""Times come from the user's own runs of the same kind of work, scaled by size, or are not known."""
+
+import dataclasses
+import math
+import types
 
 import pytest
 
-from tabtune_core.runs.pace import Pace, train_seconds
-from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.events import RunPlanned
+from tabtune_core.runs.pace import Pace, TrainedOn, beyond_limit, came_from, kind_of, pace_of, train_seconds
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
-RUN = RunSettings(dataset="d", target="y", train=TrainSettings(steps=10, context_rows=100))
+RUN = RunSettings(dataset="d", target="y", train=TrainSettings(steps=10, context_rows=100, batch_size=100))
 SWEEP = SweepSettings(run=RUN, ranks=(2, 4), full_fine_tuning=False).expand()
-SIZE = {"train_rows": 600, "features": 5, "device": "cpu"}
+TABLE = TrainedOn(train_rows=600, validation_rows=200, features=5, classes=2, device="cpu")
+KIND, SIZE = kind_of(RUN), TABLE.size_of(RUN)
 
 
-def test_time_is_the_median_of_near_runs_scaled_by_context_and_features():
-    paces = [Pace("peft", "cpu", 1000, seconds) for seconds in (1.0, 2.0, 9.0)]
-    assert train_seconds(SWEEP, paces, **SIZE) == pytest.approx(2 * 10 * 2.0 / 2)
+def other(**changes):
+    """The run with other settings, by section."""
+    lora = {name: value for name, value in changes.items() if name in {field.name for field in dataclasses.fields(LoraSettings)}}
+    train = {name: value for name, value in changes.items() if name in {field.name for field in dataclasses.fields(TrainSettings)}}
+    rest = {name: value for name, value in changes.items() if name not in lora and name not in train}
+    return dataclasses.replace(RUN, lora=dataclasses.replace(RUN.lora, **lora), train=dataclasses.replace(RUN.train, **train), **rest)
 
 
-@pytest.mark.parametrize("other", [Pace("base-ft", "cpu", 500, 1.0), Pace("peft", "cuda", 500, 1.0), Pace("peft", "cpu", 5000, 1.0)])
-def test_runs_of_another_strategy_device_or_size_say_nothing(other):
-    assert train_seconds(SWEEP, [other], **SIZE) is None
+def test_time_is_the_median_of_near_runs_scaled_by_rows_and_features():
+    twice = dataclasses.replace(SIZE, features=10)
+    estimate = train_seconds(SWEEP, [Pace(KIND, twice, seconds) for seconds in (1.0, 2.0, 9.0)], TABLE)
+    assert (estimate.seconds, estimate.runs) == (pytest.approx(2 * 10 * 2.0 / 2), 3)
+    assert came_from(estimate) == "from 3 finished runs like these"
+    assert came_from(train_seconds(SWEEP, [Pace(KIND, SIZE, 1.0)], TABLE)) == "from 1 finished run like this"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "base-ft"}, {"targets": ("late_layers",)}, {"dropout": 0.0}, {"bias": "all"}, {"use_dora": True}, {"amp": "bf16"},
+        {"gradient_checkpointing": True}, {"views": 4}, {"episode_set": 3}, {"eval_every": 1}, {"model": "tabdpt-1.3"},
+        {"task": "regression"}, {"checkpoint": "mine.ckpt"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_runs_of_another_kind_of_work_say_nothing(changes):
+    assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE) is None
+
+
+@pytest.mark.parametrize("changes", [{"rank": 64}, {"alpha": 3.0}, {"learning_rate": 0.1}, {"steps": 7}, {"seed": 5}, {"dropout": 0.3}])
+def test_runs_that_differ_in_what_takes_no_time_do(changes):
+    assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE).seconds == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"classes": 11}, {"device": "cuda"}],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_runs_of_a_size_that_is_not_near_say_nothing(changes):
+    assert train_seconds(SWEEP, [Pace(KIND, dataclasses.replace(SIZE, **changes), 0.1)], TABLE) is None
+
+
+def test_one_kind_of_a_sweep_that_is_not_known_leaves_all_of_it_unknown():
+    late = SweepSettings(
+        run=RUN, target_sets=(("late_layers",), ()), ranks=(2,), full_fine_tuning=False, zero_shot=False, references=False
+    ).expand()
+    paces = [Pace(kind_of(late[0]), SIZE, 0.1)]
+    assert train_seconds(late[:1], paces, TABLE).seconds == pytest.approx(1)
+    assert train_seconds(late, paces, TABLE) is None
 
 
 def test_zero_shot_alone_needs_no_training():
     zero_shot = SweepSettings(run=RUN, ranks=(), full_fine_tuning=False).expand()
-    assert train_seconds(zero_shot, [], **SIZE) == 0
+    assert train_seconds(zero_shot, [], TABLE).seconds == 0
+
+
+def test_a_time_limit_ends_what_would_take_longer_but_not_before_one_step():
+    paces = [Pace(KIND, SIZE, 2.0)]
+    seconds = [train_seconds([other(time_limit=limit)], paces, TABLE).seconds for limit in (None, 100.0, 7.0, 0.5)]
+    assert seconds == pytest.approx([20, 20, 7, 2])
+
+
+def test_a_limit_shorter_than_a_step_is_said_where_the_pace_is_known():
+    paces = [Pace(KIND, SIZE, 2.0)]
+    assert beyond_limit([other(time_limit=0.5)], paces, TABLE) == (
+        "The time limit of 0.5 s is shorter than one step, which takes about 2 s with its share of the evaluations"
+        " (from 1 finished run like this): such a run does one step and evaluates it."
+    )
+    assert beyond_limit([other(time_limit=0.5)], [], TABLE) is None
+    assert beyond_limit([other(time_limit=2.5), RUN, other(strategy="inference", time_limit=0.5)], paces, TABLE) is None
+
+
+def test_a_pace_is_of_a_training_whose_seconds_are_known():
+    plan = RunPlanned("cuda:0 (NVIDIA)", 10, 600, 200, 200, 100, 100, 5, ("a", "b"), 9, 9, (), {})
+
+    def pace(seconds, steps=10):
+        return pace_of(types.SimpleNamespace(settings=RUN, result=types.SimpleNamespace(train_seconds=seconds, steps_done=steps)), plan)
+
+    assert pace(20.0) == Pace(KIND, dataclasses.replace(SIZE, device="cuda"), 2.0)
+    assert (pace(math.nan), pace(0.0, steps=0)) == (None, None)

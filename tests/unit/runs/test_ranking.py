@@ -5,6 +5,7 @@ import pytest
 
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
+from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -72,6 +73,15 @@ def test_gain_is_positive_on_the_better_side_of_zero_shot(board_of, rank_by, gai
     assert board_of((lora(), scored(0.4, 0.8)), rank_by=rank_by)["gain"].tolist() == pytest.approx([gain])
 
 
+def test_what_was_computed_before_and_what_ended_a_run_are_told(board_of):
+    board = board_of((lora(2), scored(0.3, shared_saved_seconds=0.7, ended_by="time limit")), (lora(4), scored(0.4)), (lora(8), None))
+    assert board["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
+    assert board["ended_by"].tolist() == ["time limit", "", ""]
+    grouped = by_configuration(board, "log_loss")
+    assert grouped["ended_by"].tolist() == ["time limit", "", ""]
+    assert grouped["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
+
+
 def test_a_run_that_never_beat_zero_shot_says_so(board_of):
     zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
     board = board_of((lora(), scored(0.6, best_step=0)), (zero_shot, scored(0.6, best_step=0)), (lora(4), scored(0.5)))
@@ -88,6 +98,12 @@ def test_settings_stand_in_the_row_as_used(board_of):
     row = board_of((lora(4, targets=("decoder", "row_attention")), scored(0.5))).iloc[0]
     assert (row["rank"], row["alpha"], row["dropout"], row["targets"]) == (4, 8.0, 0.05, "decoder row_attention")
     assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", 2e-4, 0)
+
+
+def test_a_split_that_is_not_at_random_stands_among_the_other_settings(board_of):
+    by_time = replace(lora(4), split_by="time", split_column="day")
+    board = board_of((lora(2), scored(0.3)), (by_time, scored(0.4)), (replace(by_time, strategy="inference"), scored(0.5)))
+    assert board["variant"].tolist() == ["plain", "split by time: day", "split by time: day"]
 
 
 def test_what_was_measured_stands_in_the_row(board_of):
@@ -109,3 +125,11 @@ def test_no_runs_make_an_empty_board_with_its_columns():
 def test_an_unknown_metric_is_refused():
     with pytest.raises(SettingError, match=r"cannot rank by 'acuracy'; known are log_loss, accuracy"):
         leaderboard([], "acuracy")
+
+
+def test_a_reference_has_a_place_and_nothing_that_only_a_model_has(board_of):
+    reference = replace(scored(0.2), best_step=0, steps_done=0, zero_shot_validation={}, trainable_parameters=0, total_parameters=0)
+    board = board_of((RunSettings(dataset="d", target="y", strategy="boosting"), reference), (lora(4), scored(0.5)))
+    first = board.iloc[0]
+    assert (first["name"], first["place"], first["model"], first["note"]) == ("Gradient boosting", 1, "scikit-learn", "")
+    assert board.loc[0, ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]].isna().all()

@@ -1,4 +1,6 @@
+import itertools
 import math
+import types
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.runs.series import memory_frame, phase_frame, progress, score_frame, step_frame
 from tabtune_core.runs.store import RunStore
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import RunSettings, TrainSettings
 
 PLAN = RunPlanned("cpu", 20, 60, 20, 20, 40, 15, 4, ("a", "b"), 100, 10, (), {})
 
@@ -16,8 +18,8 @@ def store(tmp_path):
     return RunStore(tmp_path)
 
 
-def running(store, *events):
-    store.add_sweep([RunSettings(dataset="d", target="y")])
+def running(store, *events, **settings):
+    store.add_sweep([RunSettings(dataset="d", target="y", **settings)])
     run_id = store.claim(1, 1.0).id
     for event in events:
         store.append(run_id, event)
@@ -76,13 +78,25 @@ def test_without_events_a_frame_is_empty_and_has_its_columns(store, make, runs):
     assert "run" in frame.columns
 
 
-def test_the_rest_of_the_training_is_told_once_five_steps_are_known(store):
+@pytest.fixture
+def two_seconds_an_event(monkeypatch):
+    """By the clock of the store; the runs' own says half a second a step."""
+    seconds = itertools.count(1000.0, 2.0)
+    monkeypatch.setattr("tabtune_core.runs.store.time", types.SimpleNamespace(time=lambda: next(seconds)))
+
+
+def test_the_rest_of_the_training_is_told_in_the_time_that_a_person_waits_once_five_steps_are_known(store, two_seconds_an_event):
     run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 5)))
     early = progress(store, store.run(run_id))
     store.append(run_id, step(5))
     late = progress(store, store.run(run_id))
     assert (early.done_steps, early.total_steps, early.phase, early.eta_seconds) == (4, 20, "train", None)
-    assert (late.done_steps, late.eta_seconds) == (5, pytest.approx(7.5))
+    assert (late.done_steps, late.eta_seconds) == (5, pytest.approx(2 * 15))
+
+
+def test_a_time_limit_is_the_end_of_the_training_on_the_runs_own_clock(store, two_seconds_an_event):
+    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 6)), train=TrainSettings(time_limit=3.5))
+    assert progress(store, store.run(run_id)).eta_seconds == pytest.approx(2 * 2)  # two more steps of half a second each
 
 
 def test_no_time_is_told_after_the_training(store):

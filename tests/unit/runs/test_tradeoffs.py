@@ -58,4 +58,6 @@ def test_the_energy_of_a_layer_adds_up_and_a_still_layer_has_none(layers):
 
 def test_a_curve_has_a_column_a_score_and_split():
     found = curve_frame({"ranks": [0, 1], "validation": [{"rmse": 2.0}, {"rmse": 1.0}]})
-    assert found.to_dict("list") == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}
+    known = found.dropna(axis="columns").to_dict("list")
+    assert known == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}
+    assert list(found) == ["rank", "validation_rmse", "validation_mae", "validation_r2"], "what an earlier version did not know is missing"

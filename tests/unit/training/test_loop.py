@@ -10,6 +10,7 @@ import torch
 
 from tabtune_core.data.episodes import Episode
 from tabtune_core.events import Evaluated, StepDone
+from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.loop import TrainResult, episode_loss, take_step, train
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
@@ -21,10 +22,10 @@ class Linear:
     def __init__(self):
         self.module, self.dtypes = torch.nn.Linear(2, 2), set()
 
-    def loss(self, x_BTF, y_BC, y_BQ, classes):
+    def loss(self, x_BTF, y_BC, y_BQ, classes, weight_K=None):
         logits_BQK = self.module(x_BTF[:, y_BC.shape[1] :])
         self.dtypes.add(logits_BQK.dtype)
-        return torch.nn.functional.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
+        return torch.nn.functional.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
 
 
 def scaler(start=1.0, enabled=True):
@@ -41,6 +42,7 @@ def episodes(y_query=(0, 1)):
 
 def run(
     scores, *, steps=20, wish=lambda: None, patience=3, stream=None, rate=0.1, eval_every=2, schedule="cosine", precision=FP32, model=None,
+    time_limit=None, now=lambda: 0.0,
 ):  # fmt: skip
     model, result, kept = model or Linear(), TrainResult(best_scores={"log_loss": 1.0}), []
     scores = iter(scores)
@@ -50,7 +52,7 @@ def run(
             make_optimizer(
                 model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
             ),
-            classes=2, steps=steps, schedule=schedule, warmup_steps=2, clip_norm=1.0, precision=precision, eval_every=eval_every, patience=patience, metric="log_loss",
+            classes=2, steps=steps, time_limit=time_limit, clock=OwnClock(now), schedule=schedule, warmup_steps=2, clip_norm=1.0, precision=precision, eval_every=eval_every, patience=patience, metric="log_loss",
             device=torch.device("cpu"), score_validation=lambda: {"log_loss": next(scores)}, keep_best=lambda: kept.append(True), wish=wish,
             result=result, find_dead=lambda: ["x"],
         )
@@ -132,7 +134,7 @@ def test_a_constant_schedule_stays_at_the_peak():
 
 def test_large_numbers_that_differ_little_reach_the_model_apart():
     seen = []
-    model = types.SimpleNamespace(loss=lambda x_BTF, y_BC, y_BQ, classes: seen.extend([y_BC, y_BQ]))
+    model = types.SimpleNamespace(loss=lambda x_BTF, y_BC, y_BQ, classes, weight_K: seen.extend([y_BC, y_BQ]))
     for y_C in ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]):
         episode = Episode(np.zeros((4, 1), dtype=np.float32), 1.7e12 + np.array(y_C), 1.7e12 + np.array([2.5]))
         episode_loss(model, episode, 0, torch.device("cpu"))
@@ -201,3 +203,52 @@ def test_no_gradient_is_held_while_the_forward_pass_fills_memory():
 
 def test_layers_without_a_gradient_are_named():
     assert run([0.9] * 9, steps=2)[0].dead_layers == ("x",)
+
+
+def one_second_a_look_at_the_clock():
+    """Two looks at the clock a step, and a third where it is evaluated."""
+    seconds = itertools.count()
+    return lambda: float(next(seconds))
+
+
+def test_the_time_limit_ends_training_after_its_step_with_one_last_evaluation():
+    result, events, _ = run([0.9] * 9, steps=20, eval_every=100, time_limit=6.0, now=one_second_a_look_at_the_clock())
+    assert (result.outcome, result.ended_by, result.stopped_early, result.best_step) == ("finished", "time limit", False, result.steps_done)
+    assert 1 < result.steps_done < 5
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [result.steps_done]
+
+
+def test_a_limit_that_an_evaluation_passes_asks_for_no_other_one():
+    clock = [0.0]
+
+    def scores():
+        while True:
+            clock[0] += 5
+            yield 0.9
+
+    result, events, _ = run(scores(), steps=20, eval_every=2, time_limit=5.0, now=lambda: clock[0])
+    assert (result.ended_by, result.steps_done, [e.step for e in events if isinstance(e, Evaluated)]) == ("time limit", 2, [2])
+
+
+def test_a_limit_shorter_than_a_step_lets_one_step_be_done_and_evaluated():
+    result, events, kept = run([0.9], steps=20, time_limit=1e-9, now=one_second_a_look_at_the_clock())
+    assert (result.ended_by, result.steps_done, result.best_step, len(kept)) == ("time limit", 1, 1, 1)
+
+
+def test_a_limit_that_the_last_step_passes_ended_nothing():
+    result, _, _ = run([0.9] * 9, steps=1, time_limit=1e-9, now=one_second_a_look_at_the_clock())
+    assert (result.ended_by, result.steps_done) == ("", 1)
+
+
+def test_the_rate_follows_the_planned_steps_whatever_the_limit():
+    limited = run([0.9] * 9, steps=20, time_limit=9.0, now=one_second_a_look_at_the_clock())[1]
+    whole = run([0.9] * 99, steps=20, patience=0)[1]
+    rates = [[e.learning_rate for e in events if isinstance(e, StepDone)] for events in (limited, whole)]
+    assert 1 < len(rates[0]) < 20
+    assert rates[0] == rates[1][: len(rates[0])]
+
+
+def test_seconds_are_those_of_the_clock_that_is_given():
+    _, events, _ = run([0.9] * 9, steps=4, now=one_second_a_look_at_the_clock())
+    assert [type(e).__name__ for e in events] == ["StepDone", "StepDone", "Evaluated", "StepDone", "StepDone", "Evaluated"]
+    assert [e.seconds for e in events] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]

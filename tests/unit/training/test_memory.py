@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
+from tabtune_core.training import memory
 from tabtune_core.training.memory import MemoryMeter, NvmlReader, open_nvml
 
 CPU = torch.device("cpu")
@@ -79,6 +80,30 @@ def test_process_memory_that_is_not_available_is_none(unknown):
 
 def test_a_card_that_nvml_does_not_know_reads_none():
     assert set(NvmlReader(FakeNvml(), "zzz", os.getpid()).sample().values()) == {None}
+
+
+class OlderDriver(FakeNvml):
+    """Does not have the newest form of a question; pynvml says so by an error that is none of its own family."""
+
+    class NVMLLibraryMismatchError(Exception):
+        pass
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        raise self.NVMLLibraryMismatchError("Function Not Found: the driver is older than nvidia-ml-py")
+
+
+def test_a_driver_that_is_older_than_the_package_ends_no_run():
+    sample = NvmlReader(OlderDriver(), "aaa", os.getpid()).sample()
+    assert sample["nvml_process_bytes"] is None
+    assert sample["nvml_device_bytes"] == 10_000
+
+
+def test_what_torch_keeps_of_a_card_is_given_back_between_phases(monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    memory._give_back_freed_memory(torch.device("cuda:0"))
+    memory._give_back_freed_memory(CPU)
+    assert len(emptied) == 1
 
 
 def test_the_cpu_has_no_nvml():

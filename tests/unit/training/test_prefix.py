@@ -15,6 +15,7 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.checkpointing import checkpointed
+from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.prefix import SharedPrefix, frozen_parts
 from tabtune_core.training.scoring import Scorer
@@ -82,8 +83,8 @@ def counted(module, path):
     return ran
 
 
-def prefix_of(model, folder):
-    return SharedPrefix(model.module, PARTS[model.card.family.name](model.module), SharedArrays(folder))
+def prefix_of(model, folder, **more):
+    return SharedPrefix(model.module, PARTS[model.card.family.name](model.module), SharedArrays(folder, **more))
 
 
 VARIANTS = {
@@ -124,6 +125,73 @@ def test_what_is_there_already_is_not_run_again(case, tmp_path):
     assert len(ran) == often
     steps(model, case[1])  # and outside of it the model is what it was
     assert len(ran) > often
+
+
+def frozen_norm(model):
+    """A layer inside of the last frozen part."""
+    start = f"{BLOCKS[model.card.family.name]}.0."
+    return next(module for name, module in model.module.named_modules() if name.startswith(start) and "norm" in name)
+
+
+def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(case, tmp_path, monkeypatch):
+    """On a made meter: a frozen layer takes as much as it is given; steps and looks each have a peak of their own."""
+    monkeypatch.setattr("tabtune_core.training.prefix.STEPS_IN_FULL", 2)
+    model, taken = opened(case), []
+    frozen_norm(model).register_forward_hook(lambda module, given, _: taken.append((module.training, given[0].numel())))
+
+    def run():
+        taken.clear()
+        prefix = prefix_of(model, tmp_path)
+        prefix.begin_in_full()
+        with prefix.use():
+            steps(model, case[1], count=5)
+        return {training: max(size for when, size in taken if when is training) for training in (True, False)}, len(taken)
+
+    (cold, often), (warm, seldom) = run(), run()
+    assert warm == cold
+    assert 0 < seldom < often
+
+
+def test_a_larger_input_than_before_is_computed_in_full_again(case, tmp_path):
+    model, taken = opened(case), []
+    frozen_norm(model).register_forward_hook(lambda _, given, __: taken.append(given[0].numel()))
+    x_NF, y_N, classes = rows_of(model, case[1])
+
+    def run():
+        taken.clear()
+        prefix, often = prefix_of(model, tmp_path), []
+        prefix.begin_in_full()
+        with prefix.use():
+            for first in (50, 40, 50, 40):
+                Scorer(x_NF[:40], y_N[:40], classes).predict(model, x_NF[first:])
+                often.append(len(taken))
+        return often
+
+    run()
+    one, two, three, four = run()
+    assert 0 < one < two == three == four
+
+
+@pytest.mark.parametrize("in_full", [False, True], ids=["files first", "in full at first"])
+def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(case, tmp_path, in_full):
+    """On a made clock: a frozen layer takes 8 seconds, the head takes one."""
+    model, now = opened(case), [0.0]
+    for module, seconds in ((frozen_norm(model), 8.0), (model.module.get_submodule(HEADS[CATALOGUE[case[0]].family.name]), 1.0)):
+        module.register_forward_hook(lambda *_, seconds=seconds: now.__setitem__(0, now[0] + seconds))
+
+    def run():
+        prefix = prefix_of(model, tmp_path, clock=OwnClock(lambda: now[0]))
+        if in_full:
+            prefix.begin_in_full()
+        began = now[0]
+        with prefix.use():
+            steps(model, case[1], count=10)
+        clock = prefix.arrays.clock
+        return clock.seconds, now[0] - began, clock.charged_seconds
+
+    (cold, cold_wall, cold_charged), (warm, warm_wall, charged) = run(), run()
+    assert cold == cold_wall == warm > warm_wall
+    assert (cold_charged, charged) == (0, warm - warm_wall)
 
 
 def test_another_input_is_another_result(case, tmp_path):

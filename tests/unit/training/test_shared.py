@@ -1,5 +1,7 @@
 """What runs share: the same numbers as without it, made once, and nothing that anything of a run's own went into."""
 
+import io
+import math
 import os
 import time
 
@@ -9,8 +11,9 @@ import torch
 
 from tabtune_core import TabularPipeline
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.events import Evaluated, Note, StepDone
+from tabtune_core.events import Evaluated, Note, PhaseDone, StepDone
 from tabtune_core.experiment import run_experiment
+from tabtune_core.fitting_notes import SAVING_TOLD
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training import prefix, shared
 from tabtune_core.training.shared import SharedArrays
@@ -68,10 +71,26 @@ def test_a_file_that_another_run_takes_away_meanwhile_is_no_error(tmp_path, monk
     assert SharedArrays(tmp_path).get(["x"], lambda: np.zeros(2)).tolist() == [0, 0]
 
 
-def test_seconds_within_seconds_count_once(arrays):
-    with arrays.timed():
-        arrays.get(["x"], lambda: time.sleep(0.1) or np.zeros(3))
-    assert 0.1 <= arrays.seconds < 0.2
+def without_cost(content):
+    """As an earlier version wrote it."""
+    return content[: -len(trailer(0.0))]
+
+
+def trailer(seconds):
+    buffer = io.BytesIO()
+    np.save(buffer, np.float64(seconds))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("seconds", [None, -1.0, math.nan, math.inf])
+def test_an_array_whose_cost_is_not_known_is_made_again_and_charged_to_nobody(tmp_path, seconds):
+    SharedArrays(tmp_path).get(["x"], lambda: np.zeros(3))
+    file = next(tmp_path.glob("*.npy"))
+    file.write_bytes(without_cost(file.read_bytes()) + (b"" if seconds is None else trailer(seconds)))
+    arrays = SharedArrays(tmp_path)
+    assert arrays.get(["x"], lambda: np.ones(3)).tolist() == [1, 1, 1]
+    assert (arrays.made, arrays.reused, arrays.clock.charged_seconds) == (1, 0, 0)
+    assert SharedArrays(tmp_path).get(["x"], lambda: np.zeros(3)).tolist() == [1, 1, 1]
 
 
 def test_what_a_reader_writes_stays_its_own(arrays):
@@ -92,6 +111,12 @@ def test_the_files_stay_within_their_limit(tmp_path):
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2_500
 
 
+@pytest.fixture
+def one_step_in_full(monkeypatch):
+    """Of these short runs no step would be taken from a file otherwise."""
+    monkeypatch.setattr(prefix, "STEPS_IN_FULL", 1)
+
+
 def run(home, name, strategy="peft", targets=("icl_predictor.tf_icl",), train=None, **lora):
     settings = RunSettings(
         dataset=add_sample(home, "iris").id, target="species", strategy=strategy, device="cpu",
@@ -109,14 +134,14 @@ def counts(extra):
     return extra["shared_made"], extra["shared_reused"]
 
 
-def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path):
+def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path, one_step_in_full):
     told, looks, extra, notes = run(tmp_path, "first")
     again, looks_again, extra_again, _ = run(tmp_path, "second")
     assert (told, looks) == (again, looks_again)
-    # zero-shot of validation and test, the validation rows up to the cut, four episodes; two looks and the last one take theirs
-    assert counts(extra) == (7, 3)
-    assert counts(extra_again) == (0, 9)
-    assert counts(run(tmp_path, "third", rank=2)[2]) == (0, 9)
+    # zero-shot of validation and test, the validation rows up to the cut and again in training, four episodes; two looks take theirs
+    assert counts(extra) == (8, 2)
+    assert counts(extra_again) == (2, 7), "the first episode and the first look of a run are its own"
+    assert counts(run(tmp_path, "third", rank=2)[2]) == (2, 7)
     assert "Nothing up to row_interactor trains: it is computed once for each input, and kept (at most 2 GB)." in notes
 
 
@@ -133,10 +158,32 @@ def test_what_trains_is_not_shared(tmp_path):
     assert counts(run(tmp_path, "full", strategy="base-ft")[2]) == (2, 0)
 
 
-def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path):
+def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one_step_in_full):
+    settings = RunSettings(
+        dataset=add_sample(tmp_path, "iris").id, target="species", device="cpu", lora=LoraSettings(targets=("late_layers",)),
+        train=TrainSettings(steps=6, eval_every=6),
+    )  # fmt: skip
+
+    def run(name):
+        events, folder = [], tmp_path / name
+        folder.mkdir()
+        result = run_experiment(settings, home=tmp_path, run_dir=folder, emit=events.append, wish=lambda: None)
+        looks = [event.seconds for event in events if isinstance(event, Evaluated) and event.split == "validation"]
+        wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
+        told = [event.text for event in events if isinstance(event, Note) and "had been computed by earlier runs" in event.text]
+        assert 0 < looks[-1] <= result.train_seconds <= wall + result.shared_saved_seconds + 0.1
+        return result.shared_saved_seconds, told
+
+    assert run("cold") == (0.0, [])
+    saved, told = run("warm")
+    assert saved > 0
+    assert len(told) == (saved >= SAVING_TOLD)
+
+
+def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_step_in_full):
     train = TrainSettings(steps=7, eval_every=7, episode_set=3, schedule="constant", warmup_steps=0, learning_rate=1e-12)
     told, _, extra, _ = run(tmp_path, "rounds", targets=("late_layers",), dropout=0.0, train=train)
-    assert counts(extra) == (6, 6)  # four more episodes, one look and the last one
+    assert counts(extra) == (7, 5)  # four more episodes and the last look
     losses = np.array(told)[:, 1]
     np.testing.assert_allclose(losses[3:], losses[:4], rtol=1e-5)
     assert len(set(losses[:3].round(6))) == 3
@@ -151,8 +198,8 @@ def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
     assert counts(extra)[0] > 6 > int(refused[0].split()[0]) > 0
 
 
-@pytest.mark.parametrize(("episode_set", "expected"), [(0, (2, 2)), (2, (4, 4))])
-def test_a_fit_of_its_own_keeps_what_it_asks_for_again(episode_set, expected):
+@pytest.mark.parametrize(("episode_set", "expected"), [(0, (3, 1)), (2, (5, 3))])
+def test_a_fit_of_its_own_keeps_what_it_asks_for_again(episode_set, expected, one_step_in_full):
     """The looks at the validation rows, and episodes where they come round."""
     rng = np.random.default_rng(0)
     params = {"device": "cpu", "steps": 4, "eval_every": 2, "episode_set": episode_set, "peft_config": {"target_modules": ["late_layers"]}}

@@ -1,0 +1,48 @@
+"""What would settle a gain that the test rows leave open: the chosen configuration and zero-shot once more, under other seeds."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import reading
+from dashboard.words import plain
+from tabtune_core.errors import StoreError
+from tabtune_core.runs.claims import Claim
+from tabtune_core.runs.store import Run
+from tabtune_core.settings import RunSettings
+
+
+def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
+    """The settings of ``chosen`` and of zero-shot under so many seeds that no run of the sweep has yet, zero-shot first."""
+    first = max(run.settings.seed for run in runs) + 1
+    zero_shot = next((run.settings for run in runs if run.settings.strategy == "inference"), None)
+    if zero_shot is None:
+        train = dataclasses.replace(chosen.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
+        zero_shot = dataclasses.replace(chosen.settings, strategy="inference", train=train)
+    return [dataclasses.replace(one, seed=first + more) for more in range(number) for one in (zero_shot, chosen.settings)]
+
+
+def offer(claim: Claim, runs: Sequence[Run]) -> None:
+    """Draws the button where more seeds would help; the runs go into the same sweep, behind all others."""
+    if claim.more_seeds is None:
+        return
+    chosen = next(run for run in runs if run.id == claim.runs[0])
+    st.button(
+        f"Queue {claim.more_seeds} more seed{'s' * (claim.more_seeds > 1)}",
+        icon=":material/playlist_add:",
+        on_click=_queue,
+        args=(chosen, repeats(chosen, runs, claim.more_seeds)),
+        help=f"{plain(chosen.settings.label)} and zero-shot, with the settings that they have here, under seeds of their own.",
+    )
+
+
+def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
+    try:
+        for one in settings:
+            reading.store().duplicate(chosen.id, one, f"{one.label} seed {one.seed}")
+    except StoreError as error:  # deleted from another tab meanwhile
+        st.toast(plain(str(error)))
+        return
+    st.toast(f"Queued: {len(settings)} runs", icon=":material/playlist_add:")
+    reading.keep_worker()

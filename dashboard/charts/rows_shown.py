@@ -1,0 +1,39 @@
+"""What more context rows buy at prediction: score, seconds or memory over the rows shown, a line a state of the model."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import MEGABYTE, figure, leave_room, run_styles, say
+from tabtune_core.metrics import METRICS
+
+Axis = Literal["score", "seconds", "memory"]
+
+
+def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test", axis: Axis = "score") -> go.Figure:
+    """``curve`` has one row a state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes, ``<split>_<metric>``."""
+    meaning, column = METRICS[metric], f"{split}_{metric}"
+    title, name, unit = {
+        "score": (f"{split.capitalize()} {meaning.label} ({meaning.unit})", column, 1.0),
+        "seconds": ("Prediction (s)", "predict_seconds", 1.0),
+        "memory": ("Memory of predicting, over the model (MB)", "growth_memory_bytes", MEGABYTE),
+    }[axis]
+    drawn = figure("Rows shown at prediction", title, height=400)
+    if curve.empty or name not in curve:
+        return say(drawn, "Not worked out yet")
+    values = curve[name].astype(np.float64) / unit
+    digits = meaning.decimals(float(values.abs().max())) if axis == "score" else 2
+    states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}
+    for state, style in run_styles(list(states)).items():
+        rows = states[state].sort_values("context_rows")
+        drawn.add_scatter(
+            x=rows["context_rows"].to_numpy(), y=values[rows.index].to_numpy(), name=state, mode="lines+markers",
+            line={"color": style.colour, "dash": style.dash, "width": 2}, marker={"size": 9, "symbol": style.marker},
+            hovertemplate=f"{state}, %{{x:,}} rows<br>%{{y:,.{digits}f}}<extra></extra>",
+        )  # fmt: skip
+    shown = np.unique(curve["context_rows"].to_numpy())
+    close = [rows for rows, larger in zip(shown, [*shown[1:], np.inf], strict=True) if larger > 1.5 * rows]
+    drawn.update_xaxes(type="log", tickvals=close, ticktext=[f"{rows:,}" for rows in close], tickangle=-45)
+    return leave_room(drawn, values.to_numpy())

@@ -1,0 +1,208 @@
+"""Splits by a column: by time, or by group.
+
+In: a frame, its labels, the column and the shares. Out: the split and what to know of it, or why there is none.
+Shape letters: M rows with a label and a value in the column, U different values, S strata, P parts (train, validation, test).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from tabtune_core.data.findings import Finding
+from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, sampled, strata_of
+from tabtune_core.data.target import absent
+from tabtune_core.errors import LabelError, SettingError
+
+By = Literal["time", "group"]
+MOST_MISSING = 0.5
+DRAWS = 50
+"""Orders of the groups that are tried; the one whose parts come nearest to their shares is taken. Of scikit-learn's own splitters
+GroupShuffleSplit counts groups and not rows and keeps no proportions, and StratifiedGroupKFold has only parts of one size and took 7 s
+for 20,000 groups, this 0.4 s."""
+FAR_OFF = 1.5
+"""A part of so many times its share, or so many times less, is pointed out."""
+WAY_OUT = "Choose another column, other shares of the parts, or a split at random."
+
+
+def split_by_column(
+    frame: pd.DataFrame, column: str, labels: NDArray[np.object_], *, by: By, seed: int, validation_share: float, test_share: float,
+    context_rows: int | None, validation_rows: int, test_rows: int,
+) -> Split:  # fmt: skip
+    """Splits the labelled rows; those without a value in the column only train.
+
+    Args:
+        frame: the table.
+        column: a date or number that puts the rows in order, or whose values are groups.
+        labels: one a row: a class as text, a number, or None where it is missing.
+        by: 'time' tests on the latest rows and validates on those before, whatever the seed; rows of one value stay together. 'group'
+            draws whole groups.
+        seed: of the order of groups and of the samples.
+        validation_share: of the rows with a label and a value.
+        test_share: the same; 0 for a table whose test rows are elsewhere.
+        context_rows: most rows in ``context``; None for all that train.
+        validation_rows: most rows in ``validation``.
+        test_rows: most rows in ``test``.
+
+    Raises:
+        SettingError: the column is not there, holds no such values, is missing in most rows, or has fewer values than there are parts.
+        LabelError: a part would have rows of one class, or of a class that no training row has.
+    """
+    shares = {"validation": validation_share} | ({"test": test_share} if test_share else {})
+    labelled, strata = np.flatnonzero([label is not None for label in labels]), strata_of(labels)
+    values = split_values(frame, column, by).iloc[labelled]
+    known = values.notna().to_numpy()
+    rows_M, values_M = labelled[known], values[known]
+    _check(values, by, parts=len(shares) + 1)
+    place_M, values_U = pd.factorize(values_M, sort=by == "time")
+    part_U = _by_time(np.bincount(place_M), shares) if by == "time" else _by_group(place_M, strata[rows_M].astype(str), shares, seed)
+    held = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
+    train = np.setdiff1d(labelled, np.concatenate([*held.values()]))
+    told = _time_told(part_U[place_M], values_M) if by == "time" else _groups_told(part_U[place_M], part_U, seed, column)
+    if not known.all():
+        told += f" The {(~known).sum():,} rows without a value in it only train."
+    findings = [Finding("info", "split", f"Split by {by} on {column!r}: {told}", column)]
+    findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held.items()]
+    if by == "group" and len(values_U) == len(rows_M):
+        findings.append(Finding("warning", "split-idle", f"No value of {column!r} is in two rows: a split by it is one at random.", column))
+    if isinstance(labels[labelled[0]], str):
+        held, lacking = _with_known_classes(held, train, labels, f"The split by {by} on {column!r}")
+        findings += lacking
+    return sampled(
+        strata, train, held["validation"], held.get("test", train[:0]), seed=seed, context_rows=context_rows,
+        validation_rows=validation_rows, test_rows=test_rows, findings=tuple(one for one in findings if one.message),
+    )  # fmt: skip
+
+
+def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
+    """What a column says of each row: a date or a number where it orders them, missing where it says nothing.
+
+    A date that a person left out of the features is read where it is written as 2025-12-31.
+
+    Raises:
+        SettingError: there is no such column, or it cannot order rows.
+    """
+    names = [str(name) for name in frame.columns]
+    if column not in names:
+        raise SettingError(f"split_column is {column!r}. {absent(column, names)}")
+    values = frame[column]
+    if by == "group" or types.is_datetime64_any_dtype(values):
+        return values
+    words = values.astype(object)
+    numbers = pd.Series(pd.to_numeric(words, errors="coerce").to_numpy(np.float64, na_value=np.nan), values.index, name=column)
+    if numbers.notna().sum() == values.notna().sum():
+        return numbers.where(np.isfinite(numbers))
+    dates = pd.to_datetime(words, errors="coerce", format="ISO8601")
+    if dates.notna().sum() == values.notna().sum():
+        return dates
+    raise SettingError(
+        f"split_column is {column!r}, which holds words such as {values.dropna().iloc[0]!r}; a split by time needs dates or numbers. "
+        "Choose another column, or read this one as a date."
+    )
+
+
+def _check(values: pd.Series, by: By, *, parts: int) -> None:
+    """Refuses a column that says too little. ``values`` are of the labelled rows."""
+    missing, different = float(values.isna().mean()), values.nunique()
+    if missing > MOST_MISSING:
+        raise SettingError(
+            f"split_column is {values.name!r}, which is missing in {missing:.0%} of the rows with a label; a split needs it in half of "
+            "them or more. Choose another column, or a split at random."
+        )
+    if different < parts:
+        have = "is constant" if different == 1 else f"has {different} different values"
+        raise SettingError(
+            f"split_column is {values.name!r}, which {have}; a split by {by} needs at least {parts}, one for each part. "
+            "Choose another column, or a split at random."
+        )
+
+
+def _by_time(counts_U: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int64]:
+    """The part of each value, 0 the training rows, earliest first: cuts between two values, as near to the shares as there is one."""
+    part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
+    taken = 0.0
+    for part in range(len(shares), 0, -1):
+        taken += list(shares.values())[part - 1]
+        first = part + int(np.abs(before_U[part:end] - (1 - taken) * counts_U.sum()).argmin())
+        part_U[first:end], end = part, first
+    return part_U
+
+
+def _by_group(place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], seed: int) -> NDArray[np.int64]:
+    """The part of each group, 0 the training rows; the best of DRAWS random orders."""
+    rng, (names, stratum_M) = np.random.default_rng([seed, 2]), np.unique(strata_M, return_inverse=True)
+    groups = int(place_M.max()) + 1
+    counts_US = np.bincount(place_M * len(names) + stratum_M, minlength=groups * len(names)).reshape(groups, -1)
+    wanted_P = np.array([1 - sum(shares.values()), *shares.values()])
+    found_U, lowest = np.zeros(groups, dtype=np.int64), np.inf
+    for _ in range(DRAWS):
+        order_U, part_U = rng.permutation(groups), np.empty(groups, dtype=np.int64)
+        part_U[order_U] = _by_time(counts_US[order_U].sum(axis=1), shares)
+        counts_PS = np.stack([counts_US[part_U == part].sum(axis=0) for part in range(len(wanted_P))])
+        shares_PS = np.column_stack([counts_PS / counts_PS.sum(axis=0), counts_PS.sum(axis=1) / len(place_M)])
+        off = np.abs(shares_PS - wanted_P[:, None]).mean() + 10 * (counts_PS[0] == 0).sum() + (counts_PS[1:] == 0).sum()
+        if off < lowest:
+            found_U, lowest = part_U, off
+    return found_U
+
+
+def _time_told(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
+    texts = []
+    for part, (does, from_to) in enumerate((("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))):
+        there = values_M[part_M == part]
+        if len(there):
+            texts.append(f"{does} on {len(there):,} rows {from_to.format(*_written(pd.Series([there.min(), there.max()])))}")
+    return f"{', '.join(texts)}. Rows of one value stay in one part, and every seed has this split."
+
+
+def _written(values: pd.Series) -> list[str]:
+    """Dates without a time where they have none; numbers as they are."""
+    if not types.is_datetime64_any_dtype(values):
+        return [f"{value:.15g}" for value in values]
+    return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
+
+
+def _groups_told(part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int, column: str) -> str:
+    texts = [
+        f"{does} on {(part_M == part).sum():,} rows of {(part_U == part).sum():,} groups"
+        for part, does in enumerate(("trains", "validates", "tests"))
+        if (part_M == part).any()
+    ]
+    return f"{', '.join(texts)} (seed {seed}). No group is in two parts, and no model sees {column!r}."
+
+
+def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
+    """Of a part that is far from its share; without a message for others."""
+    far = rows > FAR_OFF * wanted or wanted > FAR_OFF * rows
+    message = f"The {part} part has {rows:,} rows, where its share is {wanted:,.0f}: many rows have one value of {column!r}." if far else ""
+    return Finding("warning", "split-size", message, column)
+
+
+def _with_known_classes(
+    held: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str
+) -> tuple[dict[str, Rows], list[Finding]]:
+    """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a part lacks."""
+    sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
+    usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
+    for part, rows in held.items():
+        unknown = sorted((set(labels[rows]) - trained) & usual)
+        if unknown:
+            raise LabelError(
+                f"{split} leaves the class {unknown[0]!r} without a training row, and {np.sum(labels[rows] == unknown[0]):,} {part} rows "
+                f"have it: no model could learn it. {WAY_OUT}"
+            )
+        kept[part] = rows[np.isin(labels[rows], list(trained))]
+        there = set(labels[kept[part]])
+        if len(there) < 2:
+            named = f"of the class {next(iter(there))!r} alone" if there else "of no class that trains"
+            raise LabelError(f"{split} gives {part} rows {named}, on which no score tells models apart. {WAY_OUT}")
+        lacking = sorted(usual - there)
+        if lacking:
+            shown = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            message = f"{split} leaves no {part} row of {shown}; ROC AUC and average precision are not defined there."
+            findings.append(Finding("warning", f"split-{part}", message))
+    return kept, findings

@@ -1,0 +1,157 @@
+"""Two columns that give the target away together: their sum, difference, product or ratio is the target, up to a constant factor.
+
+Beside ``leaks.may_leak``, which looks at one column at a time. In: a frame with its target and the kinds of its columns. Out: findings.
+Letters: N rows, F columns, S rows of a first look.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from tabtune_core.data.findings import Finding
+from tabtune_core.data.leaks import FEWEST_ROWS, SAMPLE_ROWS, as_number
+
+Numbers = NDArray[np.float64]
+
+MOST_COLUMNS = 500
+"""All pairs of so many take about two seconds."""
+FIRST_LOOK = 32
+"""Rows on which every pair is tried; pairs that fit the target on most of them are tried on the sample, then on all rows."""
+MOST = 0.75
+NEARLY_ALL = 0.99
+"""Share of the rows that the two columns must give to be named, also of those in which the target is not at its most frequent value."""
+ALONE = 0.95
+"""A column that is the target by itself in such a share of the rows, or has one value there, makes no pair."""
+CLOSE = 1e-3
+"""Relative error of a number that counts as given: totals of rounded parts are off by less."""
+SPREAD = 0.05
+"""Of the target's standard deviation, the largest error that counts as given: 0.1 % of a year is two years."""
+EXACT = 1e-9
+"""Relative error of sums and products of numbers that are right to the last digit of a file."""
+FEWEST_TELLING = 20
+"""Rows in which the target is not at its most frequent value."""
+MOST_NAMED = 5
+
+FORMS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {"+": np.add, "-": np.subtract, "×": np.multiply, "/": np.divide}
+
+
+def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, *, seed: int = 0) -> tuple[Finding, ...]:
+    """One finding for each pair of number columns that gives the numeric target in at least 99 % of the rows that have all three.
+
+    "Gives" is an identity within 0.1 %, or half a unit in the target's last place: a regression on two columns, however good, is none.
+    """
+    if not is_numeric_dtype(frame[target]) or is_bool_dtype(frame[target]):
+        return ()
+    y_N = as_number(frame[target])
+    labelled_N = np.flatnonzero(np.isfinite(y_N))
+    chosen = np.random.default_rng(seed).permutation(labelled_N)[:SAMPLE_ROWS]
+    if len(chosen) < FEWEST_ROWS or len(np.unique(y_N[chosen])) < 3:
+        return ()
+    sample = {str(name): as_number(frame[name].iloc[chosen]) for name in _candidates(frame, kinds, target)[:MOST_COLUMNS]}
+    near = _Near(y_N[chosen])
+    sample = {name: x_N for name, x_N in sample.items() if _varies(x_N) and near.judge(x_N).share < ALONE}
+    found = []
+    for sign, first, second in _first_look(sample, near):
+        if near.judge(FORMS[sign](sample[first], sample[second])).share >= NEARLY_ALL:
+            whole = _Near(y_N)
+            judged = whole.judge(FORMS[sign](as_number(frame[first]), as_number(frame[second])))
+            if judged.share >= NEARLY_ALL:
+                found.append((judged, _finding(first, sign, second, target, judged)))
+    found.sort(key=lambda one: (-one[0].share, -one[0].rows))
+    return tuple(finding for _, finding in found[:MOST_NAMED])
+
+
+def _candidates(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> list[str]:
+    return [str(name) for name in frame.columns if name != target and kinds.get(str(name)) == "number" and is_numeric_dtype(frame[name])]
+
+
+def _varies(x_N: Numbers) -> bool:
+    known = x_N[np.isfinite(x_N)]
+    return 2 * len(known) >= len(x_N) and bool(np.unique(known, return_counts=True)[1].max() < ALONE * len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """How well a formula gives the target."""
+
+    share: float = 0.0
+    """Of the rows with a value of both; the smaller of that and the share of the telling rows among them."""
+    rows: int = 0
+    """With a value of both."""
+    factor: float = 1.0
+    exact: bool = False
+    """Whether the given rows are given to the last digit."""
+
+
+class _Near:
+    """Compares formulas with the target, whose scale it knows."""
+
+    def __init__(self, y_N: Numbers) -> None:
+        values, counts = np.unique(y_N[np.isfinite(y_N)], return_counts=True)
+        rounding = np.diff(values).min() / 2
+        self.y_N = y_N
+        self.telling_N = y_N != values[counts.argmax()]
+        self.close_N = np.minimum(np.maximum(CLOSE * np.abs(y_N), rounding), SPREAD * np.nanstd(y_N)) + EXACT * np.abs(y_N)
+
+    def judge(self, f_N: Numbers) -> _Judged:
+        """``f_N`` is what the formula gives in each row, nan where it gives nothing."""
+        known_N = np.isfinite(f_N) & np.isfinite(self.y_N)
+        telling_N = known_N & self.telling_N
+        factor = float(factors(self.y_N[None], f_N[None])[0])
+        if known_N.sum() < FEWEST_ROWS or telling_N.sum() < FEWEST_TELLING or not np.isfinite(factor):
+            return _Judged()
+        error_N = np.abs(self.y_N - factor * f_N)
+        given_N = known_N & (error_N <= self.close_N)
+        share = min(float(given_N[known_N].mean()), float(given_N[telling_N].mean()))
+        return _Judged(share, int(known_N.sum()), factor, bool((error_N <= EXACT * np.abs(self.y_N))[given_N].all()))
+
+
+def factors(y_PN: Numbers, f_PN: Numbers) -> Numbers:
+    """The median of ``y / f`` of each pair, a factor near one or minus one made so; nan where there is none.
+
+    >>> factors(np.array([[2.0, 4.0, 7.0]]), np.array([[1.0, 2.0, 3.0]])).tolist()
+    [2.0]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio_PN = np.where((y_PN != 0) & (f_PN != 0), y_PN / f_PN, np.nan)
+    ratio_PN = np.sort(ratio_PN, axis=1)  # nan last
+    middle_P = np.maximum(np.isfinite(ratio_PN).sum(axis=1) - 1, 0) // 2
+    found_P = ratio_PN[np.arange(len(ratio_PN)), middle_P]
+    return np.asarray(np.where(np.abs(np.abs(found_P) - 1) < CLOSE, np.sign(found_P), found_P))
+
+
+def _first_look(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[str, str, str]]:
+    """Formulas that give the target in most of a few rows: ``(sign, first, second)``."""
+    names = list(sample)
+    rows_S = np.concatenate([np.flatnonzero(near.telling_N), np.flatnonzero(~near.telling_N)])[:FIRST_LOOK]
+    y_S, close_S = near.y_N[rows_S], near.close_N[rows_S]
+    x_FS = np.array([sample[name][rows_S] for name in names]).reshape(len(names), len(rows_S))
+    for place, first in enumerate(names):
+        later_FS = x_FS[place + 1 :]
+        with np.errstate(all="ignore"):
+            formulas = [(sign, form(x_FS[place], later_FS)) for sign, form in FORMS.items()]
+            formulas.append(("\\", later_FS / x_FS[place]))
+            for sign, f_FS in formulas:
+                known_FS = np.isfinite(f_FS)
+                given_FS = np.abs(y_S - factors(np.broadcast_to(y_S, f_FS.shape), f_FS)[:, None] * f_FS) <= close_S
+                enough_F = (known_FS.sum(axis=1) >= FIRST_LOOK // 8) & ((given_FS & known_FS).sum(axis=1) >= MOST * known_FS.sum(axis=1))
+                for second in np.flatnonzero(enough_F):
+                    other = names[place + 1 + second]
+                    yield ("/", other, first) if sign == "\\" else (sign, first, other)
+
+
+def _finding(first: str, sign: str, second: str, target: str, judged: _Judged) -> Finding:
+    factor = judged.factor
+    if sign == "-" and factor < 0:
+        first, second, factor = second, first, -factor
+    formula = f"{first!r} {sign} {second!r}"
+    if factor != 1:
+        formula = f"{factor:.4g} × ({formula})" if sign in "+-" else f"{factor:.4g} × {formula}"
+    where = f"in all {judged.rows:,} rows" if judged.share == 1 else f"in {int(1000 * judged.share) / 10} % of {judged.rows:,} rows"
+    close = "" if judged.exact else ", to within 0.1 % or rounding"
+    message = f"{formula} gives {target!r} {where}{close}. Leave both out unless they are known before the outcome is."
+    return Finding("warning", "pair-leak", message, first, second)

@@ -1,0 +1,98 @@
+"""A run without a foundation model: a linear model or gradient boosting on the same rows, to compare with.
+
+In: the settings of a run and the workspace. Out: the events, the predictions and the result of a run like any other.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from numpy.typing import NDArray
+
+from tabtune_core.data.datasets import get_dataset, load_frame
+from tabtune_core.data.encoding import count_features
+from tabtune_core.data.prepared import kinds_of, make_context, prepare
+from tabtune_core.data.splits import sample_rows, strata_of
+from tabtune_core.errors import Cancelled
+from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.metrics import score_all
+from tabtune_core.outputs import hash_rows, write_predictions
+from tabtune_core.runs.predictions import PREDICTIONS_FILE
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.device import describe_device
+from tabtune_core.training.loop import Wish
+from tabtune_core.training.memory import MemoryMeter
+from tabtune_core.training.reference_models import fit_reference, most_rows
+from tabtune_core.training.rows import Part
+from tabtune_core.training.scoring import HeldOut
+
+CPU = torch.device("cpu")
+
+
+def run_reference(
+    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish]
+) -> RunFinished:
+    """Fits all training rows, or as many as take seconds, and scores the validation and test rows that every run of the seed has.
+
+    Raises:
+        Cancelled: a person asked for the end without a result.
+        TabTuneError: what was asked cannot be done; the text says why and what would do.
+    """
+    dataset = get_dataset(home, settings.dataset)
+    kinds = kinds_of(dataset.columns, settings)
+    with MemoryMeter(CPU, emit) as meter:
+        with meter.phase("load"):
+            table = prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=None)
+            classes = table.context.labels.classes
+            rows = table.split.train
+            most = most_rows(count_features(kinds, settings.target), len(classes))
+            if len(rows) > most:
+                emit(Note(f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that it takes seconds."))
+                strata = strata_of(table.labels)[rows].astype(str)
+                rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
+            shown = make_context(table.frame, table.labels, rows, kinds, settings.target)
+
+            parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
+            x_NF = {name: shown.encoder.transform(table.frame.iloc[numbers]) for name, numbers in parts.items() if len(numbers)}
+            held_out = {
+                name: HeldOut(parts[name], x.astype(np.float32), shown.labels.transform(list(table.labels[parts[name]])))
+                for name, x in x_NF.items()
+            }
+            plan = RunPlanned(
+                device=describe_device(CPU), steps=0, train_rows=len(rows), validation_rows=len(parts["validation"]),
+                test_rows=len(parts["test"]), context_rows=0, query_rows=0, features=shown.x_CF.shape[1], classes=classes,
+                total_parameters=0, trainable_parameters=0, layers=(), base={"model": f"scikit-learn {sklearn.__version__}"},
+            )  # fmt: skip
+            emit(plan)
+            if shown.encoder.left_out:
+                emit(Note(f"Columns that no model sees, free text or left out by choice: {', '.join(shown.encoder.left_out)}."))
+        with meter.phase("train"):
+            started = time.monotonic()
+            reference = fit_reference(
+                settings.strategy, shown.x_CF, shown.y_C, categories=len(shown.encoder.categories), classes=len(classes),
+                seed=settings.seed,
+            )  # fmt: skip
+            train_seconds = time.monotonic() - started
+            emit(Note(reference.said))
+        if wish() == "cancel":
+            raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
+        with meter.phase("evaluate"):
+            predictions, scores, predict_seconds = dict[Part, NDArray[np.float64]](), {}, 0.0
+            for name, part in held_out.items():
+                started = time.monotonic()
+                predictions[name] = reference.predict(x_NF[name])
+                predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
+                scores[name] = score_all(part.y_N, predictions[name])
+                emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
+        with meter.phase("save"):
+            write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes)
+    return RunFinished(
+        outcome="finished", best_step=0, steps_done=0, stopped_early=False, validation=scores["validation"], test=scores.get("test", {}),
+        zero_shot_validation={}, zero_shot_test={}, train_seconds=train_seconds, predict_seconds=predict_seconds,
+        peak_memory_bytes=meter.highest_bytes, growth_memory_bytes=meter.growth_bytes["train"], memory_meter=meter.speaks,
+        trainable_parameters=0, total_parameters=0, adapter_bytes=None,
+        extra={"reference": reference.said, "rows_sha256": hash_rows(held_out, classes)},
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""Which runs of a sweep are not compared with the others, and why: their numbers are of less training, other rows, or another end.
+
+In: runs. Out: a reason for each run that is set apart.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from tabtune_core.runs.store import Run, Status
+from tabtune_core.settings import TRAINED, Strategy
+
+MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
+"""What is done with a model that is shown rows; other strategies are references that need none."""
+ENDS: dict[Status, str] = {
+    "stopped": "stopped before its end", "diverged": "diverged", "cancelled": "cancelled", "failed": "failed", "interrupted": "interrupted",
+}  # fmt: skip
+
+
+def apart(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id -> why the run is not compared with the rest of its sweep; empty where it is.
+
+    Runs that were trained for other steps, or shown other rows, than most of their sweep are apart, and so are runs with other held-out
+    rows than most under their seed. Early stopping is part of a complete run. Of two ways that are as frequent the first is the usual one.
+    Archived runs say nothing about what is usual.
+    """
+    told = {run.id: ENDS.get(run.status, "") for run in runs}
+    for key, of, text in _SAME:
+        groups: dict[Hashable, list[Run]] = defaultdict(list)
+        for run in runs:
+            if key(run) is not None:
+                groups[of(run)].append(run)
+        for group in groups.values():
+            usual = _usual(key(run) for run in group if not run.archived and not told[run.id])
+            for run in group:
+                if not told[run.id] and usual is not None and key(run) != usual:
+                    told[run.id] = text(key(run), usual)
+    return told
+
+
+def _usual(keys: Iterable[Hashable]) -> Hashable:
+    found = Counter(keys).most_common(1)
+    return found[0][0] if found else None
+
+
+def _steps(run: Run) -> Hashable:
+    train = run.settings.train
+    return (f"{train.steps} steps" if train.steps else f"{train.epochs} epochs") if run.settings.strategy in TRAINED else None
+
+
+def _train_rows(run: Run) -> Hashable:
+    return run.settings.train.context_rows if run.settings.strategy in TRAINED else None
+
+
+def _rows_shown(run: Run) -> Hashable:
+    """While predicting; a result of an earlier version does not say, and had as many as were asked for."""
+    if run.result is None or run.settings.strategy not in MODELS:
+        return None
+    return run.settings.train.context_rows if run.result.context_rows is None else run.result.context_rows
+
+
+def _split(run: Run) -> Hashable:
+    settings = run.settings
+    shares = (settings.validation_share, settings.test_share, settings.split_at_median, settings.split_by, settings.split_column)
+    return json.dumps([settings.dataset, settings.target, *shares, settings.train.validation_rows, settings.train.test_rows])
+
+
+def _held_out(run: Run) -> Hashable:
+    return None if run.result is None else run.result.extra.get("rows_sha256")
+
+
+def _of_sweep(run: Run) -> Hashable:
+    return run.sweep
+
+
+def _of_seed(run: Run) -> Hashable:
+    return run.sweep, run.settings.seed
+
+
+def _other_rows(_own: Hashable, _usual: Hashable) -> str:
+    return "held-out rows are not those of the others"
+
+
+_SAME: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], Hashable], Callable[[Hashable, Hashable], str]], ...] = (
+    (_split, _of_sweep, _other_rows),
+    (_held_out, _of_seed, _other_rows),
+    (_steps, _of_sweep, "trained for {}, the others for {}".format),
+    (_train_rows, _of_sweep, "trained with {:,} context rows, the others with {:,}".format),
+    (_rows_shown, _of_seed, "shown {:,} rows, the others {:,}".format),
+)
+"""What runs must have in common, among which runs, and what is said of one that has not."""

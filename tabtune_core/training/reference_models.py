@@ -1,0 +1,188 @@
+"""Models to compare with that need no pretrained weights: a linear one and gradient boosting, both scikit-learn's.
+
+In: encoded training rows, categories first. Out: a fitted model that predicts. The one setting that each has, the penalty or the number of
+rounds, is chosen inside the training rows; then all of them are fitted.
+
+Letters: N rows, F features, K classes.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabtune_core.data.episodes import Target
+from tabtune_core.run_settings import Strategy
+
+if TYPE_CHECKING:
+    from sklearn.compose import ColumnTransformer
+
+Array = NDArray[np.float64]
+Predict = Callable[[Array], Array]
+
+MOST_CELLS = 2_000_000
+"""Training rows times features, and times the classes where there are more than two: what takes some seconds on two cores."""
+FEWEST_ROWS = 1_000
+"""Of a table so wide that MOST_CELLS would leave fewer."""
+CELLS_OF_FOLDS = 200_000
+"""Up to so many, the choice is by cross-validation; of larger tables one fold tells enough."""
+FOLDS = 5
+PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+"""Times the squared length of the coefficients of standardised columns: ridge's alpha, and 1 / C of logistic regression."""
+LEVELS = 30
+"""Of a category, most that the linear model has a column for; the others, and those of fewer than RARE rows, share one."""
+RARE = 5
+LEVELS_OF_TREES = 250
+"""scikit-learn's boosting takes at most 255."""
+MOST_ROUNDS = 200
+ROUNDS_AT_ONCE = 20
+PATIENCE = 2
+"""Times ROUNDS_AT_ONCE without a better score, after which no more rounds are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A fitted model."""
+
+    predict: Predict
+    """Features to probabilities ``(N, K)``, classes by id, or numbers ``(N,)``."""
+    said: str
+    """What it is and what was chosen, in a sentence."""
+
+
+def most_rows(features: int, classes: int) -> int:
+    """Training rows that are fitted in seconds; of more, a sample is.
+
+    >>> most_rows(20, 2), most_rows(20, 10), most_rows(5_000, 0)
+    (100000, 10000, 1000)
+    """
+    return max(FEWEST_ROWS, MOST_CELLS // (max(features, 1) * _weights_a_feature(classes)))
+
+
+def _weights_a_feature(classes: int) -> int:
+    """One more of each class, where there are more than two."""
+    return classes if classes > 2 else 1
+
+
+def fit_reference(strategy: Strategy, x_NF: Array, y_N: Target, *, categories: int, classes: int, seed: int) -> Reference:
+    """Chooses the model's one setting and fits it to all of the rows.
+
+    Args:
+        strategy: 'linear' (logistic regression, or ridge regression) or 'boosting'.
+        x_NF: features; category ids first, -1 where missing or unknown, then numbers, nan where missing.
+        y_N: class ids, all of them there, or numbers.
+        categories: how many of the features are category ids.
+        classes: 0 where numbers are predicted.
+        seed: of the folds and of boosting.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1 if x_NF.size <= CELLS_OF_FOLDS else None):  # in a small table threads mostly wait for each other
+        return (_linear if strategy == "linear" else _boosting)(x_NF, y_N, categories, classes, seed)
+
+
+def _linear(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        folds = list(_folds(x_NF, y_N, classes, seed))
+        losses = [
+            sum(_loss(_fit_linear(x_NF[fit], y_N[fit], categories, classes, one)(x_NF[held]), y_N[held]) for fit, held in folds)
+            for one in PENALTIES
+        ]
+        penalty = PENALTIES[int(np.argmin(losses))]
+        predict = _fit_linear(x_NF, y_N, categories, classes, penalty)
+    name = "Logistic regression" if classes else "Ridge regression"
+    return Reference(predict, f"{name} on standardised columns, with the penalty {penalty:g}, chosen {_how(folds)}.")
+
+
+def _fit_linear(x_NF: Array, y_N: Target, categories: int, classes: int, penalty: float) -> Predict:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=LEVELS, min_frequency=RARE)
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
+    ids, others = list(range(categories)), list(range(categories, x_NF.shape[1]))
+    columns = ColumnTransformer([("one_hot", one_hot, ids), ("numbers", numbers, others)])
+    model = LogisticRegression(C=1 / penalty, max_iter=200) if classes else Ridge(alpha=penalty)
+    whole = make_pipeline(columns, model).fit(x_NF, y_N)
+    predict: Predict = whole.predict_proba if classes else whole.predict
+    return predict
+
+
+def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:
+    folds = list(_folds(x_NF, y_N, classes, seed))
+    curves = [_curve(x_NF, y_N, fit, held, categories, classes, seed) for fit, held in folds]
+    shortest = min(map(len, curves), default=0)
+    rounds = 1 + int(np.argmin(np.sum([curve[:shortest] for curve in curves], axis=0))) if shortest else ROUNDS_AT_ONCE
+    columns, model = _trees(categories, classes, rounds, seed)
+    encoded_NF = columns.fit_transform(x_NF)
+    known_F = np.isfinite(encoded_NF).any(axis=0)  # of gaps alone there is nothing to put into bins
+    model.fit(encoded_NF[:, known_F], y_N)
+    ask = model.predict_proba if classes else model.predict
+    said = f"Gradient boosting with {rounds} rounds, chosen {_how(folds)}."
+    return Reference(lambda x_NF: np.asarray(ask(columns.transform(x_NF)[:, known_F])), said)
+
+
+def _curve(
+    x_NF: Array, y_N: Target, fit: NDArray[np.int64], held: NDArray[np.int64], categories: int, classes: int, seed: int
+) -> list[float]:
+    """The loss on the held rows after each round, until it gets no better."""
+    columns, model = _trees(categories, classes, ROUNDS_AT_ONCE, seed)
+    model.set_params(warm_start=True)
+    fitted_NF, held_NF = columns.fit_transform(x_NF[fit]), columns.transform(x_NF[held])
+    known_F = np.isfinite(fitted_NF).any(axis=0)
+    fitted_NF, held_NF = fitted_NF[:, known_F], held_NF[:, known_F]
+    curve: list[float] = []
+    for rounds in range(ROUNDS_AT_ONCE, MOST_ROUNDS + 1, ROUNDS_AT_ONCE):
+        model.set_params(max_iter=rounds).fit(fitted_NF, y_N[fit])
+        staged = model.staged_predict_proba(held_NF) if classes else model.staged_predict(held_NF)
+        curve = [_loss(predicted, y_N[held]) for predicted in staged]
+        if rounds - int(np.argmin(curve)) > PATIENCE * ROUNDS_AT_ONCE:
+            break
+    return curve
+
+
+def _trees(categories: int, classes: int, rounds: int, seed: int) -> "tuple[ColumnTransformer, Any]":
+    """What makes category ids fit for trees, and the boosting itself."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.preprocessing import OrdinalEncoder
+
+    ids = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=LEVELS_OF_TREES)
+    columns = ColumnTransformer([("ids", ids, list(range(categories)))], remainder="passthrough")
+    model = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    return columns, model(max_iter=rounds, early_stopping=False, categorical_features=list(range(categories)) or None, random_state=seed)
+
+
+def _folds(x_NF: Array, y_N: Target, classes: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows to fit and rows held out of them; a class keeps its share of each fold, and one of a single row is never held out."""
+    rng = np.random.default_rng([seed, 2])
+    order_N = rng.permutation(len(y_N))
+    fold_N = np.empty(len(y_N), dtype=np.int64)
+    if classes:
+        order_N = order_N[np.argsort(y_N[order_N], kind="stable")]
+    fold_N[order_N] = np.arange(len(y_N)) % FOLDS
+    if classes:
+        fold_N[np.bincount(y_N.astype(np.int64), minlength=classes)[y_N.astype(np.int64)] < 2] = -1
+    for fold in range(FOLDS if x_NF.size * _weights_a_feature(classes) <= CELLS_OF_FOLDS else 1):
+        if np.any(fold_N == fold):
+            yield np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
+
+
+def _loss(predicted: Array, y_N: Target) -> float:
+    """Log-loss of probabilities, mean squared error of numbers."""
+    if predicted.ndim == 1:
+        return float(np.mean((predicted - y_N) ** 2))
+    return float(-np.mean(np.log(np.maximum(predicted[np.arange(len(y_N)), y_N.astype(np.int64)], 1e-15))))
+
+
+def _how(folds: Sequence[object]) -> str:
+    return f"by {FOLDS}-fold cross-validation inside the training rows" if len(folds) > 1 else "on a fifth of the training rows"

@@ -1,0 +1,119 @@
+"""Do two equal runs say the same seconds and memory, one with an empty folder of shared arrays and one with all of them there?
+
+``python tests/benchmarks/cold_and_warm.py`` prints Markdown. LoRA in TabICL mini's late layers, 25 steps, a table of noise; each run is a
+process of its own, and cold and warm ones take turns. ``train_seconds`` are the run's own (what it used of an earlier run is charged at
+what it cost then), wall seconds are what a person waited for. Growth is the peak of training over the loaded model, as in a run. With
+``--cpu`` the run's clock counts CPU seconds: for a machine that others use.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from named_machine import machine
+from readme_block import markdown_table
+
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.events import Event, PhaseDone
+from tabtune_core.fitting import fit
+from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.memory import MemoryMeter
+from tabtune_core.tuning_params import read_params
+from tabtune_core.worker import RUN_ENVIRONMENT
+
+MODEL, TARGETS, FEATURES, CLASSES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 3, 25
+QUERY, VALIDATION_SHARE = 256, 0.2
+NEAR_SECONDS, NEAR_BYTES = 0.1, 5e6
+"""What is asked for: a share of the cold run's seconds, and bytes of growth."""
+COLD, WARM = "cold", "warm"
+
+
+def measure(shared: Path, context_rows: int) -> dict[str, float]:
+    """One run in this process, which reads and fills ``shared``."""
+    params = {
+        "device": "cpu", "steps": STEPS, "patience": 0, "context_rows": context_rows, "batch_size": QUERY,
+        "validation_share": VALIDATION_SHARE, "peft_config": {"r": 2, "target_modules": TARGETS},
+    }  # fmt: skip
+    settings = read_params(MODEL, "peft", params, "classification")
+    rows = round((context_rows + QUERY) / (1 - VALIDATION_SHARE))
+    frame = read_rows(pd.DataFrame(np.random.default_rng(0).normal(size=(rows, FEATURES))).add_prefix("x"))
+    y_N = read_labels(np.arange(rows) % CLASSES, rows)
+    labels = Labels.of(y_N, "classification")
+    events, device = list[Event](), torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append) as meter:
+        result = fit(
+            settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
+            device=device, meter=meter, folder=Path(folder), emit=events.append, shared=shared,
+        ).result  # fmt: skip
+    wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
+    return {
+        "own": result.train_seconds, "saved": result.shared_saved_seconds, "wall": wall, "growth": float(result.growth_memory_bytes or 0),
+        "peak": float(result.peak_memory_bytes), "made": result.extra["shared_made"], "reused": result.extra["shared_reused"],
+    }  # fmt: skip
+
+
+def in_fresh_process(shared: Path, *more: str) -> dict[str, float]:
+    """The same in a process like the worker's."""
+    done = subprocess.run(
+        [sys.executable, __file__, *more, "--one", str(shared)], capture_output=True, text=True, env=RUN_ENVIRONMENT | os.environ
+    )
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def report(found: dict[str, list[dict[str, float]]]) -> str:
+    """Medians of both kinds, and how far they are apart."""
+    medians: dict[str, Any] = {
+        kind: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()
+    }
+    rows = [
+        [kind, f"{m['own']:.1f}", f"{m['saved']:.1f}", f"{m['wall']:.1f}", f"{m['growth'] / 1e6:.1f}", f"{m['peak'] / 1e6:.0f}"]
+        for kind, m in medians.items()
+    ]
+    head = ["Folder", "train_seconds", "Of them computed before", "Wall seconds of training", "Growth (MB)", "Peak (MB)"]
+    seconds = medians[WARM]["own"] / medians[COLD]["own"] - 1
+    growth = medians[WARM]["growth"] - medians[COLD]["growth"]
+    said = f"Warm against cold: {seconds:+.1%} of seconds, {growth / 1e6:+.1f} MB of growth; asked for: {NEAR_SECONDS:.0%}, {NEAR_BYTES / 1e6:g} MB."
+    turns = f"Medians of {len(found[COLD])} each, taken in turn. {machine()}."
+    return "\n\n".join([markdown_table(head, rows), said, turns])
+
+
+def main() -> int:
+    """Measures, prints, and ends with status 1 where the two are further apart than asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--context-rows", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    if asked.cpu:
+        OwnClock.__init__.__defaults__ = (time.process_time,)  # type: ignore[misc]
+    if asked.one:
+        print(json.dumps(measure(asked.one, asked.context_rows)))
+        return 0
+    found: dict[str, list[dict[str, float]]] = {COLD: [], WARM: []}
+    for _ in range(asked.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in (COLD, WARM):
+                found[kind].append(in_fresh_process(Path(folder), *sys.argv[1:]))
+                print(kind, found[kind][-1], file=sys.stderr, flush=True)
+    print(report(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

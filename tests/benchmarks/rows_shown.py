@@ -1,0 +1,194 @@
+"""More rows shown, LoRA, or both? TabICL mini on nine real tables, and what training with few rows shown costs and saves.
+
+``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the README. The tables are
+``ADAPTATION`` of ``real_tables.py``, which says what to install. What is in the file already is not made again.
+
+Test rows are those of ``lora_against_zero_shot.py``. A seed moves all else: the split of the other rows, the contexts (of one seed and
+table each is part of every larger one), the adapter's start and the episodes. Nothing is chosen but each run's step: rank 8, rate 2e-3,
+early stopping by evaluations that are shown at most 2,048 rows. Zero-shot, LoRA that trained with 256 rows shown and LoRA that trained with
+2,048 are then scored on the test rows at every number of rows shown. As in the product, a trained state that is not better on the
+validation rows with all rows shown gives way to zero-shot.
+
+Each training is in a process of its own, so that its memory is; seconds are those that the processor worked, evaluations included.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lora_against_zero_shot import WEIGHTS, Rows, half_width, true_class_losses
+from readme_block import markdown_table, write_block
+from real_tables import ADAPTATION, CLASSIFICATION, RealTable
+
+from tabtune_core import TabularPipeline
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
+from tabtune_core.data.prepared import Prepared
+from tabtune_core.events import Event, PhaseDone, PhaseStarted
+from tabtune_core.fitting import fit
+from tabtune_core.predictor import predict_rows
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.memory import MemoryMeter
+
+SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
+"""``TRAINED`` are the rows shown in a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""
+EVALUATED = 2048
+KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500, "eval_every": 20, "patience": 3, "learning_rate": 2e-3}
+
+
+def settings_of(seed: int, trained: int, shown: int | None) -> RunSettings:
+    """Of one training, with predictions that are shown so many rows."""
+    params = {"seed": seed, "device": "cpu", "validation_rows": KNOBS["validation_rows"], "predict_context_rows": shown}
+    if not trained:
+        return TabularPipeline("tabicl-mini", "inference", params).settings()
+    return TabularPipeline("tabicl-mini", "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}).settings()
+
+
+def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+    """Trains once and scores the state on validation and test rows at every number of rows shown."""
+    torch.set_num_threads(1)
+    rows, clock = Rows.of(table), dict[str, float]()
+    labels, y_N = Labels.of(rows.y, "classification"), read_labels(rows.y, len(rows.y))
+
+    def prepared(shown: int | None) -> Prepared:
+        return prepare_arrays(rows.x, y_N, labels, settings_of(seed, trained, shown), max_classes=None)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, PhaseStarted | PhaseDone) and event.phase == "train":
+            clock[type(event).__name__] = time.process_time()
+
+    cpu = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder, MemoryMeter(cpu, emit) as meter:
+        asked = settings_of(seed, trained, EVALUATED)
+        fitted = fit(asked, lambda card: prepared(EVALUATED), device=cpu, meter=meter, folder=Path(folder), emit=emit)
+    result, scores = fitted.result, {}
+    for shown in SHOWN:
+        of_size = prepared(shown)
+        held, began = of_size.split.validation, time.process_time()
+        p_NK = predict_rows(fitted.model, rows.x_test, of_size.context, views=1)
+        seconds = time.process_time() - began
+        p_VK = predict_rows(fitted.model, rows.x.iloc[held], of_size.context, views=1)
+        scores[str(shown or "all")] = {
+            "shown": len(of_size.context.y_C), "predict_seconds": round(seconds, 2),
+            "test": float(np.mean(true_class_losses(p_NK, labels.classes, rows.y_test))),
+            "test_accuracy": float(np.mean(labels.classes[p_NK.argmax(1)] == rows.y_test)),
+            "validation": float(np.mean(true_class_losses(p_VK, labels.classes, rows.y.iloc[held]))),
+        }  # fmt: skip
+    return {
+        "best_step": result.best_step, "steps": result.steps_done, "growth": result.growth_memory_bytes,
+        "seconds": round(clock["PhaseDone"] - clock["PhaseStarted"], 2) if trained else 0.0, "rows": len(rows.y) + len(rows.y_test),
+        "scores": scores,
+    }  # fmt: skip
+
+
+class Runs:
+    """The runs of a file, each made only once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.known = {self._key(run): run for run in map(json.loads, lines)}
+
+    def _key(self, run: dict[str, Any]) -> str:
+        return json.dumps([run[name] for name in ("table", "seed", "trained", "knobs", "weights")])
+
+    def has(self, table: RealTable, seed: int, trained: int) -> bool:
+        return self._key(self._asked(table, seed, trained)) in self.known
+
+    def _asked(self, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+        return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": WEIGHTS}
+
+    def get(self, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+        run = self._asked(table, seed, trained)
+        key = self._key(run)
+        if key not in self.known:
+            forkserver = multiprocessing.get_context("forkserver")
+            with ProcessPoolExecutor(1, mp_context=forkserver) as process:
+                run |= process.submit(_by_name, table.name, seed, trained).result()
+            self.known[key] = run
+            with self.path.open("a") as file:
+                file.write(json.dumps(run) + "\n")
+            print({name: value for name, value in run.items() if name != "knobs"}, file=sys.stderr, flush=True)
+        return self.known[key]
+
+
+def _by_name(name: str, seed: int, trained: int) -> dict[str, Any]:
+    """As ``measured``: a table holds functions that no other process can be sent."""
+    return measured(next(table for table in CLASSIFICATION if table.name == name), seed, trained)
+
+
+def returned(trained: dict[str, Any], zero: dict[str, Any]) -> dict[str, Any]:
+    """The scores of the state that the product returns: the trained one where validation, with all rows shown, says it is better."""
+    better = trained["scores"]["all"]["validation"] < zero["scores"]["all"]["validation"]
+    scores: dict[str, Any] = (trained if better else zero)["scores"]
+    return scores
+
+
+def scores_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]]) -> list[str]:
+    """Mean log-loss on the test rows at every number of rows shown: zero-shot / trained with 256."""
+    cells = []
+    for shown in map(str, (size or "all" for size in SHOWN)):
+        untrained = np.mean([run["scores"][shown]["test"] for run in zero])
+        trained = np.mean([returned(run, base)[shown]["test"] for run, base in zip(few, zero, strict=True)])
+        cells.append(f"{untrained:.3f} / {trained:.3f}")
+    return [f"{table.name} ({zero[0]['rows']:,})", str(len(zero)), *cells]
+
+
+def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]], many: list[dict[str, Any]]) -> list[str]:
+    """What 256 rows instead of 2,048 in a training step cost in score with all rows shown, and save."""
+    loras = (few, many)
+    losses = [np.array([returned(run, base)["all"]["test"] for run, base in zip(lora, zero, strict=True)]) for lora in loras]
+    extra = losses[0] - losses[1]
+    interval = f" ± {half_width(extra):.3f}" if len(extra) > 1 else ""
+    seconds, growth = ([float(np.mean([run[name] for run in lora])) for lora in loras] for name in ("seconds", "growth"))
+    steps = [float(np.mean([run["seconds"] / run["steps"] for run in lora])) for lora in loras]
+    return [
+        table.name, str(len(zero)), f"{extra.mean():+.3f}{interval}", *(f"{value:.0f}" for value in seconds), *(f"{value:.2f}" for value in steps),
+        *(f"{value / 1e6:.0f}" for value in growth),
+    ]  # fmt: skip
+
+
+def make_all(runs: Runs, tables: list[RealTable], seeds: list[int]) -> None:
+    """The cheap runs first, seed by seed, so that what is broken off says something of every table."""
+    for group in ((0, 256), (2048,)):
+        for seed in seeds:
+            for table in tables:
+                for trained in group:
+                    runs.get(table, seed, trained)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
+    parser.add_argument("--tables", nargs="+", help="only these")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--only-known", action="store_true", help="make no run: print the seeds of which the file has every run")
+    parser.add_argument("--write", action="store_true", help="into README.md")
+    asked = parser.parse_args()
+    tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
+    scores, prices = [], []
+    runs = Runs(asked.runs)
+    if not asked.only_known:
+        make_all(runs, tables, asked.seeds)
+    for table in tables:
+        for lines, line, ways in ((scores, scores_line, TRAINED[:2]), (prices, price_line, TRAINED)):
+            seeds = [seed for seed in asked.seeds if all(runs.has(table, seed, trained) for trained in ways)]
+            if seeds:
+                lines.append(line(table, *([runs.get(table, seed, trained) for seed in seeds] for trained in ways)))
+    shown = ["table (rows)", "seeds", *(f"{size:,} rows shown" if size else "all training rows" for size in SHOWN)]
+    head = ["table", "seeds", "log-loss at 256 over 2,048", "seconds at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
+    text = f"{markdown_table(shown, scores)}\n\n{markdown_table(head, prices)}"
+    print(text)
+    if asked.write:
+        write_block("rows-shown", text)
+
+
+if __name__ == "__main__":
+    main()

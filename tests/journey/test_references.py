@@ -1,0 +1,156 @@
+"""References beside a foundation model: the same rows, the same files, a place on the board, and no weights at all."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_run import mixed_csv
+
+from tabtune_core import references
+from tabtune_core.__main__ import main
+from tabtune_core.data.datasets import add_dataset
+from tabtune_core.errors import Cancelled
+from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, from_json, to_json
+from tabtune_core.experiment import run_experiment
+from tabtune_core.models import checkpoints
+from tabtune_core.runs.predictions import PREDICTIONS_FILE, ZERO_SHOT, read_predictions
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import REFERENCES, RunSettings, TrainSettings
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+def settings(home, strategy, task="classification", **others):
+    dataset = add_dataset(home, mixed_csv(120), "mixed.csv")
+    target = "verdict" if task == "classification" else "weight"
+    values = {"dataset": dataset.id, "target": target, "task": task, "strategy": strategy, "device": "cpu", **others}
+    return RunSettings(train=TrainSettings(context_rows=20, test_rows=20), **values)
+
+
+def run(asked, home, wish=lambda: None):
+    folder, events = home / "runs" / asked.strategy, []
+    folder.mkdir(parents=True)
+    return run_experiment(asked, home=home, run_dir=folder, emit=events.append, wish=wish), events, folder
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("strategy", REFERENCES)
+def test_a_reference_is_a_run_like_any_other_without_what_only_a_model_has(home, strategy, task):
+    result, events, folder = run(settings(home, strategy, task), home)
+    (plan,) = of(RunPlanned, events)
+    assert (plan.device[:3], plan.steps, plan.train_rows, plan.total_parameters, plan.layers) == ("cpu", 0, 72, 0, ())
+    assert [done.phase for done in of(PhaseDone, events)] == ["load", "train", "evaluate", "save"]
+    assert [(one.split, one.scores) for one in of(Evaluated, events)] == [("validation", result.validation), ("test", result.test)]
+    assert of(MemorySampled, events)
+    assert [from_json(*to_json(event)) for event in events] == events
+    assert (result.outcome, result.zero_shot_validation, result.adapter_bytes) == ("finished", {}, None)
+    assert result.train_seconds > result.predict_seconds > 0
+    assert result.growth_memory_bytes is not None
+    assert result.validation["r2" if task == "regression" else "roc_auc"] > (0.3 if task == "regression" else 0.8)
+    assert "chosen by 5-fold cross-validation inside the training rows" in of(Note, events)[-1].text
+    assert [path.name for path in folder.iterdir()] == [PREDICTIONS_FILE]
+
+
+def test_its_validation_and_test_rows_are_those_of_the_models(home):
+    frames = [pd.read_parquet(run(settings(home, name), home)[2] / PREDICTIONS_FILE) for name in ("inference", *REFERENCES)]
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(frame[["split", "row", "label"]], frames[0][["split", "row", "label"]])
+        assert list(frame) == [name for name in frames[0] if not name.startswith(ZERO_SHOT)]
+
+
+def test_no_weights_are_looked_for(home, monkeypatch):
+    def refuse(*arguments, **others):
+        raise AssertionError("weights were asked for")
+
+    monkeypatch.setattr(checkpoints, "sha256_of", refuse)
+    monkeypatch.setattr(checkpoints, "is_here", refuse)
+    result, *_ = run(settings(home, "linear", model="tabicl-v2"), home)
+    assert result.outcome == "finished"
+
+
+def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
+    seen = []
+    fit = references.fit_reference
+
+    def watched(strategy, x_NF, y_N, **others):
+        seen.append(x_NF)
+        return fit(strategy, x_NF, y_N, **others)
+
+    monkeypatch.setattr(references, "fit_reference", watched)
+    asked = settings(home, "boosting")
+    _, events, folder = run(asked, home)
+    held = pd.read_parquet(folder / PREDICTIONS_FILE)["row"]
+    assert len(seen[0]) == of(RunPlanned, events)[0].train_rows == 120 - 24 - 24
+    assert len(set(held)) == 24 + 20
+
+
+def test_a_table_too_large_for_seconds_is_sampled_and_said(home, monkeypatch):
+    monkeypatch.setattr(references, "most_rows", lambda features, classes: 50)
+    _, events, _ = run(settings(home, "linear"), home)
+    assert of(RunPlanned, events)[0].train_rows == 50
+    assert "Fitted to 50 of the 72 training rows" in of(Note, events)[0].text
+
+
+def test_a_cancelled_reference_ends_without_a_result(home):
+    with pytest.raises(Cancelled):
+        run(settings(home, "linear"), home, wish=lambda: "cancel")
+
+
+def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(home, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
+    asked = ["sweep", str(tmp_path / "rows.csv"), "--target", "verdict", "--ranks", "2", "--no-full-fine-tuning", "--steps", "1"]
+    asked += ["--context-rows", "20", "--device", "cpu", "--home", str(home)]
+    assert main([*asked, "--format", "json"]) == 0
+    printed, said = capsys.readouterr()
+    rows = {row["name"]: row for row in json.loads(printed)}
+    assert "4 runs: 1 rank + 1 baseline + 2 references" in said
+    assert set(rows) == {"Zero-shot", "Linear model", "Gradient boosting", "LoRA r=2"}
+    for name in ("Linear model", "Gradient boosting"):
+        row = rows[name]
+        assert row["model"] == "scikit-learn"
+        assert row["place"] >= 1
+        assert [row[column] for column in ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")] == [None] * 4 + [""]
+    store = RunStore(home)
+    (reference,) = [one for one in store.runs() if one.name == "Gradient boosting"]
+    assert len(read_predictions(store, reference.id, "test").rows_N) == 24
+    assert main(["leaderboard", "--home", str(home)]) == 0
+    assert "reference (scikit-learn)" in capsys.readouterr().out
+    assert main([*asked, "--no-references"]) == 0
+    assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
+
+
+def test_one_reference_alone_can_be_run(home, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
+    asked = ["train", str(tmp_path / "rows.csv"), "--target", "verdict", "--strategy", "boosting", "--format", "json"]
+    assert main([*asked, "--model", "tabicl-v2", "--home", str(home)]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["model"], row["status"]) == ("Gradient boosting", "scikit-learn", "finished")
+
+
+def test_two_columns_that_are_the_target_together_are_named_on_the_command_line(home, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"casual": rng.integers(0, 90, 120), "registered": rng.integers(0, 400, 120)})
+    frame.assign(cnt=frame["casual"] + frame["registered"]).to_csv(tmp_path / "bikes.csv", index=False)
+    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "linear", "--home", str(home)]
+    assert main(asked) == 0
+    assert "warning: 'casual' + 'registered' gives 'cnt' in all 120 rows. Leave both out" in capsys.readouterr().err
+
+
+def test_a_reference_with_another_seed_has_another_split(home):
+    first = settings(home, "linear")
+    rows = []
+    for seed in (0, 1):
+        folder = home / "runs" / str(seed)
+        folder.mkdir(parents=True)
+        run_experiment(dataclasses.replace(first, seed=seed), home=home, run_dir=folder, emit=lambda event: None, wish=lambda: None)
+        rows.append(set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]))
+    assert rows[0] != rows[1]

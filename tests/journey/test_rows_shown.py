@@ -1,0 +1,225 @@
+"""Rows shown at prediction: a setting of their own, a guard that holds there, and the curve over them, on runs that really trained."""
+
+import dataclasses
+import itertools
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core import experiment, load_adapter
+from tabtune_core.context_curve import context_curve
+from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
+from tabtune_core.data.prepared import labels_of, split_table
+from tabtune_core.errors import AdapterError
+from tabtune_core.events import Evaluated, Note, RunPlanned
+from tabtune_core.runs.context_rows import WEIGHTS_FILE, curve_frame, in_words, runs_of_curve
+from tabtune_core.runs.job_progress import read_progress
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training import rows
+from tabtune_core.training.scoring import Scorer
+
+ROWS = 300
+
+
+def table():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, 3)).round(3)
+    verdict = np.where(x[:, 0] * x[:, 1] + 0.3 * rng.normal(size=ROWS) > 0, "up", "down")
+    return pd.DataFrame(x, columns=["a", "b", "c"]).assign(verdict=verdict).to_csv(index=False).encode()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def settings(home):
+    train = TrainSettings(steps=6, eval_every=2, learning_rate=2e-3, context_rows=40)
+    return RunSettings(dataset=add_dataset(home, table(), "table.csv").id, target="verdict", train=train, device="cpu")
+
+
+@pytest.fixture
+def gaining(home):
+    """Full fine-tuning and LoRA on a table where a few steps help."""
+    train, rank = TrainSettings(steps=4, eval_every=2, learning_rate=5e-3), LoraSettings(rank=4)
+    lora = RunSettings(dataset=add_sample(home, "iris").id, target="species", lora=rank, train=train, device="cpu")
+    full = dataclasses.replace(lora, strategy="base-ft", train=dataclasses.replace(train, learning_rate=1e-4))
+    return full, lora
+
+
+@pytest.fixture
+def run(home, monkeypatch):
+    """Carries out a run in this process; the package's own check in a fresh process is another test's."""
+    monkeypatch.setattr(experiment, "verify_in_fresh_process", lambda *_, **__: (True, ""))
+    store = RunStore(home)
+
+    def one(*asked):
+        _, ids = store.add_sweep(asked)
+        for run_id, of_run in zip(ids, asked, strict=True):
+            store.claim(1, 1.0)
+            folder = store.run_dir(run_id)
+            folder.mkdir(parents=True)
+            emit = lambda event, run_id=run_id: store.append(run_id, event)  # noqa: E731
+            result = experiment.run_experiment(of_run, home=home, run_dir=folder, emit=emit, wish=lambda: None)
+            store.finish(run_id, "finished", result=result)
+        return store, [store.run(run_id) for run_id in ids]
+
+    return one
+
+
+def told(store, run, kind):
+    return [stored.event for stored in store.events(run.id, [kind.__name__])]
+
+
+def untrained(settings):
+    train = dataclasses.replace(settings.train, learning_rate=None)
+    return dataclasses.replace(settings, strategy="inference", train=train)
+
+
+def test_predictions_are_shown_all_training_rows_and_steps_what_was_asked(run, settings):
+    store, (done,) = run(settings)
+    (plan,) = told(store, done, RunPlanned)
+    assert (plan.train_rows, plan.context_rows, plan.train_context_rows, plan.evaluation_context_rows) == (180, 180, 40, 180)
+    assert (done.result.context_rows, done.result.train_context_rows) == (180, 40)
+
+
+def test_every_strategy_is_scored_at_the_number_that_was_asked_for(run, settings):
+    few = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=50))
+    store, runs = run(untrained(few), few)
+    assert [done.result.context_rows for done in runs] == [50, 50]
+    zero, lora = (done.result for done in runs)
+    assert lora.zero_shot_test == pytest.approx(zero.test, abs=1e-6)
+    assert zero.train_context_rows is None
+
+
+def test_more_rows_than_there_are_is_said(run, settings):
+    many = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=5000))
+    store, (done,) = run(untrained(many))
+    notes = [note.text for note in told(store, done, Note)]
+    assert "Predictions are shown all 180 training rows: 5,000 were asked for, and there are no more." in notes
+
+
+def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, settings, monkeypatch):
+    monkeypatch.setattr(rows, "EVALUATION_ROWS", 30)
+    store, (done, zero) = run(settings, untrained(settings))
+    (plan,) = told(store, done, RunPlanned)
+    assert (plan.evaluation_context_rows, plan.context_rows) == (30, 180)
+    assert any("Evaluations during training are shown 30 rows" in note.text for note in told(store, done, Note))
+    first = next(event for event in told(store, done, Evaluated) if event.step == 0)
+    assert first.scores["log_loss"] != pytest.approx(done.result.zero_shot_validation["log_loss"], abs=1e-4)
+    assert done.result.zero_shot_validation == pytest.approx(zero.result.validation, abs=1e-6)
+
+
+def test_a_state_that_only_evaluations_call_better_gives_way_to_zero_shot(run, settings, home, monkeypatch):
+    """Evaluations that praise every step, of a training that ruins the model: what is returned must still be zero-shot."""
+    monkeypatch.setattr(rows, "EVALUATION_ROWS", 30)
+    praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
+    monkeypatch.setattr(Scorer, "score", lambda self, model, part: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
+    for strategy in ("peft", "base-ft"):
+        ruin = dataclasses.replace(settings, strategy=strategy, train=dataclasses.replace(settings.train, learning_rate=0.5, clip_norm=0.0))
+        store, (done,) = run(ruin)
+        assert [event.best for event in told(store, done, Evaluated) if event.split == "validation"] == [True] * 4
+        assert done.result.best_step == 0
+        assert done.result.validation == done.result.zero_shot_validation
+        assert done.result.test == done.result.zero_shot_test
+        assert any("not with all those that predictions are shown" in note.text for note in told(store, done, Note))
+        assert not (store.run_dir(done.id) / WEIGHTS_FILE).exists()
+    (lora,) = [one for one in store.runs() if one.settings.strategy == "peft"]
+    adapted, frame = load_adapter(store.run_dir(lora.id) / "adapter.zip"), load_frame(home, settings.dataset)
+    test = frame.iloc[adapted.split(frame).test]
+    p_NK = adapted.predict_proba(test, context=adapted.context(frame))
+    accuracy = np.mean(np.array(adapted.classes)[p_NK.argmax(1)] == test["verdict"])
+    assert accuracy == pytest.approx(lora.result.zero_shot_test["accuracy"])
+
+
+def test_a_package_rebuilds_its_context_also_one_of_an_earlier_version(run, settings, home, tmp_path):
+    few = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=50, context_rows=50))
+    store, (done,) = run(few)
+    package, earlier = store.run_dir(done.id) / "adapter.zip", tmp_path / "earlier.zip"
+    with zipfile.ZipFile(package) as new, zipfile.ZipFile(earlier, "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "tabtune.json":
+                facts = json.loads(content)
+                assert facts["settings"]["train"].pop("predict_context_rows") == 50
+                content = json.dumps(facts)
+            old.writestr(name, content)
+    frame = load_frame(home, settings.dataset)
+    for path in (package, earlier):
+        adapted = load_adapter(path)
+        context = adapted.context(frame)  # checks the hash
+        assert adapted.split(frame).context.tolist() == context.rows.tolist()
+        assert len(context.rows) == 50
+
+
+def test_what_a_package_stores_is_a_number_though_nothing_was_asked_for(run, settings, home):
+    store, (done,) = run(settings)
+    adapted = load_adapter(store.run_dir(done.id) / "adapter.zip")
+    assert adapted.settings.train.predict_context_rows >= 2048
+    assert len(adapted.context(load_frame(home, settings.dataset)).rows) == 180
+
+
+def test_a_context_is_part_of_every_larger_one(settings, home):
+    frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
+    labels = labels_of(frame, settings)
+    contexts = [
+        split_table(frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=rows))).context for rows in sizes
+    ]
+    assert [len(context) for context in contexts] == [20, 64, 128, 180]
+    assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))
+
+
+def test_the_curve_ends_at_the_runs_own_scores(run, gaining, home, tmp_path):
+    full, lora = gaining
+    weaker = dataclasses.replace(lora, lora=LoraSettings(rank=2), train=dataclasses.replace(lora.train, steps=1, eval_every=1))
+    store, runs = run(untrained(lora), full, lora, weaker)
+    by_strategy = {"inference": runs[0], "base-ft": runs[1], "peft": max(runs[2:], key=lambda one: -one.result.validation["log_loss"])}
+    assert all(by_strategy[strategy].result.best_step for strategy in ("base-ft", "peft")), "there must be an effect"
+    chosen = runs_of_curve(store, runs, "log_loss")
+    assert [one.id for one in chosen] == [by_strategy["base-ft"].id, by_strategy["peft"].id]
+
+    found = context_curve(home, tmp_path, runs=[one.id for one in chosen])
+    assert json.loads(json.dumps(found)) == found
+    assert read_progress(tmp_path) == 5 / 6
+    curve = curve_frame(found)
+    assert curve["context_rows"].tolist() == [64, 90] * 3
+    for strategy, own in by_strategy.items():
+        last = curve[(curve["strategy"] == strategy) & (curve["context_rows"] == 90)].iloc[0]
+        for part in ("validation", "test"):
+            assert last[f"{part}_log_loss"] == pytest.approx(getattr(own.result, part)["log_loss"], abs=1e-5)
+    assert (curve["predict_seconds"] > 0).all()
+    assert (curve["growth_memory_bytes"] >= 0).all()
+    assert "instead of 64" in in_words(curve, "log_loss")
+
+
+def test_a_smaller_number_gives_the_scores_of_a_run_that_is_shown_so_many(run, settings, home, tmp_path):
+    few = untrained(dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=64)))
+    _, (shown_few,) = run(few)
+    curve = curve_frame(context_curve(home, tmp_path, runs=[shown_few.id]))
+    assert curve.loc[curve["context_rows"] == 64, "test_log_loss"].iloc[0] == pytest.approx(shown_few.result.test["log_loss"], abs=1e-6)
+
+
+def test_what_cannot_be_compared_or_is_not_there_is_refused(run, gaining, home, tmp_path):
+    full, lora = gaining
+    store, (kept, other) = run(full, dataclasses.replace(untrained(lora), seed=1))
+    assert kept.result.best_step
+    with pytest.raises(AdapterError, match="one table, model, seed and split"):
+        context_curve(home, tmp_path, runs=[kept.id, other.id])
+    before = store.size_bytes(kept.id)
+    (store.run_dir(kept.id) / WEIGHTS_FILE).unlink()
+    assert store.size_bytes(kept.id) < before - 2_000_000
+    with pytest.raises(AdapterError, match="were not kept"):
+        context_curve(home, tmp_path, runs=[kept.id])
+    assert runs_of_curve(store, [kept], "log_loss") == []
+
+
+def test_a_job_about_several_runs_goes_with_the_first_that_is_deleted(run, settings):
+    store, (one, two) = run(untrained(settings), untrained(settings))
+    job = store.add_job("context_curve", {"runs": [one.id, two.id]})
+    store.delete(two.id)
+    assert job not in [found.id for found in store.jobs()]

@@ -1,0 +1,98 @@
+"""How to split is asked on the Data page and answered into New run; what cannot be is refused there."""
+
+import json
+
+import numpy as np
+import pytest
+from page_steps import texts
+from streamlit.testing.v1 import AppTest
+
+from tabtune_core.data.datasets import add_dataset
+from tabtune_core.settings import SweepSettings
+
+DRAW = np.random.default_rng(0)
+ORDERS = "day,customer_id,city,amount,returned\n" + "".join(
+    f"2024-{i // 20 + 1:02}-{i % 20 + 1:02},{1000 + DRAW.integers(60)},{'Rome' if i % 2 else 'Oslo'},{DRAW.normal():.9f},"
+    f"{'yes' if i % 12 == 0 else 'no'}\n"
+    for i in range(240)
+)
+
+
+@pytest.fixture
+def orders(home):
+    return add_dataset(home, ORDERS.encode(), "orders.csv").id
+
+
+def said(elements):
+    return texts(elements).replace("\\", "")
+
+
+def launch(page: AppTest):
+    return next(found for found in page.button if found.label.startswith("Launch"))
+
+
+def new_run(app: AppTest, split: str = "at random") -> AppTest:
+    """The page, opened in a fresh tab at an address with this split."""
+    app.query_params["split"] = split
+    return app.run().switch_page("views/new_run.py").run()
+
+
+def settings_of(page: AppTest) -> SweepSettings:
+    return SweepSettings.from_toml(page.code[0].value)
+
+
+def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders):
+    app.run()
+    asked = app.radio(key="chosen_split")
+    assert [option.replace("\\", "") for option in asked.options] == ["at random", "by time: day", "by group: customer_id"]
+    assert "flatters fine-tuning" in said(app.caption)
+    asked.set_value("by time: day").run()
+    next(found for found in app.button if found.label == "Next: choose a model").click().run()
+    app.switch_page("views/new_run.py").run()
+    assert not app.exception
+    assert app.selectbox(key="chosen_split").value == "by time: day"
+    assert "Split by time on 'day': trains on 144 rows up to 2024-08-04, validates on 48 rows" in said(app.caption)
+    assert (settings_of(app).run.split_by, settings_of(app).run.split_column) == ("time", "day")
+    launch(app).click().run()
+    assert {(run.settings.split_by, run.settings.split_column) for run in store.runs()} == {("time", "day")}
+    assert store.sweeps()[0].name.endswith("; split by time: day")
+
+
+def test_the_address_may_ask_for_a_split_that_no_question_names(app, orders):
+    page = new_run(app, "by group: amount")
+    assert (settings_of(page).run.split_by, settings_of(page).run.split_column) == ("group", "amount")
+    assert "No value of 'amount' is in two rows" in said(page.caption)
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ("by group: city", "split_column is 'city', which has 2 different values; a split by group needs at least 3"),
+        ("by group: nothing", None),
+    ],
+)
+def test_what_cannot_split_cannot_be_launched(app, orders, split, told):
+    page = new_run(app, split)
+    assert launch(page).disabled == (told is not None)
+    assert (told or "") in said(page.error)
+
+
+def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
+    app.run()
+    told = "rank by balanced accuracy or average precision, not by accuracy, and try class weights 'balanced'"
+    assert told in said(app.markdown)
+    page = app.switch_page("views/new_run.py").run()
+    assert told in said(page.caption)
+    page.selectbox(key="class_weights").set_value("balanced").run()
+    assert settings_of(page).run.train.class_weights == "balanced"
+    assert "Let balanced accuracy or average precision decide" in said(page.markdown)
+
+
+def test_settings_from_a_text_bring_their_split(app, orders):
+    page = new_run(app)
+    text = page.code[0].value.replace('split_by = "random"', 'split_by = "group"\nsplit_column = "customer_id"')
+    assert json.dumps("customer_id") in text
+    page.text_area(key="pasted_toml").set_value(text).run()
+    next(found for found in page.button if found.label == "Put them into the form").click().run()
+    assert page.selectbox(key="chosen_split").value == "by group: customer_id"
+    assert "groups (seed 0). No group is in two parts, and no model sees 'customer_id'" in said(page.caption)

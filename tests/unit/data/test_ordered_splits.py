@@ -1,0 +1,212 @@
+"""Splits by time and by group: nothing leaks from one part to another, and what cannot be split says why."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.findings import Column
+from tabtune_core.data.ordered_splits import split_by_column
+from tabtune_core.data.prepared import check_split, kinds_of, prepare
+from tabtune_core.data.splits import split_rows, strata_of
+from tabtune_core.errors import LabelError, SettingError
+from tabtune_core.settings import RunSettings, TrainSettings
+
+SIZES = {"validation_share": 0.2, "test_share": 0.2, "context_rows": 5000, "validation_rows": 5000, "test_rows": 5000}
+
+
+def table(rows=600, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(200, size=rows), "D"),
+        "week": rng.integers(40, size=rows).astype(float),
+        "customer": [f"c{i}" for i in (rng.pareto(1.0, size=rows) * 10).astype(int) % 90],
+        "x": rng.normal(size=rows),
+        "label": np.where(rng.random(rows) < 0.2, "yes", "no"),
+    })  # fmt: skip
+
+
+def split(frame, column, by, *, seed=0, labels=None, **more):
+    labels = frame["label"].to_numpy(dtype=object) if labels is None else labels
+    return split_by_column(frame, column, labels, by=by, seed=seed, **{**SIZES, **more})
+
+
+def parts(found):
+    return found.train, found.validation, found.test
+
+
+@pytest.mark.parametrize("column", ["day", "week"])
+def test_no_row_is_later_than_one_of_a_later_part_and_one_day_is_in_one_part(column):
+    frame = table()
+    train, validation, test = (frame[column].iloc[rows] for rows in parts(split(frame, column, "time")))
+    assert train.max() < validation.min() <= validation.max() < test.min()
+    assert [len(part) / 600 for part in (train, validation, test)] == pytest.approx([0.6, 0.2, 0.2], abs=0.03)
+    assert len(train) + len(validation) + len(test) == 600
+
+
+def test_every_seed_has_the_same_split_by_time_and_another_one_by_group():
+    frame = table()
+    assert all(np.array_equal(*pair) for pair in zip(*(parts(split(frame, "day", "time", seed=s)) for s in (0, 1)), strict=True))
+    first, again, other = (split(frame, "customer", "group", seed=s).test for s in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_is_in_one_part_and_parts_have_their_shares_of_rows_and_classes(seed):
+    frame = table()
+    found = parts(split(frame, "customer", "group", seed=seed))
+    groups = [set(frame["customer"].iloc[rows]) for rows in found]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    assert sum(map(len, found)) == 600
+    assert [len(rows) / 600 for rows in found] == pytest.approx([0.6, 0.2, 0.2], abs=0.03)
+    assert [np.mean(frame["label"].iloc[rows] == "yes") for rows in found] == pytest.approx(
+        [np.mean(frame["label"] == "yes")] * 3, abs=0.03
+    )
+
+
+def test_a_split_at_random_does_leak_both_ways():
+    """Or the tests above would pass trivially."""
+    frame = table()
+    found = split_rows(strata_of(frame["label"].to_numpy(dtype=object)), seed=0, **SIZES)
+    assert frame["day"].iloc[found.train].max() > frame["day"].iloc[found.test].min()
+    assert set(frame["customer"].iloc[found.train]) & set(frame["customer"].iloc[found.test])
+
+
+def test_rows_without_a_value_only_train_and_rows_without_a_label_do_nothing():
+    frame = table()
+    frame.loc[frame.index[:50], ["day", "customer"]] = None
+    labels = frame["label"].to_numpy(dtype=object)
+    labels[60:70] = None
+    for column, by in (("day", "time"), ("customer", "group")):
+        found = split(frame, column, by, labels=labels)
+        assert set(range(50)) <= set(found.train)
+        assert not set(range(60, 70)) & set(np.concatenate(parts(found)))
+        assert "The 50 rows without a value in it only train." in found.findings[0].message
+
+
+def test_what_was_done_is_said_with_the_days_and_the_numbers_of_groups():
+    frame = table()
+    found = split(frame, "day", "time")
+    first, last = (f"{frame['day'].iloc[found.test].agg(how):%Y-%m-%d}" for how in ("min", "max"))
+    assert f"tests on {len(found.test)} rows from {first} to {last}" in found.findings[0].message
+    found = split(frame, "customer", "group", seed=3)
+    groups = frame["customer"].iloc[found.validation].nunique()
+    assert f"validates on {len(found.validation)} rows of {groups} groups" in found.findings[0].message
+    assert "(seed 3)" in found.findings[0].message
+
+
+def test_a_table_whose_test_rows_are_elsewhere_has_two_parts():
+    frame = pd.DataFrame({"year": [1.0, 2.0] * 30, "label": ["a", "a", "b", "b"] * 15})
+    for by in ("time", "group"):
+        found = split(frame, "year", by, test_share=0.0)
+        assert (len(found.train), len(found.validation), len(found.test)) == (30, 30, 0)
+
+
+def test_three_values_make_three_parts_whatever_the_shares():
+    frame = pd.DataFrame({"year": [1.0] * 10 + [2.0] * 80 + [3.0] * 10, "label": ["a", "b"] * 50})
+    found = split(frame, "year", "time")
+    assert [set(frame["year"].iloc[rows]) for rows in parts(found)] == [{1.0}, {2.0}, {3.0}]
+    assert [one.code for one in found.findings] == ["split", "split-size", "split-size"]
+    assert "The validation part has 80 rows, where its share is 20" in found.findings[1].message
+
+
+def test_numbers_are_split_too():
+    frame = table().assign(label=np.arange(600.0))
+    for column, by in (("day", "time"), ("customer", "group")):
+        found = split(frame, column, by)
+        assert min(map(len, parts(found))) > 80
+
+
+def test_large_parts_are_sampled_within_themselves():
+    frame = table(2000)
+    whole, some = (split(frame, "customer", "group", **most) for most in ({}, {"validation_rows": 50, "test_rows": 60, "context_rows": 70}))
+    assert [len(rows) for rows in (some.validation, some.test, some.context)] == [50, 60, 70]
+    assert set(some.validation) <= set(whole.validation)
+    assert set(some.test) <= set(whole.test)
+    assert set(some.context) <= set(some.train) == set(whole.train)
+
+
+@pytest.mark.parametrize(
+    ("column", "by", "changed", "message"),
+    [
+        ("dat", "time", {}, "split_column is 'dat'. The table has no column 'dat'"),
+        ("x", "group", {"x": 1.0}, "split_column is 'x', which is constant; a split by group needs at least 3"),
+        ("day", "time", {"day": [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")] * 300}, "'day', which has 2 different values"),
+        (
+            "customer",
+            "group",
+            {"customer": ["a", "b"] * 300},
+            "'customer', which has 2 different values; a split by group needs at least 3",
+        ),
+        (
+            "customer",
+            "group",
+            {"customer": ["a", "b", "c", None, None, None, None] * 85 + ["a"] * 5},
+            "which is missing in 57% of the rows",
+        ),
+        ("day", "time", {"day": [None] * 400 + [pd.Timestamp("2024-01-01")] * 200}, "which is missing in 67% of the rows"),
+        ("customer", "time", {}, "'customer', which holds words such as 'c"),
+    ],
+)
+def test_a_column_that_cannot_split_is_refused_with_the_reason(column, by, changed, message):
+    with pytest.raises(SettingError) as caught:
+        split(table().assign(**changed), column, by)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("late", "message"),
+    [
+        (["no"] * 120, "gives test rows of the class 'no' alone, on which no score tells models apart"),
+        (["new", "no"] * 60, "leaves the class 'new' without a training row, and 60 test rows have it"),
+    ],
+)
+def test_a_part_without_the_classes_that_it_needs_is_refused(late, message):
+    frame = pd.DataFrame({"time": np.arange(600.0), "label": ["yes", "no"] * 240 + late})
+    with pytest.raises(LabelError) as caught:
+        split(frame, "time", "time")
+    assert message in str(caught.value)
+
+
+def test_a_class_of_three_that_a_part_lacks_is_told_and_one_too_rare_to_split_is_not_scored():
+    frame = pd.DataFrame({"time": np.arange(600.0), "label": ["a", "b", "c"] * 160 + ["a", "b"] * 60})
+    found = split(frame, "time", "time")
+    assert [one.code for one in found.findings] == ["split", "split-test"]
+    assert "leaves no test row of 'c'; ROC AUC and average precision are not defined there" in found.findings[1].message
+    frame.loc[599, "label"] = "only once"
+    assert 599 not in np.concatenate(parts(split(frame, "time", "time")))
+
+
+def test_dates_that_were_left_out_of_the_features_still_order_the_rows():
+    frame = table()
+    words = frame.assign(day=frame["day"].dt.strftime("%Y-%m-%d").astype(object))
+    assert np.array_equal(split(words, "day", "time").test, split(frame, "day", "time").test)
+
+
+def settings(**values):
+    return RunSettings(dataset="-", target="label", **values)
+
+
+def test_the_target_cannot_split_and_a_metric_must_be_defined_on_the_validation_rows():
+    with pytest.raises(SettingError, match="split_column is 'label', which is the column to predict"):
+        check_split(table(), settings(split_by="group", split_column="label"))
+    frame = pd.DataFrame({"time": np.arange(600.0), "label": ["a", "b", "c"] * 120 + ["a", "b"] * 120})
+    by_time = {"split_by": "time", "split_column": "time"}
+    assert [one.code for one in check_split(frame, settings(**by_time))] == ["split", "split-validation", "split-test"]
+    with pytest.raises(SettingError, match="train.selection_metric is 'roc_auc', which is not defined where a class has no row"):
+        check_split(frame, settings(**by_time, train=TrainSettings(selection_metric="roc_auc")))
+    assert check_split(frame, settings()) == ()
+
+
+def test_no_model_sees_the_column_of_a_group_and_that_of_a_time_it_does():
+    frame = table()
+    columns = [
+        Column(name, kind, 0, 10, ()) for name, kind in zip(frame, ("date", "number", "category", "number", "category"), strict=True)
+    ]
+    by_group = settings(split_by="group", split_column="customer")
+    assert kinds_of(columns, by_group)["customer"] == "ignored"
+    prepared = prepare(frame, columns, by_group, max_classes=None)
+    assert (prepared.context.encoder.categories, prepared.context.encoder.left_out) == ((), ("customer",))
+    by_time = prepare(frame, columns, settings(split_by="time", split_column="day"), max_classes=None)
+    assert by_time.context.encoder.dates == ("day",)
+    assert set(by_time.split.context) <= set(by_time.split.train)

@@ -1,0 +1,106 @@
+"""Two columns that are the target together are named; two that only predict it well are not."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_diabetes
+
+from tabtune_core.data.pair_leaks import pairs_that_give
+
+ROWS = 400
+RNG = np.random.default_rng(0)
+LEFT, RIGHT = RNG.integers(1, 300, ROWS), RNG.integers(2, 900, ROWS)
+OTHERS = {"temperature": RNG.normal(size=ROWS), "humidity": RNG.integers(0, 100, ROWS), "weekday": RNG.integers(0, 7, ROWS)}
+
+
+def found(target: object, **columns: object) -> list[str]:
+    frame = pd.DataFrame({"left": LEFT, **OTHERS, "right": RIGHT, **columns, "y": target})
+    return [finding.message.split(" gives ")[0] for finding in pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y")]
+
+
+@pytest.mark.parametrize(
+    ("target", "formula"),
+    [
+        (LEFT + RIGHT, "'left' + 'right'"),
+        (RIGHT - LEFT, "'right' - 'left'"),
+        (LEFT * RIGHT, "'left' × 'right'"),
+        (LEFT / RIGHT, "'left' / 'right'"),
+        (RIGHT / LEFT, "'right' / 'left'"),
+        (0.5 * (LEFT + RIGHT), "0.5 × ('left' + 'right')"),
+        (-3 * (LEFT - RIGHT), "3 × ('right' - 'left')"),
+        (np.round(100 * LEFT / RIGHT, 1), "100 × 'left' / 'right'"),
+    ],
+)
+def test_a_sum_difference_product_or_ratio_is_named(target, formula):
+    assert found(target) == [formula]
+
+
+def test_the_finding_names_both_columns_the_rows_and_what_to_do():
+    frame = pd.DataFrame({"casual": LEFT, **OTHERS, "registered": RIGHT, "cnt": LEFT + RIGHT})
+    (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "cnt")
+    assert (finding.severity, finding.code, finding.column, finding.second) == ("warning", "pair-leak", "casual", "registered")
+    assert finding.message == (
+        "'casual' + 'registered' gives 'cnt' in all 400 rows. Leave both out unless they are known before the outcome is."
+    )
+
+
+def test_a_total_of_rounded_parts_is_named_and_said_to_be_rounded():
+    frame = pd.DataFrame({"payments": LEFT, **OTHERS, "discharges": RIGHT, "total": LEFT * RIGHT * (1 + RNG.uniform(-2e-4, 2e-4, ROWS))})
+    (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "total")
+    assert "gives 'total' in all 400 rows, to within 0.1 % or rounding." in finding.message
+
+
+def test_rows_that_break_the_rule_and_gaps_are_counted():
+    total = (LEFT + RIGHT).astype(float)
+    total[:3] *= 2
+    left = LEFT.astype(float)
+    left[100:150] = np.nan
+    frame = pd.DataFrame({"left": left, **OTHERS, "right": RIGHT, "y": total})
+    (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y")
+    assert "in 99.1 % of 350 rows" in finding.message
+    total[:12] *= 2
+    assert pairs_that_give(frame.assign(y=total), dict.fromkeys(frame.columns, "number"), "y") == ()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        LEFT + RIGHT + RNG.normal(scale=3, size=ROWS),  # an R2 of 0.9999
+        LEFT + RIGHT + OTHERS["weekday"],
+        RNG.normal(size=ROWS),
+        RNG.integers(2000, 2010, ROWS),
+        LEFT,
+        7 * LEFT,
+    ],
+    ids=["a good regression", "three parts", "noise", "years", "one column", "one column times a number"],
+)
+def test_what_two_columns_only_predict_is_no_leak(target):
+    assert found(target) == []
+
+
+def test_nearly_all_zeros_are_no_identity():
+    mostly_zero = {f"c{i}": RNG.integers(1, 9, ROWS) * (RNG.random(ROWS) < 0.01) for i in range(60)}
+    assert found(RNG.integers(1, 9, ROWS) * (RNG.random(ROWS) < 0.06), **mostly_zero) == []
+
+
+def test_columns_that_were_left_out_and_words_are_not_named():
+    frame = pd.DataFrame({"left": LEFT, "right": RIGHT, "y": LEFT + RIGHT})
+    assert pairs_that_give(frame, {"left": "ignored", "right": "number", "y": "number"}, "y") == ()
+    words = frame.assign(y=np.where(LEFT > RIGHT, "more", "less"))
+    assert pairs_that_give(words, {"left": "number", "right": "number", "y": "category"}, "y") == ()
+
+
+def test_honest_measurements_are_not_suspected():
+    frame = load_diabetes(as_frame=True).frame
+    assert pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "target") == ()
+
+
+def test_a_wide_table_takes_seconds():
+    frame = pd.DataFrame(RNG.normal(size=(3000, 500)), columns=[f"c{i}" for i in range(500)])
+    frame["y"] = frame["c3"] - frame["c470"]
+    started = time.process_time()
+    (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y")
+    assert (finding.column, finding.second) == ("c3", "c470")
+    assert time.process_time() - started < 10

@@ -1,0 +1,77 @@
+"""Which runs of a sweep are set apart, and by what words."""
+
+import dataclasses
+
+import pytest
+
+from tabtune_core.events import RunFinished
+from tabtune_core.runs.incomplete import apart
+from tabtune_core.runs.store import Run
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+
+RESULT = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
+
+
+def runs(*told, **usual):
+    """Three plain runs of one sweep, then one for each of ``told``: settings, status, rows shown and ``extra`` of the result, archived."""
+    plain = [{"lora": LoraSettings(rank=rank)} for rank in (2, 4, 8)]
+    made = []
+    for number, one in enumerate([*plain, *told]):
+        given = {**usual, **one}
+        status, shown, extra, archived = (
+            given.pop(name, default) for name, default in (("status", "finished"), ("shown", None), ("extra", {}), ("archived", False))
+        )
+        settings, result = RunSettings(dataset="d", target="y", **given), dataclasses.replace(RESULT, extra=extra, context_rows=shown)
+        made.append(
+            Run(
+                str(number), "s", "", status, settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, number, archived=archived
+            )
+        )
+    return made
+
+
+def why(*told, **usual):
+    found = apart(runs(*told, **usual))
+    assert [found[str(number)] for number in range(3)] == [""] * 3
+    return [found[str(3 + number)] for number in range(len(told))]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"status": "stopped"}, "stopped before its end"),
+        ({"status": "diverged"}, "diverged"),
+        ({"train": TrainSettings(steps=5)}, "trained for 5 steps, the others for 30 epochs"),
+        ({"train": TrainSettings(context_rows=64)}, "trained with 64 context rows, the others with 2,048"),
+        ({"strategy": "inference", "train": TrainSettings(context_rows=64)}, "shown 64 rows, the others 2,048"),
+        ({"validation_share": 0.3}, "held-out rows are not those of the others"),
+        ({"strategy": "inference"}, ""),
+        ({"strategy": "base-ft"}, ""),
+        ({"lora": LoraSettings(rank=16), "seed": 5}, ""),
+    ],
+)
+def test_a_run_unlike_most_of_its_sweep_is_apart(told, reason):
+    assert why(told) == [reason]
+
+
+def test_a_run_that_stopped_early_by_itself_is_complete():
+    early = dataclasses.replace(RESULT, stopped_early=True, steps_done=3)
+    found = [*runs(), dataclasses.replace(runs()[0], id="early", result=early)]
+    assert apart(found)["early"] == ""
+
+
+def test_what_was_measured_goes_before_what_was_asked_for():
+    told = why(
+        {"shown": 256},
+        {"extra": {"rows_sha256": "b"}},
+        {"seed": 1, "shown": 300, "extra": {"rows_sha256": "c"}},
+        shown=341,
+        extra={"rows_sha256": "a"},
+    )
+    assert told == ["shown 256 rows, the others 341", "held-out rows are not those of the others", ""]
+
+
+def test_archived_and_incomplete_runs_do_not_say_what_is_usual():
+    other = {"train": TrainSettings(steps=5)}
+    away = [{**other, "archived": True}] * 3 + [{**other, "status": "stopped"}] * 3
+    assert why(*away)[:3] == ["trained for 5 steps, the others for 30 epochs"] * 3

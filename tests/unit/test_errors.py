@@ -1,0 +1,38 @@
+"""A full memory is known by what torch, cuBLAS and the model packages raise for it."""
+
+import pytest
+import torch
+
+from tabtune_core.errors import LabelError, is_out_of_memory
+from tabtune_core.worker_child import _explain, _kind
+
+
+def from_cause(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+FULL = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("Failed to execute even with minimum batch size 1. Error: CUDA out of memory."),
+    torch.AcceleratorError("CUDA error: out of memory")
+    if hasattr(torch, "AcceleratorError")
+    else RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    from_cause(RuntimeError("the stage failed"), MemoryError()),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: str(error)[:30])
+def test_a_full_memory_is_told_as_one(error):
+    assert is_out_of_memory(error)
+    assert _explain(error, "Lower context_rows.", "the log") == "There was not enough memory. Lower context_rows."
+    assert _kind(error) == "OutOfMemoryError"
+
+
+def test_other_errors_keep_their_name():
+    assert not is_out_of_memory(RuntimeError("boom"))
+    assert _kind(RuntimeError("boom")) == "RuntimeError"
+    assert _explain(LabelError("No such column."), "", "the log") == "No such column."

@@ -1,0 +1,174 @@
+"""What a pipeline's predictions are shown: every row that fit was given, whatever was withheld to choose by."""
+
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_table import small_table
+
+from tabtune_core import TabularPipeline
+from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays
+from tabtune_core.data.prepared import make_context
+from tabtune_core.errors import LabelError
+from tabtune_core.events import Note, RunPlanned
+from tabtune_core.metrics import score_all
+from tabtune_core.predictor import predict_rows
+from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.tuning_params import read_params, write_params
+
+ROWS, LABELS = small_table(60)
+NEW = small_table(20, seed=1)[0]
+PARAMS = {"inference": {"device": "cpu"}, "peft": {"device": "cpu", "steps": 2, "eval_every": 1, "peft_config": {"r": 2}}}
+
+
+def fit(strategy, X, y, task="classification", model="tabicl-mini", **params):
+    return TabularPipeline(model, strategy, {**PARAMS[strategy], **params}, task=task).fit(X, y)
+
+
+def with_all(pipeline, X, labels, rows):
+    """Predictions beside these rows, encoded by what a run of a table uses."""
+    frame = X.assign(y=labels)
+    context = make_context(frame, np.array(labels, dtype=object), rows, {name: column_kind(X[name]) for name in X}, "y")
+    return predict_rows(pipeline._base, NEW, context, views=1)
+
+
+def notes(pipeline):
+    return [event.text for event in pipeline.history if isinstance(event, Note)]
+
+
+@pytest.mark.parametrize("strategy", ["inference", "peft"])
+def test_predictions_are_shown_every_row_with_a_label(strategy):
+    y = LABELS.astype(object)
+    y[[3, 50]] = None
+    pipeline = fit(strategy, ROWS, y)
+    labelled = np.setdiff1d(np.arange(60), [3, 50])
+    assert pipeline.context_rows_.tolist() == labelled.tolist()
+    np.testing.assert_allclose(pipeline.predict_proba(NEW), with_all(pipeline, ROWS, y, labelled), atol=1e-6)
+    without = np.abs(pipeline.predict_proba(NEW) - with_all(pipeline, ROWS, y, labelled[:45])).max()
+    assert without > 1e-3, "the rows that are shown must matter, or any would pass"
+    assert pipeline.result.extra["final_context_rows"] == 58
+
+
+def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alone():
+    pipeline = fit("peft", ROWS, LABELS)
+    y = pd.Series(LABELS)
+    table = prepare_arrays(ROWS, y, Labels.of(y, "classification"), pipeline.settings(), max_classes=None)
+    x_N, y_N = ROWS.iloc[table.split.validation], table.context.labels.transform(list(LABELS[table.split.validation]))
+    assert pipeline.result.validation == pytest.approx(score_all(y_N, predict_rows(pipeline._base, x_N, table.context, views=1)))
+    (plan,) = [event for event in pipeline.history if isinstance(event, RunPlanned)]
+    assert pipeline.result.extra["scored_context_rows"] == len(table.split.train) == plan.context_rows < 60
+    assert notes(pipeline)[-1] == (
+        "Predictions are shown all 60 rows with a label. The validation scores were measured with 48 rows shown."
+    )  # fmt: skip
+
+
+def test_zero_shot_withholds_nothing_and_claims_no_score():
+    pipeline = fit("inference", ROWS, LABELS)
+    result, (plan,) = pipeline.result, [event for event in pipeline.history if isinstance(event, RunPlanned)]
+    assert (plan.train_rows, plan.validation_rows, plan.context_rows) == (60, 0, 60)
+    assert (result.validation, result.zero_shot_validation, result.test) == ({}, {}, {})
+    assert (result.growth_memory_bytes, result.extra["scored_context_rows"]) == (None, None)
+    assert "None was withheld, so no score was measured." in notes(pipeline)[-1]
+
+
+@pytest.mark.parametrize("strategy", ["inference", "peft"])
+def test_of_more_rows_than_may_be_shown_each_class_keeps_its_share(strategy):
+    y = np.repeat(["often", "seldom"], [48, 12])
+    pipeline = fit(strategy, ROWS, y, predict_context_rows=20)
+    shown = y[pipeline.context_rows_]
+    assert len(set(pipeline.context_rows_)) == len(shown) == 20
+    assert 1 <= (shown == "seldom").sum() <= 8
+    assert any("Predictions are shown 20 of the 60 rows with a label." in note for note in notes(pipeline))
+    assert fit(strategy, ROWS, y, predict_context_rows=20).context_rows_.tolist() == pipeline.context_rows_.tolist()
+    assert fit(strategy, ROWS, y, predict_context_rows=20, seed=1).context_rows_.tolist() != pipeline.context_rows_.tolist()
+
+
+@pytest.mark.parametrize("strategy", ["inference", "peft"])
+def test_a_saved_pipeline_holds_the_rows_that_predictions_are_shown(strategy, tmp_path):
+    pipeline = fit(strategy, ROWS, LABELS)
+    pipeline.save(tmp_path / "p.zip")
+    loaded = TabularPipeline.load(tmp_path / "p.zip")
+    assert loaded.context_rows_.tolist() == pipeline.context_rows_.tolist() == list(range(60))
+    np.testing.assert_allclose(loaded.predict_proba(NEW), pipeline.predict_proba(NEW), atol=1e-6)
+    assert loaded.result == pipeline.result
+
+
+def test_a_file_of_zero_shot_that_withheld_rows_still_opens(tmp_path):
+    fit("inference", ROWS, LABELS).save(tmp_path / "new.zip")
+    with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+        for name in new.namelist():
+            facts = json.loads(new.read(name)) if name == "pipeline.json" else None
+            if facts:
+                facts["params"]["tuning_params"] |= {"validation_share": 0.3, "validation_rows": 50, "views": 2}
+            old.writestr(name, json.dumps(facts) if facts else new.read(name))
+    loaded = TabularPipeline.load(tmp_path / "old.zip")
+    assert loaded.tuning_params == {"device": "cpu", "views": 2}
+    assert np.isfinite(loaded.predict_proba(NEW)).all()
+
+
+def test_a_run_without_training_is_told_without_what_it_withheld():
+    run = RunSettings(dataset="-", target="y", strategy="inference", validation_share=0.3, train=TrainSettings(validation_rows=50, views=2))
+    params = write_params(run)
+    assert params["tuning_params"] == {"views": 2}
+    assert read_params(**params).strategy == "inference"
+
+
+def few(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"a": rng.normal(size=rows), "b": rng.choice(["x", "y"], rows)})
+
+
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
+@pytest.mark.parametrize("y", [[0, 0, 1], ["a", "b", "a", "b", "only once"], ["a"] * 8 + ["b"]], ids=str)
+def test_few_rows_and_classes_seen_once_are_enough_to_be_shown(model, y):
+    X = few(len(y))
+    pipeline = fit("inference", X, y, model=model)
+    assert pipeline.context_rows_.tolist() == list(range(len(y)))
+    p = pipeline.predict_proba(X)
+    assert p.shape == (len(y), len(set(y)))
+    assert p.sum(axis=1) == pytest.approx(1)
+
+
+def test_few_numbers_are_enough_to_be_shown_and_too_few_to_choose_by():
+    X, y = few(4), [1.5, 2.5, 7.0, np.nan]
+    pipeline = fit("inference", X, y, "regression")
+    assert pipeline.context_rows_.tolist() == [0, 1, 2]
+    assert np.isfinite(pipeline.predict(X)).all()
+    with pytest.raises(LabelError, match="has 3 values; regression needs at least 10 to train, choose and test on"):
+        fit("peft", X, y, "regression")
+
+
+def test_of_more_numbers_than_may_be_shown_small_and_large_ones_are():
+    X, y = few(60), np.arange(60.0)
+    shown = y[fit("inference", X, y, "regression", predict_context_rows=20).context_rows_]
+    assert len(shown) == 20
+    assert shown.min() < 20 < 40 < shown.max()
+
+
+def test_a_trained_pipeline_shows_the_class_that_is_too_rare_to_choose_by():
+    y = np.where(np.arange(60) == 59, "once", LABELS)
+    pipeline = fit("peft", ROWS, y)
+    assert 59 in pipeline.context_rows_
+    assert pipeline.predict_proba(NEW).shape == (20, 3)
+
+
+def test_many_classes_and_free_text_are_taken():
+    X = few(90).assign(remark=[f"a remark of its own, number {i}" for i in range(90)])
+    y = np.arange(90) % 15
+    pipeline = fit("inference", X, y)
+    assert pipeline._context.encoder.left_out == ("remark",)
+    assert pipeline.predict_proba(X).shape == (90, 15)
+    assert len(pipeline.context_rows_) == 90
+
+
+def test_whole_numbers_that_a_missing_one_made_floats_are_classes_by_their_number():
+    y = pd.Series([1, 2, 3] * 20)
+    y[5] = None
+    assert y.dtype == float
+    pipeline = fit("inference", ROWS, y)
+    assert pipeline._context.labels.classes == ("1", "2", "3")
+    assert pipeline.classes_.tolist() == [1, 2, 3]
+    assert pipeline.evaluate(ROWS, [1, 2, 3] * 20) == pipeline.evaluate(ROWS, [1.0, 2.0, 3.0] * 20)
+    assert 5 not in pipeline.context_rows_

@@ -1,0 +1,122 @@
+"""A run's own time on a made clock: what counts, what is set aside, what is charged, and that all of it is independent of the folder."""
+
+import numpy as np
+import pytest
+
+from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.shared import SharedArrays
+
+
+class Time:
+    """A clock that stands until it is moved."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+def test_what_is_set_aside_is_nobodys_time_also_while_it_goes_on(time):
+    clock = OwnClock(time)
+    time.now += 3
+    with clock.aside():
+        time.now += 10
+        assert clock.seconds == 3
+        with clock.aside():
+            time.now += 20
+        time.now += 30
+        assert clock.seconds == 3
+    time.now += 4
+    assert clock.seconds == 7
+
+
+def test_a_failure_within_ends_what_is_set_aside(time):
+    clock = OwnClock(time)
+    with pytest.raises(OSError, match="full"), clock.aside():
+        time.now += 10
+        raise OSError("full")
+    time.now += 2
+    assert clock.seconds == 2
+
+
+def test_what_is_charged_counts_and_is_told(time):
+    clock = OwnClock(time)
+    time.now += 1
+    clock.charge(5.0)
+    assert (clock.seconds, clock.charged_seconds) == (6, 5)
+
+
+def test_a_start_forgets_what_was_before(time):
+    clock = OwnClock(time)
+    time.now += 1
+    clock.charge(5.0)
+    clock.start()
+    time.now += 2
+    assert (clock.seconds, clock.charged_seconds) == (2, 0)
+
+
+def worked(folder, time, names):
+    """Seconds, those that were charged, arrays made and found of a run: an array takes as many seconds to make as its name has letters."""
+    clock = OwnClock(time)
+    arrays = SharedArrays(folder, clock=clock)
+
+    def make(name):
+        time.now += len(name)
+        return np.arange(3.0)
+
+    for name in names:
+        arrays.get([name], lambda name=name: make(name))
+        time.now += 0.5  # what the run does with it
+    return clock.seconds, clock.charged_seconds, arrays.made, arrays.reused
+
+
+def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(tmp_path, time):
+    names = ["one", "three", "one", "seven", "seven"]
+    own = 3 + 5 + 5 + 5 * 0.5
+    assert worked(tmp_path, time, names) == (own, 0, 3, 2)
+    assert worked(tmp_path, time, names) == (own, 13, 0, 5)
+
+
+def test_a_run_that_finds_half_of_it_is_charged_for_that_half(tmp_path, time):
+    worked(tmp_path, time, ["three"])
+    assert worked(tmp_path, time, ["three", "seven", "three"]) == (5 + 5 + 3 * 0.5, 5, 1, 2)
+
+
+def test_an_array_within_an_array_counts_once_in_what_the_outer_one_cost(tmp_path, time):
+    def run():
+        clock = OwnClock(time)
+        arrays = SharedArrays(tmp_path, clock=clock)
+
+        def inner():
+            time.now += 2
+            return np.zeros(1)
+
+        def outer():
+            time.now += 3
+            return arrays.get(["inner"], inner) + 1
+
+        assert arrays.get(["outer"], outer).tolist() == [1]
+        return clock.seconds, clock.charged_seconds
+
+    assert [run(), run()] == [(5, 0), (5, 5)]
+
+
+def test_hashing_and_files_are_set_aside(tmp_path, time, monkeypatch):
+    def slow(function):
+        def slowed(*given, **named):
+            time.now += 7
+            return function(*given, **named)
+
+        return slowed
+
+    for name in ("file_of", "read", "_write"):
+        monkeypatch.setattr(SharedArrays, name, slow(getattr(SharedArrays, name)))
+    began = time.now
+    assert [worked(tmp_path, time, ["three"])[0] for _ in range(2)] == [5.5, 5.5]
+    assert time.now - began == 5 + 2 * 0.5 + 5 * 7

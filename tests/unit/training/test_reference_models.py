@@ -1,0 +1,88 @@
+"""References: what scikit-learn's models learn, whatever the columns are, and what they never see."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import Ridge
+
+from tabtune_core.training import reference_models
+from tabtune_core.training.reference_models import fit_reference, most_rows
+
+RNG = np.random.default_rng(0)
+ROWS = 240
+KIND = RNG.integers(-1, 3, ROWS)
+SIZE = RNG.normal(size=ROWS)
+MIXED = np.column_stack([KIND, np.where(RNG.random(ROWS) < 0.1, np.nan, SIZE), RNG.normal(size=ROWS)]).astype(float)
+NUMBERS = 3.0 * (KIND == 1) + SIZE
+CLASSES = np.digitize(NUMBERS, [0.0, 2.0])
+
+
+@pytest.mark.parametrize("strategy", ["linear", "boosting"])
+def test_numbers_are_learnt_from_categories_and_columns_with_gaps(strategy):
+    fitted = fit_reference(strategy, MIXED[:160], NUMBERS[:160], categories=1, classes=0, seed=0)
+    errors = fitted.predict(MIXED[160:]) - NUMBERS[160:]
+    assert np.mean(errors**2) < 0.4 * NUMBERS[160:].var()
+
+
+@pytest.mark.parametrize("strategy", ["linear", "boosting"])
+def test_classes_get_probabilities_in_the_order_of_their_ids(strategy):
+    fitted = fit_reference(strategy, MIXED[:160], CLASSES[:160], categories=1, classes=3, seed=0)
+    p_NK = fitted.predict(MIXED[160:])
+    assert p_NK.shape == (80, 3)
+    np.testing.assert_allclose(p_NK.sum(axis=1), 1)
+    assert np.mean(p_NK.argmax(axis=1) == CLASSES[160:]) > 0.7
+
+
+@pytest.mark.parametrize("strategy", ["linear", "boosting"])
+def test_what_was_never_seen_and_columns_of_gaps_alone_are_predicted_all_the_same(strategy):
+    x_NF = np.column_stack([MIXED, np.full(ROWS, np.nan)])
+    fitted = fit_reference(strategy, x_NF[KIND >= 0], CLASSES[KIND >= 0], categories=1, classes=3, seed=0)
+    assert np.isfinite(fitted.predict(x_NF[KIND < 0])).all()
+
+
+@pytest.mark.parametrize("strategy", ["linear", "boosting"])
+@pytest.mark.parametrize("counts", [(40, 30, 1), (2, 1), (1, 1)])
+def test_classes_of_few_rows_are_learnt_from(strategy, counts):
+    y_N = np.repeat(np.arange(len(counts)), counts)
+    fitted = fit_reference(strategy, RNG.normal(size=(len(y_N), 2)), y_N, categories=0, classes=len(counts), seed=0)
+    assert fitted.predict(np.zeros((4, 2))).shape == (4, len(counts))
+
+
+@pytest.mark.parametrize("strategy", ["linear", "boosting"])
+def test_the_same_seed_gives_the_same_predictions(strategy):
+    first, again = (fit_reference(strategy, MIXED, CLASSES, categories=1, classes=3, seed=4).predict(MIXED) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_real_tables_are_predicted_as_well_as_these_models_can():
+    x_NF, y_N = load_breast_cancer(return_X_y=True)
+    train, test = np.arange(len(y_N)) % 3 != 0, np.arange(len(y_N)) % 3 == 0
+    for strategy, least in (("linear", 0.96), ("boosting", 0.93)):
+        fitted = fit_reference(strategy, x_NF[train], y_N[train], categories=0, classes=2, seed=0)
+        assert np.mean(fitted.predict(x_NF[test]).argmax(axis=1) == y_N[test]) > least
+    x_NF, y_N = load_diabetes(return_X_y=True)
+    train, test = np.arange(len(y_N)) % 3 != 0, np.arange(len(y_N)) % 3 == 0
+    for strategy in ("linear", "boosting"):
+        fitted = fit_reference(strategy, x_NF[train], y_N[train], categories=0, classes=0, seed=0)
+        assert np.mean((fitted.predict(x_NF[test]) - y_N[test]) ** 2) < 0.7 * y_N[test].var()
+
+
+def test_all_rows_are_fitted_once_the_penalty_is_chosen():
+    x_NF, y_N = load_diabetes(return_X_y=True)
+    fitted = fit_reference("linear", x_NF, y_N, categories=0, classes=0, seed=0)
+    penalty = float(fitted.said.split("the penalty ")[1].split(",")[0])
+    standardised = (x_NF - x_NF.mean(axis=0)) / x_NF.std(axis=0)
+    np.testing.assert_allclose(fitted.predict(x_NF), Ridge(alpha=penalty).fit(standardised, y_N).predict(standardised))
+
+
+def test_boosting_stops_where_more_rounds_would_only_fit_noise():
+    y_N = RNG.integers(0, 2, ROWS)
+    fitted = fit_reference("boosting", RNG.normal(size=(ROWS, 4)), y_N, categories=0, classes=2, seed=0)
+    assert "with 1 rounds" in fitted.said or int(fitted.said.split(" with ")[1].split()[0]) < 10
+
+
+def test_a_large_table_is_cut_and_tried_on_one_fold(monkeypatch):
+    assert most_rows(20, 2) == 100_000
+    assert most_rows(20, 10) == 10_000
+    monkeypatch.setattr(reference_models, "CELLS_OF_FOLDS", 100)
+    assert "on a fifth of the training rows" in fit_reference("linear", MIXED, NUMBERS, categories=1, classes=0, seed=0).said
