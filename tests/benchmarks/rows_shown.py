@@ -183,7 +183,7 @@ def main() -> None:
             if seeds:
                 lines.append(line(table, *([runs.get(table, seed, trained) for seed in seeds] for trained in ways)))
     shown = ["table (rows)", "seeds", *(f"{size:,} rows shown" if size else "all training rows" for size in SHOWN)]
-    head = ["table", "seeds", "log-loss at 256 over 2,048", "seconds at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
+    head = ["table", "seeds", "log-loss at 256 over 2,048", "s at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
     text = f"{markdown_table(shown, scores)}\n\n{markdown_table(head, prices)}"
     print(text)
     if asked.write:
