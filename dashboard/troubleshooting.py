@@ -206,7 +206,7 @@ def no_gain(run: Run) -> Trouble | None:
     if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
         return None
     metric = run.settings.selection_metric
-    seen = "No trained state did better on the validation rows, so the pretrained model is given back"
+    seen = "No trained state that was scored like zero-shot did better on the validation rows, so the pretrained model is given back"
     zero_shot = run.result.zero_shot_validation.get(metric)
     return Trouble("no gain", seen + (f" ({METRICS[metric].label} {shown_score(zero_shot, metric)})." if zero_shot is not None else "."))
 

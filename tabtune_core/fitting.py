@@ -244,7 +244,7 @@ def _first_evaluation(
     settings: RunSettings, rows: ModelRows, model: BaseModel, prefix: SharedPrefix, scores: dict[str, float]
 ) -> dict[str, float]:  # fmt: skip
     """Zero-shot as the evaluations while training will see it; ``scores`` are those with all rows shown."""
-    if rows.evaluator is rows.scorer or settings.strategy == "inference":
+    if rows.evaluator is rows.scorer:
         return scores
     part = rows.held_out["validation"]
     return score_all(part.y_N, _zero_shot(rows.evaluator, part.x_NF, model, prefix, "validation"))

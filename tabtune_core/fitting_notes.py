@@ -103,7 +103,7 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
             "they count as this run's time, though it did not have to spend them."
         )
     if result.ended_by == "time limit":
-        one = ", which one step takes longer than" if result.steps_done == 1 else ""
+        one = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
             f"The time limit of {settings.train.time_limit:g} s{one} ended training after step {result.steps_done} of {steps}; "
             "that step was evaluated as the last one."

@@ -16,10 +16,8 @@ from tabtune_core.settings import RunSettings
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     """The settings of ``chosen`` and of zero-shot under so many seeds that no run of the sweep has yet, zero-shot first."""
     first = max(run.settings.seed for run in runs) + 1
-    zero_shot = next((run.settings for run in runs if run.settings.strategy == "inference"), None)
-    if zero_shot is None:
-        train = dataclasses.replace(chosen.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
-        zero_shot = dataclasses.replace(chosen.settings, strategy="inference", train=train)
+    train = dataclasses.replace(chosen.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
+    zero_shot = dataclasses.replace(chosen.settings, strategy="inference", train=train)  # shown the same rows as the chosen run
     return [dataclasses.replace(one, seed=first + more) for more in range(number) for one in (zero_shot, chosen.settings)]
 
 

@@ -31,7 +31,8 @@ def trade_offs(compared: Compared) -> None:
     limits = _limits()
     board, noun = _points(compared)
     chosen = [name for name in (x, y, third) if name is not None]
-    st.markdown(what_fits(board, compared.metric, limits, noun) if limits else what_leads(board, compared.metric, chosen, noun))
+    complete = board[board["apart"] == ""]
+    st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
     drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
     columns = [axis_of(name, compared.metric, "validation").column for name in chosen]
     show(drawn, key="pareto", label="The chosen numbers of every run against each other", numbers=board[["run", *columns]])

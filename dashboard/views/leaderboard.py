@@ -53,7 +53,9 @@ def remarks(board: pd.DataFrame) -> None:
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:
         names = ", ".join(no_gain[:10]) + (f" and {len(no_gain) - 10} more" if len(no_gain) > 10 else "")
-        st.caption(f"No gain over zero-shot: {names}. These runs gave the pretrained model back, which did better than any trained state.")
+        st.caption(
+            f"No gain over zero-shot: {names}. These runs gave the pretrained model back: no trained state scored like it did better."
+        )
 
 
 st.title("Leaderboard")
@@ -98,7 +100,7 @@ if sweep is not None and not going:
 remarks(board)
 splits = sorted({run.settings.split for run in runs.values()} - {""})
 if splits and sweep is not None:
-    st.caption(f":material/call_split: {plain('; '.join(splits).capitalize())}.")
+    st.caption(f":material/call_split: Rows were divided here: {plain('; '.join(splits))}.")
 tables = {dataset.id: dataset.name for dataset in reading.tables().values()}
 left, right = st.columns(2)
 with left:

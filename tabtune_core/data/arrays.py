@@ -152,6 +152,11 @@ def prepare_arrays(
         none = context.rows[:0]
         return Prepared(frame, texts, Split(_labelled(texts), none, none, context.rows), context)
     split = split_table(frame, texts, settings, test_share=0.0)
+    unseen = sorted({text for text in texts if isinstance(text, str)} - set(texts[split.train]))
+    if unseen and settings.task == "classification":
+        raise LabelError(
+            f"The {settings.split} leaves the class {unseen[0]!r} without a training row. Choose another split, or other rows."
+        )
     return Prepared(frame, texts, split, _context(frame, texts, labels.texts, split.context, settings))
 
 

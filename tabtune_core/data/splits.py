@@ -104,9 +104,9 @@ def sampled(
         rows = np.sort(rows)
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
+    validation, test = at_most(validation, validation_rows), at_most(test, test_rows)  # first, so that no size of a context moves them
     train = np.sort(train)
-    context = at_most(train, context_rows or len(train))
-    return Split(train, at_most(validation, validation_rows), at_most(test, test_rows), context, findings)
+    return Split(train, validation, test, at_most(train, context_rows or len(train)), findings)
 
 
 def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:

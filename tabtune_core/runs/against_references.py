@@ -15,7 +15,7 @@ from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 def against_references(board: pd.DataFrame, rank_by: str) -> Iterator[str]:
     """One sentence a reference: the mean of its validation score, over the seeds under which the best LoRA has one too."""
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
-    known = board[board[score].notna() & ~board["archived"]]
+    known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")]
     lora = known[known["strategy"] == "peft"]
     if lora.empty:
         return

@@ -73,7 +73,8 @@ def claim(
         each = replicates(runs, metric, load, part)
         return difference([one.final for one in each], [one.zero_shot for one in each], metric)
 
-    choices = 0 if runs["test_gain"].notna().any() else max(evaluations, 1)
+    tested = runs["test_gain"].notna().any() or _rows_of(runs["run"].iloc[0], load) > 0
+    choices = 0 if tested else max(evaluations, 1)
     on_rows = own("validation" if choices else "test")
     value = gain if choices else float(runs["test_gain"].astype("float64").mean())
     half = on_rows.half if not choices else float(-ndtri(0.025 / choices)) * on_rows.error
@@ -90,7 +91,7 @@ def claim(
 def _verdict(gain: float, test: Difference) -> Verdict:
     if gain <= SMALLEST:
         return "no gain"
-    if not math.isfinite(test.half):
+    if not math.isfinite(test.value + test.half):
         return "not known"
     return "better" if test.low > SMALLEST else "worse" if test.high < -SMALLEST else "unclear"
 

@@ -115,7 +115,7 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: HeldOutPart
     for seed, found in zip(runs["seed"], loaded, strict=True):
         if found is not None and len(found.y_N):
             first.setdefault(seed, found)
-    groups = RowGroups([one.rows_N for one in first.values()])
+    groups = RowGroups([one.rows_N for one in first.values()], metric)
     made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed have the same zero-shot predictions, mostly
 
     def of(seed: int, predicted: NDArray[np.float64] | None) -> Replicates | None:

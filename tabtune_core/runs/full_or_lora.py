@@ -13,6 +13,7 @@ import pandas as pd
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.intervals import half_interval
 from tabtune_core.runs.recommend import ROUNDING, label_of, smallest_within
+from tabtune_core.settings import TRAINED
 
 FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not known"
 PARAMETER_BYTES = 4
@@ -91,7 +92,7 @@ def _chosen(configurations: pd.DataFrame) -> dict[str, pd.Series | None]:
 def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
     """With the seconds of a step, and what has to be kept to predict; without training nothing has to be."""
     numbers = board.astype({"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"})
-    untrained = numbers["strategy"] == "inference"
+    untrained = ~numbers["strategy"].isin(TRAINED)
     meters = numbers.loc[~untrained, "memory_meter"].nunique()
     whole = (PARAMETER_BYTES * numbers["total_parameters"]).where(numbers["strategy"] == "base-ft")
     return numbers.assign(

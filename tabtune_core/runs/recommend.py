@@ -57,7 +57,9 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
         return Recommendation((), "", table)
     planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
-    whole = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
+    drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
+    same_rows = plan is not None and store.run(lora["runs"].iloc[0][0]).settings.split_by == "time"  # under every seed
+    whole = plan.test_rows if plan and same_rows else drawn_from
     looks = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
     told = claim(found, board, rank_by, load, table_rows=whole, evaluations=looks)
     label, metric = partial(label_of, lora), METRICS[rank_by]

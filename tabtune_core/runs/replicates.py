@@ -7,6 +7,7 @@ Letters: N rows, K classes, G groups of table rows, S seeds.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from scipy.special import stdtrit
 
 from tabtune_core.metrics import ROW_MEANS, Metric
 
-GROUPS = 200
-"""At most; fewer rows are left out one at a time."""
+GROUPS, FEW_GROUPS = 200, 40
+"""At most; fewer rows are left out one at a time. Few, where the metric is computed anew without each group."""
 OF_THE_CLASS = ("accuracy", "balanced_accuracy", "f1_weighted", "mcc")
 """Metrics that see only the predicted class: few rows may make all of a difference."""
 Floats = NDArray[np.float64]
@@ -29,10 +30,12 @@ class Replicates:
     without_G: Floats
     rows_G: NDArray[np.int64]
     """How many of the rows are in each group."""
+    rows_N: NDArray[np.int64]
+    """Their numbers in the table."""
 
     def of_nothing(self) -> "Replicates":
         """The score 0 on the same rows: the difference to it is the score itself."""
-        return Replicates(0.0, np.zeros_like(self.without_G), self.rows_G)
+        return Replicates(0.0, np.zeros_like(self.without_G), self.rows_G, self.rows_N)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,11 @@ UNKNOWN = Difference(math.nan, math.nan, math.nan)
 class RowGroups:
     """The table rows of some held-out parts in groups of one size: a row is in the same group under every seed."""
 
-    def __init__(self, parts: Sequence[NDArray[np.int64]]) -> None:
-        """``parts`` are numbers of rows in the table, one array a seed."""
+    def __init__(self, parts: Sequence[NDArray[np.int64]], metric: Metric) -> None:
+        """``parts`` are numbers of rows in the table, one array a seed; ``metric`` is what the groups are left out of."""
         self._rows = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
-        self.number = min(GROUPS, len(self._rows))
+        quick = metric.name in (*ROW_MEANS, *_OF_COUNTS, "roc_auc")
+        self.number = min(GROUPS if quick else FEW_GROUPS, len(self._rows))
         self._group = np.random.default_rng(0).permutation(len(self._rows)) % max(self.number, 1)  # rows that lie together may be alike
 
     def of(self, rows_N: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -87,7 +91,7 @@ class RowGroups:
             score = float(of_mean(values_N.mean()))
             with np.errstate(invalid="ignore", divide="ignore"):
                 without_G = of_mean((values_N.sum() - np.bincount(group_N, values_N, G)) / (len(y_N) - rows_G))
-            return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G)
+            return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G, rows_N)
         score = metric.function(y_N, predicted)
         without_G = np.full(G, score)
         if metric.name in _OF_COUNTS:
@@ -98,7 +102,7 @@ class RowGroups:
             for g in np.flatnonzero(rows_G):
                 kept_N = group_N != g
                 without_G[g] = metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan
-        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G)
+        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G, rows_N)
 
 
 def _areas(y_N: NDArray[np.int64], p_NK: Floats, group_N: NDArray[np.int64], groups: int) -> Floats:
@@ -150,7 +154,12 @@ def _matthews(counts_GKK: Floats) -> Floats:
     return np.asarray((right_G * rows_G - (true_GK * said_GK).sum(axis=1)) / np.sqrt(np.where(spread_G > 0, spread_G, np.inf)))
 
 
-_OF_COUNTS = {"f1_weighted": _f1_weighted, "mcc": _matthews}
+def _balanced_accuracy(counts_GKK: Floats) -> Floats:
+    true_GK, right_GK = counts_GKK.sum(axis=2), np.diagonal(counts_GKK, axis1=1, axis2=2)
+    return np.asarray((right_GK / np.maximum(true_GK, 1)).sum(axis=1) / (true_GK > 0).sum(axis=1))
+
+
+_OF_COUNTS = {"balanced_accuracy": _balanced_accuracy, "f1_weighted": _f1_weighted, "mcc": _matthews}
 """Metrics that are read off the counts of classes."""
 
 
@@ -172,9 +181,16 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     value, half_row = float(value_S.mean()), metric.name in OF_THE_CLASS
     rows = _variance(without_SG.mean(axis=0), half_row=half_row)
     each = float(np.mean([_variance(without_G[here_G], half_row=half_row) for without_G, here_G in zip(without_SG, here_SG, strict=True)]))
-    between = max(0.0, float(value_S.var(ddof=1)) - each) if len(value_S) > 1 else 0.0
+    own = 1 - _shared([a.rows_N for a, _ in both])  # rows that all seeds have make their differences vary by nothing
+    between = max(0.0, float(value_S.var(ddof=1)) - each * own) if len(value_S) > 1 else 0.0
     error, groups = math.sqrt(rows + between / len(value_S)), here_SG.shape[1]
     return Difference(value, error, float(stdtrit(groups - 1, 0.975)) * error, each, between) if math.isfinite(error) else UNKNOWN
+
+
+def _shared(rows_SN: Sequence[NDArray[np.int64]]) -> float:
+    """Mean share of its rows that a seed has in common with another one."""
+    pairs = [len(np.intersect1d(a, b)) / max(len(a), len(b), 1) for a, b in combinations(rows_SN, 2)]
+    return float(np.mean(pairs)) if pairs else 0.0
 
 
 def _variance(without_G: Floats, *, half_row: bool) -> float:

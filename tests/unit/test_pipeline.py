@@ -226,6 +226,11 @@ def test_class_weights_change_the_loss_and_are_refused_where_there_is_none(plain
         for weights in ("none", "balanced")
     ]
     assert losses[0][0] != pytest.approx(losses[1][0], abs=1e-3), "the first loss is before the first step"
+    late = X.assign(day=np.arange(len(X)))  # the last rows of a split by time are the only ones of their class
+    new = np.where(late["day"] >= len(X) - 2, "new", few)
+    by_time = {**FAST, "split_by": "time", "split_column": "day"}
+    with pytest.raises(LabelError, match="The split by time: day leaves the class 'new' without a training row"):
+        TabularPipeline("tabicl-mini", "peft", by_time).fit(late, new)
     with pytest.raises(SettingError, match="'class_weights' changes nothing with tuning_strategy 'inference'"):
         read_params("tabicl-mini", "inference", {"class_weights": "balanced"}, "classification")
     with pytest.raises(SettingError, match=r"train\.class_weights is 'balanced'; for regression"):

@@ -69,3 +69,14 @@ def test_too_little_to_split_says_so(values):
 def test_a_sample_keeps_a_class_that_a_plain_draw_would_lose():
     values = np.array(["a"] * 999 + ["b"])
     assert 999 in sample_rows(values, 10, np.random.default_rng(0))
+
+
+def test_how_many_rows_are_shown_moves_no_held_out_row_and_a_smaller_context_is_part_of_a_larger_one():
+    values = labels(a=700, b=300)
+    few, more, every = (
+        split_rows(values, seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60}) for rows in (100, 300, None)
+    )
+    for other in (more, every):
+        assert np.array_equal(few.validation, other.validation)
+        assert np.array_equal(few.test, other.test)
+    assert set(few.context) < set(more.context) < set(every.context) == set(every.train)

@@ -14,7 +14,10 @@ def board(**scores):
     for name, values in scores.items():
         strategy, rank = ("peft", int(name[1:])) if name.startswith("r") else (name, None)
         settings = dict.fromkeys(CONFIGURATION) | {"strategy": strategy, "rank": rank}
-        rows += [settings | {"seed": seed, "validation_log_loss": one, "archived": False} for seed, one in zip(SEEDS, values, strict=False)]
+        rows += [
+            settings | {"seed": seed, "validation_log_loss": one, "archived": False, "apart": ""}
+            for seed, one in zip(SEEDS, values, strict=False)
+        ]
     return pd.DataFrame(rows)
 
 

@@ -58,7 +58,12 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
     runs, load = sweep(rng, metric="log_loss", effect=0.6, noise=1.4)
     board = leaderboard(runs, "log_loss").assign(test_gain=math.nan)
     found = compare(board, "log_loss", load)
-    few, many = (claim(found, board, "log_loss", load, evaluations=number) for number in (1, 30))
+    assert claim(found, board, "log_loss", load).verdict == "not known", "there are test rows, and the score is not defined on them"
+
+    def no_test(run, part):
+        return None if part == "test" else load(run, part)
+
+    few, many = (claim(found, board, "log_loss", no_test, evaluations=number) for number in (1, 30))
     assert (few.choices, many.choices) == (1, 30)
     assert few.test.half == pytest.approx(1.959964 * few.test.error)
     assert many.test.half == pytest.approx(3.1440 * few.test.error, rel=1e-3)  # the normal quantile of 1 - 0.025 / 30
@@ -80,7 +85,7 @@ def test_leaving_groups_out_is_the_metric_of_what_is_left(metric, classes):
     y_N = rng.integers(classes, size=90)
     p_NK = rng.dirichlet(np.ones(classes), size=90)
     rows_N = np.sort(rng.permutation(1000)[:90])
-    groups = RowGroups([rows_N])
+    groups = RowGroups([rows_N], METRICS[metric])
     found, group_N, function = groups.leave_out(METRICS[metric], rows_N, y_N, p_NK), groups.of(rows_N), METRICS[metric].function
     assert found.score == pytest.approx(function(y_N, p_NK))
     expected = [function(y_N[group_N != g], p_NK[group_N != g]) for g in range(groups.number)]
@@ -97,7 +102,7 @@ def test_the_standard_error_is_that_of_a_bootstrap_of_rows(metric):
         y_N, logits = rng.integers(2, size=400), rng.normal(size=(2, 400))
         first, second = (np.column_stack([1 - p, p]) for p in 1 / (1 + np.exp(-(2 * y_N - 1 + logits))))
     rows_N = np.arange(400)
-    groups, function = RowGroups([rows_N]), METRICS[metric].function
+    groups, function = RowGroups([rows_N], METRICS[metric]), METRICS[metric].function
     found = difference(*([groups.leave_out(METRICS[metric], rows_N, y_N, p)] for p in (first, second)), METRICS[metric])
     draws = [function(y_N[i], first[i]) - function(y_N[i], second[i]) for i in rng.integers(400, size=(300, 400))]
     assert found.error == pytest.approx(np.std(draws), rel=0.15)
@@ -107,9 +112,18 @@ def test_a_row_that_two_seeds_held_out_is_one_row():
     rng = np.random.default_rng(6)
     y_N, p_NK = rng.integers(2, size=100), rng.dirichlet(np.ones(2), size=100)
     q_NK, metric, rows_N = rng.dirichlet(np.ones(2), size=100), METRICS["log_loss"], np.arange(100)
-    once, apart = RowGroups([rows_N]), RowGroups([rows_N, rows_N + 100])
+    once, apart = RowGroups([rows_N], metric), RowGroups([rows_N, rows_N + 100], metric)
     one, other = (once.leave_out(metric, rows_N, y_N, p) for p in (p_NK, q_NK))
     alone = difference([one], [other], metric)
     assert difference([one, one], [other, other], metric).error == pytest.approx(alone.error)
     first, second = ([apart.leave_out(metric, rows, y_N, p) for rows in (rows_N, rows_N + 100)] for p in (p_NK, q_NK))
     assert difference(first, second, metric).error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
+
+
+def test_what_seeds_vary_by_on_the_same_rows_is_all_luck():
+    rng = np.random.default_rng(8)
+    y_N, metric, rows_N = rng.integers(2, size=100), METRICS["log_loss"], np.arange(100)
+    groups = RowGroups([rows_N], metric)
+    zero_shot, *tuned = (groups.leave_out(metric, rows_N, y_N, rng.dirichlet(np.ones(2), size=100)) for _ in range(4))
+    values = [zero_shot.score - one.score for one in tuned]
+    assert difference(tuned, [zero_shot] * 3, metric).between_seeds == pytest.approx(np.var(values, ddof=1))

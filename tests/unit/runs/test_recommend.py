@@ -221,7 +221,7 @@ def test_several_seeds_hold_the_spread_between_them(lab):
     shutil.rmtree(lab.store.run_dir(runs[1].id))
     lab.predict(runs[1].id, range(10))
     apart = lab.found().claim.test
-    assert apart.between_seeds == pytest.approx(0.3**2 / 2 - apart.of_seed)
+    assert apart.between_seeds == pytest.approx(0.3**2 / 2)
     assert apart.half > both.half
     assert "the spread over 2 seeds" in lab.said()
 
@@ -325,7 +325,7 @@ def test_a_stopped_run_is_listed_and_left_out_of_choice_and_price(lab):
     ("train", "told"),
     [
         (TrainSettings(steps=3), "trained for 3 steps, the others for 30 epochs"),
-        (TrainSettings(context_rows=64), "trained with 64 context rows, the others with 2,048"),
+        (TrainSettings(context_rows=64), "trained with 64 context rows, the others with 512"),
     ],
 )
 def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_comparison(lab, train, told):
