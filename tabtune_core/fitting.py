@@ -24,7 +24,7 @@ from tabtune_core.data.prepared import Prepared
 from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
-from tabtune_core.fitting_notes import beginnings, endings, training_notes
+from tabtune_core.fitting_notes import beginnings, endings, saving, training_notes
 from tabtune_core.lora.adapters import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import METRICS, score_all
@@ -164,7 +164,7 @@ def fit(
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
-        for note in endings(settings, plan.steps, result, arrays, evaluated_step):
+        for note in (*saving(train_seconds, saved_seconds), *endings(settings, plan.steps, result, arrays, evaluated_step)):
             emit(note)
         model.module.eval()
     growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"] if final else None  # where nothing ran

@@ -95,13 +95,17 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"The steps go through {count} fixed episodes in turn{few}.", "warning" if few else "info")
 
 
-def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
-    """What turned out otherwise, said when all is scored; ``evaluated_step`` is the step that the evaluations while training chose."""
-    if arrays.clock.charged_seconds >= SAVING_TOLD:
+def saving(train_seconds: float, saved_seconds: float) -> Iterator[Note]:
+    """What of a run's own time it did not have to spend."""
+    if saved_seconds >= SAVING_TOLD:
         yield Note(
-            f"{arrays.clock.charged_seconds:,.1f} s of the {arrays.clock.seconds:,.1f} s of training had been computed by earlier runs: "
+            f"{saved_seconds:,.1f} s of the {train_seconds:,.1f} s of training had been computed by earlier runs: "
             "they count as this run's time, though it did not have to spend them."
         )
+
+
+def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
+    """What turned out otherwise, said when all is scored; ``evaluated_step`` is the step that the evaluations while training chose."""
     if result.ended_by == "time limit":
         one = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(

@@ -138,7 +138,7 @@ def training_widgets(told: Mapping[str, str]) -> None:
         "Learning rate of LoRA", "learning_rates", TrainSettings, LORA_RATES, about="learning_rate", told=told.get("learning_rate", ""),
         placeholder=f"{short_rate(LEARNING_RATES['peft'])} (usual)",
     )  # fmt: skip
-    with st.grid(min_column_width=180):
+    with st.grid(min_column_width=240):
         number_field("Context rows while training", "context_rows", TrainSettings, low=10, step=128)
         number_field("Query rows a step (batch size)", "batch_size", TrainSettings, low=1, step=32)
         number_field("Context rows at prediction", "predict_context_rows", TrainSettings, low=10, step=1024, placeholder="all that fit")
