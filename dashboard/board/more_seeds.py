@@ -16,8 +16,12 @@ from tabtune_core.settings import RunSettings
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     """The settings of ``chosen`` and of zero-shot under so many seeds that no run of the sweep has yet, zero-shot first."""
     first = max(run.settings.seed for run in runs) + 1
-    train = dataclasses.replace(chosen.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
-    zero_shot = dataclasses.replace(chosen.settings, strategy="inference", train=train)  # shown the same rows as the chosen run
+    shown = chosen.settings.train.predict_context_rows
+    alike = (run.settings for run in runs if run.settings.train.predict_context_rows == shown)
+    zero_shot = next((settings for settings in alike if settings.strategy == "inference"), None)
+    if zero_shot is None:
+        train = dataclasses.replace(chosen.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
+        zero_shot = dataclasses.replace(chosen.settings, strategy="inference", train=train)
     return [dataclasses.replace(one, seed=first + more) for more in range(number) for one in (zero_shot, chosen.settings)]
 
 
