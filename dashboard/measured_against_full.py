@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard.words import duration, megabytes
+from dashboard.formatting import duration, megabytes
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.full_or_lora import TIE, UNKNOWN
 

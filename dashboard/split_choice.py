@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard.choice import chosen, pick, renew
-from dashboard.words import plain
+from dashboard.formatting import plain
+from dashboard.url_state import chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer, split_question
 from tabtune_core.settings import RunSettings, SplitBy, describe

@@ -5,8 +5,8 @@ from typing import cast
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import chosen, pick, renew
-from dashboard.words import WAYS
+from dashboard.formatting import WAYS
+from dashboard.url_state import chosen, pick, renew
 from tabtune_core.data.target import Way
 
 

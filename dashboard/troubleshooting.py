@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.words import score as shown_score
+from dashboard.formatting import score as shown_score
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.run_names import short_rate

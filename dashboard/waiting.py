@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import reading
-from dashboard.words import plain
+from dashboard.formatting import plain
 from dashboard.worker_watch import Trouble
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.job_progress import read_progress

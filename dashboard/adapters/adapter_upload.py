@@ -3,8 +3,8 @@
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import choose, go
-from dashboard.words import megabytes, moment, plain
+from dashboard.formatting import megabytes, moment, plain
+from dashboard.url_state import choose, go
 from tabtune_core.adapters_store import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
 from tabtune_core.errors import TabTuneError
 

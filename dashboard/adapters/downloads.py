@@ -8,8 +8,8 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.file_data import data_of
+from dashboard.formatting import megabytes, plain
 from dashboard.waiting import wait_for
-from dashboard.words import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.export_formats import FORMATS, Format, command_lines, file_name, snippet
 from tabtune_core.runs.job_queue import JOB_ENDED, Job

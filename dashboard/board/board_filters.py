@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from dashboard.words import STATUS
+from dashboard.formatting import STATUS
 from tabtune_core.settings import STRATEGY_NAMES
 
 

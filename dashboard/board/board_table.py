@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.words import STATUS, TRAIN_SECONDS_HELP
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import reading
-from dashboard.words import plain
+from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.claims import Claim
 from tabtune_core.runs.store import Run

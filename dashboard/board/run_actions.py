@@ -6,7 +6,7 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import reading
-from dashboard.words import megabytes, plain
+from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.store import ENDED, Run
 

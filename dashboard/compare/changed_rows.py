@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard import reading
 from dashboard.compare.compared import Compared
 from dashboard.compare.predictions_view import predictions_of, which_rows
-from dashboard.words import plain
+from dashboard.formatting import plain
 from tabtune_core.errors import TableError
 from tabtune_core.runs.outcomes import flip_counts, flips, movers, together
 from tabtune_core.runs.store import Run

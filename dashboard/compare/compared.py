@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dashboard import reading
-from dashboard.words import labels
+from dashboard.formatting import labels
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import RANKED, Run
 

@@ -7,10 +7,10 @@ import streamlit as st
 
 from dashboard.charts import CHARTS
 from dashboard.charts.pareto import COSTS, SCORE, axis_of
-from dashboard.choice import pick
 from dashboard.compare.compared import Compared
+from dashboard.formatting import megabytes, plain, score
 from dashboard.live_plotly import show
-from dashboard.words import megabytes, plain, score
+from dashboard.url_state import pick
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.tradeoffs import best_of, front, within_limits

@@ -12,7 +12,7 @@ from dashboard.devices import device_names, free_memory
 from dashboard.form import tree_view
 from dashboard.form.forms import DECIMALS, DEFAULTS
 from dashboard.form.target_tree import as_data, paths_of, toggled
-from dashboard.words import plain
+from dashboard.formatting import plain
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.run_names import short_rate

@@ -8,9 +8,9 @@ from contextlib import suppress
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import go
 from dashboard.form.pricing import price_adapters
-from dashboard.words import plain
+from dashboard.formatting import plain
+from dashboard.url_state import go
 from tabtune_core.advice import Facts, advise
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way

@@ -5,9 +5,9 @@ In: the task. Out: the card of the chosen model; a choice keeps of the form what
 
 import streamlit as st
 
-from dashboard.choice import choose, chosen, keep
 from dashboard.form.form_widgets import parts_of
-from dashboard.words import plain
+from dashboard.formatting import plain
+from dashboard.url_state import choose, chosen, keep
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import CATALOGUE, get_card

@@ -6,11 +6,11 @@ In: the sweep that the form describes. Out: text to copy; or the form filled fro
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import choose
 from dashboard.form import forms
 from dashboard.form.as_code import command_line, python_code
 from dashboard.form.model_cards import closed, filled_for
-from dashboard.words import WAYS, plain
+from dashboard.formatting import WAYS, plain
+from dashboard.url_state import choose
 from tabtune_core.data.split_question import written
 from tabtune_core.data.target import Way
 from tabtune_core.errors import SettingError

@@ -5,12 +5,12 @@ import streamlit as st
 
 from dashboard import measured_against_full, reading
 from dashboard.charts import CHARTS
+from dashboard.formatting import plain, sweep_title
 from dashboard.guide import guide_text
 from dashboard.guide.lora_picture import layer_picture
 from dashboard.guide.picture import show_picture
 from dashboard.live_plotly import show
 from dashboard.troubleshooting import GUIDE
-from dashboard.words import plain, sweep_title
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.presets import PRESETS, preset_for
 from tabtune_core.runs.store import RANKED

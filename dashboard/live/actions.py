@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import reading
-from dashboard.words import plain
+from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.store import Run, Wish
 from tabtune_core.settings import RunSettings

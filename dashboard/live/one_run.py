@@ -3,12 +3,12 @@
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import keep
+from dashboard.formatting import WAY_OUT, plain
 from dashboard.live.actions import again, ask
 from dashboard.live.tweak import tweak
 from dashboard.memory_by_cause import against_measured
 from dashboard.troubleshooting import GUIDE, troubles
-from dashboard.words import WAY_OUT, plain
+from dashboard.url_state import keep
 from tabtune_core.events import Note, RunFailed, RunPlanned
 from tabtune_core.runs.store import ENDED, RETRYABLE, Run
 from tabtune_core.settings import REFERENCES

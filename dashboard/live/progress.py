@@ -5,10 +5,10 @@ import time
 import pandas as pd
 import streamlit as st
 
+from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from dashboard.live.actions import ask
 from dashboard.live.time_left import time_left
 from dashboard.reading import Latest
-from dashboard.words import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress
 from tabtune_core.runs.store import ENDED, RANKED, Run

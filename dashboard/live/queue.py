@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard import reading
+from dashboard.formatting import plain
 from dashboard.live.actions import ask, to_front
 from dashboard.live.tweak import tweak
-from dashboard.words import plain
 from tabtune_core.runs.store import Run
 
 SHOWN = 8

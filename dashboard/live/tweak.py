@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from dashboard.formatting import plain
 from dashboard.live.actions import duplicate
-from dashboard.words import plain
 from tabtune_core.errors import SettingError
 from tabtune_core.runs.store import Run
 from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, Strategy, TrainSettings, describe

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from dashboard.choice import keep
-from dashboard.words import TRAIN_SECONDS_HELP
+from dashboard.formatting import TRAIN_SECONDS_HELP
+from dashboard.url_state import keep
 from tabtune_core.metrics import METRICS, Task, metrics_of
 
 FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}

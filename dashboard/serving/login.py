@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from dashboard.formatting import plain
 from dashboard.serving.access import LOGIN_VARIABLE, listed_emails
 from dashboard.serving.guard import admitted
-from dashboard.words import plain
 
 
 def log_in_first() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from dashboard.words import plain
+from dashboard.formatting import plain
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Kind, ReadingChoices
 

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
-from dashboard.choice import choose, pick, renew
+from dashboard.formatting import megabytes, plain
 from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
 from dashboard.tables.choices_form import WORDS, reading_form
@@ -16,7 +16,7 @@ from dashboard.tables.columns_table import columns_table, still_open
 from dashboard.tables.table_notes import limit_notes, missing_note, size_note, useless
 from dashboard.tables.uploads import forget_notes
 from dashboard.target_choice import pick_way
-from dashboard.words import megabytes, plain
+from dashboard.url_state import choose, pick, renew
 from tabtune_core.data.datasets import Dataset, delete_dataset
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices

@@ -8,9 +8,9 @@ from typing import NoReturn, Protocol
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import choose
+from dashboard.formatting import plain
 from dashboard.tables.choices_form import reading_form
-from dashboard.words import plain
+from dashboard.url_state import choose
 from tabtune_core.data.datasets import SAMPLES, Dataset, add_sample
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import LayoutError, TableError

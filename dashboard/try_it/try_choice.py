@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import chosen, keep
-from dashboard.words import plain
+from dashboard.formatting import plain
+from dashboard.url_state import chosen, keep
 from tabtune_core.adapters_store import missing_base
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.settings import RunSettings

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.file_data import data_of
-from dashboard.words import plain
+from dashboard.formatting import plain
 from tabtune_core.data.new_rows import CSV, PREDICTED
 
 SHOWN = 1000

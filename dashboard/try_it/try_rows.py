@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import reading
+from dashboard.formatting import plain
 from dashboard.try_it.try_choice import Choice
-from dashboard.words import plain
 from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.new_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.errors import TableError

@@ -8,8 +8,8 @@ import streamlit as st
 
 from dashboard import reading
 from dashboard.adapters import adapter_upload, downloads
-from dashboard.choice import go, pick
-from dashboard.words import megabytes, moment, plain, score
+from dashboard.formatting import megabytes, moment, plain, score
+from dashboard.url_state import go, pick
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import METRICS

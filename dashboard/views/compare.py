@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import go, pick
 from dashboard.compare.compared import Compared
 from dashboard.compare.rank_tab import rank_tab
 from dashboard.compare.rows_shown import rows_shown
 from dashboard.compare.side_by_side import side_by_side
 from dashboard.compare.trade_offs import trade_offs
-from dashboard.words import plain, sweep_title
+from dashboard.formatting import plain, sweep_title
+from dashboard.url_state import go, pick
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 

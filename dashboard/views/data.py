@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard import reading
-from dashboard.choice import go, pick
 from dashboard.split_choice import ask_split
 from dashboard.tables import table_views, uploads
+from dashboard.url_state import go, pick
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),

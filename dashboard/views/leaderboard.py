@@ -7,8 +7,8 @@ import streamlit as st
 
 from dashboard import measured_against_full, reading
 from dashboard.board import board_files, board_filters, board_table, more_seeds, run_actions
-from dashboard.choice import chosen, go, pick, renew
-from dashboard.words import plain, score, sweep_title
+from dashboard.formatting import plain, score, sweep_title
+from dashboard.url_state import chosen, go, pick, renew
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.runs.against_references import against_references

@@ -8,7 +8,7 @@ import pytest
 import seeding
 from page_steps import button, go, texts, type_in
 
-from dashboard import words, worker_watch
+from dashboard import formatting, worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import MemorySampled, Note
@@ -156,7 +156,7 @@ def test_a_number_on_a_scale_is_predicted_as_such_unless_it_is_split(app, home):
 def test_whole_numbers_with_few_values_are_classes_or_numbers(app, home):
     add_dataset(home, ("size,stars\n" + "".join(f"{i / 7},{i % 5}\n" for i in range(60))).encode(), "stars.csv")
     app.run()
-    assert app.radio(key="chosen_way").options == [words.WAYS[way] for way in ("classes", "numbers", "halves")]
+    assert app.radio(key="chosen_way").options == [formatting.WAYS[way] for way in ("classes", "numbers", "halves")]
     assert "Task: **classification**" in texts(app.markdown)
     app.radio(key="chosen_way").set_value("numbers").run()
     assert "Task: **regression**" in texts(app.markdown)
@@ -494,7 +494,7 @@ def test_a_run_that_gives_no_sign_of_life_is_said(app, store, monkeypatch):
     seeding.going_sweep(store)
     go(app, "live")
     assert not any("sign of life" in status for status in app.dataframe[0].value["Status"])
-    monkeypatch.setattr(words, "SILENCE_SECONDS", -1)
+    monkeypatch.setattr(formatting, "SILENCE_SECONDS", -1)
     app.run()
     assert sum("no sign of life for" in status for status in app.dataframe[0].value["Status"]) == 1
 

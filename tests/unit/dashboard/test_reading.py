@@ -7,8 +7,8 @@ import pytest
 import seeding
 
 from dashboard import reading
+from dashboard.formatting import labels
 from dashboard.reading import frames
-from dashboard.words import labels
 from tabtune_core.runs.store import RunStore
 
 
