@@ -7,9 +7,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard import reading
-from dashboard.file_data import data_of
+from dashboard.components.downloads import data_of
+from dashboard.components.job_status import wait_for
 from dashboard.formatting import megabytes, plain
-from dashboard.waiting import wait_for
 from tabtune_core.errors import StoreError
 from tabtune_core.export_formats import FORMATS, Format, command_lines, file_name, snippet
 from tabtune_core.runs.job_queue import JOB_ENDED, Job

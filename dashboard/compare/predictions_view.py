@@ -8,8 +8,8 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
-from dashboard.live_plotly import show
 from tabtune_core.runs.outcomes import confusion, errors, reliability
 from tabtune_core.runs.predictions import Predictions
 from tabtune_core.runs.store import Run

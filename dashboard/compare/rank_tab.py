@@ -6,8 +6,8 @@ from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.compare.one_run_rank import one_run_rank
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
-from dashboard.live_plotly import show
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.recommend import Recommendation, smallest_tied, with_noise
 

@@ -7,9 +7,9 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
+from dashboard.components.job_status import wait_for
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
-from dashboard.live_plotly import show
-from dashboard.waiting import wait_for
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.runs.job_queue import JOB_ENDED

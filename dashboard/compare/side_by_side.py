@@ -11,8 +11,8 @@ from dashboard.compare.changed_rows import changed_rows
 from dashboard.compare.compared import Compared
 from dashboard.compare.predictions_view import calibration, confusions, number_errors
 from dashboard.compare.update_sizes import update_sizes
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP, labels
-from dashboard.live_plotly import show
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.ranking import SCIKIT_LEARN
 from tabtune_core.runs.store import Run

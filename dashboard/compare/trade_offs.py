@@ -8,8 +8,8 @@ import streamlit as st
 from dashboard.charts import CHARTS
 from dashboard.charts.pareto import COSTS, SCORE, axis_of
 from dashboard.compare.compared import Compared
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain, score
-from dashboard.live_plotly import show
 from dashboard.url_state import pick
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.configurations import by_configuration

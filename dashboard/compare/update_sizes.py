@@ -7,9 +7,9 @@ from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.compare.one_run_rank import DOING, button
+from dashboard.components.job_status import wait_for
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
-from dashboard.live_plotly import show
-from dashboard.waiting import wait_for
 from tabtune_core.runs.job_queue import JOB_ENDED
 from tabtune_core.runs.spectra import layer_frame
 from tabtune_core.runs.store import Run

@@ -9,8 +9,8 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import reading
+from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
-from dashboard.memory_by_cause import cause_rows, draw
 from tabtune_core.data.target import Way
 from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
 from tabtune_core.models.cards import ModelCard

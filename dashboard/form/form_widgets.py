@@ -8,8 +8,8 @@ from typing import Any, get_args, get_type_hints
 
 import streamlit as st
 
-from dashboard.devices import device_names, free_memory
-from dashboard.form import tree_view
+from dashboard.components import tree_view
+from dashboard.components.device_names import device_names, free_memory
 from dashboard.form.forms import DECIMALS, DEFAULTS
 from dashboard.form.target_tree import as_data, paths_of, toggled
 from dashboard.formatting import plain

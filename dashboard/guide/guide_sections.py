@@ -3,13 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import measured_against_full, reading
+from dashboard import reading
 from dashboard.charts import CHARTS
+from dashboard.components import full_vs_lora_table
+from dashboard.components.plotly_chart import show
+from dashboard.components.svg import show_picture
 from dashboard.formatting import plain, sweep_title
 from dashboard.guide import guide_text
 from dashboard.guide.lora_picture import layer_picture
-from dashboard.guide.picture import show_picture
-from dashboard.live_plotly import show
 from dashboard.troubleshooting import GUIDE
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.presets import PRESETS, preset_for
@@ -152,7 +153,7 @@ def found() -> None:
         said = reading.recommended(sweep, metric)
         st.markdown("\n\n".join(map(plain, said.sentences)))
         st.caption(plain(said.basis))
-        measured_against_full.show(measured, metric)
+        full_vs_lora_table.show(measured, metric)
         return
     st.info("No sweep here has both LoRA and full fine-tuning yet. After one, its own figures stand here.", icon=":material/straighten:")
     st.page_link("views/new_run.py", label="Start one", icon=":material/tune:")

@@ -13,9 +13,9 @@ from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.card import READINGS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.live.view import View
-from dashboard.live_plotly import show
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 from tabtune_core.settings import TRAINED

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from dashboard import reading
+from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import WAY_OUT, plain
 from dashboard.live.actions import again, ask
 from dashboard.live.tweak import tweak
-from dashboard.memory_by_cause import against_measured
 from dashboard.troubleshooting import GUIDE, troubles
 from dashboard.url_state import keep
 from tabtune_core.events import Note, RunFailed, RunPlanned

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.devices import machine_memory
+from dashboard.components.device_names import machine_memory
 from tabtune_core.cuda_cards import card_memory, card_names
 
 

@@ -8,14 +8,14 @@ import streamlit as st
 from dashboard import reading
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
+from dashboard.components.plotly_chart import show
+from dashboard.components.target_picker import pick_way
 from dashboard.formatting import megabytes, plain
-from dashboard.live_plotly import show
 from dashboard.server import REPORT_PATH
 from dashboard.tables.choices_form import WORDS, reading_form
 from dashboard.tables.columns_table import columns_table, still_open
 from dashboard.tables.table_notes import limit_notes, missing_note, size_note, useless
 from dashboard.tables.uploads import forget_notes
-from dashboard.target_choice import pick_way
 from dashboard.url_state import choose, pick, renew
 from tabtune_core.data.datasets import Dataset, delete_dataset
 from tabtune_core.data.encoding import LEFT_OUT

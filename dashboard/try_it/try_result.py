@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.file_data import data_of
+from dashboard.components.downloads import data_of
 from dashboard.formatting import plain
 from tabtune_core.data.new_rows import CSV, PREDICTED
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import reading
-from dashboard.split_choice import ask_split
+from dashboard.components.split_picker import ask_split
 from dashboard.tables import table_views, uploads
 from dashboard.url_state import go, pick
 

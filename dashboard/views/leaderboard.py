@@ -5,8 +5,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from dashboard import measured_against_full, reading
+from dashboard import reading
 from dashboard.board import board_files, board_filters, board_table, more_seeds, run_actions
+from dashboard.components import full_vs_lora_table
 from dashboard.formatting import plain, score, sweep_title
 from dashboard.url_state import chosen, go, pick, renew
 from tabtune_core.errors import StoreError
@@ -145,4 +146,4 @@ with st.container(horizontal=True):
         icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
     )  # fmt: skip
 if sweep is not None:
-    measured_against_full.show(reading.against_full(sweep, metric), metric)
+    full_vs_lora_table.show(reading.against_full(sweep, metric), metric)

@@ -6,6 +6,7 @@ The page reads the store and holds nothing: a reload, a second tab and a restart
 import streamlit as st
 
 from dashboard import reading
+from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.live import progress
 from dashboard.live.charts import charts
@@ -13,7 +14,6 @@ from dashboard.live.one_run import one_run, pick_run
 from dashboard.live.queue import queue
 from dashboard.live.view import controls, share
 from dashboard.url_state import go, pick
-from dashboard.waiting import worker_trouble
 from tabtune_core.errors import StoreError
 
 st.title("Live")

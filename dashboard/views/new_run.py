@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dashboard import reading
+from dashboard.components.split_picker import pick_split
+from dashboard.components.target_picker import pick_way
 from dashboard.form import advanced_widgets, form_widgets, forms, launch_panel, text_panel
 from dashboard.form.estimate_panel import estimate_panel
 from dashboard.form.model_cards import model_cards
 from dashboard.form.starting_points import starting_points
 from dashboard.formatting import plain
-from dashboard.split_choice import pick_split
-from dashboard.target_choice import pick_way
 from dashboard.url_state import go, pick, renew
 from tabtune_core.errors import SettingError, TargetError
 from tabtune_core.metrics import SELECTION

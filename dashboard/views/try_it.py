@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import reading
+from dashboard.components.job_status import wait_for
 from dashboard.formatting import plain
 from dashboard.try_it import try_choice, try_result, try_rows
 from dashboard.url_state import go, keep
-from dashboard.waiting import wait_for
 from tabtune_core.data.new_rows import forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.runs.job_queue import JOB_ENDED, Job

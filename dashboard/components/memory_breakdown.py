@@ -7,8 +7,8 @@ import streamlit as st
 
 from dashboard.charts import CHARTS
 from dashboard.charts.memory_breakdown import CAUSES
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
-from dashboard.live_plotly import show
 from tabtune_core.runs.store import Run
 
 
