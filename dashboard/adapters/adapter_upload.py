@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import megabytes, moment, plain
 from dashboard.url_state import choose, go
 from tabtune_core.adapters_store import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
@@ -26,7 +26,7 @@ def add() -> None:
         st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
         st.session_state.pop("adapter_error", None)
         try:
-            adapter = add_adapter(reading.home(), file.getvalue(), file.name)
+            adapter = add_adapter(queries.home(), file.getvalue(), file.name)
         except TabTuneError as error:
             st.session_state["adapter_error"] = f"{file.name} was not added. {error}"
         else:
@@ -55,7 +55,7 @@ def details(adapter: StoredAdapter) -> None:
         f"Predicts **{plain(settings.target)}** from {len(facts['features']):,} columns, trained on {plain(facts['table']['name'])} "
         f"({facts['table']['rows']:,} rows) with {plain(settings.model)}."
     )
-    if facts["table"]["id"] in reading.tables():
+    if facts["table"]["id"] in queries.tables():
         st.caption("That table is in this workspace: with its base, it predicts here exactly as it did there.")
     else:
         st.caption(
@@ -69,7 +69,7 @@ def details(adapter: StoredAdapter) -> None:
                 f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. The file that you gave stays yours."
             )
             if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
-                delete_adapter(reading.home(), adapter.id)
+                delete_adapter(queries.home(), adapter.id)
                 st.rerun()
 
 
@@ -78,7 +78,7 @@ def _ask_for_weights(adapter: StoredAdapter) -> None:
         path = st.text_input("Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt")
         if st.form_submit_button("Use these weights") and path:
             try:
-                name_checkpoint(reading.home(), adapter.id, path)
+                name_checkpoint(queries.home(), adapter.id, path)
             except (TabTuneError, OSError) as error:
                 st.error(plain(str(error)))
             else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.downloads import data_of
 from dashboard.components.job_status import wait_for
 from dashboard.formatting import megabytes, plain
@@ -19,7 +19,7 @@ from tabtune_core.runs.store import Run
 def export_jobs(run_id: str) -> dict[str, Job]:
     """The newest export of each format of a run."""
     newest: dict[str, Job] = {}
-    for job in reading.store().jobs("export"):
+    for job in queries.store().jobs("export"):
         if job.arguments.get("run") == run_id:
             newest.setdefault(str(job.arguments.get("format")), job)
     return newest
@@ -30,14 +30,14 @@ def prepare(run_id: str, form: Format) -> None:
     old = export_jobs(run_id).get(form)
     if old is not None:
         remove(old.id)
-    reading.store().add_job("export", {"run": run_id, "format": form})
-    reading.keep_worker()
+    queries.store().add_job("export", {"run": run_id, "format": form})
+    queries.keep_worker()
 
 
 def remove(job_id: str) -> None:
     """Gives the disk space of a prepared file back."""
     with contextlib.suppress(StoreError):  # another tab was faster, or it has just begun to run
-        reading.store().delete_job(job_id)
+        queries.store().delete_job(job_id)
 
 
 def other_formats(run: Run, facts: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
     if job is not None and job.status not in JOB_ENDED:
         st.markdown(":material/hourglass_top: Preparing it", width="content")
         return
-    path = None if job is None or not job.result else reading.store().job_dir(job.id) / file_name(form, facts, run.id)
+    path = None if job is None or not job.result else queries.store().job_dir(job.id) / file_name(form, facts, run.id)
     if job is not None and path is not None and path.is_file():
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"

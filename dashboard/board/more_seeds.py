@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.claims import Claim
@@ -42,9 +42,9 @@ def offer(claim: Claim, runs: Sequence[Run]) -> None:
 def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
     try:
         for one in settings:
-            reading.store().duplicate(chosen.id, one, f"{one.label} seed {one.seed}")
+            queries.store().duplicate(chosen.id, one, f"{one.label} seed {one.seed}")
     except StoreError as error:  # deleted from another tab meanwhile
         st.toast(plain(str(error)))
         return
     st.toast(f"Queued: {len(settings)} runs", icon=":material/playlist_add:")
-    reading.keep_worker()
+    queries.keep_worker()

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.store import ENDED, Run
@@ -36,7 +36,7 @@ def _rename(run: Run) -> None:
     with st.popover("Rename", icon=":material/edit:"):
         name = st.text_input("Name", run.name, key=f"name_{run.id}", max_chars=LONGEST).strip()
         if st.button("Save the name", disabled=not name or name == run.name):
-            reading.store().rename(run.id, name)
+            queries.store().rename(run.id, name)
             _done("Renamed")
 
 
@@ -48,7 +48,7 @@ def _annotate(runs: Sequence[Run]) -> None:
             st.caption("These runs have different notes; saving replaces all of them.")
         if st.button("Save the note"):
             for run in runs:
-                reading.store().annotate(run.id, note)
+                queries.store().annotate(run.id, note)
             _done("Noted")
 
 
@@ -57,7 +57,7 @@ def _archive(runs: Sequence[Run]) -> None:
     told = "Archived runs have no place and no part in what is said about rank. Nothing is deleted."
     if st.button("Take out of the archive" if away else "Archive", icon=":material/archive:", help=told):
         for run in runs:
-            reading.store().archive(run.id, not away)
+            queries.store().archive(run.id, not away)
         _done("Taken out of the archive" if away else "Archived")
 
 
@@ -71,13 +71,13 @@ def _delete(runs: Sequence[Run]) -> None:
             )
         if not ended:
             return
-        freed = megabytes(sum(reading.store().size_bytes(run.id) for run in ended))
+        freed = megabytes(sum(queries.store().size_bytes(run.id) for run in ended))
         what = plain(ended[0].name) if len(ended) == 1 else f"{len(ended)} runs"
         st.markdown(f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone.")
         if st.button("Delete for good", type="primary", key=f"delete_{_key(runs)}"):
             try:
                 for run in ended:
-                    reading.store().delete(run.id)
+                    queries.store().delete(run.id)
             except StoreError as error:  # started or deleted from another tab meanwhile
                 st.error(plain(str(error)))
             else:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.compare.compared import Compared
 from dashboard.compare.predictions_view import predictions_of, which_rows
 from dashboard.formatting import plain
@@ -85,7 +85,7 @@ def _table(shown: pd.DataFrame, run: Run, percent: list[str]) -> None:
     """With the values of the rows in the table beside what was predicted."""
     settings = run.settings
     try:
-        values = reading.rows_of(settings.dataset, shown["Row"].to_numpy()).drop(columns=settings.target)
+        values = queries.rows_of(settings.dataset, shown["Row"].to_numpy()).drop(columns=settings.target)
     except TableError as error:
         st.caption(plain(str(error)))
         values = pd.DataFrame(index=shown.index)

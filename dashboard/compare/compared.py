@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import labels
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.runs.store import RANKED, Run
@@ -31,9 +31,9 @@ class Compared:
         Raises:
             StoreError: there is no such sweep any more.
         """
-        runs = [run for run in reading.listed(sweep) if not run.archived]
+        runs = [run for run in queries.listed(sweep) if not run.archived]
         named = labels(runs)
-        board = reading.ranked(sweep, metric)
+        board = queries.ranked(sweep, metric)
         board = board[board["run"].isin(named)].reset_index(drop=True)
         run = pd.Categorical(board["run"].map(named), categories=list(named.values()))
         return cls(sweep, metric, runs, named, board.assign(id=board["run"], run=run))

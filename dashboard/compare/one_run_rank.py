@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.components.job_status import wait_for
@@ -33,7 +33,7 @@ def one_run_rank(compared: Compared) -> None:
     which, how = st.columns([1, 2], vertical_alignment="bottom")
     chosen = which.selectbox("Run to cut", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}")
     run = next(run for run in lora if run.id == chosen)
-    job = reading.rank_curves().get(run.id)
+    job = queries.rank_curves().get(run.id)
     if job is not None and job.status not in JOB_ENDED:
         wait_for([job], DOING)
     elif job is None or job.result is None:
@@ -57,11 +57,11 @@ def button(run_ids: list[str], label: str, *, key: str) -> None:
 
 
 def _ask(run_ids: list[str]) -> None:
-    known = reading.rank_curves()
+    known = queries.rank_curves()
     for run_id in run_ids:
         if run_id not in known or known[run_id].status in JOB_ENDED:  # another tab may have asked since this page was drawn
-            reading.store().add_job(KIND, {"run": run_id})
-    reading.keep_worker()
+            queries.store().add_job(KIND, {"run": run_id})
+    queries.keep_worker()
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:

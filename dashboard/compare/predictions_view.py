@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.components.plotly_chart import show
@@ -15,9 +15,9 @@ from tabtune_core.runs.predictions import Predictions
 from tabtune_core.runs.store import Run
 
 
-def which_rows() -> reading.HeldOutPart:
+def which_rows() -> queries.HeldOutPart:
     """Which held-out rows to look at."""
-    part: reading.HeldOutPart = st.segmented_control(
+    part: queries.HeldOutPart = st.segmented_control(
         "Rows", ["validation", "test"], default="validation", required=True, key="compare_rows", persist_state="session",
         format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__, label_visibility="collapsed",
         help="Validation rows chose the best state of each run; test rows chose nothing.",
@@ -25,9 +25,9 @@ def which_rows() -> reading.HeldOutPart:
     return part
 
 
-def predictions_of(compared: Compared, runs: list[Run], part: reading.HeldOutPart) -> dict[str, Predictions]:
+def predictions_of(compared: Compared, runs: list[Run], part: queries.HeldOutPart) -> dict[str, Predictions]:
     """By run id; says of which runs there are none."""
-    found = {run.id: reading.predictions(run, part) for run in runs}
+    found = {run.id: queries.predictions(run, part) for run in runs}
     absent = [compared.named[run_id] for run_id, one in found.items() if one is None]
     if absent:
         st.caption(f"There are no predictions on disk of {plain(', '.join(absent))}.")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.compare.one_run_rank import one_run_rank
@@ -33,7 +33,7 @@ def rank_tab(compared: Compared) -> None:
 
 def _curve(compared: Compared, metric: str) -> Recommendation:
     meaning = METRICS[metric]
-    found = reading.recommended(compared.sweep, metric)
+    found = queries.recommended(compared.sweep, metric)
     board = with_noise(compared.board.assign(run=compared.board["id"]), found.configurations).assign(run=compared.board["run"])
     smallest = smallest_tied(found.configurations)
     star = None if smallest is None or found.claim is None or not found.claim.chooses_a_rank else int(smallest["rank"])
@@ -48,7 +48,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
 
 def _what_bars_are(compared: Compared, found: Recommendation) -> None:
     """What the sweep says, and what its errors rest on."""
-    if found.sentences and not reading.active(compared.runs):
+    if found.sentences and not queries.active(compared.runs):
         with st.container(border=True):
             st.markdown("\n\n".join(map(plain, found.sentences)))
             st.caption(plain(found.basis))

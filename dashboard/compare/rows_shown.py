@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.components.job_status import wait_for
@@ -30,14 +30,14 @@ def rows_shown(compared: Compared) -> None:
     seed = seeds[0]
     if len(seeds) > 1:
         seed = st.selectbox("Seed", seeds, key=f"rows_seed_{compared.sweep}")
-    runs = runs_of_curve(reading.store(), compared.done, compared.metric, seed)
+    runs = runs_of_curve(queries.store(), compared.done, compared.metric, seed)
     if not runs:
         st.info("No run of this seed has finished yet.", icon=":material/hourglass_top:")
         return
     strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
     if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
         st.caption("Full fine-tuning is left out: its weights were not kept, or it has another model or split. Run it again to add it.")
-    job = reading.context_curves().get(tuple(run.id for run in runs))
+    job = queries.context_curves().get(tuple(run.id for run in runs))
     if job is not None and job.status not in JOB_ENDED:
         wait_for([job], "Predicting with more and more rows shown")
     elif job is None or job.result is None:
@@ -54,10 +54,10 @@ def rows_shown(compared: Compared) -> None:
 
 def _ask(runs: list[Run]) -> None:
     ids = [run.id for run in runs]
-    known = reading.context_curves().get(tuple(ids))
+    known = queries.context_curves().get(tuple(ids))
     if known is None or known.status in JOB_ENDED:  # another tab may have asked since this page was drawn
-        reading.store().add_job(KIND, {"runs": ids})
-    reading.keep_worker()
+        queries.store().add_job(KIND, {"runs": ids})
+    queries.keep_worker()
 
 
 def _found(compared: Compared, result: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.compare.changed_rows import changed_rows
 from dashboard.compare.compared import Compared
@@ -98,7 +98,7 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
     own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}
     frames = {}
     for kind in ("steps", "scores"):
-        found = reading.frame(kind, runs)
+        found = queries.frame(kind, runs)
         frames[kind] = found.assign(run=pd.Categorical(found["run"].astype(str).map(own_names), categories=list(compared.named.values())))
     meaning = METRICS[compared.metric]
     with left:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.compare.compared import Compared
 from dashboard.compare.one_run_rank import DOING, button
@@ -22,7 +22,7 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
     if not lora:
         st.info("Choose a LoRA run above: the other ways have no low-rank update.", icon=":material/info:")
         return
-    jobs = reading.rank_curves()
+    jobs = queries.rank_curves()
     known = {run.id: job.result for run in lora if (job := jobs.get(run.id)) is not None and job.result is not None}
     going = [job for run in lora if (job := jobs.get(run.id)) is not None and job.status not in JOB_ENDED]
     for run in lora:

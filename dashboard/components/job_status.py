@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.worker_watch import Trouble
 from tabtune_core.errors import StoreError
@@ -14,14 +14,14 @@ from tabtune_core.runs.job_queue import JOB_ENDED, Job
 @st.fragment(run_every=1.0)
 def wait_for(jobs: list[Job], doing: str) -> None:
     """How far the jobs are, as far as they say it; the whole page is drawn anew when one has ended. ``doing`` is what is going on."""
-    store = reading.store()
+    store = queries.store()
     try:
         now = [store.job(job.id) for job in jobs]
     except StoreError:  # deleted in another tab
         st.rerun()
     if any(job.status in JOB_ENDED for job in now):
         st.rerun()
-    worker_trouble(reading.look_after_worker())
+    worker_trouble(queries.look_after_worker())
     if all(job.status == "queued" for job in now):
         st.markdown(":material/hourglass_top: Waiting for the worker …")
         return
@@ -43,4 +43,4 @@ def worker_trouble(trouble: Trouble | None) -> None:
     )
     if trouble.last_lines:
         st.code(trouble.last_lines, language=None, wrap_lines=True)
-    st.button("Start the worker again", on_click=reading.keep_worker, icon=":material/replay:")
+    st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")

@@ -4,7 +4,7 @@ from typing import cast
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import WAYS
 from dashboard.url_state import chosen, pick, renew
 from tabtune_core.data.target import Way
@@ -12,7 +12,7 @@ from tabtune_core.data.target import Way
 
 def pick_way(table: str, column: str) -> Way:
     """Asks where there is more than one way; another table or column starts with its likely one."""
-    ways = reading.ways(table, column)
+    ways = queries.ways(table, column)
     renew("way", when=f"{table} {column}", value=ways[0])
     if len(ways) == 1:
         return cast(Way, chosen("way", ways, ways[0]))

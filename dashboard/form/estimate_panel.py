@@ -8,7 +8,7 @@ from typing import Literal
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
 from tabtune_core.data.target import Way
@@ -89,9 +89,9 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> None:
     """Memory by cause, fits or not, and time. Priced anew whenever the form changes."""
-    counts = None if way == "numbers" else reading.class_counts(table, target, way)
-    rows = reading.tables()[table].rows if counts is None else int(counts["rows"].sum())
-    features = reading.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
+    counts = None if way == "numbers" else queries.class_counts(table, target, way)
+    rows = queries.tables()[table].rows if counts is None else int(counts["rows"].sum())
+    features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
         "Plan for a GPU of (GB)", min_value=1.0, value=None, step=8.0, key="planned_gigabytes", placeholder="this machine's device",
@@ -152,7 +152,7 @@ _TIME_HELP = (
 
 def _device(asked: str) -> tuple[str, float | None, float | None]:
     """The device in words, and the memory that is free there, and all of it; None where that is not known."""
-    machine, cards = reading.memory_of_devices()
+    machine, cards = queries.memory_of_devices()
     if asked == "cpu" or (asked == "auto" and not cards):
         return "the CPU", *machine
     place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
@@ -162,7 +162,7 @@ def _device(asked: str) -> tuple[str, float | None, float | None]:
 
 def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:
     """How long training takes at most, from earlier runs of this model here."""
-    runs, paces = sweep.expand(), reading.paces(card.name)
+    runs, paces = sweep.expand(), queries.paces(card.name)
     estimate = train_seconds(runs, paces, trained_on)
     if estimate is None:
         st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.form.pricing import price_adapters
 from dashboard.formatting import plain
 from dashboard.url_state import go
@@ -25,8 +25,8 @@ from tabtune_core.settings import MANY_RUNS, SplitBy, SweepSettings
 def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[SplitBy, str | None]) -> str | None:
     """Why this model cannot predict the column, if it cannot."""
     try:
-        reading.label_findings(table, target, way, max_classes=card.family.class_limit)
-        check_features(card, reading.features(table, target, unseen=split[1] if split[0] == "group" else None))
+        queries.label_findings(table, target, way, max_classes=card.family.class_limit)
+        check_features(card, queries.features(table, target, unseen=split[1] if split[0] == "group" else None))
     except (LabelError, TableError) as error:
         return str(error)
     return None
@@ -40,7 +40,7 @@ def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
     try:
         for one in sweep.one_seed():
             check_request(one)
-        reading.split_findings(sweep)
+        queries.split_findings(sweep)
     except TabTuneError as error:
         return str(error)
     return None
@@ -50,8 +50,8 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
     """How the rows are split where it is not at random, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
     with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
-        found += [one for one in reading.label_findings(run.dataset, run.target, way, max_classes=None) if one.code == "imbalance"]
-        found += reading.split_findings(sweep)
+        found += [one for one in queries.label_findings(run.dataset, run.target, way, max_classes=None) if one.code == "imbalance"]
+        found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
         st.caption(f"{icon} {plain(finding.message)}")
@@ -143,8 +143,8 @@ def launch_button(sweep: SweepSettings, name: str, *, stopped: bool) -> None:
 def _launch(sweep: SweepSettings, name: str) -> None:
     """Queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
     try:
-        sweep_id, _ = reading.store().add_sweep(sweep.expand(), name)
-        reading.keep_worker()
+        sweep_id, _ = queries.store().add_sweep(sweep.expand(), name)
+        queries.keep_worker()
     except TabTuneError as error:
         st.error(plain(str(error)))
         return

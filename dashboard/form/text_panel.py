@@ -5,7 +5,7 @@ In: the sweep that the form describes. Out: text to copy; or the form filled fro
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.form import forms
 from dashboard.form.as_code import command_line, python_code
 from dashboard.form.model_cards import closed, filled_for
@@ -27,10 +27,10 @@ def show(sweep: SweepSettings, name: str) -> None:
         st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
     with as_command:
         st.caption("The same without the pages, beside the downloaded sweep.toml:")
-        st.code(command_line(sweep.run.dataset, name, reading.home()), language="bash", wrap_lines=True)
+        st.code(command_line(sweep.run.dataset, name, queries.home()), language="bash", wrap_lines=True)
     with as_python:
         st.caption("The same from Python. Its runs show on these pages too.")
-        st.code(python_code(sweep, name, reading.home()), language="python", height=300)
+        st.code(python_code(sweep, name, queries.home()), language="python", height=300)
     pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
     file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
     given = file.getvalue().decode("utf-8", "replace") if file else pasted
@@ -74,7 +74,7 @@ def _way_of(sweep: SweepSettings) -> Way:
 
 def _what_is_absent(sweep: SweepSettings) -> str | None:
     """Why the table and the target of the settings cannot be chosen here, if they cannot."""
-    found = reading.tables().get(sweep.run.dataset)
+    found = queries.tables().get(sweep.run.dataset)
     if found is None:
         table, column = sweep.run.dataset[:12], sweep.run.target
         return f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
@@ -82,6 +82,6 @@ def _what_is_absent(sweep: SweepSettings) -> str | None:
         return f"The settings are for the column {sweep.run.target!r}, which the table {found.name!r} does not have."
     if sweep.run.split_column not in (None, *(column.name for column in found.columns)):
         return f"The settings split by the column {sweep.run.split_column!r}, which the table {found.name!r} does not have."
-    if _way_of(sweep) not in reading.ways(found.id, sweep.run.target):
+    if _way_of(sweep) not in queries.ways(found.id, sweep.run.target):
         return f"The settings predict {sweep.run.target!r} in a way ({WAYS[_way_of(sweep)].lower()}) that its values do not allow."
     return None

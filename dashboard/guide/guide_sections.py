@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.components import full_vs_lora_table
 from dashboard.components.plotly_chart import show
@@ -100,7 +100,7 @@ def scaling_and_dropout() -> None:
 def choosing() -> None:
     """The guide's sections 4 and 15, for the newest table where there is one."""
     st.subheader("Quick reference")
-    tables = reading.tables()
+    tables = queries.tables()
     newest = next(iter(tables.values()), None)
     fits = preset_for(newest.rows) if newest else None
     rows = [
@@ -142,15 +142,15 @@ def found() -> None:
             st.markdown(claim.found)
             st.caption(claim.where)
     st.subheader("On your own table")
-    for sweep, seen in reading.sweeps().items():
+    for sweep, seen in queries.sweeps().items():
         if not any(seen.counts.get(status) for status in RANKED):
             continue
-        metric = reading.selection_metric(sweep)
-        measured = reading.against_full(sweep, metric)
+        metric = queries.selection_metric(sweep)
+        measured = queries.against_full(sweep, metric)
         if measured[["full", "lora"]].isna().any(axis=1).all():
             continue
         st.caption(f"Measured in {plain(sweep_title(seen))}.")
-        said = reading.recommended(sweep, metric)
+        said = queries.recommended(sweep, metric)
         st.markdown("\n\n".join(map(plain, said.sentences)))
         st.caption(plain(said.basis))
         full_vs_lora_table.show(measured, metric)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.store import Run, Wish
@@ -12,13 +12,13 @@ from tabtune_core.settings import RunSettings
 def ask(run_ids: list[str], wish: Wish) -> None:
     """Asks runs to stop or cancel; one that waits is taken out of the queue."""
     for run_id in run_ids:
-        reading.store().ask(run_id, wish)
+        queries.store().ask(run_id, wish)
 
 
 def to_front(run_id: str) -> None:
     """Makes a queued run the next one."""
     try:
-        reading.store().move_to_front(run_id)
+        queries.store().move_to_front(run_id)
     except StoreError as error:
         st.toast(plain(str(error)))
 
@@ -26,21 +26,21 @@ def to_front(run_id: str) -> None:
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
     """Queues a run once more, with its settings or with others, whose difference is ``added`` to its name."""
     try:
-        new = reading.store().retry(run.id, settings)
+        new = queries.store().retry(run.id, settings)
         if added:
-            reading.store().rename(new, f"{run.name}, {added}")
+            queries.store().rename(new, f"{run.name}, {added}")
     except StoreError as error:
         st.toast(plain(str(error)))
         return
-    reading.keep_worker()
+    queries.keep_worker()
 
 
 def duplicate(run_id: str, settings: RunSettings, name: str) -> None:
     """Queues other settings in the sweep of a run."""
     try:
-        reading.store().duplicate(run_id, settings, name)
+        queries.store().duplicate(run_id, settings, name)
     except StoreError as error:
         st.toast(plain(str(error)))
         return
     st.toast(f"Queued: {plain(name)}", icon=":material/playlist_add:")
-    reading.keep_worker()
+    queries.keep_worker()

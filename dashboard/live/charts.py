@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.charts.card import READINGS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
@@ -43,12 +43,12 @@ class Curves:
     def frame(self, kind: str) -> pd.DataFrame:
         """Rows of the runs that are drawn anew."""
         if kind not in self._frames:
-            self._frames[kind] = reading.frame(kind, self.fresh, self.runs)
+            self._frames[kind] = queries.frame(kind, self.fresh, self.runs)
         return self._frames[kind]
 
     def reach(self, kind: str, column: str) -> float:
         """The largest value of a column over all runs."""
-        reaches = [self.frame(kind)[column].max(), reading.reach(kind, column, self.settled)]
+        reaches = [self.frame(kind)[column].max(), queries.reach(kind, column, self.settled)]
         return max((float(value) for value in reaches if value == value), default=0.0)
 
     def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
@@ -58,8 +58,8 @@ class Curves:
             CHARTS[chart].draw(self.frame(kind), **options, **(extra or {})),
             key=f"{key}_{self.key}",
             label=label,
-            numbers=lambda: reading.frame(kind, self.shown, self.runs),
-            settled=reading.settled(chart, kind, self.settled, self.runs, **options),
+            numbers=lambda: queries.frame(kind, self.shown, self.runs),
+            settled=queries.settled(chart, kind, self.settled, self.runs, **options),
             legend=len(self.shown) <= MOST_NAMED,
         )
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import WAY_OUT, plain
 from dashboard.live.actions import again, ask
@@ -53,14 +53,14 @@ def _choose(held: str, key: str | None) -> None:
 def one_run(run: Run, name: str, runs: list[Run]) -> None:
     """Everything about a run of the list."""
     buttons(run)
-    planned = reading.store().last(run.id, "RunPlanned")
+    planned = queries.store().last(run.id, "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
     trouble(run, name, runs, plan)
     if run.note:
         st.caption(f":material/sticky_note_2: {plain(run.note)}")
     if run.retried_as:
         st.caption("This run was queued again; the new run is in the same sweep.")
-    for stored in reading.store().events(run.id, ["Note"]):
+    for stored in queries.store().events(run.id, ["Note"]):
         if isinstance(stored.event, Note):
             st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
     if plan and run.settings.strategy in REFERENCES:
@@ -78,7 +78,7 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
     against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
-        log.code(reading.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
+        log.code(queries.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
 
 
 def _rows_shown(plan: RunPlanned) -> str:
@@ -131,10 +131,10 @@ def may_retry(run: Run) -> bool:
 
 def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> None:
     """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
-    failed = reading.store().last(run.id, "RunFailed") if run.status == "failed" else None
+    failed = queries.store().last(run.id, "RunFailed") if run.status == "failed" else None
     failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
     full = next((other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed), None)
-    frames = {kind: reading.frame(kind, [run]) for kind in ("steps", "scores")}
+    frames = {kind: queries.frame(kind, [run]) for kind in ("steps", "scores")}
     found = troubles(run, frames, plan=plan, failure=failure, full=full)
     if run.error and not any(seen.kind == "memory" for seen in found):
         st.error(f"{plain(name)}: {plain(run.error)}")

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from dashboard.live.actions import ask
 from dashboard.live.time_left import time_left
-from dashboard.reading import Latest
+from dashboard.queries import Latest
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress
 from tabtune_core.runs.store import ENDED, RANKED, Run

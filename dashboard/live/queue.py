@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.live.actions import ask, to_front
 from dashboard.live.tweak import tweak
@@ -14,7 +14,7 @@ SHOWN = 8
 
 def queue() -> None:
     """An expander with a row a run and what can be asked of it."""
-    waiting = reading.store().runs(status="queued")
+    waiting = queries.store().runs(status="queued")
     title = f"Queue: {len(waiting)} {'run waits' if len(waiting) == 1 else 'runs wait'}" if waiting else "Queue: nothing waits"
     behind = st.expander(title, key="queue", on_change="rerun", icon=":material/queue:")
     if not behind.open:
@@ -23,7 +23,7 @@ def queue() -> None:
         if not waiting:
             st.caption("Runs that wait for their turn stand here, of all sweeps. A run is queued on the New run page.")
             return
-        titles = {sweep: found.name or "Sweep" for sweep, found in reading.sweeps().items()}
+        titles = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
         pages = -(-len(waiting) // SHOWN)
         page = st.pagination(pages, key="queue_page") if pages > 1 else 1
         first = min(page - 1, pages - 1) * SHOWN

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
 from dashboard.components.plotly_chart import show
@@ -107,7 +107,7 @@ def columns(dataset: Dataset) -> None:
 
 def first_rows(dataset: Dataset) -> None:
     """The first hundred rows as they were read; days without a time are shown without one."""
-    shown = reading.first_rows(dataset.id)
+    shown = queries.first_rows(dataset.id)
     dates = [column.name for column in dataset.columns if column.kind == "date"]
     days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
     st.dataframe(
@@ -132,7 +132,7 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
     """Reads the file of a table in another way and shows that; or says why it cannot be."""
     try:
         with st.spinner("Reading the file again"):
-            new = reading.read_again(dataset, choices)
+            new = queries.read_again(dataset, choices)
     except TableError as error:
         st.error(plain(str(error)))
         return
@@ -187,7 +187,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
 def target(dataset: Dataset) -> str:
     """The column to predict, how, and what is to be known about it; returns the column."""
     st.subheader("What to predict")
-    proposed = reading.proposal(dataset.id)
+    proposed = queries.proposal(dataset.id)
     names = [column.name for column in dataset.columns]
     renew("target", when=dataset.id, value=proposed.column or names[-1])
     left, right = st.columns([1, 1.4])
@@ -196,7 +196,7 @@ def target(dataset: Dataset) -> str:
         if column == proposed.column:
             st.caption(f"Proposed: {plain(proposed.reason)}")
         way = pick_way(dataset.id, column)
-        st.markdown(f"Task: **{reading.TASKS[way]}**")
+        st.markdown(f"Task: **{queries.TASKS[way]}**")
         label_findings(dataset, column, way)
     with right:
         (numbers if way == "numbers" else classes)(dataset, column, way)
@@ -205,7 +205,7 @@ def target(dataset: Dataset) -> str:
 
 def classes(dataset: Dataset, column: str, way: Way) -> None:
     """Rows of each class of the target."""
-    counts = reading.class_counts(dataset.id, column, way)
+    counts = queries.class_counts(dataset.id, column, way)
     if len(counts) > MOST:
         st.caption(f"The {MOST} largest of {len(counts):,} classes.")
     drawn = CHARTS["class_counts"].draw(counts)
@@ -214,7 +214,7 @@ def classes(dataset: Dataset, column: str, way: Way) -> None:
 
 def numbers(dataset: Dataset, column: str, way: Way) -> None:
     """How the target is spread, and the error of a model that knows nothing."""
-    bars, mean, deviation = reading.histogram(dataset.id, column)
+    bars, mean, deviation = queries.histogram(dataset.id, column)
     drawn = CHARTS["target_values"].draw(bars)
     show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
     if bars.empty:
@@ -225,16 +225,16 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     """Why the column cannot be predicted, or what to know before it is: gaps, rare classes, columns that give it away, limits."""
     try:
-        found = reading.label_findings(dataset.id, column, way, max_classes=None)
+        found = queries.label_findings(dataset.id, column, way, max_classes=None)
     except LabelError as error:
         st.error(plain(str(error)))
         return
-    classes = 0 if way == "numbers" else len(reading.class_counts(dataset.id, column, way))
-    limits = limit_notes(dataset.columns, column, reading.TASKS[way], classes)
+    classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way))
+    limits = limit_notes(dataset.columns, column, queries.TASKS[way], classes)
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
-    pairs = reading.pair_leaks(dataset.id, column)
-    findings([*seen, *pairs, *reading.suspects(dataset.id, column, way), *limits])
+    pairs = queries.pair_leaks(dataset.id, column)
+    findings([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits])
     given = [name for finding in pairs for name in (finding.column, finding.second) if name]
     leave_out_these(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
 
@@ -252,8 +252,8 @@ def picture(dataset: Dataset) -> None:
 def delete(dataset: Dataset) -> None:
     """Takes a table out of the workspace."""
     with st.popover("Delete", icon=":material/delete:"):
-        using = [run for run in reading.store().runs() if run.settings.dataset == dataset.id]
-        busy = [run for run in using if reading.active([run])]
+        using = [run for run in queries.store().runs() if run.settings.dataset == dataset.id]
+        busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
         if using:
             ended = f"{len(using)} run{'s' * (len(using) != 1)} used it"
@@ -261,5 +261,5 @@ def delete(dataset: Dataset) -> None:
         if busy:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
-            delete_dataset(reading.home(), dataset.id)
+            delete_dataset(queries.home(), dataset.id)
             st.rerun()

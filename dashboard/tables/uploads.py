@@ -7,7 +7,7 @@ from typing import NoReturn, Protocol
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.tables.choices_form import reading_form
 from dashboard.url_state import choose
@@ -54,7 +54,7 @@ def use(dataset: Dataset) -> NoReturn:
 def use_sample(name: str) -> NoReturn:
     """Adds a sample and shows it."""
     forget_notes()
-    use(add_sample(reading.home(), name))
+    use(add_sample(queries.home(), name))
 
 
 def forget_notes() -> None:
@@ -64,9 +64,9 @@ def forget_notes() -> None:
 
 def add_one(name: str, data: bytes, choices: ReadingChoices) -> Dataset | None:
     """Keeps one file as a table, or what is to be said about it."""
-    known = reading.tables()
+    known = queries.tables()
     try:
-        dataset = reading.add(data, name, choices)
+        dataset = queries.add(data, name, choices)
     except LayoutError as error:
         st.session_state[FAILED] = [*failed(), (name, data, str(error))]
         return None
@@ -135,7 +135,7 @@ def add() -> None:
     number = st.session_state.setdefault("uploads", 0)
     files = st.file_uploader(
         "Upload one table or several", type=TYPES, key=f"upload_{number}", accept_multiple_files=True,
-        max_upload_size=reading.LIMIT_BYTES // 1_000_000,
+        max_upload_size=queries.LIMIT_BYTES // 1_000_000,
         help="CSV with any usual separator and encoding, also zipped, or Parquet. Each file is a table of its own. Files stay on the"
         " machine that this server runs on.",
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import chosen, keep
 from tabtune_core.adapters_store import missing_base
@@ -52,8 +52,8 @@ class Choice:
 
 def candidates() -> dict[str, Candidate]:
     """All adapters that can be tried, newest first: verified ones of runs, and those from elsewhere with their base here."""
-    tables = reading.tables()
-    runs = [run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and run.settings.dataset in tables]
+    tables = queries.tables()
+    runs = [run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and run.settings.dataset in tables]
     runs = [run for run in runs if run.result and run.result.adapter_verified]
     found = {
         run.id: Candidate(
@@ -61,7 +61,7 @@ def candidates() -> dict[str, Candidate]:
         )
         for run in runs
     }
-    for adapter in reading.uploads().values():
+    for adapter in queries.uploads().values():
         if missing_base(adapter) is None:
             table = adapter.facts["table"]
             found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table["id"], table["name"], table["id"] in tables)
@@ -84,8 +84,8 @@ def facts_of(candidate: Candidate) -> dict[str, Any]:
     Raises:
         AdapterError: it cannot be read.
     """
-    uploads = reading.uploads()
-    return uploads[candidate.id].facts if candidate.id in uploads else reading.facts(reading.store().run(candidate.id))
+    uploads = queries.uploads()
+    return uploads[candidate.id].facts if candidate.id in uploads else queries.facts(queries.store().run(candidate.id))
 
 
 def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
@@ -120,7 +120,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     keep("adapter", picked[0])
     first = found[picked[0]]
     facts = facts_of(first)
-    table = reading.tables()[first.table] if first.here else _other_table(facts)
+    table = queries.tables()[first.table] if first.here else _other_table(facts)
     base = st.toggle("The base beside them", value=True, key="try_base", help="What the pretrained model says without an adapter.")
     return None if table is None else Choice([found[name] for name in picked], table, facts, base)
 
@@ -128,7 +128,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
 def _other_table(facts: dict[str, Any]) -> Dataset | None:
     """A table of the workspace in place of the one that an adapter from elsewhere was trained on."""
     needed = {*facts["features"], facts["settings"]["target"]}
-    fitting = {name: table for name, table in reading.tables().items() if needed <= {column.name for column in table.columns}}
+    fitting = {name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}}
     if not fitting:
         st.warning(
             f"An adapter predicts from rows with a known {plain(facts['settings']['target'])}, its context, and the package holds none. "
@@ -136,7 +136,7 @@ def _other_table(facts: dict[str, Any]) -> Dataset | None:
         )
         return None
     name = st.selectbox(
-        "Table for the context", list(fitting), format_func=lambda name: reading.table_title(fitting[name]),
+        "Table for the context", list(fitting), format_func=lambda name: queries.table_title(fitting[name]),
         help="The model predicts from rows with a known answer. The adapter's own table is not here, so its scores will differ.",
     )  # fmt: skip
     return fitting[name]

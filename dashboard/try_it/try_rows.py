@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.try_it.try_choice import Choice
 from tabtune_core.data.encoding import label_texts
@@ -26,7 +26,7 @@ def edit_row(choice: Choice) -> pd.DataFrame:
         help="A row of the table, counted from 1. The one proposed was only tested on, never trained on.",
     )  # fmt: skip
     start = int(place) - 1
-    row = reading.rows_of(table.id, np.array([start])).reset_index(drop=True)
+    row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = row[features]
     edited = st.data_editor(
         frame, hide_index=True, key=f"try_edit_{table.id[:12]}_{start}_{len(features)}", placeholder="missing",
@@ -44,9 +44,9 @@ def edit_row(choice: Choice) -> pd.DataFrame:
 
 
 def _first_test_row(choice: Choice) -> int:
-    runs = {run.id: run for run in reading.store().runs()}
+    runs = {run.id: run for run in queries.store().runs()}
     for adapter in choice.adapters:
-        rows = reading.test_rows(runs[adapter.id]) if adapter.id in runs else []
+        rows = queries.test_rows(runs[adapter.id]) if adapter.id in runs else []
         if rows and rows[0] < choice.table.rows:
             return rows[0]
     return 0
@@ -57,7 +57,7 @@ def _column(table: str, name: str, kind: str, cell: pd.Series) -> Any:
         return st.column_config.NumberColumn()
     if kind == "date":
         return st.column_config.DatetimeColumn() if (cell.dropna() != cell.dropna().dt.normalize()).any() else st.column_config.DateColumn()
-    words = reading.values(table, name)
+    words = queries.values(table, name)
     return st.column_config.TextColumn() if words is None else st.column_config.SelectboxColumn(options=words)
 
 
@@ -84,7 +84,7 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     if file is None:
         return None
     try:
-        rows = reading.new_rows(file.getvalue(), choice.facts)
+        rows = queries.new_rows(file.getvalue(), choice.facts)
     except TableError as error:
         st.error(plain(str(error)))
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.adapters import adapter_upload, downloads
 from dashboard.formatting import megabytes, moment, plain, score
 from dashboard.url_state import go, pick
@@ -20,7 +20,7 @@ README_LIMIT_BYTES = 100_000
 
 def package(run: Run) -> Path:
     """Where the run's adapter package lies, if it has one."""
-    return reading.store().run_dir(run.id) / ADAPTER_FILE
+    return queries.store().run_dir(run.id) / ADAPTER_FILE
 
 
 def contents(path: Path) -> tuple[pd.DataFrame, str]:
@@ -88,11 +88,11 @@ def other_formats(run: Run) -> None:
     """The other files that the adapter can leave as."""
     st.subheader("Other formats")
     try:
-        facts = reading.facts(run)
+        facts = queries.facts(run)
     except AdapterError as error:
         st.caption(plain(str(error)))
         return
-    if run.settings.dataset not in reading.tables():
+    if run.settings.dataset not in queries.tables():
         st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
         return
     downloads.other_formats(run, facts)
@@ -117,7 +117,7 @@ def one_run(run: Run) -> None:
     how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
     how.markdown(readme or "This package has no README.")
     what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
-    log.code(reading.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
+    log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
 
 
 def title(name: str) -> str:
@@ -129,8 +129,8 @@ def title(name: str) -> str:
 
 
 st.title("Adapters")
-uploads = reading.uploads()
-runs = {run.id: run for run in reversed(reading.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
+uploads = queries.uploads()
+runs = {run.id: run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
 if not runs and not uploads:
     st.info("No adapter yet. A LoRA run that ends leaves one here, ready to download.", icon=":material/inventory_2:")
     if st.button("Start a run", type="primary"):

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.compare.compared import Compared
 from dashboard.compare.rank_tab import rank_tab
 from dashboard.compare.rows_shown import rows_shown
@@ -16,7 +16,7 @@ from tabtune_core.metrics import METRICS, metrics_of
 TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Rows shown": rows_shown, "Runs side by side": side_by_side}
 
 st.title("Compare")
-sweeps = reading.sweeps()
+sweeps = queries.sweeps()
 if not sweeps:
     st.info("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", icon=":material/compare_arrows:")
     if st.button("Start a run", type="primary"):
@@ -27,7 +27,7 @@ where, by = st.columns([2, 1])
 with where:
     sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
 with by:
-    usual = reading.selection_metric(sweep)
+    usual = queries.selection_metric(sweep)
     metrics = metrics_of(METRICS[usual].task)
     metric = pick("Score", metrics, name="metric", default=usual, format_func=lambda name: METRICS[name].label)
 try:

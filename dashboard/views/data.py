@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.split_picker import ask_split
 from dashboard.tables import table_views, uploads
 from dashboard.url_state import go, pick
@@ -31,7 +31,7 @@ def first_visit() -> None:
         st.page_link("views/guide.py", label="What is LoRA?", icon=":material/menu_book:")
 
 
-tables = reading.tables()
+tables = queries.tables()
 if not tables:
     first_visit()
     uploads.notes()
@@ -41,7 +41,7 @@ if not tables:
 st.title("Data")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     table = pick(
-        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: reading.table_title(tables[name])
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
     )
     table_views.delete(tables[table])
 uploads.notes()

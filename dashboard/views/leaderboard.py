@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.board import board_files, board_filters, board_table, more_seeds, run_actions
 from dashboard.components import full_vs_lora_table
 from dashboard.formatting import plain, score, sweep_title
@@ -60,7 +60,7 @@ def remarks(board: pd.DataFrame) -> None:
 
 
 st.title("Leaderboard")
-sweeps = reading.sweeps()
+sweeps = queries.sweeps()
 if not sweeps:
     st.info("No run yet. Choose a table and a model first; every run then gets its line here.", icon=":material/leaderboard:")
     if st.button("Start a run", type="primary"):
@@ -74,10 +74,10 @@ with where:
     renew("board", when=elsewhere, value=elsewhere)
     picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
     sweep = None if picked == ALL else picked
-runs = {run.id: run for run in reading.listed(sweep)}
+runs = {run.id: run for run in queries.listed(sweep)}
 with by:
     tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))
-    usual_metric = SELECTION[tasks[0]] if sweep is None else reading.selection_metric(sweep)
+    usual_metric = SELECTION[tasks[0]] if sweep is None else queries.selection_metric(sweep)
     metric = pick(
         "Rank by", [name for task in tasks for name in metrics_of(task)], name="metric", default=usual_metric,
         format_func=lambda name: METRICS[name].label + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
@@ -87,13 +87,13 @@ with lines:
     renew("lines", when=picked, value=repeated)
     per = pick("Lines", list(PER), name="lines", default=repeated, format_func=PER.__getitem__)
 try:
-    board = reading.ranked(sweep, metric, archived=True)
-    found = None if sweep is None else reading.recommended(sweep, metric)
+    board = queries.ranked(sweep, metric, archived=True)
+    found = None if sweep is None else queries.recommended(sweep, metric)
 except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
 
-going = sweep is not None and reading.active(list(runs.values()))
+going = sweep is not None and queries.active(list(runs.values()))
 speak(board, found, metric, going=going)
 if sweep is not None and not going:
     for sentence in against_references(board, metric):
@@ -102,19 +102,19 @@ remarks(board)
 splits = sorted({run.settings.split for run in runs.values()} - {""})
 if splits and sweep is not None:
     st.caption(f":material/call_split: Rows were divided here: {plain('; '.join(splits))}.")
-tables = {dataset.id: dataset.name for dataset in reading.tables().values()}
+tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 left, right = st.columns(2)
 with left:
     passing = board_filters.ask(board.assign(table=board["dataset"].map(tables).fillna("(deleted)")))
 shown_runs = board[passing]
 if per == "configuration":
-    every = reading.configurations(sweep, metric)
+    every = queries.configurations(sweep, metric)
     passed = set(shown_runs["run"])
     kept = every[[not passed.isdisjoint(ids) for ids in every["runs"]]].reset_index(drop=True)
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, reading.curves(sweep, metric), tables, names)
+shown = board_table.table(kept, metric, queries.curves(sweep, metric), tables, names)
 with right:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
@@ -146,4 +146,4 @@ with st.container(horizontal=True):
         icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
     )  # fmt: skip
 if sweep is not None:
-    full_vs_lora_table.show(reading.against_full(sweep, metric), metric)
+    full_vs_lora_table.show(queries.against_full(sweep, metric), metric)

@@ -5,7 +5,7 @@ The page reads the store and holds nothing: a reload, a second tab and a restart
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.live import progress
@@ -17,7 +17,7 @@ from dashboard.url_state import go, pick
 from tabtune_core.errors import StoreError
 
 st.title("Live")
-sweeps = reading.sweeps()
+sweeps = queries.sweeps()
 if not sweeps:
     st.info("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", icon=":material/monitoring:")
     if st.button("Start a run", type="primary"):
@@ -29,7 +29,7 @@ if asked and asked not in sweeps:
     st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
 sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
 try:
-    going = reading.active(reading.store().runs(sweep))
+    going = queries.active(queries.store().runs(sweep))
 except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
@@ -38,13 +38,13 @@ except StoreError as error:
 @st.fragment(run_every=1.0 if going else None)
 def watch() -> None:
     """Draws the sweep as it stands; every second while something is still to come."""
-    runs = reading.store().runs(sweep)
+    runs = queries.store().runs(sweep)
     named, settings = labels(runs), runs[0].settings
-    latest = reading.latest(runs, settings.selection_metric)
+    latest = queries.latest(runs, settings.selection_metric)
     # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
     with st.container():
-        if reading.active(runs):
-            worker_trouble(reading.look_after_worker())
+        if queries.active(runs):
+            worker_trouble(queries.look_after_worker())
         progress.overall(runs, named, latest)
         progress.runs_table(runs, named, latest, settings.selection_metric)
     with st.container(horizontal=True):
@@ -58,7 +58,7 @@ def watch() -> None:
         st.subheader("One run")
         run = pick_run(runs, named, sweep)
         one_run(run, named[run.id], runs)
-    if reading.active(runs) != going:
+    if queries.active(runs) != going:
         st.rerun()  # the whole page, so that polling starts or ends
 
 

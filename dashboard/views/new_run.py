@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.split_picker import pick_split
 from dashboard.components.target_picker import pick_way
 from dashboard.form import advanced_widgets, form_widgets, forms, launch_panel, text_panel
@@ -15,7 +15,7 @@ from tabtune_core.errors import SettingError, TargetError
 from tabtune_core.metrics import SELECTION
 
 st.title("New run")
-tables = reading.tables()
+tables = queries.tables()
 if not tables:
     st.info("First a table: upload a CSV or take the sample.", icon=":material/table_chart:")
     if st.button("Add a table", type="primary"):
@@ -25,31 +25,31 @@ if not tables:
 left, right = st.columns(2)
 with left:
     table = pick(
-        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: reading.table_title(tables[name])
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
     )
 with right:
     names = [column.name for column in tables[table].columns]
-    renew("target", when=table, value=reading.proposal(table).column or names[-1])
-    target = pick("Column to predict", names, name="target", default=reading.proposal(table).column or names[-1])
+    renew("target", when=table, value=queries.proposal(table).column or names[-1])
+    target = pick("Column to predict", names, name="target", default=queries.proposal(table).column or names[-1])
     way = pick_way(table, target)
     split = pick_split(tables[table], target)
-task, rows = reading.TASKS[way], tables[table].rows
+task, rows = queries.TASKS[way], tables[table].rows
 
 card = model_cards(task)
 no_fit = launch_panel.unfit(card, table, target, way, split)
 if no_fit:
     st.error(plain(no_fit))
-for finding in reading.pair_leaks(table, target):
+for finding in queries.pair_leaks(table, target):
     st.warning(f"{plain(finding.message)} The Data page does it with one click.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
-    told = reading.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
+    told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
     st.subheader("Adapter")
     starting_points(rows)
     form_widgets.lora_widgets(card, task, told)
     st.subheader("Training")
     form_widgets.training_widgets(told)
-    form_widgets.device_widget(reading.cards(), *reading.memory_of_devices())
+    form_widgets.device_widget(queries.cards(), *queries.memory_of_devices())
     st.subheader("Compare with")
     form_widgets.baseline_widgets()
     with st.expander("Advanced", icon=":material/settings:"):
@@ -65,7 +65,7 @@ with price:
         st.stop()
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
-    no_start = launch_panel.refused(sweep, reading.cards())
+    no_start = launch_panel.refused(sweep, queries.cards())
     try:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)

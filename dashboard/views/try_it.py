@@ -8,7 +8,7 @@ import contextlib
 import pandas as pd
 import streamlit as st
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.formatting import plain
 from dashboard.try_it import try_choice, try_result, try_rows
@@ -23,7 +23,7 @@ DAY_SECONDS = 86_400.0
 
 def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
     """Gives the rows to the worker, and lets go of what was asked long ago."""
-    store = reading.store()
+    store = queries.store()
     forget_rows(store.home, older_than_seconds=DAY_SECONDS)
     for old in store.jobs("predict")[KEPT_JOBS:]:
         with contextlib.suppress(StoreError):  # it runs, or another tab was faster
@@ -33,7 +33,7 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
     job = store.add_job("predict", arguments)
     keep("job", job)
     st.session_state["try_asked"] = (job, fingerprint(choice, rows))
-    reading.keep_worker()
+    queries.keep_worker()
 
 
 def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[object, ...]:
@@ -45,7 +45,7 @@ def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[o
 def asked() -> Job | None:
     """The prediction that the address names, if there is one."""
     try:
-        job = reading.store().job(st.query_params.get("job", ""))
+        job = queries.store().job(st.query_params.get("job", ""))
     except StoreError:
         return None
     return job if job.kind == "predict" else None
@@ -63,7 +63,7 @@ def show_result(now_chosen: tuple[object, ...]) -> None:
     if job.status not in JOB_ENDED:
         wait_for([job], "Predicting")
     elif job.result:
-        try_result.draw(job.result, reading.store().job_dir(job.id))
+        try_result.draw(job.result, queries.store().job_dir(job.id))
     else:
         st.error(plain(job.error or "The prediction ended without a word. Ask again."))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import seeding
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.board import board_files
 from tabtune_core.events import to_json
 from tabtune_core.runs.recommend import with_noise
@@ -169,8 +169,8 @@ def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
 def test_the_headline_agrees_with_the_exported_csv(app, store, per):
     sweep = with_predictions(store, {2: range(108), 4: range(111), 8: range(109)}, before=range(110))
     open_page(app, lines=per, metric="accuracy")
-    found = reading.recommended(sweep, "accuracy").configurations
-    exported = with_noise(reading.ranked(sweep, "accuracy"), found) if per == "run" else reading.configurations(sweep, "accuracy")
+    found = queries.recommended(sweep, "accuracy").configurations
+    exported = with_noise(queries.ranked(sweep, "accuracy"), found) if per == "run" else queries.configurations(sweep, "accuracy")
     table = pd.read_csv(io.StringIO(board_files.csv(exported, "accuracy")))
     rank, *numbers = HEADLINE.search(texts(app.markdown)).groups()
     best = table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
@@ -213,7 +213,7 @@ def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
 def test_the_page_to_take_away_has_the_board_and_its_pictures_and_no_markup_of_names(app, store):
     sweep = seeding.finished_sweep(store, ranks=(2,))
     store.rename(store.runs(sweep)[0].id, "<script>x</script>")
-    taken = board_files.html(reading.ranked(sweep, "log_loss"), "log_loss")
+    taken = board_files.html(queries.ranked(sweep, "log_loss"), "log_loss")
     assert "&lt;script&gt;x&lt;/script&gt;" in taken
     assert "<td><script>" not in taken
     assert taken.count("plotly-graph-div") == 2

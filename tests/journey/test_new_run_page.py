@@ -134,7 +134,7 @@ def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
 def test_devices_are_called_the_same_while_free_memory_changes(page, monkeypatch):
     """A browser sends the words of the chosen option: words that changed would be no option."""
     free = iter(range(1, 99))
-    monkeypatch.setattr("dashboard.reading.memory_of_devices", lambda: ((next(free) * 10**9, 16 * 10**9), []))
+    monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((next(free) * 10**9, 16 * 10**9), []))
     before = page.run().selectbox(key="device").options
     assert page.run().selectbox(key="device").options == before
 

@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.formatting import moment
-from dashboard.reading.workspace import home, store
+from dashboard.queries.workspace import home, store
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import seeding
 
-from dashboard import reading
+from dashboard import queries
 from dashboard.formatting import labels
-from dashboard.reading import frames
+from dashboard.queries import frames
 from tabtune_core.runs.store import RunStore
 
 
@@ -19,7 +19,7 @@ def store(tmp_path, monkeypatch):
 
 
 def told(sweep, store, kind):
-    return reading.frame(kind, store.runs(sweep))
+    return queries.frame(kind, store.runs(sweep))
 
 
 def test_what_has_ended_is_not_read_again_while_another_run_goes_on(store, monkeypatch):
@@ -27,24 +27,24 @@ def test_what_has_ended_is_not_read_again_while_another_run_goes_on(store, monke
     read = []
 
     def count(kind):
-        make = reading.FRAMES[kind]
+        make = queries.FRAMES[kind]
         return lambda store, ids: read.extend(ids) or make(store, ids)
 
-    monkeypatch.setattr(frames, "FRAMES", {kind: count(kind) for kind in reading.FRAMES})
+    monkeypatch.setattr(frames, "FRAMES", {kind: count(kind) for kind in queries.FRAMES})
     now = 1e9
     monkeypatch.setattr(frames.time, "time", lambda: now)
     for _ in range(3):
-        for kind in reading.FRAMES:
+        for kind in queries.FRAMES:
             told(sweep, store, kind)
         now += 1
     assert {run.id: read.count(run.id) for run in runs} == {run.id: 12 if run is runs[3] else 4 for run in runs}
 
 
-@pytest.mark.parametrize("kind", reading.FRAMES)
+@pytest.mark.parametrize("kind", queries.FRAMES)
 def test_parts_give_the_same_as_one_read_of_all(store, kind):
     sweep, _ = seeding.going_sweep(store)
     runs = store.runs(sweep)
-    whole = reading.FRAMES[kind](store, [run.id for run in runs])
+    whole = queries.FRAMES[kind](store, [run.id for run in runs])
     names = {run.id: run.name for run in runs}
     parts = told(sweep, store, kind)
     assert list(parts["run"].cat.categories) == list(names.values())
@@ -69,7 +69,7 @@ def test_runs_of_two_sweeps_are_told_apart_by_what_differs(store):
     assert list(labels(store.runs()).values()) == ["Zero-shot", "LoRA r=2, dropout 0.05", "Zero-shot (2)", "LoRA r=2, dropout 0.2"]
 
 
-@pytest.mark.parametrize("kind", reading.FRAMES)
+@pytest.mark.parametrize("kind", queries.FRAMES)
 def test_a_sweep_that_has_told_nothing_is_an_empty_frame(store, kind):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     assert len(told(sweep, store, kind)) == 0

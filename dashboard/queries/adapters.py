@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.reading.workspace import home, store
+from dashboard.queries.workspace import home, store
 from tabtune_core import adapters_store
 from tabtune_core.adapters_store import StoredAdapter
 from tabtune_core.data.new_rows import LIMIT_ROWS, NewRows, read_new_rows

@@ -3,8 +3,8 @@
 What has ended never changes and is read once; what runs is read at most once a second, however many tabs look on.
 """
 
-from dashboard.reading.adapters import facts, new_rows, test_rows, uploads
-from dashboard.reading.boards import (
+from dashboard.queries.adapters import facts, new_rows, test_rows, uploads
+from dashboard.queries.boards import (
     HeldOutPart,
     against_full,
     configurations,
@@ -17,9 +17,9 @@ from dashboard.reading.boards import (
     ranked,
     recommended,
 )
-from dashboard.reading.frames import FRAMES, Latest, frame, latest, reach, settled
-from dashboard.reading.machine import cards, memory_of_devices
-from dashboard.reading.tables import (
+from dashboard.queries.frames import FRAMES, Latest, frame, latest, reach, settled
+from dashboard.queries.machine import cards, memory_of_devices
+from dashboard.queries.tables import (
     BARS,
     LIMIT_BYTES,
     TASKS,
@@ -40,7 +40,7 @@ from dashboard.reading.tables import (
     values,
     ways,
 )
-from dashboard.reading.workspace import (
+from dashboard.queries.workspace import (
     active,
     home,
     keep_worker,

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import labels
-from dashboard.reading.workspace import home, listed, listed_in, stamp_of, store, store_of
+from dashboard.queries.workspace import home, listed, listed_in, stamp_of, store, store_of
 from tabtune_core.data.datasets import get_dataset
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs import series

@@ -12,7 +12,7 @@ from dashboard.charts import CHARTS
 from dashboard.charts.memory import speaking_meter
 from dashboard.charts.settled import Settled, settle
 from dashboard.formatting import labels
-from dashboard.reading.workspace import home, mark, store, store_of
+from dashboard.queries.workspace import home, mark, store, store_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs import series
 from tabtune_core.runs.series import Progress
