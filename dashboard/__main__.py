@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboard.serving.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
+from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
 from tabtune_core.runs.store import RunStore, default_home
 from tabtune_core.runs.worker_lock import ensure_worker
 
@@ -99,9 +99,9 @@ def greet(access: Access, urls: list[str], home: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until it is interrupted."""
     options = parse(arguments)
-    from dashboard import server
+    from dashboard.server.application import application
 
-    sys.argv = [server.__file__]  # Streamlit looks for .streamlit/config.toml beside this file
+    sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)
     home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     greet(access, urls, home)
     if not options.no_browser:
         threading.Timer(1.5, webbrowser.open, (urls[-1],)).start()
-    server.application(access).run(
+    application(access).run(
         config={
             "server.address": access.address,
             "server.port": port,

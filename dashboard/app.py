@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.serving.login import log_in_first
+from dashboard.server.login import log_in_first
 
 FOCUS = "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }</style>"
 """Streamlit marks a link that the keyboard is at with a shade that few see."""

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
-from dashboard.worker_watch import Trouble
+from dashboard.server.worker_watch import Trouble
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.job_progress import read_progress
 from tabtune_core.runs.job_queue import JOB_ENDED, Job

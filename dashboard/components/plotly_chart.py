@@ -12,7 +12,7 @@ import plotly.io as pio
 import streamlit as st
 
 from dashboard.charts.settled import Settled, join
-from dashboard.server import PLOTLY_PATH
+from dashboard.server.application import PLOTLY_PATH
 
 _SCRIPT = """
 const load = (source) => (window.__labPlotly ??= new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.worker_watch import Trouble, WorkerWatch, tail
+from dashboard.server.worker_watch import Trouble, WorkerWatch, tail
 from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
 
 

@@ -11,7 +11,7 @@ from dashboard.charts.class_counts import MOST
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import pick_way
 from dashboard.formatting import megabytes, plain
-from dashboard.server import REPORT_PATH
+from dashboard.server.application import REPORT_PATH
 from dashboard.tables.choices_form import WORDS, reading_form
 from dashboard.tables.columns_table import columns_table, still_open
 from dashboard.tables.table_notes import limit_notes, missing_note, size_note, useless

@@ -8,7 +8,8 @@ import pytest
 import seeding
 from page_steps import button, go, texts, type_in
 
-from dashboard import formatting, worker_watch
+from dashboard import formatting
+from dashboard.server import worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import MemorySampled, Note
@@ -624,7 +625,7 @@ def test_no_page_loads_torch(home):
     """torch would cost every visit seconds and the server hundreds of megabytes."""
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; import seeding; from pathlib import Path;"
-        "from tabtune_core.runs.store import RunStore; import dashboard.server, dashboard.__main__;"
+        "from tabtune_core.runs.store import RunStore; import dashboard.server.application, dashboard.__main__;"
         f"seeding.finished_sweep(RunStore(Path({str(home)!r})));"
         "app = AppTest.from_file('dashboard/app.py', default_timeout=30).run();"
         f"[app.switch_page(f'views/{{name}}.py').run() for name in {PAGES!r}];"

@@ -104,7 +104,7 @@ def test_a_page_borrows_no_part_of_another(package):
     [
         "tabtune_core",
         "dashboard",
-        "dashboard.server",
+        "dashboard.server.application",
         "tabtune_core.__main__",
         "tabtune_core.worker",
         "tabtune_core.models.checkpoints",

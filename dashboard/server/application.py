@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard.report import report_html
-from dashboard.serving.access import Access, bracketed
-from dashboard.serving.guard import LoginGuard, TokenGuard
+from dashboard.server.access import Access, bracketed
+from dashboard.server.guard import LoginGuard, TokenGuard
+from dashboard.server.table_report import report_html
 from tabtune_core.errors import TableError
 from tabtune_core.runs.store import default_home
 
@@ -50,4 +50,4 @@ def application(access: Access) -> st.App:
         middleware.append(Middleware(TokenGuard, token=access.token))
     if access.login:
         middleware.append(Middleware(LoginGuard, emails=access.emails))
-    return st.App(Path(__file__).parent / "app.py", routes=ROUTES, middleware=middleware)
+    return st.App(Path(__file__).parents[1] / "app.py", routes=ROUTES, middleware=middleware)

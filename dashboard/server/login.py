@@ -1,6 +1,6 @@
 """The log-in in front of the pages, on a server that was started with ``--login``.
 
-``dashboard.serving.guard`` keeps what no page script watches over.
+``dashboard.server.guard`` keeps what no page script watches over.
 """
 
 import os
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import streamlit as st
 
 from dashboard.formatting import plain
-from dashboard.serving.access import LOGIN_VARIABLE, listed_emails
-from dashboard.serving.guard import admitted
+from dashboard.server.access import LOGIN_VARIABLE, listed_emails
+from dashboard.server.guard import admitted
 
 
 def log_in_first() -> None:

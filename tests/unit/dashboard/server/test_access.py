@@ -15,16 +15,16 @@ from starlette.websockets import WebSocketDisconnect
 from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
-from dashboard import server
 from dashboard.__main__ import let_in, parse
-from dashboard.serving.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
-from dashboard.serving.guard import LoginGuard, TokenGuard, user_of
+from dashboard.server import application
+from dashboard.server.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
+from dashboard.server.guard import LoginGuard, TokenGuard, user_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TOKEN = "a-token-of-enough-letters"
 SOCKET = "ws://lab:8501/_stcore/stream"
 UPLOAD = "/_stcore/upload_file/session/file"
-PATHS = ("/", "/live?run=1", "/static/js/index.js", server.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics")
+PATHS = ("/", "/live?run=1", "/static/js/index.js", application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics")
 
 
 async def reached(request):
@@ -118,7 +118,7 @@ def signed(**user):
 def test_what_no_page_watches_over_wants_a_log_in(make_cookie, emails, status):
     asked = client(Middleware(LoginGuard, emails=emails))
     headers = {"cookie": f"_streamlit_user={make_cookie()}"}
-    for path in (server.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
+    for path in (application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
         assert asked.get(path, headers=headers).status_code == status
     assert asked.put(UPLOAD, headers=headers, content=b"x").status_code == status
     assert asked.get("/live", headers=headers).status_code == 200  # its script asks
@@ -180,7 +180,7 @@ def test_a_log_in_without_its_section_is_refused(monkeypatch, tmp_path):
 
 
 def test_a_foreign_host_is_refused_before_the_token_is_looked_at():
-    asked = TestClient(server.application(Access(token=TOKEN)), base_url="http://evil.example")
+    asked = TestClient(application.application(Access(token=TOKEN)), base_url="http://evil.example")
     assert asked.get(f"/?token={TOKEN}").status_code == 400
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.worker_watch import LOG_LINES, LOOK_SECONDS, MOST_STARTS, WorkerWatch
+from dashboard.server.worker_watch import LOG_LINES, LOOK_SECONDS, MOST_STARTS, WorkerWatch
 from tabtune_core.runs import worker_lock
 
 
