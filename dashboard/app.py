@@ -13,20 +13,25 @@ FOCUS = "<style>a:focus-visible, button:focus-visible { outline: 2px solid curre
 """Streamlit marks a link that the keyboard is at with a shade that few see."""
 HERE = Path(__file__).resolve().parent
 
+
+def _page(folder: str, title: str, icon: str, default: bool = False) -> st.Page:
+    return st.Page(HERE / "views" / folder / "page.py", title=title, icon=icon, url_path=folder, default=default)
+
+
 st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
 st.html(FOCUS)
 log_in_first()
 st.navigation(
     [
-        st.Page(HERE / "views" / "data.py", title="Data", icon=":material/table_chart:", default=True),
-        st.Page(HERE / "views" / "new_run.py", title="New run", icon=":material/tune:"),
-        st.Page(HERE / "views" / "live.py", title="Live", icon=":material/monitoring:"),
-        st.Page(HERE / "views" / "leaderboard.py", title="Leaderboard", icon=":material/leaderboard:"),
-        st.Page(HERE / "views" / "compare.py", title="Compare", icon=":material/compare_arrows:"),
-        st.Page(HERE / "views" / "adapters.py", title="Adapters", icon=":material/inventory_2:"),
-        st.Page(HERE / "views" / "try_it.py", title="Try it", icon=":material/play_arrow:"),
-        st.Page(HERE / "views" / "guide.py", title="Guide", icon=":material/menu_book:"),
+        _page("data", "Data", ":material/table_chart:", default=True),
+        _page("new_run", "New run", ":material/tune:"),
+        _page("live", "Live", ":material/monitoring:"),
+        _page("leaderboard", "Leaderboard", ":material/leaderboard:"),
+        _page("compare", "Compare", ":material/compare_arrows:"),
+        _page("adapters", "Adapters", ":material/inventory_2:"),
+        _page("try_it", "Try it", ":material/play_arrow:"),
+        _page("guide", "Guide", ":material/menu_book:"),
     ],
     position="top",
 ).run()

@@ -57,7 +57,7 @@ def keep(name: str, value: str) -> None:
 
 
 def go(page: str, **choices: str) -> NoReturn:
-    """To another page, with choices made there. ``page`` is a file beside app.py, such as ``views/live.py``."""
+    """To another page, with choices made there. ``page`` is a file beside app.py, such as ``views/live/page.py``."""
     for name, value in choices.items():
         choose(name, value)
     st.switch_page(page, query_params=choices)

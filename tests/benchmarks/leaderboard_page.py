@@ -40,7 +40,7 @@ def on_the_server(board: str) -> None:
         app.query_params["board"] = board
         app.session_state["chosen_board"] = board
         wall, cpu = time.perf_counter(), time.process_time()
-        app.switch_page("views/leaderboard.py").run()
+        app.switch_page("views/leaderboard/page.py").run()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         assert not app.exception, app.exception
         print(f"  server, {state}: {wall:.2f} s wall, {cpu:.2f} s CPU, {len(app.dataframe[0].value)} lines")

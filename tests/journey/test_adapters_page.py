@@ -52,7 +52,7 @@ def test_two_hundred_runs_are_listed(app, store):
     assert len(store.runs()) == 200
     go(app, "adapters")
     assert len(set(app.selectbox(key="chosen_run").options)) == 160
-    app.switch_page("views/try_it.py").run()
+    app.switch_page("views/try_it/page.py").run()
     assert not app.exception
     assert not app.error
     assert len(set(app.multiselect[0].options)) == 160

@@ -19,7 +19,7 @@ import seeding
 import torch
 from tiny import tiny_checkpoint
 
-from dashboard.form.as_code import command_line
+from dashboard.views.new_run.as_code import command_line
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices

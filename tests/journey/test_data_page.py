@@ -7,8 +7,8 @@ import pytest
 from page_steps import button, texts, type_in
 from streamlit.testing.v1 import AppTest
 
-from dashboard.tables.columns_table import FOUND_OUT, KINDS, asked_for, rows
-from dashboard.tables.table_notes import limit_notes, missing_note, size_note
+from dashboard.views.data.columns_table import FOUND_OUT, KINDS, asked_for, rows
+from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import Column, ReadingChoices
 

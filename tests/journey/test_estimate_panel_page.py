@@ -2,14 +2,14 @@
 
 import seeding
 
-from dashboard.form.estimate_panel import judge
+from dashboard.views.new_run.estimate_panel import judge
 from tabtune_core.data.datasets import add_sample
 
 
 def new_run(app):
     app.run()
     app.query_params["model"] = "tabicl-mini"
-    return app.switch_page("views/new_run.py").run()
+    return app.switch_page("views/new_run/page.py").run()
 
 
 def captions(app):

@@ -10,7 +10,7 @@ import pytest
 import seeding
 
 from dashboard import queries
-from dashboard.board import board_files
+from dashboard.views.leaderboard import board_files
 from tabtune_core.events import to_json
 from tabtune_core.runs.recommend import with_noise
 from tabtune_core.runs.store import RunStore
@@ -25,7 +25,7 @@ def open_page(app, **query):
     app.run()
     for key, value in query.items():
         app.query_params[key] = value
-    return app.switch_page("views/leaderboard.py").run()
+    return app.switch_page("views/leaderboard/page.py").run()
 
 
 def texts(elements):

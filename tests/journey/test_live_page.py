@@ -17,7 +17,7 @@ def live(app):
         app.run()
         for name, value in query.items():
             app.query_params[name] = value
-        return app.switch_page("views/live.py").run()
+        return app.switch_page("views/live/page.py").run()
 
     return open_page
 

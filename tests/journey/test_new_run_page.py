@@ -18,7 +18,7 @@ def page(app, store):
     """The page on a table of 569 rows."""
     add_sample(store.home, "breast_cancer")
     app.run()
-    return app.switch_page("views/new_run.py").run()
+    return app.switch_page("views/new_run/page.py").run()
 
 
 def texts(elements):
@@ -148,7 +148,7 @@ def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_mod
     launch(page).click().run()
     assert {run.settings.train.predict_context_rows for run in store.runs()} == {20_000}
     page.query_params["model"] = "mitra-mini"
-    page.switch_page("views/new_run.py").run()
+    page.switch_page("views/new_run/page.py").run()
     page.number_input(key="predict_context_rows").set_value(20_000).run()
     assert not page.exception
     assert "train.predict_context_rows is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])

@@ -34,7 +34,7 @@ def launch(page: AppTest):
 def new_run(app: AppTest, split: str = "at random") -> AppTest:
     """The page, opened in a fresh tab at an address with this split."""
     app.query_params["split"] = split
-    return app.run().switch_page("views/new_run.py").run()
+    return app.run().switch_page("views/new_run/page.py").run()
 
 
 def settings_of(page: AppTest) -> SweepSettings:
@@ -48,7 +48,7 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
     assert "flatters fine-tuning" in said(app.caption)
     asked.set_value("by time: day").run()
     next(found for found in app.button if found.label == "Next: choose a model").click().run()
-    app.switch_page("views/new_run.py").run()
+    app.switch_page("views/new_run/page.py").run()
     assert not app.exception
     assert app.selectbox(key="chosen_split").value == "by time: day"
     assert "Split by time on 'day': trains on 144 rows up to 2024-08-04, validates on 48 rows" in said(app.caption)
@@ -81,7 +81,7 @@ def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     app.run()
     told = "rank by balanced accuracy or average precision, not by accuracy, and try class weights 'balanced'"
     assert told in said(app.markdown)
-    page = app.switch_page("views/new_run.py").run()
+    page = app.switch_page("views/new_run/page.py").run()
     assert told in said(page.caption)
     page.selectbox(key="class_weights").set_value("balanced").run()
     assert settings_of(page).run.train.class_weights == "balanced"

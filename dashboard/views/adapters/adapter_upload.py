@@ -1,0 +1,85 @@
+"""Adapters that were made elsewhere: taken in, checked, shown and removed."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import megabytes, moment, plain
+from dashboard.url_state import choose, go
+from tabtune_core.adapters_store import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
+from tabtune_core.errors import TabTuneError
+
+
+def title(adapter: StoredAdapter) -> str:
+    """What a list calls it."""
+    settings = adapter.settings
+    return f"{adapter.name} · from elsewhere · {settings.model} · predicts {settings.target} · {moment(adapter.created)}"
+
+
+def add() -> None:
+    """The uploader; a file is checked without running any code in it, and kept."""
+    number = st.session_state.setdefault("adapter_uploads", 0)
+    file = st.file_uploader(
+        "Adapter package (zip)", type=["zip"], key=f"adapter_upload_{number}", max_upload_size=LIMIT_BYTES // 1_000_000,
+        help="The file that the Adapters page of another machine gives out. It is read as data; nothing in it is run.",
+    )  # fmt: skip
+    if file is not None:
+        st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
+        st.session_state.pop("adapter_error", None)
+        try:
+            adapter = add_adapter(queries.home(), file.getvalue(), file.name)
+        except TabTuneError as error:
+            st.session_state["adapter_error"] = f"{file.name} was not added. {error}"
+        else:
+            choose("run", adapter.id)
+        st.rerun()
+    if "adapter_error" in st.session_state:
+        st.error(plain(st.session_state["adapter_error"]))
+
+
+def details(adapter: StoredAdapter) -> None:
+    """One adapter from elsewhere: facts, whether its base is here, and what can be done with it."""
+    settings, facts = adapter.settings, adapter.facts
+    missing = missing_base(adapter)
+    if missing is None:
+        st.badge("its base is here, with the same SHA-256", icon=":material/verified:", color="green")
+    else:
+        st.badge("its base is not here", icon=":material/error:", color="orange")
+        st.warning(plain(missing))
+        _ask_for_weights(adapter)
+    with st.container(horizontal=True):
+        st.metric("Package", megabytes(adapter.size_bytes), border=True, width="content")
+        st.metric("Rank", settings.lora.rank, border=True, width="content")
+        st.metric("Layers", len(facts["layers"]), border=True, width="content")
+        st.metric("Classes", len(facts["classes"]) or "numbers", border=True, width="content")
+    st.markdown(
+        f"Predicts **{plain(settings.target)}** from {len(facts['features']):,} columns, trained on {plain(facts['table']['name'])} "
+        f"({facts['table']['rows']:,} rows) with {plain(settings.model)}."
+    )
+    if facts["table"]["id"] in queries.tables():
+        st.caption("That table is in this workspace: with its base, it predicts here exactly as it did there.")
+    else:
+        st.caption(
+            "That table is not in this workspace. Another one with the same columns can be its context; its scores will differ then."
+        )
+    with st.container(horizontal=True):
+        if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=missing is not None):
+            go("views/try_it/page.py", adapter=adapter.id)
+        with st.popover("Delete", icon=":material/delete:"):
+            st.caption(
+                f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. The file that you gave stays yours."
+            )
+            if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
+                delete_adapter(queries.home(), adapter.id)
+                st.rerun()
+
+
+def _ask_for_weights(adapter: StoredAdapter) -> None:
+    with st.form(f"weights_{adapter.id[:12]}"):
+        path = st.text_input("Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt")
+        if st.form_submit_button("Use these weights") and path:
+            try:
+                name_checkpoint(queries.home(), adapter.id, path)
+            except (TabTuneError, OSError) as error:
+                st.error(plain(str(error)))
+            else:
+                st.rerun()

@@ -1,0 +1,150 @@
+"""Trained adapters: whether each was verified, the files it can leave as, and the code that opens them; and adapters from elsewhere."""
+
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import megabytes, moment, plain, score
+from dashboard.url_state import go, pick
+from dashboard.views.adapters import adapter_upload, downloads
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.store import ENDED, Run
+
+README_LIMIT_BYTES = 100_000
+
+
+def package(run: Run) -> Path:
+    """Where the run's adapter package lies, if it has one."""
+    return queries.store().run_dir(run.id) / ADAPTER_FILE
+
+
+def contents(path: Path) -> tuple[pd.DataFrame, str]:
+    """The files inside, and the text of its README.
+
+    Raises:
+        zipfile.BadZipFile: when the file is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        inside = pd.DataFrame(
+            {"File": [item.filename for item in archive.infolist()], "Size (kB)": [item.file_size / 1e3 for item in archive.infolist()]}
+        )
+        readme = next((item for item in archive.infolist() if item.filename.endswith("README.md")), None)
+        return inside, archive.read(readme)[:README_LIMIT_BYTES].decode("utf-8", "replace") if readme else ""
+
+
+def verification(run: Run) -> None:
+    """Whether the package was loaded again and gave the same predictions."""
+    verified = run.result.adapter_verified if run.result else None
+    if verified:
+        st.badge("verified: loaded in a fresh process, same predictions", icon=":material/verified:", color="green")
+    elif verified is None:
+        st.badge("not verified", icon=":material/help:", color="gray", help="Nobody has loaded this package in a fresh process yet.")
+    else:
+        st.badge("verification failed: a fresh process predicted something else", icon=":material/error:", color="red")
+
+
+def withheld(run: Run) -> str:
+    """Why a package is not handed out, and what to do."""
+    if run.status not in ENDED:
+        return "the run still goes on. Its adapter is offered once a fresh process has loaded it and given the run's own predictions."
+    if run.result and run.result.adapter_verified is False:
+        return "a fresh process did not get the run's own predictions from this package. The log says more; run it again for a new one."
+    return "the run ended before a fresh process could try this package. Run it again for a new one."
+
+
+def figures(run: Run, path: Path) -> None:
+    """Size and score at a glance."""
+    with st.container(horizontal=True):
+        st.metric("Package", megabytes(path.stat().st_size), border=True, width="content")
+        st.metric("Rank", run.settings.lora.rank, border=True, width="content")
+        if run.result:
+            st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
+            metric = run.settings.selection_metric
+            value = run.result.validation.get(metric, float("nan"))
+            st.metric(f"Validation {METRICS[metric].label}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
+
+
+def package_download(run: Run, path: Path) -> None:
+    """The package itself, once a fresh process has loaded it; or why not."""
+    if not (run.result and run.result.adapter_verified):
+        st.info(f"No download: {withheld(run)}", icon=":material/block:")
+        return
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download the adapter", path.read_bytes, f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip",
+            "application/zip", on_click="ignore", type="primary", icon=":material/download:", key=f"download_{run.id}",
+        )  # fmt: skip
+        if st.button("Try it on rows", icon=":material/play_arrow:"):
+            go("views/try_it/page.py", adapter=run.id)
+    st.caption("The package holds no rows of your table. It needs the base model named inside, and the context rows, to predict.")
+
+
+def other_formats(run: Run) -> None:
+    """The other files that the adapter can leave as."""
+    st.subheader("Other formats")
+    try:
+        facts = queries.facts(run)
+    except AdapterError as error:
+        st.caption(plain(str(error)))
+        return
+    if run.settings.dataset not in queries.tables():
+        st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
+        return
+    downloads.other_formats(run, facts)
+
+
+def one_run(run: Run) -> None:
+    """One adapter that was trained here."""
+    path = package(run)
+    try:
+        inside, readme = contents(path)
+    except zipfile.BadZipFile:
+        st.error("This adapter package is damaged and cannot be opened. Run it again to get a new one.")
+        return
+    verification(run)
+    figures(run, path)
+    if run.result and run.result.best_step == 0:
+        st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
+    package_download(run, path)
+    if run.result and run.result.adapter_verified:
+        other_formats(run)
+    st.subheader("About the package")
+    how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
+    how.markdown(readme or "This package has no README.")
+    what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
+    log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
+
+
+def title(name: str) -> str:
+    """What the list calls an adapter."""
+    if name in uploads:
+        return adapter_upload.title(uploads[name])
+    run = runs[name]
+    return f"{run.name} · {run.settings.model} · predicts {run.settings.target} · {moment(run.ended or run.created)}"
+
+
+st.title("Adapters")
+uploads = queries.uploads()
+runs = {run.id: run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
+if not runs and not uploads:
+    st.info("No adapter yet. A LoRA run that ends leaves one here, ready to download.", icon=":material/inventory_2:")
+    if st.button("Start a run", type="primary"):
+        go("views/new_run/page.py")
+with st.expander(
+    "Add an adapter from another machine",
+    icon=":material/upload_file:",
+    expanded="adapter_error" in st.session_state or not (runs or uploads),
+):
+    adapter_upload.add()
+names = [*runs, *uploads]
+if names:
+    chosen = pick("Adapter", names, name="run", default=names[0], format_func=title)
+    if chosen in uploads:
+        adapter_upload.details(uploads[chosen])
+    else:
+        one_run(runs[chosen])

@@ -1,0 +1,96 @@
+"""Rows that two runs predict differently: which, what they look like, and who is right."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import plain
+from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.predictions_view import predictions_of, which_rows
+from tabtune_core.errors import TableError
+from tabtune_core.runs.outcomes import flip_counts, flips, movers, together
+from tabtune_core.runs.store import Run
+
+NAMES = {"row": "Row", "label": "Label", "move": "Move"}
+
+
+def changed_rows(compared: Compared, runs: list[Run]) -> None:
+    """A sentence and a table; from zero-shot to the last chosen run unless a person asks for others."""
+    if len(runs) < 2:
+        st.info("Choose a second run above to see which rows they predict differently.", icon=":material/compare_arrows:")
+        return
+    ids = [run.id for run in runs]
+    zero_shot = next((place for place, run in enumerate(runs) if run.settings.strategy == "inference"), 0)
+    before, after, part = st.columns([2, 2, 1], vertical_alignment="bottom")
+    first = before.selectbox("From", ids, zero_shot, format_func=compared.named.__getitem__, key=f"from_{compared.sweep}")
+    others = [run_id for run_id in ids if run_id != first]
+    second = after.selectbox("To", others, len(others) - 1, format_func=compared.named.__getitem__, key=f"to_{compared.sweep}")
+    with part:
+        rows = which_rows()
+    pair = [next(run for run in runs if run.id == run_id) for run_id in (first, second)]
+    found = predictions_of(compared, pair, rows)
+    if len(found) < 2:
+        return
+    both = together(*(found[run.id] for run in pair))
+    if both.empty:
+        st.info(f"These two runs have no {rows} row in common: they have other seeds, and so another split.", icon=":material/info:")
+        return
+    if pair[0].settings.seed != pair[1].settings.seed:
+        st.caption(f"The runs have other seeds and so another split; they share {len(both):,} {rows} rows.")
+    names = [compared.named[run.id] for run in pair]
+    if compared.task == "classification":
+        _classes(both, names, pair[0])
+    else:
+        _numbers(both, names, pair[0])
+
+
+def _classes(both: pd.DataFrame, names: list[str], run: Run) -> None:
+    changed = flips(both)
+    st.markdown(in_words(both, changed, names))
+    if changed.empty:
+        return
+    right = {(True, False): names[0], (False, True): names[1], (False, False): "neither"}
+    who = [right[pair] for pair in zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)]
+    shown = changed[["row", "label"]].assign(right=who)
+    for prefix, name in zip(("first", "second"), names, strict=True):
+        shown[f"{name}: predicted"], shown[f"{name}: probability"] = changed[f"{prefix}_predicted"], changed[f"{prefix}_confidence"]
+    _table(shown.rename(columns={**NAMES, "right": "Right"}), run, percent=[f"{name}: probability" for name in names])
+
+
+def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str:
+    """How many rows change, and for the better or the worse."""
+    if changed.empty:
+        return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** give all {len(both):,} rows the same class."
+    counts = flip_counts(changed)
+    return (
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows changes:"
+        f" {counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong."
+    )
+
+
+def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
+    moved = movers(both)
+    closer = int((both["second_error"].abs() < both["first_error"].abs()).sum())
+    st.markdown(
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows come closer to the truth."
+        f" The {len(moved)} rows that move furthest:"
+    )
+    shown = moved[["row", "label", "move"]].copy()
+    for prefix, name in zip(("first", "second"), names, strict=True):
+        shown[f"{name}: predicted"], shown[f"{name}: error"] = moved[f"{prefix}_predicted"], moved[f"{prefix}_error"]
+    _table(shown.rename(columns=NAMES), run, percent=[])
+
+
+def _table(shown: pd.DataFrame, run: Run, percent: list[str]) -> None:
+    """With the values of the rows in the table beside what was predicted."""
+    settings = run.settings
+    try:
+        values = queries.rows_of(settings.dataset, shown["Row"].to_numpy()).drop(columns=settings.target)
+    except TableError as error:
+        st.caption(plain(str(error)))
+        values = pd.DataFrame(index=shown.index)
+    values.columns = [f"{name} (column)" if name in shown else name for name in values.columns]
+    config = {name: st.column_config.NumberColumn(format="percent") for name in percent}
+    config["Row"] = st.column_config.NumberColumn(pinned=True, help="Number of the row in the table, from 0.")
+    whole = pd.concat([shown.reset_index(drop=True), values.reset_index(drop=True)], axis=1)
+    st.dataframe(whole, hide_index=True, height="content" if len(whole) < 12 else 440, column_config=config)

@@ -1,0 +1,127 @@
+"""The rank curve from one run, on the second tab of Compare: asks for the job, waits for it, and shows what it found."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.components.job_status import wait_for
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import duration, plain, score
+from dashboard.views.compare.compared import Compared
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.job_queue import JOB_ENDED
+from tabtune_core.runs.spectra import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
+from tabtune_core.runs.store import Run
+
+KIND = "rank_curve"
+DOING = "Cutting the update and scoring it again"
+SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
+
+
+def one_run_rank(compared: Compared) -> None:
+    """Which rank one run really used."""
+    st.subheader("The rank that one run really used", help=CHARTS["truncation"].help)
+    st.caption(
+        "A trained update can be cut to any lower rank without training again. Where the score stays, the rank was not needed;"
+        " where it falls, it was. Work it out for the largest rank to see what smaller ones would have kept."
+    )
+    lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
+    which, how = st.columns([1, 2], vertical_alignment="bottom")
+    chosen = which.selectbox("Run to cut", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}")
+    run = next(run for run in lora if run.id == chosen)
+    job = queries.rank_curves().get(run.id)
+    if job is not None and job.status not in JOB_ENDED:
+        wait_for([job], DOING)
+    elif job is None or job.result is None:
+        if job is not None:
+            st.error(plain(job.error or "The process ended without a word. Try it again."))
+        button([run.id], "Work it out", key="work_out")
+    else:
+        with how:
+            y = st.segmented_control(
+                "Spectrum", list(SPECTRA), default="energy", required=True, key="spectrum_y", format_func=SPECTRA.__getitem__
+            )
+        _found(compared, run, job.result, y)
+
+
+def button(run_ids: list[str], label: str, *, key: str) -> None:
+    """Asks for the curves of some runs."""
+    st.button(
+        label, key=key, on_click=_ask, args=(run_ids,), icon=":material/content_cut:",
+        help="Scores the run's adapter at each lower rank, beside whatever trains. It takes about as long as so many predictions.",
+    )  # fmt: skip
+
+
+def _ask(run_ids: list[str]) -> None:
+    known = queries.rank_curves()
+    for run_id in run_ids:
+        if run_id not in known or known[run_id].status in JOB_ENDED:  # another tab may have asked since this page was drawn
+            queries.store().add_job(KIND, {"run": run_id})
+    queries.keep_worker()
+
+
+def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:
+    layers = result["layers"]
+    curve, directions = curve_frame(result), spectrum_frame(layers)
+    st.markdown(in_words(curve, layers, compared.metric))
+    left, right = st.columns(2)
+    with left:
+        board = compared.board
+        same = board[(board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)]
+        drawn = CHARTS["truncation"].draw(curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
+        show(drawn, key="truncation", label=CHARTS["truncation"].help, numbers=curve)
+    with right:
+        show(CHARTS["spectrum"].draw(directions, y=y), key="spectrum", label=CHARTS["spectrum"].help, numbers=directions)
+    beside = result["beside"]
+    st.caption(
+        f"Worked out in {duration(result['seconds'])}. The full rank gives the run's own scores again."
+        + (f" {beside} other tensors that trained (biases, or DoRA's row lengths) stay as trained at every rank." if beside else "")
+    )
+    behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
+    if behind.open:
+        behind.dataframe(
+            layer_frame(layers), hide_index=True, height=320,
+            column_config={
+                "relative_update": st.column_config.NumberColumn(
+                    "Update / weight", format="percent", help="Frobenius norm of the update over that of the weight."
+                ),
+                "rank_90": st.column_config.NumberColumn("90 % in rank", help="Directions that hold 90 % of the squared update."),
+                "effective_rank": st.column_config.NumberColumn(
+                    "Effective rank", format="%.1f", help="exp(entropy of the singular values): Roy and Vetterli 2007."
+                ),
+            },
+        )  # fmt: skip
+
+
+def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) -> str:
+    """What the spectrum and the curve say, in two sentences."""
+    moved = [layer["singular_values"] for layer in layers if np.any(layer["singular_values"])]
+    if not moved:
+        return "This run gave the pretrained model back: its update is zero, so that there is nothing to cut."
+    full = int(curve["rank"].max())
+    needed = [rank_for(values) for values in moved]
+    effective = float(np.median([effective_rank(values) for values in moved]))
+    spread = f" ({min(needed)} to {max(needed)} over its {len(moved)} layers)" if min(needed) < max(needed) else ""
+    first = (
+        f"**{MOST_OF_IT:.0%} of the update lies in rank {np.median(needed):g}**{spread}, median of the layers;"
+        f" the effective rank is {effective:.1f} of {full}."
+    )
+    scores = curve.set_index("rank")[f"validation_{metric}"]
+    if scores.isna().all():
+        return f"{first} What it brings in {METRICS[metric].written} is not known: the curve is of an earlier version."
+    gains = (scores - scores[0]) * (1 if METRICS[metric].higher_is_better else -1)
+    if not gains[full] > 0:
+        return f"{first} On {METRICS[metric].label} the whole update is not better than zero-shot."
+    lower = [rank for rank in gains.index if 0 < rank < full]
+    if not lower:
+        return first
+    kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
+    return (
+        f"{first} Cut to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
+        f" validation {METRICS[metric].label} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
+        f" and {score(scores[0], metric)} without the update."
+    )

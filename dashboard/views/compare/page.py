@@ -1,0 +1,47 @@
+"""What more rank, memory or time buys: trade-offs, the curve over ranks, and runs side by side."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import plain, sweep_title
+from dashboard.url_state import go, pick
+from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.rank_tab import rank_tab
+from dashboard.views.compare.rows_shown import rows_shown
+from dashboard.views.compare.side_by_side import side_by_side
+from dashboard.views.compare.trade_offs import trade_offs
+from tabtune_core.errors import StoreError
+from tabtune_core.metrics import METRICS, metrics_of
+
+TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Rows shown": rows_shown, "Runs side by side": side_by_side}
+
+st.title("Compare")
+sweeps = queries.sweeps()
+if not sweeps:
+    st.info("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", icon=":material/compare_arrows:")
+    if st.button("Start a run", type="primary"):
+        go("views/new_run/page.py")
+    st.stop()
+
+where, by = st.columns([2, 1])
+with where:
+    sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
+with by:
+    usual = queries.selection_metric(sweep)
+    metrics = metrics_of(METRICS[usual].task)
+    metric = pick("Score", metrics, name="metric", default=usual, format_func=lambda name: METRICS[name].label)
+try:
+    compared = Compared.of(sweep, metric)
+except StoreError as error:
+    st.error(plain(str(error)))
+    st.stop()
+if not compared.done:
+    st.info("No run of this sweep has a result yet. Watch it on the Live page.", icon=":material/hourglass_top:")
+    if st.button("Go to Live", type="primary"):
+        go("views/live/page.py", sweep=sweep)
+    st.stop()
+
+for tab, draw in zip(st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True):
+    if tab.open:
+        with tab:
+            draw(compared)

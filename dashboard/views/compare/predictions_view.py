@@ -1,0 +1,82 @@
+"""What the chosen runs predicted for held-out rows, counted: confusion, calibration, and errors of numbers."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import plain
+from dashboard.views.compare.compared import Compared
+from tabtune_core.runs.outcomes import confusion, errors, reliability
+from tabtune_core.runs.predictions import Predictions
+from tabtune_core.runs.store import Run
+
+
+def which_rows() -> queries.HeldOutPart:
+    """Which held-out rows to look at."""
+    part: queries.HeldOutPart = st.segmented_control(
+        "Rows", ["validation", "test"], default="validation", required=True, key="compare_rows", persist_state="session",
+        format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__, label_visibility="collapsed",
+        help="Validation rows chose the best state of each run; test rows chose nothing.",
+    )  # fmt: skip
+    return part
+
+
+def predictions_of(compared: Compared, runs: list[Run], part: queries.HeldOutPart) -> dict[str, Predictions]:
+    """By run id; says of which runs there are none."""
+    found = {run.id: queries.predictions(run, part) for run in runs}
+    absent = [compared.named[run_id] for run_id, one in found.items() if one is None]
+    if absent:
+        st.caption(f"There are no predictions on disk of {plain(', '.join(absent))}.")
+    return {run_id: one for run_id, one in found.items() if one is not None}
+
+
+def confusions(compared: Compared, runs: list[Run]) -> None:
+    """One matrix a run."""
+    st.caption(CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label.")
+    found = predictions_of(compared, runs, which_rows())
+    if not found:
+        return
+    with st.grid(min(len(found), 3), min_column_width=320):
+        for run_id, one in found.items():
+            with st.container():
+                st.markdown(f"**{plain(compared.named[run_id])}**")
+                pairs = confusion(one)
+                label = f"Confusion matrix of {compared.named[run_id]}"
+                show(CHARTS["confusion_matrix"].draw(pairs), key=f"confusion_{run_id}", label=label, numbers=pairs)
+
+
+def calibration(compared: Compared, runs: list[Run]) -> None:
+    """How sure the runs are against how often they are right."""
+    st.caption(CHARTS["reliability_diagram"].help + " The larger a marker, the more rows.")
+    bins = _together(compared, predictions_of(compared, runs, which_rows()), reliability)
+    if bins is None:
+        return
+    left, right = st.columns([3, 2])
+    with left:
+        show(CHARTS["reliability_diagram"].draw(bins), key="reliability", label=CHARTS["reliability_diagram"].help, numbers=bins)
+    with right:
+        st.markdown("**Rows in each bin**", help=CHARTS["confidence_rows"].help)
+        show(CHARTS["confidence_rows"].draw(bins), key="confidence_rows", label=CHARTS["confidence_rows"].help)
+
+
+def number_errors(compared: Compared, runs: list[Run]) -> None:
+    """Predicted against true numbers, and how the errors are spread."""
+    off = _together(compared, predictions_of(compared, runs, which_rows()), errors)
+    if off is None:
+        return
+    left, right = st.columns(2)
+    for place, name in ((left, "predicted_true"), (right, "residuals")):
+        with place:
+            st.caption(CHARTS[name].help)
+            show(CHARTS[name].draw(off), key=name, label=CHARTS[name].help, numbers=off)
+
+
+def _together(compared: Compared, found: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:
+    """What is counted of each run in one frame, with the runs named; None without any."""
+    if not found:
+        return None
+    return compared.as_run(pd.concat([count(one).assign(run=run_id) for run_id, one in found.items()], ignore_index=True))

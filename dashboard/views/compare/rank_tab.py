@@ -1,0 +1,65 @@
+"""The second tab of Compare: what rank buys in the chosen score and in another one, over runs that trained at each rank."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import plain
+from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.one_run_rank import one_run_rank
+from tabtune_core.metrics import METRICS, Task
+from tabtune_core.runs.recommend import Recommendation, smallest_tied, with_noise
+
+BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
+"""What stands beside the chosen score: calibration for classes; the second where the first was chosen."""
+
+
+def rank_tab(compared: Compared) -> None:
+    """Draws the tab."""
+    if not any(run.settings.strategy == "peft" for run in compared.done):
+        st.info("No LoRA run of this sweep has a result yet.", icon=":material/hourglass_top:")
+        return
+    beside = next(name for name in BESIDE[compared.task] if name != compared.metric)
+    left, right = st.columns(2)
+    with left:
+        found = _curve(compared, compared.metric)
+    with right:
+        _curve(compared, beside)
+    _what_bars_are(compared, found)
+    st.divider()
+    one_run_rank(compared)
+
+
+def _curve(compared: Compared, metric: str) -> Recommendation:
+    meaning = METRICS[metric]
+    found = queries.recommended(compared.sweep, metric)
+    board = with_noise(compared.board.assign(run=compared.board["id"]), found.configurations).assign(run=compared.board["run"])
+    smallest = smallest_tied(found.configurations)
+    star = None if smallest is None or found.claim is None or not found.claim.chooses_a_rank else int(smallest["rank"])
+    st.subheader(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
+    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "lora_gap_interval"]
+    drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)
+    show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])
+    better = "Higher" if meaning.higher_is_better else "Lower"
+    st.caption(f"{better} is better." + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best."))
+    return found
+
+
+def _what_bars_are(compared: Compared, found: Recommendation) -> None:
+    """What the sweep says, and what its errors rest on."""
+    if found.sentences and not queries.active(compared.runs):
+        with st.container(border=True):
+            st.markdown("\n\n".join(map(plain, found.sentences)))
+            st.caption(plain(found.basis))
+    elif compared.task == "regression":
+        st.caption("How much of a difference is noise is not known here; repeat with several seeds.")
+    else:
+        st.caption(
+            "Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds."
+        )
+    if found.configurations["lora_gap_interval"].notna().any():
+        st.caption(
+            "Bars at a rank: half the width of the 95 % interval of its difference to the best rank on the validation rows. A bar that"
+            " reaches the level of the best is not beyond noise."
+        )

@@ -1,0 +1,82 @@
+"""The tab of Compare about context rows: what more of them bring at prediction, beside what training brings."""
+
+from typing import Any
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.components.job_status import wait_for
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import duration, plain
+from dashboard.views.compare.compared import Compared
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.context_rows import curve_frame, in_words, part_of, runs_of_curve
+from tabtune_core.runs.job_queue import JOB_ENDED
+from tabtune_core.runs.store import Run
+
+KIND = "context_curve"
+AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}
+
+
+def rows_shown(compared: Compared) -> None:
+    """Draws the tab."""
+    st.subheader("More context rows, training, or both", help=CHARTS["rows_shown"].help)
+    st.caption(
+        "A model can be shown more rows at prediction without any training. The curve scores zero-shot, full fine-tuning and the best LoRA"
+        " of this sweep (by validation) at 64, 128, … and all context rows."
+    )
+    seeds = sorted({run.settings.seed for run in compared.done})
+    seed = seeds[0]
+    if len(seeds) > 1:
+        seed = st.selectbox("Seed", seeds, key=f"rows_seed_{compared.sweep}")
+    runs = runs_of_curve(queries.store(), compared.done, compared.metric, seed)
+    if not runs:
+        st.info("No run of this seed has finished yet.", icon=":material/hourglass_top:")
+        return
+    strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
+    if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
+        st.caption("Full fine-tuning is left out: its weights were not kept, or it has another model or split. Run it again to add it.")
+    job = queries.context_curves().get(tuple(run.id for run in runs))
+    if job is not None and job.status not in JOB_ENDED:
+        wait_for([job], "Predicting with more and more rows shown")
+    elif job is None or job.result is None:
+        if job is not None:
+            st.error(plain(job.error or "The process ended without a word. Try it again."))
+        named = ", ".join(compared.named[run.id] for run in runs)
+        st.button(
+            "Work it out", key="work_out_rows", on_click=_ask, args=(runs,), icon=":material/table_rows:",
+            help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of rows. It takes seconds to minutes.",
+        )  # fmt: skip
+    else:
+        _found(compared, job.result)
+
+
+def _ask(runs: list[Run]) -> None:
+    ids = [run.id for run in runs]
+    known = queries.context_curves().get(tuple(ids))
+    if known is None or known.status in JOB_ENDED:  # another tab may have asked since this page was drawn
+        queries.store().add_job(KIND, {"runs": ids})
+    queries.keep_worker()
+
+
+def _found(compared: Compared, result: dict[str, Any]) -> None:
+    curve, meaning = curve_frame(result), METRICS[compared.metric]
+    with st.container(border=True):
+        st.markdown(plain(in_words(curve, compared.metric)))
+        st.caption(
+            "Of one split; how much of it is noise is not known from one seed. A gain is in the direction in which the score is better."
+        )
+    one, two = st.columns(2)
+    axis = one.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
+    parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
+    split = two.segmented_control(
+        "Rows", parts, default=part_of(curve, compared.metric), required=True, key="rows_split", format_func=str.capitalize
+    )
+    drawn = CHARTS["rows_shown"].draw(curve, metric=compared.metric, split=split, axis=axis)
+    used = ["name", "context_rows", *(f"{part}_{compared.metric}" for part in parts), "predict_seconds", "growth_memory_bytes"]
+    show(drawn, key="rows_shown", label=f"{meaning.label} against context rows", numbers=curve[used])
+    st.caption(
+        f"On {plain(result['device'])}, worked out in {duration(result['seconds'])}, of {result['train_rows']:,} training rows. Seconds are"
+        f" of the {part_of(curve, compared.metric)} rows' predictions, memory is their peak over the loaded model."
+    )

@@ -1,0 +1,117 @@
+"""The third tab of Compare: two to six runs beside each other, one view at a time."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP, labels
+from dashboard.views.compare.changed_rows import changed_rows
+from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
+from dashboard.views.compare.update_sizes import update_sizes
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.ranking import SCIKIT_LEARN
+from tabtune_core.runs.store import Run
+from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
+
+MOST = 6
+SECTIONS = {"lora": "LoRA", "train": "Training"}
+OF_PREDICTION = ("train.predict_context_rows", "train.views")
+"""What matters without training, too."""
+View = Callable[[Compared, list[Run]], None]
+
+
+def flat(run: Run) -> dict[str, str]:
+    """Settings with dots in their names, as they were used."""
+    found = {}
+    for name, value in run.settings.to_dict().items():
+        found |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
+    found["train.learning_rate"] = f"{run.settings.learning_rate:g}"
+    found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
+    found["strategy"] = STRATEGY_NAMES[run.settings.strategy]
+    if run.settings.strategy in REFERENCES:
+        found["model"] = SCIKIT_LEARN
+    unused = {"peft": (), "base-ft": ("lora.",)}.get(run.settings.strategy, ("lora.", "train."))
+    return {name: value for name, value in found.items() if not name.startswith(unused) or name in OF_PREDICTION}
+
+
+def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:
+    """One row a setting, one column a run."""
+    side_by_side = pd.DataFrame({named[run.id]: flat(run) for run in runs})
+    if differences_only:  # a setting that a run has no use for is no difference
+        side_by_side = side_by_side[side_by_side.nunique(axis=1) > 1]
+    return side_by_side.fillna("N/A").rename(setting_words).rename_axis("Setting").reset_index()
+
+
+def setting_words(name: str) -> str:
+    """A setting's name as a person reads it.
+
+    >>> setting_words("train.learning_rate"), setting_words("lora.use_dora")
+    ('Training: learning rate', 'LoRA: use dora')
+    """
+    section, dot, setting = name.rpartition(".")
+    words = setting.replace("_", " ")
+    return f"{SECTIONS[section]}: {words}" if dot else words.capitalize()
+
+
+def side_by_side(compared: Compared) -> None:
+    """Draws the tab."""
+    ids = [run.id for run in compared.done]
+    chosen = st.multiselect(
+        f"Runs (two to {MOST})", ids, default=usual(compared), max_selections=MOST, format_func=compared.named.__getitem__,
+        key=f"compared_{compared.sweep}", persist_state="session",
+    )  # fmt: skip
+    runs = [run for run in compared.done if run.id in chosen]
+    if not runs:
+        st.info("Choose runs to see them side by side.", icon=":material/compare_arrows:")
+        return
+    views = VIEWS | (OF_CLASSES if compared.task == "classification" else OF_NUMBERS) | LAST
+    for tab, draw in zip(st.tabs(list(views), key="side_by_side", on_change="rerun"), views.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw(compared, runs)
+
+
+def usual(compared: Compared) -> list[str]:
+    """The baselines, the better reference and the two best LoRA runs of the first seed, in the order of the queue."""
+    board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
+    lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
+    chosen = {*board.loc[~lora & ~reference, "id"].head(2), *board.loc[lora, "id"].head(2), *board.loc[reference, "id"].head(1)}
+    return [run.id for run in compared.done if run.id in chosen]
+
+
+def _settings(compared: Compared, runs: list[Run]) -> None:
+    only = st.toggle("Differences only", True, key="differences_only", persist_state="session")
+    st.dataframe(settings_table(runs, compared.named, differences_only=only), hide_index=True)
+
+
+def _curves(compared: Compared, runs: list[Run]) -> None:
+    x = st.segmented_control(
+        "Curves over", ["step", "seconds"], default="step", required=True, key="compare_x", persist_state="session",
+        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__, help=TRAIN_SECONDS_HELP,
+    )  # fmt: skip
+    left, right = st.columns(2)
+    own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}
+    frames = {}
+    for kind in ("steps", "scores"):
+        found = queries.frame(kind, runs)
+        frames[kind] = found.assign(run=pd.Categorical(found["run"].astype(str).map(own_names), categories=list(compared.named.values())))
+    meaning = METRICS[compared.metric]
+    with left:
+        st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")
+        drawn = CHARTS["score"].draw(frames["scores"], metric=compared.metric, x=x)
+        show(drawn, key="compare_score", label=f"Validation {meaning.label} of the chosen runs", numbers=frames["scores"])
+    with right:
+        st.markdown("**Training loss**", help=CHARTS["loss"].help)
+        drawn = CHARTS["loss"].draw(frames["steps"], unit=LOSS_UNITS[compared.task], x=x)
+        show(drawn, key="compare_loss", label="Training loss of the chosen runs", numbers=frames["steps"])
+
+
+VIEWS: dict[str, View] = {"Settings": _settings, "Curves": _curves}
+OF_CLASSES: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
+OF_NUMBERS: dict[str, View] = {"Errors": number_errors}
+LAST: dict[str, View] = {"Rows that change": changed_rows, "Size of the update": update_sizes}

@@ -1,0 +1,136 @@
+"""The first tab of Compare: two or three numbers of every run against each other, what fits within limits, and all settings at once."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.charts import CHARTS
+from dashboard.charts.pareto import COSTS, SCORE, axis_of
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import megabytes, plain, score
+from dashboard.url_state import pick
+from dashboard.views.compare.compared import Compared
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.configurations import by_configuration
+from tabtune_core.runs.tradeoffs import best_of, front, within_limits
+
+NONE = "none"
+LIMITS = {
+    "growth_memory_bytes": "Memory over the model, at most (MB)",
+    "train_seconds": "Training, at most (s)",
+    "adapter_bytes": "Adapter, at most (kB)",
+}
+MOST_NAMED = 6
+
+
+def trade_offs(compared: Compared) -> None:
+    """Draws the tab."""
+    st.subheader("Score against cost", help=CHARTS["pareto"].help)
+    x, y, third = _axes(compared.metric)
+    limits = _limits()
+    board, noun = _points(compared)
+    chosen = [name for name in (x, y, third) if name is not None]
+    complete = board[board["apart"] == ""]
+    st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
+    drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
+    columns = [axis_of(name, compared.metric, "validation").column for name in chosen]
+    show(drawn, key="pareto", label="The chosen numbers of every run against each other", numbers=board[["run", *columns]])
+    absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
+    if absent:
+        st.caption(f"Not drawn, as one of these numbers does not exist for them: {plain(_some(absent))}.")
+
+    st.subheader("All settings at once", help=CHARTS["parallel"].help)
+    st.caption("A line a LoRA run, blue where the score is good. Drag along an axis to keep only the lines that pass there.")
+    used = ["run", "rank", "alpha", "dropout", "learning_rate", "growth_memory_bytes", "train_seconds", f"validation_{compared.metric}"]
+    lora = board.loc[board["strategy"] == "peft", used]
+    show(CHARTS["parallel"].draw(board, metric=compared.metric), key="parallel", label="Settings and numbers of LoRA runs", numbers=lora)
+
+
+def _axes(metric: str) -> tuple[str, str, str | None]:
+    """What goes across, up and, if anything, into the colour."""
+    titles = {SCORE: f"Score ({METRICS[metric].label})", **{name: title for name, (title, _) in COSTS.items()}, NONE: "None"}
+    everything = [name for name in titles if name != NONE]
+    across, up, colour = st.columns(3)
+    with across:
+        x = pick("Across", everything, name="x", default="growth_memory_bytes", format_func=titles.__getitem__)
+    left = [name for name in everything if name != x]
+    with up:
+        y = pick("Up", left, name="y", default=left[0], format_func=titles.__getitem__)
+    left = [NONE, *(name for name in left if name != y)]
+    with colour:
+        third = pick("Colour (third number)", left, name="colour", default=NONE, format_func=titles.__getitem__)
+    return x, y, None if third == NONE else third
+
+
+def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
+    """The runs and what to call them; or, where a sweep has several seeds and a person wants it so, the means over them."""
+    board = compared.board
+    if board["seed"].nunique() < 2 or not st.toggle(
+        "Mean over seeds",
+        True,
+        key="over_seeds",
+        persist_state="session",
+        help="Seeds have other splits, and one may be easier than another.",
+    ):
+        return board, "runs"
+    means = by_configuration(board.assign(run=board["id"]), compared.metric).dropna(subset=["place"]).rename(columns={"name": "run"})
+    if means.empty:
+        st.caption("No seed has a result of every configuration, so that there are no means yet.")
+        return board, "runs"
+    st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, under which every configuration has a result.")
+    in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
+    return means.assign(run=pd.Categorical(means["run"], categories=list(in_order))), "configurations"
+
+
+def _limits() -> dict[str, float]:
+    """The most that a person allows, by column and in its unit."""
+    limits = {}
+    with st.expander("Limits on memory, time and size", icon=":material/straighten:"):
+        places = st.columns(len(LIMITS))
+    for place, (name, label) in zip(places, LIMITS.items(), strict=True):
+        most = place.number_input(label, 0.0, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session")
+        if most is not None:
+            limits[name] = most * COSTS[name][1]
+    return limits
+
+
+def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "runs") -> str:
+    """The runs that nothing beats, by name where they are few."""
+    chosen = [axis_of(name, metric, "validation") for name in axes]
+    best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen})]
+    if best.empty:
+        return "No finished run has all of these numbers."
+    known = int(board[[axis.column for axis in chosen]].notna().all(axis=1).sum())
+    names = [str(name) for name in best["run"]]
+    which = f": **{plain(', '.join(names))}**" if len(names) <= MOST_NAMED else ""
+    return f"{len(names)} of {known} {noun} {'is' if len(names) == 1 else 'are'} beaten by none on these {len(axes)} numbers{which}."
+
+
+def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str = "runs") -> str:
+    """The best run within the limits and what it costs; where there is none, the least that runs took."""
+    scored = board.dropna(subset=[f"validation_{metric}"])
+    inside = scored[within_limits(scored, limits)]
+    best = best_of(inside, f"validation_{metric}", higher_is_better=METRICS[metric].higher_is_better)
+    if best is None:
+        least = "; ".join(
+            f"{COSTS[name][0].lower()} from {scored[name].min() / COSTS[name][1]:,.1f}" for name in limits if scored[name].notna().any()
+        )
+        return f"**No run is within these limits.** The least that was measured: {least or 'nothing'}."
+    costs = [
+        f"{megabytes(_number(best['growth_memory_bytes']))} over the loaded model",
+        f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "a training time that is not known",
+        f"an adapter of {megabytes(_number(best['adapter_bytes']))}" if pd.notna(best["adapter_bytes"]) else "no adapter",
+    ]
+    return (
+        f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].label},"
+        f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} are inside."
+    )
+
+
+def _number(value: object) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

@@ -1,0 +1,70 @@
+"""Add a table, see what was read, and name the column to predict."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.components.split_picker import ask_split
+from dashboard.url_state import go, pick
+from dashboard.views.data import table_views, uploads
+
+STEPS = (
+    ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
+    ("2 · Choose ranks", "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go."),
+    ("3 · Watch and keep", "Memory, time and accuracy live, a leaderboard, and the adapter to download."),
+)
+
+
+def first_visit() -> None:
+    """What this is, in three steps, and the shortest way to see it."""
+    st.title("LoRA Lab")
+    st.markdown("Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and brings.")
+    with st.grid(3, min_column_width=240):
+        for title, text in STEPS:
+            with st.container(border=True, height="stretch"):
+                st.markdown(f"**{title}**")
+                st.caption(text)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            "Use the sample table", type="primary", icon=":material/science:", help="Breast cancer: 569 rows, 30 numbers, 2 classes."
+        ):
+            uploads.use_sample("breast_cancer")
+        st.page_link("views/guide/page.py", label="What is LoRA?", icon=":material/menu_book:")
+
+
+tables = queries.tables()
+if not tables:
+    first_visit()
+    uploads.notes()
+    uploads.add()
+    st.stop()
+
+st.title("Data")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    table = pick(
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
+    )
+    table_views.delete(tables[table])
+uploads.notes()
+with st.expander("Add other tables", icon=":material/upload_file:"):
+    uploads.add()
+
+dataset = tables[table]
+table_views.figures(dataset)
+table_views.questions(dataset)
+target = table_views.target(dataset)
+ask_split(dataset, target)
+with st.container(horizontal=True, vertical_alignment="center"):
+    if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+        go("views/new_run/page.py", table=table, target=target)
+    table_views.to_check(dataset)
+
+st.subheader("What was read")
+table_views.findings(table_views.all_findings(dataset))
+table_views.leave_out(dataset, target)
+columns, first_rows = st.tabs(["Columns", "First rows"])
+with columns:
+    table_views.columns(dataset)
+with first_rows:
+    table_views.first_rows(dataset)
+table_views.reading_choices(dataset)
+table_views.picture(dataset)

@@ -1,0 +1,265 @@
+"""The parts of the Data page that show one table: figures, preview, columns, findings, questions and the target."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.charts.class_counts import MOST
+from dashboard.components.plotly_chart import show
+from dashboard.components.target_picker import pick_way
+from dashboard.formatting import megabytes, plain
+from dashboard.server.application import REPORT_PATH
+from dashboard.url_state import choose, pick, renew
+from dashboard.views.data.choices_form import WORDS, reading_form
+from dashboard.views.data.columns_table import columns_table, still_open
+from dashboard.views.data.table_notes import limit_notes, missing_note, size_note, useless
+from dashboard.views.data.uploads import forget_notes
+from tabtune_core.data.datasets import Dataset, delete_dataset
+from tabtune_core.data.encoding import LEFT_OUT
+from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
+from tabtune_core.data.target import Way
+from tabtune_core.errors import LabelError, TableError
+
+LOOKS = {
+    "error": ":red[:material/error: **Stops training**]",
+    "warning": ":orange[:material/warning: **Check**]",
+    "info": ":blue[:material/info: **Good to know**]",
+}
+"""How grave a finding is, in a word as well as in a colour; the gravest first."""
+MOST_FINDINGS = 8
+
+
+def figures(dataset: Dataset) -> None:
+    """Size of the table at a glance."""
+    cells = max(dataset.rows * len(dataset.columns), 1)
+    missing = sum(column.missing for column in dataset.columns)
+    with st.container(horizontal=True):
+        st.metric("Rows", f"{dataset.rows:,}", border=True, width="content")
+        st.metric("Columns", f"{len(dataset.columns):,}", border=True, width="content")
+        st.metric(
+            "Missing cells", share(missing / cells), border=True, width="content", help=f"{missing:,} of {cells:,} cells have no value."
+        )
+        st.metric("File", megabytes(dataset.size_bytes), border=True, width="content")
+
+
+def share(part: float) -> str:
+    """A part of a whole in percent; a small one is not nothing.
+
+    >>> share(0), share(0.0001), share(0.25)
+    ('0.0%', '< 0.1%', '25.0%')
+    """
+    return "< 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """What there is to say, gravest first; a long list ends in an expander."""
+    ordered = sorted(found, key=lambda item: list(LOOKS).index(item.severity))
+    for finding in ordered[:MOST_FINDINGS]:
+        st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
+    if len(ordered) > MOST_FINDINGS:
+        with st.expander(f"{len(ordered) - MOST_FINDINGS} more"):
+            for finding in ordered[MOST_FINDINGS:]:
+                st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
+
+
+def all_findings(dataset: Dataset) -> list[Finding]:
+    """What reading found and does not ask about, and what gaps and the number of rows mean."""
+    asked = [question.message for question in dataset.questions]
+    told = [finding for finding in dataset.findings if not any(message.startswith(finding.message) for message in asked)]
+    return [*told, *missing_note(dataset.columns), *size_note(dataset.rows)]
+
+
+def to_check(dataset: Dataset) -> None:
+    """Points to what was found, beside the button that would pass it by."""
+    grave = sum(finding.severity != "info" for finding in all_findings(dataset))
+    if grave:
+        st.caption(f"{grave} thing{'s' * (grave != 1)} to check first, under What was read.", width="content")
+
+
+def leave_out(dataset: Dataset, target: str) -> None:
+    """One click for all columns that can only be in the way."""
+    leave_out_these(dataset, useless(dataset, target), key="useless")
+
+
+def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
+    """A button that leaves columns out, where there are any."""
+    if not names:
+        return
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    if st.button(
+        f"Leave out {plain(shown)}", icon=":material/visibility_off:", key=f"leave_out_{key}_{dataset.id[:12]}",
+        help="No model will see them. Can be undone under Columns.",
+    ):  # fmt: skip
+        held = still_open(dataset)
+        kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
+        read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
+
+
+def columns(dataset: Dataset) -> None:
+    """Every column with its kind and counts; kinds can be changed."""
+    choices = columns_table(dataset)
+    if choices is not None:
+        read_again(dataset, choices)
+
+
+def first_rows(dataset: Dataset) -> None:
+    """The first hundred rows as they were read; days without a time are shown without one."""
+    shown = queries.first_rows(dataset.id)
+    dates = [column.name for column in dataset.columns if column.kind == "date"]
+    days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
+    st.dataframe(
+        shown, hide_index=True, height=420, placeholder="missing",
+        column_config={name: st.column_config.DateColumn(format="YYYY-MM-DD") for name in days},
+    )  # fmt: skip
+
+
+def questions(dataset: Dataset) -> None:
+    """What the file does not decide: asked, not guessed."""
+    if not dataset.questions:
+        return
+    st.subheader("Asked, not guessed")
+    st.caption("The file can be read in more than one way here. It was read in the way shown; choose another where it is wrong.")
+    answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
+    choices = answered(dataset.reading, answers)
+    if st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
+        read_again(dataset, choices)
+
+
+def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
+    """Reads the file of a table in another way and shows that; or says why it cannot be."""
+    try:
+        with st.spinner("Reading the file again"):
+            new = queries.read_again(dataset, choices)
+    except TableError as error:
+        st.error(plain(str(error)))
+        return
+    forget_notes()
+    choose("table", new.id)
+    for name in ("target", "way", "split"):  # another reading of the file is no other question
+        if name in st.query_params:
+            choose(name, st.query_params[name])
+    st.rerun()
+
+
+def reading_choices(dataset: Dataset) -> None:
+    """How the file was read, and reading it again in another way."""
+    with st.expander("Reading choices", icon=":material/tune:"):
+        st.caption("How the file was read. Read in another way it is a new table; the old one goes unless a run used it.")
+        choices = reading_form(dataset.id[:12], dataset.reading, button="Read the file again")
+        if choices == dataset.reading:
+            st.info("The file is read that way already.")
+        elif choices is not None:
+            read_again(dataset, choices)
+
+
+def ask(question: Question, dataset: str, number: int) -> list[str]:
+    """The answer of the person; the first option is how the file was read, except for marks of a missing value."""
+    key = f"answer_{dataset[:12]}_{number}"
+    if question.field == "missing_marks":
+        return st.pills(
+            plain(question.message),
+            question.options,
+            selection_mode="multi",
+            key=key,
+            format_func=lambda mark: f"{plain(mark)} means missing",
+        )
+    if question.field in WORDS:
+        words = WORDS[question.field]
+        return [st.radio(plain(question.message), question.options, key=key, format_func=lambda option: words[option], horizontal=True)]
+    return [st.selectbox(plain(question.message), question.options, key=key)]
+
+
+def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) -> ReadingChoices:
+    """The choices with the answers in them."""
+    for question, options in answers:
+        if question.field == "missing_marks":
+            used = dataclasses.replace(used, missing_marks=tuple(dict.fromkeys([*used.missing_marks, *options])))
+        elif question.field in WORDS:
+            used = dataclasses.replace(used, **{question.field: options[0] == "true"})
+        else:
+            used = dataclasses.replace(used, **{question.field: options[0]})
+    return used
+
+
+def target(dataset: Dataset) -> str:
+    """The column to predict, how, and what is to be known about it; returns the column."""
+    st.subheader("What to predict")
+    proposed = queries.proposal(dataset.id)
+    names = [column.name for column in dataset.columns]
+    renew("target", when=dataset.id, value=proposed.column or names[-1])
+    left, right = st.columns([1, 1.4])
+    with left:
+        column = pick("Column to predict", names, name="target", default=proposed.column or names[-1])
+        if column == proposed.column:
+            st.caption(f"Proposed: {plain(proposed.reason)}")
+        way = pick_way(dataset.id, column)
+        st.markdown(f"Task: **{queries.TASKS[way]}**")
+        label_findings(dataset, column, way)
+    with right:
+        (numbers if way == "numbers" else classes)(dataset, column, way)
+    return column
+
+
+def classes(dataset: Dataset, column: str, way: Way) -> None:
+    """Rows of each class of the target."""
+    counts = queries.class_counts(dataset.id, column, way)
+    if len(counts) > MOST:
+        st.caption(f"The {MOST} largest of {len(counts):,} classes.")
+    drawn = CHARTS["class_counts"].draw(counts)
+    show(drawn, key=f"classes_{dataset.id[:12]}", label=f"Rows of each class of {column}", numbers=counts)
+
+
+def numbers(dataset: Dataset, column: str, way: Way) -> None:
+    """How the target is spread, and the error of a model that knows nothing."""
+    bars, mean, deviation = queries.histogram(dataset.id, column)
+    drawn = CHARTS["target_values"].draw(bars)
+    show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
+    if bars.empty:
+        return
+    st.caption(f"Mean {mean:,.4g}. Always guessing it would have an RMSE of about {deviation:,.4g}, the standard deviation.")
+
+
+def label_findings(dataset: Dataset, column: str, way: Way) -> None:
+    """Why the column cannot be predicted, or what to know before it is: gaps, rare classes, columns that give it away, limits."""
+    try:
+        found = queries.label_findings(dataset.id, column, way, max_classes=None)
+    except LabelError as error:
+        st.error(plain(str(error)))
+        return
+    classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way))
+    limits = limit_notes(dataset.columns, column, queries.TASKS[way], classes)
+    unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
+    seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
+    pairs = queries.pair_leaks(dataset.id, column)
+    findings([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits])
+    given = [name for finding in pairs for name in (finding.column, finding.second) if name]
+    leave_out_these(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
+
+
+def picture(dataset: Dataset) -> None:
+    """The report of skrub, on demand."""
+    behind = st.expander(
+        "Distributions and associations of all columns", key=f"report_{dataset.id[:12]}", on_change="rerun", icon=":material/insights:"
+    )
+    if behind.open:
+        behind.caption("From the first 10,000 rows and 60 columns; takes some seconds the first time.")
+        behind.iframe(f"{REPORT_PATH}{dataset.id}", height=720)
+
+
+def delete(dataset: Dataset) -> None:
+    """Takes a table out of the workspace."""
+    with st.popover("Delete", icon=":material/delete:"):
+        using = [run for run in queries.store().runs() if run.settings.dataset == dataset.id]
+        busy = [run for run in using if queries.active([run])]
+        st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
+        if using:
+            ended = f"{len(using)} run{'s' * (len(using) != 1)} used it"
+            st.caption(f"{ended}. Results stay; to predict with their adapters you need the table's rows again.")
+        if busy:
+            st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
+        if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
+            delete_dataset(queries.home(), dataset.id)
+            st.rerun()

@@ -1,0 +1,151 @@
+"""Adding tables: one file or several at once, samples, and another try with a file that could not be read.
+
+Each file's failure is told by itself; the others are kept.
+"""
+
+from typing import NoReturn, Protocol
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import plain
+from dashboard.url_state import choose
+from dashboard.views.data.choices_form import reading_form
+from tabtune_core.data.datasets import SAMPLES, Dataset, add_sample
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.errors import LayoutError, TableError
+
+TYPES = ["csv", "tsv", "txt", "parquet", "zip", "gz"]
+NOTES, FAILED = "upload_notes", "failed_uploads"
+"""What an upload left for the next look at the page: sentences by severity; name, bytes and reason of files that other choices may help."""
+SAMPLE_WORDS = {
+    "breast_cancer": "569 rows, 30 numbers, 2 classes",
+    "wine": "178 rows, 13 numbers, 3 classes",
+    "iris": "150 rows, 4 numbers, 3 classes",
+    "diabetes": "442 rows, 10 numbers, a number to predict",
+}
+
+
+class Uploaded(Protocol):
+    """A file that a browser sent."""
+
+    name: str
+
+    def getvalue(self) -> bytes:
+        """Its content."""
+
+
+def failed() -> list[tuple[str, bytes, str]]:
+    """Name, bytes and reason of the files that wait for other choices."""
+    return list(st.session_state.get(FAILED, []))
+
+
+def tell(severity: str, text: str) -> None:
+    """Keeps a sentence for the next look at the page."""
+    st.session_state.setdefault(NOTES, []).append((severity, text))
+
+
+def use(dataset: Dataset) -> NoReturn:
+    """Chooses a table and shows it."""
+    choose("table", dataset.id)
+    st.rerun()
+
+
+def use_sample(name: str) -> NoReturn:
+    """Adds a sample and shows it."""
+    forget_notes()
+    use(add_sample(queries.home(), name))
+
+
+def forget_notes() -> None:
+    """Lets go of what earlier uploads left to say."""
+    st.session_state.pop(NOTES, None)
+
+
+def add_one(name: str, data: bytes, choices: ReadingChoices) -> Dataset | None:
+    """Keeps one file as a table, or what is to be said about it."""
+    known = queries.tables()
+    try:
+        dataset = queries.add(data, name, choices)
+    except LayoutError as error:
+        st.session_state[FAILED] = [*failed(), (name, data, str(error))]
+        return None
+    except TableError as error:
+        tell("error", f"{name} was not added. {error}")
+        return None
+    if dataset.id in known:
+        tell("info", f"{name} is in this workspace already, as {known[dataset.id].name}.")
+    return dataset
+
+
+def take(files: list[Uploaded]) -> None:
+    """Adds uploaded files and shows the first that could be read."""
+    forget_notes()
+    added = []
+    with st.spinner(f"Reading {len(files)} file{'s' * (len(files) != 1)}"):
+        for file in files:
+            dataset = add_one(file.name, file.getvalue(), ReadingChoices())
+            if dataset is not None:
+                added.append(dataset)
+    if len(files) > 1 and added:
+        tell("success", f"{len(added)} of {len(files)} files were added: {', '.join(dataset.name for dataset in added)}.")
+    if added:
+        use(added[0])
+    st.rerun()
+
+
+def try_again(name: str, data: bytes, choices: ReadingChoices) -> None:
+    """Another try with the first file that failed."""
+    forget_first()
+    forget_notes()
+    waiting = failed()
+    st.session_state[FAILED] = []
+    dataset = add_one(name, data, choices)
+    st.session_state[FAILED] = [*failed(), *waiting]
+    if dataset is not None:
+        use(dataset)
+    st.rerun()
+
+
+def forget_first() -> None:
+    """Lets go of the first file that failed."""
+    st.session_state[FAILED] = failed()[1:]
+
+
+def notes() -> None:
+    """What the last upload left to say, and the form for a file that other choices may help."""
+    for severity, text in st.session_state.get(NOTES, []):
+        {"error": st.error, "info": st.info, "success": st.success}[severity](plain(text))
+    if not failed():
+        return
+    name, data, reason = failed()[0]
+    st.error(plain(f"{name} was not added. {reason}"))
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**Reading choices for {plain(name)}**", width="content")
+        st.button("Forget this file", on_click=forget_first, type="tertiary", icon=":material/close:")
+    choices = reading_form("upload", ReadingChoices(), button="Try again with these choices")
+    if choices is not None:
+        try_again(name, data, choices)
+    if len(failed()) > 1:
+        st.caption(f"Then: {plain(', '.join(name for name, *_ in failed()[1:]))}.")
+
+
+def add() -> None:
+    """Upload and samples. The uploader is replaced after each use, which frees the memory of its files."""
+    number = st.session_state.setdefault("uploads", 0)
+    files = st.file_uploader(
+        "Upload one table or several", type=TYPES, key=f"upload_{number}", accept_multiple_files=True,
+        max_upload_size=queries.LIMIT_BYTES // 1_000_000,
+        help="CSV with any usual separator and encoding, also zipped, or Parquet. Each file is a table of its own. Files stay on the"
+        " machine that this server runs on.",
+    )  # fmt: skip
+    if files:
+        st.session_state["uploads"] = number + 1
+        take(files)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Or a sample:", width="content")
+        for name in SAMPLES:
+            if st.button(
+                name.replace("_", " "), key=f"sample_{name}", type="tertiary", icon=":material/science:", help=f"{SAMPLE_WORDS[name]}."
+            ):
+                use_sample(name)

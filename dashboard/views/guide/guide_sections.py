@@ -1,0 +1,169 @@
+"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was found."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.components import full_vs_lora_table
+from dashboard.components.plotly_chart import show
+from dashboard.components.svg import show_picture
+from dashboard.formatting import plain, sweep_title
+from dashboard.troubleshooting import GUIDE
+from dashboard.views.guide import guide_text
+from dashboard.views.guide.lora_picture import layer_picture
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.presets import PRESETS, preset_for
+from tabtune_core.runs.store import RANKED
+
+LARGEST = 8192
+GUIDE_LAYER = "768 × 768"
+LAYER_OF = {"TabICL v2": "tabicl-v2", "TabDPT 1.3": "tabdpt-1.3", "Mitra v2": "mitra-v2"}
+
+
+def first_visit() -> None:
+    """Four steps with links."""
+    with st.grid(4, min_column_width=200):
+        for page, title, text in guide_text.STEPS:
+            with st.container(border=True, height="stretch"):
+                st.page_link(page, label=f"**{title}**")
+                st.caption(text)
+
+
+def idea() -> None:
+    """What LoRA is: the guide's sections 1 and 2.1."""
+    st.markdown(guide_text.IDEA)
+    st.latex(guide_text.UPDATE)
+    st.latex(guide_text.SHAPES)
+    st.markdown(guide_text.RANK)
+
+
+def layer_sizes() -> dict[str, tuple[int, int]]:
+    """``(out, in)`` of layers to take sizes from: the guide's example, and the largest adapted layer of each released model."""
+    sizes = {GUIDE_LAYER: (768, 768)}
+    for title, name in LAYER_OF.items():
+        out, width = max(CATALOGUE[name].adapted_shapes("classification").values(), key=lambda shape: shape[0] * shape[1])
+        sizes[f"{title}: {out} × {width}"] = (out, width)
+    return sizes
+
+
+def take_sizes() -> None:
+    """Puts the sizes of the chosen layer into the fields."""
+    chosen = st.session_state["guide_layer"]
+    if chosen is not None:
+        st.session_state["guide_out"], st.session_state["guide_in"] = layer_sizes()[chosen]
+
+
+def layer() -> None:
+    """A layer whose sizes, rank and alpha can be changed: picture, parameters, share, scaling, and where LoRA stops saving."""
+    st.subheader("One layer, to scale")
+    st.pills("Take the sizes of", list(layer_sizes()), key="guide_layer", on_change=take_sizes, default=GUIDE_LAYER)
+    with st.grid(4, min_column_width=150):
+        d_in = st.number_input("Inputs d_in", 1, LARGEST, 768, key="guide_in", help="Columns of the weight W₀.")
+        d_out = st.number_input("Outputs d_out", 1, LARGEST, 768, key="guide_out", help="Rows of the weight W₀.")
+        rank = st.number_input("Rank r", 1, LARGEST, 8, key="guide_rank", help="Width of B and height of A.")
+        alpha = st.number_input("Alpha", 0.1, 1e6, 16.0, key="guide_alpha", format="%g", help="Twice the rank is usual.")
+    capped = min(rank, d_in, d_out)
+    if capped < rank:
+        st.warning(
+            f"No matrix of {d_out} by {d_in} has a higher rank than {capped}; here the adapter is held to that, and the report says so."
+        )
+    adapter, whole, even = capped * (d_in + d_out), d_in * d_out, d_in * d_out / (d_in + d_out)
+    left, right = st.columns([1.2, 1], gap="large")
+    with left:
+        show_picture(layer_picture(d_in, d_out, capped), key="guide_picture")
+    with right, st.container(horizontal=True):
+        st.metric("Weight", f"{whole:,}", border=True, width="content", help="d_in × d_out parameters: what full fine-tuning trains.")
+        st.metric("Adapter", f"{adapter:,}", border=True, width="content", help="r (d_in + d_out) parameters: what LoRA trains.")
+        st.metric("Share", f"{adapter / whole:.1%}", border=True, width="content", help="Adapter against weight.")
+        st.metric("Scaling α/r", f"{alpha / capped:.3g}", border=True, width="content", help="Factor in front of B A.")
+    numbers = rf"\frac{{{adapter:,}}}{{{whole:,}}}".replace(",", "{,}")  # a bare comma would be set as between two numbers
+    st.latex(r"\frac{r\,(d_{in}+d_{out})}{d_{in}\,d_{out}} = " + numbers + rf" = {100 * adapter / whole:.2f}\,\%")
+    st.markdown(
+        f"LoRA stops saving parameters at r* = d_in d_out / (d_in + d_out) = **{even:,.1f}**: beyond it the two thin matrices hold more"
+        " numbers than the weight."
+    )
+    ranks = pd.Series(sorted({*range(1, min(d_in, d_out, 256) + 1), min(d_in, d_out)}))
+    sizes = pd.DataFrame({"rank": ranks, "adapter": ranks * (d_in + d_out), "layer": whole})
+    show(CHARTS["adapter_size"].draw(sizes, rank=capped), key="adapter_size", label="Trainable parameters against rank", numbers=sizes)
+
+
+def scaling_and_dropout() -> None:
+    """The guide's sections 2.2, 2.3 and 3."""
+    st.subheader("Alpha and dropout")
+    st.latex(guide_text.FORWARD)
+    st.markdown(guide_text.ALPHA)
+    st.subheader("What is trained, exactly")
+    st.markdown(guide_text.TRAINED)
+
+
+def choosing() -> None:
+    """The guide's sections 4 and 15, for the newest table where there is one."""
+    st.subheader("Quick reference")
+    tables = queries.tables()
+    newest = next(iter(tables.values()), None)
+    fits = preset_for(newest.rows) if newest else None
+    rows = [
+        {
+            "Case": row.title, "Rank": row.lora.rank, "Alpha": row.lora.effective_alpha, "Dropout": row.lora.dropout,
+            "Learning rate": f"{row.learning_rate:.0e}", "Yours": "✓" if row is fits else "",
+        }
+        for row in PRESETS.values()
+    ]  # fmt: skip
+    shown = pd.DataFrame(rows)
+    st.dataframe(
+        shown if newest else shown.drop(columns="Yours"),
+        hide_index=True,
+        column_config={"Alpha": st.column_config.NumberColumn(format="%g")},
+    )
+    if newest is not None and fits is not None:
+        formula = max(4, newest.rows / 50_000)
+        st.markdown(
+            f"For **{plain(newest.name)}** with {newest.rows:,} rows the table says **r = {fits.lora.rank}**. The guide's formula"
+            f" r = max(4, rows / 50,000) gives {formula:.3g}; where the two disagree the table is used."
+        )
+    st.markdown(guide_text.ADVICE)
+    with st.grid(2, min_column_width=280):
+        for title, icon, lines in (
+            ("Do", ":green[:material/check:]", guide_text.DO),
+            ("Do not", ":red[:material/close:]", guide_text.DO_NOT),
+        ):
+            with st.container(border=True, height="stretch"):
+                st.markdown(f"**{title}**")
+                st.markdown("\n\n".join(f"{icon} {line}" for line in lines))
+
+
+def found() -> None:
+    """What the guide says, what was found, and what the newest sweep of this workspace says."""
+    st.subheader("Rules of thumb, checked")
+    for claim in guide_text.CLAIMS:
+        with st.container(border=True):
+            st.markdown(f"**{claim.topic}.** The guide: {claim.guide}.")
+            st.markdown(claim.found)
+            st.caption(claim.where)
+    st.subheader("On your own table")
+    for sweep, seen in queries.sweeps().items():
+        if not any(seen.counts.get(status) for status in RANKED):
+            continue
+        metric = queries.selection_metric(sweep)
+        measured = queries.against_full(sweep, metric)
+        if measured[["full", "lora"]].isna().any(axis=1).all():
+            continue
+        st.caption(f"Measured in {plain(sweep_title(seen))}.")
+        said = queries.recommended(sweep, metric)
+        st.markdown("\n\n".join(map(plain, said.sentences)))
+        st.caption(plain(said.basis))
+        full_vs_lora_table.show(measured, metric)
+        return
+    st.info("No sweep here has both LoRA and full fine-tuning yet. After one, its own figures stand here.", icon=":material/straighten:")
+    st.page_link("views/new_run/page.py", label="Start one", icon=":material/tune:")
+
+
+def troubles() -> None:
+    """The guide's section 11, corrected; Live says which of these a run is in."""
+    st.subheader("Troubleshooting")
+    rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
+    st.table(pd.DataFrame(rows).set_index("What you see"))
+    st.caption(
+        "Live says under One run which of these a run is in, with its own numbers and, where there is one, a button that repairs it."
+    )

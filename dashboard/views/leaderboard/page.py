@@ -1,0 +1,149 @@
+"""Every run or configuration with its numbers, best validation score first, and what can be done with it."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.components import full_vs_lora_table
+from dashboard.formatting import plain, score, sweep_title
+from dashboard.url_state import chosen, go, pick, renew
+from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
+from tabtune_core.errors import StoreError
+from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.runs.against_references import against_references
+from tabtune_core.runs.recommend import Recommendation, with_noise
+
+ALL = "all"
+PER = {"run": "Each run", "configuration": "Each configuration"}
+
+
+def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, going: bool) -> None:
+    """The sentences that people came for, or why there are none."""
+    done = board.dropna(subset=["place"])
+    if found is None:
+        st.caption(
+            "Places across sweeps mean little: other tables, targets and seeds have other validation rows. Choose one sweep to compare."
+        )
+    elif going:
+        st.caption("Some runs of this sweep are still to come. What rank buys is said when they have ended.")
+    elif found.sentences:
+        with st.container(border=True):
+            st.markdown("\n\n".join(map(plain, found.sentences)))
+            if found.claim is not None:
+                more_seeds.offer(found.claim, list(runs.values()))
+            st.caption(plain(found.basis))
+    elif len(done):
+        best = done.iloc[0]
+        first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]
+        lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
+        untrained = best[f"zero_shot_validation_{metric}"]
+        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {score(untrained, metric)})"
+        st.markdown(
+            f"{lead} on the validation rows with {METRICS[metric].label} **{score(best[f'validation_{metric}'], metric)}**"
+            f"{zero_shot}. Validation ranks; test is only reported."
+        )
+
+
+def remarks(board: pd.DataFrame) -> None:
+    """What the lines themselves do not say loudly enough."""
+    away = int(board["archived"].sum())
+    if away:
+        st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} left out of the places and of what is said about rank.")
+    no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
+    if no_gain:
+        names = ", ".join(no_gain[:10]) + (f" and {len(no_gain) - 10} more" if len(no_gain) > 10 else "")
+        st.caption(
+            f"No gain over zero-shot: {names}. These runs gave the pretrained model back: no trained state scored like it did better."
+        )
+
+
+st.title("Leaderboard")
+sweeps = queries.sweeps()
+if not sweeps:
+    st.info("No run yet. Choose a table and a model first; every run then gets its line here.", icon=":material/leaderboard:")
+    if st.button("Start a run", type="primary"):
+        go("views/new_run/page.py")
+    st.stop()
+
+where, by, lines = st.columns([3, 2, 2])
+with where:
+    names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
+    elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare
+    renew("board", when=elsewhere, value=elsewhere)
+    picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
+    sweep = None if picked == ALL else picked
+runs = {run.id: run for run in queries.listed(sweep)}
+with by:
+    tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))
+    usual_metric = SELECTION[tasks[0]] if sweep is None else queries.selection_metric(sweep)
+    metric = pick(
+        "Rank by", [name for task in tasks for name in metrics_of(task)], name="metric", default=usual_metric,
+        format_func=lambda name: METRICS[name].label + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
+    )  # fmt: skip
+with lines:
+    repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
+    renew("lines", when=picked, value=repeated)
+    per = pick("Lines", list(PER), name="lines", default=repeated, format_func=PER.__getitem__)
+try:
+    board = queries.ranked(sweep, metric, archived=True)
+    found = None if sweep is None else queries.recommended(sweep, metric)
+except StoreError as error:
+    st.error(plain(str(error)))
+    st.stop()
+
+going = sweep is not None and queries.active(list(runs.values()))
+speak(board, found, metric, going=going)
+if sweep is not None and not going:
+    for sentence in against_references(board, metric):
+        st.caption(plain(sentence))
+remarks(board)
+splits = sorted({run.settings.split for run in runs.values()} - {""})
+if splits and sweep is not None:
+    st.caption(f":material/call_split: Rows were divided here: {plain('; '.join(splits))}.")
+tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
+left, right = st.columns(2)
+with left:
+    passing = board_filters.ask(board.assign(table=board["dataset"].map(tables).fillna("(deleted)")))
+shown_runs = board[passing]
+if per == "configuration":
+    every = queries.configurations(sweep, metric)
+    passed = set(shown_runs["run"])
+    kept = every[[not passed.isdisjoint(ids) for ids in every["runs"]]].reset_index(drop=True)
+else:
+    every = board
+    kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
+shown = board_table.table(kept, metric, queries.curves(sweep, metric), tables, names)
+with right:
+    visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
+what = "runs" if per == "run" else "configurations"
+if len(kept) < len(every):
+    st.caption(f"{len(kept)} of {len(every)} {what} shown. Filters move no place.")
+chosen_rows = st.dataframe(
+    shown[visible],
+    column_config=board_table.columns(shown, metric),
+    hide_index=True,
+    height="content" if len(shown) < 15 else 560,
+    placeholder="",
+    on_select="rerun",
+    selection_mode="multi-row",
+    key=f"board_{hash((tuple(kept['name']), picked, per))}",  # other lines are not chosen because these were
+).selection.rows
+chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
+if chosen_runs:
+    run_actions.bar(chosen_runs)
+else:
+    st.caption(f"Choose {what} by their boxes to rename, note, archive or delete them.")
+with st.container(horizontal=True):
+    st.download_button(
+        "Download the leaderboard (CSV)", partial(board_files.csv, kept, metric), "leaderboard.csv", "text/csv", on_click="ignore",
+        icon=":material/download:",
+        help="The lines that are shown, with every column. Names are as typed: a spreadsheet takes one that begins with = for a formula.",
+    )  # fmt: skip
+    st.download_button(
+        "Download the leaderboard (HTML)", partial(board_files.html, kept, metric), "leaderboard.html", "text/html", on_click="ignore",
+        icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
+    )  # fmt: skip
+if sweep is not None:
+    full_vs_lora_table.show(queries.against_full(sweep, metric), metric)

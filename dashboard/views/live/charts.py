@@ -1,0 +1,178 @@
+"""The curves of all runs of a sweep. They keep their zoom while points arrive.
+
+What has ended is drawn once and kept; a refresh draws the runs that go on, and the browser puts both together.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.charts import CHARTS
+from dashboard.charts.card import READINGS
+from dashboard.charts.memory import METERS, meters_read, speaking_meter
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import LOSS_UNITS, plain
+from dashboard.views.live.view import View
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.store import ENDED, Run
+from tabtune_core.settings import TRAINED
+
+KINDS = {"score": "scores", "memory": "memory", "card": "memory", "phase_peaks": "phases"}
+"""Which frame a chart draws; the others draw the steps."""
+
+MOST_NAMED = 12
+"""With more runs the legend would take the room of the curves; the names are shown where the pointer rests."""
+
+
+class Curves:
+    """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
+
+    def __init__(self, runs: list[Run], named: dict[str, str], shown: list[Run], key: str) -> None:
+        self.runs, self.named, self.shown, self.key = runs, named, shown, key
+        begun = [run for run in shown if run.started is not None]
+        self.shaded = next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
+        """The run whose phases are shaded."""
+        # what does not train step by step is a level line as long as the others, the shaded run carries the phases
+        self.fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
+        self.settled = [run for run in shown if run not in self.fresh]
+        self._frames: dict[str, pd.DataFrame] = {}
+
+    def frame(self, kind: str) -> pd.DataFrame:
+        """Rows of the runs that are drawn anew."""
+        if kind not in self._frames:
+            self._frames[kind] = queries.frame(kind, self.fresh, self.runs)
+        return self._frames[kind]
+
+    def reach(self, kind: str, column: str) -> float:
+        """The largest value of a column over all runs."""
+        reaches = [self.frame(kind)[column].max(), queries.reach(kind, column, self.settled)]
+        return max((float(value) for value in reaches if value == value), default=0.0)
+
+    def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
+        """One chart. ``extra`` holds what only the lines that are drawn anew are drawn with."""
+        kind = KINDS.get(chart, "steps")
+        show(
+            CHARTS[chart].draw(self.frame(kind), **options, **(extra or {})),
+            key=f"{key}_{self.key}",
+            label=label,
+            numbers=lambda: queries.frame(kind, self.shown, self.runs),
+            settled=queries.settled(chart, kind, self.settled, self.runs, **options),
+            legend=len(self.shown) <= MOST_NAMED,
+        )
+
+
+def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> None:
+    """Two scores, the loss and the memory; behind tabs the rest, of which only the open one is drawn."""
+    curves = Curves(runs, named, chosen(runs, named, key), key)
+    task = runs[0].settings.task
+    left, right = st.columns(2)
+    reach = {"reach": curves.reach("scores", view.x)}
+    with left:
+        score_heading(view.first)
+        label = f"Validation {METRICS[view.first].label} of each run"
+        curves.draw("score", key=view.first, label=label, metric=view.first, x=view.x, extra=reach)
+    with right:
+        score_heading(view.metric)
+        label = f"Validation {METRICS[view.metric].label} of each run"
+        curves.draw("score", key="score", label=label, metric=view.metric, x=view.x, log=view.log, extra=reach)
+    left, right = st.columns(2)
+    with left:
+        heading("Training loss", "loss")
+        options = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
+        curves.draw("loss", key="loss", label="Training loss of each run", **options)
+    with right:
+        memory(curves, view)
+    more: dict[str, tuple[str, Callable[[], None]]] = {
+        "Time of a step": ("seconds", lambda: step_time(curves, view)),
+        "Memory by phase": ("phase_peaks", lambda: curves.draw("phase_peaks", key="phase_peaks", label=CHARTS["phase_peaks"].help)),
+        "Gradient norm": (
+            "gradient_norm",
+            lambda: curves.draw(
+                "gradient_norm", key="gradient_norm", label=CHARTS["gradient_norm"].help, x=view.x, log=view.log, smoothing=view.smoothing
+            ),
+        ),
+        "Learning rate": (
+            "learning_rate",
+            lambda: curves.draw("learning_rate", key="learning_rate", label=CHARTS["learning_rate"].help, x=view.x),
+        ),
+        "GPU load, power, heat": ("card", lambda: card(curves, view)),
+    }
+    for tab, (name, draw) in zip(st.tabs(list(more), key=f"more_{key}", on_change="rerun"), more.values(), strict=True):
+        if tab.open:
+            with tab:
+                st.caption(CHARTS[name].help)
+                draw()
+
+
+def chosen(runs: list[Run], named: dict[str, str], key: str) -> list[Run]:
+    """All runs, or those that a person picks where there are many."""
+    if len(runs) <= MOST_NAMED:
+        return runs
+    ids = st.multiselect(
+        "Only these runs", list(named), format_func=named.__getitem__, key=f"live_only_{key}",
+        placeholder=f"All {len(runs)}; a curve tells its name where the pointer rests",
+    )  # fmt: skip
+    return [run for run in runs if run.id in ids] or runs
+
+
+def heading(text: str, chart: str) -> None:
+    """The title above a chart, with what one reads off it."""
+    st.markdown(f"**{text}**", help=CHARTS[chart].help)
+
+
+def score_heading(metric: str) -> None:
+    """The title above a chart of a score."""
+    st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
+
+
+def step_time(curves: Curves, view: View) -> None:
+    """How long a step takes, or all of them."""
+    cumulative = st.toggle("Add up", key="live_cumulative")
+    curves.draw("seconds", key="seconds", label=CHARTS["seconds"].help, cumulative=cumulative, smoothing=view.smoothing)
+
+
+def memory(curves: Curves, view: View) -> None:
+    """Memory on a meter that this machine has, with the phases of one run shaded."""
+    samples = curves.frame("memory")
+    read = meters_read(samples) or ["resident_bytes"]
+    usual = speaking_meter(samples)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        heading("Memory", "memory")
+        if len(read) > 1:
+            meter = st.selectbox(
+                "Meter", list(METERS), list(METERS).index(usual), key=f"live_meter_{usual}",
+                format_func=lambda name: METERS[name] + ("" if name in read else ": N/A"), label_visibility="collapsed", width=300,
+            )  # fmt: skip
+        else:
+            meter = read[0]
+            st.caption("GPU memory: N/A (no NVIDIA meter was read)")
+    name = curves.named[curves.shaded.id] if curves.shaded else ""
+    phases = curves.frame("phases")
+    extra = {"phases": phases[phases["run"] == name], "reach": curves.reach("memory", "seconds")}
+    # over steps a point has the last step done; over seconds, the whole life of the run is there
+    curves.draw("memory", key="memory", label="Memory of each run", meter=meter, x=view.x, log=view.log, extra=extra)
+    if name:
+        st.caption(f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "Over seconds the phases of a run are shaded.")
+        card_caption(samples[samples["run"] == name], name)
+
+
+def card(curves: Curves, view: View) -> None:
+    """Utilisation, power or temperature of the card."""
+    meter = st.segmented_control(
+        "Reading of the card", list(READINGS), default="utilisation_percent", required=True, key="live_card",
+        format_func=READINGS.__getitem__, label_visibility="collapsed", persist_state="session",
+    )  # fmt: skip
+    options = {"meter": meter, "x": view.x, "log": view.log, "smoothing": view.smoothing}
+    curves.draw("card", key="card", label=f"{READINGS[meter]} of each run", **options)
+
+
+def card_caption(samples: pd.DataFrame, name: str) -> None:
+    """How busy, hungry and warm the card was at the last look, where the driver says so."""
+    units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
+    last = {column: samples[column].dropna() for column in units if column in samples}
+    told = [units[column].format(values.iloc[-1]) for column, values in last.items() if len(values)]
+    if told:
+        st.caption(f"GPU at the last look at {plain(name)}: {', '.join(told)}.")

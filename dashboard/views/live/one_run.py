@@ -1,0 +1,156 @@
+"""One run: what went wrong and what to change, what can be asked of it, what it said, and its log."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.components.memory_breakdown import against_measured
+from dashboard.formatting import WAY_OUT, plain
+from dashboard.troubleshooting import GUIDE, troubles
+from dashboard.url_state import keep
+from dashboard.views.live.actions import again, ask
+from dashboard.views.live.tweak import tweak
+from tabtune_core.events import Note, RunFailed, RunPlanned
+from tabtune_core.runs.store import ENDED, RETRYABLE, Run
+from tabtune_core.settings import REFERENCES
+
+SEVERE = ("diverged", "memory")
+"""Troubles that end a run; the others are hints."""
+
+
+def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
+    """The run that the address or a person names; else the one that runs, then one that failed, then the first."""
+    key, held, ids = f"one_run_{sweep}", f"one_run_chosen_{sweep}", list(named)
+    if held not in st.session_state:
+        st.session_state[held] = st.query_params.get("run")
+    pinned = st.session_state[held] in ids
+    running = next((run.id for run in runs if run.status == "running"), None)
+    current = running or next((run.id for run in runs if run.error), ids[0])
+    shown = st.session_state[held] if pinned else current
+    st.session_state[key] = shown
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        # the index, too: before the first answer of the browser its box shows that
+        st.selectbox(
+            "Run", ids, ids.index(shown), format_func=named.__getitem__, key=key, label_visibility="collapsed",
+            on_change=_choose, args=(held, key),
+        )  # fmt: skip
+        if running and pinned:
+            st.button(
+                "Follow the running one", key=f"follow_{sweep}", icon=":material/my_location:", on_click=_choose, args=(held, None),
+                help="Shows whichever run goes on, as the page does until a run is chosen.",
+            )  # fmt: skip
+    if pinned:
+        keep("run", shown)
+    elif "run" in st.query_params:
+        del st.query_params["run"]
+    return next(run for run in runs if run.id == shown)
+
+
+def _choose(held: str, key: str | None) -> None:
+    """Keeps what the box says as the run to show; without a box none is."""
+    st.session_state[held] = st.session_state[key] if key else None
+
+
+def one_run(run: Run, name: str, runs: list[Run]) -> None:
+    """Everything about a run of the list."""
+    buttons(run)
+    planned = queries.store().last(run.id, "RunPlanned")
+    plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
+    trouble(run, name, runs, plan)
+    if run.note:
+        st.caption(f":material/sticky_note_2: {plain(run.note)}")
+    if run.retried_as:
+        st.caption("This run was queued again; the new run is in the same sweep.")
+    for stored in queries.store().events(run.id, ["Note"]):
+        if isinstance(stored.event, Note):
+            st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
+    if plan and run.settings.strategy in REFERENCES:
+        st.caption(
+            f"On {plan.device}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f" {plan.test_rows:,} test rows, {plan.features:,} features. A reference: no foundation model is loaded."
+        )
+    elif plan:
+        st.caption(
+            f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
+            f" {plan.features:,} features;"
+            f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
+        )
+    against_measured(run, name)
+    log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
+    if log.open:
+        log.code(queries.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
+
+
+def _rows_shown(plan: RunPlanned) -> str:
+    """Which rows a step, an evaluation and a prediction are shown."""
+    if plan.train_context_rows is None:
+        return f"{plan.context_rows:,} context rows"
+    return (
+        f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.evaluation_context_rows:,} context rows in"
+        f" evaluations during training and {plan.context_rows:,} at prediction"
+    )
+
+
+def buttons(run: Run) -> None:
+    """What can be asked of it."""
+    with st.container(horizontal=True):
+        st.button(
+            "Stop and keep the best",
+            on_click=ask,
+            args=([run.id], "stop"),
+            disabled=run.status != "running" or run.wish is not None,
+            key=f"stop_{run.id}",
+            icon=":material/stop_circle:",
+            help="Ends after the current step; the best state so far becomes the result.",
+        )
+        st.button(
+            "Cancel and discard",
+            on_click=ask,
+            args=([run.id], "cancel"),
+            disabled=run.status in ENDED or run.wish == "cancel",
+            key=f"cancel_{run.id}",
+            icon=":material/cancel:",
+            help="Ends at once; nothing is kept.",
+        )
+        st.button(
+            "Run again",
+            on_click=again,
+            args=(run,),
+            disabled=not may_retry(run),
+            key=f"again_{run.id}",
+            icon=":material/replay:",
+            help="Queues the same settings once more. For runs that failed, diverged, were cut off or cancelled.",
+        )
+        tweak(run, key=run.id)
+
+
+def may_retry(run: Run) -> bool:
+    """Whether it may be queued once more."""
+    return run.status in RETRYABLE and run.retried_as is None
+
+
+def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> None:
+    """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
+    failed = queries.store().last(run.id, "RunFailed") if run.status == "failed" else None
+    failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
+    full = next((other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed), None)
+    frames = {kind: queries.frame(kind, [run]) for kind in ("steps", "scores")}
+    found = troubles(run, frames, plan=plan, failure=failure, full=full)
+    if run.error and not any(seen.kind == "memory" for seen in found):
+        st.error(f"{plain(name)}: {plain(run.error)}")
+    for seen in found:
+        row = GUIDE[seen.kind]
+        text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."
+        (st.warning if seen.kind in SEVERE or seen.kind == "no gain" else st.info)(text, icon=":material/build:")
+        if seen.fix:
+            st.button(
+                seen.fix.label,
+                on_click=again,
+                args=(run, seen.fix.settings, seen.fix.name),
+                disabled=not may_retry(run),
+                key=f"fix_{seen.kind}_{run.id}",
+                type="primary",
+                icon=":material/replay:",
+            )
+    if run.status in WAY_OUT and not found and not (run.status == "interrupted" and run.error):
+        st.info(WAY_OUT[run.status])

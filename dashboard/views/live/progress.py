@@ -1,0 +1,108 @@
+"""How far a sweep is: the bar, the sentence, the table of its runs, and what can be asked of all of them."""
+
+import time
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
+from dashboard.queries import Latest
+from dashboard.views.live.actions import ask
+from dashboard.views.live.time_left import time_left
+from tabtune_core.metrics import METRICS
+from tabtune_core.runs.series import Progress
+from tabtune_core.runs.store import ENDED, RANKED, Run
+
+LEAST_SAVING = 0.1
+"""Seconds of a run that are worth a sentence."""
+
+
+def share_done(run: Run, far: Progress) -> float:
+    """How much of a run is behind it, 0 to 1, by its training steps."""
+    if run.status in RANKED:
+        return 1.0
+    return min(far.done_steps / far.total_steps, 1.0) if far.total_steps else 0.0
+
+
+def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -> None:
+    """One bar and one sentence for the whole sweep."""
+    far = {run_id: last.progress for run_id, last in latest.items()}
+    ended = sum(run.status in ENDED for run in runs)
+    share = sum(1.0 if run.status in ENDED else share_done(run, far[run.id]) for run in runs) / len(runs)
+    sentence = f"{ended} of {len(runs)} runs have ended."
+    for run in runs:
+        if run.status == "running":
+            here = far[run.id]
+            steps = f", step {here.done_steps} of {here.total_steps}" if here.total_steps else ""
+            left = f", about {duration(here.eta_seconds)} of training left" if here.eta_seconds is not None else ""
+            wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
+            quiet = f" There is {silence(run)}." if silence(run) else ""
+            sentence += f" {plain(named[run.id])}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
+    st.progress(share, sentence)
+    to_come = sum(run.status == "queued" for run in runs)
+    seconds = time_left(runs, far, time.time()) if to_come else None
+    if seconds is not None:
+        st.caption(f"About {duration(seconds)} left for the sweep. Estimated: each run to come takes as long as those like it that ended.")
+    saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
+    if saved:
+        which = "1 run" if len(saved) == 1 else f"{len(saved)} runs"
+        st.caption(f"Frozen layers shared with {which}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
+
+
+def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
+    """One line a run, up to the second."""
+    far = {run_id: last.progress for run_id, last in latest.items()}
+    label, loss_title = METRICS[metric].label, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
+    digits = METRICS[metric].decimals(max((last.best for last in latest.values() if last.best is not None), key=abs, default=0.0))
+    rows = [
+        {
+            "Run": named[run.id],
+            "Status": ", ".join(filter(None, (STATUS[run.status], silence(run)))),
+            "Phase": far[run.id].phase or "",
+            "Progress": round(100 * share_done(run, far[run.id])),
+            "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
+            "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
+            loss_title: latest[run.id].loss,
+            f"Best validation {label}": latest[run.id].best,
+            "Memory now": megabytes(latest[run.id].held_bytes) if run.status == "running" else "",
+        }
+        for run in runs
+    ]
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        height="content" if len(rows) < 13 else 480,
+        placeholder="",
+        column_config={
+            "Run": st.column_config.TextColumn(pinned=True),
+            "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
+            loss_title: number(format="%.4f"),
+            f"Best validation {label}": number(format=f"%.{digits}f", help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
+            "Time left": st.column_config.TextColumn(help="Of training, if it does not stop early. Known from the fifth step on."),
+            "Memory now": st.column_config.TextColumn(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
+        },
+    )
+
+
+def sweep_buttons(runs: list[Run], key: str) -> None:
+    """Stop or cancel all that is still to come."""
+    going = [run.id for run in runs if run.status not in ENDED]
+    st.button(
+        "Stop all, keep the best",
+        on_click=ask,
+        args=(going, "stop"),
+        disabled=not going,
+        key=f"stop_all_{key}",
+        icon=":material/stop_circle:",
+        help="What is running ends after its current step and keeps its best state; what waits is cancelled.",
+    )
+    st.button(
+        "Cancel all",
+        on_click=ask,
+        args=(going, "cancel"),
+        disabled=not going,
+        key=f"cancel_all_{key}",
+        icon=":material/cancel:",
+        help="What is running is discarded; what waits is cancelled.",
+    )

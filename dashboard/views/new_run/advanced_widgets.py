@@ -1,0 +1,73 @@
+"""The widgets of what most people leave alone: more of the adapter, the optimizer, memory, the best state, rows and weights."""
+
+import streamlit as st
+
+from dashboard.views.new_run.form_widgets import choice_field, number_field, switch_field, text_field
+from dashboard.views.new_run.forms import DEFAULTS
+from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings, describe
+
+
+def advanced_widgets(task: Task) -> None:
+    """What most people leave alone."""
+    adapter, optimizer, memory, choosing, rows = st.tabs(["Adapter", "Optimizer", "Memory and time", "Best state", "Rows, weights"])
+    with adapter:
+        _adapter_widgets()
+    with optimizer:
+        _optimizer_widgets(task)
+    with memory:
+        with st.grid(min_column_width=180):
+            choice_field("16-bit training (CUDA card only)", "amp", TrainSettings)
+            number_field("Views a prediction", "views", TrainSettings, low=1)
+            number_field("Time limit of a run (s)", "time_limit", TrainSettings, low=0, step=60, placeholder="none")
+            number_field("Fixed episodes (0: fresh ones)", "episode_set", TrainSettings, low=0)
+        switch_field("Recompute activations (gradient checkpointing)", "gradient_checkpointing", TrainSettings)
+    with choosing:
+        metrics = metrics_of(task)
+        if st.session_state.get("selection_metric", metrics[0]) not in metrics:  # of another task
+            st.session_state["selection_metric"] = SELECTION[task]
+        st.selectbox(
+            "Score that decides", metrics, metrics.index(SELECTION[task]), key="selection_metric",
+            format_func=lambda name: METRICS[name].label, help=describe(TrainSettings, "selection_metric"), bind="query-params",
+        )  # fmt: skip
+        with st.grid(min_column_width=180):
+            number_field("Steps between looks", "eval_every", TrainSettings, low=1)
+            number_field("Patience (0: never stop)", "patience", TrainSettings, low=0)
+    with rows:
+        with st.grid(min_column_width=180):
+            number_field("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)
+            number_field("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)
+            number_field("Most validation rows", "validation_rows", TrainSettings, low=10, step=500)
+            number_field("Most test rows", "test_rows", TrainSettings, low=10, step=1000)
+        text_field("Weights file to use instead of the model's own", "checkpoint", RunSettings, placeholder="Path on this machine")
+
+
+def _adapter_widgets() -> None:
+    with st.grid(min_column_width=180):
+        choice_field("Biases that train", "bias", LoraSettings)
+        number_field("Rate of B against A (LoRA+)", "lr_ratio", TrainSettings, low=0)
+    switch_field("Scale by alpha / root of the rank (rsLoRA)", "use_rslora", LoraSettings)
+    switch_field("Scale the rate with the rank", "rate_scales_with_rank", TrainSettings)
+    switch_field("Train lengths beside directions (DoRA)", "use_dora", LoraSettings)
+    with st.grid(min_column_width=240):
+        for label, name, shown in (("Other ranks", "rank_pattern", "decoder = 4"), ("Other alphas", "alpha_pattern", "decoder = 8")):
+            st.text_area(
+                label, DEFAULTS[name], key=name, height=90, help=describe(LoraSettings, name), placeholder=f"{shown}\none a line",
+                bind="query-params",
+            )  # fmt: skip
+
+
+def _optimizer_widgets(task: Task) -> None:
+    with st.grid(min_column_width=180):
+        choice_field("Optimizer", "optimizer", TrainSettings)
+        if task == "classification":
+            choice_field("Class weights of the loss", "class_weights", TrainSettings)
+        number_field("Weight decay", "weight_decay", TrainSettings, low=0, high=1, step=0.01)
+        number_field("Gradient clipping (0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
+        choice_field("Schedule after the warm-up", "schedule", TrainSettings)
+        number_field("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
+        number_field("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")
+        if st.session_state.optimizer != "sgd":
+            number_field("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, help=describe(TrainSettings, "betas"))
+            number_field("Beta 2", "beta_2", TrainSettings, low=0, high=1, step=0.001, help=describe(TrainSettings, "betas"))
+            number_field("Epsilon", "eps", TrainSettings, low=0, high=1, step=1e-8, format="%.0e")

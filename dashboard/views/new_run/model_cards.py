@@ -1,0 +1,96 @@
+"""The models to choose from: what each is, how large, under which licence, within which limits, and whether it is here.
+
+In: the task. Out: the card of the chosen model; a choice keeps of the form what the model can use.
+"""
+
+import streamlit as st
+
+from dashboard.formatting import plain
+from dashboard.url_state import choose, chosen, keep
+from dashboard.views.new_run.form_widgets import parts_of
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.settings_text import read_target_set
+
+BYTES_A_PARAMETER = 4
+FILLED_FOR = "filled_for_model"
+
+
+def closed(card: ModelCard, task: Task) -> str | None:
+    """Why a model cannot be chosen for a task, if it cannot."""
+    if task not in card.weights:
+        return f"No weights for {task}."
+    if not card.family.installed:
+        return f"Its package is not installed: `{card.family.install}`"
+    return None
+
+
+def model_cards(task: Task) -> ModelCard:
+    """The models, family by family, those in the box first; one is chosen."""
+    cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
+    current = get_card(chosen("model", *_open_to(cards, task)))
+    settle_form(current, task)
+    st.subheader(f"Model: {current.title}")
+    families = list(dict.fromkeys(card.family.name for card in CATALOGUE.values()))
+    for family, tab in zip(families, st.tabs(families, default=current.family.name, key="families"), strict=True):
+        with tab, st.grid(4, min_column_width=220):
+            for card in cards:
+                if card.family.name == family:
+                    with st.container(border=True, height="stretch"):
+                        _model_card(card, task, current)
+    keep("model", current.name)
+    return current
+
+
+def settle_form(card: ModelCard, task: Task) -> None:
+    """Takes out of the form what another model had: parts that this one lacks, and a file of weights of another family."""
+    before = st.session_state.get(FILLED_FOR)
+    filled_for(card)
+    if before in (None, card.name):
+        return
+    known = parts_of(card, task)
+    st.session_state["targets"] = [part for part in st.session_state.get("targets", []) if part in known]
+    sets = st.session_state.get("target_sets", [])
+    st.session_state["target_sets"] = [text for text in sets if all(part in known for part in read_target_set(text))]
+    if get_card(before).family is not card.family:
+        st.session_state["checkpoint"] = ""
+
+
+def filled_for(card: ModelCard) -> None:
+    """Notes which model the form is filled for."""
+    st.session_state[FILLED_FOR] = card.name
+
+
+def _open_to(cards: list[ModelCard], task: Task) -> tuple[list[str], str]:
+    """Names of the models that can be chosen, and the one that is unless a person chooses."""
+    names = [card.name for card in cards if closed(card, task) is None]
+    return names, names[0]
+
+
+def _limits(card: ModelCard, task: Task) -> str:
+    """How large a table the model takes."""
+    known = {"classes": card.family.class_limit} if task == "classification" else {}
+    known |= {"columns": card.family.feature_limit, "context rows": card.family.context_limit}
+    told = [f"{most:,} {what}" for what, most in known.items() if most is not None]
+    return f"At most {', '.join(told)}." if told else f"No limit on {', '.join(known)}."
+
+
+def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
+    """What a person needs to know before choosing this model."""
+    weights = card.weights.get(task) or next(iter(card.weights.values()))
+    badge = ":green-badge[:material/check: in the box]" if card.in_the_box else ":orange-badge[:material/download: to download]"
+    st.markdown(f"**{card.title}** {badge}")
+    st.caption(f"{weights.total_parameters / 1e6:.1f} M parameters. {_limits(card, task)} Licence {card.licence}. {plain(card.note)}")
+    if weights.repository is not None:
+        size = weights.total_parameters * BYTES_A_PARAMETER / 1e6
+        st.caption(f"About {size:.0f} MB from huggingface.co/{weights.repository}, once.")
+    st.space("stretch")
+    why_not = closed(card, task)
+    if why_not:
+        st.caption(f":material/block: {why_not}")
+    st.button(
+        "Chosen" if card is current else "Choose", key=f"model_{card.name}", on_click=choose, args=("model", card.name),
+        type="primary" if card is current else "secondary", icon=":material/check:" if card is current else None, width="stretch",
+        disabled=why_not is not None,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Choose a model, what to compare and how to train; see what that costs; launch."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.components.split_picker import pick_split
+from dashboard.components.target_picker import pick_way
+from dashboard.formatting import plain
+from dashboard.url_state import go, pick, renew
+from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel
+from dashboard.views.new_run.estimate_panel import estimate_panel
+from dashboard.views.new_run.model_cards import model_cards
+from dashboard.views.new_run.starting_points import starting_points
+from tabtune_core.errors import SettingError, TargetError
+from tabtune_core.metrics import SELECTION
+
+st.title("New run")
+tables = queries.tables()
+if not tables:
+    st.info("First a table: upload a CSV or take the sample.", icon=":material/table_chart:")
+    if st.button("Add a table", type="primary"):
+        go("views/data/page.py")
+    st.stop()
+
+left, right = st.columns(2)
+with left:
+    table = pick(
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
+    )
+with right:
+    names = [column.name for column in tables[table].columns]
+    renew("target", when=table, value=queries.proposal(table).column or names[-1])
+    target = pick("Column to predict", names, name="target", default=queries.proposal(table).column or names[-1])
+    way = pick_way(table, target)
+    split = pick_split(tables[table], target)
+task, rows = queries.TASKS[way], tables[table].rows
+
+card = model_cards(task)
+no_fit = launch_panel.unfit(card, table, target, way, split)
+if no_fit:
+    st.error(plain(no_fit))
+for finding in queries.pair_leaks(table, target):
+    st.warning(f"{plain(finding.message)} The Data page does it with one click.", icon=":material/warning:")
+form, price = st.columns([1.2, 1], gap="large")
+with form:
+    told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
+    st.subheader("Adapter")
+    starting_points(rows)
+    form_widgets.lora_widgets(card, task, told)
+    st.subheader("Training")
+    form_widgets.training_widgets(told)
+    form_widgets.device_widget(queries.cards(), *queries.memory_of_devices())
+    st.subheader("Compare with")
+    form_widgets.baseline_widgets()
+    with st.expander("Advanced", icon=":material/settings:"):
+        advanced_widgets.advanced_widgets(task)
+
+with price:
+    st.subheader("What it takes")
+    try:
+        values = {**forms.widget_values(), "model": card.name}
+        sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split)
+    except SettingError as error:
+        st.error(plain(str(error)))
+        st.stop()
+    launch_panel.show_size(sweep)
+    launch_panel.show_findings(sweep, way)
+    no_start = launch_panel.refused(sweep, queries.cards())
+    try:
+        if sweep.ranks:
+            launch_panel.show_adapters(card, task, sweep)
+        estimate_panel(sweep, card, table, target, way)
+        launch_panel.show_advice(card, task, sweep, rows)
+    except TargetError as error:  # a pattern for the layers of another model
+        no_start = no_start or str(error)
+    if no_start:
+        st.error(plain(no_start))
+    name = forms.sweep_name(tables[table].name, card.title, sweep)
+    launch_panel.launch_button(sweep, name, stopped=bool(no_fit or no_start))
+    with st.expander("Settings as text", icon=":material/code:"):
+        text_panel.show(sweep, name)

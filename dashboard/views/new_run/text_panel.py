@@ -1,0 +1,87 @@
+"""The settings of a sweep as text, both ways: TOML, the command line and Python out; TOML in.
+
+In: the sweep that the form describes. Out: text to copy; or the form filled from a text, with what could not be taken said.
+"""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import WAYS, plain
+from dashboard.url_state import choose
+from dashboard.views.new_run import forms
+from dashboard.views.new_run.as_code import command_line, python_code
+from dashboard.views.new_run.model_cards import closed, filled_for
+from tabtune_core.data.split_question import written
+from tabtune_core.data.target import Way
+from tabtune_core.errors import SettingError
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import SweepSettings
+
+
+def show(sweep: SweepSettings, name: str) -> None:
+    """The texts, and the way back into the form."""
+    text = sweep.to_toml()
+    as_toml, as_command, as_python = st.tabs(["Settings (TOML)", "Command line", "Python"])
+    with as_toml:
+        st.code(text, language="toml", height=300)
+        st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
+    with as_command:
+        st.caption("The same without the pages, beside the downloaded sweep.toml:")
+        st.code(command_line(sweep.run.dataset, name, queries.home()), language="bash", wrap_lines=True)
+    with as_python:
+        st.caption("The same from Python. Its runs show on these pages too.")
+        st.code(python_code(sweep, name, queries.home()), language="python", height=300)
+    pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
+    file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
+    given = file.getvalue().decode("utf-8", "replace") if file else pasted
+    st.button("Put them into the form", on_click=load, args=(given,), disabled=not given.strip())
+    if "load_error" in st.session_state:
+        st.error(plain(st.session_state["load_error"]))
+    if "load_note" in st.session_state:
+        st.warning(plain(st.session_state["load_note"]))
+
+
+def load(text: str) -> None:
+    """Settings from text into the widgets; table and target too, where this workspace has them."""
+    for said in ("load_error", "load_note"):
+        st.session_state.pop(said, None)
+    try:
+        sweep = SweepSettings.from_toml(text)
+        card = get_card(sweep.run.model)
+        why_not = closed(card, sweep.run.task)
+        if why_not:
+            raise SettingError(f"The settings are for the model {sweep.run.model!r}. {why_not}")
+        forms.fill(sweep)
+    except SettingError as error:
+        st.session_state["load_error"] = str(error)
+        return
+    choose("model", sweep.run.model)
+    filled_for(card)
+    absent = _what_is_absent(sweep)
+    if absent:
+        st.session_state["load_note"] = f"{absent} Table, column and what is predicted of it stay as they are; all else is in the form."
+        return
+    choose("table", sweep.run.dataset)
+    choose("target", sweep.run.target)
+    choose("way", _way_of(sweep))
+    choose("split", written(sweep.run.split_by, sweep.run.split_column))
+
+
+def _way_of(sweep: SweepSettings) -> Way:
+    """How the settings predict their target."""
+    return "numbers" if sweep.run.task == "regression" else "halves" if sweep.run.split_at_median else "classes"
+
+
+def _what_is_absent(sweep: SweepSettings) -> str | None:
+    """Why the table and the target of the settings cannot be chosen here, if they cannot."""
+    found = queries.tables().get(sweep.run.dataset)
+    if found is None:
+        table, column = sweep.run.dataset[:12], sweep.run.target
+        return f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
+    if sweep.run.target not in [column.name for column in found.columns]:
+        return f"The settings are for the column {sweep.run.target!r}, which the table {found.name!r} does not have."
+    if sweep.run.split_column not in (None, *(column.name for column in found.columns)):
+        return f"The settings split by the column {sweep.run.split_column!r}, which the table {found.name!r} does not have."
+    if _way_of(sweep) not in queries.ways(found.id, sweep.run.target):
+        return f"The settings predict {sweep.run.target!r} in a way ({WAYS[_way_of(sweep)].lower()}) that its values do not allow."
+    return None

@@ -1,0 +1,98 @@
+"""Rows that a person edits or uploads, predicted by the base and several adapters side by side.
+
+The job's id stands in the address: a reload shows the same predictions.
+"""
+
+import contextlib
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.components.job_status import wait_for
+from dashboard.formatting import plain
+from dashboard.url_state import go, keep
+from dashboard.views.try_it import try_choice, try_result, try_rows
+from tabtune_core.data.new_rows import forget_rows, keep_rows
+from tabtune_core.errors import AdapterError, StoreError
+from tabtune_core.runs.job_queue import JOB_ENDED, Job
+
+KEPT_JOBS = 20
+DAY_SECONDS = 86_400.0
+
+
+def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
+    """Gives the rows to the worker, and lets go of what was asked long ago."""
+    store = queries.store()
+    forget_rows(store.home, older_than_seconds=DAY_SECONDS)
+    for old in store.jobs("predict")[KEPT_JOBS:]:
+        with contextlib.suppress(StoreError):  # it runs, or another tab was faster
+            store.delete_job(old.id)
+    adapters = [{"id": adapter.id, "title": adapter.title} for adapter in choice.adapters]
+    arguments = {"rows": keep_rows(store.home, rows), "adapters": adapters, "table": choice.table.id, "base": choice.base}
+    job = store.add_job("predict", arguments)
+    keep("job", job)
+    st.session_state["try_asked"] = (job, fingerprint(choice, rows))
+    queries.keep_worker()
+
+
+def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[object, ...]:
+    """Changes with anything that would change the predictions."""
+    content = None if rows is None else hash(tuple(pd.util.hash_pandas_object(rows.astype(str), index=False)))
+    return tuple(adapter.id for adapter in choice.adapters), choice.table.id, choice.base, content
+
+
+def asked() -> Job | None:
+    """The prediction that the address names, if there is one."""
+    try:
+        job = queries.store().job(st.query_params.get("job", ""))
+    except StoreError:
+        return None
+    return job if job.kind == "predict" else None
+
+
+def show_result(now_chosen: tuple[object, ...]) -> None:
+    """The predictions, or how far they are."""
+    job = asked()
+    if job is None:
+        return
+    st.subheader("Predictions")
+    of, then = st.session_state.get("try_asked", (None, None))
+    if of == job.id and then != now_chosen:
+        st.caption(":material/history: From before your last change above. Press Predict again for new ones.")
+    if job.status not in JOB_ENDED:
+        wait_for([job], "Predicting")
+    elif job.result:
+        try_result.draw(job.result, queries.store().job_dir(job.id))
+    else:
+        st.error(plain(job.error or "The prediction ended without a word. Ask again."))
+
+
+st.title("Try it")
+found = try_choice.candidates()
+if not found:
+    st.info(
+        "No adapter to try yet. A LoRA run leaves one, and it can be tried once it is verified and its table is in the workspace.",
+        icon=":material/play_arrow:",
+    )
+    if st.button("Start a run", type="primary"):
+        go("views/new_run/page.py")
+    if st.button("See all adapters"):
+        go("views/adapters/page.py")
+    st.stop()
+
+try:
+    choice = try_choice.choose_adapters(found)
+except (AdapterError, StoreError) as error:
+    st.error(plain(str(error)))
+    st.stop()
+if choice is None:
+    st.stop()
+
+way = st.segmented_control("Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way")
+rows = try_rows.upload_rows(choice) if way == "Upload rows" else try_rows.edit_row(choice)
+how_many = "" if rows is None else " this row" if len(rows) == 1 else f" {len(rows):,} rows"
+if st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=rows is None or rows.empty, key="try_predict"):
+    assert rows is not None
+    ask(choice, rows)
+show_result(fingerprint(choice, rows))

@@ -1,0 +1,29 @@
+"""What the button that would settle a gain queues."""
+
+import dataclasses
+
+import seeding
+
+from dashboard.views.leaderboard.more_seeds import repeats
+from tabtune_core.runs.store import RunStore
+from tabtune_core.settings import LoraSettings, TrainSettings
+
+
+def test_the_chosen_run_and_zero_shot_are_repeated_under_seeds_that_no_run_has(tmp_path):
+    store = RunStore(tmp_path)
+    _, sweep = seeding.queue(store, seeding.sweep_settings(tmp_path, seeds=(0, 3)))
+    runs = store.runs()
+    chosen = next(run for run in runs if run.settings.lora.rank == 4 and run.settings.strategy == "peft")
+    zero_shot = next(run for run in runs if run.settings.strategy == "inference")
+    found = repeats(chosen, runs, 2)
+    assert [(one.strategy, one.seed) for one in found] == [("inference", 4), ("peft", 4), ("inference", 5), ("peft", 5)]
+    assert dataclasses.replace(found[1], seed=chosen.settings.seed) == chosen.settings
+    assert dataclasses.replace(found[0], seed=zero_shot.settings.seed) == zero_shot.settings
+    assert len(sweep) == len(runs)
+
+
+def test_a_sweep_without_zero_shot_gets_it_without_what_only_lora_has(tmp_path):
+    store, settings = RunStore(tmp_path), seeding.sweep_settings(tmp_path)
+    run = dataclasses.replace(settings.run, lora=LoraSettings(rank=4), train=TrainSettings(lr_ratio=4.0))
+    store.add_sweep([run])
+    assert repeats(store.runs()[0], store.runs(), 1)[0].strategy == "inference"

@@ -1,0 +1,66 @@
+"""What an adapter costs, from the catalogue's shapes."""
+
+import dataclasses
+
+import pytest
+
+from dashboard.views.new_run.pricing import price_adapters
+from tabtune_core.models.cards import Layers
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings
+
+MINI = get_card("tabicl-mini")
+
+
+def priced(card=MINI, ranks=(8,), lora=None, **axes):
+    run = RunSettings(dataset="d", target="t", lora=lora or LoraSettings())
+    return price_adapters(card, "classification", SweepSettings(run=run, ranks=ranks, **axes))
+
+
+def one_layer(config, task):
+    layers = Layers()
+    layers.linear("layer", 768, 768, bias=False)
+    return layers
+
+
+def test_the_guides_example_of_a_768_by_768_weight():
+    family = dataclasses.replace(MINI.family, layers=one_layer, targets=("layer",))
+    weights = dataclasses.replace(MINI.weights["classification"], total_parameters=768 * 768)
+    row = priced(dataclasses.replace(MINI, family=family, weights={"classification": weights})).iloc[0]
+    assert row["Trainable"] == 12_288
+    assert 1 / row["Compression"] == pytest.approx(0.0208, abs=1e-4)
+    assert row["Share (%)"] == pytest.approx(100 * 12_288 / (768 * 768 + 12_288))
+    assert row["Scaling"] == "2"
+
+
+def test_a_group_names_its_parts():
+    assert set(MINI.adapted_shapes("classification", ("decoder",))) == {"icl_predictor.decoder.0.weight", "icl_predictor.decoder.2.weight"}
+
+
+def test_a_rank_above_a_layer_is_capped_and_said():
+    row = priced(ranks=(64,)).iloc[0]
+    assert row["Capped layers"] > 0
+    assert row["Trainable"] < 64 * sum(sum(shape) for shape in MINI.adapted_shapes("classification").values())
+
+
+def test_scaling_is_alpha_over_rank_or_its_root():
+    assert priced(ranks=(2, 8), lora=LoraSettings(alpha=16.0))["Scaling"].tolist() == ["8", "2"]
+    assert priced(ranks=(4, 16), lora=LoraSettings(alpha=16.0, use_rslora=True))["Scaling"].tolist() == ["8", "4"]
+    assert priced(ranks=(8,), alphas=(4.0, 16.0))["Scaling"].tolist() == ["0.5, 2"]
+
+
+def test_there_is_a_row_for_each_rank_and_set_of_parts():
+    table = priced(ranks=(2, 4), target_sets=((), ("decoder",)))
+    assert table[["Rank", "Parts"]].to_numpy().tolist() == [[2, "default"], [2, "decoder"], [4, "default"], [4, "decoder"]]
+    assert table["Trainable"].is_unique
+
+
+@pytest.mark.parametrize("part", ["no_such_part", "col_embed"])
+def test_a_part_that_matches_nothing_costs_nothing(part):
+    assert MINI.adapted_shapes("classification", (part,)) == {}
+
+
+def test_the_share_is_the_one_that_a_finished_run_reports():
+    """The leaderboard divides by all parameters of the model that was trained, its adapter included."""
+    adapter = MINI.adapter_parameters("classification", 8)
+    assert priced()["Share (%)"].item() == pytest.approx(100 * adapter / (MINI.weights_for("classification").total_parameters + adapter))

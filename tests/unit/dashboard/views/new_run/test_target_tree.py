@@ -1,0 +1,56 @@
+"""Ticks in the tree of a model's parts are targets that adapt just what is ticked."""
+
+import random
+
+import pytest
+
+from dashboard.views.new_run.target_tree import adapted, as_data, paths_of, toggled, tree_of
+from tabtune_core.models.catalogue import get_card
+
+MINIS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
+TASK = "classification"
+
+
+def all_nodes(nodes):
+    for node in nodes:
+        yield node
+        yield from all_nodes(node.children)
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_any_ticks_become_targets_that_adapt_just_that(name):
+    card, dice, targets = get_card(name), random.Random(0), []
+    nodes = list(all_nodes(tree_of(card, TASK)))
+    for _ in range(40):
+        node, before = dice.choice(nodes), adapted(card, TASK, targets)
+        off = set(node.usual) <= before
+        wanted = before - {leaf.path for leaf in node.leaves} if off else before | set(node.usual)
+        targets = toggled(card, TASK, targets, node.path)
+        assert adapted(card, TASK, targets) == (wanted or before)
+
+
+def test_what_a_tick_takes_away_a_second_brings_back_as_the_own_list():
+    card = get_card("tabicl-mini")
+    without = toggled(card, TASK, [], "icl_predictor.decoder")
+    assert without == ["col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"]
+    assert toggled(card, TASK, without, "icl_predictor.decoder") == []
+
+
+def test_a_part_is_ticked_half_when_some_of_it_is_adapted():
+    card = get_card("tabicl-mini")
+    top = as_data(card, TASK, ["icl_predictor.tf_icl.blocks.0"], 8)
+    assert [node["state"] for node in top] == ["none", "none", "some"]
+    blocks = next(child for child in top[2]["children"] if child["path"] == "icl_predictor.tf_icl.blocks")
+    assert [child["state"] for child in blocks["children"]] == ["all", "none", "none", "none"]
+    assert top[2]["adapter"] == card.adapter_parameters(TASK, 8, ("icl_predictor.tf_icl.blocks.0",))
+
+
+def test_the_groups_of_the_guide_stand_beside_their_parts():
+    named = {child["path"]: child["group"] for node in as_data(get_card("tabicl-mini"), TASK, [], 8) for child in (node, *node["children"])}
+    assert named["col_embedder"] == "column_embeddings"
+    assert named["row_interactor.tf_row.blocks"] == named["icl_predictor.tf_icl.blocks"] == "row_attention"
+
+
+def test_every_node_can_be_named_as_a_target():
+    card = get_card("tabdpt-mini")
+    assert all(adapted(card, TASK, [path]) for path in paths_of(card, TASK))
