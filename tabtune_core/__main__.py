@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tabtune_core.cuda_cards import count_cards
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
+from tabtune_core.gpus import count_cards
 from tabtune_core.lora.package_zip import ADAPTER_FILE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card

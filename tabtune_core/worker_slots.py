@@ -6,7 +6,7 @@ In: what a queued run asks for and what the slots hold. Out: the run to start ne
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from tabtune_core.cuda_cards import count_cards
+from tabtune_core.gpus import count_cards
 from tabtune_core.runs.store import Run
 
 CPU = "cpu"

@@ -1,4 +1,4 @@
-"""The devices that a run can be given, in words. What cards there are tells ``tabtune_core.cuda_cards``."""
+"""The devices that a run can be given, in words. What cards there are tells ``tabtune_core.gpus``."""
 
 import psutil
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard.components.device_names import machine_memory
-from tabtune_core.cuda_cards import card_memory, card_names
+from tabtune_core.gpus import card_memory, card_names
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -18,8 +18,8 @@ import psutil
 import pyarrow
 import torch
 
-from tabtune_core.cuda_cards import nvml_errors
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
+from tabtune_core.gpus import nvml_errors
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
 _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as a number of bytes

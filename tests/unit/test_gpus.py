@@ -3,7 +3,7 @@
 import pytest
 from fakes.fake_nvml import Driver, NVMLError
 
-from tabtune_core import cuda_cards
+from tabtune_core import gpus
 
 NAMES = ("H100", "A100", "T4")
 UUIDS = ("GPU-aa11", "GPU-aa22", "GPU-bb33")
@@ -15,18 +15,18 @@ def driver(monkeypatch):
 
     def put(*uuids, **more):
         driver = Driver(*(uuids or UUIDS), **({"names": NAMES} if not uuids else {}), **more)
-        monkeypatch.setattr(cuda_cards, "pynvml", driver)
+        monkeypatch.setattr(gpus, "pynvml", driver)
         return driver
 
-    monkeypatch.setattr(cuda_cards, "version", lambda package: "2.9.1+cu128")
+    monkeypatch.setattr(gpus, "version", lambda package: "2.9.1+cu128")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return put
 
 
 def test_every_card_is_named_where_none_is_hidden(driver):
     driver()
-    assert cuda_cards.card_names() == list(NAMES)
-    assert cuda_cards.count_cards() == 3
+    assert gpus.card_names() == list(NAMES)
+    assert gpus.count_cards() == 3
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_every_card_is_named_where_none_is_hidden(driver):
 def test_hidden_cards_are_not_named_and_the_order_is_the_one_asked_for(driver, monkeypatch, visible, named):
     driver()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert cuda_cards.card_names() == named
-    assert cuda_cards.count_cards() == len(named)
+    assert gpus.card_names() == named
+    assert gpus.count_cards() == len(named)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_a_slice_of_a_card_is_the_only_card_and_a_card_in_slices_none(driver, mo
     driver("GPU-whole", "GPU-sliced", "GPU-empty", slices={"GPU-sliced": ["MIG-1", "MIG-2"], "GPU-empty": []})
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert cuda_cards.card_names() == named
+    assert gpus.card_names() == named
 
 
 def test_a_torch_without_cuda_has_no_card(driver, monkeypatch):
     driver()
-    monkeypatch.setattr(cuda_cards, "version", lambda package: "2.9.1+cpu")
-    assert cuda_cards.card_names() == []
-    assert cuda_cards.count_cards() == 0
+    monkeypatch.setattr(gpus, "version", lambda package: "2.9.1+cpu")
+    assert gpus.card_names() == []
+    assert gpus.count_cards() == 0
 
 
 def test_no_driver_is_no_card(driver):
@@ -86,7 +86,7 @@ def test_no_driver_is_no_card(driver):
         raise NVMLError("library not found")
 
     driver().nvmlInit = fail
-    assert cuda_cards.card_names() == []
+    assert gpus.card_names() == []
 
 
 def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_does_not_tell(driver, monkeypatch):
@@ -102,4 +102,4 @@ def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_d
 
     three.nvmlDeviceGetMemoryInfo = memory
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1,0")
-    assert cuda_cards.card_memory() == [(1, 4), None, (1, 2)]
+    assert gpus.card_memory() == [(1, 4), None, (1, 2)]
