@@ -26,7 +26,7 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import MANY_RUNS, REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.settings_text import from_values
+from tabtune_core.settings.serialization import from_values
 from tabtune_core.terminal import follow, paragraphs, say, table
 
 if TYPE_CHECKING:

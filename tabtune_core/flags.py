@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
-from tabtune_core.settings_text import describe, read_pattern, read_target_set
+from tabtune_core.settings.serialization import describe, read_pattern, read_target_set
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 

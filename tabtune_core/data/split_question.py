@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from tabtune_core.data.findings import Column, Question
-from tabtune_core.run_settings import SplitBy
+from tabtune_core.settings.run import SplitBy
 
 AT_RANDOM = "at random"
 ORDERED: tuple[SplitBy, ...] = ("time", "group")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.data.episodes import Target
-from tabtune_core.run_settings import Strategy
+from tabtune_core.settings.run import Strategy
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer

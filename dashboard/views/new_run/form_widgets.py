@@ -15,8 +15,8 @@ from dashboard.views.new_run.forms import DECIMALS, DEFAULTS
 from dashboard.views.new_run.target_tree import as_data, paths_of, toggled
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.run_names import short_rate
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+from tabtune_core.settings.labels import short_rate
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 DROPOUTS = ("0", "0.05", "0.1", "0.2")

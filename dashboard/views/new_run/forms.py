@@ -13,7 +13,7 @@ from dashboard.views.new_run.typed_values import read_numbers, read_seeds, writt
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
 from tabtune_core.settings import LoraSettings, RunSettings, SplitBy, SweepSettings, TrainSettings, read_pattern
-from tabtune_core.settings_text import read_target_set, written_targets
+from tabtune_core.settings.serialization import read_target_set, written_targets
 
 LORA_FIELDS = ("bias", "use_rslora", "use_dora")
 PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}

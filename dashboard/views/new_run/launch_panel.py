@@ -11,7 +11,6 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import go
 from dashboard.views.new_run.pricing import price_adapters
-from tabtune_core.advice import Facts, advise
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TableError, TabTuneError
@@ -20,6 +19,7 @@ from tabtune_core.models.adapter_size import AdapterSize, adapter_size
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request
 from tabtune_core.settings import MANY_RUNS, SplitBy, SweepSettings
+from tabtune_core.settings.advice import Facts, advise
 
 
 def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[SplitBy, str | None]) -> str | None:

@@ -11,7 +11,7 @@ from dashboard.views.new_run.form_widgets import parts_of
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import CATALOGUE, get_card
-from tabtune_core.settings_text import read_target_set
+from tabtune_core.settings.serialization import read_target_set
 
 BYTES_A_PARAMETER = 4
 FILLED_FOR = "filled_for_model"

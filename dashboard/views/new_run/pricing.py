@@ -8,8 +8,8 @@ from dashboard.views.new_run.typed_values import written
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.run_names import short_targets
 from tabtune_core.settings import SweepSettings
+from tabtune_core.settings.labels import short_targets
 
 
 def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:

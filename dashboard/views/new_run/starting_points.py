@@ -8,8 +8,8 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard.views.new_run.forms import to_widgets
-from tabtune_core.presets import PRESETS, propose
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings.presets import PRESETS, propose
 
 SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
 """Widgets that a row of the quick reference sets."""

@@ -6,7 +6,7 @@ In: texts out of a field, or numbers. Out: the numbers, or the SettingError that
 from collections.abc import Iterable
 
 from tabtune_core.errors import SettingError
-from tabtune_core.run_names import short_rate
+from tabtune_core.settings.labels import short_rate
 
 
 def written(value: float) -> str:

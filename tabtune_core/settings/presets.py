@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tabtune_core.run_names import short_rate
 from tabtune_core.settings import LoraSettings
+from tabtune_core.settings.labels import short_rate
 
 SMALL_TABLE_ROWS = 10_000
 MEDIUM_TABLE_ROWS = 100_000

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from tabtune_core.knobs import LORA_ONLY, LoraSettings, TrainSettings
 from tabtune_core.metrics import SELECTION, Task, metrics_of
-from tabtune_core.settings_checks import changed, check_kinds, check_number, check_whole, require
-from tabtune_core.settings_text import from_values, plain_values
+from tabtune_core.settings.serialization import from_values, plain_values
+from tabtune_core.settings.training import LORA_ONLY, LoraSettings, TrainSettings
+from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
 
 Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
 SplitBy = Literal["random", "time", "group"]

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from tabtune_core.settings import TRAINED, RunSettings
-from tabtune_core.settings_text import written_targets
+from tabtune_core.settings.serialization import written_targets
 
 LONGEST_TARGETS = 40
 """Letters of a set of parts in a name."""

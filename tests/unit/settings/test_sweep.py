@@ -8,8 +8,8 @@ import pytest
 
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import check_request
-from tabtune_core.run_names import distinct_labels
 from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
+from tabtune_core.settings.labels import distinct_labels
 
 RUN = {"dataset": "d", "target": "y"}
 

@@ -1,8 +1,4 @@
-"""Everything a person can set, in one place to import from; and a sweep, which is many runs of a grid.
-
-In: a form, a TOML file, the command line or keyword arguments. Out: frozen dataclasses that the rest trusts.
-The docstring under each field is the widget's tooltip and the command line's help.
-"""
+"""A sweep: the many runs of a grid, with what stands beside them."""
 
 import dataclasses
 import math
@@ -13,15 +9,9 @@ from typing import Any, ClassVar
 
 import tomli_w
 
-from tabtune_core.knobs import ADAM_ONLY, LORA_ONLY, Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
-from tabtune_core.run_settings import LEARNING_RATES, REFERENCES, STRATEGY_NAMES, TRAINED, RunSettings, SplitBy, Strategy
-from tabtune_core.settings_checks import check_kinds, check_whole, require
-from tabtune_core.settings_text import describe, from_values, plain_values, read_pattern, read_toml
-
-__all__ = [
-    "ADAM_ONLY", "LEARNING_RATES", "LORA_ONLY", "REFERENCES", "STRATEGY_NAMES", "TRAINED", "Amp", "Bias", "LoraSettings", "Optimizer",
-    "RunSettings", "Schedule", "SplitBy", "Strategy", "SweepSettings", "TrainSettings", "describe", "read_pattern",
-]  # fmt: skip
+from tabtune_core.settings.run import REFERENCES, RunSettings, Strategy
+from tabtune_core.settings.serialization import from_values, plain_values, read_toml
+from tabtune_core.settings.validation import check_kinds, check_whole, require
 
 MOST_RUNS = 1_000
 """Of one sweep."""

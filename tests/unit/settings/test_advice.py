@@ -2,8 +2,8 @@
 
 import pytest
 
-from tabtune_core.advice import Facts, advise
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings.advice import Facts, advise
 
 LARGE = {"rows": 200_000, "model_parameters": 27_000_000, "adapted_weights": 20_000_000, "adapter_parameters": 400_000}
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.presets import SMALL_TABLE_ROWS
 from tabtune_core.settings import LEARNING_RATES, SweepSettings
+from tabtune_core.settings.presets import SMALL_TABLE_ROWS
 
 USUAL_RATIO = 2.0
 """The guide's section 13: LoRA wants at least twice the rate of full fine-tuning; its section 6.2 takes ten times."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings_checks import changed, check_kinds, check_number, check_whole, require
+from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
 
 Bias = Literal["none", "all", "lora_only"]
 Optimizer = Literal["adamw", "adam", "sgd"]

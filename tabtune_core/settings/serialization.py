@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tabtune_core.errors import SettingError
-from tabtune_core.settings_checks import require
+from tabtune_core.settings.validation import require
 
 
 def read_toml(text: str) -> dict[str, Any]:
