@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tabtune_core.leaderboard import TabularLeaderboard
     from tabtune_core.lora.inject import inject, merge
     from tabtune_core.lora.layers import LoRALinear
-    from tabtune_core.lora.loose_adapter import LoraAdapter, load_lora_adapter
+    from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter
     from tabtune_core.pipeline import TabularPipeline, merge_lora_weights
     from tabtune_core.predictor import AdaptedModel, load_adapter
     from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdaptedModel": "predictor",
     "LoRALinear": "lora.layers",
-    "LoraAdapter": "lora.loose_adapter",
+    "LoraAdapter": "lora.standalone",
     "LoraSettings": "settings",
     "RunSettings": "settings",
     "SweepSettings": "settings",
@@ -27,7 +27,7 @@ _HOMES = {
     "TrainSettings": "settings",
     "inject": "lora.inject",
     "load_adapter": "predictor",
-    "load_lora_adapter": "lora.loose_adapter",
+    "load_lora_adapter": "lora.standalone",
     "merge": "lora.inject",
     "merge_lora_weights": "pipeline",
     "read_table": "data.table",

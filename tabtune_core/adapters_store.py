@@ -20,7 +20,7 @@ import safetensors
 
 from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
-from tabtune_core.lora.package_zip import ADAPTER_FILE, TENSORS, read_parts
+from tabtune_core.lora.package_reader import ADAPTER_FILE, TENSORS, read_parts
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
 from tabtune_core.settings import RunSettings

@@ -20,9 +20,9 @@ from tabtune_core.data.prepared import Context, kinds_of, labels_of, make_contex
 from tabtune_core.data.splits import Split
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
-from tabtune_core.lora.adapter_file import read_package
 from tabtune_core.lora.inject import load_factors
-from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.lora.package import read_package
+from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card

@@ -13,7 +13,7 @@ from tabtune_core.data.prepared import kinds_of, prepare
 from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
 from tabtune_core.fresh import FreshProcess
-from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.outputs import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.references import run_reference
 from tabtune_core.runs.context_rows import WEIGHTS_FILE

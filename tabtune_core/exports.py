@@ -21,8 +21,8 @@ from tabtune_core.data.prepared import Context
 from tabtune_core.errors import AdapterError
 from tabtune_core.export_formats import Format, Snippet, file_name, snippet
 from tabtune_core.fitting import OWN
-from tabtune_core.lora.adapter_file import AdapterPackage, read_package
-from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.lora.package import AdapterPackage, read_package
+from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint

@@ -25,7 +25,7 @@ from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.fitting_notes import beginnings, endings, saving, training_notes
-from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import METRICS, score_all
 from tabtune_core.models.adapter import Array, BaseModel, load_model

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.prepared import Prepared, kinds_of
-from tabtune_core.lora.adapter_file import write_package
 from tabtune_core.lora.inject import LoraReport
+from tabtune_core.lora.package import write_package
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.runs.predictions import ZERO_SHOT
 from tabtune_core.settings import RunSettings

@@ -26,7 +26,7 @@ from tabtune_core.data.prepared import Context
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import OWN, adapter_arguments, fit
 from tabtune_core.fitting_notes import rows_shown
-from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adapter import BaseModel
 from tabtune_core.pipeline_adapters import WithAdapters, plain_copy

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.prepared import Context
 from tabtune_core.errors import PipelineError
-from tabtune_core.lora.package_zip import DAMAGED
+from tabtune_core.lora.package_reader import DAMAGED
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 2

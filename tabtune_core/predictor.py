@@ -15,8 +15,8 @@ from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
-from tabtune_core.lora.adapter_file import read_package
 from tabtune_core.lora.inject import load_factors, merged_copy
+from tabtune_core.lora.package import read_package
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card

@@ -16,11 +16,11 @@ import torch
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
-from tabtune_core.lora.adapter_file import AdapterPackage, read_package
 from tabtune_core.lora.attach import weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_factors, adapter_tensors, load_factors
-from tabtune_core.lora.package_zip import ADAPTER_FILE
-from tabtune_core.lora.truncate import Directions, directions
+from tabtune_core.lora.package import AdapterPackage, read_package
+from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
 from tabtune_core.predictor import AdaptedModel, open_base
 from tabtune_core.runs.job_progress import write_progress

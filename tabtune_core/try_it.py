@@ -20,9 +20,9 @@ from tabtune_core.data.new_rows import CSV, PREDICTED, listed, take_rows, unknow
 from tabtune_core.data.prepared import Context
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapter_arguments
-from tabtune_core.lora.adapter_file import AdapterPackage, read_package
-from tabtune_core.lora.adapters import AdapterSet
-from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.lora.adapter_set import AdapterSet
+from tabtune_core.lora.package import AdapterPackage, read_package
+from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.predictor import AdaptedModel, open_base, predict_rows
 from tabtune_core.runs.store import RunStore

@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
     """Over all test rows: the largest difference (see ``TOLERANCE``), and the number of labels that differ."""
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.lora.package_zip import ADAPTER_FILE
+    from tabtune_core.lora.package_reader import ADAPTER_FILE
     from tabtune_core.predictor import load_adapter
     from tabtune_core.runs.predictions import PREDICTIONS_FILE
 

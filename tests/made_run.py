@@ -8,7 +8,7 @@ from tabtune_core.data.prepared import prepare
 from tabtune_core.events import RunFinished
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import adapter_factors
-from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.outputs import write_adapter, write_predictions

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.lora.low_rank_linear import low_rank_linear
-from tabtune_core.lora.low_rank_weight import LowRankWeight
+from tabtune_core.lora.fused_linear import low_rank_linear
+from tabtune_core.lora.lazy_weight import LowRankWeight
 
 
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:

@@ -7,8 +7,8 @@ from tiny import tiny_checkpoint, tiny_config
 
 from tabtune_core.data.episodes import EpisodeSize, draw_episodes
 from tabtune_core.fitting import adapt
-from tabtune_core.lora.adapter_file import factor_tensors
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
+from tabtune_core.lora.package import factor_tensors
 from tabtune_core.models.adapter import MODELS, load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings

@@ -10,9 +10,9 @@ from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from torch import nn
 
-from tabtune_core.lora import low_rank_linear
-from tabtune_core.lora.adapter_file import PEFT_CONFIG, TENSORS, factor_tensors, write_package
+from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject
+from tabtune_core.lora.package import PEFT_CONFIG, TENSORS, factor_tensors, write_package
 from tabtune_core.models.catalogue import CATALOGUE
 
 FACTS = {
@@ -54,9 +54,7 @@ def both(how, **config):
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
 def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropout, variant, monkeypatch):
-    monkeypatch.setattr(
-        low_rank_linear, "keep_mask", lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8)
-    )
+    monkeypatch.setattr(fused_linear, "keep_mask", lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8))
     how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
     module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
     ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []

@@ -23,7 +23,7 @@ from tabtune_core.adapters_store import (
 )
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError, CheckpointError
-from tabtune_core.lora.package_zip import FACTS, FACTS_LIMIT_BYTES, TENSORS
+from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, TENSORS
 from tabtune_core.models.catalogue import CATALOGUE
 
 MINI = CATALOGUE["tabicl-mini"].weights["classification"]

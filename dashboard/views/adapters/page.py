@@ -11,7 +11,7 @@ from dashboard.formatting import megabytes, moment, plain, score
 from dashboard.url_state import go, pick
 from dashboard.views.adapters import adapter_upload, downloads
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.package_zip import ADAPTER_FILE
+from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.store import ENDED, Run
 

@@ -7,7 +7,7 @@ import torch
 from tiny import tiny_module
 from torch import nn
 
-from tabtune_core.lora import low_rank_linear
+from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.families import TABICL
 from tabtune_core.training.checkpointing import checkpointed
@@ -76,7 +76,7 @@ class Card:
         monkeypatch.setattr(torch.utils.checkpoint, "_get_device_module", lambda device: SimpleNamespace(_initialized=True))
         monkeypatch.setattr(torch.utils.checkpoint, "get_device_states", self.states)
         monkeypatch.setattr(torch.utils.checkpoint, "set_device_states", self.restore)
-        monkeypatch.setattr(low_rank_linear, "keep_mask", self.mask)
+        monkeypatch.setattr(fused_linear, "keep_mask", self.mask)
 
     def states(self, *given):
         return [], [self.generator.get_state()] * any(isinstance(one, torch.Tensor) for one in given)

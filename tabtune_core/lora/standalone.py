@@ -13,8 +13,8 @@ from typing import IO, Any, get_args
 import torch
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.adapter_file import FACTS, read_package
 from tabtune_core.lora.inject import PREFIX, LoraReport
+from tabtune_core.lora.package import FACTS, read_package
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from tabtune_core.lora.low_rank_linear import low_rank_linear
+from tabtune_core.lora.fused_linear import low_rank_linear
 
 _FACTS = {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")} | {
     torch.Tensor.dim, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.is_floating_point, torch.Tensor.is_complex,

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError, TabTuneError
-from tabtune_core.lora.adapter_file import factor_tensors
 from tabtune_core.lora.attach import attach, detach, weight_name
 from tabtune_core.lora.inject import LoraReport, inject, load_factors
 from tabtune_core.lora.layers import LowRank
+from tabtune_core.lora.package import factor_tensors
 
 Parameters = dict[str, nn.Parameter]
 

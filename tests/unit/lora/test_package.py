@@ -10,8 +10,8 @@ import torch
 from tiny import tiny_module
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.adapter_file import FACTS, README, TENSORS, read_package, readme, write_package
 from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject, load_factors
+from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, readme, write_package
 from tabtune_core.models.catalogue import CATALOGUE
 
 FACT = {

@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tabtune_core.lora import low_rank_linear as module
-from tabtune_core.lora.low_rank_linear import keep_mask, low_rank_linear
-from tabtune_core.lora.low_rank_weight import LowRankWeight
+from tabtune_core.lora import fused_linear as module
+from tabtune_core.lora.fused_linear import keep_mask, low_rank_linear
+from tabtune_core.lora.lazy_weight import LowRankWeight
 
 SCALING = 0.7
 
@@ -168,7 +168,7 @@ def test_a_weight_that_is_read_is_the_sum_to_whatever_reads_it(reading):
 def test_attentions_ways_of_reading_never_form_the_sum(reading, monkeypatch):
     read, _, _ = weight()
     monkeypatch.setattr(
-        "tabtune_core.lora.low_rank_weight._summed",
+        "tabtune_core.lora.lazy_weight._summed",
         lambda values: pytest.fail("the sum was formed") if any(isinstance(v, LowRankWeight) for v in values) else tuple(values),
     )
     READINGS[reading](read, operands(4)[0])

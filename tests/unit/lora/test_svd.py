@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tabtune_core.lora.truncate import directions
+from tabtune_core.lora.svd import directions
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.adapter_file import factor_tensors
-from tabtune_core.lora.adapters import AdapterSet
+from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import adapter_tensors
+from tabtune_core.lora.package import factor_tensors
 
 ADAPTERS = {
     "plain": {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": TARGETS},

@@ -19,7 +19,7 @@ from torch import nn
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import LoraReport, adapter_tensors
-from tabtune_core.lora.package_zip import FACTS, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
+from tabtune_core.lora.package_reader import FACTS, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
 
 __all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "readme", "write_package"]
 
