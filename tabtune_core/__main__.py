@@ -223,7 +223,7 @@ def _runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
 
 def _predict(asked: argparse.Namespace) -> int:
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.data.new_rows import read_new_rows, unknown_categories
+    from tabtune_core.data.prediction_rows import read_new_rows, unknown_categories
     from tabtune_core.data.table import LIMIT_BYTES, read_table
     from tabtune_core.predictor import load_adapter
 
@@ -323,9 +323,9 @@ def _check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSet
     """Refuses what cannot be predicted, or split, as asked, and says what to know; returns what would be trained on."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
-    from tabtune_core.data.pair_leaks import pairs_that_give
-    from tabtune_core.data.prepared import check_split, kinds_of
+    from tabtune_core.data.pair_leakage import pairs_that_give
     from tabtune_core.data.target import check_label, with_label
+    from tabtune_core.data.task import check_split, kinds_of
 
     first, needs_model = settings[0], any(one.strategy not in REFERENCES for one in settings)
     whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)

@@ -16,8 +16,8 @@ import torch
 
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.prepared import Context, kinds_of, labels_of, make_context, split_table
 from tabtune_core.data.splits import Split
+from tabtune_core.data.task import Context, kinds_of, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import load_factors

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.prepared import kinds_of, prepare
+from tabtune_core.data.task import kinds_of, prepare
 from tabtune_core.events import Event, Note, RunFinished
 from tabtune_core.fitting import fit
 from tabtune_core.fresh import FreshProcess

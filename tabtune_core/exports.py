@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import folder_of, load_frame
-from tabtune_core.data.prepared import Context
+from tabtune_core.data.task import Context
 from tabtune_core.errors import AdapterError
 from tabtune_core.export_formats import Format, Snippet, file_name, snippet
 from tabtune_core.fitting import OWN

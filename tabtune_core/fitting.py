@@ -20,7 +20,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from tabtune_core.activations.tape import NUMBER_BYTES
 from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
-from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.task import Prepared
 from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned

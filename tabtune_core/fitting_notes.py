@@ -6,7 +6,7 @@ In: settings, the table, what was planned and what came of it. Out: notes.
 from collections import Counter
 from collections.abc import Iterator
 
-from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.task import Prepared
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.settings import RunSettings

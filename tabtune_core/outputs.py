@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
-from tabtune_core.data.prepared import Prepared, kinds_of
+from tabtune_core.data.task import Prepared, kinds_of
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
 from tabtune_core.models.adapter import BaseModel

@@ -22,7 +22,7 @@ from torch import nn
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, show_all
 from tabtune_core.data.encoding import label_numbers, label_texts
-from tabtune_core.data.prepared import Context
+from tabtune_core.data.task import Context
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.fitting import OWN, adapter_arguments, fit
 from tabtune_core.fitting_notes import rows_shown

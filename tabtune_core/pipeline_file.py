@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
-from tabtune_core.data.prepared import Context
+from tabtune_core.data.task import Context
 from tabtune_core.errors import PipelineError
 from tabtune_core.lora.package_reader import DAMAGED
 

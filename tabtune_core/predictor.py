@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.prepared import Context, labels_of, make_context, split_table
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
+from tabtune_core.data.task import Context, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import load_factors, merged_copy

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.prepared import kinds_of, make_context, prepare
 from tabtune_core.data.splits import sample_rows, strata_of
+from tabtune_core.data.task import kinds_of, make_context, prepare
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.metrics import score_all

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tabtune_core.adapters_store import ID as UPLOADED
 from tabtune_core.adapters_store import get_adapter, package_of
 from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.new_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
-from tabtune_core.data.prepared import Context
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
+from tabtune_core.data.task import Context
 from tabtune_core.errors import AdapterError
 from tabtune_core.fitting import adapter_arguments
 from tabtune_core.lora.adapter_set import AdapterSet

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
-from tabtune_core.data.prepared import prepare
+from tabtune_core.data.task import prepare
 from tabtune_core.events import RunFinished
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import adapter_factors

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.queries.workspace import home, store
 from tabtune_core import adapters_store
 from tabtune_core.adapters_store import StoredAdapter
-from tabtune_core.data.new_rows import LIMIT_ROWS, NewRows, read_new_rows
+from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_facts
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.runs.store import Run

@@ -15,11 +15,11 @@ from dashboard.queries.workspace import home, store
 from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
-from tabtune_core.data.leaks import may_leak
-from tabtune_core.data.pair_leaks import pairs_that_give
-from tabtune_core.data.prepared import check_split
+from tabtune_core.data.leakage import may_leak
+from tabtune_core.data.pair_leakage import pairs_that_give
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
+from tabtune_core.data.task import check_split
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 

@@ -16,10 +16,10 @@ from pandas.api import types
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import Kind
-from tabtune_core.data.prepared import Context, Prepared, split_table
+from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
-from tabtune_core.data.word_rules import CATEGORY_SHARE, FEW_VALUES
+from tabtune_core.data.task import Context, Prepared, split_table
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings

@@ -12,15 +12,15 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from tabtune_core.data.cells import FEWEST, Cells, load_parquet, load_text
-from tabtune_core.data.column_checks import describe
-from tabtune_core.data.database import connect
-from tabtune_core.data.decoding import decode, is_parquet, plain_file, read_head
-from tabtune_core.data.dialect import find_dialect
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
-from tabtune_core.data.side_by_side import answered
-from tabtune_core.data.typing_rules import type_column
-from tabtune_core.data.word_rules import Typed
+from tabtune_core.data.reading.batched_queries import answered
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_parquet, load_text
+from tabtune_core.data.reading.column_profile import describe
+from tabtune_core.data.reading.decoding import decode, is_parquet, plain_file, read_head
+from tabtune_core.data.reading.dialect import find_dialect
+from tabtune_core.data.reading.kinds import type_column
+from tabtune_core.data.reading.sql import connect
+from tabtune_core.data.reading.words import Typed
 from tabtune_core.errors import LayoutError, TableError
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]

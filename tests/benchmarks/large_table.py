@@ -36,7 +36,7 @@ from scipy.optimize import nnls
 from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
 from tabtune_core.data.episodes import EpisodeSize, draw_episodes
-from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.target import check_label
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.experiment import run_experiment

@@ -30,7 +30,7 @@ from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 
 from tabtune_core import TabularPipeline
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
-from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.task import Prepared
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.fitting import fit
 from tabtune_core.predictor import predict_rows

@@ -21,7 +21,7 @@ from tabicl import FinetunedTabICLClassifier
 from tabicl._finetune.base import ValidationMetrics
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
-from tabtune_core.data.prepared import Prepared
+from tabtune_core.data.task import Prepared
 from tabtune_core.events import Evaluated, Event, PhaseStarted
 from tabtune_core.fitting import fit
 from tabtune_core.models.adapter import load_model

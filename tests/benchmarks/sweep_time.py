@@ -156,7 +156,7 @@ def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
     """The table as CSV; the same rows and our split of them under a seed for TabTune; and the sizes of an episode."""
     from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
     from tabtune_core.data.episodes import EpisodeSize
-    from tabtune_core.data.prepared import prepare
+    from tabtune_core.data.task import prepare
     from tabtune_core.settings import RunSettings
 
     table = folder / "breast_cancer.csv"

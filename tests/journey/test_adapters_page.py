@@ -14,7 +14,7 @@ from page_steps import button, go, texts
 
 from tabtune_core.adapters_store import list_adapters
 from tabtune_core.data.datasets import delete_dataset, load_frame
-from tabtune_core.data.new_rows import CSV, PREDICTED
+from tabtune_core.data.prediction_rows import CSV, PREDICTED
 from tabtune_core.models.catalogue import CATALOGUE
 
 

@@ -7,7 +7,7 @@ import torch
 from tabicl import TabICLClassifier, TabICLRegressor
 from tiny import tiny_checkpoint
 
-from tabtune_core.data.prepared import make_context
+from tabtune_core.data.task import make_context
 from tabtune_core.lora.inject import adapter_factors, inject, merge
 from tabtune_core.models.adapter import load_model
 from tabtune_core.models.catalogue import CATALOGUE

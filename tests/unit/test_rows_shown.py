@@ -10,7 +10,7 @@ from small_table import small_table
 
 from tabtune_core import TabularPipeline
 from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays
-from tabtune_core.data.prepared import make_context
+from tabtune_core.data.task import make_context
 from tabtune_core.errors import LabelError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all

@@ -13,7 +13,7 @@ from dashboard.components.job_status import wait_for
 from dashboard.formatting import plain
 from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
-from tabtune_core.data.new_rows import forget_rows, keep_rows
+from tabtune_core.data.prediction_rows import forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.runs.job_queue import JOB_ENDED, Job
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.components.downloads import data_of
 from dashboard.formatting import plain
-from tabtune_core.data.new_rows import CSV, PREDICTED
+from tabtune_core.data.prediction_rows import CSV, PREDICTED
 
 SHOWN = 1000
 """Rows on the page; the download has all."""

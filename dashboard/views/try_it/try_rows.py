@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.encoding import label_texts
-from tabtune_core.data.new_rows import LIMIT_BYTES, LIMIT_ROWS
+from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.errors import TableError
 
 SHOWN = 5

@@ -6,8 +6,8 @@ import pytest
 
 from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_by_column
-from tabtune_core.data.prepared import check_split, kinds_of, prepare
 from tabtune_core.data.splits import split_rows, strata_of
+from tabtune_core.data.task import check_split, kinds_of, prepare
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings, TrainSettings
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.cells import load_text, tidy_names
-from tabtune_core.data.database import connect, counts
-from tabtune_core.data.dialect import Dialect
+from tabtune_core.data.reading.cells import load_text, tidy_names
+from tabtune_core.data.reading.dialect import Dialect
+from tabtune_core.data.reading.sql import connect, counts
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.errors import TableError
 

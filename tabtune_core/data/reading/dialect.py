@@ -14,8 +14,8 @@ from pathlib import Path
 
 import duckdb
 
-from tabtune_core.data.database import first_row
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
+from tabtune_core.data.reading.sql import first_row
 from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS = 1 << 18

@@ -9,8 +9,8 @@ import re
 import duckdb
 
 from tabtune_core.data.findings import Finding, Question
-from tabtune_core.data.side_by_side import Asking, everywhere, holding
-from tabtune_core.data.word_rules import Typed
+from tabtune_core.data.reading.batched_queries import Asking, everywhere, holding
+from tabtune_core.data.reading.words import Typed
 
 DIGIT = re.compile(r"\d")
 CERTAIN_DATES = ("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y.%m.%d")

@@ -13,9 +13,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tabtune_core.data.database import count_rows, counts, first_row
-from tabtune_core.data.dialect import Dialect, open_quote
 from tabtune_core.data.findings import SET_SEPARATOR, Finding
+from tabtune_core.data.reading.dialect import Dialect, open_quote
+from tabtune_core.data.reading.sql import count_rows, counts, first_row
 from tabtune_core.errors import LayoutError, TableError
 
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")

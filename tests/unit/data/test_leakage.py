@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
-from tabtune_core.data.leaks import may_leak
+from tabtune_core.data.leakage import may_leak
 
 ROWS = 300
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from tabtune_core.data.database import counts, first_row
+from tabtune_core.data.reading.sql import counts, first_row
 
 Done = TypeVar("Done")
 Asking = Generator[tuple[str, ...], tuple[Any, ...], Done]

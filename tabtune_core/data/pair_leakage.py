@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from tabtune_core.data.findings import Finding
-from tabtune_core.data.leaks import FEWEST_ROWS, SAMPLE_ROWS, as_number
+from tabtune_core.data.leakage import FEWEST_ROWS, SAMPLE_ROWS, as_number
 
 Numbers = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.cells import Cells
-from tabtune_core.data.database import counts, first_row
 from tabtune_core.data.findings import Column, Finding, Question, shorten
-from tabtune_core.data.side_by_side import groups
-from tabtune_core.data.word_rules import Typed
+from tabtune_core.data.reading.batched_queries import groups
+from tabtune_core.data.reading.cells import Cells
+from tabtune_core.data.reading.sql import counts, first_row
+from tabtune_core.data.reading.words import Typed
 
 ID_SHARE = 0.98
 ID_ROWS = 20

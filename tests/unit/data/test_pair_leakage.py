@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes
 
-from tabtune_core.data.pair_leaks import pairs_that_give
+from tabtune_core.data.pair_leakage import pairs_that_give
 
 ROWS = 400
 RNG = np.random.default_rng(0)

@@ -6,11 +6,11 @@ of it. Dates are tried before numbers, numbers before words.
 
 import duckdb
 
-from tabtune_core.data.date_rules import as_date
 from tabtune_core.data.findings import Kind
-from tabtune_core.data.number_rules import as_number
-from tabtune_core.data.side_by_side import Asking
-from tabtune_core.data.word_rules import Typed, as_words
+from tabtune_core.data.reading.batched_queries import Asking
+from tabtune_core.data.reading.dates import as_date
+from tabtune_core.data.reading.numbers import as_number
+from tabtune_core.data.reading.words import Typed, as_words
 
 SAMPLE_CELLS = 2_000
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import duckdb
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.side_by_side import Asking, everywhere, holding, quoted
-from tabtune_core.data.word_rules import Typed, as_words
+from tabtune_core.data.reading.batched_queries import Asking, everywhere, holding, quoted
+from tabtune_core.data.reading.words import Typed, as_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 STRAY_SHARE = 0.1

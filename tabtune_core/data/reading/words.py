@@ -6,7 +6,7 @@ Part of the fourth step of reading, and the home of what all its rules return.
 from dataclasses import dataclass
 
 from tabtune_core.data.findings import Finding, Kind, Question
-from tabtune_core.data.side_by_side import Asking
+from tabtune_core.data.reading.batched_queries import Asking
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.1

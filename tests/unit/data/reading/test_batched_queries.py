@@ -3,13 +3,13 @@
 import duckdb
 import pytest
 
-from tabtune_core.data import database, side_by_side
-from tabtune_core.data.side_by_side import answered, everywhere, groups, holding, quoted
+from tabtune_core.data.reading import batched_queries, sql
+from tabtune_core.data.reading.batched_queries import answered, everywhere, groups, holding, quoted
 
 
 @pytest.fixture
 def connection(tmp_path):
-    with database.connect(tmp_path) as opened:
+    with sql.connect(tmp_path) as opened:
         opened.execute("CREATE TABLE cells AS SELECT * FROM (VALUES ('1', 'a', NULL), ('2', 'b', 'x'), ('2', 'b', 'x')) AS t(c0, c1, c2)")
         yield opened
 
@@ -24,14 +24,14 @@ def different(cell):
 
 @pytest.mark.parametrize("size", [1, 2, 40])
 def test_each_column_gets_its_own_answers_however_many_are_asked_together(connection, monkeypatch, size):
-    monkeypatch.setattr(side_by_side, "COLUMNS_AT_ONCE", size)
+    monkeypatch.setattr(batched_queries, "COLUMNS_AT_ONCE", size)
     found = answered(connection, [different("c0"), different("c2"), different("c1")], rows=3)
     assert found == [("c0", 3, (2, "2")), ("c2", 2, None), ("c1", 3, (2, "b"))]
 
 
 def test_one_query_serves_all_that_wait(connection, monkeypatch):
     asked = []
-    monkeypatch.setattr(side_by_side, "counts", lambda connection, *terms: asked.append(terms) or database.counts(connection, *terms))
+    monkeypatch.setattr(batched_queries, "counts", lambda connection, *terms: asked.append(terms) or sql.counts(connection, *terms))
     answered(connection, [different("c0"), different("c1")], rows=3)
     assert asked == [("count(c0)", "count(c1)"), ("count(DISTINCT c0)", "max(c0)", "count(DISTINCT c1)", "max(c1)")]
 
@@ -46,8 +46,8 @@ def test_a_condition_is_tried_on_a_sample_and_then_everywhere(connection):
     conditions = ["{cell} < 'b'", "{cell} < 'c'", "TRY_CAST({cell} AS INTEGER) > 0"]
     assert holding(connection, conditions, ["a", "b"]) == [1]
     assert holding(connection, conditions, []) == []
-    assert database.counts(connection, *(everywhere(condition, "c1") for condition in conditions)) == (False, True, None)
-    assert database.counts(connection, everywhere("{cell} = 'x'", "c2")) == (True,), "a missing cell has no say"
+    assert sql.counts(connection, *(everywhere(condition, "c1") for condition in conditions)) == (False, True, None)
+    assert sql.counts(connection, everywhere("{cell} = 'x'", "c2")) == (True,), "a missing cell has no say"
 
 
 def test_a_text_of_ours_is_a_constant():
