@@ -24,7 +24,7 @@ from tabtune_core.lora.inject import load_factors
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.runs.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
 from tabtune_core.runs.job_progress import write_progress

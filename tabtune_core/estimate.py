@@ -8,12 +8,14 @@ glibc's heap has on the CPU. ``tests/benchmarks/estimate_against_measured.py`` c
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tabtune_core.activations import mitra, tabdpt, tabicl
-from tabtune_core.activations.tape import NUMBER_BYTES, Tape, Trained
 from tabtune_core.data.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 from tabtune_core.metrics import Task
+from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape, Trained
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.mitra import activations as mitra
+from tabtune_core.models.tabdpt import activations as tabdpt
+from tabtune_core.models.tabicl import activations as tabicl
 from tabtune_core.settings import LoraSettings, RunSettings
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}

@@ -23,7 +23,7 @@ from tabtune_core.export_formats import Format, Snippet, file_name, snippet
 from tabtune_core.fitting import OWN
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
-from tabtune_core.models.adapter import BaseModel
+from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.pipeline import TabularPipeline, pipeline_of_run

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
-from tabtune_core.activations.tape import NUMBER_BYTES
 from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.data.task import Prepared
 from tabtune_core.errors import Cancelled, LabelError
@@ -28,7 +27,8 @@ from tabtune_core.fitting_notes import beginnings, endings, saving, training_not
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import METRICS, score_all
-from tabtune_core.models.adapter import Array, BaseModel, load_model
+from tabtune_core.models.activation_tape import NUMBER_BYTES
+from tabtune_core.models.base import Array, BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here

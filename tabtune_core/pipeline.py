@@ -28,7 +28,7 @@ from tabtune_core.fitting import OWN, adapter_arguments, fit
 from tabtune_core.fitting_notes import rows_shown
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adapter import BaseModel
+from tabtune_core.models.base import BaseModel
 from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows

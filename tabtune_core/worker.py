@@ -27,7 +27,7 @@ EXPERIMENT = "tabtune_core.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.jobs"
 """Module whose ``run_job`` carries out a job."""
-LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl", "tabtune_core.models.tabdpt")
+LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
 """What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""
 RUN_ENVIRONMENT = {
     # threads that wait by spinning make a step ten times slower as soon as anything else wants the processor

@@ -9,7 +9,7 @@ from tabtune_core.events import RunFinished
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import adapter_factors
 from tabtune_core.lora.package_reader import ADAPTER_FILE
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.outputs import write_adapter, write_predictions
 from tabtune_core.predictor import predict_rows

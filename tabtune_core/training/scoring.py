@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from tabtune_core.data.episodes import ROWS_AT_ONCE, Target
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adapter import Array, BaseModel
+from tabtune_core.models.base import Array, BaseModel
 
 
 @dataclass(frozen=True, slots=True)

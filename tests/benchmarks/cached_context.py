@@ -28,7 +28,7 @@ from full_size import opened as loaded
 from named_machine import machine
 from readme_block import markdown_table, write_block
 
-from tabtune_core.models.adapter import BaseModel
+from tabtune_core.models.base import BaseModel
 from tabtune_core.training.scoring import Scorer
 
 TITLES = {

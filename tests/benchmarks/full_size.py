@@ -13,7 +13,7 @@ import tiny
 
 from tabtune_core.data.episodes import Episode
 from tabtune_core.fitting import adapt
-from tabtune_core.models.adapter import BaseModel, load_model
+from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings

@@ -40,7 +40,7 @@ from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.target import check_label
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.experiment import run_experiment
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.rows import ModelRows

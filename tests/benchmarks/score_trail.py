@@ -24,9 +24,9 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_r
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Evaluated, Event, PhaseStarted
 from tabtune_core.fitting import fit
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.tabicl import TabICLModel
+from tabtune_core.models.tabicl.model import TabICLModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.memory import MemoryMeter
 from tabtune_core.training.rows import ModelRows

@@ -38,9 +38,9 @@ from named_machine import machine
 from peers import TabTuneSteps, save_episode, tabtune_python
 from readme_block import markdown_table, write_block
 
-from tabtune_core.models import tabicl
-from tabtune_core.models.adapter import BaseModel
+from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.tabicl import model as tabicl
 from tabtune_core.worker import RUN_ENVIRONMENT
 
 RANK = 8

@@ -9,7 +9,7 @@ from tabtune_core.data.episodes import EpisodeSize, draw_episodes
 from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
-from tabtune_core.models.adapter import MODELS, load_model
+from tabtune_core.models.base import MODELS, load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.loop import episode_loss

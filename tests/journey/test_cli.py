@@ -24,7 +24,7 @@ from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.lora.inject import merged_copy
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import load_adapter
 from tabtune_core.runs.store import ENDED, RunStore

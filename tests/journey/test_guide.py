@@ -11,7 +11,7 @@ from torch import nn
 
 from tabtune_core import LoRALinear, TabularPipeline, load_lora_adapter, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 
 HERE = Path(__file__).parent

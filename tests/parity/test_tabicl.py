@@ -9,7 +9,7 @@ from tiny import tiny_checkpoint
 
 from tabtune_core.data.task import make_context
 from tabtune_core.lora.inject import adapter_factors, inject, merge
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.training.scoring import Scorer

@@ -18,7 +18,7 @@ from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
 from tabtune_core.training import checkpointing

@@ -7,10 +7,10 @@ import torch
 from tiny import tiny_checkpoint
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint, sha256_of
-from tabtune_core.models.tabicl import read_torch_checkpoint
+from tabtune_core.models.tabicl.model import read_torch_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny import tiny_checkpoint
 
-from tabtune_core.models import tabicl
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.tabicl import model as tabicl
 
 CPU, SECOND = torch.device("cpu"), torch.device("cuda", 1)
 

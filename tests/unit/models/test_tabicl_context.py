@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny import tiny_checkpoint
 
-from tabtune_core.models import tabicl
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.tabicl import model as tabicl
 
 
 @pytest.fixture(scope="module")

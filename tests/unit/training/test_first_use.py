@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tabtune_core.fitting import adapt
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.first_use import use_once

@@ -10,7 +10,7 @@ from torch import nn
 
 from tabtune_core.data.episodes import EpisodeSize, draw_episodes
 from tabtune_core.fitting import adapt
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings

@@ -10,9 +10,9 @@ from tiny import tiny_checkpoint
 
 from tabtune_core.errors import CheckpointError, TargetError
 from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.tabdpt import read_checkpoint
+from tabtune_core.models.tabdpt.model import read_checkpoint
 
 CARD = CATALOGUE["tabdpt-1.3"]
 CPU = torch.device("cpu")

@@ -79,19 +79,19 @@ def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: st
 
 
 def _tabicl(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
-    from tabtune_core.models.tabicl import TabICLModel
+    from tabtune_core.models.tabicl.model import TabICLModel
 
     return TabICLModel.load(card, task, device, checkpoint)
 
 
 def _tabdpt(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
-    from tabtune_core.models.tabdpt import TabDPTModel
+    from tabtune_core.models.tabdpt.model import TabDPTModel
 
     return TabDPTModel.load(card, task, device, checkpoint)
 
 
 def _mitra(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
-    from tabtune_core.models.mitra import MitraModel
+    from tabtune_core.models.mitra.model import MitraModel
 
     return MitraModel.load(card, task, device, checkpoint)
 

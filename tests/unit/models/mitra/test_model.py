@@ -13,7 +13,7 @@ from torch import nn
 
 from tabtune_core.errors import CheckpointError, MissingPackageError
 from tabtune_core.lora.inject import dead_adapters, inject
-from tabtune_core.models.adapter import load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
 
@@ -220,7 +220,7 @@ def test_a_folder_that_is_no_checkpoint_of_the_task_is_refused(tmp_path, capsys,
 
 def test_without_autogluon_the_line_that_installs_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "autogluon.tabular.models.mitra._internal.models.tab2d", None)
-    monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra", raising=False)
+    monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra.model", raising=False)
     with pytest.raises(
         MissingPackageError, match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'"
     ):

@@ -6,7 +6,7 @@ Shape letters: T rows (thinking, context, query), C of them shown (thinking, con
 
 from typing import Any
 
-from tabtune_core.activations.tape import NUMBER_BYTES, Tape
+from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from tabtune_core.data.episodes import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
-from tabtune_core.models.adapter import Array, Encoded
+from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 

@@ -8,7 +8,7 @@ from tabicl import InferenceConfig
 from tiny import tiny_module
 
 from tabtune_core.lora.inject import inject
-from tabtune_core.models.needed_work import needed_work_alone
+from tabtune_core.models.tabicl.lean_forward import needed_work_alone
 from tabtune_core.training.checkpointing import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6

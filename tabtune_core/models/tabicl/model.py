@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from tabtune_core.data.episodes import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
-from tabtune_core.models.adapter import Array, Encoded
+from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
-from tabtune_core.models.needed_work import needed_work_alone
+from tabtune_core.models.tabicl.lean_forward import needed_work_alone
 
 CACHE_BYTES = 500_000_000
 """Most that a context may take while many rows are predicted beside it."""

@@ -6,7 +6,7 @@ Shape letters: T rows (context, then query), C context rows, Q query rows, H col
 
 from typing import Any
 
-from tabtune_core.activations.tape import NUMBER_BYTES, Tape
+from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 SSMAX_HIDDEN = 64
 """Width inside the small network that scales the queries (``QASSMaxMLP``)."""
