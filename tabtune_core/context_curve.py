@@ -19,7 +19,6 @@ from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Split
 from tabtune_core.data.task import Context, kinds_of, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
-from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import load_factors
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
@@ -30,10 +29,11 @@ from tabtune_core.runs.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
 from tabtune_core.runs.job_progress import write_progress
 from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import RunSettings
-from tabtune_core.shown_rows import with_shown_rows
 from tabtune_core.training.device import describe_device, memory_bytes, resolve_device
-from tabtune_core.training.first_use import use_once
-from tabtune_core.training.memory import MemoryMeter, open_nvml
+from tabtune_core.training.fit import adapt
+from tabtune_core.training.kernel_warmup import use_once
+from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
+from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.scoring import Scorer
 
 

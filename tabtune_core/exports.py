@@ -20,7 +20,6 @@ from tabtune_core.data.datasets import folder_of, load_frame
 from tabtune_core.data.task import Context
 from tabtune_core.errors import AdapterError
 from tabtune_core.export_formats import Format, Snippet, file_name, snippet
-from tabtune_core.fitting import OWN
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import BaseModel
@@ -31,6 +30,7 @@ from tabtune_core.predictor import AdaptedModel, load_adapter, open_base, predic
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import TrainSettings
+from tabtune_core.training.fit import OWN
 from tabtune_core.verify import TOLERANCE, compare
 
 MOST_ROWS = 500

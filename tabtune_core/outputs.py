@@ -21,7 +21,7 @@ from tabtune_core.lora.package import write_package
 from tabtune_core.models.base import BaseModel
 from tabtune_core.runs.predictions import ZERO_SHOT
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.rows import Part
+from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.scoring import HeldOut
 
 

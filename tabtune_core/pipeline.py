@@ -24,8 +24,6 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_r
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.data.task import Context
 from tabtune_core.events import Event, RunFinished, from_json, to_json
-from tabtune_core.fitting import OWN, adapter_arguments, fit
-from tabtune_core.fitting_notes import rows_shown
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import BaseModel
@@ -33,9 +31,11 @@ from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.predictor import open_base, predict_rows
 from tabtune_core.settings import RunSettings
-from tabtune_core.shown_rows import with_shown_rows
 from tabtune_core.training.device import memory_bytes, resolve_device
-from tabtune_core.training.memory import MemoryMeter, open_nvml
+from tabtune_core.training.fit import OWN, adapter_arguments, fit
+from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
+from tabtune_core.training.memory.prediction_context import with_shown_rows
+from tabtune_core.training.notices import rows_shown
 from tabtune_core.tuning_params import params_today, read_params, write_params
 
 

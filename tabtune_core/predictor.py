@@ -14,7 +14,6 @@ from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
-from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import load_factors, merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.metrics import Task
@@ -22,6 +21,7 @@ from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device
+from tabtune_core.training.fit import adapt
 from tabtune_core.training.scoring import Scorer
 
 

@@ -15,7 +15,6 @@ import torch
 
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.errors import AdapterError
-from tabtune_core.fitting import adapt
 from tabtune_core.lora.attach import weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_factors, adapter_tensors, load_factors
 from tabtune_core.lora.package import AdapterPackage, read_package
@@ -26,7 +25,8 @@ from tabtune_core.predictor import AdaptedModel, open_base
 from tabtune_core.runs.job_progress import write_progress
 from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.store import RunStore
-from tabtune_core.training.rows import Part
+from tabtune_core.training.fit import adapt
+from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.scoring import HeldOut, Scorer
 
 PARTS: tuple[Part, ...] = ("validation", "test")

@@ -24,9 +24,9 @@ from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import Wish
-from tabtune_core.training.memory import MemoryMeter
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.reference_models import fit_reference, most_rows
-from tabtune_core.training.rows import Part
 from tabtune_core.training.scoring import HeldOut
 
 CPU = torch.device("cpu")

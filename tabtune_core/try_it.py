@@ -19,7 +19,6 @@ from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
 from tabtune_core.data.task import Context
 from tabtune_core.errors import AdapterError
-from tabtune_core.fitting import adapter_arguments
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
@@ -27,6 +26,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.predictor import AdaptedModel, open_base, predict_rows
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import RunSettings
+from tabtune_core.training.fit import adapter_arguments
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import torch
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.task import prepare
 from tabtune_core.events import RunFinished
-from tabtune_core.fitting import adapt
 from tabtune_core.lora.inject import adapter_factors
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import load_model
@@ -15,6 +14,7 @@ from tabtune_core.outputs import write_adapter, write_predictions
 from tabtune_core.predictor import predict_rows
 from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.fit import adapt
 from tabtune_core.training.scoring import HeldOut
 
 

@@ -34,7 +34,7 @@ from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
 from dashboard.charts.target_values import target_values
 from dashboard.charts.truncation import truncation
-from tabtune_core.data.episodes import EVALUATION_ROWS
+from tabtune_core.training.episodes import EVALUATION_ROWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from tabtune_core.errors import LabelError, TableError
 if TYPE_CHECKING:
     from sklearn.preprocessing import OrdinalEncoder
 
+Target = NDArray[np.int64] | NDArray[np.float64]
+"""Class ids from 0, or numbers in the target's own unit."""
+
 LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers, label_texts
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import Rows, Split, split_rows, strata_of

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from tabtune_core.data.episodes import EVALUATION_ROWS, EpisodeSize
 from tabtune_core.events import RunPlanned
 from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import TRAINED, RunSettings
+from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
 
 NEAR = 2
 """Runs whose context rows, query rows, features and validation rows are each up to so many times more or fewer can be scaled from."""

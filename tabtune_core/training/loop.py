@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.data.episodes import Episode
 from tabtune_core.events import EndedBy, Evaluated, Event, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import Schedule
 from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.episodes import Episode
 from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.precision import Precision
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.settings.run import Strategy
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from tabtune_core.data.episodes import ROWS_AT_ONCE, Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import Array, BaseModel
+from tabtune_core.training.episodes import ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)

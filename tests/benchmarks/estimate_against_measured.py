@@ -21,9 +21,9 @@ import pandas as pd
 from readme_block import markdown_table, write_block
 
 from tabtune_core import TabularPipeline
-from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory
 
 TITLES = {"tabicl-mini": "TabICL mini", "tabicl-v2": "TabICL v2 (random weights)", "tabdpt-mini": "TabDPT mini", "mitra-mini": "Mitra mini"}
 STRATEGIES = ("base-ft", "peft")

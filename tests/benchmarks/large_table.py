@@ -35,7 +35,6 @@ from scipy.optimize import nnls
 
 from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
-from tabtune_core.data.episodes import EpisodeSize, draw_episodes
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.target import check_label
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
@@ -43,7 +42,8 @@ from tabtune_core.experiment import run_experiment
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training.rows import ModelRows
+from tabtune_core.training.episodes import EpisodeSize, draw_episodes
+from tabtune_core.training.model_inputs import ModelRows
 
 TITLES = {"tabicl-mini": "TabICL mini", "tabdpt-mini": "TabDPT mini", "mitra-mini": "Mitra mini"}
 CONTEXTS, FEATURES, QUERY = (256, 512, 1024, 2048), (5, 10, 20, 40), 64

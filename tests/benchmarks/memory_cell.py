@@ -18,11 +18,11 @@ from named_machine import machine
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.events import Event, PhaseDone, StepDone
-from tabtune_core.fitting import fit
 from tabtune_core.settings import RunSettings
 from tabtune_core.training import loop
 from tabtune_core.training.device import resolve_device
-from tabtune_core.training.memory import MemoryMeter, open_nvml
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.tuning_params import read_params
 
 VALIDATION_SHARE, CLASSES, BATCH = 0.2, 3, 0.2

@@ -32,10 +32,10 @@ from tabtune_core import TabularPipeline
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
-from tabtune_core.fitting import fit
 from tabtune_core.predictor import predict_rows
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.memory import MemoryMeter
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter
 
 SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
 """``TRAINED`` are the rows shown in a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""

@@ -23,13 +23,13 @@ from tabicl._finetune.base import ValidationMetrics
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Evaluated, Event, PhaseStarted
-from tabtune_core.fitting import fit
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.tabicl.model import TabICLModel
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.memory import MemoryMeter
-from tabtune_core.training.rows import ModelRows
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.model_inputs import ModelRows
 from tabtune_core.tuning_params import read_params
 
 MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini", 2000, 0.2, 192, 64

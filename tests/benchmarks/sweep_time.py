@@ -155,9 +155,9 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: ar
 def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
     """The table as CSV; the same rows and our split of them under a seed for TabTune; and the sizes of an episode."""
     from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
-    from tabtune_core.data.episodes import EpisodeSize
     from tabtune_core.data.task import prepare
     from tabtune_core.settings import RunSettings
+    from tabtune_core.training.episodes import EpisodeSize
 
     table = folder / "breast_cancer.csv"
     frame = load_breast_cancer(as_frame=True).frame.rename(columns={"target": LABEL})

@@ -19,7 +19,7 @@ from tabtune_core.runs.context_rows import WEIGHTS_FILE, curve_frame, in_words, 
 from tabtune_core.runs.job_progress import read_progress
 from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training import rows
+from tabtune_core.training import model_inputs
 from tabtune_core.training.scoring import Scorer
 
 ROWS = 300
@@ -105,7 +105,7 @@ def test_more_rows_than_there_are_is_said(run, settings):
 
 
 def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, settings, monkeypatch):
-    monkeypatch.setattr(rows, "EVALUATION_ROWS", 30)
+    monkeypatch.setattr(model_inputs, "EVALUATION_ROWS", 30)
     store, (done, zero) = run(settings, untrained(settings))
     (plan,) = told(store, done, RunPlanned)
     assert (plan.evaluation_context_rows, plan.context_rows) == (30, 180)
@@ -117,7 +117,7 @@ def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, s
 
 def test_a_state_that_only_evaluations_call_better_gives_way_to_zero_shot(run, settings, home, monkeypatch):
     """Evaluations that praise every step, of a training that ruins the model: what is returned must still be zero-shot."""
-    monkeypatch.setattr(rows, "EVALUATION_ROWS", 30)
+    monkeypatch.setattr(model_inputs, "EVALUATION_ROWS", 30)
     praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
     monkeypatch.setattr(Scorer, "score", lambda self, model, part: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
     for strategy in ("peft", "base-ft"):
@@ -168,7 +168,8 @@ def test_a_context_is_part_of_every_larger_one(settings, home):
     frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
     labels = labels_of(frame, settings)
     contexts = [
-        split_table(frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=rows))).context for rows in sizes
+        split_table(frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=model_inputs))).context
+        for model_inputs in sizes
     ]
     assert [len(context) for context in contexts] == [20, 64, 128, 180]
     assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))

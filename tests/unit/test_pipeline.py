@@ -21,7 +21,7 @@ from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import predict_rows
-from tabtune_core.training import checkpointing
+from tabtune_core.training import recompute
 from tabtune_core.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
@@ -200,8 +200,8 @@ def test_a_knob_changes_the_training(plain_losses, changed):
 
 
 def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypatch):
-    recomputed = Mock(side_effect=checkpointing.checkpoint)
-    monkeypatch.setattr(checkpointing, "checkpoint", recomputed)
+    recomputed = Mock(side_effect=recompute.checkpoint)
+    monkeypatch.setattr(recompute, "checkpoint", recomputed)
     assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
     assert recomputed.called
     recomputed.reset_mock()

@@ -12,11 +12,11 @@ from dashboard import queries
 from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
 from tabtune_core.data.target import Way
-from tabtune_core.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.shown_rows import with_shown_rows
+from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
+from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 PROCESS_BYTES = 450e6
 """Python, torch and a CUDA context beside the tensors: 430 MB resident on the CPU when TabICL mini was loaded; a context is as large."""

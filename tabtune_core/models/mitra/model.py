@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from tabdpt.model import TabDPTModel as Network
 from torch.nn import functional as F
 
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded

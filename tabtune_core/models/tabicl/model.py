@@ -18,7 +18,7 @@ from tabicl._model.tabicl import TabICL
 from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFilter
 from torch.nn import functional as F
 
-from tabtune_core.data.episodes import Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded

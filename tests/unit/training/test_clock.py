@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.clock import OwnClock
-from tabtune_core.training.shared import SharedArrays
 
 
 class Time:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tabtune_core.errors import DeviceError
-from tabtune_core.fitting import _salt
 from tabtune_core.training.device import resolve_device
+from tabtune_core.training.fit import _salt
 
 
 @pytest.fixture

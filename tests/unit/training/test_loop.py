@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tabtune_core.data.episodes import Episode
 from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.episodes import Episode
 from tabtune_core.training.loop import TrainResult, episode_loss, take_step, train
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision

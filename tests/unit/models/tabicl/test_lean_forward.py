@@ -9,7 +9,7 @@ from tiny import tiny_module
 
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.tabicl.lean_forward import needed_work_alone
-from tabtune_core.training.checkpointing import checkpointed
+from tabtune_core.training.recompute import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6
 ROUNDING = {"atol": 3e-6, "rtol": 1e-5}

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.data.row_pool import RowPool
+from tabtune_core.data.encoding import Target
+from tabtune_core.training.row_sampler import RowPool
 
-Target = NDArray[np.int64] | NDArray[np.float64]
-"""Class ids from 0, or numbers in the target's own unit."""
 ROWS_AT_ONCE = 2048
 """Most query rows of a prediction at once; those of a training step are ``EpisodeSize.query``."""
 EVALUATION_ROWS = 2048

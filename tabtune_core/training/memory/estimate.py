@@ -8,7 +8,6 @@ glibc's heap has on the CPU. ``tests/benchmarks/estimate_against_measured.py`` c
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tabtune_core.data.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 from tabtune_core.metrics import Task
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape, Trained
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
@@ -17,6 +16,7 @@ from tabtune_core.models.mitra import activations as mitra
 from tabtune_core.models.tabdpt import activations as tabdpt
 from tabtune_core.models.tabicl import activations as tabicl
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""

@@ -10,7 +10,7 @@ from torch import nn
 from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.families import TABICL
-from tabtune_core.training.checkpointing import checkpointed
+from tabtune_core.training.recompute import checkpointed
 
 
 class Stack(nn.Module):

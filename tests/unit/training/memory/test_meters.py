@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
-from tabtune_core.training import memory
-from tabtune_core.training.memory import MemoryMeter, NvmlReader, open_nvml
+from tabtune_core.training.memory import meters
+from tabtune_core.training.memory.meters import MemoryMeter, NvmlReader, open_nvml
 
 CPU = torch.device("cpu")
 
@@ -101,8 +101,8 @@ def test_a_driver_that_is_older_than_the_package_ends_no_run():
 def test_what_torch_keeps_of_a_card_is_given_back_between_phases(monkeypatch):
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
-    memory._give_back_freed_memory(torch.device("cuda:0"))
-    memory._give_back_freed_memory(CPU)
+    meters._give_back_freed_memory(torch.device("cuda:0"))
+    meters._give_back_freed_memory(CPU)
     assert len(emptied) == 1
 
 

@@ -10,8 +10,8 @@ from tabtune_core.data.task import Prepared
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.settings import RunSettings
+from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
-from tabtune_core.training.shared import LIMIT_BYTES, SharedArrays
 
 SAVING_TOLD = 0.1
 """Seconds that were computed before; less is not worth a sentence."""

@@ -18,12 +18,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
-from tabtune_core.data.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.data.task import Prepared
 from tabtune_core.errors import Cancelled, LabelError
-from tabtune_core.estimate import Sizes, estimate_memory
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
-from tabtune_core.fitting_notes import beginnings, endings, saving, training_notes
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
 from tabtune_core.metrics import METRICS, score_all
@@ -34,20 +31,23 @@ from tabtune_core.models.catalogue import check_features, check_request, get_car
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training.by_cause import by_cause, held_bytes
-from tabtune_core.training.checkpointing import checkpointed
+from tabtune_core.training.array_cache import SharedArrays
+from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.device import describe_device
-from tabtune_core.training.first_use import use_once
-from tabtune_core.training.heap import large_blocks_apart
+from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
+from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.loop import TrainResult, Wish, train
-from tabtune_core.training.memory import MemoryMeter
+from tabtune_core.training.memory.breakdown import by_cause, held_bytes
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.malloc import large_blocks_apart
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.model_inputs import ModelRows, Part
+from tabtune_core.training.notices import beginnings, endings, saving, training_notes
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
-from tabtune_core.training.prefix import SharedPrefix
-from tabtune_core.training.rows import ModelRows, Part
+from tabtune_core.training.prefix_cache import SharedPrefix
+from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
-from tabtune_core.training.shared import SharedArrays
-from tabtune_core.training.state import BestState
 
 OWN = "default"
 """What the adapter that a fit trains is called, as in PEFT."""

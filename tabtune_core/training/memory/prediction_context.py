@@ -6,9 +6,9 @@ is made, so that another machine shows the same rows. Loads no torch.
 
 import dataclasses
 
-from tabtune_core.estimate import attention_operations, prediction_bytes
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
+from tabtune_core.training.memory.estimate import attention_operations, prediction_bytes
 
 SHARE = 0.5
 """Of the device's whole memory, for a prediction at its peak: what is free changes from day to day, and the number must not."""

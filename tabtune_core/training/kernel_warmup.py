@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.data.episodes import Episode
 from tabtune_core.models.base import BaseModel
+from tabtune_core.training.episodes import Episode
 from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.optimizer import make_optimizer
 

@@ -8,18 +8,18 @@ import torch
 from tiny import tiny_checkpoint
 from torch import nn
 
-from tabtune_core.data.episodes import EpisodeSize, draw_episodes
-from tabtune_core.fitting import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training.checkpointing import checkpointed
+from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.episodes import EpisodeSize, draw_episodes
+from tabtune_core.training.fit import adapt
 from tabtune_core.training.loop import episode_loss
-from tabtune_core.training.prefix import SharedPrefix, frozen_parts
+from tabtune_core.training.prefix_cache import SharedPrefix, frozen_parts
+from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
-from tabtune_core.training.shared import SharedArrays
 
 CPU = torch.device("cpu")
 HEADS = {"TabICL": "icl_predictor.decoder", "TabDPT": "head", "Mitra": "final_layer"}
@@ -135,7 +135,7 @@ def frozen_norm(model):
 
 def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(case, tmp_path, monkeypatch):
     """On a made meter: a frozen layer takes as much as it is given; steps and looks each have a peak of their own."""
-    monkeypatch.setattr("tabtune_core.training.prefix.STEPS_IN_FULL", 2)
+    monkeypatch.setattr("tabtune_core.training.prefix_cache.STEPS_IN_FULL", 2)
     model, taken = opened(case), []
     frozen_norm(model).register_forward_hook(lambda module, given, _: taken.append((module.training, given[0].numel())))
 

@@ -13,10 +13,10 @@ from tabtune_core import TabularPipeline
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.events import Evaluated, Note, PhaseDone, StepDone
 from tabtune_core.experiment import run_experiment
-from tabtune_core.fitting_notes import SAVING_TOLD
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training import prefix, shared
-from tabtune_core.training.shared import SharedArrays
+from tabtune_core.training import array_cache, prefix_cache
+from tabtune_core.training.array_cache import SharedArrays
+from tabtune_core.training.notices import SAVING_TOLD
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_the_files_stay_within_their_limit(tmp_path):
 @pytest.fixture
 def one_step_in_full(monkeypatch):
     """Of these short runs no step would be taken from a file otherwise."""
-    monkeypatch.setattr(prefix, "STEPS_IN_FULL", 1)
+    monkeypatch.setattr(prefix_cache, "STEPS_IN_FULL", 1)
 
 
 def run(home, name, strategy="peft", targets=("icl_predictor.tf_icl",), train=None, **lora):
@@ -148,7 +148,7 @@ def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path, one_s
 @pytest.mark.parametrize("targets", [("icl_predictor.tf_icl",), ("late_layers",)])
 def test_sharing_changes_no_loss(tmp_path, monkeypatch, targets):
     with_sharing = run(tmp_path, "shared", targets=targets)[:2]
-    monkeypatch.setattr(prefix, "frozen_parts", lambda module, parts: [])
+    monkeypatch.setattr(prefix_cache, "frozen_parts", lambda module, parts: [])
     alone = run(tmp_path, "alone", targets=targets)
     np.testing.assert_allclose(np.array(with_sharing[0]), np.array(alone[0]), atol=1e-6)
     assert counts(alone[2]) == (0, 2)
@@ -190,8 +190,8 @@ def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_ste
 
 
 def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
-    made = shared.SharedArrays
-    monkeypatch.setattr("tabtune_core.fitting.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
+    made = array_cache.SharedArrays
+    monkeypatch.setattr("tabtune_core.training.fit.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
     _, _, extra, notes = run(tmp_path, "full disk", targets=("late_layers",))
     refused = [note for note in notes if "were not kept: their files may take" in note]
     assert len(refused) == 1

@@ -20,7 +20,7 @@ from torch import nn
 from tabtune_core.lora.attach import adapted_paths
 from tabtune_core.lora.names import under
 from tabtune_core.models.parts import Part, Parts
-from tabtune_core.training.shared import SharedArrays
+from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
 """Steps of a run in which the frozen parts run though a file has what they give: for about as long the heap grows by gaps on the CPU.

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tabtune_core.fitting import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training.first_use import use_once
+from tabtune_core.training.fit import adapt
+from tabtune_core.training.kernel_warmup import use_once
 
 CPU = torch.device("cpu")
 

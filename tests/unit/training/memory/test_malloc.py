@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tabtune_core.training.heap import large_blocks_apart
+from tabtune_core.training.memory.malloc import large_blocks_apart
 
 GIVEN_BACK = """
 import psutil, torch
-from tabtune_core.training.heap import large_blocks_apart
+from tabtune_core.training.memory.malloc import large_blocks_apart
 
 def given_back():  # megabytes that go back when the lower one of two blocks of 8 MB is freed
     del_me = torch.ones(30_000_000, dtype=torch.uint8)
@@ -32,7 +32,7 @@ print(given_back())
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone has mallopt")
 def test_a_freed_block_leaves_no_gap_while_the_context_lasts():
-    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[4])
     inside, outside = map(float, done.stdout.split())
     assert inside > 7
     assert outside < 1

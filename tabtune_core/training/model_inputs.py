@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.data.episodes import EVALUATION_ROWS, EpisodeSize, Target
+from tabtune_core.data.encoding import Target
 from tabtune_core.data.splits import sample_rows
 from tabtune_core.data.task import Prepared
 from tabtune_core.models.base import Array, BaseModel
 from tabtune_core.settings import TrainSettings
+from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
 from tabtune_core.training.scoring import HeldOut, Scorer
 
 Part = Literal["validation", "test"]

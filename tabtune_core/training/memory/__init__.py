@@ -1,0 +1,1 @@
+"""What a run's memory is, was and will be."""
