@@ -15,9 +15,9 @@ import pandas as pd
 from dashboard.formatting import score as shown_score
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.store import RANKED, Run
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.labels import short_rate
+from tabtune_core.store.runs import RANKED, Run
 
 LEAST_CONTEXT = 10
 """The settings take no fewer context rows."""

@@ -24,9 +24,9 @@ from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
-from tabtune_core.runs.store import RANKED, Run, RunStore, default_home
 from tabtune_core.settings import MANY_RUNS, REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.serialization import from_values
+from tabtune_core.store.runs import RANKED, Run, RunStore, default_home
 from tabtune_core.terminal import follow, paragraphs, say, table
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from tabtune_core.metrics import score_all
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.runs.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
-from tabtune_core.runs.job_progress import write_progress
-from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.runs import Run, RunStore
 from tabtune_core.training.device import describe_device, memory_bytes, resolve_device
 from tabtune_core.training.fit import adapt
 from tabtune_core.training.kernel_warmup import use_once

@@ -16,8 +16,8 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.outputs import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.references import run_reference
 from tabtune_core.runs.context_rows import WEIGHTS_FILE
-from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.loop import Wish

@@ -27,9 +27,9 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.predictor import AdaptedModel, load_adapter, open_base, predict_rows
-from tabtune_core.runs.predictions import PREDICTIONS_FILE
-from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import TrainSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.runs import Run, RunStore
 from tabtune_core.training.fit import OWN
 from tabtune_core.verify import TOLERANCE, compare
 

@@ -19,8 +19,8 @@ from tabtune_core.data.task import Prepared, kinds_of
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
 from tabtune_core.models.base import BaseModel
-from tabtune_core.runs.predictions import ZERO_SHOT
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.predictions import ZERO_SHOT
 from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.scoring import HeldOut
 

@@ -22,9 +22,9 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
 from tabtune_core.predictor import AdaptedModel, open_base
-from tabtune_core.runs.job_progress import write_progress
-from tabtune_core.runs.predictions import Predictions, read_predictions
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.predictions import Predictions, read_predictions
+from tabtune_core.store.runs import RunStore
 from tabtune_core.training.fit import adapt
 from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.scoring import HeldOut, Scorer

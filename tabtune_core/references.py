@@ -20,8 +20,8 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.metrics import score_all
 from tabtune_core.outputs import hash_rows, write_predictions
-from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory.meters import MemoryMeter

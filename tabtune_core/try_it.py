@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.adapters_store import ID as UPLOADED
-from tabtune_core.adapters_store import get_adapter, package_of
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
 from tabtune_core.data.task import Context
@@ -24,8 +22,10 @@ from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.predictor import AdaptedModel, open_base, predict_rows
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+from tabtune_core.store.uploaded_adapters import ID as UPLOADED
+from tabtune_core.store.uploaded_adapters import get_adapter, package_of
 from tabtune_core.training.fit import adapter_arguments
 
 

@@ -26,7 +26,7 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.lora.package_reader import ADAPTER_FILE
     from tabtune_core.predictor import load_adapter
-    from tabtune_core.runs.predictions import PREDICTIONS_FILE
+    from tabtune_core.store.predictions import PREDICTIONS_FILE
 
     adapted = load_adapter(run_dir / ADAPTER_FILE, checkpoint=checkpoint, device=device)
     table = load_frame(home, adapted.settings.dataset)

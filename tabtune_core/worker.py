@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.store import ENDED, Run, RunStore
 from tabtune_core.runs.worker_lock import WorkerLock, pid_alive, started_at
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import ENDED, Run, RunStore
 from tabtune_core.worker_child import discard, job_child, memory_advice, run_child
 from tabtune_core.worker_slots import Slots, device_of
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from tabtune_core.errors import Cancelled, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed
 from tabtune_core.fresh import FreshProcess
-from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import started_at
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.store.runs import RunStore
 
 HEARTBEAT_SECONDS = 1.0
 JOB_ADVICE = "Wait until the runs that go on have ended, or ask for fewer rows or adapters at once."

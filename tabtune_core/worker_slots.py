@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from tabtune_core.gpus import count_cards
-from tabtune_core.runs.store import Run
+from tabtune_core.store.runs import Run
 
 CPU = "cpu"
 _CARD = re.compile(r"cuda(?::(\d+))?")

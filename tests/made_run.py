@@ -12,8 +12,8 @@ from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.outputs import write_adapter, write_predictions
 from tabtune_core.predictor import predict_rows
-from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.fit import adapt
 from tabtune_core.training.scoring import HeldOut
 

@@ -11,9 +11,9 @@ import pandas as pd
 
 from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
-from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import started_at
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 TOTAL, STEPS = 677_310, 60
 ADAPTER = {2: 33_000, 4: 66_000, 8: 132_000}

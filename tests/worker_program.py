@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from tabtune_core.runs.store import ENDED
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import ENDED
 
 TESTS = Path(__file__).parent
 PROGRAM = """

@@ -7,8 +7,8 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.server.worker_watch import Trouble
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.job_progress import read_progress
-from tabtune_core.runs.job_queue import JOB_ENDED, Job
+from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.jobs import JOB_ENDED, Job
 
 
 @st.fragment(run_every=1.0)

@@ -7,12 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.queries.workspace import home, store
-from tabtune_core import adapters_store
-from tabtune_core.adapters_store import StoredAdapter
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_facts
-from tabtune_core.runs.predictions import PREDICTIONS_FILE
-from tabtune_core.runs.store import Run
+from tabtune_core.store import uploaded_adapters
+from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.runs import Run
+from tabtune_core.store.uploaded_adapters import StoredAdapter
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -32,7 +32,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, StoredAdapter]:
-    return {adapter.id: adapter for adapter in adapters_store.list_adapters(Path(folder))}
+    return {adapter.id: adapter for adapter in uploaded_adapters.list_adapters(Path(folder))}
 
 
 def uploads() -> dict[str, StoredAdapter]:

@@ -15,12 +15,12 @@ from tabtune_core.runs import series
 from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.experience import experience
 from tabtune_core.runs.full_or_lora import full_or_lora
-from tabtune_core.runs.job_queue import Job
 from tabtune_core.runs.pace import Pace, latest, read_paces
-from tabtune_core.runs.predictions import Predictions, read_predictions
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import Recommendation, recommend
-from tabtune_core.runs.store import Run, RunStore
+from tabtune_core.store.jobs import Job
+from tabtune_core.store.predictions import Predictions, read_predictions
+from tabtune_core.store.runs import Run, RunStore
 
 HeldOutPart = Literal["validation", "test"]
 

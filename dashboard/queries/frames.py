@@ -16,7 +16,7 @@ from dashboard.queries.workspace import home, mark, store, store_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs import series
 from tabtune_core.runs.series import Progress
-from tabtune_core.runs.store import ENDED, Run, RunStore
+from tabtune_core.store.runs import ENDED, Run, RunStore
 
 FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
     "steps": series.step_frame,

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.server.worker_watch import Trouble, WorkerWatch, tail
-from tabtune_core.runs.store import ENDED, Run, RunStore, Sweep, default_home
+from tabtune_core.store.runs import ENDED, Run, RunStore, Sweep, default_home
 
 
 def home() -> Path:

@@ -18,7 +18,7 @@ from dashboard.server.access import Access, bracketed
 from dashboard.server.guard import LoginGuard, TokenGuard
 from dashboard.server.table_report import report_html
 from tabtune_core.errors import TableError
-from tabtune_core.runs.store import default_home
+from tabtune_core.store.runs import default_home
 
 PLOTLY_PATH = f"/lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.runs.incomplete import MODELS
-from tabtune_core.runs.predictions import Predictions
 from tabtune_core.runs.replicates import Difference, Replicates, RowGroups, difference
 from tabtune_core.settings.labels import short_rate, short_targets
+from tabtune_core.store.predictions import Predictions
 
 CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "variant", "learning_rate"]
 WRITTEN: dict[str, Callable[[Any], str]] = {

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
+from tabtune_core.store.runs import Run, RunStore
 
 WEIGHTS_FILE = "weights.safetensors"
 """In the folder of a run that trained all weights and gained by it."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.metrics import confidence_bins
-from tabtune_core.runs.predictions import Predictions
+from tabtune_core.store.predictions import Predictions
 
 MOST_CLASSES = 12
 OTHERS = "other classes"

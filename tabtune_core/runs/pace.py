@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from tabtune_core.events import RunPlanned
-from tabtune_core.runs.store import Run, RunStore
 from tabtune_core.settings import TRAINED, RunSettings
+from tabtune_core.store.runs import Run, RunStore
 from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
 
 NEAR = 2

@@ -13,8 +13,8 @@ from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.runs.incomplete import MODELS, apart
-from tabtune_core.runs.store import Run
 from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
+from tabtune_core.store.runs import Run
 
 NO_GAIN = "no gain over zero-shot"
 SCIKIT_LEARN = "scikit-learn"

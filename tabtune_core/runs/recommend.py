@@ -14,8 +14,8 @@ from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
 from tabtune_core.runs.claims import MOST_SEEDS, Claim, claim
 from tabtune_core.runs.comparison import WRITTEN, Comparison, compare, told_by
-from tabtune_core.runs.predictions import read_predictions
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.runs import RunStore
 
 ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.events import MemorySampled, PhaseStarted, RunPlanned, StepDone
-from tabtune_core.runs.store import Run, RunStore
+from tabtune_core.store.runs import Run, RunStore
 
 STEPS_BEFORE_ETA = 5
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")

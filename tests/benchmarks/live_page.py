@@ -27,7 +27,7 @@ import seeding
 
 from tabtune_core.events import Evaluated, MemorySampled, StepDone
 from tabtune_core.runs import worker_lock
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 MOST_SECONDS, MOST_BYTES = 0.300, 400_000
 """What a refresh may cost."""

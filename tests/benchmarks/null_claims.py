@@ -25,8 +25,8 @@ from tabtune_core.data.datasets import add_dataset
 from tabtune_core.data.splits import sample_rows
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import recommend
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 ROWS, RANKS, METRICS = 400, (2, 4, 8), ("roc_auc", "accuracy")
 TRAIN = TrainSettings(steps=30, eval_every=3, patience=0, warmup_steps=3, context_rows=64, learning_rate=0.002)

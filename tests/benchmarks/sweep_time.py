@@ -118,7 +118,7 @@ def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], seed: int
 def phase_seconds(homes: list[Path]) -> dict[str, float]:
     """Wall seconds of each phase, over all runs of some workspaces."""
     from tabtune_core.events import PhaseDone
-    from tabtune_core.runs.store import RunStore
+    from tabtune_core.store.runs import RunStore
 
     found: dict[str, float] = {}
     for store in map(RunStore, homes):

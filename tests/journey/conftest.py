@@ -16,7 +16,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tabtune_core.runs import worker_lock
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 BROWSER_FLAGS = (

@@ -12,10 +12,10 @@ import seeding
 from made_run import made_run, mixed_csv
 from page_steps import button, go, texts
 
-from tabtune_core.adapters_store import list_adapters
 from tabtune_core.data.datasets import delete_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.store.uploaded_adapters import list_adapters
 
 
 def verified_run(store, **more):

@@ -27,9 +27,9 @@ from tabtune_core.lora.inject import merged_copy
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.predictor import load_adapter
-from tabtune_core.runs.store import ENDED, RunStore
 from tabtune_core.runs.worker_lock import worker_alive
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.store.runs import ENDED, RunStore
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--steps", "2", "--eval-every", "1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")

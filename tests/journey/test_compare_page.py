@@ -6,7 +6,7 @@ import pytest
 import seeding
 from page_steps import button, go, texts
 
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 TABS = ("Trade-offs", "Rank", "Rows shown", "Runs side by side")
 

@@ -21,8 +21,8 @@ from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPl
 from tabtune_core.experiment import run_experiment
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 ROWS = 120
 

@@ -7,9 +7,9 @@ import time
 import psutil
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.runs.store import RunStore
 from tabtune_core.runs.worker_lock import ensure_worker
 from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 
 def wait_until(condition, seconds=120):

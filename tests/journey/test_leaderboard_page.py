@@ -13,7 +13,7 @@ from dashboard import queries
 from dashboard.views.leaderboard import board_files
 from tabtune_core.events import to_json
 from tabtune_core.runs.recommend import with_noise
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 HEADLINE = re.compile(
     r"Validation chooses r=(\d+), which gains (\S+) accuracy .*\sOn the test rows .*: (\S+) accuracy, 95 % interval (\S+) to (\S+?)\.\s",

@@ -9,9 +9,9 @@ from tabtune_core import experiment
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.errors import AdapterError
 from tabtune_core.rank_curve import rank_curve
-from tabtune_core.runs.job_progress import read_progress
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.runs.context_rows import WEIGHTS_FILE, curve_frame, in_words, runs_of_curve
-from tabtune_core.runs.job_progress import read_progress
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.runs import RunStore
 from tabtune_core.training import model_inputs
 from tabtune_core.training.scoring import Scorer
 

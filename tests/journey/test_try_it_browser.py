@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from made_run import made_run
 
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 pytestmark = pytest.mark.browser
 

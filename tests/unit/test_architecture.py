@@ -108,7 +108,7 @@ def test_a_page_borrows_no_part_of_another(package):
         "tabtune_core.__main__",
         "tabtune_core.worker",
         "tabtune_core.models.checkpoints",
-        "tabtune_core.adapters_store",
+        "tabtune_core.store.uploaded_adapters",
         "tabtune_core.export_formats",
     ],
 )

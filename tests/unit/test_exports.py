@@ -17,7 +17,7 @@ from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.export_formats import FORMATS, command_lines, file_name, snippet
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.pipeline import TabularPipeline
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture

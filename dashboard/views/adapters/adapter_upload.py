@@ -5,8 +5,8 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import megabytes, moment, plain
 from dashboard.url_state import choose, go
-from tabtune_core.adapters_store import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
 from tabtune_core.errors import TabTuneError
+from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
 
 
 def title(adapter: StoredAdapter) -> str:

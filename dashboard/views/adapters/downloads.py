@@ -12,8 +12,8 @@ from dashboard.components.job_status import wait_for
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.export_formats import FORMATS, Format, command_lines, file_name, snippet
-from tabtune_core.runs.job_queue import JOB_ENDED, Job
-from tabtune_core.runs.store import Run
+from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.runs import Run
 
 
 def export_jobs(run_id: str) -> dict[str, Job]:

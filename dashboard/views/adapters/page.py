@@ -13,7 +13,7 @@ from dashboard.views.adapters import adapter_upload, downloads
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.store import ENDED, Run
+from tabtune_core.store.runs import ENDED, Run
 
 README_LIMIT_BYTES = 100_000
 

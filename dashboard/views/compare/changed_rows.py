@@ -9,7 +9,7 @@ from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import predictions_of, which_rows
 from tabtune_core.errors import TableError
 from tabtune_core.runs.outcomes import flip_counts, flips, movers, together
-from tabtune_core.runs.store import Run
+from tabtune_core.store.runs import Run
 
 NAMES = {"row": "Row", "label": "Label", "move": "Move"}
 

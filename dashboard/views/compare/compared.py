@@ -7,7 +7,7 @@ import pandas as pd
 from dashboard import queries
 from dashboard.formatting import labels
 from tabtune_core.metrics import METRICS, Task
-from tabtune_core.runs.store import RANKED, Run
+from tabtune_core.store.runs import RANKED, Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain, score
 from dashboard.views.compare.compared import Compared
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.job_queue import JOB_ENDED
 from tabtune_core.runs.spectra import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
-from tabtune_core.runs.store import Run
+from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.runs import Run
 
 KIND = "rank_curve"
 DOING = "Cutting the update and scoring it again"

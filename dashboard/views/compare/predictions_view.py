@@ -11,8 +11,8 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.runs.outcomes import confusion, errors, reliability
-from tabtune_core.runs.predictions import Predictions
-from tabtune_core.runs.store import Run
+from tabtune_core.store.predictions import Predictions
+from tabtune_core.store.runs import Run
 
 
 def which_rows() -> queries.HeldOutPart:

@@ -12,8 +12,8 @@ from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.context_rows import curve_frame, in_words, part_of, runs_of_curve
-from tabtune_core.runs.job_queue import JOB_ENDED
-from tabtune_core.runs.store import Run
+from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.runs import Run
 
 KIND = "context_curve"
 AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}

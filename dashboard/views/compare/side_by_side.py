@@ -15,8 +15,8 @@ from dashboard.views.compare.predictions_view import calibration, confusions, nu
 from dashboard.views.compare.update_sizes import update_sizes
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.ranking import SCIKIT_LEARN
-from tabtune_core.runs.store import Run
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
+from tabtune_core.store.runs import Run
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}

@@ -13,8 +13,8 @@ from dashboard.troubleshooting import GUIDE
 from dashboard.views.guide import guide_text
 from dashboard.views.guide.lora_picture import layer_picture
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.runs.store import RANKED
 from tabtune_core.settings.presets import PRESETS, preset_for
+from tabtune_core.store.runs import RANKED
 
 LARGEST = 8192
 GUIDE_LAYER = "768 × 768"

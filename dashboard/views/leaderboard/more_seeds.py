@@ -9,8 +9,8 @@ from dashboard import queries
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.runs.claims import Claim
-from tabtune_core.runs.store import Run
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import Run
 
 
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.store import ENDED, Run
+from tabtune_core.store.runs import ENDED, Run
 
 LONGEST = 200
 """Letters of a name or note."""

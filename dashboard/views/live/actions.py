@@ -5,8 +5,8 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.store import Run, Wish
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import Run, Wish
 
 
 def ask(run_ids: list[str], wish: Wish) -> None:

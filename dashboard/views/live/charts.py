@@ -17,8 +17,8 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.views.live.view import View
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.store import ENDED, Run
 from tabtune_core.settings import TRAINED
+from tabtune_core.store.runs import ENDED, Run
 
 KINDS = {"score": "scores", "memory": "memory", "card": "memory", "phase_peaks": "phases"}
 """Which frame a chart draws; the others draw the steps."""

@@ -10,8 +10,8 @@ from dashboard.url_state import keep
 from dashboard.views.live.actions import again, ask
 from dashboard.views.live.tweak import tweak
 from tabtune_core.events import Note, RunFailed, RunPlanned
-from tabtune_core.runs.store import ENDED, RETRYABLE, Run
 from tabtune_core.settings import REFERENCES
+from tabtune_core.store.runs import ENDED, RETRYABLE, Run
 
 SEVERE = ("diverged", "memory")
 """Troubles that end a run; the others are hints."""

@@ -11,7 +11,7 @@ from dashboard.views.live.actions import ask
 from dashboard.views.live.time_left import time_left
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.series import Progress
-from tabtune_core.runs.store import ENDED, RANKED, Run
+from tabtune_core.store.runs import ENDED, RANKED, Run
 
 LEAST_SAVING = 0.1
 """Seconds of a run that are worth a sentence."""

@@ -6,7 +6,7 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.views.live.actions import ask, to_front
 from dashboard.views.live.tweak import tweak
-from tabtune_core.runs.store import Run
+from tabtune_core.store.runs import Run
 
 SHOWN = 8
 """Rows that are drawn at once: the page draws them anew every second."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabtune_core.runs.pace import kind_of
 from tabtune_core.runs.series import Progress
-from tabtune_core.runs.store import ENDED, RANKED, Run
+from tabtune_core.store.runs import ENDED, RANKED, Run
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:

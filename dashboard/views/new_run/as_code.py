@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tabtune_core import {classes}
 from tabtune_core.runs.ranking import leaderboard
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 from tabtune_core.terminal import follow
 
 sweep = {sweep}

@@ -15,7 +15,7 @@ from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.prediction_rows import forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError
-from tabtune_core.runs.job_queue import JOB_ENDED, Job
+from tabtune_core.store.jobs import JOB_ENDED, Job
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0

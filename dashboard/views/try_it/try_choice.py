@@ -9,9 +9,9 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import chosen, keep
-from tabtune_core.adapters_store import missing_base
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.uploaded_adapters import missing_base
 
 MOST = 6
 """Adapters side by side."""

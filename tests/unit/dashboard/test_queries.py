@@ -9,7 +9,7 @@ import seeding
 from dashboard import queries
 from dashboard.formatting import labels
 from dashboard.queries import frames
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture

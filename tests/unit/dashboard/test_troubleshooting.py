@@ -8,8 +8,8 @@ import pytest
 
 from dashboard.troubleshooting import GUIDE, troubles
 from tabtune_core.events import RunFinished, RunPlanned
-from tabtune_core.runs.store import Run
 from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.store.runs import Run
 
 PLAN = RunPlanned("cpu", 100, 341, 114, 114, 256, 85, 30, ("a", "b"), 100, 10, (), {})
 

@@ -12,8 +12,8 @@ from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.ranking import leaderboard, of_task
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 BASE = RunFinished(
     "finished", 5, 9, False, {}, {"log_loss": 0.7}, {"log_loss": 0.6}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True,

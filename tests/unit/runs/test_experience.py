@@ -6,7 +6,7 @@ import pytest
 import seeding
 
 from tabtune_core.runs.experience import experience
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture

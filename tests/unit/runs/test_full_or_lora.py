@@ -9,11 +9,11 @@ from scipy.special import stdtrit
 
 from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.runs.full_or_lora import FULL, LORA, TIE, UNKNOWN, full_or_lora
-from tabtune_core.runs.predictions import PREDICTIONS_FILE
 from tabtune_core.runs.ranking import leaderboard
 from tabtune_core.runs.recommend import recommend
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.runs import RunStore
 
 
 def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accuracy", meter="resident"):

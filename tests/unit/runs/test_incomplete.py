@@ -6,8 +6,8 @@ import pytest
 
 from tabtune_core.events import RunFinished
 from tabtune_core.runs.incomplete import apart
-from tabtune_core.runs.store import Run
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.runs import Run
 
 RESULT = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
 

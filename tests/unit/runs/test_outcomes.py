@@ -5,7 +5,7 @@ import pytest
 
 from tabtune_core.metrics import METRICS
 from tabtune_core.runs.outcomes import OTHERS, confusion, errors, flip_counts, flips, movers, reliability, together
-from tabtune_core.runs.predictions import Predictions
+from tabtune_core.store.predictions import Predictions
 
 
 def of_classes(y, p, rows=None, names="abc"):

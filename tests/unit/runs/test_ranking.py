@@ -7,8 +7,8 @@ from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.runs.configurations import by_configuration
 from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, leaderboard
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.runs import RunStore
 
 BASE = RunFinished(
     "finished", 5, 9, False, {}, {}, {"log_loss": 0.6, "accuracy": 0.7}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True,

@@ -7,8 +7,8 @@ import pytest
 
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.runs.series import memory_frame, phase_frame, progress, score_frame, step_frame
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 PLAN = RunPlanned("cpu", 20, 60, 20, 20, 40, 15, 4, ("a", "b"), 100, 10, (), {})
 
@@ -82,7 +82,7 @@ def test_without_events_a_frame_is_empty_and_has_its_columns(store, make, runs):
 def two_seconds_an_event(monkeypatch):
     """By the clock of the store; the runs' own says half a second a step."""
     seconds = itertools.count(1000.0, 2.0)
-    monkeypatch.setattr("tabtune_core.runs.store.time", types.SimpleNamespace(time=lambda: next(seconds)))
+    monkeypatch.setattr("tabtune_core.store.runs.time", types.SimpleNamespace(time=lambda: next(seconds)))
 
 
 def test_the_rest_of_the_training_is_told_in_the_time_that_a_person_waits_once_five_steps_are_known(store, two_seconds_an_event):

@@ -5,8 +5,8 @@ import dataclasses
 import seeding
 
 from dashboard.views.leaderboard.more_seeds import repeats
-from tabtune_core.runs.store import RunStore
 from tabtune_core.settings import LoraSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
 
 
 def test_the_chosen_run_and_zero_shot_are_repeated_under_seeds_that_no_run_has(tmp_path):

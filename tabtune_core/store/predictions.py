@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.events import RunPlanned
-from tabtune_core.runs.store import RunStore
+from tabtune_core.store.runs import RunStore
 
 PREDICTIONS_FILE = "predictions.parquet"
 ZERO_SHOT = "zero_shot_"

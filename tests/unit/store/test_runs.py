@@ -11,8 +11,8 @@ from seeding import claim_all
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, RunFinished, StepDone
-from tabtune_core.runs.store import ENDED, RETRYABLE, RunStore, default_home
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.runs import ENDED, RETRYABLE, RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)))
@@ -210,7 +210,7 @@ def test_threads_write_side_by_side(store):
 
 
 def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from tabtune_core.runs.store import RunStore; "
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from tabtune_core.store.runs import RunStore; "
     program += f"RunStore(Path({str(tmp_path / 'new')!r})).sweeps()"
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 4

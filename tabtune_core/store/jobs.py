@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.database import Database, new_id
+from tabtune_core.store.database import Database, new_id
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted"]
 JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted"})

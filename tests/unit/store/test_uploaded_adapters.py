@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tabtune_core.adapters_store import (
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.errors import AdapterError, CheckpointError
+from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, TENSORS
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.store.uploaded_adapters import (
     LIMIT_BYTES,
     add_adapter,
     delete_adapter,
@@ -21,10 +25,6 @@ from tabtune_core.adapters_store import (
     name_checkpoint,
     package_of,
 )
-from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import AdapterError, CheckpointError
-from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, TENSORS
-from tabtune_core.models.catalogue import CATALOGUE
 
 MINI = CATALOGUE["tabicl-mini"].weights["classification"]
 TENSOR = safetensors.numpy.save({"base_model.model.x.lora_A.weight": np.ones((2, 3), np.float32)})
@@ -153,7 +153,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_opened(tmp_path):
     ],
 )
 def test_a_missing_base_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, base, settings, told):
-    monkeypatch.setattr("tabtune_core.adapters_store.is_here", lambda weights: weights.repository is None)
+    monkeypatch.setattr("tabtune_core.store.uploaded_adapters.is_here", lambda weights: weights.repository is None)
     changed = facts(base={**facts()["base"], **base}, settings={**facts()["settings"], **settings})
     adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed)}), "x.zip")
     assert __import__("re").search(told, missing_base(adapter))

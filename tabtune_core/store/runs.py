@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished, from_json, to_json
-from tabtune_core.runs.database import new_id
-from tabtune_core.runs.job_queue import JobQueue
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
+from tabtune_core.store.database import new_id
+from tabtune_core.store.jobs import JobQueue
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
 Wish = Literal["stop", "cancel"]

@@ -1,0 +1,1 @@
+"""What a workspace holds; the only package with SQL."""
