@@ -98,7 +98,7 @@ def _by_strategy(run: Run) -> str:
 
 def score(value: float, metric: str) -> str:
     """A score with as many digits as its unit wants."""
-    return f"{value:,.{METRICS[metric].decimals(value)}f}"
+    return METRICS[metric].text(value)
 
 
 def plain(text: str) -> str:

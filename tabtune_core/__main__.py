@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
 from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
@@ -23,7 +24,6 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE, check_features, check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.settings import MANY_RUNS, REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.runs import RANKED, Run, RunStore, default_home
@@ -190,8 +190,8 @@ def _leaderboard(asked: argparse.Namespace) -> int:
 def _context_curve(asked: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
+    from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
     from tabtune_core.context_curve import context_curve
-    from tabtune_core.runs.context_rows import curve_frame, in_words, runs_of_curve
 
     store = RunStore(asked.home)
     runs = _runs_of_sweep(store, asked.sweep)
@@ -419,8 +419,8 @@ def _rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
 
 def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
-    from tabtune_core.runs.ranking import leaderboard, of_task
-    from tabtune_core.runs.recommend import recommend
+    from tabtune_core.analysis.leaderboard import leaderboard, of_task
+    from tabtune_core.analysis.recommendation import recommend
 
     rank_by = _rank_by(asked, runs[0].settings)
     board = of_task(leaderboard(runs, rank_by), runs[0].settings.task)

@@ -14,6 +14,7 @@ import pandas as pd
 import safetensors.torch
 import torch
 
+from tabtune_core.analysis.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Split
@@ -25,7 +26,6 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.runs.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.runs import Run, RunStore

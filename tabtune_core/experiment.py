@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from tabtune_core.analysis.context_rows import WEIGHTS_FILE
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
@@ -15,7 +16,6 @@ from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.outputs import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.references import run_reference
-from tabtune_core.runs.context_rows import WEIGHTS_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import memory_bytes, resolve_device

@@ -139,7 +139,7 @@ class TabularLeaderboard:
 
     def to_html(self, path: str | Path) -> None:
         """Writes one page that needs no network: what a better score costs, as pictures, and the board."""
-        from tabtune_core.runs.board_page import page
+        from tabtune_core.analysis.html_report import page
 
         Path(path).write_text(page(self._board(), self._rank_by), encoding="utf-8")
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tabtune_core.analysis.intervals import half_interval
+from tabtune_core.analysis.leaderboard import NO_GAIN
 from tabtune_core.events import RunFinished
 from tabtune_core.leaderboard_file import Fit
 from tabtune_core.metrics import METRICS, Task, metrics_of
-from tabtune_core.runs.intervals import half_interval
-from tabtune_core.runs.ranking import NO_GAIN
 from tabtune_core.settings import Strategy
 
 _PHASES = ("load", "zero-shot", "train", "evaluate")

@@ -49,6 +49,10 @@ class Metric:
         """Whether it can be negative, so that no logarithm shows it."""
         return self.unit in ("-1 to 1", "at most 1")
 
+    def text(self, value: float) -> str:
+        """A score with as many digits as its unit wants."""
+        return f"{value:,.{self.decimals(value)}f}"
+
     def decimals(self, size: float) -> int:
         """Digits after the point of scores of this size: four, or in the target's unit as many as make five that tell.
 

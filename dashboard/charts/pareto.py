@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.style import FAINT, GOOD_TO_BAD, MEGABYTE, figure, leave_room, run_styles, say
+from tabtune_core.analysis.pareto import front, within_limits
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.tradeoffs import front, within_limits
 from tabtune_core.settings import STRATEGY_NAMES
 
 COSTS = {

@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
+from tabtune_core.analysis.comparison import WRITTEN, told_by
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.comparison import WRITTEN, told_by
 from tabtune_core.settings import STRATEGY_NAMES
 
 HALF = "lora_gap_interval"

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.style import COLOURS, DASHES, FAINT, figure, say
-from tabtune_core.runs.spectra import MOST_OF_IT
+from tabtune_core.analysis.singular_values import MOST_OF_IT
 
 TITLES = {
     "energy": "Share of the squared update (share)",

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import duration, megabytes
+from tabtune_core.analysis.full_vs_lora import TIE, UNKNOWN
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.full_or_lora import TIE, UNKNOWN
 
 NOT_RUN = "N/A"
 WRITTEN: dict[str, Callable[[float], str]] = {

@@ -9,15 +9,15 @@ import streamlit as st
 
 from dashboard.formatting import labels
 from dashboard.queries.workspace import home, listed, listed_in, stamp_of, store, store_of
+from tabtune_core.analysis import curves as series
+from tabtune_core.analysis.configurations import by_configuration
+from tabtune_core.analysis.full_vs_lora import full_or_lora
+from tabtune_core.analysis.leaderboard import leaderboard
+from tabtune_core.analysis.recommendation import Recommendation, recommend
+from tabtune_core.analysis.runtime_estimate import Pace, latest, read_paces
+from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.data.datasets import get_dataset
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs import series
-from tabtune_core.runs.configurations import by_configuration
-from tabtune_core.runs.experience import experience
-from tabtune_core.runs.full_or_lora import full_or_lora
-from tabtune_core.runs.pace import Pace, latest, read_paces
-from tabtune_core.runs.ranking import leaderboard
-from tabtune_core.runs.recommend import Recommendation, recommend
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import Run, RunStore
@@ -108,7 +108,7 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """What each knob did in the runs of this workspace on one table, by knob; see tabtune_core.runs.experience."""
+    """What each knob did in the runs of this workspace on one table, by knob; see tabtune_core.analysis.setting_effects."""
     return _experience(str(home()), table, target, model, metric, stamp_of(None))
 
 

@@ -13,9 +13,9 @@ from dashboard.charts.memory import speaking_meter
 from dashboard.charts.settled import Settled, settle
 from dashboard.formatting import labels
 from dashboard.queries.workspace import home, mark, store, store_of
+from tabtune_core.analysis import curves as series
+from tabtune_core.analysis.curves import Progress
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs import series
-from tabtune_core.runs.series import Progress
 from tabtune_core.store.runs import ENDED, Run, RunStore
 
 FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {

@@ -7,9 +7,9 @@ import pytest
 import seeding
 from page_steps import go, texts
 
-from dashboard.troubleshooting import GUIDE
 from dashboard.views.guide.guide_text import CLAIMS
 from dashboard.views.guide.lora_picture import layer_picture
+from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.data.datasets import add_sample
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -11,8 +11,8 @@ import seeding
 
 from dashboard import queries
 from dashboard.views.leaderboard import board_files
+from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
-from tabtune_core.runs.recommend import with_noise
 from tabtune_core.store.runs import RunStore
 
 HEADLINE = re.compile(

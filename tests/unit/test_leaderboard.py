@@ -9,11 +9,11 @@ from small_table import small_table
 from tiny import tiny_checkpoint
 
 from tabtune_core import TabularLeaderboard
+from tabtune_core.analysis.intervals import half_interval
 from tabtune_core.errors import LabelError, SettingError, StoreError
 from tabtune_core.leaderboard_file import file_of
 from tabtune_core.metrics import metrics_of
 from tabtune_core.pipeline import TabularPipeline
-from tabtune_core.runs.intervals import half_interval
 from tabtune_core.settings import RunSettings
 
 TRAIN, TEST = small_table(60), small_table(30, seed=1)

@@ -12,8 +12,8 @@ from dashboard.components.job_status import wait_for
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain, score
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.spectra import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import Run
 

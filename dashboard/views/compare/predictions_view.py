@@ -10,7 +10,7 @@ from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
-from tabtune_core.runs.outcomes import confusion, errors, reliability
+from tabtune_core.analysis.prediction_diagnostics import confusion, errors, reliability
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.runs import Run
 

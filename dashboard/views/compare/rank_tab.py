@@ -8,8 +8,8 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.one_run_rank import one_run_rank
+from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
 from tabtune_core.metrics import METRICS, Task
-from tabtune_core.runs.recommend import Recommendation, smallest_tied, with_noise
 
 BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
 """What stands beside the chosen score: calibration for classes; the second where the first was chosen."""

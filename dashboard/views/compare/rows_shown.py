@@ -10,8 +10,8 @@ from dashboard.components.job_status import wait_for
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import Run
 

@@ -13,8 +13,8 @@ from dashboard.views.compare.changed_rows import changed_rows
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
 from dashboard.views.compare.update_sizes import update_sizes
+from tabtune_core.analysis.leaderboard import SCIKIT_LEARN
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.ranking import SCIKIT_LEARN
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.store.runs import Run
 

@@ -11,9 +11,9 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain, score
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.configurations import by_configuration
+from tabtune_core.analysis.pareto import best_of, front, within_limits
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.configurations import by_configuration
-from tabtune_core.runs.tradeoffs import best_of, front, within_limits
 
 NONE = "none"
 LIMITS = {

@@ -10,7 +10,7 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.one_run_rank import DOING, button
-from tabtune_core.runs.spectra import layer_frame
+from tabtune_core.analysis.singular_values import layer_frame
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import Run
 

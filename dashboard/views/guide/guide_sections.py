@@ -9,9 +9,9 @@ from dashboard.components import full_vs_lora_table
 from dashboard.components.plotly_chart import show
 from dashboard.components.svg import show_picture
 from dashboard.formatting import plain, sweep_title
-from dashboard.troubleshooting import GUIDE
 from dashboard.views.guide import guide_text
 from dashboard.views.guide.lora_picture import layer_picture
+from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.presets import PRESETS, preset_for
 from tabtune_core.store.runs import RANKED

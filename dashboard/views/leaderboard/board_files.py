@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from tabtune_core.analysis.html_report import page
+from tabtune_core.analysis.leaderboard import of_task
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.board_page import page
-from tabtune_core.runs.ranking import of_task
 
 IDS = ["run", "runs", "sweep", "dataset"]
 

@@ -7,8 +7,8 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
+from tabtune_core.analysis.claims import Claim
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.claims import Claim
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import Run
 

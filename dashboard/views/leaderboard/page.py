@@ -10,10 +10,10 @@ from dashboard.components import full_vs_lora_table
 from dashboard.formatting import plain, score, sweep_title
 from dashboard.url_state import chosen, go, pick, renew
 from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
+from tabtune_core.analysis.against_references import against_references
+from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
-from tabtune_core.runs.against_references import against_references
-from tabtune_core.runs.recommend import Recommendation, with_noise
 
 ALL = "all"
 PER = {"run": "Each run", "configuration": "Each configuration"}

@@ -5,10 +5,10 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import WAY_OUT, plain
-from dashboard.troubleshooting import GUIDE, troubles
 from dashboard.url_state import keep
 from dashboard.views.live.actions import again, ask
 from dashboard.views.live.tweak import tweak
+from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, RunFailed, RunPlanned
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.runs import ENDED, RETRYABLE, Run

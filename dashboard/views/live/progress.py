@@ -9,8 +9,8 @@ from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duratio
 from dashboard.queries import Latest
 from dashboard.views.live.actions import ask
 from dashboard.views.live.time_left import time_left
+from tabtune_core.analysis.curves import Progress
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.series import Progress
 from tabtune_core.store.runs import ENDED, RANKED, Run
 
 LEAST_SAVING = 0.1

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabtune_core.runs.pace import kind_of
-from tabtune_core.runs.series import Progress
+from tabtune_core.analysis.curves import Progress
+from tabtune_core.analysis.runtime_estimate import kind_of
 from tabtune_core.store.runs import ENDED, RANKED, Run
 
 

@@ -11,9 +11,9 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
+from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.data.target import Way
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.runs.pace import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
 from tabtune_core.training.memory.prediction_context import with_shown_rows

@@ -10,8 +10,8 @@ from dashboard.charts import CHARTS
 from dashboard.charts.settled import join, settle
 from dashboard.views.live.time_left import time_left
 from dashboard.views.live.tweak import fields_of, name_of, tweaked, value_of
+from tabtune_core.analysis.curves import Progress
 from tabtune_core.errors import SettingError
-from tabtune_core.runs.series import Progress
 from tabtune_core.settings import LoraSettings, RunSettings
 
 LORA = RunSettings(dataset="d", target="y")

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import seeding
 
+from tabtune_core.analysis.configurations import by_configuration
+from tabtune_core.analysis.leaderboard import leaderboard, of_task
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.configurations import by_configuration
-from tabtune_core.runs.ranking import leaderboard, of_task
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from tabtune_core.analysis.pareto import front
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.tradeoffs import front
 
 _COSTS = {
     "growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from tabtune_core.analysis.comparison import CONFIGURATION
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.comparison import CONFIGURATION
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
 

@@ -10,10 +10,10 @@ from functools import partial
 
 import pandas as pd
 
+from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
+from tabtune_core.analysis.comparison import WRITTEN, Comparison, compare, told_by
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
-from tabtune_core.runs.claims import MOST_SEEDS, Claim, claim
-from tabtune_core.runs.comparison import WRITTEN, Comparison, compare, told_by
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 

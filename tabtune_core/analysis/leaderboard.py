@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from tabtune_core.analysis.incomplete import MODELS, apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.runs.incomplete import MODELS, apart
 from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 from tabtune_core.store.runs import Run
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from tabtune_core.analysis.comparison import Comparison, HeldOutPart, Load, replicates
+from tabtune_core.analysis.intervals import NORMAL_95
+from tabtune_core.analysis.replicates import Difference, difference
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.comparison import Comparison, HeldOutPart, Load, replicates
-from tabtune_core.runs.intervals import NORMAL_95
-from tabtune_core.runs.replicates import Difference, difference
 
 MOST_SEEDS = 20
 """More are no reasonable way to settle a difference."""

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.runs.spectra import curve_frame, layer_frame, spectrum_frame
-from tabtune_core.runs.tradeoffs import best_of, front, within_limits
+from tabtune_core.analysis.pareto import best_of, front, within_limits
+from tabtune_core.analysis.singular_values import curve_frame, layer_frame, spectrum_frame
 
 BOARD = pd.DataFrame(
     {"score": [0.9, 0.8, 0.9, 0.7], "memory": [3.0, 2.0, 3.0, None], "seconds": [1.0, 5.0, 2.0, 0.1], "trainable_parameters": [9, 8, 7, 1]}

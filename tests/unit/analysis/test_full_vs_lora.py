@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy.special import stdtrit
 
+from tabtune_core.analysis.full_vs_lora import FULL, LORA, TIE, UNKNOWN, full_or_lora
+from tabtune_core.analysis.leaderboard import leaderboard
+from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.events import RunFinished, RunPlanned
-from tabtune_core.runs.full_or_lora import FULL, LORA, TIE, UNKNOWN, full_or_lora
-from tabtune_core.runs.ranking import leaderboard
-from tabtune_core.runs.recommend import recommend
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from tabtune_core.analysis.incomplete import apart
 from tabtune_core.events import RunFinished
-from tabtune_core.runs.incomplete import apart
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import Run
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.formatting import score as shown_score
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, RunSettings
@@ -137,7 +136,7 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str) -> Trouble | 
     fewer = max(rows // 2, LEAST_CONTEXT)
     if fewer == rows:
         return Trouble("memory", seen)
-    train = dataclasses.replace(run.settings.train, **{name: fewer})
+    train = dataclasses.replace(run.settings.train, **{name: fewer})  # type: ignore[arg-type]
     settings = dataclasses.replace(run.settings, train=train)
     return Trouble("memory", seen, Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", settings))
 
@@ -193,7 +192,7 @@ def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble 
     loss = _finite(steps[steps["step"] > best_step], "loss"), _finite(steps[steps["step"] <= best_step], "loss")
     if len(loss[0]) + len(loss[1]) < STEPS_TO_JUDGE or loss[0].mean() >= loss[1].mean():
         return None
-    label, then, now = METRICS[metric].label, shown_score(sign * cost[best], metric), shown_score(sign * cost[-1], metric)
+    label, then, now = METRICS[metric].label, METRICS[metric].text(sign * cost[best]), METRICS[metric].text(sign * cost[-1])
     return Trouble(
         "overfitting",
         f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last look, while the training loss fell"
@@ -208,7 +207,7 @@ def no_gain(run: Run) -> Trouble | None:
     metric = run.settings.selection_metric
     seen = "No trained state that was scored like zero-shot did better on the validation rows, so the pretrained model is given back"
     zero_shot = run.result.zero_shot_validation.get(metric)
-    return Trouble("no gain", seen + (f" ({METRICS[metric].label} {shown_score(zero_shot, metric)})." if zero_shot is not None else "."))
+    return Trouble("no gain", seen + (f" ({METRICS[metric].label} {METRICS[metric].text(zero_shot)})." if zero_shot is not None else "."))
 
 
 def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | None:
@@ -229,5 +228,6 @@ def too_good(run: Run) -> Trouble | None:
 
 
 def _finite(frame: pd.DataFrame, column: str) -> np.ndarray:
-    values = frame[column].to_numpy(dtype=np.float64)
-    return values[np.isfinite(values)]
+    values: np.ndarray = frame[column].to_numpy(dtype=np.float64)
+    finite: np.ndarray = values[np.isfinite(values)]
+    return finite

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.analysis.incomplete import MODELS
+from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, difference
 from tabtune_core.metrics import METRICS, Metric
-from tabtune_core.runs.incomplete import MODELS
-from tabtune_core.runs.replicates import Difference, Replicates, RowGroups, difference
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.predictions import Predictions
 

@@ -5,8 +5,8 @@ import types
 import numpy as np
 import pytest
 
+from tabtune_core.analysis.curves import memory_frame, phase_frame, progress, score_frame, step_frame
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, RunPlanned, StepDone
-from tabtune_core.runs.series import memory_frame, phase_frame, progress, score_frame, step_frame
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

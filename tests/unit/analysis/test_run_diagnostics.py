@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.troubleshooting import GUIDE, troubles
+from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import Run

@@ -6,10 +6,10 @@ In: the leaderboard of runs. Out: one frame, best first; bytes, seconds and per 
 import numpy as np
 import pandas as pd
 
+from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
+from tabtune_core.analysis.intervals import half_intervals
+from tabtune_core.analysis.leaderboard import NO_GAIN
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.comparison import CONFIGURATION, WRITTEN
-from tabtune_core.runs.intervals import half_intervals
-from tabtune_core.runs.ranking import NO_GAIN
 from tabtune_core.settings import STRATEGY_NAMES
 
 WHERE = ["sweep", "dataset", "target"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tabtune_core.analysis.prediction_diagnostics import OTHERS, confusion, errors, flip_counts, flips, movers, reliability, together
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.outcomes import OTHERS, confusion, errors, flip_counts, flips, movers, reliability, together
 from tabtune_core.store.predictions import Predictions
 
 

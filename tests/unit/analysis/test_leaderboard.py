@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from tabtune_core.analysis.configurations import by_configuration
+from tabtune_core.analysis.leaderboard import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
-from tabtune_core.runs.configurations import by_configuration
-from tabtune_core.runs.ranking import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
 

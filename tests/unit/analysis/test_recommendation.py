@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy.special import stdtrit
 
+from tabtune_core.analysis.leaderboard import leaderboard
+from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.events import RunFinished, RunPlanned, to_json
 from tabtune_core.metrics import metrics_of, score_all
-from tabtune_core.runs.ranking import leaderboard
-from tabtune_core.runs.recommend import recommend, with_noise
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from tabtune_core.analysis.intervals import half_interval
+from tabtune_core.analysis.recommendation import ROUNDING, label_of, smallest_within
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.intervals import half_interval
-from tabtune_core.runs.recommend import ROUNDING, label_of, smallest_within
 from tabtune_core.settings import TRAINED
 
 FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not known"

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from tabtune_core.runs.against_references import against_references
-from tabtune_core.runs.comparison import CONFIGURATION
+from tabtune_core.analysis.against_references import against_references
+from tabtune_core.analysis.comparison import CONFIGURATION
 
 SEEDS = (0, 1)
 

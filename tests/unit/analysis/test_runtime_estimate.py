@@ -6,8 +6,8 @@ import types
 
 import pytest
 
+from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, kind_of, pace_of, train_seconds
 from tabtune_core.events import RunPlanned
-from tabtune_core.runs.pace import Pace, TrainedOn, beyond_limit, came_from, kind_of, pace_of, train_seconds
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
 RUN = RunSettings(dataset="d", target="y", train=TrainSettings(steps=10, context_rows=100, batch_size=100))

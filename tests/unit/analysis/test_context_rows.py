@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabtune_core.runs.context_rows import curve_frame, in_words, part_of, same_split
+from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split
 from tabtune_core.settings import RunSettings, TrainSettings
 
 SHOWN = (64, 256, 4096)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import seeding
 
-from tabtune_core.runs.experience import experience
+from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.store.runs import RunStore
 
 

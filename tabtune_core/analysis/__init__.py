@@ -1,0 +1,1 @@
+"""What the runs of a workspace say when they are read together."""
