@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tabtune_core.data.table import read_table
+    from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter
     from tabtune_core.errors import TabTuneError
     from tabtune_core.leaderboard import TabularLeaderboard
     from tabtune_core.lora.inject import inject, merge
     from tabtune_core.lora.layers import LoRALinear
     from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter
     from tabtune_core.pipeline import TabularPipeline, merge_lora_weights
-    from tabtune_core.predictor import AdaptedModel, load_adapter
     from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
 _HOMES = {
-    "AdaptedModel": "predictor",
+    "AdaptedModel": "engine.adapted_model",
     "LoRALinear": "lora.layers",
     "LoraAdapter": "lora.standalone",
     "LoraSettings": "settings",
@@ -26,7 +26,7 @@ _HOMES = {
     "TabularPipeline": "pipeline",
     "TrainSettings": "settings",
     "inject": "lora.inject",
-    "load_adapter": "predictor",
+    "load_adapter": "engine.adapted_model",
     "load_lora_adapter": "lora.standalone",
     "merge": "lora.inject",
     "merge_lora_weights": "pipeline",

@@ -225,7 +225,7 @@ def _predict(asked: argparse.Namespace) -> int:
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.prediction_rows import read_new_rows, unknown_categories
     from tabtune_core.data.table import LIMIT_BYTES, read_table
-    from tabtune_core.predictor import load_adapter
+    from tabtune_core.engine.adapted_model import load_adapter
 
     model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
     table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
@@ -238,7 +238,7 @@ def _predict(asked: argparse.Namespace) -> int:
 
 
 def _merge(asked: argparse.Namespace) -> int:
-    from tabtune_core.predictor import load_adapter
+    from tabtune_core.engine.adapted_model import load_adapter
 
     load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")

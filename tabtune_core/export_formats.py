@@ -172,7 +172,7 @@ def _mitra(facts: Facts, run_id: str, table: str) -> Snippet:
     setup = (
         f"import zipfile\nimport torch\nfrom tabtune_core import load_adapter, read_table\n"
         f"from tabtune_core.models.base import load_model\nfrom tabtune_core.models.catalogue import get_card\n"
-        f"from tabtune_core.predictor import predict_rows\n\n{_context(facts, run_id, table)}"
+        f"from tabtune_core.engine.adapted_model import predict_rows\n\n{_context(facts, run_id, table)}"
     )
     use = (
         f"zipfile.ZipFile({file!r}).extractall({folder!r})\n"

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import folder_of, load_frame
 from tabtune_core.data.task import Context
+from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
+from tabtune_core.engine.verify import TOLERANCE, compare
 from tabtune_core.errors import AdapterError
 from tabtune_core.export_formats import Format, Snippet, file_name, snippet
 from tabtune_core.lora.package import AdapterPackage, read_package
@@ -26,12 +28,10 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.pipeline import TabularPipeline, pipeline_of_run
-from tabtune_core.predictor import AdaptedModel, load_adapter, open_base, predict_rows
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run, RunStore
 from tabtune_core.training.fit import OWN
-from tabtune_core.verify import TOLERANCE, compare
 
 MOST_ROWS = 500
 """Test rows that are compared; of the run's first ones."""

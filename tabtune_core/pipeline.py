@@ -23,13 +23,13 @@ from torch import nn
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, show_all
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.data.task import Context
+from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import BaseModel
 from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
-from tabtune_core.predictor import open_base, predict_rows
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import OWN, adapter_arguments, fit

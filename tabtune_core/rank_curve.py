@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from tabtune_core.data.datasets import load_frame
+from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_factors, adapter_tensors, load_factors
@@ -21,7 +22,6 @@ from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
-from tabtune_core.predictor import AdaptedModel, open_base
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import RunStore

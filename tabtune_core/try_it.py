@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
 from tabtune_core.data.task import Context
+from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.predictor import AdaptedModel, open_base, predict_rows
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import ID as UPLOADED

@@ -23,7 +23,7 @@ from tabtune_core.store.runs import ENDED, Run, RunStore
 from tabtune_core.worker_child import discard, job_child, memory_advice, run_child
 from tabtune_core.worker_slots import Slots, device_of
 
-EXPERIMENT = "tabtune_core.experiment"
+EXPERIMENT = "tabtune_core.engine.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.jobs"
 """Module whose ``run_job`` carries out a job."""

@@ -5,13 +5,13 @@ import torch
 
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.task import prepare
+from tabtune_core.engine.adapted_model import predict_rows
+from tabtune_core.engine.artifacts import write_adapter, write_predictions
 from tabtune_core.events import RunFinished
 from tabtune_core.lora.inject import adapter_factors
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.outputs import write_adapter, write_predictions
-from tabtune_core.predictor import predict_rows
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.fit import adapt

@@ -37,8 +37,8 @@ from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.target import check_label
+from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
-from tabtune_core.experiment import run_experiment
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings

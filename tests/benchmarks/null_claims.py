@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from real_tables import CLASSIFICATION, RealTable
 
-from tabtune_core import experiment
 from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.data.splits import sample_rows
+from tabtune_core.engine import experiment
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

@@ -31,8 +31,8 @@ from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 from tabtune_core import TabularPipeline
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
 from tabtune_core.data.task import Prepared
+from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
-from tabtune_core.predictor import predict_rows
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter

@@ -1,4 +1,4 @@
-"""Stands in for tabtune_core.experiment without torch; what it does is the name of the target column."""
+"""Stands in for tabtune_core.engine.experiment without torch; what it does is the name of the target column."""
 
 import os
 import signal

@@ -23,10 +23,10 @@ from dashboard.views.new_run.as_code import command_line
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.predictor import load_adapter
 from tabtune_core.runs.worker_lock import worker_alive
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.store.runs import ENDED, RunStore

@@ -16,9 +16,9 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import load_adapter, read_table
 from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
-from tabtune_core.experiment import run_experiment
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tabtune_core import experiment
 from tabtune_core.data.datasets import add_sample
+from tabtune_core.engine import experiment
 from tabtune_core.errors import AdapterError
 from tabtune_core.rank_curve import rank_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings

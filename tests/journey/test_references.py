@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from made_run import mixed_csv
 
-from tabtune_core import references
 from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset
+from tabtune_core.engine import references
+from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, from_json, to_json
-from tabtune_core.experiment import run_experiment
 from tabtune_core.models import checkpoints
 from tabtune_core.settings import REFERENCES, RunSettings, TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE, ZERO_SHOT, read_predictions

@@ -135,7 +135,7 @@ def test_a_tables_name_is_text_in_a_snippet_and_part_of_no_path(form, model, tab
 
 
 def test_differences_between_numbers_are_in_standard_deviations():
-    from tabtune_core.verify import compare
+    from tabtune_core.engine.verify import compare
 
     assert compare(np.array([1.0, 3.0]), np.array([1.0, 2.0]), np.array([0.0, 4.0])) == (0.5, 0)
     assert compare(np.array([[0.6, 0.4]]), np.array([[0.4, 0.6]]), np.array([0])) == (pytest.approx(0.2), 1)

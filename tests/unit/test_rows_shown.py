@@ -11,10 +11,10 @@ from small_table import small_table
 from tabtune_core import TabularPipeline
 from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays
 from tabtune_core.data.task import make_context
+from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import LabelError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
-from tabtune_core.predictor import predict_rows
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.tuning_params import read_params, write_params
 

@@ -11,8 +11,8 @@ import torch
 
 from tabtune_core import TabularPipeline
 from tabtune_core.data.datasets import add_sample
+from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.events import Evaluated, Note, PhaseDone, StepDone
-from tabtune_core.experiment import run_experiment
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training import array_cache, prefix_cache
 from tabtune_core.training.array_cache import SharedArrays

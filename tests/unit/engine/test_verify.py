@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabtune_core import verify
+from tabtune_core.engine import verify
 
 
 class Answers:

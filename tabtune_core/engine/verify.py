@@ -1,7 +1,8 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
 A run of the worker has such a process waiting, with nothing of any run in it but the packages loaded. Elsewhere, and in the tests, it is a
-new interpreter, which also has another order of sets: ``python -m tabtune_core.verify RUN_DIR --home HOME`` prints the largest difference.
+new interpreter, which also has another order of sets: ``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the
+largest difference.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.fresh import FreshProcess
+from tabtune_core.engine.preforked_process import FreshProcess
 
 TOLERANCE = 1e-6
 """Largest difference on the same device: of a probability, or of a number in standard deviations of the labels."""
@@ -24,8 +25,8 @@ TOLERANCE = 1e-6
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
     """Over all test rows: the largest difference (see ``TOLERANCE``), and the number of labels that differ."""
     from tabtune_core.data.datasets import load_frame
+    from tabtune_core.engine.adapted_model import load_adapter
     from tabtune_core.lora.package_reader import ADAPTER_FILE
-    from tabtune_core.predictor import load_adapter
     from tabtune_core.store.predictions import PREDICTIONS_FILE
 
     adapted = load_adapter(run_dir / ADAPTER_FILE, checkpoint=checkpoint, device=device)
@@ -69,7 +70,7 @@ def verify_in_fresh_process(
 
 
 def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:
-    command = [sys.executable, "-m", "tabtune_core.verify", str(run_dir), "--home", str(home), "--device", device]
+    command = [sys.executable, "-m", "tabtune_core.engine.verify", str(run_dir), "--home", str(home), "--device", device]
     if checkpoint is not None:
         command += ["--checkpoint", checkpoint]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)

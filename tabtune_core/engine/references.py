@@ -16,10 +16,10 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import sample_rows, strata_of
 from tabtune_core.data.task import kinds_of, make_context, prepare
+from tabtune_core.engine.artifacts import hash_rows, write_predictions
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.metrics import score_all
-from tabtune_core.outputs import hash_rows, write_predictions
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import describe_device

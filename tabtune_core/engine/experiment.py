@@ -11,11 +11,12 @@ from tabtune_core.analysis.context_rows import WEIGHTS_FILE
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
+from tabtune_core.engine.preforked_process import FreshProcess
+from tabtune_core.engine.references import run_reference
+from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished
-from tabtune_core.fresh import FreshProcess
 from tabtune_core.lora.package_reader import ADAPTER_FILE
-from tabtune_core.outputs import hash_rows, write_adapter, write_predictions, write_weights
-from tabtune_core.references import run_reference
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import memory_bytes, resolve_device
@@ -23,7 +24,6 @@ from tabtune_core.training.fit import fit
 from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
-from tabtune_core.verify import verify_in_fresh_process
 
 SHARED = "shared"
 """Folder of the workspace for what its runs share."""

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from tabtune_core.fresh import FreshProcess
+from tabtune_core.engine.preforked_process import FreshProcess
 
 STATE = []
 """What a process has done; one that is set aside shares nothing that was done later."""
