@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tabtune_core.api.leaderboard import TabularLeaderboard
+    from tabtune_core.api.pipeline import TabularPipeline, merge_lora_weights
     from tabtune_core.data.table import read_table
     from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter
     from tabtune_core.errors import TabTuneError
-    from tabtune_core.leaderboard import TabularLeaderboard
     from tabtune_core.lora.inject import inject, merge
     from tabtune_core.lora.layers import LoRALinear
     from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter
-    from tabtune_core.pipeline import TabularPipeline, merge_lora_weights
     from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
 _HOMES = {
@@ -22,14 +22,14 @@ _HOMES = {
     "RunSettings": "settings",
     "SweepSettings": "settings",
     "TabTuneError": "errors",
-    "TabularLeaderboard": "leaderboard",
-    "TabularPipeline": "pipeline",
+    "TabularLeaderboard": "api.leaderboard",
+    "TabularPipeline": "api.pipeline",
     "TrainSettings": "settings",
     "inject": "lora.inject",
     "load_adapter": "engine.adapted_model",
     "load_lora_adapter": "lora.standalone",
     "merge": "lora.inject",
-    "merge_lora_weights": "pipeline",
+    "merge_lora_weights": "api.pipeline",
     "read_table": "data.table",
 }
 

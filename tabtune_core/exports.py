@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.data.datasets import folder_of, load_frame
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
@@ -27,7 +28,6 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run, RunStore

@@ -23,12 +23,12 @@ import torch
 from named_machine import machine
 from readme_block import markdown_table
 
+from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.events import Event, PhaseDone
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.tuning_params import read_params
 from tabtune_core.worker import RUN_ENVIRONMENT
 
 MODEL, TARGETS, FEATURES, CLASSES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 3, 25

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from named_machine import machine
 
+from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.events import Event, PhaseDone, StepDone
 from tabtune_core.settings import RunSettings
@@ -23,7 +24,6 @@ from tabtune_core.training import loop
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
-from tabtune_core.tuning_params import read_params
 
 VALIDATION_SHARE, CLASSES, BATCH = 0.2, 3, 0.2
 

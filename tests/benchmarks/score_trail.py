@@ -20,6 +20,7 @@ from sklearn.model_selection import train_test_split
 from tabicl import FinetunedTabICLClassifier
 from tabicl._finetune.base import ValidationMetrics
 
+from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Evaluated, Event, PhaseStarted
@@ -30,7 +31,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows
-from tabtune_core.tuning_params import read_params
 
 MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini", 2000, 0.2, 192, 64
 STEPS, EVAL_EVERY = 60, 5

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tabtune_core.api.tuning_params import FAMILIES, KNOWN
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.tuning_params import FAMILIES, KNOWN
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

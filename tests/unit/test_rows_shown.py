@@ -9,6 +9,7 @@ import pytest
 from small_table import small_table
 
 from tabtune_core import TabularPipeline
+from tabtune_core.api.tuning_params import read_params, write_params
 from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays
 from tabtune_core.data.task import make_context
 from tabtune_core.engine.adapted_model import predict_rows
@@ -16,7 +17,6 @@ from tabtune_core.errors import LabelError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.tuning_params import read_params, write_params
 
 ROWS, LABELS = small_table(60)
 NEW = small_table(20, seed=1)[0]

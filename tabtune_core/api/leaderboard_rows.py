@@ -12,8 +12,8 @@ import pandas as pd
 
 from tabtune_core.analysis.intervals import half_interval
 from tabtune_core.analysis.leaderboard import NO_GAIN
+from tabtune_core.api.leaderboard_file import Fit
 from tabtune_core.events import RunFinished
-from tabtune_core.leaderboard_file import Fit
 from tabtune_core.metrics import METRICS, Task, metrics_of
 from tabtune_core.settings import Strategy
 

@@ -15,6 +15,7 @@ from small_table import small_table
 from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline, merge_lora_weights
+from tabtune_core.api.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
@@ -22,7 +23,6 @@ from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.training import recompute
-from tabtune_core.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
 

@@ -10,10 +10,10 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import TabularLeaderboard
 from tabtune_core.analysis.intervals import half_interval
+from tabtune_core.api.leaderboard_file import file_of
+from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.errors import LabelError, SettingError, StoreError
-from tabtune_core.leaderboard_file import file_of
 from tabtune_core.metrics import metrics_of
-from tabtune_core.pipeline import TabularPipeline
 from tabtune_core.settings import RunSettings
 
 TRAIN, TEST = small_table(60), small_table(30, seed=1)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
+from tabtune_core.api.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
+from tabtune_core.api.leaderboard_rows import rows_of
+from tabtune_core.api.pipeline import TabularPipeline
+from tabtune_core.api.tuning_params import WITHHOLDING
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.events import PhaseDone
-from tabtune_core.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
-from tabtune_core.leaderboard_rows import rows_of
 from tabtune_core.metrics import SELECTION, Task, metrics_of
-from tabtune_core.pipeline import TabularPipeline
 from tabtune_core.settings import RunSettings
-from tabtune_core.tuning_params import WITHHOLDING
 
 _SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "seeds", "trainable_percent", "train_seconds", "growth_memory_bytes")
 

@@ -20,6 +20,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
+from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
+from tabtune_core.api.tuning_params import params_today, read_params, write_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, show_all
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.data.task import Context
@@ -28,15 +31,12 @@ from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import BaseModel
-from tabtune_core.pipeline_adapters import WithAdapters, plain_copy
-from tabtune_core.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import OWN, adapter_arguments, fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.notices import rows_shown
-from tabtune_core.tuning_params import params_today, read_params, write_params
 
 
 def _predicts_classes(pipeline: "TabularPipeline") -> bool:
@@ -62,7 +62,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             model_name: a family such as 'TabICL', or a model of the catalogue such as 'tabicl-mini'.
             tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' every weight, 'inference' nothing.
             tuning_params: device, epochs or steps, learning_rate, batch_size (query rows a step), peft_config and so on; see
-                ``tabtune_core.tuning_params``.
+                ``tabtune_core.api.tuning_params``.
             task: 'classification' predicts classes, 'regression' numbers.
         """
         self.model_name = model_name

@@ -1,0 +1,1 @@
+"""Estimators for scripts and notebooks: a pipeline and a leaderboard."""
