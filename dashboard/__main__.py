@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
-from tabtune_core.runs.worker_lock import ensure_worker
+from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.store.runs import RunStore, default_home
 
 

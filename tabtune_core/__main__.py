@@ -191,7 +191,7 @@ def _context_curve(asked: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
-    from tabtune_core.context_curve import context_curve
+    from tabtune_core.execution.jobs.context_curve import context_curve
 
     store = RunStore(asked.home)
     runs = _runs_of_sweep(store, asked.sweep)
@@ -246,7 +246,7 @@ def _merge(asked: argparse.Namespace) -> int:
 
 
 def _worker(asked: argparse.Namespace) -> int:
-    from tabtune_core.worker import run_worker
+    from tabtune_core.execution.worker import run_worker
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run_worker(asked.home, exit_when_idle=asked.exit_when_idle)

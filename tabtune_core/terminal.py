@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.execution.lock import ensure_worker, worker_alive
 from tabtune_core.metrics import METRICS
-from tabtune_core.runs.worker_lock import ensure_worker, worker_alive
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.runs import ENDED, RANKED, Run, RunStore
 

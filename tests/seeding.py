@@ -11,7 +11,7 @@ import pandas as pd
 
 from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
-from tabtune_core.runs.worker_lock import started_at
+from tabtune_core.execution.lock import started_at
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

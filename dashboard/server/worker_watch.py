@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tabtune_core.runs import worker_lock
+from tabtune_core.execution import lock as worker_lock
 
 LOOK_SECONDS = 15.0
 """Between two looks: how long a worker may take to appear."""

@@ -25,7 +25,7 @@ class Job:
 
     id: str
     kind: str
-    """A name in ``tabtune_core.jobs.JOBS``."""
+    """A name in ``tabtune_core.execution.jobs.registry.JOBS``."""
     arguments: dict[str, Any]
     status: JobStatus
     created: float

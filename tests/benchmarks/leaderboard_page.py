@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import seeding  # noqa: E402
 
-from tabtune_core.runs import worker_lock  # noqa: E402
+from tabtune_core.execution import lock as worker_lock  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
 TABLE = "[data-testid=stDataFrame] canvas"

@@ -26,7 +26,7 @@ import numpy as np
 import seeding
 
 from tabtune_core.events import Evaluated, MemorySampled, StepDone
-from tabtune_core.runs import worker_lock
+from tabtune_core.execution import lock as worker_lock
 from tabtune_core.store.runs import RunStore
 
 MOST_SECONDS, MOST_BYTES = 0.300, 400_000

@@ -38,10 +38,10 @@ from named_machine import machine
 from peers import TabTuneSteps, save_episode, tabtune_python
 from readme_block import markdown_table, write_block
 
+from tabtune_core.execution.worker import RUN_ENVIRONMENT
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.tabicl import model as tabicl
-from tabtune_core.worker import RUN_ENVIRONMENT
 
 RANK = 8
 FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "upstream", "all", "dropout", "reached", "peft", "tabtune", "late_layers"

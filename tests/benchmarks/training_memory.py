@@ -35,9 +35,9 @@ import numpy as np
 from full_size import random_weights
 from readme_block import markdown_table, write_block
 
+from tabtune_core.execution.worker import RUN_ENVIRONMENT
 from tabtune_core.models.cards import LATE as LATE_LAYERS
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.worker import RUN_ENVIRONMENT
 
 MODELS = {"tabicl-v2": "TabICL v2", "tabdpt-1.3": "TabDPT 1.3", "mitra-v1": "Mitra v1"}
 LATE: dict[str, list[str]] = {

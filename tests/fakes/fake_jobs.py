@@ -1,4 +1,4 @@
-"""Stands in for tabtune_core.jobs without torch; what it does is the kind of the job."""
+"""Stands in for tabtune_core.execution.jobs.registry without torch; what it does is the kind of the job."""
 
 import os
 import signal

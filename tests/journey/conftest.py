@@ -15,7 +15,7 @@ import psutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tabtune_core.runs import worker_lock
+from tabtune_core.execution import lock as worker_lock
 from tabtune_core.store.runs import RunStore
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"

@@ -16,7 +16,7 @@ import pytest
 import seeding
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.runs.worker_lock import started_at
+from tabtune_core.execution.lock import started_at
 from tabtune_core.store.runs import ENDED, RunStore
 
 pytestmark = pytest.mark.browser

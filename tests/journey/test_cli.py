@@ -24,10 +24,10 @@ from tabtune_core.__main__ import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
+from tabtune_core.execution.lock import worker_alive
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.runs.worker_lock import worker_alive
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.store.runs import ENDED, RunStore
 
@@ -394,7 +394,7 @@ def test_help_tells_what_a_setting_does_and_its_default(tmp_path, tabtune_here, 
 
 
 def test_nothing_that_a_person_waits_for_loads_torch():
-    program = "import sys, tabtune_core.__main__, tabtune_core.worker, tabtune_core.analysis.leaderboard; sys.exit('torch' in sys.modules)"
+    program = "import sys, tabtune_core.__main__, tabtune_core.execution.worker, tabtune_core.analysis.leaderboard; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60).returncode == 0
 
 

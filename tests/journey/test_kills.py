@@ -7,7 +7,7 @@ import time
 import psutil
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.runs.worker_lock import ensure_worker
+from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

@@ -8,7 +8,7 @@ import pytest
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.engine import experiment
 from tabtune_core.errors import AdapterError
-from tabtune_core.rank_curve import rank_curve
+from tabtune_core.execution.jobs.truncate_rank import rank_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.runs import RunStore

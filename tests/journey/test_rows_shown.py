@@ -11,12 +11,12 @@ import pytest
 
 from tabtune_core import load_adapter
 from tabtune_core.analysis.context_rows import WEIGHTS_FILE, curve_frame, in_words, runs_of_curve
-from tabtune_core.context_curve import context_curve
 from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
 from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.engine import experiment
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Evaluated, Note, RunPlanned
+from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.runs import RunStore

@@ -106,10 +106,10 @@ def test_a_page_borrows_no_part_of_another(package):
         "dashboard",
         "dashboard.server.application",
         "tabtune_core.__main__",
-        "tabtune_core.worker",
+        "tabtune_core.execution.worker",
         "tabtune_core.models.checkpoints",
         "tabtune_core.store.uploaded_adapters",
-        "tabtune_core.export_formats",
+        "tabtune_core.execution.jobs.export_formats",
     ],
 )
 def test_importing_it_does_not_import_torch(module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tabtune_core.errors import LabelError, is_out_of_memory
-from tabtune_core.worker_child import _explain, _kind
+from tabtune_core.execution.child import _explain, _kind
 
 
 def from_cause(error, cause):

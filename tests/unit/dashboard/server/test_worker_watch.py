@@ -3,7 +3,7 @@
 import pytest
 
 from dashboard.server.worker_watch import LOG_LINES, LOOK_SECONDS, MOST_STARTS, WorkerWatch
-from tabtune_core.runs import worker_lock
+from tabtune_core.execution import lock as worker_lock
 
 
 class World:

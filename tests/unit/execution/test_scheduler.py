@@ -6,10 +6,10 @@ import signal
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.runs.worker_lock import worker_alive
+from tabtune_core.execution.lock import worker_alive
+from tabtune_core.execution.scheduler import Slots, device_of, slots_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
-from tabtune_core.worker_slots import Slots, device_of, slots_of
 
 CARDS = """
 from tabtune_core import cuda_cards

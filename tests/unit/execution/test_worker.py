@@ -7,7 +7,7 @@ import signal
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.runs.worker_lock import pid_alive, worker_alive
+from tabtune_core.execution.lock import pid_alive, worker_alive
 from tabtune_core.store.runs import RunStore
 
 

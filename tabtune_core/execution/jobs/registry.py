@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.context_curve import context_curve
 from tabtune_core.errors import StoreError
-from tabtune_core.exports import export
-from tabtune_core.rank_curve import rank_curve
-from tabtune_core.try_it import predict
+from tabtune_core.execution.jobs.context_curve import context_curve
+from tabtune_core.execution.jobs.export import export
+from tabtune_core.execution.jobs.predict import predict
+from tabtune_core.execution.jobs.truncate_rank import rank_curve
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "context_curve": context_curve, "export": export, "predict": predict, "rank_curve": rank_curve,

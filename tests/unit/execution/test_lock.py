@@ -6,8 +6,8 @@ import time
 import psutil
 import pytest
 
-from tabtune_core.runs import worker_lock
-from tabtune_core.runs.worker_lock import WorkerLock, ensure_worker, pid_alive, started_at, worker_alive
+from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.lock import WorkerLock, ensure_worker, pid_alive, started_at, worker_alive
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_lock_is_held_by_one_and_can_be_taken_after_the_release(tmp_path):
 
 def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from tabtune_core.runs.worker_lock import WorkerLock; "
+        "import sys, time; from pathlib import Path; from tabtune_core.execution.lock import WorkerLock; "
         "print(WorkerLock(Path(sys.argv[1])).take(), flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -17,15 +17,15 @@ from pathlib import Path
 from types import FrameType
 
 from tabtune_core.errors import StoreError
-from tabtune_core.runs.worker_lock import WorkerLock, pid_alive, started_at
+from tabtune_core.execution.child import discard, job_child, memory_advice, run_child
+from tabtune_core.execution.lock import WorkerLock, pid_alive, started_at
+from tabtune_core.execution.scheduler import Slots, device_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import ENDED, Run, RunStore
-from tabtune_core.worker_child import discard, job_child, memory_advice, run_child
-from tabtune_core.worker_slots import Slots, device_of
 
 EXPERIMENT = "tabtune_core.engine.experiment"
 """Module whose ``run_experiment`` carries out a run."""
-JOBS = "tabtune_core.jobs"
+JOBS = "tabtune_core.execution.jobs.registry"
 """Module whose ``run_job`` carries out a job."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
 """What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""

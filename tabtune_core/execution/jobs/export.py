@@ -22,7 +22,7 @@ from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
 from tabtune_core.engine.verify import TOLERANCE, compare
 from tabtune_core.errors import AdapterError
-from tabtune_core.export_formats import Format, Snippet, file_name, snippet
+from tabtune_core.execution.jobs.export_formats import Format, Snippet, file_name, snippet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import BaseModel

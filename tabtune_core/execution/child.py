@@ -12,7 +12,7 @@ from pathlib import Path
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed
-from tabtune_core.runs.worker_lock import started_at
+from tabtune_core.execution.lock import started_at
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
 

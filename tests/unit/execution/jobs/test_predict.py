@@ -14,9 +14,9 @@ from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, forget_rows, keep_rows, read_new_rows
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
+from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter
-from tabtune_core.try_it import predict
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 import torch
 from made_run import made_run
 
-from tabtune_core import exports
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.data.datasets import delete_dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError, TableError
-from tabtune_core.export_formats import FORMATS, command_lines, file_name, snippet
+from tabtune_core.execution.jobs import export as exports
+from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, file_name, snippet
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.store.runs import RunStore
 

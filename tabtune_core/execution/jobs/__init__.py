@@ -1,0 +1,1 @@
+"""What a person waits for, and the worker does between runs."""

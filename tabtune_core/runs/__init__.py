@@ -1,1 +1,0 @@
-"""The run store and what is read from it; nothing here loads torch."""
