@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
+from tabtune_core.cli.arguments import add_flags, add_reading_flags, answer_flags, given, given_reading
+from tabtune_core.cli.terminal import follow, paragraphs, say, table
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, StoreError, TableError, TabTuneError
-from tabtune_core.flags import add_flags, add_reading_flags, answer_flags, given, given_reading
 from tabtune_core.gpus import count_cards
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -27,7 +28,6 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.runs import RANKED, Run, RunStore, default_home
-from tabtune_core.terminal import follow, paragraphs, say, table
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset

@@ -19,7 +19,7 @@ from pathlib import Path
 from tabtune_core import {classes}
 from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.store.runs import RunStore
-from tabtune_core.terminal import follow
+from tabtune_core.cli.terminal import follow
 
 sweep = {sweep}
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tabtune_core.cli.arguments import answer_flags
 from tabtune_core.data.findings import Column
 from tabtune_core.data.split_question import read_answer, split_question
-from tabtune_core.flags import answer_flags
 
 ROWS = 1000
 

@@ -7,7 +7,7 @@ import pytest
 import seeding
 
 from dashboard.views.new_run.as_code import python_code
-from tabtune_core import terminal
+from tabtune_core.cli import terminal
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
