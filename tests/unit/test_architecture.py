@@ -9,94 +9,98 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "fresh", "cuda_cards"},
-    {"metrics", "events", "settings_checks", "settings_text", "knobs", "run_settings", "settings", "run_names", "presets", "advice"},
-    {"data", "lora", "models", "runs"},
-    {"training", "activations", "estimate", "shown_rows"},
-    {"fitting", "fitting_notes", "predictor", "outputs", "verify"},
-    {"experiment", "rank_curve", "context_curve", "references"},
-    {
-        "worker_slots",
-        "worker_child",
-        "worker",
-        "tuning_params",
-        "pipeline_file",
-        "pipeline_adapters",
-        "pipeline",
-        "leaderboard",
-        "leaderboard_file",
-        "leaderboard_rows",
-        "adapters_store",
-        "export_formats",
-        "exports",
-        "try_it",
-        "jobs",
-    },
-    {"flags", "terminal", "__main__"},
+    {"errors", "events", "metrics", "gpus"},
+    {"settings"},
+    {"lora", "data"},
+    {"models"},
+    {"training", "store"},
+    {"analysis", "engine"},
+    {"api"},
+    {"execution"},
+    {"cli", "__main__"},
 )
-"""From the ground up; a module may import from its own row and those before it."""
+"""The packages of tabtune_core from the ground up; each imports from its own row and those before it."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
-    "adapters_store",
-    "cuda_cards",
-    "export_formats",
-    "lora.package_zip",
-    "data",
-    "models.catalogue",
-    "models.cards",
-    "models.adapter_size",
-    "estimate",
-    "shown_rows",
-    "runs",
-    "metrics",
-    "settings",
-    "knobs",
-    "run_names",
-    "presets",
-    "advice",
-    "events",
     "errors",
+    "events",
+    "metrics",
+    "gpus",
+    "settings",
+    "data",
+    "models.adapter_size",
+    "models.cards",
+    "models.catalogue",
+    "lora.package_reader",
+    "training.episodes",
+    "training.memory.estimate",
+    "training.memory.prediction_context",
+    "store",
+    "analysis",
+    "execution.lock",
+    "execution.jobs.export_formats",
 )
-MODULES = sorted((ROOT / "tabtune_core").rglob("*.py"))
-PARTS = {"adapters", "board", "compare", "form", "guide", "live", "tables", "try_it"}
-PAGES = sorted((ROOT / "dashboard").rglob("*.py"))
+"""What the dashboard uses of the core: nothing that loads torch."""
+VIEWS = sorted(path.name for path in (ROOT / "dashboard" / "views").iterdir() if (path / "page.py").exists())
 
 
-def imported(path):
-    """Dotted names after ``tabtune_core.`` that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tabtune_core."):
-            yield node.module.removeprefix("tabtune_core.")
+def modules(package):
+    return sorted((ROOT / package).rglob("*.py"))
 
 
-def part(path):
-    relative = path.relative_to(ROOT / "tabtune_core")
-    return relative.parts[0].removesuffix(".py")
+def imported(source):
+    """Dotted names of modules, or of names in modules, that a text of Python imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if part(p) != "__init__"], ids=lambda p: str(p.relative_to(ROOT)))
+def of_core(path):
+    """What a file imports of the core: dotted names after ``tabtune_core.``."""
+    return [name.removeprefix("tabtune_core.") for name in imported(path.read_text()) if name.startswith("tabtune_core.")]
+
+
+def package(path):
+    return path.relative_to(ROOT / "tabtune_core").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    "line", ["from tabtune_core import data", "import tabtune_core.data.table", "from tabtune_core.data.table import read_table"]
+)
+def test_every_way_to_import_is_seen(line):
+    assert [name.split(".")[1] for name in imported(f"def later():\n    {line}")] == ["data"]
+
+
+def test_every_module_has_its_place_in_a_layer():
+    assert {package(path) for path in modules("tabtune_core")} - {"__init__"} == set(HEIGHT)
+
+
+@pytest.mark.parametrize("path", [p for p in modules("tabtune_core") if package(p) != "__init__"], ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_down(path):
-    too_high = [name for name in imported(path) if HEIGHT[name.split(".")[0]] > HEIGHT[part(path)]]
+    too_high = [name for name in of_core(path) if HEIGHT[name.split(".")[0]] > HEIGHT[package(path)]]
     assert too_high == []
+    assert not any(name.split(".")[0] == "dashboard" for name in imported(path.read_text()))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_pages_reach_only_data_runs_and_settings(path):
-    beyond = [name for name in imported(path) if not name.startswith(PAGES_REACH)]
+@pytest.mark.parametrize("path", modules("dashboard"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_pages_reach_only_what_needs_no_torch(path):
+    beyond = [name for name in of_core(path) if not any(f"{name}.".startswith(f"{reached}.") for reached in PAGES_REACH)]
     assert beyond == []
 
 
-def parts_used(path):
-    """Names of the packages of pages that a file of the dashboard imports from."""
-    tree = ast.walk(ast.parse(path.read_text()))
-    return {node.module.split(".")[1] for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").count(".")} & PARTS
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_page_borrows_no_part_of_another(view):
+    files = modules(f"dashboard/views/{view}")
+    borrowed = {name.split(".")[2] for path in files for name in imported(path.read_text()) if name.startswith("dashboard.views.")}
+    assert borrowed <= {view}
+    assert len(files) > 2
 
 
-@pytest.mark.parametrize("package", sorted(PARTS))
-def test_a_page_borrows_no_part_of_another(package):
-    files = list((ROOT / "dashboard" / package).rglob("*.py"))
-    assert set().union(*map(parts_used, files)) <= {package}
-    assert len(files) > 1
+def test_only_views_know_views():
+    elsewhere = [path for path in modules("dashboard") if "views" not in path.parts]
+    assert [path for path in elsewhere for name in imported(path.read_text()) if name.startswith("dashboard.views")] == []
 
 
 @pytest.mark.parametrize(
@@ -118,5 +122,5 @@ def test_importing_it_does_not_import_torch(module):
 
 
 def test_only_the_store_has_sql():
-    with_sql = {part(p) + "/" + p.name for p in MODULES if "sqlite3" in p.read_text()}
-    assert with_sql == {"runs/store.py", "runs/job_queue.py", "runs/database.py"}
+    with_sql = {str(p.relative_to(ROOT / "tabtune_core")) for p in modules("tabtune_core") if "sqlite3" in p.read_text()}
+    assert with_sql == {"store/database.py", "store/jobs.py", "store/runs.py"}
