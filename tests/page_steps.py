@@ -6,7 +6,7 @@ def go(app, name, **query):
     app.run()
     for key, value in query.items():
         app.query_params[key] = value
-    return app.switch_page(f"views/{name}.py").run()
+    return app.switch_page(f"views/{name}/page.py").run()
 
 
 def texts(elements):

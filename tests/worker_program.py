@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent
 PROGRAM = """
 import sys
 from pathlib import Path
-from tabtune_core import worker
+from tabtune_core.execution import worker
 worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 worker.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3

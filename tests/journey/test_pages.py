@@ -628,7 +628,7 @@ def test_no_page_loads_torch(home):
         "from tabtune_core.store.runs import RunStore; import dashboard.server.application, dashboard.__main__;"
         f"seeding.finished_sweep(RunStore(Path({str(home)!r})));"
         "app = AppTest.from_file('dashboard/app.py', default_timeout=30).run();"
-        f"[app.switch_page(f'views/{{name}}.py').run() for name in {PAGES!r}];"
+        f"[app.switch_page(f'views/{{name}}/page.py').run() for name in {PAGES!r}];"
         "assert not app.exception; assert 'torch' not in sys.modules, 'torch was imported'"
     )
     root = seeding.__file__.rsplit("/tests/", 1)[0]

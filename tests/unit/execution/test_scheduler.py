@@ -12,7 +12,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
 CARDS = """
-from tabtune_core import cuda_cards
+from tabtune_core import gpus as cuda_cards
 from fake_nvml import Driver
 cuda_cards.pynvml, cuda_cards.version = Driver({cards}), lambda package: "2.9.1+cu128"
 """
