@@ -1,4 +1,4 @@
-"""What the training code asks of a base model, and the table of those that answer.
+"""What the training code asks of a base model.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
@@ -64,9 +64,6 @@ class BaseModel(Protocol):
         ...
 
 
-Loader = Callable[[ModelCard, Task, torch.device, str | Path | None], BaseModel]
-
-
 def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> BaseModel:
     """Opens a model with its real weights.
 
@@ -75,25 +72,5 @@ def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: st
         CheckpointError: the weights are missing, damaged or of another model.
     """
     card.weights_for(task)
-    return MODELS[card.family.name](card, task, device, checkpoint)
-
-
-def _tabicl(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
-    from tabtune_core.models.tabicl.model import TabICLModel
-
-    return TabICLModel.load(card, task, device, checkpoint)
-
-
-def _tabdpt(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
-    from tabtune_core.models.tabdpt.model import TabDPTModel
-
-    return TabDPTModel.load(card, task, device, checkpoint)
-
-
-def _mitra(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None) -> BaseModel:
-    from tabtune_core.models.mitra.model import MitraModel
-
-    return MitraModel.load(card, task, device, checkpoint)
-
-
-MODELS: dict[str, Loader] = {"TabICL": _tabicl, "TabDPT": _tabdpt, "Mitra": _mitra}
+    model: BaseModel = card.family.code("model").MODEL.load(card, task, device, checkpoint)
+    return model

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -65,9 +66,19 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What the models of one upstream package have in common."""
+    """What the models of one upstream package have in common, and where the code lies that needs it.
+
+    The modules of its folder beside ``family.py``, loaded when they are asked for:
+
+    - ``model``: ``MODEL``, a class that keeps the promises of ``base.BaseModel`` and has ``load``;
+    - ``stages``: ``stages(module)``, the order of its computation (``stages.Stages``);
+    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, what autograd keeps; loads no torch;
+    - ``export``: ``ENDING`` and ``snippet``, how a merged checkpoint is opened with the upstream package; loads no torch.
+    """
 
     name: str
+    folder: str
+    """Its package below ``tabtune_core.models``."""
     targets: tuple[str, ...]
     """The guide's section 5.2: what LoRA adapts unless told otherwise."""
     groups: Mapping[Task, Mapping[str, tuple[str, ...]]]
@@ -93,6 +104,10 @@ class Family:
     """Command that installs its package."""
     distribution: str
     """Name of its package on the Python package index."""
+
+    def code(self, module: str) -> Any:
+        """One of the modules of its folder."""
+        return import_module(f"tabtune_core.models.{self.folder}.{module}")
 
     def groups_in(self, task: Task, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Names that stand for parts of a model of this family, told by the paths of its weights: ``groups``, and LATE."""

@@ -29,7 +29,6 @@ from tabtune_core.models.base import Array, BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.best_checkpoint import BestState
@@ -112,7 +111,7 @@ def fit(
                 emit(note)
         arrays = SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan))
         prefix = SharedPrefix(
-            model.module, PARTS[model.card.family.name](model.module), arrays,
+            model.module, model.card.family.code("stages").stages(model.module), arrays,
             on=settings.strategy != "inference" and settings.train.amp == "off",
         )  # fmt: skip
         with meter.phase("zero-shot"):

@@ -1,7 +1,7 @@
-"""The frozen first parts of a model, run once for each input, without a graph, whoever asks: a step, a look, another run.
+"""The frozen first stages of a model, run once for each input, without a graph, whoever asks: a step, a look, another run.
 
-In: a model, its parts in the order of their calls, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after
-the last part before which nothing trains; what goes on from there comes from a file by the hash of all that went into the model.
+In: a model, its stages in the order of their calls, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after
+the last stage before which nothing trains; what goes on from there comes from a file by the hash of all that went into the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,48 +19,48 @@ from torch import nn
 
 from tabtune_core.lora.attach import adapted_paths
 from tabtune_core.lora.names import under
-from tabtune_core.models.parts import Part, Parts
+from tabtune_core.models.stages import Stage, Stages
 from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
-"""Steps of a run in which the frozen parts run though a file has what they give: for about as long the heap grows by gaps on the CPU.
+"""Steps of a run in which the frozen stages run though a file has what they give: for about as long the heap grows by gaps on the CPU.
 With one or two, the peak of memory was 23 and 11 MB below the 140 of an empty folder (TabICL mini, 1,024 context rows x 40 columns)."""
 
 
-def frozen_parts(module: nn.Module, parts: Sequence[Part]) -> list[Part]:
-    """The first parts, up to the cut, in which nothing trains, no adapter sits and nothing is drawn at random.
+def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
+    """The first stages, up to the cut, in which nothing trains, no adapter sits and nothing is drawn at random.
 
-    None where something trains that is in no part: nobody knows when it is read.
+    None where something trains that is in no stage: nobody knows when it is read.
     """
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    if any(not any(under(name, part.path) for part in parts) for name in trained):
+    if any(not any(under(name, stage.path) for stage in stages) for name in trained):
         return []
-    frozen = list(takewhile(lambda part: _is_frozen(module.get_submodule(part.path)), parts))
+    frozen = list(takewhile(lambda stage: _is_frozen(module.get_submodule(stage.path)), stages))
     while frozen and frozen[-1].give is None:
         frozen.pop()
     return frozen
 
 
-def _is_frozen(part: nn.Module) -> bool:
-    drops = any((getattr(one, "p", 0.0) if isinstance(one, nn.Dropout) else getattr(one, "dropout", 0.0)) for one in _floats(part))
-    return not drops and not any(adapted_paths(part)) and not any(parameter.requires_grad for parameter in part.parameters())
+def _is_frozen(stage: nn.Module) -> bool:
+    drops = any((getattr(one, "p", 0.0) if isinstance(one, nn.Dropout) else getattr(one, "dropout", 0.0)) for one in _floats(stage))
+    return not drops and not any(adapted_paths(stage)) and not any(parameter.requires_grad for parameter in stage.parameters())
 
 
-def _floats(part: nn.Module) -> Iterator[nn.Module]:
+def _floats(stage: nn.Module) -> Iterator[nn.Module]:
     """Submodules whose dropout, if they have one, is a number; one that is a module is among them itself."""
-    return (one for one in part.modules() if isinstance(one, nn.Dropout) or isinstance(getattr(one, "dropout", None), float))
+    return (one for one in stage.modules() if isinstance(one, nn.Dropout) or isinstance(getattr(one, "dropout", None), float))
 
 
 @dataclass(slots=True)
 class SharedPrefix:
-    """Of one model. Exact, without autocast: frozen parts give the same numbers for the same input, all of which is in the key."""
+    """Of one model. Exact, without autocast: frozen stages give the same numbers for the same input, all of which is in the key."""
 
     module: nn.Module
-    parts: Parts
+    stages: Stages
     arrays: SharedArrays
     on: bool = True
     """Off, nobody takes or keeps anything."""
-    _frozen: list[Part] = field(init=False, default_factory=list)
+    _frozen: list[Stage] = field(init=False, default_factory=list)
     _within: bool = False
     """A forward of the model is going on."""
     _found: NDArray[Any] | None = None
@@ -68,14 +68,14 @@ class SharedPrefix:
     _taken: int = 0
     _made: list[NDArray[Any]] = field(init=False, default_factory=list)
     _seconds: float = 0.0
-    """What the frozen parts of this forward took, that a file would save."""
+    """What the frozen stages of this forward took, that a file would save."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
     """How many numbers went into each forward that was computed in full, by entry and whether it was in training; None: files go first."""
 
     @property
     def cut(self) -> str | None:
-        """Path of the last part that runs once; None where there is none."""
-        frozen = frozen_parts(self.module, self.parts.every) if self.on else []
+        """Path of the last stage that runs once; None where there is none."""
+        frozen = frozen_stages(self.module, self.stages.every) if self.on else []
         return frozen[-1].path if frozen else None
 
     def begin_in_full(self) -> None:
@@ -90,7 +90,7 @@ class SharedPrefix:
         """While the context lasts, whoever runs the model takes what was kept, and keeps what was not there. May be nested."""
         before = self._frozen
         if when and self.on and not before:
-            self._frozen = frozen_parts(self.module, self.parts.every)
+            self._frozen = frozen_stages(self.module, self.stages.every)
         wrapped = [*self._entries(), *self._stand_ins()] if self._frozen and not before else []
         own = [(owner, name, vars(owner).get(name)) for owner, name, _ in wrapped]
         for owner, name, function in wrapped:
@@ -106,16 +106,16 @@ class SharedPrefix:
                     vars(owner)[name] = function
 
     def _entries(self) -> Iterator[tuple[nn.Module, str, Any]]:
-        for name in self.parts.entries:
+        for name in self.stages.entries:
             yield self.module, name, partial(self._run, name, getattr(self.module, name))
 
     def _stand_ins(self) -> Iterator[tuple[nn.Module, str, Any]]:
-        for part in self._frozen:
-            owner = self.module.get_submodule(part.path)
-            yield owner, "forward", partial(self._stand_in, part, owner.forward)
+        for stage in self._frozen:
+            owner = self.module.get_submodule(stage.path)
+            yield owner, "forward", partial(self._stand_in, stage, owner.forward)
 
     def _run(self, name: str, forward: Any, *given: Any, **named: Any) -> Any:
-        """The model's forward, or another method that calls the parts."""
+        """The model's forward, or another method that calls the stages."""
         if self._within:
             return forward(*given, **named)
         inputs = [*given, sorted(named), *map(named.get, sorted(named))]
@@ -145,28 +145,28 @@ class SharedPrefix:
             sizes.append(size)
         return early
 
-    def _stand_in(self, part: Part, forward: Any, *given: Any, **named: Any) -> Any:
-        """One frozen part: runs, passes over, or at the cut gives what was kept."""
+    def _stand_in(self, stage: Stage, forward: Any, *given: Any, **named: Any) -> Any:
+        """One frozen stage: runs, passes over, or at the cut gives what was kept."""
         if not self._within:
             return forward(*given, **named)
-        last, clock = part is self._frozen[-1], self.arrays.clock
+        last, clock = stage is self._frozen[-1], self.arrays.clock
         with torch.no_grad():
             if self._found is not None and last:
-                assert part.give is not None
+                assert stage.give is not None
                 with clock.aside():
-                    return part.give(self._take, *given, **named)
-            if self._found is not None and part.skip is not None:
-                return part.skip(*given, **named)
+                    return stage.give(self._take, *given, **named)
+            if self._found is not None and stage.skip is not None:
+                return stage.skip(*given, **named)
             began = clock.seconds
             output = forward(*given, **named)
             if last and next(self.module.parameters()).is_cuda:
                 torch.cuda.synchronize()  # or the copy below would wait for what is counted here
-            if last or part.skip is not None:
+            if last or stage.skip is not None:
                 self._seconds += clock.seconds - began
             if last and self._found is None:
-                assert part.keep is not None
+                assert stage.keep is not None
                 with clock.aside():
-                    self._made += [tensor.cpu().numpy().reshape(-1) for tensor in part.keep(output, *given, **named)]
+                    self._made += [tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *given, **named)]
         return output
 
     def _take(self, *shape: int) -> torch.Tensor:

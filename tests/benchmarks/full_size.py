@@ -13,7 +13,6 @@ import tiny
 
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.parts import PARTS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.episodes import Episode
@@ -71,7 +70,7 @@ class Steps:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.optimizer = make_optimizer(named, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
         if self.cache is not None:
-            prefix = SharedPrefix(module, PARTS[self.model.card.family.name](module), SharedArrays(self.cache))
+            prefix = SharedPrefix(module, self.model.card.family.code("stages").stages(module), SharedArrays(self.cache))
             assert prefix.cut, "nothing before what trains could be cached"
             self._open.enter_context(prefix.use())
         module.train()

@@ -7,7 +7,7 @@ from tiny import tiny_checkpoint, tiny_config
 
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
-from tabtune_core.models.base import MODELS, load_model
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
@@ -198,7 +198,3 @@ def test_twenty_rows_and_missing_values_train(case):
     model.module.train()
     loss = episode_loss(model, episode, classes, CPU)
     assert torch.isfinite(loss)
-
-
-def test_there_is_a_card_for_every_family():
-    assert {card.family.name for card in CATALOGUE.values()} == set(MODELS)

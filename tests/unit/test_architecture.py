@@ -31,6 +31,7 @@ PAGES_REACH = (
     "models.adapter_size",
     "models.cards",
     "models.catalogue",
+    "models.snippets",
     "lora.package_reader",
     "training.episodes",
     "training.memory.estimate",

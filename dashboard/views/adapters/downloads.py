@@ -11,7 +11,8 @@ from dashboard.components.downloads import data_of
 from dashboard.components.job_status import wait_for
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, file_name, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
+from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.runs import Run
 

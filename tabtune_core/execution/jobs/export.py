@@ -22,12 +22,13 @@ from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
 from tabtune_core.engine.verify import TOLERANCE, compare
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.export_formats import Format, Snippet, file_name, snippet
+from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.models.snippets import Snippet, file_name
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run, RunStore

@@ -22,12 +22,12 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
-from tabtune_core.models.families import MITRA
+from tabtune_core.models.mitra.family import FAMILY
 
 try:
     from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
 except ImportError as error:
-    raise MITRA.missing_package() from error
+    raise FAMILY.missing_package() from error
 
 LARGEST = 1e38
 """Beyond it float32 has no number, and differences of two such numbers overflow."""
@@ -156,3 +156,6 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} is missing or does not describe a Mitra model ({error!r}). A checkpoint is a folder with config.json and "
             f"model.safetensors, as Tab2D.save_pretrained writes it."
         ) from error
+
+
+MODEL = MitraModel

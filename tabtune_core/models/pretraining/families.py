@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.models.catalogue import MINI, MINI_REGRESSOR
-from tabtune_core.models.minis import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR, TABDPT_MINI
+from tabtune_core.models.mitra.family import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR
 from tabtune_core.models.pretraining.episodes import Episode, Size, class_episode, class_loss, number_episode, standard_score
 from tabtune_core.models.pretraining.tables import Group
+from tabtune_core.models.tabdpt.family import TABDPT_MINI
+from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
 
 EASY = Size(64, 3, linear=1.0)
 """Tables on which a model soon learns to use its context at all; Mitra is slow to go beyond the class shares."""

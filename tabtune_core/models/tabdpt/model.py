@@ -175,3 +175,6 @@ def read_checkpoint(path: Path) -> tuple[Network, str]:
         return Network.load(tensors, settings, use_flash=False), config
     except (ValueError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the installed tabdpt package: {' '.join(str(error).split())[:200]}") from error
+
+
+MODEL = TabDPTModel

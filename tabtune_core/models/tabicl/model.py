@@ -192,3 +192,6 @@ def read_torch_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
         raise CheckpointError(f"{path} is no TabICL checkpoint: it needs the entries 'config' and 'state_dict'.")
     return content
+
+
+MODEL = TabICLModel

@@ -5,16 +5,12 @@ too (see ``activations``), with two constants for what no architecture tells: wh
 glibc's heap has on the CPU. ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape, Trained
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.mitra import activations as mitra
-from tabtune_core.models.tabdpt import activations as tabdpt
-from tabtune_core.models.tabicl import activations as tabicl
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 
@@ -110,7 +106,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     Raises:
         TargetError: a pattern that names no adapted layer.
     """
-    task, family = settings.task, _FAMILIES[card.family.name]
+    task, family = settings.task, card.family.code("activations")
     weights = card.weights_for(task)
     first, heap = (CUDA_FIRST_USE_BYTES, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
     adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
@@ -135,13 +131,13 @@ def prediction_bytes(
 ) -> float:  # fmt: skip
     """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
     first, heap = (CUDA_FIRST_USE_BYTES, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
-    counts = _FAMILIES[card.family.name]
-    return first + heap * counts.predicting(card.weights_for(task).config, shown=shown, asking=predicted_rows, features=features)
+    counts = card.family.code("activations")
+    return first + heap * float(counts.predicting(card.weights_for(task).config, shown=shown, asking=predicted_rows, features=features))
 
 
 def attention_operations(card: ModelCard, task: Task, features: int) -> int:
     """Floating-point operations of a prediction for each pair of context rows, products alone: what grows with the square of the rows."""
-    return _FAMILIES[card.family.name].attention(card.weights_for(task).config, features=features)
+    return int(card.family.code("activations").attention(card.weights_for(task).config, features=features))
 
 
 def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
@@ -166,7 +162,7 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
     ranks = adapted_ranks(card, settings.task, lora) if peft else {}
     trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, dora=lora.use_dora)
     tape = Tape(trained, number_bytes=2 if half else NUMBER_BYTES, mask_bytes=1 if on_gpu else NUMBER_BYTES)
-    _FAMILIES[card.family.name].training(
+    card.family.code("activations").training(
         tape, card.weights_for(settings.task).config, context=sizes.context_rows, query=sizes.query_rows, features=sizes.features,
         classes=sizes.classes,
     )  # fmt: skip
@@ -181,19 +177,3 @@ def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, 
     """
     asked = asked_ranks(card, task, lora)
     return {path: min(asked[path.removesuffix(".weight")], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
-    """How the activations of a family are counted."""
-
-    training: Callable[..., None]
-    predicting: Callable[..., float]
-    attention: Callable[..., int]
-    untrained: Callable[..., int]
-
-
-_FAMILIES = {
-    name: _Counts(training=module.training, predicting=module.predicting, attention=module.attention, untrained=module.untrained)
-    for name, module in {"TabICL": tabicl, "TabDPT": tabdpt, "Mitra": mitra}.items()
-}

@@ -10,9 +10,15 @@ from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.inject import adapter_factors, adapter_tensors, dead_adapters, inject, load_factors, merge, merged_copy
-from tabtune_core.models.families import TABICL
+from tabtune_core.models.families import FAMILIES
 
-ARGUMENTS = {"rank": 4, "alpha": 8, "dropout": 0.0, "groups": TABICL.groups["classification"], "passed_over": TABICL.passed_over}
+ARGUMENTS = {
+    "rank": 4,
+    "alpha": 8,
+    "dropout": 0.0,
+    "groups": FAMILIES["TabICL"].groups["classification"],
+    "passed_over": FAMILIES["TabICL"].passed_over,
+}
 
 
 def episode(seed=0):
@@ -35,12 +41,12 @@ def module(request):
 
 def test_an_untrained_adapter_is_invisible(module):
     expected = module(*episode())
-    inject(module, targets=TABICL.targets, **ARGUMENTS)
+    inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     torch.testing.assert_close(module(*episode()), expected, atol=1e-6, rtol=0)
 
 
 def test_every_adapter_gets_a_gradient_and_nothing_else_does(module):
-    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
+    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     randomise(module, report)  # A's gradient is zero as long as B is
     module(*episode()).square().mean().backward()
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -54,7 +60,7 @@ def test_every_adapter_gets_a_gradient_and_nothing_else_does(module):
 
 def test_a_step_leaves_the_base_bit_equal(module):
     before = copy.deepcopy(module.state_dict())
-    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
+    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
     for _ in range(2):
         module(*episode()).square().mean().backward()
@@ -69,15 +75,15 @@ def test_a_step_leaves_the_base_bit_equal(module):
 
 def test_the_report_counts_what_the_module_has(module):
     total = sum(p.numel() for p in module.parameters())
-    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
+    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     assert report.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert report.total_parameters == total + report.trainable_parameters
-    assert {layer.target for layer in report.layers} == set(TABICL.targets)
+    assert {layer.target for layer in report.layers} == set(FAMILIES["TabICL"].targets)
 
 
 def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     module = tiny_module()
-    report = inject(module, **{**ARGUMENTS, "rank": 24, "alpha": 48}, targets=TABICL.targets)
+    report = inject(module, **{**ARGUMENTS, "rank": 24, "alpha": 48}, targets=FAMILIES["TabICL"].targets)
     widths = {layer.path: min(layer.out_features, layer.in_features) for layer in report.layers}
     assert {layer.path: layer.rank for layer in report.layers} == {path: min(24, width) for path, width in widths.items()}
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
@@ -98,16 +104,19 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model as it was"
 
 
-@pytest.mark.parametrize("group", TABICL.groups["classification"])
+@pytest.mark.parametrize("group", FAMILIES["TabICL"].groups["classification"])
 def test_the_guides_group_names_match_real_parts(group):
     report = inject(tiny_module(), **ARGUMENTS, targets=(group,))
     assert report.layers
-    assert all(any(layer.path.startswith(part) for part in TABICL.groups["classification"][group]) for layer in report.layers)
+    assert all(any(layer.path.startswith(part) for part in FAMILIES["TabICL"].groups["classification"][group]) for layer in report.layers)
 
 
 @pytest.mark.parametrize(
     ("targets", "adapted"),
-    [(tuple(TABICL.groups["classification"]), ("col_", "row_", "icl_")), (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_"))],
+    [
+        (tuple(FAMILIES["TabICL"].groups["classification"]), ("col_", "row_", "icl_")),
+        (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_")),
+    ],
 )
 def test_targets_may_stand_for_the_same_layers(targets, adapted):
     paths = [layer.path for layer in inject(tiny_module(), **ARGUMENTS, targets=targets).layers]
@@ -125,7 +134,7 @@ def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
 
 def test_merging_keeps_the_function_and_the_upstream_keys(module):
     keys = set(module.state_dict())
-    report = inject(module, targets=TABICL.targets, **{**ARGUMENTS, "dropout": 0.3})
+    report = inject(module, targets=FAMILIES["TabICL"].targets, **{**ARGUMENTS, "dropout": 0.3})
     randomise(module, report)
     with torch.no_grad():
         module.train()
@@ -146,7 +155,7 @@ def tiny_module_output(module):
 
 def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
     plain_keys = list(module.state_dict())
-    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
+    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     randomise(module, report)
     adapted_keys, expected = list(module.state_dict()), module(*episode())
     merged = merged_copy(module)
@@ -159,10 +168,10 @@ def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
 
 def test_factors_load_into_a_differently_seeded_adapter(module):
     other = copy.deepcopy(module)
-    report = inject(module, targets=TABICL.targets, **ARGUMENTS)
+    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     randomise(module, report)
     torch.manual_seed(99)
-    other_report = inject(other, targets=TABICL.targets, **ARGUMENTS)
+    other_report = inject(other, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     assert not torch.allclose(other(*episode()), module(*episode()), atol=1e-3)
     load_factors(other, other_report, adapter_tensors(module, report))
     assert torch.equal(other(*episode()), module(*episode()))
@@ -171,7 +180,7 @@ def test_factors_load_into_a_differently_seeded_adapter(module):
 def test_factors_of_other_targets_are_refused():
     module, other = tiny_module(), tiny_module()
     report = inject(module, targets=("row_interactor",), **ARGUMENTS)
-    other_report = inject(other, targets=TABICL.targets, **ARGUMENTS)
+    other_report = inject(other, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     with pytest.raises(AdapterError, match="belongs to another model or other targets"):
         load_factors(other, other_report, adapter_tensors(module, report))
 
@@ -324,6 +333,6 @@ def test_dora_on_rows_without_a_length_is_refused():
 
 
 def test_an_adapter_on_an_adapter_is_refused(module):
-    inject(module, targets=TABICL.targets, **ARGUMENTS)
+    inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
-        inject(module, targets=TABICL.targets, **ARGUMENTS)
+        inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)

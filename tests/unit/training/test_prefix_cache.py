@@ -10,14 +10,14 @@ from torch import nn
 
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.parts import PARTS
+from tabtune_core.models.families import FAMILIES
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
 from tabtune_core.training.fit import adapt
 from tabtune_core.training.loop import episode_loss
-from tabtune_core.training.prefix_cache import SharedPrefix, frozen_parts
+from tabtune_core.training.prefix_cache import SharedPrefix, frozen_stages
 from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
 
@@ -84,7 +84,7 @@ def counted(module, path):
 
 
 def prefix_of(model, folder, **more):
-    return SharedPrefix(model.module, PARTS[model.card.family.name](model.module), SharedArrays(folder, **more))
+    return SharedPrefix(model.module, model.card.family.code("stages").stages(model.module), SharedArrays(folder, **more))
 
 
 VARIANTS = {
@@ -212,8 +212,8 @@ def test_what_trains_before_the_cut_moves_it(case, what):
     model = opened(case, **lora)
     if what == "everything":
         model.module.requires_grad_(True)
-    parts = PARTS[family](model.module).every
-    shared = [part.path for part in frozen_parts(model.module, parts)]
+    parts = FAMILIES[family].code("stages").stages(model.module).every
+    shared = [part.path for part in frozen_stages(model.module, parts)]
     assert not any(path.startswith(BLOCKS[family]) for path in shared)
     assert not any(p.requires_grad for path in shared for p in model.module.get_submodule(path).parameters())
 
@@ -221,16 +221,16 @@ def test_what_trains_before_the_cut_moves_it(case, what):
 def test_parts_that_draw_at_random_are_not_shared(case):
     model = opened(case)
     family = CATALOGUE[case[0]].family.name
-    parts = PARTS[family](model.module).every
-    assert frozen_parts(model.module, parts)[-1].path == f"{BLOCKS[family]}.0"
+    parts = FAMILIES[family].code("stages").stages(model.module).every
+    assert frozen_stages(model.module, parts)[-1].path == f"{BLOCKS[family]}.0"
     model.module.get_submodule(f"{BLOCKS[family]}.0").more = nn.Dropout(0.1)
-    assert all(not part.path.startswith(BLOCKS[family]) for part in frozen_parts(model.module, parts))
+    assert all(not part.path.startswith(BLOCKS[family]) for part in frozen_stages(model.module, parts))
 
 
 def test_a_weight_that_trains_in_no_known_part_shares_nothing(case):
     model = opened(case)
     model.module.register_parameter("unheard_of", nn.Parameter(torch.zeros(2)))
-    assert frozen_parts(model.module, PARTS[model.card.family.name](model.module).every) == []
+    assert frozen_stages(model.module, model.card.family.code("stages").stages(model.module).every) == []
 
 
 def test_a_file_that_was_cut_off_is_made_again(case, tmp_path):

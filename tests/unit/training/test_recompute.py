@@ -9,7 +9,7 @@ from torch import nn
 
 from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import inject
-from tabtune_core.models.families import TABICL
+from tabtune_core.models.families import FAMILIES
 from tabtune_core.training.recompute import checkpointed
 
 
@@ -36,7 +36,7 @@ def adapted_tabicl():
     for name, parameter in module.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter)  # at zero the A factors would have no gradient to compare
-    return module.train(), (torch.randn(1, 60, 6), torch.arange(40)[None].float() % 3), TABICL.block_lists
+    return module.train(), (torch.randn(1, 60, 6), torch.arange(40)[None].float() % 3), FAMILIES["TabICL"].block_lists
 
 
 def gradients(module, inputs):

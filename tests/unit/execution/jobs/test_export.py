@@ -15,8 +15,9 @@ from tabtune_core.data.datasets import delete_dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.execution.jobs import export as exports
-from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, file_name, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, snippet
 from tabtune_core.lora.package_reader import read_facts
+from tabtune_core.models.snippets import file_name
 from tabtune_core.store.runs import RunStore
 
 

@@ -1,0 +1,89 @@
+"""Mitra: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+
+from typing import Any
+
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+
+
+def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
+    """Of a ``Tab2D`` module. Labels are looked up in a table with a row an output, or go through a linear layer where that is one."""
+    width, outputs = config["dim"], config["dim_output"]
+    layers = Layers()
+    layers.linear("x_embedding.x_embedding", width, 1)
+    layers.linear("y_embedding.y_embedding", width, outputs, bias=outputs == 1)
+    layers.linear("y_embedding.y_mask", width, 1, bias=False)
+    for i in range(config["n_layers"]):
+        block = f"layers.{i}"
+        for half, (up, down) in enumerate((("linear1", "linear2"), ("linear3", "linear4")), start=1):
+            for part in "qkvo":
+                layers.linear(f"{block}.attention{half}.{part}", width, width)
+            layers.linear(f"{block}.{up}", 4 * width, width)
+            layers.linear(f"{block}.{down}", width, 4 * width)
+        for number in range(1, 5):
+            layers.norm(f"{block}.layer_norm{number}", width)
+    layers.norm("final_layer_norm", width)
+    layers.linear("final_layer", outputs, width)
+    return layers
+
+
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "column_embeddings": ("x_embedding",),
+    "row_attention": ("layers",),
+    "prediction_head": ("final_layer",),
+}
+FAMILY = Family(
+    folder="mitra", name="Mitra", distribution="autogluon.tabular", install="pip install 'tabtune-dashboard[mitra]'", layers=mitra_layers,
+    targets=("x_embedding", "layers", "final_layer"),
+    groups={"classification": _GROUPS, "regression": _GROUPS},
+    unused={"classification": (), "regression": ()}, passed_over=("y_mask",), block_lists=(),
+    late_blocks="layers", head=("final_layer",), class_limit=10, feature_limit=500, context_limit=10_000,
+)  # fmt: skip
+"""Limits are AutoGluon's. ``x_embedding`` (1 to d) takes rank 1, which is one number more than its weight; the guide names it."""
+
+MITRA_MINI_CLASSIFIER: dict[str, Any] = {"dim": 48, "dim_output": 10, "n_layers": 4, "n_heads": 4, "task": "CLASSIFICATION"}
+MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}
+"""A scalar on the min-max scale, as Mitra v1: AutoGluon predicts the mode of value bins, not their mean."""
+_MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
+
+
+def _mitra_weights(
+    parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None, sha256: str | None = None
+) -> Weights:
+    return Weights(
+        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config,
+        sha256=sha256,
+    )  # fmt: skip
+
+
+def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    return ModelCard(
+        name=name, title=title, family=FAMILY, licence="Apache-2.0", note=note, weights=dict(zip(tasks, weights, strict=False))
+    )
+
+
+CARDS = (
+    _mitra(
+        "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
+        _mitra_weights(
+            227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/",
+            sha256="7d09ea279ff780d4f964821821bac59892268de769a6a2a6731f68bd42c5159d",
+        ),
+        _mitra_weights(
+            226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
+            sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
+        ),
+    ),
+    _mitra(
+        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
+        _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"),
+    ),
+    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1")),
+    _mitra(
+        "mitra-v1", "Mitra v1", "The first release.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
+        _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"),
+    ),
+)  # fmt: skip

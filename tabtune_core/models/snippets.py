@@ -1,0 +1,58 @@
+"""Python that opens an exported file and predicts with it, as text; loads no torch.
+
+In: what an adapter package says of itself. Out: code that an export runs before it is offered, so that what a person copies has worked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tabtune_core.models.cards import Family
+from tabtune_core.models.catalogue import CATALOGUE
+
+Facts = Mapping[str, Any]
+
+
+def family_of(facts: Facts) -> Family:
+    """Of an adapter's base."""
+    return CATALOGUE[facts["base"]["model"]].family
+
+
+def file_name(form: str, facts: Facts, run_id: str) -> str:
+    """What a download is called; made of words of ours. ``form`` is one of ``adapter``, ``pipeline``, ``lora`` and ``merged``."""
+    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or family_of(facts).code("export").ENDING
+    start = {"lora": "lora_adapters"}.get(form, form)
+    return f"{start}-{facts['base']['model']}-r{facts['settings']['lora'].get('rank', 8)}-{run_id}.{ending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """Python that opens a file and predicts with it, in two parts: after the first, ``rows`` are the rows to predict."""
+
+    setup: str
+    use: str
+    through: str
+    """Whose code opens the file."""
+    views: int
+    """That its predictions are averaged over; the run's own may have had more."""
+
+    @property
+    def code(self) -> str:
+        """As a person runs it."""
+        return f"{self.setup}\n{self.use}\nprint(predicted)\n"
+
+
+def views_of(facts: Facts) -> int:
+    """Size of the ensemble that the run predicted with."""
+    return int(facts["settings"].get("train", {}).get("views", 1))
+
+
+def own_rows(facts: Facts, run_id: str, table: str) -> str:
+    """The run's own rows, encoded; the merged weights would take any others."""
+    base = f", checkpoint={facts['base']['file']!r}" if "checkpoint" in facts["settings"] else ""
+    return (
+        f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode rows as the run did\n"
+        f"table = read_table({table!r}, run.reading).frame\n"
+        f"context = run.context(table)  # or fit on rows of your own: the file needs nothing of ours\n"
+        f"rows = table.iloc[run.split(table).test]\n"
+    )

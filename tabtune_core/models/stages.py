@@ -1,0 +1,58 @@
+"""The stages of a forward pass: submodules in the order of their calls, and what stands in for one that need not run.
+
+A family's ``stages(module)`` tells those of a module, for whoever keeps what the first ones give while they are frozen. Between two
+stages upstream's own code runs as ever: a stage that is passed over gives something of the right shape, which nothing reads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Take = Callable[..., torch.Tensor]
+"""From a shape to the next tensor that was kept; one length may be -1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A module within a model, called by its forward with tensors first."""
+
+    path: str
+    skip: Callable[..., Any] | None = None
+    """Called with the stage's arguments in its place, where a later stage gives what was kept; None: the stage runs all the same."""
+    keep: Callable[..., list[torch.Tensor]] | None = None
+    """From the stage's output and its arguments: all of the stages before it that the forward goes on with. None: not to be cut here."""
+    give: Callable[..., Any] | None = None
+    """From ``Take`` and the stage's arguments: an output with which the forward goes on as if everything before had run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Of a model."""
+
+    every: tuple[Stage, ...]
+    """In the order of their calls. What lies under none of them is called or read anywhere."""
+    entries: tuple[str, ...] = ("forward",)
+    """Methods of the model that call the stages; one may call another."""
+
+
+class Instead:
+    """A residual that turns ``x + residual`` into a tensor given beforehand, to the last bit."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+    def __radd__(self, x: object) -> torch.Tensor:
+        """The tensor in place of the sum."""
+        return self.value
+
+
+def first_of(*given: Any, **named: Any) -> Any:
+    """The first argument of a call."""
+    return (*given, *named.values())[0]
+
+
+def spread(x: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Zeros that take no memory, for those who do not write into them."""
+    return x.new_zeros(()).expand(shape)

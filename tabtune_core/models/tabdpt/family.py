@@ -1,0 +1,89 @@
+"""TabDPT: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+
+from typing import Any
+
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+
+
+def tabdpt_layers(config: dict[str, Any], task: Task) -> Layers:
+    """Of a TabDPT module, everything but the label encoders of the other task."""
+    size = config["model"]
+    width, label_width, hidden = size["emsize"], size["y_encoder_dim"], size["ff_dim"]
+    layers = Layers()
+    layers.linear("encoder", width, size["max_num_features"])
+    for i in range(size["nlayers"]):
+        block = f"transformer_encoder.{i}"
+        for name, inputs in (("q", width), ("k", width), ("v", width + label_width), ("out", width)):
+            layers.linear(f"{block}.{name}_proj", width, inputs, bias=False)
+        layers.linear(f"{block}.q_gate", size["nhead"], width, bias=False)
+        layers.linear(f"{block}.ff.up", 2 * hidden, width, bias=False)
+        layers.linear(f"{block}.ff.down", width, hidden, bias=False)
+        for name in ("attn_norm", "ff_norm"):
+            layers.norm(f"{block}.{name}", width)
+        if task == "classification":
+            layers.linear(f"cls_y_encoders.{i}", label_width, size["max_num_classes"], bias=False)
+        else:
+            layers.linear(f"reg_y_encoders.{i}.0", label_width, 1)
+            layers.linear(f"reg_y_encoders.{i}.2", label_width, label_width)
+    layers.linear("head.0", hidden, width)
+    layers.linear("head.2", size["max_num_classes"] + size["regression_bin_count"], hidden)
+    return layers
+
+
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "column_embeddings": ("encoder",),
+    "row_attention": ("transformer_encoder",),
+    "prediction_head": ("head",),
+}
+FAMILY = Family(
+    folder="tabdpt", name="TabDPT", distribution="tabdpt", install="pip install tabdpt", layers=tabdpt_layers,
+    targets=("transformer_encoder", "encoder", "y_encoder", "head"),
+    groups={  # one label encoder for both tasks until TabDPT 1.2: the guide's y_encoder
+        "classification": {**_GROUPS, "y_encoder": ("cls_y_encoders",)},
+        "regression": {**_GROUPS, "y_encoder": ("reg_y_encoders",)},
+    },
+    unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
+    passed_over=("q_gate", "reg_y_encoders.*.0"), block_lists=("transformer_encoder",),
+    late_blocks="transformer_encoder", head=("head",),
+)  # fmt: skip
+
+TABDPT_MINI: dict[str, Any] = {
+    "env": {"device": "cpu"},
+    "training": {"dropout": 0.0},
+    "model": dict(
+        enc_cell_dim=-1, max_num_classes=10, regression_bin_count=128, regression_bin_min=-8, regression_bin_max=8, nhead=4,
+        ff_dim=96, emsize=96, nlayers=8, max_num_features=48, min_eval_context=64, max_eval_context=1_048_576, y_encoder_dim=32,
+        num_col_attn_layers=2, n_thinking_rows=8,
+    ),
+}  # fmt: skip
+"""The ``cfg`` in the metadata of a TabDPT 1.3 file."""
+_TABDPT: dict[str, Any] = {
+    "env": {"device": "cpu"},
+    "training": {"dropout": 0.0},
+    "model": dict(
+        enc_cell_dim=-1, max_num_classes=16, regression_bin_count=2048, regression_bin_min=-10, regression_bin_max=10, nhead=8,
+        ff_dim=512, emsize=512, nlayers=32, max_num_features=128, min_eval_context=64, max_eval_context=1_048_576, y_encoder_dim=128,
+        num_col_attn_layers=2, n_thinking_rows=64,
+    ),
+}  # fmt: skip
+
+
+def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
+    both: dict[Task, Weights] = {"classification": weights, "regression": weights}
+    return ModelCard(name=name, title=title, family=FAMILY, licence="Apache-2.0", note=note, weights=both)
+
+
+CARDS = (
+    _tabdpt(
+        "tabdpt-mini", "TabDPT mini", "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
+        Weights(
+            file="tabdpt-mini.safetensors", repository=None, total_parameters=586_890, config=TABDPT_MINI,
+            sha256="ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
+        ),
+    ),
+    _tabdpt(
+        "tabdpt-1.3", "TabDPT 1.3", "The current release; one file for classes and numbers.",
+        Weights(file="tabdpt1_3.safetensors", repository="Layer6/TabDPT", total_parameters=63_040_528, config=_TABDPT),
+    ),
+)  # fmt: skip

@@ -1,0 +1,119 @@
+"""TabICL: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+
+from functools import partial
+from typing import Any
+
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+
+
+def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, factor: int, norms: bool) -> None:
+    """Adds a block; with ``heads``, attention whose softmax is scaled by two small networks."""
+    layers.attention(f"{path}.attn", width)
+    layers.linear(f"{path}.linear1", factor * width, width)
+    layers.linear(f"{path}.linear2", width, factor * width)
+    for name in ("norm1", "norm2") if norms else ():
+        layers.norm(f"{path}.{name}", width)
+    if heads:
+        for name, inputs, outputs in (("base", 1, width), ("query", width // heads, width // heads)):
+            layers.linear(f"{path}.attn.ssmax_layer.{name}_mlp.0", 64, inputs)
+            layers.linear(f"{path}.attn.ssmax_layer.{name}_mlp.2", outputs, 64)
+
+
+def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
+    """Of a TabICL module; v1 and v2 differ in how columns enter, in the scaled softmax of attention and in the biases of norms."""
+    width, factor, labels = config["embed_dim"], config["ff_factor"], config["max_classes"] or 1
+    deep = width * config["row_num_cls"]
+    layers, norms = Layers(), not config.get("bias_free_ln", False)
+    block = partial(_tabicl_block, layers, factor=factor, norms=norms)
+    layers.linear("col_embedder.in_linear", width, config.get("col_feature_group_size", 1))
+    for i in range(config["col_num_blocks"]):
+        block(f"col_embedder.tf_col.blocks.{i}.multihead_attn1", width, config["col_nhead"] if config["col_ssmax"] else 0)
+        block(f"col_embedder.tf_col.blocks.{i}.multihead_attn2", width)
+    for name in ("w", "b") if config["col_affine"] else ():
+        layers.linear(f"col_embedder.out_{name}", width, width)
+        layers.norm(f"col_embedder.ln_{name}", width)
+    if config["col_target_aware"]:
+        layers.linear("col_embedder.y_encoder", width, labels)
+    for i in range(config["row_num_blocks"]):
+        block(f"row_interactor.tf_row.blocks.{i}", width)
+    for i in range(config["icl_num_blocks"]):
+        block(f"icl_predictor.tf_icl.blocks.{i}", deep, config["icl_nhead"] if config["icl_ssmax"] else 0)
+    for path, d in (("row_interactor.out_ln", width), ("icl_predictor.ln", deep)) if norms else ():
+        layers.norm(path, d)
+    layers.linear("icl_predictor.y_encoder", deep, labels)
+    layers.linear("icl_predictor.decoder.0", 2 * deep, deep)
+    layers.linear("icl_predictor.decoder.2", config["max_classes"] or config["num_quantiles"], 2 * deep)
+    return layers
+
+
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "column_embeddings": ("col_embedder",),
+    "row_attention": ("row_interactor", "icl_predictor.tf_icl"),
+    "prediction_head": ("icl_predictor.decoder",),
+    "decoder": ("icl_predictor.decoder",),
+}
+FAMILY = Family(
+    folder="tabicl", name="TabICL", distribution="tabicl", install="pip install tabicl", layers=tabicl_layers,
+    targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
+    groups={"classification": _GROUPS, "regression": _GROUPS},
+    unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
+    block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
+    late_blocks="icl_predictor.tf_icl.blocks", head=("icl_predictor.decoder",),
+)  # fmt: skip
+
+_V1: dict[str, Any] = dict(
+    max_classes=10, embed_dim=128, col_num_blocks=3, col_nhead=4, col_num_inds=128, col_affine=True, col_feature_group=False,
+    col_target_aware=False, col_ssmax=False, row_num_blocks=3, row_nhead=8, row_num_cls=4, row_rope_base=100000,
+    row_rope_interleaved=True, icl_num_blocks=12, icl_nhead=4, icl_ssmax=False, ff_factor=2, dropout=0.0, activation="gelu",
+    norm_first=True,
+)  # fmt: skip
+_V2: dict[str, Any] = dict(
+    max_classes=10, num_quantiles=999, embed_dim=128, col_num_blocks=3, col_nhead=8, col_num_inds=128, col_affine=False,
+    col_feature_group="same", col_feature_group_size=3, col_target_aware=True, col_ssmax="qassmax-mlp-elementwise",
+    row_num_blocks=3, row_nhead=8, row_num_cls=4, row_rope_base=100000, row_rope_interleaved=False, icl_num_blocks=12,
+    icl_nhead=8, icl_ssmax="qassmax-mlp-elementwise", ff_factor=2, dropout=0.0, activation="gelu", norm_first=True,
+    bias_free_ln=False, zero_init=False, recompute=False,
+)  # fmt: skip
+MINI: dict[str, Any] = {
+    **_V2, "embed_dim": 32, "col_num_blocks": 2, "col_nhead": 4, "col_num_inds": 16, "row_num_blocks": 2, "row_nhead": 4,
+    "icl_num_blocks": 4, "icl_nhead": 4,
+}  # fmt: skip
+"""TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
+MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
+
+
+def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
+    return Weights(file=file, repository="jingang/TabICL", total_parameters=parameters, config=config)
+
+
+def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: Weights | None = None) -> ModelCard:
+    weights: dict[Task, Weights] = {"classification": classifier}
+    if regressor:
+        weights["regression"] = regressor
+    return ModelCard(name=name, title=title, family=FAMILY, licence="BSD-3-Clause", note=note, weights=weights)
+
+
+CARDS = (
+    ModelCard(
+        name="tabicl-mini", title="TabICL mini", family=FAMILY, licence="Apache-2.0",
+        note="Pre-trained by us on synthetic tables; ships with the package.",
+        weights={
+            "classification": Weights(
+                file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
+                sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
+            ),
+            "regression": Weights(
+                file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR,
+                sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
+            ),
+        },
+    ),
+    _tabicl(
+        "tabicl-v2", "TabICL v2", "The current release.",
+        _released("tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2),
+        _released("tabicl-regressor-v2-20260212.ckpt", 28_544_991, {**_V2, "max_classes": 0, "bias_free_ln": True}),
+    ),
+    _tabicl("tabicl-v1.1", "TabICL v1.1", "An improved v1.", _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1)),
+    _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
+)  # fmt: skip
