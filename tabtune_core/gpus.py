@@ -4,6 +4,7 @@ The answer follows what torch does in the run's process: none for a build withou
 cards. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the cards as the driver does.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,24 @@ def card_names() -> list[str]:
 def card_memory() -> list[tuple[int, int] | None]:
     """Free and total bytes of the same cards; None where the driver does not tell."""
     return _of_every_card(_memory)
+
+
+def card_uuids() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls the same cards, wherever they are counted from."""
+    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)))
+
+
+def freest_card() -> int:
+    """Number of the card with the most free memory; 0 where the driver does not tell, or torch may count the cards in another order."""
+    free = [memory[0] if memory else -1 for memory in card_memory()]
+    counts_alike = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    return free.index(max(free)) if free and counts_alike else 0
+
+
+def takes_one_process(place: int) -> bool:
+    """Whether a card is in exclusive-process mode: while a run holds it, no second process can compute there."""
+    exclusive = _of_every_card(_is_exclusive)
+    return place < len(exclusive) and exclusive[place]
 
 
 def torch_has_cuda() -> bool:
@@ -68,15 +87,17 @@ def _of_every_card(ask: Callable[[Any], Told]) -> list[Told]:
     if not torch_has_cuda():
         return []
     try:
-        pynvml.nvmlInit()
-    except nvml_errors(pynvml):
-        return []
-    try:
+        _open(pynvml)
         return [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))]
     except nvml_errors(pynvml):
+        _open.cache_clear()  # the driver may have been replaced
         return []
-    finally:
-        pynvml.nvmlShutdown()
+
+
+@functools.cache
+def _open(library: Any) -> None:
+    """Opens the driver's library, once for the process: pages ask it every few seconds."""
+    library.nvmlInit()
 
 
 def _handles(visible: str | None) -> list[Any]:
@@ -108,6 +129,13 @@ def _first_slice(handle: Any) -> Any:
         except nvml_errors(pynvml):
             continue
     return None
+
+
+def _is_exclusive(handle: Any) -> bool:
+    try:
+        return bool(pynvml.nvmlDeviceGetComputeMode(handle) == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
+    except nvml_errors(pynvml):
+        return False
 
 
 def _memory(handle: Any) -> tuple[int, int] | None:

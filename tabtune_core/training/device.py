@@ -4,10 +4,11 @@ import psutil
 import torch
 
 from tabtune_core.errors import DeviceError, is_out_of_memory
+from tabtune_core.gpus import freest_card
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the first CUDA card, or the CPU where there is none; anything else is taken at its word.
+    """'auto' is the CUDA card with the most free memory, or the CPU where there is none; anything else is taken at its word.
 
     Raises:
         DeviceError: for a name torch does not know, a card that is not there, or one that cannot compute.
@@ -15,7 +16,7 @@ def resolve_device(name: str) -> torch.device:
     of_amd = torch.version.hip is not None
     cards = torch.cuda.device_count() if torch.cuda.is_available() and not of_amd else 0
     if name == "auto":
-        return _tried(torch.device("cuda", 0)) if cards else torch.device("cpu")
+        return _tried(torch.device("cuda", min(freest_card(), cards - 1))) if cards else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -3,6 +3,7 @@
 import types
 
 NVML_DEVICE_MIG_ENABLE = 1
+NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = 3
 
 
 class NVMLError(Exception):
@@ -13,15 +14,22 @@ class Driver:
     """A machine's cards, by their UUIDs; ``slices`` of those that are split."""
 
     NVML_DEVICE_MIG_ENABLE = NVML_DEVICE_MIG_ENABLE
+    NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = NVML_COMPUTEMODE_EXCLUSIVE_PROCESS
     NVMLError = NVMLError
 
-    def __init__(self, *uuids, names=None, slices=None):
-        self.uuids, self.names, self.slices = uuids, names or uuids, slices or {}
-        self.nvmlInit = self.nvmlShutdown = lambda: None
+    def __init__(self, *uuids, names=None, slices=None, exclusive=(), free=None):
+        self.uuids, self.names, self.slices, self.exclusive, self.free = uuids, names or uuids, slices or {}, exclusive, free or {}
+        self.opened = 0
         self.nvmlDeviceGetHandleByIndex = self.uuids.__getitem__
         self.nvmlDeviceGetCount = lambda: len(self.uuids)
         self.nvmlDeviceGetUUID = str.encode
         self.nvmlDeviceGetMaxMigDeviceCount = lambda uuid: 7
+
+    def nvmlInit(self):
+        self.opened += 1
+
+    def nvmlDeviceGetComputeMode(self, uuid):
+        return NVML_COMPUTEMODE_EXCLUSIVE_PROCESS if uuid in self.exclusive else 0
 
     def nvmlDeviceGetName(self, uuid):
         return self.names[self.uuids.index(uuid)] if uuid in self.uuids else f"slice {uuid}"
@@ -42,4 +50,4 @@ class Driver:
         return uuid
 
     def nvmlDeviceGetMemoryInfo(self, uuid):
-        return types.SimpleNamespace(free=1, total=2)
+        return types.SimpleNamespace(free=self.free.get(uuid, 1), total=2)

@@ -103,3 +103,36 @@ def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_d
     three.nvmlDeviceGetMemoryInfo = memory
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1,0")
     assert gpus.card_memory() == [(1, 4), None, (1, 2)]
+
+
+def test_the_library_is_opened_once_and_again_after_it_failed(driver):
+    three = driver()
+    for _ in range(3):
+        assert gpus.count_cards() == 3
+        gpus.card_memory()
+    assert three.opened == 1
+    count, three.nvmlDeviceGetCount = three.nvmlDeviceGetCount, lambda: three.nvmlDeviceGetHandleByUUID("gone")
+    assert gpus.card_names() == []
+    three.nvmlDeviceGetCount = count
+    assert gpus.card_names() == list(NAMES)
+    assert three.opened == 2
+
+
+@pytest.mark.parametrize(
+    ("order", "free", "freest"),
+    [("PCI_BUS_ID", {"GPU-bb33": 9}, 2), ("PCI_BUS_ID", {}, 0), (None, {"GPU-bb33": 9}, 0), ("FASTEST_FIRST", {"GPU-bb33": 9}, 0)],
+)
+def test_the_freest_card_is_named_where_torch_counts_as_the_driver_does(driver, monkeypatch, order, free, freest):
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    if order is not None:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    driver(*UUIDS, free=free)
+    assert gpus.freest_card() == freest
+
+
+def test_a_card_for_one_process_is_known_by_torchs_number(driver, monkeypatch):
+    driver(*UUIDS, exclusive=["GPU-aa22"])
+    assert [gpus.takes_one_process(place) for place in range(4)] == [False, True, False, False]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert gpus.takes_one_process(0)
+    assert gpus.card_uuids() == ["GPU-aa22"]

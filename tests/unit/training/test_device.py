@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tabtune_core.errors import DeviceError
+from tabtune_core.training import device
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.fit import _salt
 
@@ -45,6 +46,14 @@ def test_a_card_that_cannot_compute_is_an_error_with_the_cause_and_never_another
     cards(fail=RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"))
     with pytest.raises(DeviceError, match=r"The card cuda:. cannot be computed on: CUDA error: no kernel image .*device Choose 'cpu'"):
         resolve_device(name)
+
+
+def test_auto_is_the_card_with_the_most_free_memory(cards, monkeypatch):
+    cards()
+    monkeypatch.setattr(device, "freest_card", lambda: 1)
+    assert resolve_device("auto") == torch.device("cuda:1")
+    monkeypatch.setattr(device, "freest_card", lambda: 7)  # the driver knows cards that torch does not
+    assert resolve_device("auto") == torch.device("cuda:1")
 
 
 def test_a_card_without_room_is_no_broken_card(cards):
