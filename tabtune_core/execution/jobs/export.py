@@ -20,9 +20,11 @@ from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.data.datasets import folder_of, load_frame
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
-from tabtune_core.engine.verify import TOLERANCE, compare
+from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on
 from tabtune_core.errors import AdapterError
+from tabtune_core.events import RunPlanned
 from tabtune_core.execution.jobs.export_formats import Format, snippet
+from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.base import BaseModel
@@ -36,10 +38,20 @@ from tabtune_core.training.fit import OWN
 
 MOST_ROWS = 500
 """Test rows that are compared; of the run's first ones."""
-MERGED_TOLERANCE = 1e-3
-"""Merging rounds each weight once more, and a run on a card is compared with the processor; in the units of ``verify.TOLERANCE``."""
 MINUTES = 30
 TABLE = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Where the files of a run are made and tried."""
+
+    device: str
+    """The run's own, or a card of the same kind; else what its settings say."""
+    visible: str | None
+    """CUDA_VISIBLE_DEVICES of the fresh process, whose own choice is then this device; None leaves it alone."""
+    tolerance: float
+    """In the units of ``verify.TOLERANCE``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,7 @@ class _Source:
     frame: pd.DataFrame
     adapted: AdaptedModel
     context: Context
+    trial: _Trial
 
 
 def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
@@ -71,7 +84,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         told = snippet(format, source.package.facts, run, table=TABLE)
         _gather(work, source, home, made)
         difference, labels, rows = _compared(source, told, work)
-        tolerance = MERGED_TOLERANCE if format == "merged" else TOLERANCE
+        # merging rounds each weight once more, and its snippets are for the CPU
+        tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.trial.tolerance
         if difference > tolerance or not np.isfinite(difference):
             raise AdapterError(
                 f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
@@ -88,9 +102,25 @@ def _open(store: RunStore, run_id: str) -> _Source:
     run = store.run(run_id)
     path = store.run_dir(run_id) / ADAPTER_FILE
     package = read_package(path)
-    adapted = load_adapter(path, checkpoint=run.settings.checkpoint, device=run.settings.device)
+    planned = store.last(run_id, "RunPlanned")
+    trial = _trial(run.settings.device, planned.event.device if planned and isinstance(planned.event, RunPlanned) else run.settings.device)
+    adapted = load_adapter(path, checkpoint=run.settings.checkpoint, device=trial.device)
     frame = load_frame(store.home, run.settings.dataset)
-    return _Source(run, package, path, frame, adapted, adapted.context(frame))
+    return _Source(run, package, path, frame, adapted, adapted.context(frame), trial)
+
+
+def _trial(asked: str, computed_on: str) -> _Trial:
+    """``computed_on`` is the run's device as it was written down, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is the setting."""
+    if computed_on.startswith("cpu"):
+        return _Trial("cpu", "", tolerance_on("cpu"))
+    own, _, name = computed_on.partition(" ")
+    alike = [f"cuda:{place}" for place, card in enumerate(card_names()) if f"({card})" == name]
+    device = own if own in alike else next(iter(alike), None)
+    if device is None:
+        return _Trial(asked, None, OTHER_DEVICE_TOLERANCE)
+    if is_held(device):
+        return _Trial(device, "", OTHER_DEVICE_TOLERANCE)
+    return _Trial(device, card_uuids()[int(device.partition(":")[2])], tolerance_on(device))
 
 
 def _merged(source: _Source, store: RunStore, file: Path, work: Path) -> None:
@@ -122,7 +152,7 @@ def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
 
 def _base(source: _Source) -> BaseModel:
     settings, sha256 = source.run.settings, source.package.facts["base"]["sha256"]
-    return open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=settings.device)
+    return open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=source.trial.device)
 
 
 def _fitted(source: _Source, store: RunStore, base: BaseModel) -> TabularPipeline:
@@ -154,7 +184,7 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
     rows = saved["row"].to_numpy()
     # the setup may have picked the test rows already, or have all of the table
     choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
-    done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work)
+    done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work, source.trial.visible)
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
         log = work.with_name("log.txt")
@@ -168,8 +198,9 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
     return *compare(predicted, expected, source.context.y_C), len(rows)
 
 
-def _run(code: str, work: Path) -> subprocess.CompletedProcess[str]:
+def _run(code: str, work: Path, visible: str | None) -> subprocess.CompletedProcess[str]:
+    cards = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     return subprocess.run(
         [sys.executable, "-c", code], cwd=work, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60 * MINUTES,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env={**os.environ, **cards, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )  # fmt: skip

@@ -19,8 +19,8 @@ class Answers:
 @pytest.mark.parametrize(
     ("answer", "good", "said"),
     [
-        ((1e-7, 0), True, "gave the run's test predictions in a fresh process (largest difference 1.0e-07)"),
-        ((1e-3, 0), False, "gave other predictions (by up to 1.0e-03)"),
+        ((1e-7, 0), True, "gave the run's test predictions in a fresh process up to a difference of 1.0e-07"),
+        ((1e-3, 0), False, "gave other predictions in a fresh process by up to 1.0e-03"),
         ((1e-7, 1), False, "gave other predictions"),
         (None, False, "could not be opened in a fresh process"),
     ],
@@ -36,3 +36,20 @@ def test_without_one_a_new_interpreter_is_asked_and_its_failure_is_told(tmp_path
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
     assert not offered
     assert "could not be opened in a fresh process" in sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "exclusive", "good", "tried_on"),
+    [
+        ((5e-6, 0), False, True, "cuda:1"),
+        ((5e-5, 0), False, False, "cuda:1"),
+        ((5e-4, 1), True, True, "cpu"),
+        ((5e-3, 0), True, False, "cpu"),
+    ],
+)
+def test_a_package_is_tried_on_the_runs_card_or_on_the_cpu_where_the_run_holds_it(tmp_path, monkeypatch, answer, exclusive, good, tried_on):
+    monkeypatch.setattr(verify, "takes_one_process", lambda place: exclusive and place == 1)
+    fresh = Answers(answer)
+    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:1", checkpoint=None, fresh=fresh)
+    assert (offered, "exclusive-process mode" in sentence) == (good, exclusive)
+    assert fresh.asked[1]["device"] == tried_on

@@ -37,7 +37,7 @@ def job(store):
 def here(monkeypatch):
     """Runs snippets in this process, which has torch loaded already."""
 
-    def run(code, work):
+    def run(code, work, visible):
         with contextlib.chdir(work):
             exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
         return subprocess.CompletedProcess([], 0, "", "")
@@ -96,7 +96,7 @@ def test_a_file_that_predicts_something_else_is_not_offered(store, job, here, mo
 
 
 def test_a_file_that_a_fresh_process_cannot_open_is_not_left_and_the_log_is_named(store, job, monkeypatch):
-    monkeypatch.setattr(exports, "_run", lambda code, work: subprocess.CompletedProcess([], 1, "", "no such package"))
+    monkeypatch.setattr(exports, "_run", lambda code, work, visible: subprocess.CompletedProcess([], 1, "", "no such package"))
     with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
         exports.export(store.home, job, run=made_run(store), format="pipeline")
     assert list(job.iterdir()) == []
@@ -141,3 +141,26 @@ def test_differences_between_numbers_are_in_standard_deviations():
     assert compare(np.array([1.0, 3.0]), np.array([1.0, 2.0]), np.array([0.0, 4.0])) == (0.5, 0)
     assert compare(np.array([[0.6, 0.4]]), np.array([[0.4, 0.6]]), np.array([0])) == (pytest.approx(0.2), 1)
     assert compare(np.zeros(2), np.zeros(3), np.zeros(3))[0] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("asked", "computed_on", "held", "expected"),
+    [
+        ("auto", "cpu (2 threads)", False, ("cpu", "", 1e-6)),
+        ("cuda:1", "cuda:1 (H100)", False, ("cuda:1", "GPU-b", 1e-5)),
+        ("auto", "cuda:0 (T4)", False, ("cuda:2", "GPU-c", 1e-5)),
+        ("cuda:1", "cuda:1 (H100)", True, ("cuda:1", "", 1e-3)),
+        ("auto", "cuda:0 (A100)", False, ("auto", None, 1e-3)),
+    ],
+)
+def test_a_file_is_tried_on_the_runs_own_device_or_with_the_tolerance_between_devices(monkeypatch, asked, computed_on, held, expected):
+    monkeypatch.setattr(exports, "card_names", lambda: ["H100", "H100", "T4"])
+    monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
+    monkeypatch.setattr(exports, "is_held", lambda device: held)
+    assert exports._trial(asked, computed_on) == exports._Trial(*expected)
+
+
+def test_the_fresh_process_sees_the_cards_that_it_is_to_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    assert [exports._run(code, tmp_path, visible).stdout.strip() for visible in ("GPU-b", "", None)] == ["GPU-b", "", "3"]
