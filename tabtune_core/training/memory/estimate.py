@@ -1,8 +1,9 @@
 """What memory a run will take, before it starts: from the architecture in the catalogue and the sizes of the table. Loads no torch.
 
 In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
-too (see ``activations``), with two constants for what no architecture tells: what the first use of the device takes, and the gaps that
-glibc's heap has on the CPU. ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
+too (see ``activations``), with two constants of the CPU for what no architecture tells: what torch still touches at the first steps, and
+the gaps that glibc's heap has. On a card loading pays for the first use (see ``training.kernel_warmup``).
+``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,6 @@ HEAP = 1.54
 Both are fitted to the benchmark's cells. ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in glibc's heap, and a step takes 30 to 40 %
 longer.
 """
-CUDA_FIRST_USE_BYTES = 8_519_680
-"""cuBLAS' workspace (PyTorch's notes on CUDA semantics); 32 MiB on cards of the Hopper generation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     """
     task, family = settings.task, card.family.code("activations")
     weights = card.weights_for(task)
-    first, heap = (CUDA_FIRST_USE_BYTES, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
+    first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
     adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
     trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
         settings.strategy, adapter.trainable if adapter else 0
@@ -130,7 +129,7 @@ def prediction_bytes(
     card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE
 ) -> float:  # fmt: skip
     """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
-    first, heap = (CUDA_FIRST_USE_BYTES, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
+    first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
     counts = card.family.code("activations")
     return first + heap * float(counts.predicting(card.weights_for(task).config, shown=shown, asking=predicted_rows, features=features))
 

@@ -1,7 +1,6 @@
 """What loading pays for leaves the model, its gradients and chance as they were."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training import kernel_warmup
 from tabtune_core.training.fit import adapt
 from tabtune_core.training.kernel_warmup import use_once
 
@@ -52,5 +52,12 @@ def test_a_model_that_does_not_train_only_predicts():
     assert losses == []
 
 
-def test_a_card_whose_meter_counts_no_code_is_spared():
-    use_once(SimpleNamespace(), device=torch.device("cuda"))
+def test_on_a_card_the_step_is_taken_there_and_its_chance_is_kept(monkeypatch):
+    """With everything that would need the card in its stead on the CPU."""
+    model, card, seen = opened("tabicl-mini", "classification", "peft"), torch.device("cuda:1"), []
+    loss, fork, zeros = kernel_warmup.episode_loss, torch.random.fork_rng, torch.zeros
+    monkeypatch.setattr(kernel_warmup, "episode_loss", lambda *given: seen.append(given[-1]) or loss(*given[:-1], CPU))
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: seen.append(devices) or fork([]))
+    monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **more: seen.append(device) or zeros(*size, **more))
+    use_once(model, device=card)
+    assert [one for one in seen if one not in (None, CPU)] == [[card], card, card]
