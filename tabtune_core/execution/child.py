@@ -17,6 +17,8 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
 
 HEARTBEAT_SECONDS = 1.0
+BEYOND_A_GRID = "invalid configuration argument"
+"""What CUDA says to attention over more tables at once than a grid of blocks has places (https://github.com/pytorch/pytorch/issues/142228)."""
 JOB_ADVICE = "Wait until the runs that go on have ended, or ask for fewer rows or adapters at once."
 
 
@@ -123,4 +125,6 @@ def _explain(error: Exception, advice: str, log: str) -> str:
         return str(error)
     if is_out_of_memory(error):
         return f"There was not enough memory. {advice}"
+    if BEYOND_A_GRID in str(error):
+        return f"The card's attention kernels take at most 65,535 rows at once, and these were probably more. {advice}"
     return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

@@ -34,14 +34,14 @@ RUN_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # memory of large tensors in huge pages: a step on the CPU takes about 5 % less, and the same memory
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    # so that cuda:1 is the same card for torch and for the page, which asks NVML
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     # asked through NVML whether there is a card, the forkserver stays without CUDA, which would not survive a fork
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     # a run's log is no terminal; this makes huggingface_hub draw its download bar there all the same
     "TQDM_POSITION": "-1",
 }
 """Of the processes that carry out runs and jobs, where the worker's own says nothing else."""
+CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Whatever the worker's own says: cuda:1 is the same card for torch as for the page, which asks NVML."""
 POLL_SECONDS = 0.3
 RECONCILE_SECONDS = 3.0
 GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
@@ -109,6 +109,7 @@ class _Worker:
         self.slots = Slots()
         for name, value in RUN_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        os.environ.update(CARD_ORDER)
         self.context = multiprocessing.get_context("forkserver")
         loaded = LOADED_BY_RUNS if experiment == EXPERIMENT else ()
         self.context.set_forkserver_preload([experiment, jobs, run_child.__module__, *loaded])

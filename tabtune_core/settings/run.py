@@ -50,7 +50,8 @@ class RunSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
-    """Moves the split (but not one by time), the adapter's start and the episodes. Runs that share a seed share split and episodes."""
+    """Moves the split (but not one by time), the adapter's start and the episodes. Runs that share a seed share split and episodes. A run
+    that is repeated on a CUDA card may differ in the last digits: some sums have no fixed order there."""
     device: str = "auto"
     """'auto' is a free CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
     validation_share: float = 0.2

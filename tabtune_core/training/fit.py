@@ -43,7 +43,7 @@ from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows, Part
 from tabtune_core.training.notices import beginnings, endings, saving, training_notes
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.precision import Precision
+from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
@@ -107,7 +107,7 @@ def fit(
             rows = ModelRows.of(table, model, settings.train)
             plan = _plan(settings, table, model, rows, report, describe_device(device))
             emit(plan)
-            for note in beginnings(settings, table, report, plan):
+            for note in (*emulation(settings.train.amp, device), *beginnings(settings, table, report, plan)):
                 emit(note)
         arrays = SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan))
         prefix = SharedPrefix(

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from tabtune_core.errors import DeviceError
+from tabtune_core.events import Note
 from tabtune_core.settings import Amp
 
 DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BF16_CAPABILITY = (8, 0)
+"""Compute capability from which on a card computes in bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); others emulate it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +44,17 @@ class Precision:
     def may_overflow(self) -> bool:
         """Whether gradients that are not finite may come from the scale alone: a smaller one is tried down to 1, the true size."""
         return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+
+
+def emulation(amp: Amp, device: torch.device) -> list[Note]:
+    """What to know where the card has no units for the format that was asked for."""
+    if amp != "bf16" or torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
+        return []
+    name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    return [
+        Note(
+            f"{name} (compute capability {major}.{minor}) emulates bf16, which is slow; cards from 8.0 on compute in it. "
+            "Set train.amp to 'fp16', which this card computes in, or to 'off'.",
+            "warning",
+        )
+    ]

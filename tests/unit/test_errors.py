@@ -32,6 +32,12 @@ def test_a_full_memory_is_told_as_one(error):
     assert _kind(error) == "OutOfMemoryError"
 
 
+def test_more_rows_than_the_cards_attention_takes_are_told_with_the_limit():
+    told = _explain(RuntimeError("CUDA error: invalid configuration argument"), "Lower context_rows.", "the log")
+    assert "65,535 rows" in told
+    assert told.endswith("Lower context_rows.")
+
+
 def test_other_errors_keep_their_name():
     assert not is_out_of_memory(RuntimeError("boom"))
     assert _kind(RuntimeError("boom")) == "RuntimeError"

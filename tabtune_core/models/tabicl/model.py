@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from tabicl import InferenceConfig
+from tabicl._model.attention import set_flash_attn3_enabled
 from tabicl._model.tabicl import TabICL
 from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFilter
 from torch.nn import functional as F
@@ -44,6 +45,7 @@ class TabICLModel:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.native_classes: int | None = int(config["max_classes"])
         self.module = module.to(device).eval()
+        set_flash_attn3_enabled(False)  # for training, recomputed blocks included: where it is installed, attention would be fp16
         self._inference = InferenceConfig()
         stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})

@@ -26,9 +26,12 @@ _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as 
 
 
 class NvmlReader:
-    """Reads one card through NVML. ``library`` is the module ``pynvml`` or an object that answers like it."""
+    """Reads one card through NVML. ``library`` is the module ``pynvml`` or an object that answers like it.
 
-    def __init__(self, library: Any, uuid: str, pid: int) -> None:
+    ``pid`` is this process as the driver knows it, None where that cannot be told: no other process is taken for it.
+    """
+
+    def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
         self._library, self._pid, self._errors = library, pid, nvml_errors(library)
         library.nvmlInit()
         self._handle = self._find(uuid)
@@ -77,9 +80,21 @@ def open_nvml(device: torch.device, library: ModuleType | None = None) -> NvmlRe
         import pynvml as library  # type: ignore[no-redef]
     assert library is not None
     try:
-        return NvmlReader(library, str(torch.cuda.get_device_properties(device).uuid), os.getpid())
+        return NvmlReader(library, str(torch.cuda.get_device_properties(device).uuid), pid_of_driver())
     except nvml_errors(library):
         return None
+
+
+def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
+    """This process's id, where it is the host's, as those that the driver gives are; None in a container with ids of its own.
+
+    The host's namespace has a fixed number: ``PROC_PID_INIT_INO`` of Linux (include/linux/proc_ns.h).
+    """
+    try:
+        of_host = os.readlink(namespace) == f"pid:[{0xEFFFFFFC}]"
+    except OSError:  # no Linux, and no such containers
+        of_host = True
+    return os.getpid() if of_host else None
 
 
 class MemoryMeter:

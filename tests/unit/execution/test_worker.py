@@ -7,6 +7,7 @@ import signal
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
+from tabtune_core.execution import worker
 from tabtune_core.execution.lock import pid_alive, worker_alive
 from tabtune_core.store.runs import RunStore
 
@@ -38,6 +39,13 @@ def run_of(store, target):
 
 def log_of(store, run):
     return (store.run_dir(run.id) / "log.txt").read_text()
+
+
+def test_cards_are_counted_as_the_pages_count_them_whatever_the_shell_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "OMP_WAIT_POLICY": "ACTIVE"})
+    worker._Worker(RunStore(tmp_path), "fake_experiment", "fake_jobs")
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_the_queue_is_drained_in_order_and_no_failure_stops_it(drained):

@@ -9,7 +9,7 @@ import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
 from tabtune_core.training.memory import meters
-from tabtune_core.training.memory.meters import MemoryMeter, NvmlReader, open_nvml
+from tabtune_core.training.memory.meters import MemoryMeter, NvmlReader, open_nvml, pid_of_driver
 
 CPU = torch.device("cpu")
 
@@ -80,6 +80,15 @@ def test_process_memory_that_is_not_available_is_none(unknown):
 
 def test_a_card_that_nvml_does_not_know_reads_none():
     assert set(NvmlReader(FakeNvml(), "zzz", os.getpid()).sample().values()) == {None}
+
+
+def test_in_a_container_no_process_of_the_host_is_taken_for_this_one(tmp_path):
+    for name, number in (("host", 4026531836), ("container", 4026532999)):
+        (tmp_path / name).symlink_to(f"pid:[{number}]")
+    assert pid_of_driver(str(tmp_path / "host")) == os.getpid()
+    assert pid_of_driver(str(tmp_path / "no such file")) == os.getpid()
+    assert pid_of_driver(str(tmp_path / "container")) is None
+    assert NvmlReader(FakeNvml(), "aaa", None).sample()["nvml_process_bytes"] is None
 
 
 class OlderDriver(FakeNvml):
