@@ -36,9 +36,9 @@ def random_weights(name: str, folder: Path) -> Path:
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def opened(name: str, folder: Path) -> BaseModel:
+def opened(name: str, folder: Path, device: torch.device = CPU) -> BaseModel:
     """A classifier: a mini with its own weights, a full-size model with random ones."""
-    return load_model(get_card(name), "classification", CPU, None if "mini" in name else random_weights(name, folder))
+    return load_model(get_card(name), "classification", device, None if "mini" in name else random_weights(name, folder))
 
 
 def noise(rows: int, features: int) -> Episode:
@@ -77,8 +77,9 @@ class Steps:
 
     def step(self, episode: Episode, precision: Precision | None = None) -> float:
         """One step of a run, and its loss; in fp32 unless told otherwise."""
-        precision = precision or Precision.of("off", CPU)
+        device = next(self.model.module.parameters()).device
+        precision = precision or Precision.of("off", device)
         self.optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
-            loss = episode_loss(self.model, episode, CLASSES, CPU)
+            loss = episode_loss(self.model, episode, CLASSES, device)
         return take_step(loss, self.optimizer, clip_norm=1.0, precision=precision)[0]

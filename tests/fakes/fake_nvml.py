@@ -16,6 +16,7 @@ class Driver:
     NVML_DEVICE_MIG_ENABLE = NVML_DEVICE_MIG_ENABLE
     NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = NVML_COMPUTEMODE_EXCLUSIVE_PROCESS
     NVMLError = NVMLError
+    NVML_TEMPERATURE_GPU = 0
 
     def __init__(self, *uuids, names=None, slices=None, exclusive=(), free=None):
         self.uuids, self.names, self.slices, self.exclusive, self.free = uuids, names or uuids, slices or {}, exclusive, free or {}
@@ -50,4 +51,19 @@ class Driver:
         return uuid
 
     def nvmlDeviceGetMemoryInfo(self, uuid):
-        return types.SimpleNamespace(free=self.free.get(uuid, 1), total=2)
+        return types.SimpleNamespace(free=self.free.get(uuid, 1), total=2, used=1)
+
+    def nvmlSystemGetDriverVersion(self):
+        return b"570.0"
+
+    def nvmlDeviceGetPowerUsage(self, uuid):
+        raise NVMLError("not supported")
+
+    def nvmlDeviceGetTemperature(self, uuid, sensor):
+        return 40
+
+    def nvmlDeviceGetUtilizationRates(self, uuid):
+        return types.SimpleNamespace(gpu=5)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, uuid):
+        return []

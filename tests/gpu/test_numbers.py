@@ -61,6 +61,12 @@ def test_recomputed_activations_give_the_same_gradients_under_dropout(device, dr
     assert distance(gradients(model, device, recomputed=True), gradients(model, device)) < 1e-5
 
 
+def test_the_same_seed_gives_nearly_the_same_gradients(device):
+    """Attention's backward pass may add up in another order on a card."""
+    model = adapted(device)
+    assert distance(gradients(model, device), gradients(model, device)) <= (1e-5 if device.type == "cuda" else 0)
+
+
 def test_dropout_is_drawn_where_the_numbers_are(device):
     x, before = torch.ones(400, 50, device=device), torch.get_rng_state()
     mask = keep_mask(x, 0.25)

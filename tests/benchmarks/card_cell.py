@@ -1,0 +1,78 @@
+"""One training in this process, on a table of noise, and what it took: a cell of ``first_hour_on_a_card.py``, by the product's own ``fit``.
+
+In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random: neither time nor memory asks what they are.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from full_size import CLASSES, Steps, noise, opened, random_weights
+
+from tabtune_core import TabularPipeline
+from tabtune_core.events import StepDone
+from tabtune_core.settings import TrainSettings
+
+VALIDATION_SHARE, QUERY_SHARE = 0.2, 0.2
+FIRST = 5
+"""Steps that are not timed."""
+PROFILED = 3
+GRAPH = next((field.name for field in dataclasses.fields(TrainSettings) if "graph" in field.name), None)
+"""The setting that runs a step as a CUDA graph, where this version has it."""
+
+
+def measure(cell: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of a step (median), and bytes that the run grew by, as measured and as estimated."""
+    rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
+    query = round(QUERY_SHARE * cell["rows"])
+    params: dict[str, Any] = {
+        "device": cell["device"], "steps": cell["steps"], "eval_every": cell["steps"], "validation_share": VALIDATION_SHARE,
+        "batch_size": query, "context_rows": cell["rows"] - query, "amp": cell.get("amp", "off"),
+        "gradient_checkpointing": cell.get("recompute", False),
+    }  # fmt: skip
+    if "mini" not in cell["model"]:
+        params["checkpoint"] = random_weights(cell["model"], Path(cell["folder"]))
+    if cell.get("graph") and GRAPH is not None:
+        params[GRAPH] = True
+    if cell["strategy"] == "peft":
+        params["peft_config"] = {
+            "r": cell.get("rank", 8),
+            "lora_dropout": cell.get("dropout", 0.0),
+            "target_modules": cell.get("targets", []),
+        }
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, cell["features"]))).add_prefix("x")
+    pipeline = TabularPipeline(cell["model"], cell["strategy"], params).fit(x, np.arange(rows) % CLASSES)
+    seconds = [event.seconds for event in pipeline.history if isinstance(event, StepDone)]
+    expected = pipeline.result.extra["estimated_bytes"]
+    return {
+        "step_ms": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])), "growth_bytes": pipeline.result.growth_memory_bytes,
+        "estimated_bytes": None if expected is None else sum(expected[name] for name in ("gradients", "optimizer", "activations")),
+        "meter": pipeline.result.memory_meter, "busy_ms": busy(cell) if cell.get("profile") else None,
+    }  # fmt: skip
+
+
+def busy(cell: dict[str, Any]) -> float | None:
+    """Milliseconds of a step in which the card computes, by torch's profiler; None on the CPU."""
+    if cell["device"] == "cpu":
+        return None
+    model, episode = opened(cell["model"], Path(cell["folder"]), torch.device(cell["device"])), noise(cell["rows"], cell["features"])
+    steps = Steps(model, None if cell["strategy"] == "base-ft" else (), dropout=cell.get("dropout", 0.0))
+    for _ in range(FIRST):
+        steps.step(episode)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(PROFILED):
+            steps.step(episode)
+        torch.cuda.synchronize(cell["device"])
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e3 / PROFILED
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    started = time.monotonic()
+    print(json.dumps({**measure(asked), "seconds": time.monotonic() - started}))
