@@ -7,6 +7,7 @@ rest goes on. ``--dry-run`` goes through all of it on the CPU, with tiny sizes a
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -62,12 +63,13 @@ def carried_out(name: str, command: Sequence[str], budget: float) -> Part:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        try:
+    """Kills a part and what it started, and waits until all of it is gone: it would keep memory of the card."""
+    ours = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for one in ours:
+        with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
-        except psutil.NoSuchProcess:
-            continue
     process.wait()
+    psutil.wait_procs(ours, timeout=10)
 
 
 def measure(
