@@ -11,6 +11,8 @@ def run_job(kind, *, home, folder, arguments):
     (folder / "left.txt").write_text("here")
     if kind == "refused":
         raise AdapterError("There is no such adapter. Choose another.")
+    if kind == "greedy":
+        raise RuntimeError("Failed to execute even with minimum batch size 1. Error: CUDA out of memory.")
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     return {"twice": 2 * arguments["number"]}

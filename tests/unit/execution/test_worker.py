@@ -17,7 +17,7 @@ def drained(tmp_path_factory):
     """A store whose runs went wrong in every way, one after the other, under one worker."""
     store = RunStore(tmp_path_factory.mktemp("drained"))
     queue(store, "quick", "broken", "refused", "greedy", "killed", "lingering", "once", "quick")
-    for kind in ("double", "refused", "killed", "broken"):
+    for kind in ("double", "refused", "greedy", "killed", "broken"):
         store.add_job(kind, {"number": 4} if kind == "double" else {})
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     return store
@@ -169,7 +169,12 @@ def test_a_job_leaves_its_result_and_files(drained):
 
 @pytest.mark.parametrize(
     ("kind", "status", "said"),
-    [("refused", "failed", "Choose another."), ("killed", "interrupted", "memory ran out"), ("broken", "failed", "KeyError")],
+    [
+        ("refused", "failed", "Choose another."),
+        ("killed", "interrupted", "memory ran out"),
+        ("broken", "failed", "KeyError"),
+        ("greedy", "failed", "There was not enough memory. Wait until the runs that go on have ended"),
+    ],
 )
 def test_a_job_that_goes_wrong_says_so_and_stops_no_other(drained, kind, status, said):
     job = job_of(drained, kind)
