@@ -16,6 +16,7 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import load_adapter, read_table
 from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.engine import experiment
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
@@ -23,6 +24,7 @@ from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.memory import meters
 
 ROWS = 120
 
@@ -207,6 +209,16 @@ def test_a_numeric_target_can_be_split_at_its_median(settings, home):
 def test_what_cannot_be_done_is_refused_with_the_reason(settings, home, change, error, message):
     with pytest.raises(error, match=message):
         run(dataclasses.replace(settings, **change), home)
+
+
+def test_memory_of_the_run_is_given_back_before_another_process_verifies(settings, home, monkeypatch):
+    """Else training's peak would be missing to it on a card that is nearly full."""
+    done, fit = [], experiment.fit
+    monkeypatch.setattr(experiment, "fit", lambda *given, **named: (fit(*given, **named), done.append("fitted"))[0])
+    monkeypatch.setattr(meters, "_give_back_freed_memory", lambda device: done.append("given back"))
+    monkeypatch.setattr(experiment, "verify_in_fresh_process", lambda *given, **named: (True, str(done.append("verified"))))
+    run(dataclasses.replace(settings, train=TrainSettings(steps=1)), home)
+    assert done[done.index("fitted") :] == ["fitted", "given back", "verified"]
 
 
 @pytest.mark.gpu

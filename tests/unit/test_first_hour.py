@@ -13,7 +13,7 @@ import card_parts
 import first_hour_on_a_card as first_hour
 import first_hour_page
 
-FACTS = {"name": "H100", "driver": "570.0", "total_bytes": 80e9, "exclusive_process": False}
+FACTS = {"name": "H100", "driver": "570.0", "total_bytes": 80e9, "exclusive_process": False, "idle": {"nvml_device_bytes": 3e6}}
 CELL = {"rows": 256, "features": 10, "model": "tabicl-v2", "strategy": "peft", "busy_ms": None}
 FOUND = {
     "gpu tests": [
@@ -126,7 +126,7 @@ def test_a_dry_run_is_no_page_and_a_measurement_is(tmp_path, capsys):
     assert not path.exists()
     assert "nothing in it was measured" in capsys.readouterr().out
     assert first_hour.write_page(whole(*map(part, FOUND)), path) == 0
-    assert path.read_text().startswith("# The first hour on a card\n\nH100, 80 GB, driver 570.0. Xeon.")
+    assert path.read_text().startswith("# The first hour on a card\n\nH100, 80 GB, 3 MB of it in use before, driver 570.0. Xeon.")
 
 
 @pytest.mark.parametrize("more", [[], ["--write"]])
