@@ -1,6 +1,6 @@
 """What a context that is computed once saves where many rows are predicted beside it.
 
-``python tests/benchmarks/cached_context.py`` prints Markdown; with ``--write`` it goes into the README. ``--rows``, ``--context`` and
+``python tests/benchmarks/cached_context.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows``, ``--context`` and
 ``--models`` change what is measured.
 
 The first table: TabICL, predicting through upstream's cache as the product does, against computing the context again for each lot of rows.
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from full_size import opened as loaded
 from named_machine import machine
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 
 from tabtune_core.models.base import BaseModel
 from tabtune_core.training.scoring import Scorer
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, first, second = Path(name), [], []

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from named_machine import machine
-from readme_block import markdown_table
+from published import markdown_table
 
 from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows

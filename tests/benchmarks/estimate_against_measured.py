@@ -1,6 +1,6 @@
 """How near is the estimate before launch to the measured growth of memory? Three sizes of table, both strategies, four models.
 
-``python tests/benchmarks/estimate_against_measured.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the README. Cells
+``python tests/benchmarks/estimate_against_measured.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Cells
 that are in the file already are not measured again; ``--models tabicl-mini`` measures that one alone.
 
 Each cell is a training of a few steps in a fresh process, looks at validation rows included. Measured is what rankings use: on the CPU the
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 
 from tabtune_core import TabularPipeline
 from tabtune_core.models.catalogue import CATALOGUE
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
     parser.add_argument("--models", nargs="*", choices=TITLES, default=list(TITLES))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
     arguments = parser.parse_args()
     known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
     there = {(c["model"], c["strategy"], c["rows"], c["features"], c["device"]) for c in known}

@@ -1,6 +1,6 @@
 """A table of a million rows, read, checked and trained on: seconds and memory of every stage, against a tenth of it.
 
-``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the README. ``--rows 1000000 100000`` names other
+``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows 1000000 100000`` names other
 sizes, ``--parts stages steps looks`` leaves some out. About twelve minutes, half of it for Mitra's steps.
 
 Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and kept, then its label is checked, then LoRA r=4 is
@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 from full_size import CPU, Steps
 from named_machine import machine
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 from scipy.optimize import nnls
 
 from tabtune_core.data.arrays import Labels, prepare_arrays
@@ -261,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 100_000], help="the last is what the first is compared with")
     parser.add_argument("--parts", nargs="+", choices=("stages", "steps", "looks"), default=["stages", "steps", "looks"])
-    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     asked = parser.parse_args()
     parts = {"stages": lambda: stages(asked.rows), "steps": steps, "looks": looks}
     text = "\n\n".join([*(parts[name]() for name in asked.parts), f"{machine()}."])

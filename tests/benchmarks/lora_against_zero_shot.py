@@ -1,6 +1,6 @@
 """Does LoRA, its rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine real tables.
 
-``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the README. The
+``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The
 tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are in the file already are not repeated.
 
 Test rows (3 in 10, at most 2,000) are split off once a table and serve nothing but the last score. A seed then moves everything else: which
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 from scipy import stats
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -158,7 +158,7 @@ def half_width(differences: NDArray[np.float64]) -> float:
 
 
 def line(runs: Runs, table: RealTable) -> Iterator[tuple[str, list[str]]]:
-    """A row of the README's table for each score."""
+    """A row of the page's table for each score."""
     rank, rate = chosen(runs, table)
     zero = [runs.get(table, "tabicl-mini", seed) for seed in SEEDS]
     lora = [runs.get(table, "tabicl-mini", seed, rank, rate) for seed in SEEDS]
@@ -189,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", help="only these")
-    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--write", action="store_true", help="into the documentation")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--context-rows", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=128)

@@ -1,6 +1,6 @@
 """Are the models in the box better than classic methods on real tables, without any training?
 
-``python tests/benchmarks/minis_against_classics.py --cache scores.json`` prints Markdown; with ``--write`` it goes into the README, and
+``python tests/benchmarks/minis_against_classics.py --cache scores.json`` prints Markdown; with ``--write`` it goes into the documentation, and
 the scores table by table into ``minis_against_classics.csv`` here. The tables are those of ``real_tables.py``, which says what to install.
 Two lists are of tables on which the minis were looked at while they were made, one, "unseen", is not; what the first flatter is printed.
 
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 from real_tables import CLASSIFICATION, REGRESSION, UNSEEN, RealTable
 from scipy import stats
 from sklearn.compose import make_column_transformer
@@ -240,7 +240,7 @@ def main() -> None:
         "--minis", nargs="*", default=in_the_box, metavar="NAME[=WEIGHTS]", help="models of the catalogue; those in the box"
     )
     parser.add_argument("--tables", nargs="+", help="only these")
-    parser.add_argument("--write", action="store_true", help="into README.md and the CSV")
+    parser.add_argument("--write", action="store_true", help="into the documentation and the CSV")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     cache = json.loads(arguments.cache.read_text()) if arguments.cache.exists() else {}

@@ -1,6 +1,6 @@
 """More rows shown, LoRA, or both? TabICL mini on nine real tables, and what training with few rows shown costs and saves.
 
-``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the README. The tables are
+``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables are
 ``ADAPTATION`` of ``real_tables.py``, which says what to install. What is in the file already is not made again.
 
 Test rows are those of ``lora_against_zero_shot.py``. A seed moves all else: the split of the other rows, the contexts (of one seed and
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from lora_against_zero_shot import WEIGHTS, Rows, half_width, true_class_losses
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 
 from tabtune_core import TabularPipeline
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--only-known", action="store_true", help="make no run: print the seeds of which the file has every run")
-    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--write", action="store_true", help="into the documentation")
     asked = parser.parse_args()
     tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
     scores, prices = [], []

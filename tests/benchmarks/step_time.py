@@ -1,6 +1,6 @@
 """What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it reaches, and against TabTune.
 
-``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the README. FOLDER is
+``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER is
 where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about half an hour.
 
 Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
@@ -36,7 +36,7 @@ import torch
 from full_size import CLASSES, Steps, noise, opened, random_weights
 from named_machine import machine
 from peers import TabTuneSteps, save_episode, tabtune_python
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 
 from tabtune_core.execution.worker import RUN_ENVIRONMENT
 from tabtune_core.models.base import BaseModel
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
     parser.add_argument("--tabtune", type=Path, help="folder of TabTune's environment; without it TabTune is left out")
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
     arguments = parser.parse_args()
     os.environ.update(RUN_ENVIRONMENT)
     torch.set_num_threads(1)

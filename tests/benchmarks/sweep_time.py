@@ -1,6 +1,6 @@
 """How long does a whole sweep take: ours as one, ours one run after the other with nothing shared, and TabTune's leaderboard?
 
-``python tests/benchmarks/sweep_time.py --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the README. FOLDER is where TabTune's
+``python tests/benchmarks/sweep_time.py --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER is where TabTune's
 environment is, or is made (3 GB). Three rounds of both rows take about twenty minutes on a quiet machine.
 
 Zero-shot, full fine-tuning and LoRA of r = 2, 4, 8, 16, 32 on scikit-learn's breast cancer (569 x 30) with TabICL mini, one thread on the CPU,
@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 from named_machine import processor
 from peers import SCRIPT, clean_environment, tabtune_python
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 from sklearn.datasets import load_breast_cancer
 
 RANKS = (2, 4, 8, 16, 32)
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1, as ours; its own default is 8)")
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="without all of them no table is printed")
-    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     asked = parser.parse_args()
     python = tabtune_python(asked.tabtune) if "TabTune" in asked.sides else None
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = []

@@ -1,6 +1,6 @@
 """How long until the best validation score: LoRA, full fine-tuning, and tabicl's own fine-tuning, of TabICL mini on four real tables.
 
-``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the README. Runs that are in the
+``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Runs that are in the
 file already are not repeated. Tables, rates and seeds were named here before the first run.
 
 Each table gives at most 2,000 rows, a fifth of them validation. All train for 60 steps on one thread, 256 rows a step (tabicl's 229, which share
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from full_size import noise, random_weights
 from named_machine import machine
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 from score_trail import CPU, TABICL, TARGETS, settings_of, trail
 
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -198,7 +198,7 @@ def main() -> None:
     """Trains what is missing, prints, and writes if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not trained again")
-    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     assert set(RATES) == {*TARGETS, TABICL}

@@ -1,6 +1,6 @@
 """What does training add to the memory of the loaded model, LoRA of rank 8 against full fine-tuning, of full-size models?
 
-``python tests/benchmarks/training_memory.py --runs memory.jsonl`` prints Markdown; with ``--write`` it goes into the README. Cells that are
+``python tests/benchmarks/training_memory.py --runs memory.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Cells that are
 in the file already are not measured again; ``--models tabicl-v2 --rows 256`` measures those alone.
 
 Every cell is a run of a few steps in a fresh process like the worker's, through the product's own path, on a table of noise and with random weights. Full
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from full_size import random_weights
-from readme_block import markdown_table, write_block
+from published import markdown_table, write_block
 
 from tabtune_core.execution.worker import RUN_ENVIRONMENT
 from tabtune_core.models.cards import LATE as LATE_LAYERS
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rows", nargs="*", type=int, default=list(ROWS))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     arguments = parser.parse_args()
     known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
     there = {tuple(run[name] for name in KEY) for run in known}

@@ -1,0 +1,29 @@
+"""Two things that a page can ask for: ``{{ help COMMAND }}`` is what the command prints for ``--help``, ``{{ file PATH }}`` a file of the
+repository.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {"COLUMNS": "100", "NO_COLOR": "1", "TABTUNE_HOME": "~/.tabtune"}
+"""So that every machine prints the same."""
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Fills one page."""
+    markdown = re.sub(r"\{\{ file (.+?) \}\}", lambda match: (ROOT / match[1]).read_text(encoding="utf-8"), markdown)
+    return re.sub(r"\{\{ help (.+?) \}\}", lambda match: f"```text\n{_help(match[1])}```", markdown)
+
+
+def _help(command: str) -> str:
+    """For example of ``tabtune_core sweep``."""
+    module, *arguments = command.split()
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments, "--help"],
+        cwd=ROOT, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
