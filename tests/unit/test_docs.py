@@ -1,0 +1,115 @@
+"""The documentation: its links lead somewhere, its map is of this repository, its commands and figures are the program's own."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tabtune_core.__main__ import main
+from tabtune_core.api.tuning_params import FAMILIES, KNOWN
+from tabtune_core.models.catalogue import CATALOGUE
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "pages"
+TEXTS = sorted([ROOT / "README.md", *(ROOT / ".github").glob("*.md"), *PAGES.rglob("*.md")])
+LINK = re.compile(r"(?:\]\(|(?:src|srcset|href)=\")([^)\"\s]+)")
+BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def prose(path):
+    """A text without its blocks of code."""
+    return re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+
+
+def anchors(path):
+    """As MkDocs makes them of the headings, for text without formulas."""
+    titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=named)
+def test_every_link_leads_to_a_file_and_a_heading_of_it(path):
+    links = [link for link in LINK.findall(prose(path)) if not link.startswith(("http://", "https://"))]
+    lost = []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(link)
+    assert lost == []
+
+
+def test_every_page_can_be_reached():
+    nav = re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "docs" / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(nav) == sorted(str(page.relative_to(PAGES)) for page in PAGES.rglob("*.md"))
+
+
+def mapped():
+    """Every path that a table of the architecture pages names; a bare name lies in the folder of the path before it."""
+    for page in (PAGES / "architecture").glob("*.md"):
+        for line in page.read_text().splitlines():
+            folder = Path()
+            for name in re.findall(r"`([\w./]+(?:/|\.\w+))`", line) if line.startswith("|") else ():
+                folder = Path(name).parent if "/" in name else folder
+                yield str(folder / Path(name).name)
+
+
+@pytest.mark.parametrize("path", sorted(set(mapped())))
+def test_the_map_names_what_exists(path):
+    assert (ROOT / path).exists()
+
+
+def commands():
+    """Program, command and flags of every line of the texts that starts one of the two programs."""
+    joined = "\n".join(path.read_text().replace("\\\n", " ") for path in TEXTS)
+    found = re.findall(r"python -m (tabtune_core|dashboard)((?: [^`\n&>;]*)?)", joined)
+    return sorted({(program, tuple(shlex.split(rest))) for program, rest in found})
+
+
+@pytest.mark.parametrize(("program", "arguments"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else value)
+def test_the_texts_use_flags_that_exist(program, arguments, capsys):
+    if program == "dashboard":
+        from dashboard.__main__ import parse as ask
+    else:
+        ask = main
+    with pytest.raises(SystemExit) as ended:
+        ask([*arguments[: program == "tabtune_core"], "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert [word for word in arguments if word.startswith("--") and not re.search(rf"{word}[ ,\n\]]", text)] == []
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
+    row = next(
+        line for line in (PAGES / "reference" / "models.md").read_text().splitlines() if line.startswith("|") and f"`{name}`" in line
+    )
+    assert f"{CATALOGUE[name].weights_for('classification').total_parameters:,}" in row
+    assert f"{CATALOGUE[name].adapter_parameters('classification', 8):,}" in row
+
+
+def test_every_setting_of_a_pipeline_and_every_familys_variable_is_listed():
+    page = (PAGES / "how-to" / "python.md").read_text()
+    names = [name.removeprefix("peft_config.") for name in KNOWN] + [variable for variable, _ in FAMILIES.values()]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("path", [path for path in BENCHMARKS if "write_block(" in path.read_text()], ids=named)
+def test_a_benchmark_writes_onto_a_page_that_has_its_place(path):
+    pages = "".join(page.read_text() for page in (PAGES / "measurements").glob("*.md"))
+    names = re.findall(r"write_block\(\"([\w-]+)\"|def write_block", path.read_text())
+    assert names
+    assert [name for name in names if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)] == []
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=named)
+def test_what_a_benchmark_imports_can_be_found(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)
+    names = set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+    assert [name for name in names if importlib.util.find_spec(name) is None] == []
