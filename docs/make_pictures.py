@@ -31,7 +31,7 @@ SWEEP = (
 )  # fmt: skip
 """The tutorial's."""
 SCHEMES = ("light", "dark")
-SCREEN = {"width": 1440, "height": 900}
+SCREEN = {"width": 1440, "height": 1240}
 WIDTH, QUALITY = 1120, 78
 """Of a picture: pixels, and WebP's quality."""
 SECONDS_A_LOOK, FRAMES = 5.0, 14

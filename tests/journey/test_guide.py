@@ -144,11 +144,11 @@ def test_9_3_prints_one_line_a_rank(rows, capsys):
     assert all("Accuracy: 0." in line or "Accuracy: 1." in line for line in lines)
 
 
-def test_the_readmes_examples_run(rows, tmp_path, capsys, monkeypatch):
-    readme = (HERE.parents[1] / "README.md").read_text()
+def test_the_examples_of_the_readme_and_the_documentation_run(rows, tmp_path, capsys, monkeypatch):
+    texts = [HERE.parents[1] / "README.md", HERE.parents[1] / "docs" / "pages" / "how-to" / "python.md"]
     names = {**rows, "y_train_numbers": rows["X_train"]["noise"], "y_test_numbers": rows["X_test"]["noise"]}
     regressor = tiny_checkpoint(tmp_path / "tiny.ckpt", "tabicl-v2", task="regression")
-    for code in re.findall(r"```python\n(.*?)```", readme.split("## In Python")[1].split("\n## ")[0], re.DOTALL):
+    for code in re.findall(r"```python\n(.*?)```", "".join(text.read_text() for text in texts), re.DOTALL):
         code = re.sub(r'"epochs": \d', '"steps": 1', code).replace("repeats=3", "repeats=1")
         with monkeypatch.context() as context:
             if "regress" in code:

