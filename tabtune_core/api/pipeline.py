@@ -48,8 +48,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     To scikit-learn it is a classifier, or with ``task='regression'`` a regressor.
 
-    >>> TabularPipeline(tuning_params={"epochs": 3}).get_params()["tuning_strategy"]
-    'peft'
+    Examples:
+        >>> TabularPipeline(tuning_params={"epochs": 3}).get_params()["tuning_strategy"]
+        'peft'
     """
 
     def __init__(
