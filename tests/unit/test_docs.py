@@ -40,7 +40,7 @@ def test_every_link_leads_to_a_file_and_a_heading_of_it(path):
     for link in links:
         name, _, anchor = link.partition("#")
         target = (path.parent / name).resolve() if name else path
-        if not target.exists() or (anchor and anchor not in anchors(target)):
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             lost.append(link)
     assert lost == []
 
@@ -114,3 +114,15 @@ def test_what_a_benchmark_imports_can_be_found(path, monkeypatch):
     monkeypatch.syspath_prepend(path.parent)
     names = set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
     assert [name for name in names if importlib.util.find_spec(name) is None] == []
+
+
+def test_a_block_is_written_on_the_one_page_that_has_its_place(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
+    from published import write_block
+
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- steps:begin -->\nold\n<!-- steps:end -->\nafter\n")
+    write_block("steps", "new\n", tmp_path)
+    assert page.read_text() == "before\n<!-- steps:begin -->\nnew\n<!-- steps:end -->\nafter\n"
+    with pytest.raises(ValueError, match="<!-- sweep:begin -->"):
+        write_block("sweep", "new", tmp_path)
