@@ -1,7 +1,7 @@
 """What must be known first on a machine with a CUDA card, measured in under half an hour.
 
 ``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; with ``--write`` a page is made of it,
-``docs/measurements/first_hour_on_a_card.md``. Every part has a time of its own; one that fails or is late is recorded with its error, and the
+the page of that name. Every part has a time of its own; one that fails or is late is recorded with its error, and the
 rest goes on. ``--dry-run`` goes through all of it on the CPU, with tiny sizes and a driver that is made up, and writes no page.
 ``--page first_hour.json`` makes the page of what was measured before.
 """
@@ -25,10 +25,11 @@ BENCHMARKS = Path(__file__).parent
 sys.path[:0] = [str(BENCHMARKS.parents[1]), str(BENCHMARKS), str(BENCHMARKS.parent / "fakes")]
 import first_hour_page  # noqa: E402
 from named_machine import machine  # noqa: E402
+from published import PAGES  # noqa: E402
 
 BUDGETS = {"gpu tests": 480, "estimate": 300, "step times": 360, "memory": 180, "sweep": 240, "two runs at once": 150}
 """Seconds of each part, in the order in which they run; together less than 30 minutes."""
-PAGE = BENCHMARKS.parents[1] / "docs" / "measurements" / "first_hour_on_a_card.md"
+PAGE = PAGES / "first_hour_on_a_card.md"
 
 
 @dataclass(frozen=True, slots=True)

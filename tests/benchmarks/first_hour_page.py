@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from readme_block import markdown_table
+from published import markdown_table
 
 from tabtune_core.settings import STRATEGY_NAMES
 
