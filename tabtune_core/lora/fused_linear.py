@@ -37,18 +37,15 @@ def low_rank_linear(
     Returns:
         ``(..., O)``.
     """
-    kept = None
-    if dropout:
-        kept, scaling = keep_mask(x, dropout), scaling / (1 - dropout)
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x, weight, a, b = (tensor.to(dtype) for tensor in (x, weight, a, b))
         bias = None if bias is None else bias.to(dtype)
         with torch.autocast(device, enabled=False):
-            return _apply(x, weight, bias, a, b, scaling, kept, False)
+            return _apply(x, weight, bias, a, b, scaling, dropout, False)
     # by cost: numbers of the output against those of the weight; not in 16 bits, which would round a small update to the weight away
-    return _apply(x, weight, bias, a, b, scaling, kept, kept is None and x.numel() >= max(weight.shape) * x.shape[-1])
+    return _apply(x, weight, bias, a, b, scaling, dropout, not dropout and x.numel() >= max(weight.shape) * x.shape[-1])
 
 
 def _apply(*arguments: Any) -> torch.Tensor:
@@ -56,39 +53,60 @@ def _apply(*arguments: Any) -> torch.Tensor:
     return output
 
 
-def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Which numbers of x the update sees, ``(N, I)`` of 1 and 0, a byte each.
+def on_gpu(x: torch.Tensor) -> bool:
+    """Whether the number of kernels counts more than what each of them does. Tests and benchmarks say so of a CPU."""
+    return x.device.type != "cpu"
 
-    On a CPU from eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is
-    met: torch's Bernoulli numbers take as long as the layer itself there. On a card they are one kernel, and nothing waits for the CPU.
+
+def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Which numbers of x the update sees on a CPU, ``(N, I)`` of 1 and 0, a byte each.
+
+    From eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is
+    met: torch's Bernoulli numbers take as long as the layer itself there.
     """
-    if x.device.type != "cpu":
-        return torch.empty(x.numel() // x.shape[-1], x.shape[-1], dtype=torch.int8, device=x.device).bernoulli_(1 - dropout)
     hidden = math.floor(LEVELS * dropout + torch.rand(()).item())
     if hidden in (0, LEVELS):
-        return torch.full((x.numel() // x.shape[-1], x.shape[-1]), int(not hidden), dtype=torch.int8, device=x.device)
+        return torch.full((x.numel() // x.shape[-1], x.shape[-1]), int(not hidden), dtype=torch.int8)
     last = hidden - LEVELS // 2 - 1
-    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int8)[: x.numel()].clamp_(last, last + 1).sub_(last).view(-1, x.shape[-1])
 
 
+def _masked(x_NI: torch.Tensor, kept_NI: torch.Tensor | None) -> torch.Tensor:
+    """``x`` where it is kept and 0 elsewhere, in one kernel on a GPU."""
+    if kept_NI is None:
+        return x_NI
+    if kept_NI.dtype == torch.bool:
+        masked_NI: torch.Tensor = torch.ops.aten.native_dropout_backward(x_NI, kept_NI, 1.0)
+        return masked_NI
+    return kept_NI.to(x_NI.dtype).mul_(x_NI)
+
+
 class _LowRankLinear(torch.autograd.Function):
-    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, else to the output."""
+    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, else to the output.
+
+    Products with the rank as one side carry the scaling, so that nothing is multiplied by it on its own.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float,
-        kept: torch.Tensor | None, merged: bool,
+        dropout: float, merged: bool,
     ) -> torch.Tensor:  # fmt: skip
-        x_NI, low_NR = x.reshape(-1, x.shape[-1]), None
+        x_NI, low_NR, kept, ctx.merged, ctx.scaling = x.reshape(-1, x.shape[-1]), None, None, merged, scaling / (1 - dropout)
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
         else:
-            low_NR = _times(_seen(x_NI, kept), a)
+            if dropout and on_gpu(x):
+                seen_NI, kept = torch.native_dropout(x_NI, dropout, True)  # one kernel, and larger by what is not seen
+            else:
+                kept = keep_mask(x, dropout) if dropout else None
+                seen_NI, scaling = _masked(x_NI, kept), ctx.scaling
+            low_NR = _narrow(seen_NI, a, scaling)
+            del seen_NI  # with dropout a copy, as large as what comes now
             output = F.linear(x, weight, bias).contiguous()
-            output.view(-1, output.shape[-1]).addmm_(low_NR, b.T, alpha=scaling)
+            output.view(-1, output.shape[-1]).addmm_(low_NR, b.T)
         ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x as it came, which other layers keep too: x_NI may be a copy
-        ctx.scaling, ctx.merged = scaling, merged
         given: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
         return given
 
@@ -96,34 +114,33 @@ class _LowRankLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, a, b, kept, low_NR = ctx.saved_tensors
         x_NI = x.reshape(-1, x.shape[-1])
-        grad_NO, seen_NI, grad_x, back_NR = grad.reshape(-1, grad.shape[-1]), _seen(x_NI, kept), None, None
-        scaled_RO = (b * ctx.scaling).T.contiguous()
+        grad_NO, seen_NI, grad_x, back_NR = grad.reshape(-1, grad.shape[-1]), _masked(x_NI, kept), None, None
+        scaling, gpu = ctx.scaling, on_gpu(x)
+        b_RO = b.T if gpu else b.T.contiguous()
         if weight.numel() <= SKINNY * (a.numel() + b.numel()):
             grad_weight = grad_NO.T @ seen_NI
-            grad_a, grad_b = scaled_RO @ grad_weight, grad_weight @ (a.T * ctx.scaling)
+            grad_a, grad_b = _scaled(b_RO, grad_weight, scaling), _scaled(grad_weight, a.T, scaling)
         else:
-            back_NR = _times(grad_NO, scaled_RO)
-            low_NR = _times(seen_NI, a) if low_NR is None else low_NR
-            grad_a, grad_b = back_NR.T @ seen_NI, (low_NR.T @ grad_NO).T * ctx.scaling
+            back_NR = _narrow(grad_NO, b_RO, scaling)
+            low_NR = _narrow(seen_NI, a, scaling) if low_NR is None else low_NR
+            grad_a, grad_b = back_NR.T @ seen_NI, grad_NO.T @ low_NR if gpu else (low_NR.T @ grad_NO).T
         del seen_NI  # with dropout a copy, as large as what comes now
         if ctx.needs_input_grad[0]:
             if ctx.merged:
-                grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=ctx.scaling)
+                grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=scaling)
             else:
-                back_NR = _times(grad_NO, scaled_RO) if back_NR is None else back_NR
-                if kept is None:
-                    grad_x = (grad_NO @ weight).addmm_(back_NR, a)
-                else:
-                    grad_x = (back_NR @ a).mul_(kept.to(grad.dtype)).addmm_(grad_NO, weight)
+                back_NR = _narrow(grad_NO, b_RO, scaling) if back_NR is None else back_NR
+                grad_x = (grad_NO @ weight).addmm_(back_NR, a) if kept is None else _masked(back_NR @ a, kept).addmm_(grad_NO, weight)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
 
 
-def _times(x_NI: torch.Tensor, a_RI: torch.Tensor) -> torch.Tensor:
-    """``x A^T``, ``(N, R)``, where R is small; as the transpose of ``A x^T``, which BLAS is faster at while x fits a processor's cache."""
-    return (a_RI @ x_NI.T).T if x_NI.numel() < CACHED else x_NI @ a_RI.T
+def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Tensor:
+    """``scaling left right`` in one kernel; with beta 0 nothing is read of the first argument."""
+    return torch.addmm(left.new_empty(()), left, right, beta=0, alpha=scaling)
 
 
-def _seen(x_NI: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
-    return x_NI if kept is None else kept.to(x_NI.dtype).mul_(x_NI)
+def _narrow(x_NI: torch.Tensor, a_RI: torch.Tensor, scaling: float) -> torch.Tensor:
+    """``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T``, which BLAS is faster at while x fits a processor's cache."""
+    return _scaled(a_RI, x_NI.T, scaling).T if x_NI.numel() < CACHED else _scaled(x_NI, a_RI.T, scaling)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from dispatched import Dispatched, as_on_a_gpu
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tabtune_core.lora import fused_linear as module
 from tabtune_core.lora.fused_linear import keep_mask, low_rank_linear
@@ -89,20 +89,36 @@ def test_each_number_is_hidden_on_its_own():
         assert kept.mean(dim=axis).std().item() == pytest.approx((0.3 * 0.7 / kept.shape[axis]) ** 0.5, rel=0.25)
 
 
-def test_on_a_card_the_mask_is_one_kernel_and_nothing_is_drawn_on_the_cpu():
-    asked, before = [], torch.get_rng_state()
+@pytest.mark.parametrize(
+    ("dropout", "forward", "backward"),
+    [
+        (0.0, ["addmm", "addmm", "addmm_"], ["addmm", "mm", "mm", "mm", "addmm_"]),
+        (0.3, ["native_dropout", "addmm", "addmm", "addmm_"], [
+            "native_dropout_backward", "addmm", "mm", "mm", "mm", "native_dropout_backward", "addmm_",
+        ]),
+    ],
+)  # fmt: skip
+def test_on_a_gpu_it_is_few_kernels_and_asks_the_host_nothing(dropout, forward, backward):
+    x, w, c, a, b = operands(1, 40, 39)
+    with as_on_a_gpu(), Dispatched() as seen:
+        output = low_rank_linear(x, w, c.detach(), a, b, SCALING, dropout)
+        assert seen.kernels == forward
+        torch.autograd.grad(output, (x, a, b), torch.empty_like(output))
+    assert seen.kernels[len(forward) :] == backward
+    assert not seen.waits
 
-    class Asked(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            asked.append(function.overloadpacket.__name__)
-            return function(*args, **(kwargs or {}))
 
-    x = torch.empty(50, 21, device="meta")
-    with Asked():
-        kept = keep_mask(x, 0.3)
-    assert asked == ["empty", "bernoulli_"]
-    assert (kept.shape, kept.dtype, kept.device.type) == (x.shape, torch.int8, "meta")
-    assert torch.equal(torch.get_rng_state(), before)
+def test_a_gpus_way_gives_output_and_gradients_of_the_formula_with_the_mask_that_it_drew(monkeypatch):
+    monkeypatch.setattr(module, "on_gpu", lambda x: True)
+    kept, draw = [], torch.native_dropout
+    monkeypatch.setattr(torch, "native_dropout", lambda *given: kept.extend([draw(*given)[1]]) or (given[0] * kept[0] / 0.5, kept[0]))
+    x, w, c, a, b = operands(30, 40, 39)
+    ours = low_rank_linear(x, w, c, a, b, SCALING, 0.5)
+    assert 0.4 < kept[0].double().mean() < 0.6
+    expected = plainly(x, w, c, a, b, x * kept[0].view(x.shape) / 0.5)
+    torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
+    for found, wanted in zip(gradients(ours, (x, c, a, b)), gradients(expected, (x, c, a, b)), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
