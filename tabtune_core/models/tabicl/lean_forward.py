@@ -2,6 +2,8 @@
 
 - The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
 - The last in-context block and the head answer for the context rows too.
+- While training it looks three times at what is known, and a GPU waits for each of the answers: whether a column is reserved, how many
+  classes there are, and for the logarithm of the number of rows.
 
 In: an upstream module. Out: the same losses, gradients and predictions, without that work and the memory that it keeps.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, P numbers of a cell,
@@ -9,12 +11,14 @@ D width, O outputs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import torch
+from tabicl._model import ssmax
 from torch import nn
 from torch.nn import functional as F
 
@@ -44,21 +48,37 @@ class _Asked:
         return F.pad(forward(x), (0, 0, context, 0))
 
 
+class _Labels(torch.Tensor):
+    """Class ids, or numbers, whose largest nobody needs: a training episode shows no more classes than the module has outputs."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    def max(self) -> Any:  # type: ignore[override]
+        """Of one class."""
+        return np.zeros(())
+
+
 def _columns(
-    reserved: int, embed: Callable[..., torch.Tensor], features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None,
+    owner: nn.Module, embed: Callable[..., torch.Tensor], features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None,
     embed_with_test: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
 
-    They come first and are told by what they hold, because inference may ask for some of the columns at a time; reserved ones alone go
-    through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean of 0.
+    They come first. Inference may ask for some of the columns at a time, so that they are told by what they hold there; reserved ones alone
+    go through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean of 0.
     """
-    full_H = (features != RESERVED).flatten(-2).any(dim=-1).reshape(-1, features.shape[-3]).any(dim=0)
-    first = min(int(full_H.int().argmax()), reserved)
+    first, labels = int(owner.reserve_cls_tokens), y_train  # type: ignore[arg-type]
+    if not owner.training:
+        full_H = (features != RESERVED).flatten(-2).any(dim=-1).reshape(-1, features.shape[-3]).any(dim=0)
+        first = min(int(full_H.int().argmax()), first)
     if not first:
         return embed(features, train_size, y_train, embed_with_test)
-    labels = None if y_train is None else y_train[..., first:, :]
+    if labels is not None:
+        labels = labels[..., first:, :].as_subclass(_Labels) if owner.training else labels[..., first:, :]
     return F.pad(embed(features[..., first:, :, :], train_size, labels, embed_with_test), (0, 0, 0, 0, first, 0))
+
+
+_logarithm = lru_cache(maxsize=256)(ssmax._logn)
 
 
 @contextmanager
@@ -67,13 +87,26 @@ def needed_work_alone(module: nn.Module) -> Iterator[None]:
     asked = _Asked()
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
     head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
-    embed = partial(_columns, int(columns.reserve_cls_tokens))  # type: ignore[arg-type]
-    with _replaced(last, "forward", asked.block), _replaced(head, "forward", asked.head), _replaced(columns, EMBED, embed):
+    with ExitStack() as stack:
+        for owner, name, stand_in in (
+            (last, "forward", asked.block), (head, "forward", asked.head), (columns, EMBED, partial(_columns, columns)),
+            *(_unasked(columns) if module.training else ()),
+        ):  # fmt: skip
+            stack.enter_context(_replaced(owner, name, stand_in))
         yield
 
 
+def _unasked(columns: nn.Module) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """Upstream's own ways past the questions; a layer that is computed again in the backward pass keeps asking."""
+    yield ssmax, "_logn", lambda _, *size: _logarithm(*size)
+    for layer in columns.modules():
+        if hasattr(layer, "skip_value") and "forward" not in vars(layer):
+            plain = partial(nn.Linear.forward, layer) if isinstance(layer, nn.Linear) else layer.induced_attention
+            yield layer, "forward", lambda _, *given, plain=plain, **named: plain(*given, **named)
+
+
 @contextmanager
-def _replaced(owner: nn.Module, name: str, stand_in: Callable[..., Any]) -> Iterator[None]:
+def _replaced(owner: Any, name: str, stand_in: Callable[..., Any]) -> Iterator[None]:
     """A method, whatever stands in its place already, by one that is given it first."""
     before = vars(owner).get(name)
     vars(owner)[name] = partial(stand_in, getattr(owner, name))
