@@ -95,6 +95,8 @@ class Family:
     """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
     layers: Callable[[dict[str, Any], Task], Layers]
     """From the architecture, without what the task never calls."""
+    capturable: bool = False
+    """Whether a training step of its models decides nothing on the CPU, so that a CUDA graph can hold it."""
     class_limit: int | None = None
     """Most classes of a table; None: the model splits more into several questions."""
     feature_limit: int | None = None

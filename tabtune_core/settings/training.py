@@ -132,6 +132,9 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time.
     On the CPU large blocks of memory also go back to the system at once."""
+    cuda_graph: bool = False
+    """Record the training step once as a CUDA graph and replay it: the same result in less time where a GPU waits for Python, as with small
+    tables. For TabICL on a CUDA GPU; where a run cannot be captured, a note says why and it trains as usual."""
     eval_every: int = 10
     """Steps between two looks at the validation rows."""
     patience: int = 8

@@ -32,6 +32,7 @@ from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.best_checkpoint import BestState
+from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.kernel_warmup import use_once
@@ -41,7 +42,7 @@ from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.malloc import large_blocks_apart
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows, Part
-from tabtune_core.training.notices import beginnings, endings, saving, training_notes
+from tabtune_core.training.notices import beginnings, capture, endings, saving, training_notes
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
@@ -137,10 +138,13 @@ def fit(
             heap = large_blocks_apart() if settings.train.gradient_checkpointing and device.type == "cpu" else nullcontext()
             come_again = shared is not None or settings.train.episode_set > 0
             with meter.phase("train"), recompute, heap, prefix.use(come_again):
+                captured = settings.train.cuda_graph and _captured(settings, model, plan, device, prefix, emit)
                 for note in training_notes(settings, plan, prefix.cut):
                     emit(note)
-                optimizer = _optimizer(settings, best)
-                for event in _training(settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, prefix):
+                optimizer = _optimizer(settings, best, captured)
+                for event in _training(
+                    settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, prefix, captured
+                ):
                     emit(event)
                 held = held_bytes(model.module, optimizer)
                 optimizer.zero_grad(set_to_none=True)
@@ -298,18 +302,28 @@ def _estimate(
     return asdict(estimate_memory(settings, model.card, sizes, on_gpu=on_gpu))
 
 
-def _optimizer(settings: RunSettings, best: BestState) -> torch.optim.Optimizer:
+def _captured(
+    settings: RunSettings, model: BaseModel, plan: RunPlanned, device: torch.device, prefix: SharedPrefix, emit: Callable[[Event], None]
+) -> bool:
+    """Whether the steps are one CUDA graph, as was asked; a note says so, or why not."""
+    sizes_differ = model.native_classes is not None and len(plan.classes) > model.native_classes
+    why = why_not(settings.train, model.card.family, device, read_from_files=bool(prefix.cut), sizes_differ=sizes_differ)
+    emit(capture(why))
+    return why is None
+
+
+def _optimizer(settings: RunSettings, best: BestState, captured: bool) -> torch.optim.Optimizer:
     knobs = settings.train
     return make_optimizer(
         best.named_parameters, optimizer=knobs.optimizer, learning_rate=settings.learning_rate, weight_decay=knobs.weight_decay,
-        betas=knobs.betas, eps=knobs.eps, lr_ratio=knobs.lr_ratio,
+        betas=knobs.betas, eps=knobs.eps, lr_ratio=knobs.lr_ratio, captured=captured,
     )  # fmt: skip
 
 
 def _training(
     settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
     optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
-    prefix: SharedPrefix,
+    prefix: SharedPrefix, captured: bool,
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
@@ -324,6 +338,9 @@ def _training(
         with prefix.use():
             return rows.evaluator.score(model, rows.held_out["validation"])
 
+    step_on = None
+    if captured:
+        step_on = CapturedStep(model, optimizer, classes=shown, clip_norm=knobs.clip_norm, precision=precision, device=device)
     return train(
         model,
         in_rounds(drawn, knobs.episode_set),
@@ -333,5 +350,5 @@ def _training(
         clip_norm=knobs.clip_norm, precision=precision, eval_every=knobs.eval_every, patience=knobs.patience,
         metric=settings.selection_metric, device=device,
         score_validation=look, keep_best=best.keep, wish=wish, result=result,
-        find_dead=lambda: dead_adapters(model.module, report) if report else [],
+        find_dead=lambda: dead_adapters(model.module, report) if report else [], step_on=step_on,
     )  # fmt: skip

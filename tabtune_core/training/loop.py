@@ -7,6 +7,7 @@ Shape letters: C context rows, Q query rows, K classes.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.precision import Precision
 
 Wish = Literal["stop", "cancel"] | None
+Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
+"""The loss of a step, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for fp16's scale."""
 
 
 @dataclass(slots=True)
@@ -47,7 +50,15 @@ class TrainResult:
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored.
+    """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored."""
+    x_BTF, y_BC, y_BQ, weight_K = episode_tensors(episode, classes, device)
+    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
+
+
+def episode_tensors(
+    episode: Episode, classes: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What a model's loss reads: features ``(1, T, F)``, answers ``(1, C)`` and ``(1, Q)``, and weights of classes ``(K,)``.
 
     Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
     """
@@ -58,29 +69,56 @@ def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
     y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
     weight_K = None if episode.weight_K is None else torch.from_numpy(episode.weight_K).to(device, torch.float32)
-    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
+    return x_BTF, y_BC, y_BQ, weight_K
 
 
-def take_step(
-    loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision
-) -> tuple[float, float, Literal["done", "overflow", "diverged"]]:
-    """One optimizer step, which leaves the parameters alone where the loss or its gradient is not finite.
+def take_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> Stepped:
+    """``queue_step``, and what came of it: the host waits once."""
+    return stepped(queue_step(loss, optimizer, clip_norm=clip_norm, precision=precision), precision)
+
+
+def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> torch.Tensor:
+    """One optimizer step, which leaves the parameters alone where the loss or its gradient is not finite. The host decides nothing.
 
     Gradients of an earlier step must be gone: before the forward pass that made the loss, so that they are not held beside all it keeps.
 
+    Args:
+        loss: of the episode.
+        optimizer: a fused one of torch's, which takes the word of a tensor for whether to step.
+        clip_norm: longer gradients are shortened to it; 0 leaves them.
+        precision: of the loss.
+
     Returns:
-        The loss, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for the scale of fp16.
+        The loss, the norm of its gradient before clipping, and the scale of fp16, ``(3,)``.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     precision.scaler.unscale_(optimizer)
-    value, norm = loss.item(), float(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf))
-    finite = math.isfinite(norm)
-    if not math.isfinite(value) or not (finite or precision.may_overflow):
-        return value, norm, "diverged"
-    precision.scaler.step(optimizer)
+    norm, scale = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf), precision.scaler.scale(torch.ones_like(loss))
+    told = torch.stack([loss.detach(), norm, scale])
+    vars(optimizer).update(grad_scale=None, found_inf=1 - told.isfinite().all().float())
+    optimizer.step()
     precision.scaler.update()
-    return value, norm, "done" if finite else "overflow"
+    return told
+
+
+def stepped(told: torch.Tensor, precision: Precision) -> Stepped:
+    """Of what ``queue_step`` returned. A gradient may be too large for the scale alone: a smaller one is tried down to 1, the true size."""
+    value, norm, scale = told.tolist()
+    if not math.isfinite(value):
+        return value, norm, "diverged"
+    may_overflow = precision.scaler.is_enabled() and scale >= 1
+    return value, norm, "done" if math.isfinite(norm) else "overflow" if may_overflow else "diverged"
+
+
+def _step(
+    model: BaseModel, optimizer: torch.optim.Optimizer, classes: int, device: torch.device, clip_norm: float, precision: Precision,
+    episode: Episode,
+) -> Stepped:  # fmt: skip
+    optimizer.zero_grad(set_to_none=True)
+    with precision.autocast():
+        loss = episode_loss(model, episode, classes, device)
+    return take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
 
 
 def train(
@@ -105,6 +143,7 @@ def train(
     wish: Callable[[], Wish],
     result: TrainResult,
     find_dead: Callable[[], list[str]],
+    step_on: Callable[[Episode], Stepped] | None = None,
 ) -> Iterator[Event]:
     """Yields ``StepDone`` and ``Evaluated`` and fills ``result``. Does not restore the best state.
 
@@ -129,7 +168,9 @@ def train(
         wish: asked before each step; 'stop' and 'cancel' end training.
         result: comes with the validation scores before the first step: candidate 0, which the others must beat.
         find_dead: names adapted layers without a gradient after the first backward pass.
+        step_on: does a step on an episode in another way than this loop's own.
     """
+    step_on = step_on or partial(_step, model, optimizer, classes, device, clip_norm, precision)
     direction = METRICS[metric]
     misses = 0
     model.module.train()
@@ -144,10 +185,7 @@ def train(
         result.used_rows += scored
         result.skipped_rows += len(episode.y_Q) - scored
         if scored:
-            optimizer.zero_grad(set_to_none=True)
-            with precision.autocast():
-                loss = episode_loss(model, episode, classes, device)
-            value, norm, went = take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
+            value, norm, went = step_on(episode)
             if first:
                 result.dead_layers = tuple(find_dead())
             yield StepDone(step, value, norm, rate, clock.seconds)

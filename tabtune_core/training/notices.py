@@ -95,6 +95,13 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"The steps go through {count} fixed episodes in turn{few}.", "warning" if few else "info")
 
 
+def capture(why_not: str | None) -> Note:
+    """That the steps are a CUDA graph, or why they are not though it was asked for."""
+    if why_not is None:
+        return Note("The training step is captured as a CUDA graph after its first runs, and replayed from then on.")
+    return Note(f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.", "warning")
+
+
 def saving(train_seconds: float, saved_seconds: float) -> Iterator[Note]:
     """What of a run's own time it did not have to spend."""
     if saved_seconds >= SAVING_TOLD:

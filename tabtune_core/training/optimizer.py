@@ -14,7 +14,7 @@ MOMENTUM = 0.9
 
 def make_optimizer(
     named_parameters: Iterable[tuple[str, nn.Parameter]], *, optimizer: Optimizer, learning_rate: float, weight_decay: float,
-    betas: tuple[float, float], eps: float, lr_ratio: float = 1.0,
+    betas: tuple[float, float], eps: float, lr_ratio: float = 1.0, captured: bool = False,
 ) -> torch.optim.Optimizer:  # fmt: skip
     """One of torch's optimizers over the trainable parameters; ``adamw`` is of Loshchilov & Hutter 2019, arXiv 1711.05101.
 
@@ -26,23 +26,33 @@ def make_optimizer(
         betas: of Adam and AdamW.
         eps: of Adam and AdamW.
         lr_ratio: the B factors learn at so many times the rate: LoRA+, Hayou et al. 2024, arXiv 2402.12354.
+        captured: the rates are tensors beside the weights, which a CUDA graph reads anew at each step.
     """
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
         by_rate.setdefault(learning_rate * (lr_ratio if "lora_B" in name.split(".") else 1), []).append(parameter)
-    groups = [{"params": group, "lr": rate, "peak_rate": rate} for rate, group in by_rate.items()]
-    fused = True if all(p.device.type == "cpu" for group in by_rate.values() for p in group) else None  # on a card torch chooses itself
+    groups = [
+        {"params": group, "lr": torch.tensor(rate, device=group[0].device) if captured else rate, "peak_rate": rate}
+        for rate, group in by_rate.items()
+    ]
     if optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay, fused=fused)
+        made = torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
+        for parameter in (p for group in by_rate.values() for p in group):  # torch leaves them unfilled where the first step is skipped
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
     kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
+    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=True, capturable=captured)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
     """Sets each group's rate to this share of its peak; the rate of the first group, which with LoRA+ is that of the A factors."""
     for group in optimizer.param_groups:
-        group["lr"] = factor * group["peak_rate"]
-    return float(optimizer.param_groups[0]["lr"])
+        rate = factor * group["peak_rate"]
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+    return float(factor * optimizer.param_groups[0]["peak_rate"])
 
 
 def rate_factor(step: int, *, schedule: Schedule, steps: int, warmup_steps: int) -> float:

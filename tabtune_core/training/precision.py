@@ -40,11 +40,6 @@ class Precision:
         """The context in which the loss is computed."""
         return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
 
-    @property
-    def may_overflow(self) -> bool:
-        """Whether gradients that are not finite may come from the scale alone: a smaller one is tried down to 1, the true size."""
-        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
-
 
 def emulation(amp: Amp, device: torch.device) -> list[Note]:
     """What to know where the card has no units for the format that was asked for."""

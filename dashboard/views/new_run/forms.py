@@ -40,6 +40,7 @@ TRAIN_FIELDS = (
     "clip_norm",
     "amp",
     "gradient_checkpointing",
+    "cuda_graph",
     "eval_every",
     "patience",
 )

@@ -51,7 +51,7 @@ class _Asked:
 class _Labels(torch.Tensor):
     """Class ids, or numbers, whose largest nobody needs: a training episode shows no more classes than the module has outputs."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     def max(self) -> Any:  # type: ignore[override]
         """Of one class."""

@@ -36,7 +36,7 @@ def test_time_is_the_median_of_near_runs_scaled_by_rows_and_features():
     "changes",
     [
         {"strategy": "base-ft"}, {"targets": ("late_layers",)}, {"dropout": 0.0}, {"bias": "all"}, {"use_dora": True}, {"amp": "bf16"},
-        {"gradient_checkpointing": True}, {"views": 4}, {"episode_set": 3}, {"eval_every": 1}, {"model": "tabdpt-1.3"},
+        {"gradient_checkpointing": True}, {"cuda_graph": True}, {"views": 4}, {"episode_set": 3}, {"eval_every": 1}, {"model": "tabdpt-1.3"},
         {"task": "regression"}, {"checkpoint": "mine.ckpt"},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -146,7 +146,7 @@ def test_large_numbers_that_differ_little_reach_the_model_apart():
 def stepped(gradient, *, clip_norm=1.0, precision=FP32):
     """A parameter of 0 after one step of SGD at the rate 1, and how it went."""
     parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    optimizer = torch.optim.SGD([parameter], lr=1.0, fused=True)
     went = take_step((parameter * gradient).sum(), optimizer, clip_norm=clip_norm, precision=precision)[2]
     return parameter.item(), went
 

@@ -1,0 +1,124 @@
+"""A training step that is recorded once, as a CUDA graph, and then given to the GPU again and again as a whole.
+
+In: a model and its optimizer, and episodes of one shape. Out: what a plain step tells. Every tensor of the step keeps its place, each
+episode is copied into the first one's, and the host decides nothing within: not whether to step, nor at what rate.
+Random numbers go on from step to step: a graph moves the state of torch's own generator at each replay.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from tabtune_core.errors import DeviceError, is_out_of_memory
+from tabtune_core.models.base import BaseModel
+from tabtune_core.models.cards import Family
+from tabtune_core.settings import TrainSettings
+from tabtune_core.training.episodes import Episode
+from tabtune_core.training.loop import Stepped, episode_tensors, queue_step, stepped
+from tabtune_core.training.precision import Precision
+
+EARLY = 3
+"""Steps that run as ever, on the stream that is recorded: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
+Work = Callable[[], None]
+
+
+def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_from_files: bool, sizes_differ: bool) -> str | None:
+    """Why the steps of a run cannot be one CUDA graph; None where they can.
+
+    Args:
+        train: how it trains.
+        family: of the model.
+        device: that it trains on.
+        read_from_files: what frozen parts give is looked up by the content of an episode.
+        sizes_differ: the episodes are not all of one shape.
+    """
+    reasons = {
+        f"it needs a CUDA GPU, and the device is {device}": device.type != "cuda",
+        f"{family.name}'s own code decides on the CPU within a step": not family.capturable,
+        "activations are recomputed (train.gradient_checkpointing)": train.gradient_checkpointing,
+        "the results of frozen layers are read from files": read_from_files,
+        "the table has more classes than the model, so that training episodes differ in size": sizes_differ,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+class Graph:
+    """Does the same work at each call: the first times as ever, then recorded as a CUDA graph, then by replaying that."""
+
+    def __init__(self, work: Work, device: torch.device) -> None:
+        self._work, self._device, self._early = work, device, EARLY
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __call__(self) -> None:
+        """Does it once."""
+        with torch.cuda.device(self._device):
+            if self._early:
+                self._early -= 1
+                self._stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(self._stream):
+                    self._work()
+                torch.cuda.current_stream().wait_stream(self._stream)
+                return
+            if self._graph is None:
+                self._graph = self._recorded()
+            self._graph.replay()
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):  # the memory meter's thread goes on
+                self._work()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            cause = str(error).splitlines()[0]
+            raise DeviceError(f"The training step cannot be recorded as a CUDA graph: {cause} Turn train.cuda_graph off.") from error
+        return graph
+
+
+class CapturedStep:
+    """Steps of one training, for ``train``'s ``step_on``."""
+
+    def __init__(
+        self, model: BaseModel, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision,
+        device: torch.device, repeat: Callable[[Work, torch.device], Work] = Graph,
+    ) -> None:  # fmt: skip
+        """The arguments are those of ``train``.
+
+        Args:
+            model: as there.
+            optimizer: made with ``captured``.
+            classes: as there.
+            clip_norm: as there.
+            precision: as there.
+            device: as there.
+            repeat: makes of a piece of work one that does the same at each call.
+        """
+        self._model, self._optimizer, self._classes, self._clip_norm = model, optimizer, classes, clip_norm
+        self._precision, self._device, self._repeat = precision, device, repeat(self._work, device)
+        self._inputs: tuple[torch.Tensor | None, ...] | None = None
+        self._told = torch.zeros(3, device=device)
+
+    def __call__(self, episode: Episode) -> Stepped:
+        """One step on an episode of the shape of the first."""
+        given = episode_tensors(episode, self._classes, torch.device("cpu"))
+        if self._inputs is None:
+            self._inputs = tuple(None if tensor is None else tensor.to(self._device, copy=True) for tensor in given)
+        for place, tensor in zip(self._inputs, given, strict=True):
+            if place is not None and tensor is not None:
+                assert place.shape == tensor.shape, "an episode of another shape than the one that was recorded"
+                place.copy_(tensor)
+        self._repeat()
+        return stepped(self._told, self._precision)
+
+    def _work(self) -> None:
+        assert self._inputs is not None
+        x_BTF, y_BC, y_BQ, weight_K = self._inputs
+        assert x_BTF is not None
+        assert y_BC is not None
+        assert y_BQ is not None
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._precision.autocast():
+            loss = self._model.loss(x_BTF, y_BC, y_BQ, self._classes, weight_K)
+        self._told.copy_(queue_step(loss, self._optimizer, clip_norm=self._clip_norm, precision=self._precision))

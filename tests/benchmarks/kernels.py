@@ -1,0 +1,62 @@
+"""How many kernels does a training step give to a GPU? LoRA against full fine-tuning, in fp32 and under bf16 autocast.
+
+``python tests/benchmarks/kernels.py`` prints Markdown. It needs no GPU and takes less than a minute.
+
+TabICL v2's architecture with random weights, its own LoRA targets, rank 8, an episode of 256 rows x 10 columns. The forward and backward pass
+of a step run on a CPU in the way that is written for a GPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and what torch dispatches below
+autograd is counted. Views, empty memory and notes for the profiler launch nothing: they are in ``LAUNCHES_NOTHING`` there and not counted, on
+either side. Autocast is the CPU's, whose lists differ from CUDA's, for example where a norm reads 16 bits. Clipping and the optimizer are
+counted on their own: what they do to all weights at once is one call here, and some launches on a GPU.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from full_size import CLASSES, CPU, Steps, noise, opened
+from readme_block import markdown_table
+
+from dispatched import Dispatched, as_on_a_gpu  # isort: skip  # full_size puts tests/ on the path
+from tabtune_core.training.loop import episode_loss
+from tabtune_core.training.precision import Precision
+
+ROWS, FEATURES = 256, 10
+"""Of the episode."""
+DROPOUTS = {"full fine-tuning": None, "LoRA": 0.0, "LoRA, dropout 0.05": 0.05}
+
+
+def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> tuple[Dispatched, Dispatched]:
+    """What the forward and backward pass of a step dispatch, and what a whole step does; without a dropout, of full fine-tuning."""
+    steps, episode = Steps(opened("tabicl-v2", folder), None if dropout is None else (), dropout=dropout or 0.0), noise(ROWS, FEATURES)
+    precision = Precision("cpu", dtype, Precision.of("off", CPU).scaler)
+    with as_on_a_gpu():
+        steps.step(episode, precision)
+        with Dispatched() as whole:
+            steps.step(episode, precision)
+        steps.optimizer.zero_grad(set_to_none=True)
+        with Dispatched() as passes:
+            with precision.autocast():
+                loss = episode_loss(steps.model, episode, CLASSES, CPU)
+            loss.backward()  # type: ignore[no-untyped-call]
+    return passes, whole
+
+
+def main() -> None:
+    """Counts and prints."""
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        full: dict[str, int] = {}
+        for precision, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
+            for kind, dropout in DROPOUTS.items():
+                passes, whole = counted(dropout, dtype, Path(folder))
+                number = len(passes.kernels)
+                full.setdefault(precision, number)
+                ratios = [f"{number / full[of]:.2f}" for of in (precision, "fp32")]
+                rows.append([precision, kind, str(number), *ratios, str(len(whole.waits)), str(len(whole.kernels) - number)])
+    columns = ["", "Step", "Kernels", "Ratio to full fine-tuning", "Ratio to it in fp32", "Waits of the host", "Clipping and optimizer"]
+    print(markdown_table(columns, rows))
+
+
+if __name__ == "__main__":
+    main()
