@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import zipfile
+from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
@@ -22,7 +23,7 @@ from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.training import recompute
+from tabtune_core.training import fit, recompute
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
 
@@ -94,7 +95,7 @@ def test_every_known_name_reaches_the_settings():
         "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "predict_context_rows": 97, "views": 2, "validation_rows": 98, "steps": 7,
         "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
         "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
-        "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
+        "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "cuda_graph": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
         "episode_set": 5, "class_weights": "balanced", "split_by": "group", "split_column": "customer", "time_limit": 60.0,
     }  # fmt: skip
     same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
@@ -207,6 +208,18 @@ def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypa
     recomputed.reset_mock()
     losses_of()
     assert not recomputed.called
+
+
+def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why(plain_losses, monkeypatch):
+    X, y = small_table()
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "cuda_graph": True}).fit(X, y)
+    told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs a CUDA GPU, and the device is cpu."
+    assert [note.severity for note in of(Note, pipeline) if told in note.text] == ["warning"]
+    repeat = Mock(side_effect=lambda work, device: work)
+    monkeypatch.setattr(fit, "why_not", lambda *given, **named: None)
+    monkeypatch.setattr(fit, "CapturedStep", partial(fit.CapturedStep, repeat=repeat))
+    assert losses_of(cuda_graph=True) == pytest.approx(plain_losses, abs=1e-6)
+    assert repeat.call_count == 1
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ UNUSUAL = SweepSettings(
         train=TrainSettings(
             steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, predict_context_rows=4096, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
             warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
-            amp="bf16", gradient_checkpointing=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6, class_weights="balanced",
+            amp="bf16", gradient_checkpointing=True, cuda_graph=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6, class_weights="balanced",
             time_limit=90.0,
         ),
     ),

@@ -1,0 +1,202 @@
+"""A step for a CUDA graph: on a CPU everything of it but the recording, which a piece of work that is simply done again stands for."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from dispatched import Dispatched, as_on_a_gpu
+from tiny import tiny_checkpoint
+
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.families import MITRA, TABDPT, TABICL
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.captured_step import CapturedStep, why_not
+from tabtune_core.training.episodes import Episode
+from tabtune_core.training.fit import adapt
+from tabtune_core.training.loop import Stepped, episode_loss, take_step
+from tabtune_core.training.notices import capture
+from tabtune_core.training.optimizer import make_optimizer, set_rate
+from tabtune_core.training.precision import Precision
+
+CPU, RATE = torch.device("cpu"), 2.0**-7  # a number that float32 has
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU on this machine")
+TASKS = [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1.1", "classification")]
+
+
+def again(work, device):
+    """Stands for a graph."""
+    return work
+
+
+def adapted(folder, name="tabicl-v2", task="classification", dropout=0.0, device=CPU):
+    torch.manual_seed(0)
+    model = load_model(get_card(name), task, device, tiny_checkpoint(folder / f"{name} {task}", name, task=task))
+    adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, lora=LoraSettings(rank=2, dropout=dropout)))
+    for parameter_name, parameter in model.module.named_parameters():
+        if "lora_B" in parameter_name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.module.train()
+    return model
+
+
+def optimizer_of(model, kind="adamw", *, captured, lr_ratio=1.0):
+    trained = [(name, p) for name, p in model.module.named_parameters() if p.requires_grad]
+    adam = {"betas": (0.9, 0.999), "eps": 1e-8}
+    return make_optimizer(trained, optimizer=kind, learning_rate=RATE, weight_decay=0.01, lr_ratio=lr_ratio, captured=captured, **adam)
+
+
+def episodes(count, task="classification", classes=3):
+    rng = np.random.default_rng(1)
+    for _ in range(count):
+        y_T = rng.permutation(np.arange(40) % classes) if task == "classification" else rng.normal(size=40)
+        yield Episode(rng.normal(size=(40, 5)).astype(np.float32), y_T[:30], y_T[30:])
+
+
+def captured_step(model, optimizer, *, task="classification", precision=None, clip_norm=1.0, device=CPU, **how):
+    precision, classes = precision or Precision.of("off", device), 3 if task == "classification" else 0
+    return CapturedStep(model, optimizer, classes=classes, clip_norm=clip_norm, precision=precision, device=device, **how)
+
+
+def trained(step, optimizer, task="classification") -> list[Stepped]:
+    told = []
+    for i, episode in enumerate(episodes(6, task)):
+        set_rate(optimizer, 2.0**-i)
+        told.append(step(episode))
+    return told
+
+
+def plain_step(model, optimizer, classes, episode):
+    optimizer.zero_grad(set_to_none=True)
+    return take_step(episode_loss(model, episode, classes, CPU), optimizer, clip_norm=1.0, precision=Precision.of("off", CPU))
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_losses_and_weights_are_those_of_the_plain_step(kind, name, task, tmp_path):
+    ours, theirs = adapted(tmp_path, name, task), adapted(tmp_path, name, task)
+    told = []
+    optimizer = optimizer_of(ours, kind, captured=True, lr_ratio=4.0)
+    told.append(trained(captured_step(ours, optimizer, task=task, repeat=again), optimizer, task))
+    optimizer = optimizer_of(theirs, kind, captured=False, lr_ratio=4.0)
+    told.append(trained(lambda episode: plain_step(theirs, optimizer, 3 if task == "classification" else 0, episode), optimizer, task))
+    assert told[0] == told[1]
+    assert len(set(told[0])) == 6
+    for found, wanted in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_within_a_step_the_host_waits_for_nothing_and_gives_nothing(name, task, tmp_path):
+    model = adapted(tmp_path, name, task, dropout=0.1)
+    optimizer, works = optimizer_of(model, captured=True), []
+    step = captured_step(model, optimizer, task=task, repeat=lambda work, device: works.append(work) or work)
+    with as_on_a_gpu():
+        step(next(episodes(1, task)))
+        with Dispatched() as seen:
+            works[0]()
+    assert (seen.waits, seen.from_host) == ([], 0)
+    assert "native_dropout" in seen.kernels
+    assert "_fused_adamw_" in seen.kernels
+
+
+def test_dropout_goes_on_from_step_to_step(tmp_path):
+    model = adapted(tmp_path, dropout=0.3)
+    optimizer = optimizer_of(model, captured=True)
+    step, episode = captured_step(model, optimizer, repeat=again), next(episodes(1))
+    set_rate(optimizer, 0.0)  # the weights stay as they are
+    assert step(episode)[0] != step(episode)[0]
+
+
+def test_the_inputs_keep_their_place_and_the_episodes_their_numbers(tmp_path):
+    model, places = adapted(tmp_path), set()
+    loss = model.loss
+    model.loss = lambda *given: places.add(tuple(tensor.data_ptr() for tensor in given[:3])) or loss(*given)
+    optimizer, drawn = optimizer_of(model, captured=True), list(episodes(3))
+    step, before = captured_step(model, optimizer, repeat=again), [episode.x_TF.copy() for episode in drawn]
+    for episode in drawn:
+        step(dataclasses.replace(episode, weight_K=np.array([1.0, 2.0, 3.0])))
+    assert len(places) == 1
+    assert all(np.array_equal(episode.x_TF, x_TF) for episode, x_TF in zip(drawn, before, strict=True))
+    with pytest.raises(AssertionError, match="of another shape"):
+        step(Episode(drawn[0].x_TF[:-1], drawn[0].y_C, drawn[0].y_Q[:-1], np.ones(3)))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_a_step_whose_loss_is_not_finite_moves_nothing_and_the_next_one_goes_on(kind, tmp_path):
+    """Also the first step, when no moments are there yet."""
+    ours, untouched = adapted(tmp_path), adapted(tmp_path)
+    optimizer, (bad, good, _) = optimizer_of(ours, kind, captured=True), episodes(3)
+    step = captured_step(ours, optimizer, repeat=again)
+    assert step(dataclasses.replace(bad, x_TF=np.full_like(bad.x_TF, np.inf)))[2] == "diverged"
+    for found, wanted in zip(ours.module.parameters(), untouched.module.parameters(), strict=True):
+        assert torch.equal(found, wanted)
+    told, expected = step(good), plain_step(untouched, optimizer_of(untouched, kind, captured=False), 3, good)
+    assert told == expected
+    for found, wanted in zip(ours.module.parameters(), untouched.module.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-7, rtol=0)
+
+
+def test_fp16s_scale_falls_until_the_gradient_fits(tmp_path):
+    model = adapted(tmp_path)
+    precision = Precision("cpu", torch.float16, torch.amp.GradScaler("cpu", init_scale=2.0**40))
+    step, episode = captured_step(model, optimizer_of(model, captured=True), precision=precision, repeat=again), next(episodes(1))
+    went = [step(episode)[2] for _ in range(40)]
+    assert went == sorted(went, reverse=True), "overflows first, then steps"
+    assert set(went) == {"overflow", "done"}
+
+
+def test_a_rate_of_a_captured_step_is_written_where_it_is_read(tmp_path):
+    optimizer = optimizer_of(adapted(tmp_path), captured=True, lr_ratio=4.0)
+    places = [group["lr"] for group in optimizer.param_groups]
+    assert set_rate(optimizer, 0.5) == RATE / 2
+    assert all(group["lr"] is place for group, place in zip(optimizer.param_groups, places, strict=True))
+    assert [place.item() for place in places] == [RATE / 2, 2 * RATE]
+
+
+REASONS = [
+    ({"device": CPU}, "it needs a CUDA GPU, and the device is cpu"),
+    ({"family": TABDPT}, "TabDPT's own code decides on the CPU within a step"),
+    ({"family": MITRA}, "Mitra's own code decides on the CPU within a step"),
+    ({"train": TrainSettings(cuda_graph=True, gradient_checkpointing=True)}, "activations are recomputed"),
+    ({"read_from_files": True}, "the results of frozen layers are read from files"),
+    ({"sizes_differ": True}, "more classes than the model, so that training episodes differ in size"),
+]
+
+
+@pytest.mark.parametrize(("circumstance", "reason"), REASONS)
+def test_what_cannot_be_captured_is_said_with_its_reason(circumstance, reason):
+    could = {
+        "train": TrainSettings(cuda_graph=True), "family": TABICL, "device": torch.device("cuda:0"), "read_from_files": False,
+        "sizes_differ": False,
+    }  # fmt: skip
+    assert why_not(**could) is None
+    why = why_not(**could | circumstance)
+    assert reason in why
+    assert (capture(why).severity, "is not captured" in capture(why).text, why in capture(why).text) == ("warning", True, True)
+    assert "is captured" in capture(None).text
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
+def test_a_recorded_step_trains_as_the_plain_one(amp, tmp_path):
+    gpu, losses = torch.device("cuda:0"), []
+    for how in ({}, {"repeat": again}):
+        model = adapted(tmp_path, device=gpu)
+        optimizer = optimizer_of(model, captured=True)
+        step = captured_step(model, optimizer, precision=Precision.of(amp, gpu), device=gpu, **how)
+        losses.append([told[0] for told in trained(step, optimizer)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4 if amp == "off" else 2e-2)
+
+
+@pytest.mark.gpu
+@NO_GPU
+def test_a_recorded_step_draws_its_dropout_anew(tmp_path):
+    gpu = torch.device("cuda:0")
+    model = adapted(tmp_path, dropout=0.3, device=gpu)
+    optimizer = optimizer_of(model, captured=True)
+    step, episode = captured_step(model, optimizer, device=gpu), next(episodes(1))
+    set_rate(optimizer, 0.0)
+    assert len({step(episode)[0] for _ in range(8)}) == 8
