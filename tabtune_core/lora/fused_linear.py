@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from tabtune_core.lora.half_copies import in_half
+
 LEVELS = 2**8
 CACHED = 2**19
 """Numbers that fit a processor's own cache, 2 MB in fp32: where the two forms take equally long on a Xeon; on a GPU either will do."""
@@ -40,8 +42,8 @@ def low_rank_linear(
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        x, weight, a, b = (tensor.to(dtype) for tensor in (x, weight, a, b))
-        bias = None if bias is None else bias.to(dtype)
+        x, a, b, weight = x.to(dtype), a.to(dtype), b.to(dtype), in_half(weight, dtype)
+        bias = None if bias is None else in_half(bias, dtype)
         with torch.autocast(device, enabled=False):
             return _apply(x, weight, bias, a, b, scaling, dropout, False)
     # by cost: numbers of the output against those of the weight; not in 16 bits, which would round a small update to the weight away

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.lora.fused_linear import low_rank_linear
+from tabtune_core.lora.half_copies import half_factors
 from tabtune_core.lora.lazy_weight import LowRankWeight
 
 
@@ -92,7 +93,7 @@ class LoRALinear(LowRank):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
         if self.lora_magnitude_vector is None:
-            return low_rank_linear(x, self.base.weight, self.base.bias, *self.factors, self.scaling, self.active_dropout)
+            return low_rank_linear(x, self.base.weight, self.base.bias, *half_factors(*self.factors), self.scaling, self.active_dropout)
         hidden = self.dropout(x)
         update: torch.Tensor = self.lora_B(self.lora_A(hidden))
         output: torch.Tensor = self.base(x)
@@ -133,7 +134,7 @@ class LowRankUpdate(LowRank):
         if not torch.is_grad_enabled():
             return self.updated(weight)
         if self.lora_magnitude_vector is None:
-            return LowRankWeight.of(weight, *self.factors, self.scaling, self.active_dropout)
+            return LowRankWeight.of(weight, *half_factors(*self.factors), self.scaling, self.active_dropout)
         if not self.active_dropout:
             return self.updated(weight)
         shown: torch.Tensor = self.dropout(torch.ones_like(weight[0]))

@@ -22,7 +22,8 @@ from tabtune_core.data.task import Prepared
 from tabtune_core.errors import Cancelled, LabelError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
 from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.lora.inject import LoraReport, dead_adapters, inject
+from tabtune_core.lora.half_copies import half_copies
+from tabtune_core.lora.inject import LoraReport, adapter_factors, dead_adapters, inject
 from tabtune_core.metrics import METRICS, score_all
 from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.models.base import Array, BaseModel, load_model
@@ -137,7 +138,9 @@ def fit(
             )
             heap = large_blocks_apart() if settings.train.gradient_checkpointing and device.type == "cpu" else nullcontext()
             come_again = shared is not None or settings.train.episode_set > 0
-            with meter.phase("train"), recompute, heap, prefix.use(come_again):
+            factors = [factor for pair in adapter_factors(model.module, report).values() for factor in pair] if report else []
+            halves = half_copies(model.module, factors, precision.dtype)
+            with meter.phase("train"), recompute, heap, prefix.use(come_again), halves:
                 captured = settings.train.cuda_graph and _captured(settings, model, plan, device, prefix, emit)
                 for note in training_notes(settings, plan, prefix.cut):
                     emit(note)

@@ -17,6 +17,7 @@ from full_size import CLASSES, CPU, Steps, noise, opened
 from readme_block import markdown_table
 
 from dispatched import Dispatched, as_on_a_gpu  # isort: skip  # full_size puts tests/ on the path
+from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.precision import Precision
 
@@ -29,7 +30,8 @@ def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> t
     """What the forward and backward pass of a step dispatch, and what a whole step does; without a dropout, of full fine-tuning."""
     steps, episode = Steps(opened("tabicl-v2", folder), None if dropout is None else (), dropout=dropout or 0.0), noise(ROWS, FEATURES)
     precision = Precision("cpu", dtype, Precision.of("off", CPU).scaler)
-    with as_on_a_gpu():
+    factors = [p for name, p in steps.model.module.named_parameters() if "lora_" in name]
+    with as_on_a_gpu(), half_copies(steps.model.module, factors, dtype):
         steps.step(episode, precision)
         with Dispatched() as whole:
             steps.step(episode, precision)

@@ -8,6 +8,7 @@ import torch
 from dispatched import Dispatched, as_on_a_gpu
 from tiny import tiny_checkpoint
 
+from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.families import MITRA, TABDPT, TABICL
@@ -88,11 +89,13 @@ def test_losses_and_weights_are_those_of_the_plain_step(kind, name, task, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS)
-def test_within_a_step_the_host_waits_for_nothing_and_gives_nothing(name, task, tmp_path):
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_within_a_step_the_host_waits_for_nothing_and_gives_nothing(dtype, name, task, tmp_path):
     model = adapted(tmp_path, name, task, dropout=0.1)
-    optimizer, works = optimizer_of(model, captured=True), []
-    step = captured_step(model, optimizer, task=task, repeat=lambda work, device: works.append(work) or work)
-    with as_on_a_gpu():
+    optimizer, works, precision = optimizer_of(model, captured=True), [], Precision("cpu", dtype, Precision.of("off", CPU).scaler)
+    step = captured_step(model, optimizer, task=task, precision=precision, repeat=lambda work, device: works.append(work) or work)
+    factors = [p for parameter_name, p in model.module.named_parameters() if "lora_" in parameter_name]
+    with as_on_a_gpu(), half_copies(model.module, factors, dtype):
         step(next(episodes(1, task)))
         with Dispatched() as seen:
             works[0]()
