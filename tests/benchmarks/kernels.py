@@ -6,7 +6,8 @@ TabICL v2's architecture with random weights, its own LoRA targets, rank 8, an e
 of a step run on a CPU in the way that is written for a GPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and what torch dispatches below
 autograd is counted. Views, empty memory and notes for the profiler launch nothing: they are in ``LAUNCHES_NOTHING`` there and not counted, on
 either side. Autocast is the CPU's, whose lists differ from CUDA's, for example where a norm reads 16 bits. Clipping and the optimizer are
-counted on their own: what they do to all weights at once is one call here, and some launches on a GPU.
+counted on their own: what they do to all weights at once is one call here, and some launches on a GPU. Waits are those within a step; after
+it the loop reads its loss and the gradient's norm in one more, which a CPU's tensors do not show.
 """
 
 import tempfile
