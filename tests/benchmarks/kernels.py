@@ -1,6 +1,6 @@
 """How many kernels does a training step give to a GPU? LoRA against full fine-tuning, in fp32 and under bf16 autocast.
 
-``python tests/benchmarks/kernels.py`` prints Markdown. It needs no GPU and takes less than a minute.
+``python tests/benchmarks/kernels.py`` prints Markdown; ``--write`` puts it into the documentation. It needs no GPU and takes less than a minute.
 
 TabICL v2's architecture with random weights, its own LoRA targets, rank 8, an episode of 256 rows x 10 columns. The forward and backward pass
 of a step run on a CPU in the way that is written for a GPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and what torch dispatches below
@@ -10,12 +10,13 @@ counted on their own: what they do to all weights at once is one call here, and 
 it the loop reads its loss and the gradient's norm in one more, which a CPU's tensors do not show.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
 import torch
 from full_size import CLASSES, CPU, Steps, noise, opened
-from readme_block import markdown_table
+from published import markdown_table, write_block
 
 from dispatched import Dispatched, as_on_a_gpu  # isort: skip  # full_size puts tests/ on the path
 from tabtune_core.lora.half_copies import half_copies
@@ -45,7 +46,10 @@ def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> t
 
 
 def main() -> None:
-    """Counts and prints."""
+    """Counts, prints and, where it is asked to, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +62,10 @@ def main() -> None:
                 ratios = [f"{number / full[of]:.2f}" for of in (precision, "fp32")]
                 rows.append([precision, kind, str(number), *ratios, str(len(whole.waits)), str(len(whole.kernels) - number)])
     columns = ["", "Step", "Kernels", "Ratio to full fine-tuning", "Ratio to it in fp32", "Waits of the host", "Clipping and optimizer"]
-    print(markdown_table(columns, rows))
+    table = markdown_table(columns, rows)
+    print(table)
+    if asked.write:
+        write_block("kernels", table)
 
 
 if __name__ == "__main__":
