@@ -11,7 +11,7 @@ from tiny import tiny_checkpoint
 from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.families import MITRA, TABDPT, TABICL
+from tabtune_core.models.families import FAMILIES
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode
@@ -160,8 +160,8 @@ def test_a_rate_of_a_captured_step_is_written_where_it_is_read(tmp_path):
 
 REASONS = [
     ({"device": CPU}, "it needs a CUDA GPU, and the device is cpu"),
-    ({"family": TABDPT}, "TabDPT's own code decides on the CPU within a step"),
-    ({"family": MITRA}, "Mitra's own code decides on the CPU within a step"),
+    ({"family": FAMILIES["TabDPT"]}, "TabDPT's own code decides on the CPU within a step"),
+    ({"family": FAMILIES["Mitra"]}, "Mitra's own code decides on the CPU within a step"),
     ({"train": TrainSettings(cuda_graph=True, gradient_checkpointing=True)}, "activations are recomputed"),
     ({"read_from_files": True}, "the results of frozen layers are read from files"),
     ({"sizes_differ": True}, "more classes than the model, so that training episodes differ in size"),
@@ -171,7 +171,7 @@ REASONS = [
 @pytest.mark.parametrize(("circumstance", "reason"), REASONS)
 def test_what_cannot_be_captured_is_said_with_its_reason(circumstance, reason):
     could = {
-        "train": TrainSettings(cuda_graph=True), "family": TABICL, "device": torch.device("cuda:0"), "read_from_files": False,
+        "train": TrainSettings(cuda_graph=True), "family": FAMILIES["TabICL"], "device": torch.device("cuda:0"), "read_from_files": False,
         "sizes_differ": False,
     }  # fmt: skip
     assert why_not(**could) is None
