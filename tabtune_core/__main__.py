@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", usage=USAGE, help="one run", description="Trains one model on one table.")
     train.set_defaults(command=_train)
     _add_data(train)
-    _add_run(train, "settings.", leave_out_run=("dataset",))
+    _add_run(train, "settings.", leave_out_run=("dataset", "quick_sweep"))
     _add_output(train)
 
     leaderboard = commands.add_parser("leaderboard", help="rank the runs of a sweep", description="Prints the runs of a sweep, best first.")
@@ -349,6 +349,8 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
     estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
     if estimate is not None and estimate.seconds:
         say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
+    if any(one.quick_sweep for one in settings):
+        say("How long training takes is not known for a quick sweep, whose runs train together.")
     if short:
         say(f"warning: {short}")
 
@@ -432,6 +434,8 @@ def _show(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> in
         print(table(board, rank_by))
         found = recommend(store, board, rank_by)
         print(paragraphs(found.sentences, found.basis), end="")
+        for pack in filter(None, board["pack"].unique()):
+            print(pack)
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:

@@ -126,11 +126,12 @@ class RunFinished:
     zero_shot_test: dict[str, float]
     train_seconds: float
     """The run's own: looks at the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what they cost
-    then; hashing and files are not. So a run has the same seconds whatever ran before it."""
+    then; hashing and files are not. So a run has the same seconds whatever ran before it. NaN where they are not known: of a run that was
+    trained together with others, ``extra`` has what the pack took."""
     predict_seconds: float
     """For the test rows."""
-    peak_memory_bytes: int
-    """Highest of the whole run, on the meter that speaks for the device."""
+    peak_memory_bytes: int | None
+    """Highest of the whole run, on the meter that speaks for the device; None where it is not the run's own."""
     growth_memory_bytes: int | None
     """Peak of training over the loaded base; of evaluation where nothing is trained."""
     memory_meter: str
@@ -150,6 +151,16 @@ class RunFinished:
     """Rows that predictions, zero-shot's too, were shown; None is a run of an earlier version."""
     train_context_rows: int | None = None
     """Rows that a training step was shown; None where nothing was trained, and as above."""
+
+
+def pack_costs(result: RunFinished) -> str:
+    """What a run's quick sweep took, measured for the pack, in a sentence; empty for a run that trained alone."""
+    told = result.extra.get("pack")
+    if told is None:
+        return ""
+    growth = told["growth_memory_bytes"]
+    memory = "memory that could not be read" if growth is None else f"{growth / 1e6:,.1f} MB over the loaded model"
+    return f"Measured for the pack of {told['runs']} runs that trained together: {told['train_seconds']:,.1f} s of training and {memory}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,11 @@ def start_worker(home, *flags, before=""):
         return subprocess.Popen([sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)
 
 
-def queue(store, *targets, devices=()):
+def queue(store, *targets, devices=(), **more):
     """Ids of runs that do what their targets say, all on 'auto' unless devices are named."""
     wanted = devices or ["auto"] * len(targets)
     return store.add_sweep(
-        [RunSettings(dataset="d", target=target, device=device) for target, device in zip(targets, wanted, strict=True)]
+        [RunSettings(dataset="d", target=target, device=device, **more) for target, device in zip(targets, wanted, strict=True)]
     )[1]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tabtune_core.analysis.incomplete import MODELS, apart
 from tabtune_core.errors import SettingError
-from tabtune_core.events import RunFinished
+from tabtune_core.events import RunFinished, pack_costs
 from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 from tabtune_core.store.runs import Run
@@ -50,7 +50,7 @@ _NUMBERS = (
     "alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "shared_saved_seconds", "predict_seconds", *_SCORES,
     "gain", "test_gain",
 )  # fmt: skip
-COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived")
+COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived", "pack")
 _TOLD_ELSEWHERE = {
     "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
     "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric", "train.class_weights",
@@ -67,6 +67,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
     ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
     0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
+    ``pack`` is what those took together that it trained with.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -131,6 +132,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "own_note": run.note,
         "archived": run.archived,
         "ended_by": "",
+        "pack": "",
     }
     if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate
@@ -156,7 +158,7 @@ def _gains(run: Run, metric: Metric) -> dict[str, float]:
 
 def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
-    row["steps"] = result.steps_done
+    row["steps"], row["pack"] = result.steps_done, pack_costs(result)
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
     row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}

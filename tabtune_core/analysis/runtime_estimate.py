@@ -24,7 +24,7 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
     lora, train = settings.lora, settings.train
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
-        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.use_dora)
+        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.use_dora, settings.quick_sweep)
     work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set, train.eval_every)
     return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
 
@@ -144,12 +144,14 @@ def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEst
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
     """All these runs one after the other, if none stops early; None where one of them has no near run of its kind.
 
-    A time limit is taken for the end of a run that would take longer.
+    A time limit is taken for the end of a run that would take longer. Of a quick sweep, whose runs train together, no time is known.
     """
     total, known = 0.0, dict[tuple[Any, ...], TimeEstimate | None]()
     for run in runs:
         if run.strategy not in TRAINED:
             continue
+        if run.quick_sweep:
+            return None
         kind, size = kind_of(run), trained_on.size_of(run)
         step = known.setdefault(kind, step_seconds(run, paces, size) if kind not in known else None)
         if step is None:

@@ -24,6 +24,7 @@ from tabtune_core.training.fit import fit
 from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
+from tabtune_core.training.packed_turns import ALONE, Alone, Member
 
 SHARED = "shared"
 """Folder of the workspace for what its runs share."""
@@ -31,12 +32,12 @@ SHARED = "shared"
 
 def run_experiment(
     settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish],
-    given: str | None = None, fresh: FreshProcess | None = None,
+    given: str | None = None, fresh: FreshProcess | None = None, member: Member | Alone = ALONE,
 ) -> RunFinished:  # fmt: skip
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
 
     ``given`` is the device that the run was given, where the settings leave the choice. The adapter package is tried in ``fresh``, or in a
-    new interpreter.
+    new interpreter. With ``member``, training is that of a pack of runs, and the run's turn in it has come.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -52,7 +53,7 @@ def run_experiment(
         fitted = fit(
             settings,
             lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, shown, max_classes=card.family.class_limit),
-            device=device, meter=meter, folder=run_dir, emit=emit, wish=wish, shared=home / SHARED,
+            device=device, meter=meter, folder=run_dir, emit=emit, wish=wish, shared=home / SHARED, member=member,
         )  # fmt: skip
         result, report = fitted.result, fitted.report
         with meter.phase("save"):
@@ -70,4 +71,4 @@ def run_experiment(
                 emit(Note(sentence, "info" if verified else "warning"))
                 size = (run_dir / ADAPTER_FILE).stat().st_size
                 result = dataclasses.replace(result, adapter_bytes=size, adapter_verified=verified)
-    return dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)
+    return result if result.peak_memory_bytes is None else dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)

@@ -7,11 +7,13 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, TabTuneError, is_out_of_memory
-from tabtune_core.events import RunFailed
+from tabtune_core.events import RunFailed, RunFinished
 from tabtune_core.execution.lock import started_at
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
@@ -30,9 +32,10 @@ def memory_advice(settings: RunSettings) -> str:
     predicting = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
     if settings.strategy == "inference":
         return f"Lower {predicting}, and run it again."
+    together = "; or leave the quick sweep out, whose runs need their memory at once" if settings.quick_sweep else ""
     return (
         f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or {predicting} where predictions did "
-        "not fit, and run it again; the LoRA rank hardly changes the memory."
+        f"not fit, and run it again; the LoRA rank hardly changes the memory{together}."
     )
 
 
@@ -45,26 +48,45 @@ def discard(run_dir: Path) -> None:
             path.unlink()
 
 
-def run_child(home: Path, run_id: str, experiment: str, device: str | None) -> None:
-    """One run; ``device`` is the one that it was given, None for what its settings say."""
+def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str | None) -> None:
+    """One run, or several that train together; ``device`` is the one that they were given, None for what their settings say."""
     os.setsid()
     store = RunStore(home)
-    run_dir = store.run_dir(run_id)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _write_to(run_dir / "log.txt")
-    fresh = FreshProcess()  # as long as there is one thread here
-    store.set_process(run_id, os.getpid(), started_at(os.getpid()))
-    threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
-    settings = store.run(run_id).settings
+    logs = [store.run_dir(run_id) / "log.txt" for run_id in run_ids]
+    for log in logs:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    _write_to(logs[0])
+    for log in logs[1:]:  # one process has one log
+        log.hardlink_to(logs[0])
+    fresh = [FreshProcess() for _ in run_ids]  # as long as there is one thread here
+    for run_id in run_ids:
+        store.set_process(run_id, os.getpid(), started_at(os.getpid()))
+    threading.Thread(target=_beat, args=(store, run_ids), name="heartbeat", daemon=True).start()
+    run_experiment = importlib.import_module(experiment).run_experiment
+    if len(run_ids) == 1:
+        _carry_out(store, run_ids[0], partial(run_experiment, given=device, fresh=fresh[0]))
+        return
+    from tabtune_core.training.packed_turns import Pack
+
+    threads = []
+    for run_id, member, own in zip(run_ids, Pack(len(run_ids)).members, fresh, strict=True):
+        work = partial(_carry_out, store, run_id, partial(run_experiment, given=device, fresh=own, member=member))
+        threads.append(threading.Thread(target=member.carry_out, args=(work,), name=f"run-{run_id}"))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
+    settings, run_dir = store.run(run_id).settings, store.run_dir(run_id)
     try:
-        result = importlib.import_module(experiment).run_experiment(
+        result = run_experiment(
             settings,
             home=store.home,
             run_dir=run_dir,
             emit=lambda event: store.append(run_id, event),
             wish=lambda: store.wish(run_id),
-            given=device,
-            fresh=fresh,
         )
     except Cancelled:
         discard(run_dir)
@@ -73,7 +95,7 @@ def run_child(home: Path, run_id: str, experiment: str, device: str | None) -> N
         message = _explain(error, memory_advice(settings), "the run's log")
         store.append(run_id, RunFailed(message, _kind(error)))
         store.finish(run_id, "failed", error=message)
-        raise  # multiprocessing writes the trace to stderr, which is the log, and the exit status says that it failed
+        raise  # the trace is written to stderr, which is the log; of a run alone, the exit status says that it failed
     else:
         if store.wish(run_id) == "cancel":  # asked for after the last look at it
             discard(run_dir)
@@ -108,9 +130,10 @@ def _write_to(log: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _beat(store: RunStore, run_id: str) -> None:
+def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
     while True:
-        store.beat(run_id)
+        for run_id in run_ids:
+            store.beat(run_id)
         time.sleep(HEARTBEAT_SECONDS)
 
 

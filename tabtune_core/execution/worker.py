@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
@@ -21,6 +22,7 @@ from tabtune_core.execution.child import discard, job_child, memory_advice, run_
 from tabtune_core.execution.lock import WorkerLock, pid_alive, started_at
 from tabtune_core.execution.scheduler import Slots, device_of
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.packs import fellows
 from tabtune_core.store.runs import ENDED, Run, RunStore
 
 EXPERIMENT = "tabtune_core.engine.experiment"
@@ -84,8 +86,8 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EX
 class _Watched:
     """A process that carries out a run or a job."""
 
-    id: str
-    """Of the run or the job."""
+    ids: tuple[str, ...]
+    """Of the job, or the run, or the runs that train together there."""
     pid: int
     process_started: float
     process: ForkServerProcess | None
@@ -141,18 +143,20 @@ class _Worker:
 
     def reconcile(self) -> None:
         """Brings rows that say 'running' in line with the processes there are: adopts the living, ends the others."""
-        known = {watched.id for watched in self.watched}
+        known = {run_id for watched in self.watched for run_id in watched.ids}
+        lost: dict[tuple[int, float], list[Run]] = {}
         for run in self.store.runs(status="running"):
-            if run.id in known:
-                continue
-            watched = _Watched(run.id, run.pid or 0, run.process_started or 0.0, None, self.slots.of(run))
-            if pid_alive(run.pid, run.process_started):
-                _log.info("Adopted run %s in process %d.", run.id, watched.pid)
+            if run.id not in known:
+                lost.setdefault((run.pid or 0, run.process_started or 0.0), []).append(run)
+        for (pid, started), runs in lost.items():
+            watched = _Watched(tuple(run.id for run in runs), pid, started, None, self.slots.of(runs[0]))
+            if pid_alive(pid, started):
+                _log.info("Adopted %s in process %d.", " and ".join(watched.ids), pid)
                 self.watched.append(watched)
             else:
-                self.close(watched, run)
+                self.close(watched, runs)
         for job in self.store.jobs(status="running"):
-            if (self.job is None or job.id != self.job.id) and not pid_alive(job.pid, job.process_started):
+            if (self.job is None or (job.id,) != self.job.ids) and not pid_alive(job.pid, job.process_started):
                 self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
 
     def look_at_job(self) -> None:
@@ -165,56 +169,56 @@ class _Worker:
                 process.start()
                 assert process.pid is not None
                 _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, process.pid)
-                self.job = _Watched(claimed.id, process.pid, started_at(process.pid), process)
+                self.job = _Watched((claimed.id,), process.pid, started_at(process.pid), process)
         elif not pid_alive(self.job.pid, self.job.process_started):
             _signal_group(self.job.pid, signal.SIGKILL)
-            self.store.finish_job(self.job.id, "interrupted", error=LOST_JOB)  # unless it ended its row itself
+            self.store.finish_job(self.job.ids[0], "interrupted", error=LOST_JOB)  # unless it ended its row itself
             self.job = None
 
     def start_next(self) -> bool:
         """Whether there was a queued run and a slot for it; it has a process now."""
-        taken = {watched.slot for watched in self.watched}
-        chosen = None if self.slots.are_full(taken) else self.slots.next(self.store.runs(status="queued"), taken)
+        taken, queued = {watched.slot for watched in self.watched}, self.store.runs(status="queued")
+        chosen = None if self.slots.are_full(taken) else self.slots.next(queued, taken)
         if chosen is None:
             return False
-        (queued, slot), pid = chosen, os.getpid()
-        run = self.store.claim(pid, started_at(pid), queued.id, slot=slot)
-        if run is None:
+        (first, slot), pid = chosen, os.getpid()
+        claimed = [self.store.claim(pid, started_at(pid), run.id, slot=slot) for run in fellows(first, queued)]
+        ids = tuple(run.id for run in claimed if run)
+        if not ids:
             return True  # cancelled in between; the next one may have a slot
-        given = (self.store.home, run.id, self.experiment, device_of(slot))
-        process = self.context.Process(target=run_child, args=given, name=f"run-{run.id}")
+        given = (self.store.home, ids, self.experiment, device_of(slot))
+        process = self.context.Process(target=run_child, args=given, name=f"run-{ids[0]}")
         process.start()
         assert process.pid is not None
-        _log.info("Run %s (%s) is process %d on %s.", run.id, run.name, process.pid, slot)
-        self.watched.append(_Watched(run.id, process.pid, started_at(process.pid), process, slot))
+        _log.info("Run %s is process %d on %s.", " and ".join(ids), process.pid, slot)
+        self.watched.append(_Watched(ids, process.pid, started_at(process.pid), process, slot))
         return True
 
     def look_at(self, watched: _Watched) -> None:
         """Closes a process that is gone, presses one that is late."""
-        run = self.row(watched)
         if pid_alive(watched.pid, watched.process_started):
             # a sentinel that fires while the process lives means that the forkserver is gone; the pid still tells
             if watched.process and watched.process.exitcode is not None:
                 watched.process = None
-            self.press(watched, "end" if run is None or run.status in ENDED else run.wish)
+            wishes = {run.wish for run in self.rows(watched) if run.status not in ENDED}
+            self.press(watched, "end" if not wishes else wishes.pop() if len(wishes) == 1 else None)
             return
         _signal_group(watched.pid, signal.SIGKILL)  # what the run started itself would keep the device's memory
         if watched.process:
             watched.process.join(timeout=1)
-        run = self.row(watched)
-        if run is not None:
-            self.close(watched, run)
+        self.close(watched, self.rows(watched))
         self.watched.remove(watched)
 
-    def row(self, watched: _Watched) -> Run | None:
-        """The row of a run, unless it ended and was deleted at once; an adopted run names its process there."""
-        try:
-            run = self.store.run(watched.id)
-        except StoreError:
-            return None
-        if watched.process is None and run.pid and run.process_started:
-            watched.pid, watched.process_started = run.pid, run.process_started
-        return run
+    def rows(self, watched: _Watched) -> list[Run]:
+        """The rows of its runs, without those that ended and were deleted at once; an adopted run names its process there."""
+        runs = []
+        for run_id in watched.ids:
+            with contextlib.suppress(StoreError):
+                runs.append(self.store.run(run_id))
+        for run in runs[:1]:
+            if watched.process is None and run.pid and run.process_started:
+                watched.pid, watched.process_started = run.pid, run.process_started
+        return runs
 
     def press(self, watched: _Watched, wanted: str | None) -> None:
         """Sends TERM, later KILL, to a process that does not do what was asked of it."""
@@ -224,16 +228,17 @@ class _Worker:
         if late > 0:
             _signal_group(watched.pid, signal.SIGKILL if late > KILL_SECONDS else signal.SIGTERM)
 
-    def close(self, watched: _Watched, run: Run) -> None:
-        """Ends the row of a process that is gone, unless it did so itself."""
-        if run.status in ENDED:
-            return
-        _log.warning("Run %s ended without a word.", run.id)
-        if run.wish == "cancel":
-            discard(self.store.run_dir(run.id))
-            self.store.finish(run.id, "cancelled")
-        else:
-            self.store.finish(run.id, "interrupted", error=_epitaph(watched, run.settings))
+    def close(self, watched: _Watched, runs: Sequence[Run]) -> None:
+        """Ends the rows of a process that is gone, unless it did so itself."""
+        for run in runs:
+            if run.status in ENDED:
+                continue
+            _log.warning("Run %s ended without a word.", run.id)
+            if run.wish == "cancel":
+                discard(self.store.run_dir(run.id))
+                self.store.finish(run.id, "cancelled")
+            else:
+                self.store.finish(run.id, "interrupted", error=_epitaph(watched, run.settings))
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

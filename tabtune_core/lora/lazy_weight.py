@@ -49,6 +49,10 @@ class LowRankWeight(torch.Tensor):
         """Some rows of the weight, with theirs of B."""
         return LowRankWeight.of(weight, self.a, b, self.scaling, self.drop)
 
+    def linear(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """A linear function with this weight."""
+        return low_rank_linear(x, self.plain, bias, self.a, self.b, self.scaling, self.drop)
+
     @classmethod
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -57,9 +61,7 @@ class LowRankWeight(torch.Tensor):
         kwargs = kwargs or {}
         first: Any = args[0] if args else None
         if func is F.linear and len(args) > 1 and isinstance(args[1], LowRankWeight) and not isinstance(first, LowRankWeight):
-            weight = args[1]
-            bias = args[2] if len(args) > 2 else kwargs.get("bias")
-            return low_rank_linear(first, weight.plain, bias, weight.a, weight.b, weight.scaling, weight.drop)
+            return args[1].linear(first, args[2] if len(args) > 2 else kwargs.get("bias"))
         if isinstance(first, LowRankWeight):
             if func in _FACTS:
                 with torch._C.DisableTorchFunctionSubclass():

@@ -23,19 +23,10 @@ Array = NDArray[np.float32]
 """Features as the model reads them: complete and normalised."""
 
 
-class BaseModel(Protocol):
-    """A pretrained model that predicts query rows from context rows."""
+class Trainable(Protocol):
+    """What a training step asks of a model."""
 
-    card: ModelCard
-    task: Task
-    source: Source
     module: nn.Module
-    native_classes: int | None
-    """Most classes that one training episode may show; None for any number."""
-
-    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Learns the model's own normalisation from context rows."""
-        ...
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
@@ -46,6 +37,20 @@ class BaseModel(Protocol):
         a row counts as much as its class. For numbers (``classes`` is 0): the loss that
         the model was pre-trained with, on the scale to which it brings the numbers of the context, whatever theirs is; y is float32.
         """
+        ...
+
+
+class BaseModel(Trainable, Protocol):
+    """A pretrained model that predicts query rows from context rows."""
+
+    card: ModelCard
+    task: Task
+    source: Source
+    native_classes: int | None
+    """Most classes that one training episode may show; None for any number."""
+
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
+        """Learns the model's own normalisation from context rows."""
         ...
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:

@@ -70,6 +70,10 @@ def check_request(settings: RunSettings) -> None:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":
         raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA card, but the device is cpu. Set it to 'off'.")
+    if settings.quick_sweep and not card.family.packs:
+        raise SettingError(
+            f"quick_sweep trains the runs of a sweep in one pass; TabICL models can do that, {card.title} cannot. Leave it out."
+        )
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers

@@ -121,10 +121,13 @@ class SweepSettings:
         common = dataclasses.replace(self.run, seed=self.seeds[0] if seed is None else seed)
         train, runs = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False), []
         if self.zero_shot:
-            runs.append(dataclasses.replace(common, strategy="inference", train=train))
-        runs += [dataclasses.replace(common, strategy=reference, train=train, device="cpu") for reference in self._references]
+            runs.append(dataclasses.replace(common, strategy="inference", train=train, quick_sweep=False))
+        runs += [
+            dataclasses.replace(common, strategy=reference, train=train, device="cpu", quick_sweep=False) for reference in self._references
+        ]
         for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
-            runs.append(dataclasses.replace(common, strategy="base-ft", train=dataclasses.replace(train, learning_rate=rate)))
+            full = dataclasses.replace(train, learning_rate=rate)
+            runs.append(dataclasses.replace(common, strategy="base-ft", train=full, quick_sweep=False))
         return [*runs, *self._grid(common)]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:

@@ -26,7 +26,7 @@ from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.lora.inject import LoraReport, adapter_factors, dead_adapters, inject
 from tabtune_core.metrics import METRICS, score_all
 from tabtune_core.models.activation_tape import NUMBER_BYTES
-from tabtune_core.models.base import Array, BaseModel, load_model
+from tabtune_core.models.base import Array, BaseModel, Trainable, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
@@ -43,8 +43,9 @@ from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.malloc import large_blocks_apart
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows, Part
-from tabtune_core.training.notices import beginnings, capture, endings, saving, training_notes
+from tabtune_core.training.notices import beginnings, capture, costs, endings, training_notes
 from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.packed_turns import ALONE, Alone, Member
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.recompute import checkpointed
@@ -77,7 +78,7 @@ class Fitted:
 
 def fit(
     settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], *, device: torch.device, meter: MemoryMeter, folder: Path,
-    emit: Callable[[Event], None], wish: Callable[[], Wish] = lambda: None, shared: Path | None = None,
+    emit: Callable[[Event], None], wish: Callable[[], Wish] = lambda: None, shared: Path | None = None, member: Member | Alone = ALONE,
 ) -> Fitted:  # fmt: skip
     """Loads the model, scores it as it is, trains it and scores it again.
 
@@ -90,6 +91,7 @@ def fit(
         emit: called from two threads.
         wish: asked before every step.
         shared: folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again.
+        member: of a pack of fits that train together; this one's turn has come.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -111,7 +113,7 @@ def fit(
             emit(plan)
             for note in (*emulation(settings.train.amp, device), *beginnings(settings, table, report, plan)):
                 emit(note)
-        arrays = SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan))
+        arrays = member.share(SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan)))
         prefix = SharedPrefix(
             model.module, model.card.family.code("stages").stages(model.module), arrays,
             on=settings.strategy != "inference" and settings.train.amp == "off",
@@ -142,17 +144,20 @@ def fit(
             halves = half_copies(model.module, factors, precision.dtype)
             with meter.phase("train"), recompute, heap, prefix.use(come_again), halves:
                 captured = settings.train.cuda_graph and _captured(settings, model, plan, device, prefix, emit)
-                for note in training_notes(settings, plan, prefix.cut):
+                for note in training_notes(settings, plan, prefix.cut, member.others):
                     emit(note)
                 optimizer = _optimizer(settings, best, captured)
+                trained = member.join(model, prefix.cut)
                 for event in _training(
-                    settings, model, rows, plan, report, best, optimizer, result, device, precision, wish, prefix, captured
+                    settings, model, trained, rows, plan, report, best, optimizer, result, device, precision, wish, prefix, captured
                 ):
                     emit(event)
+                member.wait_for_others(result.outcome)
                 held = held_bytes(model.module, optimizer)
                 optimizer.zero_grad(set_to_none=True)
                 del optimizer  # three numbers a trained weight that nothing after the training needs
             train_seconds, saved_seconds = arrays.clock.seconds, arrays.clock.charged_seconds
+            member.wait_for_others(result.outcome)  # who goes on resets the meters of the process
             best.restore()
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
@@ -170,11 +175,9 @@ def fit(
             final = {name: score_all(part.y_N, predictions[name]) for name, part in rows.held_out.items()}
             if "test" in final:
                 emit(Evaluated(result.best_step, "test", final["test"], False, train_seconds))
-        for note in (*saving(train_seconds, saved_seconds), *endings(settings, plan.steps, result, arrays, evaluated_step)):
-            emit(note)
         model.module.eval()
     growth = meter.growth_bytes["evaluate" if settings.strategy == "inference" else "train"] if final else None  # where nothing ran
-    finished = RunFinished(
+    finished = member.without_costs(RunFinished(
         outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
         ended_by=result.ended_by, validation=final.get("validation", {}), test=final.get("test", {}),
         zero_shot_validation=zero_shot.get("validation", {}),
@@ -189,7 +192,9 @@ def fit(
             "shared_made": arrays.made, "shared_reused": arrays.reused,
         },
         context_rows=plan.context_rows, train_context_rows=plan.train_context_rows,
-    )  # fmt: skip
+    ))  # fmt: skip
+    for note in (*costs(finished), *endings(settings, plan.steps, result, arrays, evaluated_step)):
+        emit(note)
     untrained = untrained if result.best_step else predictions
     return Fitted(model, adapters, report, table, rows, plan, predictions, untrained, finished)
 
@@ -324,9 +329,9 @@ def _optimizer(settings: RunSettings, best: BestState, captured: bool) -> torch.
 
 
 def _training(
-    settings: RunSettings, model: BaseModel, rows: ModelRows, plan: RunPlanned, report: LoraReport | None, best: BestState,
-    optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision, wish: Callable[[], Wish],
-    prefix: SharedPrefix, captured: bool,
+    settings: RunSettings, model: BaseModel, trained: Trainable, rows: ModelRows, plan: RunPlanned, report: LoraReport | None,
+    best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, device: torch.device, precision: Precision,
+    wish: Callable[[], Wish], prefix: SharedPrefix, captured: bool,
 ) -> Iterator[Event]:  # fmt: skip
     knobs, classes = settings.train, len(plan.classes)
     shown = classes if model.native_classes is None else min(classes, model.native_classes)
@@ -345,7 +350,7 @@ def _training(
     if captured:
         step_on = CapturedStep(model, optimizer, classes=shown, clip_norm=knobs.clip_norm, precision=precision, device=device)
     return train(
-        model,
+        trained,
         in_rounds(drawn, knobs.episode_set),
         optimizer,
         classes=shown, steps=plan.steps, time_limit=knobs.time_limit, clock=prefix.arrays.clock,

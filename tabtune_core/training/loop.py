@@ -16,7 +16,7 @@ from torch import nn
 
 from tabtune_core.events import EndedBy, Evaluated, Event, StepDone
 from tabtune_core.metrics import METRICS
-from tabtune_core.models.base import BaseModel
+from tabtune_core.models.base import Trainable
 from tabtune_core.settings import Schedule
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
@@ -49,7 +49,7 @@ class TrainResult:
     dead_layers: tuple[str, ...] = ()
 
 
-def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
+def episode_loss(model: Trainable, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
     """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored."""
     x_BTF, y_BC, y_BQ, weight_K = episode_tensors(episode, classes, device)
     return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
@@ -112,7 +112,7 @@ def stepped(told: torch.Tensor, precision: Precision) -> Stepped:
 
 
 def _step(
-    model: BaseModel, optimizer: torch.optim.Optimizer, classes: int, device: torch.device, clip_norm: float, precision: Precision,
+    model: Trainable, optimizer: torch.optim.Optimizer, classes: int, device: torch.device, clip_norm: float, precision: Precision,
     episode: Episode,
 ) -> Stepped:  # fmt: skip
     optimizer.zero_grad(set_to_none=True)
@@ -122,7 +122,7 @@ def _step(
 
 
 def train(
-    model: BaseModel,
+    model: Trainable,
     episodes: Iterator[Episode],
     optimizer: torch.optim.Optimizer,
     *,

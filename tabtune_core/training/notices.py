@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tabtune_core.data.task import Prepared
-from tabtune_core.events import Note, RunPlanned
+from tabtune_core.events import Note, RunFinished, RunPlanned, pack_costs
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
@@ -85,9 +85,15 @@ def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
         )
 
 
-def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> Iterator[Note]:
-    """What the steps have in common; ``cut`` is the path of the last part that runs once for each input."""
+def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None, others: int) -> Iterator[Note]:
+    """What the steps have in common; ``cut`` is the path of the last part that runs once for each input, ``others`` train with the run."""
     count = settings.train.episode_set
+    if others:
+        yield Note(
+            f"Quick sweep: the run trains in one pass with {others} other{'s' * (others > 1)}. Seconds, of a time limit and of charts too, "
+            f"and memory are measured for the pack of {others + 1} runs. A run that ends early is evaluated and saved when the others have "
+            "been trained."
+        )
     if cut:
         yield Note(f"Nothing up to {cut} trains: it is computed once for each input, and kept (at most {_LIMIT}).")
     if count:
@@ -102,13 +108,15 @@ def capture(why_not: str | None) -> Note:
     return Note(f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.", "warning")
 
 
-def saving(train_seconds: float, saved_seconds: float) -> Iterator[Note]:
-    """What of a run's own time it did not have to spend."""
-    if saved_seconds >= SAVING_TOLD:
+def costs(result: RunFinished) -> Iterator[Note]:
+    """What of a run's own time it did not have to spend, or that time and memory are those of several runs."""
+    if result.shared_saved_seconds >= SAVING_TOLD:
         yield Note(
-            f"{saved_seconds:,.1f} s of the {train_seconds:,.1f} s of training had been computed by earlier runs: "
+            f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
             "they count as this run's time, though it did not have to spend them."
         )
+    if pack_costs(result):
+        yield Note(f"{pack_costs(result)} The run's own time and memory are not known, and it is not ranked or compared by them.")
 
 
 def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:

@@ -9,7 +9,7 @@ from tabtune_core.errors import Cancelled, TargetError
 from tabtune_core.events import RunFinished, StepDone
 
 
-def run_experiment(settings, *, home, run_dir, emit, wish, given, fresh):
+def run_experiment(settings, *, home, run_dir, emit, wish, given, fresh, member=None):
     """Emits one step, then does as it is called."""
     print(f"The fake was here. Device: {given}")
     (run_dir / "adapter.zip").write_bytes(b"weights")

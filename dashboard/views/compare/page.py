@@ -41,6 +41,8 @@ if not compared.done:
         go("views/live/page.py", sweep=sweep)
     st.stop()
 
+for pack in filter(None, compared.board["pack"].unique()):
+    st.caption(plain(pack))
 for tab, draw in zip(st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True):
     if tab.open:
         with tab:

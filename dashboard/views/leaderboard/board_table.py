@@ -16,6 +16,7 @@ TEST_SPREAD = "± gain on test"
 HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 SAVED = "Computed before (s)"
+PACK = "Time and memory of the pack"
 ALWAYS = {
     "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Gain on test",
     TEST_SPREAD, "Rank", "Seed", "Seeds", "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
@@ -25,7 +26,7 @@ NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
-WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
+WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived", PACK)
 
 
 def table(
@@ -80,6 +81,7 @@ def table(
             f"{note}; {limit}".strip("; ")
             for note, limit in zip(board["note"], board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""), strict=True)
         ],
+        PACK: board["pack"],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     return pd.DataFrame({name: column for name, column in shown.items() if column is not None})
@@ -175,6 +177,7 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
         "Note": text(width="medium", help="What you wrote about it; choose lines to write one."),
         "What happened": text(width="large"),
+        PACK: text(width="medium", help="Of a quick sweep, whose runs train together; a run's own time and memory are not known."),
     }
 
 

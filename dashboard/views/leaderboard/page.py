@@ -51,6 +51,8 @@ def remarks(board: pd.DataFrame) -> None:
     away = int(board["archived"].sum())
     if away:
         st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} left out of the places and of what is said about rank.")
+    for pack in filter(None, board["pack"].unique()):
+        st.caption(plain(pack))
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:
         names = ", ".join(no_gain[:10]) + (f" and {len(no_gain) - 10} more" if len(no_gain) > 10 else "")

@@ -21,6 +21,7 @@ def advanced_widgets(task: Task) -> None:
             number_field("Views a prediction", "views", TrainSettings, low=1)
             number_field("Time limit of a run (s)", "time_limit", TrainSettings, low=0, step=60, placeholder="none")
             number_field("Fixed episodes (0: fresh ones)", "episode_set", TrainSettings, low=0)
+        switch_field("Train the runs of the sweep together (quick sweep)", "quick_sweep", RunSettings)
         switch_field("Recompute activations (gradient checkpointing)", "gradient_checkpointing", TrainSettings)
         switch_field("Capture the training step (CUDA graph)", "cuda_graph", TrainSettings)
     with choosing:

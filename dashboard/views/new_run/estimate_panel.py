@@ -15,6 +15,7 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came
 from tabtune_core.data.target import Way
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.store.packs import largest_pack
 from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
@@ -61,12 +62,13 @@ def heaviest(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: boo
 
 
 def need_bytes(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> float:
-    """Most that a run of the sweep takes beside the process: while it trains, or while it predicts."""
+    """Most that a run, or the runs of a quick sweep that train together, take beside the process: while training, or while predicting."""
     training = heaviest(sweep, card, sizes, on_gpu=on_gpu)
+    together = training.weights + largest_pack(sweep.one_seed()) * (training.total - training.weights)
     predicting = prediction_bytes(
         card, sweep.run.task, shown=sizes.shown_rows, features=sizes.features, on_gpu=on_gpu, predicted_rows=sizes.predicted_rows
     )
-    return max(training.total, training.weights + training.adapter + predicting)
+    return max(together, training.weights + training.adapter + predicting)
 
 
 def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
@@ -165,7 +167,9 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:
     """How long training takes at most, from earlier runs of this model here."""
     runs, paces = sweep.expand(), queries.paces(card.name)
     estimate = train_seconds(runs, paces, trained_on)
-    if estimate is None:
+    if sweep.run.quick_sweep:
+        st.caption("Training time: not known for a quick sweep, whose runs train together.")
+    elif estimate is None:
         st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
     elif estimate.seconds:
         st.caption(

@@ -59,7 +59,7 @@ FAMILY = Family(
     groups={"classification": _GROUPS, "regression": _GROUPS},
     unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
-    late_blocks="icl_predictor.tf_icl.blocks", head=("icl_predictor.decoder",), capturable=True,
+    late_blocks="icl_predictor.tf_icl.blocks", head=("icl_predictor.decoder",), capturable=True, packs=True,
 )  # fmt: skip
 
 _V1: dict[str, Any] = dict(

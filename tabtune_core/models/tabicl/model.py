@@ -91,19 +91,26 @@ class TabICLModel:
 
         Needs ``module.train()``, since upstream's other path keeps no graph.
         """
+        return self.loss_of(self.train_forward(x_BTF, y_BC, classes), y_BC, y_BQ, classes, weight_K)
+
+    def loss_of(
+        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+    ) -> torch.Tensor:  # fmt: skip
+        """``loss`` of what ``train_forward`` gave."""
         if classes:
-            logits_BQK = self._train_forward(x_BTF, y_BC.float())[..., :classes] / TEMPERATURE
+            logits_BQK = outputs_BQO[..., :classes] / TEMPERATURE
             return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
-        mean_B1, scale_B1 = y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
-        quantiles_BQL = self._train_forward(x_BTF, (y_BC - mean_B1) / scale_B1).float()
+        mean_B1, scale_B1 = _context_scale(y_BC)
+        quantiles_BQL = outputs_BQO.float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
         error_BQL = ((y_BQ - mean_B1) / scale_B1)[..., None] - quantiles_BQL
         return torch.maximum(levels_L * error_BQL, (levels_L - 1) * error_BQL).mean()
 
-    def _train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, outputs)``."""
+    def train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+        """``(B, Q, O)``: logits or quantiles, with a graph."""
+        mean_B1, scale_B1 = _context_scale(y_BC) if not classes else (0.0, 1.0)
         with needed_work_alone(self.module):
-            outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC)
+            outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         return outputs_BQO
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
@@ -174,6 +181,11 @@ def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int)
     probabilities_QK = torch.softmax(outputs.double() / TEMPERATURE, dim=-1).cpu().numpy()
     assert probabilities_QK.shape[1] == classes, "the context lacks a class"
     return np.asarray(probabilities_QK)
+
+
+def _context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the context's numbers, ``(B, 1)`` each."""
+    return y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
 
 
 def _nonzero(scale: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,182 @@
+"""The runs of a pack, each in a thread of its own. They take turns: one at a time computes, and they meet where a step asks for its loss.
+
+In: several runs of the same episodes. Out: each goes on as it does alone, from loading to its adapter; losses are computed together.
+Each has random numbers of its own, which take the place of torch's global ones while it has its turn.
+"""
+
+import dataclasses
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+
+from tabtune_core.events import RunFinished
+from tabtune_core.models.base import BaseModel, Trainable
+from tabtune_core.training.array_cache import SharedArrays
+from tabtune_core.training.packed import PackedModel, PackedPass
+
+State = Literal["ready", "asks", "trained", "over"]
+
+
+class Pack:
+    """What the runs of a pack have in common: arrays and their clock, what training took, and whose turn it is."""
+
+    def __init__(self, count: int) -> None:
+        self.members = [Member(self, place) for place in range(count)]
+        self.arrays: SharedArrays | None = None
+        """The first run's: what one run of a pack took from there costs the others nothing more."""
+        self.told: dict[str, Any] = {}
+        """What training took: runs, train_seconds, growth_memory_bytes."""
+        self._passes: PackedPass | None = None
+        self._of: list[Member] = []
+        self._changed, self._turn = threading.Condition(), 0
+
+    def pass_on(self, member: "Member", state: State) -> None:
+        """Ends a member's turn, and waits for its next one unless it is over."""
+        with self._changed:
+            member.state = state
+            asking = [one for one in self.members if one.state == "asks"]
+            if not self._ready():
+                if asking:
+                    self._compute(asking)
+                for one in asking or [one for one in self.members if one.state == "trained"]:
+                    one.state = "ready"
+            self._turn = next(iter(self._ready()), -1)
+            self._changed.notify_all()
+            if state != "over":
+                self._changed.wait_for(lambda: self._turn == member.place)
+
+    def wait_for_first_turn(self, member: "Member") -> None:
+        """Until those before it have loaded their models."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == member.place)
+
+    def _ready(self) -> list[int]:
+        return [one.place for one in self.members if one.state == "ready"]
+
+    def _compute(self, asking: list["Member"]) -> None:
+        """The losses of those who ask; what goes wrong is everybody's."""
+        try:
+            if asking != self._of:
+                self._of = asking
+                self._passes = PackedPass([one.model for one in asking if one.model], asking[0].cut)
+            assert self._passes is not None
+            for one, generator in zip(asking, self._passes.generators, strict=True):
+                generator.set_state(one.random[-1])
+            with torch.enable_grad():
+                losses = self._passes.losses(*asking[0].asked)
+            for one, loss, generator in zip(asking, losses, self._passes.generators, strict=True):
+                one.answer, one.random[-1] = loss, generator.get_state()
+        except Exception as error:  # noqa: BLE001 - each run raises it in its own thread
+            for one in asking:
+                one.answer = error
+
+
+@dataclass(eq=False)
+class Member:
+    """One run of a pack; what its own thread calls."""
+
+    pack: Pack
+    place: int
+    state: State = "ready"
+    random: list[torch.Tensor] = field(default_factory=list)
+    """States of torch's random numbers while it is not its turn: of the CPU, and of its card."""
+    model: PackedModel | None = None
+    cut: str | None = None
+    asked: tuple[Any, ...] = ()
+    answer: float | Exception = 0.0
+
+    def carry_out(self, run: Callable[[], object]) -> None:
+        """All that the run does, from its first turn to its last; for a thread of its own."""
+        self.pack.wait_for_first_turn(self)
+        try:
+            run()
+        finally:
+            self.pack.pass_on(self, "over")
+
+    def join(self, model: BaseModel, cut: str | None) -> "JoinedModel":
+        """Its model as training sees it. The frozen weights are the first run's from here on."""
+        self.model, self.cut = cast(PackedModel, model), cut  # the catalogue refuses models of other families
+        first = next(one.model for one in self.pack.members if one.model)
+        shared = dict(first.module.named_parameters())
+        for name, parameter in model.module.named_parameters():
+            if not parameter.requires_grad:
+                parameter.data = shared[name].data
+        return JoinedModel(model.module, self._loss)
+
+    @property
+    def others(self) -> int:
+        """How many runs train with it."""
+        return len(self.pack.members) - 1
+
+    def share(self, arrays: SharedArrays) -> SharedArrays:
+        """The arrays that the pack uses, with the clock that it has in common: the first run's."""
+        self.pack.arrays = self.pack.arrays or arrays
+        return self.pack.arrays
+
+    def wait_for_others(self, outcome: str) -> None:
+        """Until all of the pack are here or over; a run that was cancelled has nothing to wait for."""
+        if outcome != "cancelled":
+            self._pass_on("trained")
+
+    def without_costs(self, result: RunFinished) -> RunFinished:
+        """Time and memory are the pack's, as the first run that is through has measured them, and no run's own."""
+        self.pack.told = self.pack.told or {
+            "runs": sum(one.model is not None for one in self.pack.members), "train_seconds": result.train_seconds,
+            "growth_memory_bytes": result.growth_memory_bytes,
+        }  # fmt: skip
+        return dataclasses.replace(
+            result, train_seconds=math.nan, shared_saved_seconds=0.0, peak_memory_bytes=None, growth_memory_bytes=None,
+            extra={**result.extra, "memory_by_cause_bytes": None, "pack": self.pack.told},
+        )  # fmt: skip
+
+    def _loss(self, *asked: Any) -> torch.Tensor:
+        self.asked = asked
+        self._pass_on("asks")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return torch.tensor(self.answer, requires_grad=True)
+
+    def _pass_on(self, state: State) -> None:
+        assert self.model is not None
+        device = next(self.model.module.parameters()).device
+        self.random = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+        self.pack.pass_on(self, state)
+        torch.set_rng_state(self.random[0])
+        for card in self.random[1:]:
+            torch.cuda.set_rng_state(card, device)
+
+
+@dataclass(slots=True)
+class JoinedModel:
+    """What ``train`` asks of a model. A loss comes with its gradient in its parameters' ``grad``: its own backward pass is empty."""
+
+    module: torch.nn.Module
+    loss: Callable[..., torch.Tensor]
+
+
+class Alone:
+    """In place of a member, for a run that trains by itself: everything stays as it is."""
+
+    others = 0
+
+    def share(self, arrays: SharedArrays) -> SharedArrays:
+        """Its own."""
+        return arrays
+
+    def join(self, model: BaseModel, cut: str | None) -> Trainable:
+        """Its own."""
+        return model
+
+    def wait_for_others(self, outcome: str) -> None:
+        """There are none."""
+
+    def without_costs(self, result: RunFinished) -> RunFinished:
+        """With them: they are its own."""
+        return result
+
+
+ALONE = Alone()

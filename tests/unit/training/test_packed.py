@@ -1,0 +1,126 @@
+"""A pack of runs: each says what it says alone, whatever the others do."""
+
+import dataclasses
+import functools
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_table import small_table
+
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.errors import Cancelled
+from tabtune_core.events import Evaluated, Note, StepDone
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.packed import PackedPass
+from tabtune_core.training.packed_turns import ALONE, Pack
+
+TRAIN = TrainSettings(steps=6, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16)
+RUN = RunSettings(dataset="-", target="y", device="cpu", train=TRAIN)
+LORAS = (
+    LoraSettings(rank=2, dropout=0.2),
+    LoraSettings(rank=8, alpha=4.0, dropout=0.0),
+    LoraSettings(rank=5, dropout=0.1, use_rslora=True),
+)
+NEAR = {"rtol": 0, "atol": 1e-5}
+
+
+def with_lora(lora, targets=(), **more):
+    return dataclasses.replace(RUN, lora=dataclasses.replace(lora, targets=targets), **more)
+
+
+def fitted(settings, folder, *, member=ALONE, wish=lambda events: None):
+    """Events, and the result or the error."""
+    frame, words = small_table(80)
+    y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
+    y_N, rows = read_labels(y, 80), read_rows(frame)
+    labels, events, device = Labels.of(y_N, settings.task), [], torch.device("cpu")
+    folder.mkdir()
+    try:
+        with MemoryMeter(device, events.append) as meter:
+            result = fit(
+                settings, lambda card: prepare_arrays(rows, y_N, labels, settings, max_classes=None), device=device, meter=meter,
+                folder=folder, emit=events.append, wish=lambda: wish(events), shared=folder.parent / "shared", member=member,
+            ).result  # fmt: skip
+    except (Cancelled, RuntimeError) as error:
+        result = error
+    return events, result
+
+
+def together(runs, folder, wishes=None):
+    """What ``fitted`` gives, for each of a pack."""
+    pack, found = Pack(len(runs)), {}
+
+    def go(place):
+        wish = (wishes or {}).get(place, lambda events: None)
+        found[place] = fitted(runs[place], folder / f"{place}", member=pack.members[place], wish=wish)
+
+    threads = [threading.Thread(target=member.carry_out, args=(functools.partial(go, member.place),)) for member in pack.members]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=300)
+    return [found[place] for place in range(len(runs))]
+
+
+def losses(events):
+    return [event.loss for event in events if isinstance(event, StepDone)]
+
+
+def scores(events):
+    return [list(event.scores.values()) for event in events if isinstance(event, Evaluated)]
+
+
+def assert_same(told, alone):
+    np.testing.assert_allclose(losses(told), losses(alone), **NEAR)
+    np.testing.assert_allclose(scores(told), scores(alone), **NEAR)
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [((), "classification"), (("icl_predictor",), "classification"), (("icl_predictor.tf_icl.blocks.3",), "regression")],
+)
+def test_each_run_says_what_it_says_alone(targets, task, tmp_path):
+    runs = [with_lora(lora, targets, task=task) for lora in LORAS]
+    runs[1] = dataclasses.replace(runs[1], train=dataclasses.replace(TRAIN, learning_rate=1e-3))
+    found = together(runs, tmp_path)
+    for place, settings in enumerate(runs):
+        alone, result = fitted(settings, tmp_path / f"alone-{place}")
+        assert_same(found[place][0], alone)
+        assert found[place][1].best_step == result.best_step
+    for events, _ in found:
+        assert np.abs(np.subtract(scores(events)[0], scores(events)[-2])).max() > 1e-4, "nothing was trained"
+    assert abs(losses(found[0][0])[-1] - losses(found[1][0])[-1]) > 1e-4, "the runs cannot be told apart"
+
+
+def test_one_that_stops_or_is_cancelled_leaves_the_others_as_they_are(tmp_path):
+    def after(step, wanted):
+        return lambda events: wanted if len(losses(events)) >= step else None
+
+    runs = [with_lora(lora) for lora in LORAS]
+    (cancelled, error), (stopped, result), (rest, _) = together(runs, tmp_path, {0: after(1, "cancel"), 1: after(3, "stop")})
+    assert isinstance(error, Cancelled)
+    assert (len(losses(cancelled)), len(losses(stopped)), result.outcome) == (1, 3, "stopped")
+    assert_same(rest, fitted(runs[2], tmp_path / "alone")[0])
+
+
+def test_time_and_memory_are_said_to_be_the_packs(tmp_path):
+    (told, one), (_, other) = together([with_lora(lora) for lora in LORAS[:2]], tmp_path)
+    assert math.isnan(one.train_seconds)
+    assert (one.growth_memory_bytes, one.peak_memory_bytes, one.extra["memory_by_cause_bytes"]) == (None, None, None)
+    assert one.extra["pack"] == other.extra["pack"]
+    assert one.extra["pack"]["runs"] == 2
+    assert one.extra["pack"]["train_seconds"] >= max(event.seconds for event in told if isinstance(event, StepDone))
+    assert any("Measured for the pack of 2 runs that trained together: " in event.text for event in told if isinstance(event, Note))
+
+
+def test_what_goes_wrong_in_the_common_pass_is_told_by_all(tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(PackedPass, "losses", full)
+    assert [str(result) for _, result in together([with_lora(lora) for lora in LORAS], tmp_path)] == ["out of memory"] * 3
