@@ -11,15 +11,18 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 
+FORMAT = 1
+"""Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
+Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
 ADDED = {"note": "TEXT NOT NULL DEFAULT ''", "archived": "INTEGER NOT NULL DEFAULT 0", "slot": "TEXT NOT NULL DEFAULT ''"}
-"""Columns of ``runs`` that workspaces of an earlier version lack."""
+"""Columns of ``runs`` that workspaces of format 0 may lack."""
 
 
 class Database:
     """One workspace's; safe from several threads and processes, but not across a fork.
 
     Raises:
-        StoreError: when the folder or its database cannot be opened.
+        StoreError: when the folder or its database cannot be opened, or was written by a later version.
     """
 
     def __init__(self, home: Path) -> None:
@@ -29,13 +32,23 @@ class Database:
             self.home.mkdir(parents=True, exist_ok=True)
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
-                held = {row["name"] for row in self._read("PRAGMA table_info(runs)")}
-                for name in ADDED.keys() - held:
-                    self._write(f"ALTER TABLE runs ADD COLUMN {name} {ADDED[name]}")
+                self._migrate(self._read("PRAGMA user_version")[0][0])
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"The workspace {self.home} cannot be opened: {error}. Choose another folder with TABTUNE_HOME.") from error
+
+    def _migrate(self, held: int) -> None:
+        """Makes a workspace of format ``held``, or an empty one, one of FORMAT."""
+        if held > FORMAT:
+            raise StoreError(
+                f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
+                "Open it with the version that wrote it, or choose another folder with TABTUNE_HOME."
+            )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+        for name in ADDED.keys() - {row["name"] for row in self._read("PRAGMA table_info(runs)")}:
+            self._write(f"ALTER TABLE runs ADD COLUMN {name} {ADDED[name]}")
+        if held < FORMAT:
+            self._write(f"PRAGMA user_version = {FORMAT}")
 
     @property
     def _connection(self) -> sqlite3.Connection:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.training.clock import OwnClock
 
+FORMAT = 1
+"""Part of every hash: whoever changes what a file holds, or what it is made of, adds one, and files of before are made anew."""
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
 ABANDONED_SECONDS = 3600
@@ -70,7 +72,7 @@ class SharedArrays:
 
     def file_of(self, parts: Sequence[Any]) -> Path:
         """Where the array that ``parts`` lead to is kept."""
-        return self.folder / f"{_digest([self.salt, *parts])}.npy"
+        return self.folder / f"{_digest([FORMAT, self.salt, *parts])}.npy"
 
     def read(self, file: Path) -> NDArray[Any] | None:
         """Maps a file into memory; what is written into the array stays this reader's own. None: not there, or damaged."""

@@ -1,0 +1,79 @@
+"""Files that earlier versions wrote still open and say what they said; ``tests/kept`` holds them, with the predictions of their time."""
+
+import json
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core import SweepSettings, TabularPipeline, load_adapter
+from tabtune_core.analysis.leaderboard import leaderboard
+from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.data.datasets import list_datasets, load_frame
+from tabtune_core.errors import StoreError
+from tabtune_core.store.database import FORMAT
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.runs import RunStore
+
+KEPT = Path(__file__).parents[1] / "kept"
+TABLE = pd.read_csv(KEPT / "kept.csv")
+EXPECTED = json.loads((KEPT / "expected.json").read_text())
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A workspace of format 0, in which a sweep has ended."""
+    with zipfile.ZipFile(KEPT / "workspace.zip") as file:
+        file.extractall(tmp_path)
+    return tmp_path
+
+
+def format_of(home):
+    with sqlite3.connect(home / "runs.sqlite") as database:
+        return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
+    assert format_of(home) == 0
+    store = RunStore(home)
+    board = leaderboard(store.runs(), "log_loss")
+    assert dict(zip(board["name"], board["test_log_loss"].round(4), strict=True)) == {
+        "LoRA r=1": 0.2590,
+        "Zero-shot": 0.2587,
+        "Full fine-tuning": 0.2587,
+    }
+    assert recommend(store, board, "log_loss").sentences
+    assert {len(read_predictions(store, run, "test").rows_N) for run in store.runs()} == {18}
+    (table,) = list_datasets(home)
+    pd.testing.assert_frame_equal(load_frame(home, table.id), TABLE, check_dtype=False, check_categorical=False)
+    assert format_of(home) == FORMAT
+
+
+def test_a_workspace_of_a_later_format_is_refused_and_left_as_it_is(home):
+    with sqlite3.connect(home / "runs.sqlite") as database:
+        database.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    before = (home / "runs.sqlite").read_bytes()
+    with pytest.raises(StoreError, match=f"is of format {FORMAT + 1}; this version of LoRA Lab knows formats up to {FORMAT}"):
+        RunStore(home)
+    assert (home / "runs.sqlite").read_bytes() == before
+
+
+def test_an_adapter_package_predicts_as_it_did():
+    model = load_adapter(KEPT / "adapter.zip", device="cpu")
+    predicted = model.predict_table(TABLE.head(5), context=model.context(TABLE))
+    assert list(predicted["predicted"]) == EXPECTED["adapter"]["predicted"]
+    np.testing.assert_allclose(predicted["prob_large"], EXPECTED["adapter"]["prob_large"], atol=1e-6)
+
+
+def test_a_pipeline_file_predicts_as_it_did():
+    pipeline = TabularPipeline.load(KEPT / "pipeline.zip")
+    np.testing.assert_allclose(pipeline.predict_proba(TABLE.drop(columns="kind").head(5)), EXPECTED["pipeline"], atol=1e-6)
+
+
+def test_settings_as_toml_are_the_same_sweep():
+    sweep = SweepSettings.from_toml((KEPT / "sweep.toml").read_text())
+    assert (sweep.ranks, sweep.seeds, sweep.size) == ((2, 4), (0, 1), 12)
+    assert (sweep.run.lora.rank, sweep.run.lora.dropout, sweep.run.train.context_rows) == (4, 0.05, 512)
