@@ -9,6 +9,7 @@ from typing import Any
 from tabtune_core.errors import MissingPackageError, SettingError
 from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
+from tabtune_core.upstream import Upstream
 
 LATE = "late_layers"
 """Name of the last third of a model's main blocks and its head: an adapter there is small, and all before it runs once for each input."""
@@ -73,6 +74,7 @@ class Family:
     - ``model``: ``MODEL``, a class that keeps the promises of ``base.BaseModel`` and has ``load``;
     - ``stages``: ``stages(module)``, the order of its computation (``stages.Stages``);
     - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, what autograd keeps; loads no torch;
+    - ``upstream``: ``UPSTREAM``, what we rely on in its package, and the versions that were tested; loads no torch;
     - ``export``: ``ENDING`` and ``snippet``, how a merged checkpoint is opened with the upstream package; loads no torch.
     """
 
@@ -112,6 +114,12 @@ class Family:
     def code(self, module: str) -> Any:
         """One of the modules of its folder."""
         return import_module(f"tabtune_core.models.{self.folder}.{module}")
+
+    @property
+    def upstream(self) -> Upstream:
+        """What we rely on in its package."""
+        upstream: Upstream = self.code("upstream").UPSTREAM
+        return upstream
 
     def groups_in(self, task: Task, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Names that stand for parts of a model of this family, told by the paths of its weights: ``groups``, and LATE."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
+
+from tabtune_core.models.cards import Family
 
 Take = Callable[..., torch.Tensor]
 """From a shape to the next tensor that was kept; one length may be -1."""
@@ -35,6 +38,12 @@ class Stages:
     """In the order of their calls. What lies under none of them is called or read anywhere."""
     entries: tuple[str, ...] = ("forward",)
     """Methods of the model that call the stages; one may call another."""
+
+
+def stages_of(family: Family, module: nn.Module) -> Stages:
+    """The stages of a model's forward pass; none where its package is not of a version that was tested, whose calls may be others."""
+    stages: Stages = family.code("stages").stages(module) if family.upstream.is_tested else Stages(every=())
+    return stages
 
 
 class Instead:

@@ -34,7 +34,7 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
     """
     reasons = {
         f"it needs a CUDA GPU, and the device is {device}": device.type != "cuda",
-        f"{family.name}'s own code decides on the CPU within a step": not family.capturable,
+        f"{family.name}'s own code decides on the CPU within a step": not family.capturable or not family.upstream.is_tested,
         "activations are recomputed (train.gradient_checkpointing)": train.gradient_checkpointing,
         "the results of frozen layers are read from files": read_from_files,
         "the table has more classes than the model, so that training episodes differ in size": sizes_differ,

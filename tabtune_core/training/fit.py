@@ -30,6 +30,7 @@ from tabtune_core.models.base import Array, BaseModel, Trainable, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
+from tabtune_core.models.stages import stages_of
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.best_checkpoint import BestState
@@ -115,7 +116,7 @@ def fit(
                 emit(note)
         arrays = member.share(SharedArrays(folder / PRIVATE if shared is None else shared, _salt(model, plan)))
         prefix = SharedPrefix(
-            model.module, model.card.family.code("stages").stages(model.module), arrays,
+            model.module, stages_of(model.card.family, model.module), arrays,
             on=settings.strategy != "inference" and settings.train.amp == "off",
         )  # fmt: skip
         with meter.phase("zero-shot"):

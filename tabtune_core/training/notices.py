@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Note, RunFinished, RunPlanned, pack_costs
 from tabtune_core.lora.inject import LoraReport
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
@@ -20,6 +21,7 @@ _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
     """What differs from what a person may expect, said before the work begins."""
+    yield from _untested(settings)
     yield from _split(settings, table)
     if table.context.encoder.left_out:
         yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
@@ -44,6 +46,17 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
             )
         if report.biases:
             yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
+
+
+def _untested(settings: RunSettings) -> Iterator[Note]:
+    """That a shorter way is not taken, because nobody has compared its numbers with this version's."""
+    upstream = get_card(settings.model).family.upstream
+    if not upstream.is_tested:
+        yield Note(
+            f"{upstream.distribution} {upstream.installed} is not among the versions that LoRA Lab was tested with "
+            f"({', '.join(upstream.tested)}). The model computes everything in its own way: no frozen layer is cached, which takes longer.",
+            "warning",
+        )
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:

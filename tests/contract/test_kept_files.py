@@ -46,7 +46,7 @@ def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
         "Full fine-tuning": 0.2587,
     }
     assert recommend(store, board, "log_loss").sentences
-    assert {len(read_predictions(store, run, "test").rows_N) for run in store.runs()} == {18}
+    assert {len(read_predictions(store, run.id, "test").rows_N) for run in store.runs()} == {18}
     (table,) = list_datasets(home)
     pd.testing.assert_frame_equal(load_frame(home, table.id), TABLE, check_dtype=False, check_categorical=False)
     assert format_of(home) == FORMAT

@@ -1,0 +1,12 @@
+"""What we rely on in Streamlit."""
+
+from tabtune_core.upstream import Upstream
+
+UPSTREAM = Upstream(
+    distribution="streamlit",
+    names={
+        "streamlit.web.server.server_util:get_cookie_secret": "who has logged in, asked before a page runs",
+        "streamlit.web.server.starlette.starlette_app_utils:decode_signed_value": "the same cookie, opened",
+        "streamlit.web.server.starlette.starlette_server_config:USER_COOKIE_NAME": "its name",
+    },
+)

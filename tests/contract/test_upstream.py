@@ -1,0 +1,77 @@
+"""Names of other packages that we rely on beyond what they promise: gone ones fail here by name, untested versions are said and avoided."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_checkpoint
+
+from dashboard.server.upstream import UPSTREAM as STREAMLIT
+from tabtune_core.lora.upstream import UPSTREAM as TORCH
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.families import FAMILIES
+from tabtune_core.models.stages import stages_of
+from tabtune_core.models.tabicl.lean_forward import needed_work_alone
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.notices import _untested
+from tabtune_core.upstream import Upstream
+
+ROOT = Path(__file__).parents[2]
+OF_FAMILIES = [family.code("upstream").UPSTREAM for family in FAMILIES.values()]
+PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon)\.")
+"""What must be listed: anything private, and all that we take of the packages of models but their top level."""
+
+
+@pytest.mark.parametrize("upstream", [*OF_FAMILIES, TORCH, STREAMLIT], ids=lambda upstream: upstream.distribution)
+def test_every_name_that_we_rely_on_is_there(upstream):
+    if upstream.installed is None:
+        pytest.skip(f"{upstream.distribution} is not installed")
+    optional = [] if importlib.util.find_spec("xgboost") else [name for name in upstream.names if name.startswith("tabicl.prior")]
+    assert set(upstream.missing()) <= set(optional)
+
+
+@pytest.mark.parametrize("upstream", OF_FAMILIES, ids=lambda upstream: upstream.distribution)
+def test_the_installed_version_is_one_that_was_tested(upstream):
+    assert upstream.is_tested
+
+
+def test_a_name_that_is_gone_is_told():
+    upstream = Upstream(distribution="torch", names={"torch:Tensor.add": "", "torch:Tensor.adds": "", "torch._none:x": ""})
+    assert upstream.missing() == ["torch:Tensor.adds", "torch._none:x"]
+
+
+@pytest.mark.parametrize(("installed", "tested"), [("2.2.0", True), ("2.2.9", True), ("2.3.0", False), ("2.20.1", False)])
+def test_a_version_is_tested_by_its_minor(monkeypatch, installed, tested):
+    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: installed)
+    assert FAMILIES["TabICL"].code("upstream").UPSTREAM.is_tested is tested
+
+
+def test_with_an_untested_version_the_model_computes_everything_itself(monkeypatch, tmp_path):
+    model = load_model(CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2"))
+    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "2.3.0")
+    assert stages_of(model.card.family, model.module).every == ()
+    with needed_work_alone(model.module):
+        assert not any("forward" in vars(module) for module in model.module.modules())
+    settings = RunSettings(dataset="d", target="y", model="tabicl-v2")
+    assert [note.text for note in _untested(settings)] == [
+        "tabicl 2.3.0 is not among the versions that LoRA Lab was tested with (2.2). The model computes everything in its own way: no frozen "
+        "layer is cached, which takes longer."
+    ]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}:{alias.name}" for alias in node.names)
+
+
+def test_whatever_is_imported_of_their_insides_is_listed():
+    listed = {name for upstream in (*OF_FAMILIES, TORCH, STREAMLIT) for name in upstream.names}
+    modules = {name.partition(":")[0] for name in listed}
+    used = {name for top in ("tabtune_core", "dashboard") for path in (ROOT / top).rglob("*.py") for name in imports(path)}
+    unlisted = {name for name in used if PRIVATE.match(name) and name not in listed and name.replace(":", ".") not in modules}
+    assert unlisted == set()
