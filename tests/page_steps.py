@@ -22,3 +22,12 @@ def type_in(box, text):
     """What a person types who finds no fitting option; AppTest knows listed options only."""
     box.options.append(text)
     box.set_value(text)
+
+
+PATIENCE_MS = 240_000
+"""After which a browser test says that what it waits for does not come, however slow the machine."""
+
+
+def drawn(page):
+    """Waits until the page's script has run to its end."""
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()

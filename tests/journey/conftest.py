@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from page_steps import PATIENCE_MS
 from streamlit.testing.v1 import AppTest
 
 from tabtune_core.execution import lock as worker_lock
@@ -116,8 +117,9 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A tab, in which no script may fail."""
+    """A tab, in which no script may fail. It waits for what the pages show, however slow the machine."""
     opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    opened.set_default_timeout(PATIENCE_MS)
     failures = []
     opened.on("pageerror", lambda error: failures.append(error))
     yield opened

@@ -235,14 +235,14 @@ def test_lines_are_chosen_by_their_boxes_and_archived(serve, page, tmp_path):
     sweep = seeding.finished_sweep(store, ranks=(2, 4))
     page.goto(f"{serve()}/leaderboard?board={sweep}")
     lines = page.locator("[data-testid=stDataFrame]").first
-    lines.locator("canvas").first.wait_for(timeout=30_000)
-    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for(timeout=30_000)  # the last part: nothing moves after it
+    lines.locator("canvas").first.wait_for()
+    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for()  # the last part: nothing moves after it
     box = lines.bounding_box()
     page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
-    page.get_by_text("Chosen: LoRA r=4").wait_for(timeout=20_000)
+    page.get_by_text("Chosen: LoRA r=4").wait_for()
     page.get_by_role("button", name="Delete").click()
-    page.get_by_text("This frees").wait_for(timeout=20_000)
+    page.get_by_text("This frees").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Archive").click()
-    page.get_by_text("1 archived run is left out of the places").wait_for(timeout=20_000)
+    page.get_by_text("1 archived run is left out of the places").wait_for()
     assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]

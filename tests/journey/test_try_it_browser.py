@@ -13,9 +13,9 @@ def test_a_row_is_predicted_side_by_side_and_downloaded(serve, page, tmp_path):
     store = RunStore(tmp_path)
     run = made_run(store)
     page.goto(f"{serve()}/try_it?adapter={run}")
-    page.get_by_role("button", name="Predict this row").click(timeout=20_000)
+    page.get_by_role("button", name="Predict this row").click()
     download = page.get_by_role("button", name="Download predictions")
-    download.wait_for(timeout=60_000)
+    download.wait_for()
     with page.expect_download() as found:
         download.click()
     (told,) = pd.read_csv(found.value.path()).to_dict("records")
@@ -25,5 +25,5 @@ def test_a_row_is_predicted_side_by_side_and_downloaded(serve, page, tmp_path):
     assert told[f"{title}: probability of keep it"] == pytest.approx(saved["prob_1"], abs=1e-6)
     assert told["Base TabICL mini: probability of keep it"] != pytest.approx(saved["prob_1"], abs=1e-4)
     page.reload()
-    page.get_by_role("button", name="Download predictions").wait_for(timeout=20_000)
+    page.get_by_role("button", name="Download predictions").wait_for()
     assert page.get_by_text("Traceback").count() == 0
