@@ -45,6 +45,8 @@ class Chart:
     example: Callable[[], pd.DataFrame]
     help: str
     """What one reads off it, for the page."""
+    frame: str = "steps"
+    """Of those in ``queries.FRAMES``, the one that it draws on the Live page."""
 
 
 CHARTS: dict[str, Chart] = {
@@ -53,6 +55,7 @@ CHARTS: dict[str, Chart] = {
         examples.scores,
         f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows shown. The ring marks "
         "the best. The final scores are with all the context rows that predictions are shown.",
+        frame="scores",
     ),
     "loss": Chart(loss, examples.steps, "The model's error on the training rows that it had to predict, step by step."),
     "gradient_norm": Chart(
@@ -63,10 +66,12 @@ CHARTS: dict[str, Chart] = {
         seconds, examples.steps, "How long a step takes. Frozen layers that an earlier run had computed count at what they took then."
     ),
     "memory": Chart(
-        memory, examples.memory, "Memory while the run goes on, as the meter reads it. A meter that this machine lacks says N/A."
+        memory, examples.memory, "Memory while the run goes on, as the meter reads it. A meter that this machine lacks says N/A.", "memory"
     ),
-    "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on."),
-    "phase_peaks": Chart(phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change."),
+    "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on.", "memory"),
+    "phase_peaks": Chart(
+        phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change.", "phases"
+    ),
     "adapter_size": Chart(
         adapter_size, examples.adapter_sizes, "Trainable parameters of one layer: where the line crosses the dashed one, LoRA saves none."
     ),

@@ -20,9 +20,6 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.runs import ENDED, Run
 
-KINDS = {"score": "scores", "memory": "memory", "card": "memory", "phase_peaks": "phases"}
-"""Which frame a chart draws; the others draw the steps."""
-
 MOST_NAMED = 12
 """With more runs the legend would take the room of the curves; the names are shown where the pointer rests."""
 
@@ -53,7 +50,7 @@ class Curves:
 
     def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
         """One chart. ``extra`` holds what only the lines that are drawn anew are drawn with."""
-        kind = KINDS.get(chart, "steps")
+        kind = CHARTS[chart].frame
         show(
             CHARTS[chart].draw(self.frame(kind), **options, **(extra or {})),
             key=f"{key}_{self.key}",
