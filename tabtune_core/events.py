@@ -159,7 +159,7 @@ def pack_costs(result: RunFinished) -> str:
     if told is None:
         return ""
     growth = told["growth_memory_bytes"]
-    memory = "memory that could not be read" if growth is None else f"{growth / 1e6:,.1f} MB over the loaded model"
+    memory = "memory that could not be read" if growth is None else f"{growth / 1e6:,.1f} MB over one model, loading the others included"
     return f"Measured for the pack of {told['runs']} runs that trained together: {told['train_seconds']:,.1f} s of training and {memory}."
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,10 @@ def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str |
         log.parent.mkdir(parents=True, exist_ok=True)
     _write_to(logs[0])
     for log in logs[1:]:  # one process has one log
-        log.hardlink_to(logs[0])
+        try:
+            log.hardlink_to(logs[0])
+        except OSError:  # a file system without links
+            log.write_text(f"This run trains in one process with others, whose log is {logs[0]}.\n", encoding="utf-8")
     fresh = [FreshProcess() for _ in run_ids]  # as long as there is one thread here
     for run_id in run_ids:
         store.set_process(run_id, os.getpid(), started_at(os.getpid()))
@@ -68,14 +72,25 @@ def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str |
         return
     from tabtune_core.training.packed_turns import Pack
 
-    threads = []
+    threads: list[threading.Thread] = []
+    traced: list[Exception] = []
     for run_id, member, own in zip(run_ids, Pack(len(run_ids)).members, fresh, strict=True):
         work = partial(_carry_out, store, run_id, partial(run_experiment, given=device, fresh=own, member=member))
-        threads.append(threading.Thread(target=member.carry_out, args=(work,), name=f"run-{run_id}"))
+        threads.append(threading.Thread(target=_traced_once, args=(partial(member.carry_out, work), traced), name=f"run-{run_id}"))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def _traced_once(work: Callable[[], None], traced: list[Exception]) -> None:
+    """In a thread: what went wrong for all runs of a pack has one trace in their log."""
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - the run has failed, and says so
+        if error not in traced:
+            traced.append(error)
+            traceback.print_exception(error)
 
 
 def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:

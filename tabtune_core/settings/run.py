@@ -69,8 +69,9 @@ class RunSettings:
     """Turn a numeric target into two classes, up to its median and above."""
     quick_sweep: bool = False
     """Train the LoRA runs of a sweep that differ in rank, alpha, dropout or learning rate alone in one pass, eight at most (TabICL).
-    Scores are those of separate runs. A GPU that waits for Python waits less; a CPU is faster on small tables alone, and slower on others.
-    Time and memory are measured for the pack, which holds the activations of all its runs at once; those of a single run are not known."""
+    Scores are those of separate runs up to rounding. A GPU that waits for Python waits less; a CPU is faster on small tables alone, and
+    slower on others. Time and memory are measured for the pack, which holds the activations of all its runs at once; those of a single run
+    are not known."""
     _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
 
     def __post_init__(self) -> None:
@@ -96,9 +97,12 @@ class RunSettings:
         alone = {
             "lora.use_dora": lora.use_dora, "lora.bias": lora.bias != "none", "train.amp": train.amp != "off",
             "train.gradient_checkpointing": train.gradient_checkpointing, "train.cuda_graph": train.cuda_graph,
+            "train.time_limit": train.time_limit is not None,
         }  # fmt: skip
         for name in (name for name, on in alone.items() if on):
             require(not self.quick_sweep, f"quick_sweep cannot train runs in one pass with {name}; leave one of the two out.")
+        idle = f"quick_sweep changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
+        require(not self.quick_sweep or self.strategy == "peft", idle)
         check_whole("seed", self.seed, 0)
         require(self.seed < 2**32, f"seed is {self.seed}; it must be below {2**32}.")
         check_number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")

@@ -153,12 +153,12 @@ def fit(
                     settings, model, trained, rows, plan, report, best, optimizer, result, device, precision, wish, prefix, captured
                 ):
                     emit(event)
-                member.wait_for_others(result.outcome)
+                member.wait_for_others(result.outcome, wish)
                 held = held_bytes(model.module, optimizer)
                 optimizer.zero_grad(set_to_none=True)
                 del optimizer  # three numbers a trained weight that nothing after the training needs
             train_seconds, saved_seconds = arrays.clock.seconds, arrays.clock.charged_seconds
-            member.wait_for_others(result.outcome)  # who goes on resets the meters of the process
+            member.wait_for_others(result.outcome, wish)  # who goes on resets the meters of the process
             best.restore()
         if result.outcome == "cancelled" or wish() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")

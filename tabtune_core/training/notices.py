@@ -103,7 +103,7 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None, oth
     count = settings.train.episode_set
     if others:
         yield Note(
-            f"Quick sweep: the run trains in one pass with {others} other{'s' * (others > 1)}. Seconds, of a time limit and of charts too, "
+            f"Quick sweep: the run trains in one pass with {others} other{'s' * (others > 1)}. Seconds "
             f"and memory are measured for the pack of {others + 1} runs. A run that ends early is evaluated and saved when the others have "
             "been trained."
         )

@@ -42,8 +42,8 @@ class Pack:
             if not self._ready():
                 if asking:
                     self._compute(asking)
-                for one in asking or [one for one in self.members if one.state == "trained"]:
-                    one.state = "ready"
+                for one in self.members:  # those that have trained look whether they are to go
+                    one.state = "ready" if one.state in ("asks", "trained") else one.state
             self._turn = next(iter(self._ready()), -1)
             self._changed.notify_all()
             if state != "over":
@@ -86,6 +86,7 @@ class Member:
     """States of torch's random numbers while it is not its turn: of the CPU, and of its card."""
     model: PackedModel | None = None
     cut: str | None = None
+    trained: bool = False
     asked: tuple[Any, ...] = ()
     answer: float | Exception = 0.0
 
@@ -117,10 +118,13 @@ class Member:
         self.pack.arrays = self.pack.arrays or arrays
         return self.pack.arrays
 
-    def wait_for_others(self, outcome: str) -> None:
-        """Until all of the pack are here or over; a run that was cancelled has nothing to wait for."""
-        if outcome != "cancelled":
+    def wait_for_others(self, outcome: str, wish: Callable[[], str | None]) -> None:
+        """Until all of the pack are here or over; a run that is cancelled has nothing to wait for."""
+        self.trained = True
+        while outcome != "cancelled" and wish() != "cancel":
             self._pass_on("trained")
+            if all(one.trained or one.state == "over" for one in self.pack.members):
+                return
 
     def without_costs(self, result: RunFinished) -> RunFinished:
         """Time and memory are the pack's, as the first run that is through has measured them, and no run's own."""
@@ -171,7 +175,7 @@ class Alone:
         """Its own."""
         return model
 
-    def wait_for_others(self, outcome: str) -> None:
+    def wait_for_others(self, outcome: str, wish: Callable[[], str | None]) -> None:
         """There are none."""
 
     def without_costs(self, result: RunFinished) -> RunFinished:

@@ -60,6 +60,8 @@ def test_a_pack_has_a_largest_size(tmp_path):
         ({"lora": LoraSettings(bias="all")}, "lora.bias"),
         ({"train": TrainSettings(amp="bf16")}, "train.amp"),
         ({"train": TrainSettings(gradient_checkpointing=True)}, "train.gradient_checkpointing"),
+        ({"train": TrainSettings(cuda_graph=True)}, "train.cuda_graph"),
+        ({"train": TrainSettings(time_limit=60.0)}, "train.time_limit"),
     ],
 )
 def test_what_one_pass_cannot_do_is_refused(more, said):
@@ -70,3 +72,14 @@ def test_what_one_pass_cannot_do_is_refused(more, said):
 def test_a_model_whose_tables_are_not_stacked_is_refused():
     with pytest.raises(SettingError, match="TabICL models can do that, TabDPT mini cannot. Leave it out"):
         check_request(dataclasses.replace(RUN, model="tabdpt-mini"))
+
+
+def test_without_lora_it_changes_nothing_and_is_refused():
+    with pytest.raises(SettingError, match="quick_sweep changes nothing with the strategy 'base-ft'; leave it out"):
+        dataclasses.replace(RUN, strategy="base-ft")
+
+
+@pytest.mark.parametrize("target", ["col_embedder.in_linear", "icl_predictor.tf_icl.blocks.0.attn.ssmax_layer"])
+def test_layers_that_read_no_table_of_a_run_are_refused(target):
+    with pytest.raises(SettingError, match=f"quick_sweep cannot train {target}.* of several runs in one pass. Leave it out of lora.targets"):
+        check_request(dataclasses.replace(RUN, lora=LoraSettings(targets=(target,))))

@@ -108,6 +108,25 @@ def test_one_that_stops_or_is_cancelled_leaves_the_others_as_they_are(tmp_path):
     assert_same(rest, fitted(runs[2], tmp_path / "alone")[0])
 
 
+def test_one_that_was_stopped_and_is_then_cancelled_does_not_wait_for_the_others(tmp_path):
+    done, cancelled_at = [0], []
+
+    def stop_then_cancel(events):
+        if len(losses(events)) >= 2 and done[0] >= 4:
+            cancelled_at.append(done[0])
+        return "cancel" if cancelled_at else "stop" if len(losses(events)) >= 2 else None
+
+    def count(events):
+        done[0] = len(losses(events))
+
+    runs = [with_lora(lora) for lora in LORAS[:2]]
+    (cancelled, error), (rest, _) = together(runs, tmp_path, {0: stop_then_cancel, 1: count})
+    assert isinstance(error, Cancelled)
+    assert (len(losses(cancelled)), cancelled_at[0]) == (2, 4)
+    assert len(losses(rest)) > 4
+    assert_same(rest, fitted(runs[1], tmp_path / "alone")[0])
+
+
 def test_time_and_memory_are_said_to_be_the_packs(tmp_path):
     (told, one), (_, other) = together([with_lora(lora) for lora in LORAS[:2]], tmp_path)
     assert math.isnan(one.train_seconds)
