@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
 EndedBy = Literal["", "time limit"]
+StopRequest = Literal["stop", "cancel"]
+"""What a person asks of a run that goes on: stop and keep the best state, or cancel and discard."""
 
 
 @dataclass(frozen=True, slots=True)

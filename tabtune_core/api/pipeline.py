@@ -30,13 +30,15 @@ from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.events import Event, RunFinished, from_json, to_json
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
+from tabtune_core.models.adaptation import OWN, adapter_arguments
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import memory_bytes, resolve_device
-from tabtune_core.training.fit import OWN, adapter_arguments, fit
+from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.notices import rows_shown
+from tabtune_core.training.session import Environment
 
 
 def _predicts_classes(pipeline: "TabularPipeline") -> bool:
@@ -98,19 +100,20 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             fitted = fit(
                 settings,
                 lambda card: prepare_arrays(frame, y_N, labels, shown, max_classes=card.family.class_limit, withhold=withhold),
-                device=device, meter=meter, folder=Path(folder), emit=events.append,
-            )  # fmt: skip
-        table, context, scored_rows = fitted.table, fitted.table.context, None
+                Environment(device=device, meter=meter, folder=Path(folder), emit=events.append),
+            )
+        session = fitted.session
+        table, context, scored_rows = session.table, session.table.context, None
         if withhold:
             scored_rows = len(context.y_C)
             context = show_all(table.frame, table.labels, labels.texts, shown)
         rows = {"scored_context_rows": scored_rows, "final_context_rows": len(context.y_C)}
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(dataclasses.replace(fitted.result, extra=fitted.result.extra | rows))
-        fitted.model.module.requires_grad_(False)
+        session.model.module.requires_grad_(False)
         self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
-        self._base, self._adapters, self._context, self._history = fitted.model, fitted.adapters, context, tuple(events)
-        self._lora = dict.fromkeys(fitted.adapters.names, settings.lora)
+        self._base, self._adapters, self._context, self._history = session.model, session.adapters, context, tuple(events)
+        self._lora = dict.fromkeys(session.adapters.names, settings.lora)
         self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
         self.__dict__.pop("classes_", None)
         if settings.task == "classification":

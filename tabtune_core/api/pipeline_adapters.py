@@ -19,9 +19,9 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport, adapter_factors, merged_copy
 from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter, write_plain
+from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import LoraSettings
-from tabtune_core.training.fit import adapter_arguments
 
 
 class Factors:

@@ -4,6 +4,7 @@ In: labels and a seed. Out: row numbers of the table. The same seed gives the sa
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from tabtune_core.data.findings import Finding
 from tabtune_core.errors import LabelError
 
 Rows = NDArray[np.int64]
+SplitName = Literal["validation", "test"]
+"""Of the rows that are held out from training."""
 FEWEST_OF_A_CLASS = 3
 """Rows of a class that is to be in all parts; a rarer one stays with the training rows."""
 

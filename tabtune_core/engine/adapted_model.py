@@ -17,11 +17,11 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import load_factors, merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.metrics import Task
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device
-from tabtune_core.training.fit import adapt
 from tabtune_core.training.scoring import Scorer
 
 

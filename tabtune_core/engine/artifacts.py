@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.splits import SplitName
 from tabtune_core.data.task import Prepared, kinds_of
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import ZERO_SHOT
-from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.scoring import HeldOut
 
 
 def write_predictions(
-    path: Path, parts: Mapping[Part, HeldOut], predictions: Mapping[Part, NDArray[np.float64]], classes: tuple[str, ...],
-    zero_shot: Mapping[Part, NDArray[np.float64]] | None = None,
+    path: Path, parts: Mapping[SplitName, HeldOut], predictions: Mapping[SplitName, NDArray[np.float64]], classes: tuple[str, ...],
+    zero_shot: Mapping[SplitName, NDArray[np.float64]] | None = None,
 ) -> None:  # fmt: skip
     """One line a held-out row: split, row (its number in the table), label, predicted.
 
@@ -57,7 +57,7 @@ def write_weights(path: Path, model: BaseModel) -> None:
     partial.replace(path)
 
 
-def hash_rows(parts: Mapping[Part, HeldOut], classes: tuple[str, ...]) -> str:
+def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> str:
     """SHA-256 of the numbers and targets of the held-out rows, by which runs on the same rows are known."""
     digest = hashlib.sha256()
     for split, part in parts.items():

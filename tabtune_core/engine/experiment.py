@@ -15,23 +15,23 @@ from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predic
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
-from tabtune_core.events import Event, Note, RunFinished
+from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
-from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.packed_turns import ALONE, Alone, Member
+from tabtune_core.training.session import Environment
 
 SHARED = "shared"
 """Folder of the workspace for what its runs share."""
 
 
 def run_experiment(
-    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish],
+    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], stop_request: Callable[[], StopRequest | None],
     given: str | None = None, fresh: FreshProcess | None = None, member: Member | Alone = ALONE,
 ) -> RunFinished:  # fmt: skip
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
@@ -44,27 +44,32 @@ def run_experiment(
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
     if settings.strategy in REFERENCES:
-        return run_reference(settings, home=home, run_dir=run_dir, emit=emit, wish=wish)
+        return run_reference(settings, home=home, run_dir=run_dir, emit=emit, stop_request=stop_request)
     device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
     shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
+        environment = Environment(
+            device=device, meter=meter, folder=run_dir, emit=emit, stop_request=stop_request, shared=home / SHARED, member=member
+        )  # fmt: skip
         fitted = fit(
             settings,
             lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, shown, max_classes=card.family.class_limit),
-            device=device, meter=meter, folder=run_dir, emit=emit, wish=wish, shared=home / SHARED, member=member,
-        )  # fmt: skip
-        result, report = fitted.result, fitted.report
+            environment,
+        )
+        result, session = fitted.result, fitted.session
         with meter.phase("save"):
             if settings.strategy == "base-ft" and result.best_step:
-                write_weights(run_dir / WEIGHTS_FILE, fitted.model)
-            parts, classes = fitted.rows.held_out, fitted.plan.classes
+                write_weights(run_dir / WEIGHTS_FILE, session.model)
+            parts, classes = session.rows.held_out, session.plan.classes
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, fitted.zero_shot)
             result = dataclasses.replace(result, extra={**result.extra, "rows_sha256": hash_rows(parts, classes)})
-            if report is not None:
+            if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
-                write_adapter(run_dir / ADAPTER_FILE, shown, dataset, fitted.table, fitted.model, report, scores, result.best_step)
+                write_adapter(
+                    run_dir / ADAPTER_FILE, shown, dataset, session.table, session.model, session.report, scores, result.best_step
+                )
                 verified, sentence = verify_in_fresh_process(
                     run_dir, home=home, device=str(device), checkpoint=settings.checkpoint, fresh=fresh
                 )

@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.splits import sample_rows, strata_of
+from tabtune_core.data.splits import SplitName, sample_rows, strata_of
 from tabtune_core.data.task import kinds_of, make_context, prepare
 from tabtune_core.engine.artifacts import hash_rows, write_predictions
 from tabtune_core.errors import Cancelled
-from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned
+from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.device import describe_device
-from tabtune_core.training.loop import Wish
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.reference_models import fit_reference, most_rows
 from tabtune_core.training.scoring import HeldOut
 
@@ -33,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def run_reference(
-    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], wish: Callable[[], Wish]
+    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], stop_request: Callable[[], StopRequest | None]
 ) -> RunFinished:
     """Fits all training rows, or as many as take seconds, and scores the validation and test rows that every run of the seed has.
 
@@ -55,7 +53,7 @@ def run_reference(
                 rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
             shown = make_context(table.frame, table.labels, rows, kinds, settings.target)
 
-            parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
+            parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
             x_NF = {name: shown.encoder.transform(table.frame.iloc[numbers]) for name, numbers in parts.items() if len(numbers)}
             held_out = {
                 name: HeldOut(parts[name], x.astype(np.float32), shown.labels.transform(list(table.labels[parts[name]])))
@@ -77,10 +75,10 @@ def run_reference(
             )  # fmt: skip
             train_seconds = time.monotonic() - started
             emit(Note(reference.said))
-        if wish() == "cancel":
+        if stop_request() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
         with meter.phase("evaluate"):
-            predictions, scores, predict_seconds = dict[Part, NDArray[np.float64]](), {}, 0.0
+            predictions, scores, predict_seconds = dict[SplitName, NDArray[np.float64]](), {}, 0.0
             for name, part in held_out.items():
                 started = time.monotonic()
                 predictions[name] = reference.predict(x_NF[name])

@@ -101,7 +101,7 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             home=store.home,
             run_dir=run_dir,
             emit=lambda event: store.append(run_id, event),
-            wish=lambda: store.wish(run_id),
+            stop_request=lambda: store.wish(run_id),
         )
     except Cancelled:
         discard(run_dir)

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.events import Event, RunFinished, StopRequest, from_json, to_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import new_id
 from tabtune_core.store.jobs import JobQueue
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
-Wish = Literal["stop", "cancel"]
 RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Ended with a result."""
 ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
@@ -48,7 +47,7 @@ class Run:
     pid: int | None
     process_started: float | None
     """When that process began; tells a reused pid apart."""
-    wish: Wish | None
+    wish: StopRequest | None
     """What a person asked for while it was running."""
     error: str | None
     """For the person: what happened and what to do."""
@@ -208,7 +207,7 @@ class RunStore(JobQueue):
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
 
-    def ask(self, run_id: str, wish: Wish) -> None:
+    def ask(self, run_id: str, wish: StopRequest) -> None:
         """Asks a running run to stop (keep the best) or cancel (discard); a queued one is cancelled at once, an ended one left alone."""
         self.run(run_id)
         queued = self._write("UPDATE runs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id))
@@ -216,7 +215,7 @@ class RunStore(JobQueue):
             sql = "UPDATE runs SET wish = ? WHERE id = ? AND status = 'running' AND wish IS NOT 'cancel'"
             self._write(sql, (wish, run_id))
 
-    def wish(self, run_id: str) -> Wish | None:
+    def wish(self, run_id: str) -> StopRequest | None:
         """What a person asked of a running run."""
         rows = self._read("SELECT wish FROM runs WHERE id = ?", (run_id,))
         return rows[0]["wish"] if rows else None

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import torch
 
 from tabtune_core.errors import DeviceError, is_out_of_memory
-from tabtune_core.models.base import BaseModel
+from tabtune_core.models.base import Trainable
 from tabtune_core.models.cards import Family
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.loop import Stepped, episode_tensors, queue_step, stepped
 from tabtune_core.training.precision import Precision
+from tabtune_core.training.step import Stepped, episode_tensors, queue_step, stepped
 
 EARLY = 3
 """Steps that run as ever, on the stream that is recorded: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
@@ -81,7 +81,7 @@ class CapturedStep:
     """Steps of one training, for ``train``'s ``step_on``."""
 
     def __init__(
-        self, model: BaseModel, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision,
+        self, model: Trainable, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision,
         device: torch.device, repeat: Callable[[Work, torch.device], Work] = Graph,
     ) -> None:  # fmt: skip
         """The arguments are those of ``train``.

@@ -10,8 +10,8 @@ from torch import nn
 
 from tabtune_core.models.base import BaseModel
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.step import episode_loss
 
 CONTEXT, QUERY, FEATURES = 64, 16, 4
 """Of the table that is worked on: the kernels of a large one, at little cost."""

@@ -4,20 +4,18 @@ Shape letters: N training rows, C context rows, F features.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import Target
-from tabtune_core.data.splits import sample_rows
+from tabtune_core.data.splits import SplitName, sample_rows
 from tabtune_core.data.task import Prepared
 from tabtune_core.models.base import Array, BaseModel
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
 from tabtune_core.training.scoring import HeldOut, Scorer
 
-Part = Literal["validation", "test"]
 BLOCK_ROWS = 50_000
 """Rows that are encoded at once: the steps between a table and float32 features hold several copies in double precision."""
 
@@ -28,7 +26,7 @@ class ModelRows:
 
     x_NF: Array
     y_N: Target
-    held_out: dict[Part, HeldOut]
+    held_out: dict[SplitName, HeldOut]
     """Of the parts that have rows: validation, then test."""
     scorer: Scorer
     evaluator: Scorer
@@ -47,7 +45,7 @@ class ModelRows:
             return HeldOut(rows, x_NF, y_N)
 
         train = read(table.split.train)
-        parts: dict[Part, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
+        parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
         scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes), settings.views)
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
         return cls(train.x_NF, train.y_N, {name: read(rows) for name, rows in parts.items() if len(rows)}, scorer, _fewer(scorer), size)

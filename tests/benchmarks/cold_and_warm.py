@@ -30,6 +30,7 @@ from tabtune_core.execution.worker import RUN_ENVIRONMENT
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.session import Environment
 
 MODEL, TARGETS, FEATURES, CLASSES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 3, 25
 QUERY, VALIDATION_SHARE = 256, 0.2
@@ -53,7 +54,7 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append) as meter:
         result = fit(
             settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
-            device=device, meter=meter, folder=Path(folder), emit=events.append, shared=shared,
+            Environment(device=device, meter=meter, folder=Path(folder), emit=events.append, shared=shared),
         ).result  # fmt: skip
     wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
     return {

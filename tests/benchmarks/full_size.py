@@ -11,16 +11,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
 
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.fit import adapt
-from tabtune_core.training.loop import episode_loss, take_step
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.prefix_cache import SharedPrefix
+from tabtune_core.training.step import episode_loss, take_step
 
 CPU = torch.device("cpu")
 CLASSES, CONTEXT_SHARE = 3, 0.8

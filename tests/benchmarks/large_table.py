@@ -128,7 +128,7 @@ def train(home: Path, csv: Path) -> dict[str, Any]:
 
     folder = home / "run"
     folder.mkdir()
-    run_experiment(settings, home=home, run_dir=folder, emit=emit, wish=lambda: None)
+    run_experiment(settings, home=home, run_dir=folder, emit=emit, stop_request=lambda: None)
     return found
 
 

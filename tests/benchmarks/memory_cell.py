@@ -24,6 +24,7 @@ from tabtune_core.training import loop
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
+from tabtune_core.training.session import Environment
 
 VALIDATION_SHARE, CLASSES, BATCH = 0.2, 3, 0.2
 
@@ -89,8 +90,10 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         with meter:
             result = fit(
                 settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
-                device=device, meter=meter, folder=Path(folder), emit=lambda event: events.append((time.process_time(), event)),
-                shared=Path(folder) / "shared" if cell["cached_prefix"] else None,
+                Environment(
+                    device=device, meter=meter, folder=Path(folder), emit=lambda event: events.append((time.process_time(), event)),
+                    shared=Path(folder) / "shared" if cell["cached_prefix"] else None,
+                ),
             ).result  # fmt: skip
     if counted:
         return {"kept": counted.kept_bytes, "step_peak": counted.peak_bytes}

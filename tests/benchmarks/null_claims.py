@@ -56,7 +56,12 @@ def sweep(home: Path, table: RealTable, metric: str) -> dict[str, object]:
         folder = store.run_dir(run_id)
         folder.mkdir(parents=True)
         result = experiment.run_experiment(
-            one, home=home, run_dir=folder, emit=lambda event, run_id=run_id: store.append(run_id, event), wish=lambda: None, given="cpu"
+            one,
+            home=home,
+            run_dir=folder,
+            emit=lambda event, run_id=run_id: store.append(run_id, event),
+            stop_request=lambda: None,
+            given="cpu",
         )
         store.finish(run_id, result.outcome, result=result)
     found = recommend(store, leaderboard(store.runs(name), metric), metric)

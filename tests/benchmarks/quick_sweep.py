@@ -26,11 +26,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tabtune_core.lora import fused_linear, stacked
 from tabtune_core.models.tabicl.stages import stages
-from tabtune_core.training.loop import episode_loss, take_step
 from tabtune_core.training.packed import PackedPass
 from tabtune_core.training.packed_turns import JoinedModel
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.prefix_cache import frozen_stages
+from tabtune_core.training.step import episode_loss, take_step
 
 RANKS = (2, 4, 8, 16, 32)
 LATE = ("icl_predictor",)

@@ -36,6 +36,7 @@ from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.session import Environment
 
 SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
 """``TRAINED`` are the rows shown in a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""
@@ -67,14 +68,14 @@ def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(cpu, emit) as meter:
         asked = settings_of(seed, trained, EVALUATED)
-        fitted = fit(asked, lambda card: prepared(EVALUATED), device=cpu, meter=meter, folder=Path(folder), emit=emit)
+        fitted = fit(asked, lambda card: prepared(EVALUATED), Environment(device=cpu, meter=meter, folder=Path(folder), emit=emit))
     result, scores = fitted.result, {}
     for shown in SHOWN:
         of_size = prepared(shown)
         held, began = of_size.split.validation, time.process_time()
-        p_NK = predict_rows(fitted.model, rows.x_test, of_size.context, views=1)
+        p_NK = predict_rows(fitted.session.model, rows.x_test, of_size.context, views=1)
         seconds = time.process_time() - began
-        p_VK = predict_rows(fitted.model, rows.x.iloc[held], of_size.context, views=1)
+        p_VK = predict_rows(fitted.session.model, rows.x.iloc[held], of_size.context, views=1)
         scores[str(shown or "all")] = {
             "shown": len(of_size.context.y_C), "predict_seconds": round(seconds, 2),
             "test": float(np.mean(true_class_losses(p_NK, labels.classes, rows.y_test))),

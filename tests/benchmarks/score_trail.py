@@ -31,6 +31,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows
+from tabtune_core.training.session import Environment
 
 MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini", 2000, 0.2, 192, 64
 STEPS, EVAL_EVERY = 60, 5
@@ -99,7 +100,7 @@ def _of_ours(table: Prepared, settings: RunSettings) -> list[dict[str, float]]:
 
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(CPU, hear) as meter:
         shared = Path(folder) / "shared"
-        fit(settings, lambda card: table, device=CPU, meter=meter, folder=Path(folder), emit=hear, shared=shared)
+        fit(settings, lambda card: table, Environment(device=CPU, meter=meter, folder=Path(folder), emit=hear, shared=shared))
     return found.looks
 
 

@@ -30,13 +30,13 @@ from published import markdown_table, write_block
 from score_trail import CPU, TABICL, TARGETS, settings_of, trail
 
 from tabtune_core.lora.adapter_set import AdapterSet
+from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.training.fit import adapter_arguments
-from tabtune_core.training.loop import episode_loss, take_step
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.step import episode_loss, take_step
 
 TABLES = ("banana", "segment", "penbased", "ring")
 SEEDS = (0, 1, 2)

@@ -7,13 +7,13 @@ from tiny import tiny_checkpoint, tiny_config
 
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
-from tabtune_core.training.fit import adapt
-from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.step import episode_loss
 
 CPU = torch.device("cpu")
 DISTINCT = {

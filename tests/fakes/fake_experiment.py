@@ -9,12 +9,12 @@ from tabtune_core.errors import Cancelled, TargetError
 from tabtune_core.events import RunFinished, StepDone
 
 
-def run_experiment(settings, *, home, run_dir, emit, wish, given, fresh, member=None):
+def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh, member=None):
     """Emits one step, then does as it is called."""
     print(f"The fake was here. Device: {given}")
     (run_dir / "adapter.zip").write_bytes(b"weights")
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
-    return BEHAVIOURS[settings.target](home, wish)
+    return BEHAVIOURS[settings.target](home, stop_request)
 
 
 def result(outcome="finished"):
@@ -32,55 +32,55 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def obey(home, wish):
+def obey(home, stop_request):
     """Goes on until asked."""
-    wait_until(lambda: wish() is not None)
-    if wish() == "cancel":
+    wait_until(lambda: stop_request() is not None)
+    if stop_request() == "cancel":
         raise Cancelled("cancelled")
     return result("stopped")
 
 
-def wait_for_go(home, wish):
+def wait_for_go(home, stop_request):
     """Goes on until there is a file called go."""
     wait_until((home / "go").exists)
     return result()
 
 
-def wait_for_partner(home, wish):
+def wait_for_partner(home, stop_request):
     """Goes on until two runs of the workspace are at this point at a time."""
     (home / f"partner-{os.getpid()}").touch()
     wait_until(lambda: len(list(home.glob("partner-*"))) == 2)
     return result()
 
 
-def be_deaf(home, wish):
-    """Hears neither wishes nor TERM."""
+def be_deaf(home, stop_request):
+    """Hears neither stop requests nor TERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
 
 
-def linger(home, wish):
+def linger(home, stop_request):
     """Has a result and does not go away."""
     threading.Thread(target=time.sleep, args=(60,)).start()
     return result()
 
 
-def break_down(home, wish):
+def break_down(home, stop_request):
     """A mistake of ours."""
     raise RuntimeError("boom")
 
 
-def refuse(home, wish):
+def refuse(home, stop_request):
     """A mistake of the person."""
     raise TargetError("No linear layer under nowhere. Parts that have some: decoder.")
 
 
-def need_too_much(home, wish):
+def need_too_much(home, stop_request):
     """What the allocator says."""
     raise MemoryError
 
 
-def fail_once(home, wish):
+def fail_once(home, stop_request):
     """Fails the first time and no more."""
     if not (home / "tried").exists():
         (home / "tried").touch()
@@ -89,7 +89,7 @@ def fail_once(home, wish):
 
 
 BEHAVIOURS = {
-    "quick": lambda home, wish: result(),
+    "quick": lambda home, stop_request: result(),
     "obedient": obey,
     "waiting": wait_for_go,
     "partner": wait_for_partner,
@@ -98,6 +98,6 @@ BEHAVIOURS = {
     "broken": break_down,
     "refused": refuse,
     "greedy": need_too_much,
-    "killed": lambda home, wish: os.kill(os.getpid(), signal.SIGKILL),
+    "killed": lambda home, stop_request: os.kill(os.getpid(), signal.SIGKILL),
     "once": fail_once,
 }

@@ -6,14 +6,14 @@ import torch
 
 from tabtune_core.engine.verify import CARD_TOLERANCE, OTHER_DEVICE_TOLERANCE
 from tabtune_core.lora.fused_linear import keep_mask
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.fit import adapt
-from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.step import episode_loss
 
 CONTEXT = 256
 RNG = np.random.default_rng(0)

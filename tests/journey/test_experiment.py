@@ -53,10 +53,10 @@ def settings(home):
     return RunSettings(dataset=dataset.id, target="verdict", lora=LoraSettings(rank=4), train=train, device="cpu")
 
 
-def run(settings, home, name="run", wish=lambda: None):
+def run(settings, home, name="run", stop_request=lambda: None):
     folder, events = home / "runs" / name, []
     folder.mkdir(parents=True)
-    return run_experiment(settings, home=home, run_dir=folder, emit=events.append, wish=wish), events, folder
+    return run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=stop_request), events, folder
 
 
 def of(kind, events):
@@ -181,11 +181,11 @@ def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home):
 
 def test_stop_keeps_the_best_and_cancel_keeps_nothing(settings, home):
     looks = iter(range(100))
-    result, _, folder = run(settings, home, "stopped", wish=lambda: "stop" if next(looks) >= 6 else None)
+    result, _, folder = run(settings, home, "stopped", stop_request=lambda: "stop" if next(looks) >= 6 else None)
     assert (result.outcome, result.steps_done) == ("stopped", 6)
     assert (folder / "adapter.zip").exists()
     with pytest.raises(Cancelled):
-        run(settings, home, "cancelled", wish=lambda: "cancel")
+        run(settings, home, "cancelled", stop_request=lambda: "cancel")
 
 
 def test_a_numeric_target_can_be_split_at_its_median(settings, home):

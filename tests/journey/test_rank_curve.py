@@ -29,7 +29,7 @@ def trained(tmp_path, monkeypatch):
         folder = store.run_dir(run_id)
         folder.mkdir(parents=True)
         emit = lambda event: store.append(run_id, event)  # noqa: E731
-        result = experiment.run_experiment(asked, home=tmp_path, run_dir=folder, emit=emit, wish=lambda: None)
+        result = experiment.run_experiment(asked, home=tmp_path, run_dir=folder, emit=emit, stop_request=lambda: None)
         store.finish(run_id, "finished", result=result)
         return run_id, result
 

@@ -32,10 +32,10 @@ def settings(home, strategy, task="classification", **others):
     return RunSettings(train=TrainSettings(context_rows=20, test_rows=20), **values)
 
 
-def run(asked, home, wish=lambda: None):
+def run(asked, home, stop_request=lambda: None):
     folder, events = home / "runs" / asked.strategy, []
     folder.mkdir(parents=True)
-    return run_experiment(asked, home=home, run_dir=folder, emit=events.append, wish=wish), events, folder
+    return run_experiment(asked, home=home, run_dir=folder, emit=events.append, stop_request=stop_request), events, folder
 
 
 def of(kind, events):
@@ -102,7 +102,7 @@ def test_a_table_too_large_for_seconds_is_sampled_and_said(home, monkeypatch):
 
 def test_a_cancelled_reference_ends_without_a_result(home):
     with pytest.raises(Cancelled):
-        run(settings(home, "linear"), home, wish=lambda: "cancel")
+        run(settings(home, "linear"), home, stop_request=lambda: "cancel")
 
 
 def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(home, tmp_path, capsys):
@@ -151,6 +151,6 @@ def test_a_reference_with_another_seed_has_another_split(home):
     for seed in (0, 1):
         folder = home / "runs" / str(seed)
         folder.mkdir(parents=True)
-        run_experiment(dataclasses.replace(first, seed=seed), home=home, run_dir=folder, emit=lambda event: None, wish=lambda: None)
+        run_experiment(dataclasses.replace(first, seed=seed), home=home, run_dir=folder, emit=lambda event: None, stop_request=lambda: None)
         rows.append(set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]))
     assert rows[0] != rows[1]

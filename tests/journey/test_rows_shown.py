@@ -66,7 +66,7 @@ def run(home, monkeypatch):
             folder = store.run_dir(run_id)
             folder.mkdir(parents=True)
             emit = lambda event, run_id=run_id: store.append(run_id, event)  # noqa: E731
-            result = experiment.run_experiment(of_run, home=home, run_dir=folder, emit=emit, wish=lambda: None)
+            result = experiment.run_experiment(of_run, home=home, run_dir=folder, emit=emit, stop_request=lambda: None)
             store.finish(run_id, "finished", result=result)
         return store, [store.run(run_id) for run_id in ids]
 

@@ -5,11 +5,12 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
+from tabtune_core.events import StopRequest
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import Run, Wish
+from tabtune_core.store.runs import Run
 
 
-def ask(run_ids: list[str], wish: Wish) -> None:
+def ask(run_ids: list[str], wish: StopRequest) -> None:
     """Asks runs to stop or cancel; one that waits is taken out of the queue."""
     for run_id in run_ids:
         queries.store().ask(run_id, wish)

@@ -24,13 +24,13 @@ from tabtune_core.lora.inject import load_factors
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.runs import Run, RunStore
 from tabtune_core.training.device import describe_device, memory_bytes, resolve_device
-from tabtune_core.training.fit import adapt
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows

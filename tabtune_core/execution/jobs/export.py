@@ -27,6 +27,7 @@ from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.models.adaptation import OWN
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -34,7 +35,6 @@ from tabtune_core.models.snippets import Snippet, file_name
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run, RunStore
-from tabtune_core.training.fit import OWN
 
 MOST_ROWS = 500
 """Test rows that are compared; of the run's first ones."""

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from tabtune_core.data.datasets import load_frame
+from tabtune_core.data.splits import SplitName
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import weight_name
@@ -22,14 +23,13 @@ from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.fit import adapt
-from tabtune_core.training.model_inputs import Part
 from tabtune_core.training.scoring import HeldOut, Scorer
 
-PARTS: tuple[Part, ...] = ("validation", "test")
+PARTS: tuple[SplitName, ...] = ("validation", "test")
 
 
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class _Trained:
         ]  # fmt: skip
 
 
-def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[Part, Predictions]) -> tuple[Scorer, dict[Part, HeldOut]]:
+def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[SplitName, Predictions]) -> tuple[Scorer, dict[SplitName, HeldOut]]:
     """The run's own context, and the rows that it was scored on."""
     context = adapted.context(table)
     normalise = adapted.model.fit_preprocessing(context.x_CF)

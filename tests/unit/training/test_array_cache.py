@@ -124,7 +124,7 @@ def run(home, name, strategy="peft", targets=("icl_predictor.tf_icl",), train=No
     )  # fmt: skip
     events, folder = [], home / name
     folder.mkdir()
-    result = run_experiment(settings, home=home, run_dir=folder, emit=events.append, wish=lambda: None)
+    result = run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=lambda: None)
     told = [(e.step, e.loss, e.gradient_norm) for e in events if isinstance(e, StepDone)]
     looks = [(e.step, e.split, *e.scores.values()) for e in events if isinstance(e, Evaluated)]
     return told, looks, result.extra, [e.text for e in events if isinstance(e, Note)]
@@ -167,7 +167,7 @@ def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one
     def run(name):
         events, folder = [], tmp_path / name
         folder.mkdir()
-        result = run_experiment(settings, home=tmp_path, run_dir=folder, emit=events.append, wish=lambda: None)
+        result = run_experiment(settings, home=tmp_path, run_dir=folder, emit=events.append, stop_request=lambda: None)
         looks = [event.seconds for event in events if isinstance(event, Evaluated) and event.split == "validation"]
         wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
         told = [event.text for event in events if isinstance(event, Note) and "had been computed by earlier runs" in event.text]

@@ -9,17 +9,17 @@ from dispatched import Dispatched, as_on_a_gpu
 from tiny import tiny_checkpoint
 
 from tabtune_core.lora.half_copies import half_copies
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.families import FAMILIES
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.fit import adapt
-from tabtune_core.training.loop import Stepped, episode_loss, take_step
 from tabtune_core.training.notices import capture
 from tabtune_core.training.optimizer import make_optimizer, set_rate
 from tabtune_core.training.precision import Precision
+from tabtune_core.training.step import Stepped, episode_loss, take_step
 
 CPU, RATE = torch.device("cpu"), 2.0**-7  # a number that float32 has
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU on this machine")

@@ -8,7 +8,7 @@ import torch
 from tabtune_core.errors import DeviceError
 from tabtune_core.training import device
 from tabtune_core.training.device import resolve_device
-from tabtune_core.training.fit import _salt
+from tabtune_core.training.session import _salt
 
 
 @pytest.fixture

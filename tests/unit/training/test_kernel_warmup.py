@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training import kernel_warmup
-from tabtune_core.training.fit import adapt
 from tabtune_core.training.kernel_warmup import use_once
 
 CPU = torch.device("cpu")

@@ -11,9 +11,10 @@ import torch
 from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.loop import TrainResult, episode_loss, take_step, train
+from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, train
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
+from tabtune_core.training.step import episode_loss, plain_step, take_step
 
 
 class Linear:
@@ -41,20 +42,26 @@ def episodes(y_query=(0, 1)):
 
 
 def run(
-    scores, *, steps=20, wish=lambda: None, patience=3, stream=None, rate=0.1, eval_every=2, schedule="cosine", precision=FP32, model=None,
+    scores, *, steps=20, stop_request=lambda: None, patience=3, stream=None, rate=0.1, eval_every=2, schedule="cosine", precision=FP32, model=None,
     time_limit=None, now=lambda: 0.0,
 ):  # fmt: skip
     model, result, kept = model or Linear(), TrainResult(best_scores={"log_loss": 1.0}), []
-    scores = iter(scores)
+    scores, optimizer = iter(scores), make_optimizer(
+        model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
+    )  # fmt: skip
     events = list(
         train(
-            model, stream or episodes(),
-            make_optimizer(
-                model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
+            model.module, stream or episodes(), optimizer,
+            plain_step(model, optimizer, classes=2, clip_norm=1.0, precision=precision, device=torch.device("cpu")),
+            LoopPlan(
+                classes=2, steps=steps, time_limit=time_limit, schedule=schedule, warmup_steps=2, eval_every=eval_every, patience=patience,
+                metric="log_loss",
             ),
-            classes=2, steps=steps, time_limit=time_limit, clock=OwnClock(now), schedule=schedule, warmup_steps=2, clip_norm=1.0, precision=precision, eval_every=eval_every, patience=patience, metric="log_loss",
-            device=torch.device("cpu"), score_validation=lambda: {"log_loss": next(scores)}, keep_best=lambda: kept.append(True), wish=wish,
-            result=result, find_dead=lambda: ["x"],
+            Callbacks(
+                score_validation=lambda: {"log_loss": next(scores)}, keep_best=lambda: kept.append(True), stop_request=stop_request,
+                find_dead=lambda: ["x"],
+            ),
+            clock=OwnClock(now), result=result,
         )
     )  # fmt: skip
     return result, events, kept
@@ -109,9 +116,9 @@ def test_predictions_that_are_not_finite_end_the_run_as_diverged_and_keep_the_be
 
 
 @pytest.mark.parametrize(("asked", "outcome"), [("stop", "stopped"), ("cancel", "cancelled")])
-def test_a_wish_ends_it_before_the_next_step(asked, outcome):
+def test_a_stop_request_ends_it_before_the_next_step(asked, outcome):
     answers = iter([None, None, None, asked])
-    result, _, _ = run([0.9, 0.8], wish=lambda: next(answers))
+    result, _, _ = run([0.9, 0.8], stop_request=lambda: next(answers))
     assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, 2)
 
 

@@ -18,6 +18,7 @@ from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.packed import PackedPass
 from tabtune_core.training.packed_turns import ALONE, Pack
+from tabtune_core.training.session import Environment
 
 TRAIN = TrainSettings(steps=6, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16)
 RUN = RunSettings(dataset="-", target="y", device="cpu", train=TRAIN)
@@ -33,7 +34,7 @@ def with_lora(lora, targets=(), **more):
     return dataclasses.replace(RUN, lora=dataclasses.replace(lora, targets=targets), **more)
 
 
-def fitted(settings, folder, *, member=ALONE, wish=lambda events: None):
+def fitted(settings, folder, *, member=ALONE, stop_request=lambda events: None):
     """Events, and the result or the error."""
     frame, words = small_table(80)
     y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
@@ -43,21 +44,25 @@ def fitted(settings, folder, *, member=ALONE, wish=lambda events: None):
     try:
         with MemoryMeter(device, events.append) as meter:
             result = fit(
-                settings, lambda card: prepare_arrays(rows, y_N, labels, settings, max_classes=None), device=device, meter=meter,
-                folder=folder, emit=events.append, wish=lambda: wish(events), shared=folder.parent / "shared", member=member,
+                settings,
+                lambda card: prepare_arrays(rows, y_N, labels, settings, max_classes=None),
+                Environment(
+                    device=device, meter=meter, folder=folder, emit=events.append, stop_request=lambda: stop_request(events),
+                    shared=folder.parent / "shared", member=member,
+                ),
             ).result  # fmt: skip
     except (Cancelled, RuntimeError) as error:
         result = error
     return events, result
 
 
-def together(runs, folder, wishes=None):
+def together(runs, folder, stop_requests=None):
     """What ``fitted`` gives, for each of a pack."""
     pack, found = Pack(len(runs)), {}
 
     def go(place):
-        wish = (wishes or {}).get(place, lambda events: None)
-        found[place] = fitted(runs[place], folder / f"{place}", member=pack.members[place], wish=wish)
+        stop_request = (stop_requests or {}).get(place, lambda events: None)
+        found[place] = fitted(runs[place], folder / f"{place}", member=pack.members[place], stop_request=stop_request)
 
     threads = [threading.Thread(target=member.carry_out, args=(functools.partial(go, member.place),)) for member in pack.members]
     for thread in threads:

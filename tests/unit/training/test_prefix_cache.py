@@ -8,6 +8,7 @@ import torch
 from tiny import tiny_checkpoint
 from torch import nn
 
+from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.families import FAMILIES
@@ -15,11 +16,10 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
-from tabtune_core.training.fit import adapt
-from tabtune_core.training.loop import episode_loss
 from tabtune_core.training.prefix_cache import SharedPrefix, frozen_stages
 from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.step import episode_loss
 
 CPU = torch.device("cpu")
 HEADS = {"TabICL": "icl_predictor.decoder", "TabDPT": "head", "Mitra": "final_layer"}

@@ -1,0 +1,97 @@
+"""The last phase: the best trained state against zero-shot on the validation rows, the scores of the one that is returned, the result.
+
+In: a session, zero-shot and what was trained. Out: predictions of the held-out rows, and the result of the run.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+
+from tabtune_core.data.splits import SplitName
+from tabtune_core.events import Evaluated, RunFinished
+from tabtune_core.metrics import METRICS, score_all
+from tabtune_core.models.activation_tape import NUMBER_BYTES
+from tabtune_core.training.memory.breakdown import by_cause
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.session import Session
+from tabtune_core.training.train_phase import Trained
+from tabtune_core.training.zero_shot import Predictions, ZeroShot
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Of the state that the fit returns."""
+
+    predictions: Predictions
+    scores: dict[SplitName, dict[str, float]]
+    predict_seconds: float
+    """For the last split that has rows: the test rows, where there are any."""
+
+
+def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluation:
+    """Predicts the held-out rows, and leaves the model in the better state of the two."""
+    held_out, scorer = session.rows.held_out, session.rows.scorer
+    with session.environment.meter.phase("evaluate"):
+        predictions, seconds = Predictions(), 0.0
+        for split, rows in held_out.items():
+            started = time.monotonic()
+            with session.prefix.use(split == "validation" and "test" in held_out):  # what is timed is computed in full
+                predictions[split] = scorer.predict(session.model, rows.x_NF)
+            seconds = time.monotonic() - started
+        predictions = _returned(session, zero_shot, trained, predictions)
+        scores = {split: score_all(rows.y_N, predictions[split]) for split, rows in held_out.items()}
+        if "test" in scores:
+            session.environment.emit(Evaluated(trained.result.best_step, "test", scores["test"], False, trained.seconds))
+    session.model.module.eval()
+    return Evaluation(predictions, scores, seconds)
+
+
+def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictions: Predictions) -> Predictions:
+    """Of the state that the fit returns: the trained one where it is better on the validation rows than zero-shot.
+
+    Both with all the rows shown that predictions are, which evaluations while training may not have been.
+    """
+    if trained.best is None:
+        return predictions
+    metric, y_N = session.settings.selection_metric, session.rows.held_out["validation"].y_N
+    new, old = (score_all(y_N, predicted["validation"])[metric] for predicted in (predictions, zero_shot.predictions))
+    better = METRICS[metric].better(new, old)
+    if not better:
+        trained.best.restore_first()
+        trained.result.best_step = 0
+    trained.best.remove()
+    return predictions if better else zero_shot.predictions
+
+
+def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluation: Evaluation) -> RunFinished:
+    """Everything that the leaderboard shows; without an adapter package, which is not made here."""
+    meter, plan, result, scores = session.environment.meter, session.plan, trained.result, evaluation.scores
+    assert result.outcome != "cancelled"
+    growth = meter.growth_bytes["train" if session.trains else "evaluate"] if scores else None  # where nothing ran
+    return session.environment.member.without_costs(RunFinished(
+        outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
+        ended_by=result.ended_by, validation=scores.get("validation", {}), test=scores.get("test", {}),
+        zero_shot_validation=zero_shot.scores.get("validation", {}), zero_shot_test=zero_shot.scores.get("test", {}),
+        train_seconds=trained.seconds, predict_seconds=evaluation.predict_seconds, shared_saved_seconds=trained.saved_seconds,
+        peak_memory_bytes=meter.highest_bytes, growth_memory_bytes=growth, memory_meter=meter.speaks,
+        trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
+        extra={
+            "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
+            "context_sha256": session.table.context.sha256, "memory_by_cause_bytes": by_cause(trained.held_bytes, growth),
+            "estimated_bytes": _estimate(session, trained.held_bytes["weights"]),
+            "shared_made": session.arrays.made, "shared_reused": session.arrays.reused,
+        },
+        context_rows=plan.context_rows, train_context_rows=plan.train_context_rows,
+    ))  # fmt: skip
+
+
+def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
+    """What was to be expected for these very sizes; None for weights of another architecture than the model's own, or no rows."""
+    settings, card, plan, held_out = session.settings, session.model.card, session.plan, session.rows.held_out
+    if not held_out or weights_bytes != NUMBER_BYTES * card.weights_for(settings.task).total_parameters:
+        return None
+    scored = [held_out["validation"]] if session.trains else held_out.values()
+    sizes = Sizes.of(
+        settings, train_rows=plan.train_rows, predicted_rows=max(len(rows.y_N) for rows in scored), features=plan.features,
+        classes=len(plan.classes), shown_rows=plan.context_rows,
+    )  # fmt: skip
+    return asdict(estimate_memory(settings, card, sizes, on_gpu=session.environment.device.type == "cuda"))

@@ -1,0 +1,161 @@
+"""What a fit has in hand from its first phase to its last: the model, the rows, the plan, and what they are shared with.
+
+In: settings, a way to prepare the table, and the environment of the fit. Out: a session, with the model loaded and the plan told.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from tabtune_core.data.task import Prepared
+from tabtune_core.errors import LabelError
+from tabtune_core.events import Event, Note, RunPlanned, StopRequest
+from tabtune_core.lora.adapter_set import AdapterSet
+from tabtune_core.lora.inject import LoraReport
+from tabtune_core.models.adaptation import OWN, adapter_arguments
+from tabtune_core.models.base import BaseModel, load_model
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.catalogue import check_features, get_card
+from tabtune_core.models.checkpoints import is_here
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.array_cache import SharedArrays
+from tabtune_core.training.device import describe_device
+from tabtune_core.training.kernel_warmup import use_once
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.model_inputs import ModelRows
+from tabtune_core.training.notices import beginnings
+from tabtune_core.training.packed_turns import ALONE, Alone, Member
+from tabtune_core.training.precision import Precision, emulation
+from tabtune_core.training.prefix_cache import SharedPrefix
+
+PRIVATE = "frozen"
+"""Folder within the fit's own of what it makes once, where nothing is shared with other fits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Where a fit runs, whom it tells, and what it shares."""
+
+    device: torch.device
+    meter: MemoryMeter
+    """Is told of every phase."""
+    folder: Path
+    """Of the best state while it trains."""
+    emit: Callable[[Event], None]
+    """Called from two threads."""
+    stop_request: Callable[[], StopRequest | None] = lambda: None
+    """Asked before every step."""
+    shared: Path | None = None
+    """Folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again."""
+    member: Member | Alone = ALONE
+    """Of a pack of fits that train together; this one's turn has come."""
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """While it lasts, torch's random numbers, of the adapter's start and of dropout, are those of the seed; then as they were."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One model and one table, ready to be scored and trained."""
+
+    settings: RunSettings
+    environment: Environment
+    precision: Precision
+    """Of a training step."""
+    model: BaseModel
+    adapters: AdapterSet
+    """The adapter that is trained, or none."""
+    report: LoraReport | None
+    table: Prepared
+    rows: ModelRows
+    plan: RunPlanned
+    arrays: SharedArrays
+    """What is computed once for several fits, with the clock of the fit's own time."""
+    prefix: SharedPrefix
+    """The stages of the model in which nothing trains, computed once for each input."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is more to do than to predict."""
+        return self.settings.strategy != "inference"
+
+
+def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], environment: Environment) -> Session:
+    """Loads the model and the table, and tells the plan.
+
+    Raises:
+        TabTuneError: what was asked cannot be done; the text says why and what would do.
+    """
+    device, emit = environment.device, environment.emit
+    precision = Precision.of(settings.train.amp, device)
+    with environment.meter.phase("load"):
+        table = prepare_table(get_card(settings.model))
+        model, adapters = _open_model(settings, device, emit)
+        report = adapters.report(OWN) if adapters.names else None
+        check_features(model.card, table.context.x_CF.shape[1])
+        _check_classes(model, len(table.context.labels.classes))
+        rows = ModelRows.of(table, model, settings.train)
+        plan = _plan(settings, table, model, rows, report, describe_device(device))
+        emit(plan)
+        for note in (*emulation(settings.train.amp, device), *beginnings(settings, table, report, plan)):
+            emit(note)
+    folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
+    arrays = environment.member.share(SharedArrays(folder, _salt(model, plan)))
+    stages = model.card.family.code("stages").stages(model.module)
+    prefix = SharedPrefix(model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off")
+    return Session(
+        settings=settings, environment=environment, precision=precision, model=model, adapters=adapters, report=report, table=table,
+        rows=rows, plan=plan, arrays=arrays, prefix=prefix,
+    )  # fmt: skip
+
+
+def _open_model(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
+    """The base model with what the strategy trains, and nothing else, made trainable."""
+    card = get_card(settings.model)
+    weights = card.weights_for(settings.task)
+    if settings.checkpoint is None and not is_here(weights):
+        emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows how far it is."))
+    model = load_model(card, settings.task, device, settings.checkpoint)
+    if settings.strategy == "inference":
+        model.module.requires_grad_(False)
+    adapters = AdapterSet(model.module)
+    if settings.strategy == "peft":
+        adapters.add(OWN, **adapter_arguments(model, settings.lora))
+    use_once(model, device=device)  # or it would count as the growth of zero-shot and training
+    return model, adapters
+
+
+def _check_classes(model: BaseModel, classes: int) -> None:
+    """A named checkpoint may have fewer classes than the model's own."""
+    most = model.native_classes
+    if model.card.family.class_limit is not None and most is not None and classes > most:
+        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Name others.")
+
+
+def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
+    train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
+    steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
+    return RunPlanned(
+        device=device, steps=steps if trains else 0, train_rows=len(rows.y_N), validation_rows=len(table.split.validation),
+        test_rows=len(table.split.test), context_rows=len(table.context.y_C), query_rows=rows.size.query, features=rows.x_NF.shape[1],
+        classes=table.context.labels.classes, total_parameters=sum(p.numel() for p in parameters),
+        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad), layers=report.rows() if report else (),
+        base=model.source.to_dict(), train_context_rows=rows.size.context if trains else None,
+        evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
+    )  # fmt: skip
+
+
+def _salt(model: BaseModel, plan: RunPlanned) -> str:
+    """What every shared array depends on beside its own inputs."""
+    packages = ("tabtune-dashboard", "torch", model.card.family.distribution)
+    device = re.sub(r"^cuda:\d+", "cuda", plan.device)  # equal GPUs give equal numbers
+    return " ".join([model.source.sha256, model.task, device, *(f"{name} {version(name)}" for name in packages)])

@@ -1,0 +1,105 @@
+"""One training step: the loss of an episode, its gradient, and the optimizer's move.
+
+In: a model, an episode, an optimizer. Out: the loss, the norm of its gradient, and how it went.
+Shape letters: T rows (context, then query), C context rows, Q query rows, F features, K classes.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from tabtune_core.models.base import Trainable
+from tabtune_core.training.episodes import Episode
+from tabtune_core.training.precision import Precision
+
+Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
+"""The loss of a step, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for fp16's scale."""
+
+
+def episode_loss(model: Trainable, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
+    """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored."""
+    x_BTF, y_BC, y_BQ, weight_K = episode_tensors(episode, classes, device)
+    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
+
+
+def episode_tensors(
+    episode: Episode, classes: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What a model's loss reads: features ``(1, T, F)``, answers ``(1, C)`` and ``(1, Q)``, and weights of classes ``(K,)``.
+
+    Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
+    """
+    kind, y_C, y_Q = torch.int64 if classes else torch.float32, episode.y_C, episode.y_Q
+    if not classes:
+        mean, deviation = y_C.mean(), y_C.std() if np.ptp(y_C) else 1.0
+        y_C, y_Q = (y_C - mean) / deviation, (y_Q - mean) / deviation
+    x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
+    y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
+    weight_K = None if episode.weight_K is None else torch.from_numpy(episode.weight_K).to(device, torch.float32)
+    return x_BTF, y_BC, y_BQ, weight_K
+
+
+def take_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> Stepped:
+    """``queue_step``, and what came of it: the host waits once."""
+    return stepped(queue_step(loss, optimizer, clip_norm=clip_norm, precision=precision), precision)
+
+
+def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> torch.Tensor:
+    """One optimizer step, which leaves the parameters alone where the loss or its gradient is not finite. The host decides nothing.
+
+    Gradients of an earlier step must be gone: before the forward pass that made the loss, so that they are not held beside all it keeps.
+
+    Args:
+        loss: of the episode.
+        optimizer: a fused one of torch's, which takes the word of a tensor for whether to step.
+        clip_norm: longer gradients are shortened to it; 0 leaves them.
+        precision: of the loss.
+
+    Returns:
+        The loss, the norm of its gradient before clipping, and the scale of fp16, ``(3,)``.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    precision.scaler.unscale_(optimizer)
+    norm, scale = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf), precision.scaler.scale(torch.ones_like(loss))
+    told = torch.stack([loss.detach(), norm, scale])
+    vars(optimizer).update(grad_scale=None, found_inf=1 - told.isfinite().all().float())
+    optimizer.step()
+    precision.scaler.update()
+    return told
+
+
+def stepped(told: torch.Tensor, precision: Precision) -> Stepped:
+    """Of what ``queue_step`` returned. A gradient may be too large for the scale alone: a smaller one is tried down to 1, the true size."""
+    value, norm, scale = told.tolist()
+    if not math.isfinite(value):
+        return value, norm, "diverged"
+    may_overflow = precision.scaler.is_enabled() and scale >= 1
+    return value, norm, "done" if math.isfinite(norm) else "overflow" if may_overflow else "diverged"
+
+
+def plain_step(
+    model: Trainable, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision, device: torch.device
+) -> Callable[[Episode], Stepped]:
+    """A step on whatever episode comes, for ``train``.
+
+    Args:
+        model: whose trainable parameters ``optimizer`` holds.
+        optimizer: as ``make_optimizer`` makes it.
+        classes: K; 0 for numbers.
+        clip_norm: longer gradients are shortened to it; 0 leaves them.
+        precision: of the steps; scores are in fp32.
+        device: of the model.
+    """
+
+    def step(episode: Episode) -> Stepped:
+        optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            loss = episode_loss(model, episode, classes, device)
+        return take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
+
+    return step

@@ -1,0 +1,155 @@
+"""The training phase: episodes, an optimizer and a step made out of a session, and the loop run over them.
+
+In: a session, and zero-shot's scores as those to beat. Out: the model in its best state, how training ended, and what it took.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+
+from tabtune_core.lora.half_copies import half_copies
+from tabtune_core.lora.inject import adapter_factors, dead_adapters
+from tabtune_core.models.base import Trainable
+from tabtune_core.training.best_checkpoint import BestState
+from tabtune_core.training.captured_step import CapturedStep, why_not
+from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
+from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, train
+from tabtune_core.training.memory.breakdown import held_bytes
+from tabtune_core.training.memory.malloc import large_blocks_apart
+from tabtune_core.training.notices import capture, training_notes
+from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.recompute import checkpointed
+from tabtune_core.training.session import Session
+from tabtune_core.training.step import Stepped, plain_step
+from tabtune_core.training.zero_shot import ZeroShot
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of the phase."""
+
+    result: TrainResult
+    best: BestState | None
+    """Of which the model is in the best; None where nothing trains."""
+    held_bytes: dict[str, int]
+    """By cause, at the end of training."""
+    seconds: float = 0.0
+    """The run's own."""
+    saved_seconds: float = 0.0
+    """Of them, what other runs had computed."""
+
+
+def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
+    """Trains what the strategy trains; for zero-shot, nothing happens."""
+    module, environment = session.model.module, session.environment
+    result = TrainResult(best_scores=zero_shot.candidate)
+    if not session.trains:
+        return Trained(result, None, held_bytes(module, None))
+    clock = session.arrays.clock
+    clock.start()
+    session.prefix.begin_in_full()
+    best = BestState(module, environment.folder)
+    with environment.meter.phase("train"), _as_asked(session):
+        captured = _is_captured(session)
+        for note in training_notes(session.settings, session.plan, session.prefix.cut, environment.member.others):
+            environment.emit(note)
+        optimizer = _optimizer(session, best, captured=captured)
+        _run_loop(session, best, optimizer, result, captured=captured)
+        environment.member.wait_for_others(result.outcome)
+        held = held_bytes(module, optimizer)
+        optimizer.zero_grad(set_to_none=True)
+        del optimizer  # three numbers a trained weight that nothing after the training needs
+    seconds, saved_seconds = clock.seconds, clock.charged_seconds
+    environment.member.wait_for_others(result.outcome)  # who goes on resets the meters of the process
+    best.restore()
+    return Trained(result, best, held, seconds, saved_seconds)
+
+
+@contextmanager
+def _as_asked(session: Session) -> Iterator[None]:
+    """While it lasts, the model computes as the settings ask: activations recomputed, frozen stages from files, copies in 16 bits."""
+    settings, environment, module = session.settings, session.environment, session.model.module
+    with ExitStack() as contexts:
+        if settings.train.gradient_checkpointing:
+            contexts.enter_context(checkpointed(module, session.model.card.family.block_lists))
+            if environment.device.type == "cpu":
+                contexts.enter_context(large_blocks_apart())
+        contexts.enter_context(session.prefix.use(environment.shared is not None or settings.train.episode_set > 0))
+        pairs = adapter_factors(module, session.report).values() if session.report else ()
+        contexts.enter_context(half_copies(module, [factor for pair in pairs for factor in pair], session.precision.dtype))
+        yield
+
+
+def _is_captured(session: Session) -> bool:
+    """Whether the steps are one CUDA graph, where that is asked for; a note says so, or why not."""
+    if not session.settings.train.cuda_graph:
+        return False
+    why = why_not(
+        session.settings.train, session.model.card.family, session.environment.device, read_from_files=bool(session.prefix.cut),
+        sizes_differ=_classes_shown(session) < len(session.plan.classes),
+    )  # fmt: skip
+    session.environment.emit(capture(why))
+    return why is None
+
+
+def _classes_shown(session: Session) -> int:
+    """Most classes of an episode; 0 for numbers."""
+    classes, most = len(session.plan.classes), session.model.native_classes
+    return classes if most is None else min(classes, most)
+
+
+def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.optim.Optimizer:
+    train = session.settings.train
+    return make_optimizer(
+        best.named_parameters, optimizer=train.optimizer, learning_rate=session.settings.learning_rate, weight_decay=train.weight_decay,
+        betas=train.betas, eps=train.eps, lr_ratio=train.lr_ratio, captured=captured,
+    )  # fmt: skip
+
+
+def _run_loop(session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, *, captured: bool) -> None:
+    """Every step of the training; its events are told."""
+    environment, model, report = session.environment, session.model, session.report
+    trainable: Trainable = environment.member.join(model, session.prefix.cut)
+    classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
+    take_step: Callable[[Episode], Stepped] = make_step(
+        trainable, optimizer, classes=classes, clip_norm=session.settings.train.clip_norm, precision=session.precision,
+        device=environment.device,
+    )  # fmt: skip
+    callbacks = Callbacks(
+        score_validation=lambda: _evaluate(session), keep_best=best.keep, stop_request=environment.stop_request,
+        find_dead=lambda: dead_adapters(model.module, report) if report else [],
+    )  # fmt: skip
+    for event in train(
+        trainable.module,
+        _episodes(session, most_classes=classes),
+        optimizer,
+        take_step,
+        LoopPlan.of(session.settings, steps=session.plan.steps, classes=classes),
+        callbacks,
+        clock=session.arrays.clock,
+        result=result,
+    ):
+        environment.emit(event)
+
+
+def _episodes(session: Session, *, most_classes: int) -> Iterator[Episode]:
+    """The endless row of episodes of the run's seed, or a set of them over and over."""
+    rows, classes, weight_K = session.rows, len(session.plan.classes), None
+    if session.settings.train.class_weights == "balanced":
+        weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N)
+
+    def draw() -> Iterator[Episode]:
+        rng = np.random.default_rng([session.settings.seed, 1])
+        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=most_classes, weight_K=weight_K)
+
+    return in_rounds(draw, session.settings.train.episode_set)
+
+
+def _evaluate(session: Session) -> dict[str, float]:
+    """Scores of the validation rows, as the model is."""
+    with session.prefix.use():
+        return session.rows.evaluator.score(session.model, session.rows.held_out["validation"])

@@ -1,0 +1,50 @@
+"""The zero-shot phase: how the model predicts before anything of it has changed. This is candidate 0, which training must beat.
+
+In: a session. Out: predictions and scores of the held-out rows, kept in files for the other runs of the table.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabtune_core.data.splits import SplitName
+from tabtune_core.events import Evaluated
+from tabtune_core.metrics import score_all
+from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.session import Session
+
+Predictions = dict[SplitName, NDArray[np.float64]]
+"""Of the held-out rows: probabilities ``(N, K)`` or numbers ``(N,)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """The model as it was."""
+
+    predictions: Predictions
+    scores: dict[SplitName, dict[str, float]]
+    candidate: dict[str, float]
+    """Scores of the validation rows as the evaluations during training see them, maybe beside fewer rows; empty without such rows."""
+
+
+def score_zero_shot(session: Session) -> ZeroShot:
+    """Predicts every held-out row, and tells the scores as those of step 0."""
+    rows = session.rows
+    with session.environment.meter.phase("zero-shot"):
+        predictions = {split: _predict(session, rows.scorer, split) for split in rows.held_out}
+        scores = {split: score_all(held_out.y_N, predictions[split]) for split, held_out in rows.held_out.items()}
+        told = dict(scores)
+        if "validation" in rows.held_out and rows.evaluator is not rows.scorer:
+            told["validation"] = score_all(rows.held_out["validation"].y_N, _predict(session, rows.evaluator, "validation"))
+        for split, values in told.items():
+            session.environment.emit(Evaluated(0, split, values, split == "validation", 0.0))
+    return ZeroShot(predictions, scores, told.get("validation", {}))
+
+
+def _predict(session: Session, scorer: Scorer, split: SplitName) -> NDArray[np.float64]:
+    """Taken from a file where another run has made it."""
+    x_NF = session.rows.held_out[split].x_NF
+    with session.prefix.use(split == "validation"):  # which is predicted again
+        parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, x_NF]
+        return session.arrays.get(parts, lambda: scorer.predict(session.model, x_NF))
