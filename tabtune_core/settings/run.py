@@ -152,6 +152,20 @@ class RunSettings:
         name = STRATEGY_NAMES[self.strategy] + (f" r={self.lora.rank}" if self.strategy == "peft" else "")
         return f"{name} ({self.variant})" if self.variant else name
 
+    def with_strategy(self, strategy: Strategy) -> "RunSettings":
+        """The same run with another strategy, without the settings that this one has no use for.
+
+        >>> run = RunSettings(dataset="-", target="y", quick_sweep=True, train=TrainSettings(lr_ratio=4.0))
+        >>> zero_shot = run.with_strategy("inference")
+        >>> zero_shot.train.lr_ratio, zero_shot.quick_sweep
+        (1.0, False)
+        """
+        if strategy == "peft":
+            return dataclasses.replace(self, strategy=strategy)
+        usual = TrainSettings()
+        train = dataclasses.replace(self.train, **{name: getattr(usual, name) for name in LORA_ONLY})
+        return dataclasses.replace(self, strategy=strategy, train=train, quick_sweep=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values without those that are None, ready for JSON and TOML."""
         return plain_values(dataclasses.asdict(self))

@@ -119,15 +119,11 @@ class SweepSettings:
     def one_seed(self, seed: int | None = None) -> list[RunSettings]:
         """The runs of one seed, the first unless one is named."""
         common = dataclasses.replace(self.run, seed=self.seeds[0] if seed is None else seed)
-        train, runs = dataclasses.replace(common.train, lr_ratio=1.0, rate_scales_with_rank=False), []
-        if self.zero_shot:
-            runs.append(dataclasses.replace(common, strategy="inference", train=train, quick_sweep=False))
-        runs += [
-            dataclasses.replace(common, strategy=reference, train=train, device="cpu", quick_sweep=False) for reference in self._references
-        ]
+        runs = [common.with_strategy("inference")] if self.zero_shot else []
+        runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
         for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
-            full = dataclasses.replace(train, learning_rate=rate)
-            runs.append(dataclasses.replace(common, strategy="base-ft", train=full, quick_sweep=False))
+            full = common.with_strategy("base-ft")
+            runs.append(dataclasses.replace(full, train=dataclasses.replace(full.train, learning_rate=rate)))
         return [*runs, *self._grid(common)]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
@@ -137,7 +133,7 @@ class SweepSettings:
             self.learning_rates or (train.learning_rate,),
         ):  # fmt: skip
             yield dataclasses.replace(
-                common, strategy="peft", lora=dataclasses.replace(lora, rank=rank, alpha=alpha, dropout=dropout, targets=targets),
+                common.with_strategy("peft"), lora=dataclasses.replace(lora, rank=rank, alpha=alpha, dropout=dropout, targets=targets),
                 train=dataclasses.replace(train, learning_rate=rate),
             )  # fmt: skip
 

@@ -20,8 +20,7 @@ def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     alike = (run.settings for run in runs if run.settings.train.predict_context_rows == shown)
     zero_shot = next((settings for settings in alike if settings.strategy == "inference"), None)
     if zero_shot is None:
-        train = dataclasses.replace(chosen.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
-        zero_shot = dataclasses.replace(chosen.settings, strategy="inference", train=train)
+        zero_shot = chosen.settings.with_strategy("inference")
     return [dataclasses.replace(one, seed=first + more) for more in range(number) for one in (zero_shot, chosen.settings)]
 
 

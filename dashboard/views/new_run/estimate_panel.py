@@ -45,9 +45,7 @@ def judge(need_bytes: float, free_bytes: float) -> Fit:
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
     """What the picture compares, by name: full fine-tuning, asked for or not, and LoRA at the lowest and the highest rank."""
-    full = dataclasses.replace(
-        sweep.run, strategy="base-ft", train=dataclasses.replace(sweep.run.train, lr_ratio=1.0, rate_scales_with_rank=False)
-    )
+    full = sweep.run.with_strategy("base-ft")
     adapters = [run for run in sweep.one_seed() if run.strategy == "peft"]
     ends = {} if not adapters else {run.lora.rank: run for run in (adapters[0], *adapters)}
     kept = {rank: ends[rank] for rank in sorted({min(ends), max(ends)})} if ends else {}

@@ -88,8 +88,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
 
 def _zero_shot(run: Run) -> Run:
     """The run without what it trained."""
-    train = replace(run.settings.train, lr_ratio=1.0, rate_scales_with_rank=False)
-    return replace(run, settings=replace(run.settings, strategy="inference", train=train))
+    return replace(run, settings=run.settings.with_strategy("inference"))
 
 
 def _contexts(
