@@ -325,7 +325,7 @@ def _check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSet
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.pair_leakage import pairs_that_give
     from tabtune_core.data.target import check_label, with_label
-    from tabtune_core.data.task import check_split, kinds_of
+    from tabtune_core.data.task import check_split, kinds_of, plan_split
 
     first, needs_model = settings[0], any(one.strategy not in REFERENCES for one in settings)
     whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
@@ -340,7 +340,7 @@ def _check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSet
     on_gpu = first.device.startswith("cuda") or (first.device == "auto" and count_cards() > 0)
     classes = 0 if first.task == "regression" else frame[first.target].nunique()
     features = count_features(kinds, first.target)
-    return TrainedOn.plan(first, rows=int(frame[first.target].count()), features=features, classes=classes, on_gpu=on_gpu)
+    return TrainedOn.plan(plan_split(whole, first), features=features, classes=classes, on_gpu=on_gpu)
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:

@@ -17,9 +17,10 @@ from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.pair_leakage import pairs_that_give
+from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
-from tabtune_core.data.task import check_split
+from tabtune_core.data.task import check_split, plan_split
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -137,6 +138,18 @@ def label_findings(table: str, column: str, way: Way, *, max_classes: int | None
         LabelError: when it cannot be predicted as asked.
     """
     return _label_findings(str(home()), table, column, way, max_classes)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _split_sizes(folder: str, settings: str) -> SplitSizes:
+    run = RunSettings.from_dict(json.loads(settings))
+    return plan_split(_whole(folder, run.dataset), run)
+
+
+def split_sizes(run: RunSettings) -> SplitSizes:
+    """How many rows each part of the run's split will have."""
+    alike = dataclasses.replace(run.with_strategy("inference"), seed=0, train=TrainSettings(), lora=LoraSettings())
+    return _split_sizes(str(home()), json.dumps(alike.to_dict()))
 
 
 @st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")

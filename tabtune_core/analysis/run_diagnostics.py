@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tabtune_core.events import RunPlanned
+from tabtune_core.events import Phase, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.labels import short_rate
@@ -24,6 +24,8 @@ STEPS_TO_JUDGE = 40
 """A loss is not called flat, nor a score falling, before so many steps."""
 LOOKS_PAST_BEST = 4
 """Looks at validation in a row that were worse than the best, before the run is said to overfit."""
+PREDICTING: tuple[Phase, ...] = ("zero-shot", "evaluate")
+"""Phases that show the model the rows of predictions, and train nothing."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 """Class names of the errors that a full memory raises."""
 
@@ -102,16 +104,17 @@ def troubles(
     *,
     plan: RunPlanned | None = None,
     failure: str = "",
+    phase: Phase | None = None,
     full: Run | None = None,
 ) -> list[Trouble]:
     """What is wrong with a run, gravest first.
 
-    ``frames`` holds its ``steps`` and ``scores`` as in ``runs.series``. ``failure`` is the class name of the error that ended it, ``full``
-    the full fine-tuning of the same sweep and seed.
+    ``frames`` holds its ``steps`` and ``scores`` as in ``runs.series``. ``failure`` is the class name of the error that ended it, ``phase``
+    the last one that it entered, ``full`` the full fine-tuning of the same sweep and seed.
     """
     if run.settings.strategy in REFERENCES:
         return []
-    found = [out_of_memory(run, plan, failure), diverged(run)]
+    found = [out_of_memory(run, plan, failure, phase), diverged(run)]
     if run.settings.strategy != "inference":
         found += [
             flat(run, frames["steps"], frames["scores"]),
@@ -124,15 +127,16 @@ def troubles(
     return [trouble for trouble in found if trouble]
 
 
-def out_of_memory(run: Run, plan: RunPlanned | None, failure: str) -> Trouble | None:
+def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase | None) -> Trouble | None:
     """The run asked for more memory than there is, or was killed for it."""
     told = run.error or ""
     full = failure in OUT_OF_MEMORY or "not enough memory" in told or "memory ran out" in told
     if run.status not in ("failed", "interrupted") or not full:
         return None
-    name, rows = _rows_to_lower(run.settings, plan)
+    name, rows = _rows_to_lower(run.settings, plan, phase)
     what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"
-    seen = f"The run {what}. It showed the model {rows:,} context rows, and memory grows with these."
+    when = " when it predicted" if name == "predict_context_rows" else ""
+    seen = f"The run {what}. It showed the model {rows:,} context rows{when}, and memory grows with these."
     fewer = max(rows // 2, LEAST_CONTEXT)
     if fewer == rows:
         return Trouble("memory", seen)
@@ -141,9 +145,9 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str) -> Trouble | 
     return Trouble("memory", seen, Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", settings))
 
 
-def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None) -> tuple[str, int]:
-    """The setting that memory goes with, and the rows that were shown: of a step, or of predictions where nothing is trained."""
-    if settings.strategy == "inference":
+def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase | None) -> tuple[str, int]:
+    """The setting that memory goes with, and the rows that were shown: of predictions where it ended while predicting, else of a step."""
+    if settings.strategy == "inference" or phase in PREDICTING:
         return "predict_context_rows", plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows
     asked = settings.train.context_rows
     return "context_rows", min(asked, plan.train_context_rows or plan.context_rows) if plan else asked

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from tabtune_core.data.splits import SplitSizes
 from tabtune_core.events import RunPlanned
 from tabtune_core.settings import TRAINED, RunSettings
 from tabtune_core.store.runs import Run, RunStore
@@ -42,12 +43,10 @@ class TrainedOn:
     """``cpu`` or ``cuda``."""
 
     @classmethod
-    def plan(cls, settings: RunSettings, *, rows: int, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
-        """For a table of so many labelled rows, split as the settings say."""
-        validation, test = round(settings.validation_share * rows), round(settings.test_share * rows)
-        train_rows = max(1, rows - validation - test)
+    def plan(cls, split: SplitSizes, *, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
+        """For a table that will be split so."""
         device = "cuda" if on_gpu else "cpu"
-        return cls(train_rows=train_rows, validation_rows=validation, features=features, classes=classes, device=device)
+        return cls(train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device)
 
     def size_of(self, settings: RunSettings) -> "Size":
         """Of a step, and of a look at the validation rows, of which the settings may score fewer."""

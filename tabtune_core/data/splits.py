@@ -3,6 +3,7 @@
 In: labels and a seed. Out: row numbers of the table. The same seed gives the same split to every run of a sweep.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,12 +34,57 @@ class Split:
     """What to know of a split by time or by group."""
 
 
+@dataclass(frozen=True, slots=True)
+class SplitSizes:
+    """How many rows train and are held out, before a run takes at most so many of those."""
+
+    train: int
+    validation: int
+    test: int
+
+    @classmethod
+    def plan(
+        cls, *, rows: int, validation_share: float, test_share: float, class_rows: Sequence[int] = (), only_train: int = 0,
+        by_column: bool = False,
+    ) -> "SplitSizes":  # fmt: skip
+        """Before the table is split: exact at random; with a column near it, as values are not cut in two.
+
+        Args:
+            rows: with a label.
+            validation_share: of the rows that are divided.
+            test_share: the same; 0 for a table whose test rows are elsewhere.
+            class_rows: of each class; none where numbers are predicted.
+            only_train: of ``rows``, without a value in the column of the split.
+            by_column: whether there is one.
+
+        >>> SplitSizes.plan(rows=102, validation_share=0.2, test_share=0.2, class_rows=(60, 40, 2))
+        SplitSizes(train=62, validation=20, test=20)
+        >>> SplitSizes.plan(rows=100, validation_share=0.2, test_share=0.2, only_train=50, by_column=True)
+        SplitSizes(train=80, validation=10, test=10)
+        """
+        usual = [count for count in class_rows if count >= FEWEST_OF_A_CLASS]
+        divided, least = (sum(usual), len(usual)) if class_rows else (rows, _number_groups(rows))
+        if by_column:
+            divided, least = rows - only_train, 1
+        validation, test = (_held_rows(share, divided, least) for share in (validation_share, test_share))
+        return cls(max(1, rows - validation - test), validation, test)
+
+
+def _held_rows(share: float, divided: int, least: int) -> int:
+    """Of a part that is held out."""
+    return max(least, round(share * divided)) if share else 0
+
+
+def _number_groups(rows: int, most: int = 10) -> int:
+    return max(2, min(most, rows // 10))
+
+
 def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_]:
     """What a split keeps in proportion: the classes themselves, or for numbers up to ten groups of equal size by rank."""
     known = np.flatnonzero([label is not None for label in labels])
     if not len(known) or isinstance(labels[known[0]], str):
         return labels
-    groups = max(2, min(most, len(known) // 10))
+    groups = _number_groups(len(known), most)
     strata = np.full(len(labels), None, dtype=object)
     order = known[np.argsort(labels[known].astype(float), kind="stable")]
     strata[order] = [f"group {rank * groups // len(order)}" for rank in range(len(order))]
@@ -81,7 +127,7 @@ def split_rows(
             f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; "
             f"two such classes are needed to train, choose and test."
         )
-    held = [max(len(np.unique(ids[~rare])), round(share * len(spread))) if share else 0 for share in (validation_share, test_share)]
+    held = [_held_rows(share, len(spread), len(np.unique(ids[~rare]))) for share in (validation_share, test_share)]
     if sum(held) + len(np.unique(ids[~rare])) > len(spread):
         raise LabelError(
             f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class."

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers, label_texts
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column
-from tabtune_core.data.splits import Rows, Split, split_rows, strata_of
+from tabtune_core.data.splits import Rows, Split, SplitSizes, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, NEED_EVERY_CLASS
@@ -76,6 +76,17 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
             "leaves one out of the validation rows. Choose another metric, or another split."
         )
     return split
+
+
+def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
+    """How many rows each part of the split will have. Only rows are counted, so that it is quick on a large table."""
+    labels = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
+    by_column, labelled = settings.split_by != "random", labels.notna()
+    return SplitSizes.plan(
+        rows=int(labelled.sum()), validation_share=settings.validation_share, test_share=settings.test_share,
+        class_rows=labels.value_counts().to_list() if settings.task == "classification" else (),
+        only_train=int(frame.loc[labelled, str(settings.split_column)].isna().sum()) if by_column else 0, by_column=by_column,
+    )  # fmt: skip
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:

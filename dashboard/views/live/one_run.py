@@ -9,7 +9,7 @@ from dashboard.url_state import keep
 from dashboard.views.live.actions import again, ask
 from dashboard.views.live.tweak import tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
-from tabtune_core.events import Note, RunFailed, RunPlanned
+from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.runs import ENDED, RETRYABLE, Run
 
@@ -133,9 +133,11 @@ def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> No
     """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
     failed = queries.store().last(run.id, "RunFailed") if run.status == "failed" else None
     failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
+    entered = queries.store().last(run.id, "PhaseStarted")
+    phase = entered.event.phase if entered and isinstance(entered.event, PhaseStarted) else None
     full = next((other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed), None)
     frames = {kind: queries.frame(kind, [run]) for kind in ("steps", "scores")}
-    found = troubles(run, frames, plan=plan, failure=failure, full=full)
+    found = troubles(run, frames, plan=plan, failure=failure, phase=phase, full=full)
     if run.error and not any(seen.kind == "memory" for seen in found):
         st.error(f"{plain(name)}: {plain(run.error)}")
     for seen in found:

@@ -91,7 +91,7 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> None:
     """Memory by cause, fits or not, and time. Priced anew whenever the form changes."""
     counts = None if way == "numbers" else queries.class_counts(table, target, way)
-    rows = queries.tables()[table].rows if counts is None else int(counts["rows"].sum())
+    split = queries.split_sizes(sweep.run)
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
@@ -102,19 +102,18 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     of_plan = (f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE) if planned else None
     device, free_bytes, all_bytes = of_plan or _device(sweep.run.device)
     on_gpu = bool(planned) or device != "the CPU"
-    train_rows = rows - round(sweep.run.validation_share * rows) - round(sweep.run.test_share * rows)
     asked = sweep.run.train.predict_context_rows
     if all_bytes is not None:
         run = with_shown_rows(sweep.run, features=features, memory_bytes=round(all_bytes), on_gpu=on_gpu)
         sweep = dataclasses.replace(sweep, run=run)
-    sizes = Sizes.plan(sweep.run, rows=rows, features=features, classes=0 if counts is None else len(counts))
+    sizes = Sizes.plan(sweep.run, split, features=features, classes=0 if counts is None else len(counts))
     bars = [
         row
         for name, run in shown_runs(sweep).items()
         for row in cause_rows(name, "estimate", dataclasses.asdict(estimate_memory(run, card, sizes, on_gpu=on_gpu)))
     ]
     draw(bars, key="estimate_by_cause")
-    st.caption(_rows_shown(asked, sizes.shown_rows, train_rows))
+    st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
     need = need_bytes(sweep, card, sizes, on_gpu=on_gpu) + PROCESS_BYTES
     if free_bytes is None:
         st.caption(
@@ -130,7 +129,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         st.caption("Time on that GPU: known after the first run there.")
     else:
         classes = 0 if counts is None else len(counts)
-        _time(sweep, card, TrainedOn.plan(sweep.run, rows=rows, features=features, classes=classes, on_gpu=on_gpu))
+        _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
 
 
 _HELP = (

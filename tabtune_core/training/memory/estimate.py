@@ -8,6 +8,7 @@ the gaps that glibc's heap has. On a card loading pays for the first use (see ``
 
 from dataclasses import dataclass
 
+from tabtune_core.data.splits import SplitSizes
 from tabtune_core.metrics import Task
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape, Trained
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
@@ -45,14 +46,12 @@ class Sizes:
     """Rows predicted at once."""
 
     @classmethod
-    def plan(cls, settings: RunSettings, *, rows: int, features: int, classes: int) -> "Sizes":
-        """For a table of so many labelled rows, split as the settings say."""
-        held = {"validation": round(settings.validation_share * rows), "test": round(settings.test_share * rows)}
-        most = min(held["validation"], settings.train.validation_rows)
+    def plan(cls, settings: RunSettings, split: SplitSizes, *, features: int, classes: int) -> "Sizes":
+        """For a table that will be split so."""
+        most = min(split.validation, settings.train.validation_rows)
         if settings.strategy == "inference":
-            most = max(most, min(held["test"], settings.train.test_rows))
-        train_rows = max(1, rows - sum(held.values()))
-        return cls.of(settings, train_rows=train_rows, predicted_rows=most, features=features, classes=classes)
+            most = max(most, min(split.test, settings.train.test_rows))
+        return cls.of(settings, train_rows=split.train, predicted_rows=most, features=features, classes=classes)
 
     @classmethod
     def of(

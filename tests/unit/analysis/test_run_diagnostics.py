@@ -84,6 +84,16 @@ def test_out_of_memory_offers_half_of_the_context_rows_that_were_used(status, er
     assert unplanned.fix.settings.train.context_rows == 1024
 
 
+@pytest.mark.parametrize(
+    ("phase", "lowered"), [("zero-shot", "predict_context_rows"), ("train", "context_rows"), ("evaluate", "predict_context_rows")]
+)
+def test_a_memory_that_was_full_while_predicting_is_blamed_on_the_rows_that_predictions_are_shown(phase, lowered):
+    failed = run("failed", error="There was not enough memory.")
+    (trouble,) = troubles(failed, frames([], []), plan=dataclasses.replace(PLAN, train_context_rows=100, context_rows=4000), phase=phase)
+    expected = {"context_rows": 50, "predict_context_rows": 2000}[lowered]
+    assert trouble.fix.settings.train == dataclasses.replace(failed.settings.train, **{lowered: expected})
+
+
 def test_another_failure_is_not_called_a_lack_of_memory():
     assert troubles(run("failed", error="Column 'y' is gone."), frames([], []), failure="TableError") == []
 

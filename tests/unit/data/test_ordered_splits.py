@@ -7,7 +7,7 @@ import pytest
 from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import split_rows, strata_of
-from tabtune_core.data.task import check_split, kinds_of, prepare
+from tabtune_core.data.task import check_split, kinds_of, labels_of, plan_split, prepare, split_table
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings, TrainSettings
 
@@ -210,3 +210,37 @@ def test_no_model_sees_the_column_of_a_group_and_that_of_a_time_it_does():
     by_time = prepare(frame, columns, settings(split_by="time", split_column="day"), max_classes=None)
     assert by_time.context.encoder.dates == ("day",)
     assert set(by_time.split.context) <= set(by_time.split.train)
+
+
+def planned_and_real(frame, **settings):
+    """Training, validation and test rows, before the split and after it."""
+    run = RunSettings(dataset="d", target="label", **settings)
+    planned, real = plan_split(frame, run), split_table(frame, labels_of(frame, run), run)
+    return (planned.train, planned.validation, planned.test), (len(real.train), len(real.validation), len(real.test))
+
+
+def test_the_rows_of_a_split_by_time_are_known_before_where_the_column_has_holes():
+    frame = table(1000)
+    frame["day"] = pd.date_range("2024-01-01", periods=1000)
+    frame.loc[frame.index % 5 < 2, "day"] = pd.NaT
+    frame.loc[frame.index % 50 == 7, "label"] = None
+    planned, real = planned_and_real(frame, split_by="time", split_column="day")
+    assert planned == real
+    assert planned[1] < 130  # a fifth of those with a day, not of all
+
+
+def test_the_rows_of_a_split_by_group_are_nearly_known_before():
+    frame = table(1000)
+    frame["customer"] = [f"c{i}" for i in np.random.default_rng(0).integers(200, size=1000)]
+    frame.loc[frame.index % 4 == 0, "customer"] = None
+    planned, real = planned_and_real(frame, split_by="group", split_column="customer")
+    np.testing.assert_allclose(planned, real, atol=10)
+
+
+@pytest.mark.parametrize(("target", "task"), [("label", "classification"), ("x", "regression")])
+@pytest.mark.parametrize("rows", [30, 90, 601])
+def test_the_rows_of_a_split_at_random_are_known_before(rows, target, task):
+    frame = table(rows).assign(label=lambda one: one["label"].where(one.index > 1, "rare"))
+    run = RunSettings(dataset="d", target=target, task=task)
+    planned, real = plan_split(frame, run), split_table(frame, labels_of(frame, run), run)
+    assert (planned.train, planned.validation, planned.test) == (len(real.train), len(real.validation), len(real.test))

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from tabtune_core.data.splits import SplitSizes
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
@@ -113,12 +114,12 @@ def test_what_saves_memory_lowers_the_estimate(train):
 
 def test_sizes_follow_the_split_and_the_settings():
     train = TrainSettings(context_rows=500, predict_context_rows=4000, batch_size=100, validation_rows=150)
-    sizes = Sizes.plan(RunSettings(dataset="d", target="y", train=train), rows=10_000, features=7, classes=2)
+    sizes = Sizes.plan(RunSettings(dataset="d", target="y", train=train), SplitSizes(6000, 2000, 2000), features=7, classes=2)
     assert sizes == Sizes(
         context_rows=500, query_rows=100, features=7, classes=2, shown_rows=4000, evaluation_rows=2048, predicted_rows=150
     )  # fmt: skip
     unset = RunSettings(dataset="d", target="y", train=dataclasses.replace(train, predict_context_rows=None))
-    assert Sizes.plan(unset, rows=1000, features=7, classes=2).shown_rows == 600
+    assert Sizes.plan(unset, SplitSizes(600, 200, 200), features=7, classes=2).shown_rows == 600
 
 
 def test_training_is_priced_with_the_rows_of_evaluations_and_zero_shot_with_those_of_predictions():
