@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, label_numbers, label_texts
+from tabtune_core.data.encoding import LabelEncoder, NumberEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
-from tabtune_core.data.task import Context, Prepared, split_table
+from tabtune_core.data.task import Context, Prepared, make_context, split_table
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
@@ -176,7 +176,7 @@ def _labelled(labels: NDArray[np.object_]) -> Rows:
 def _context(
     frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, rows: Rows, settings: RunSettings
 ) -> Context:  # fmt: skip
-    """Encoders of features are learnt from the rows that are shown; the kinds of columns are of the whole frame."""
-    shown, group = frame.iloc[rows], settings.split_column if settings.split_by == "group" else None
-    features = FeatureEncoder.fit(shown, {name: column_kind(frame[name]) for name in frame.columns if name != group}, None)
-    return Context(rows, features.transform(shown), encoder.transform(list(labels[rows])), features, encoder)
+    """As of a table; the kinds of columns are of the whole frame."""
+    group = settings.split_column if settings.split_by == "group" else None
+    kinds = {name: column_kind(frame[name]) for name in frame.columns if name != group}
+    return make_context(frame, labels, rows, kinds, names=encoder)

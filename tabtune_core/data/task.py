@@ -113,12 +113,18 @@ def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind
     return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
 
 
-def make_context(frame: pd.DataFrame, labels: NDArray[np.object_], rows: Rows, kinds: Mapping[str, str], target: str) -> Context:
-    """Learns encoders from the rows ``rows`` of ``frame`` and applies them there."""
-    shown = frame.iloc[rows]
+def make_context(
+    frame: pd.DataFrame, labels: NDArray[np.object_], rows: Rows, kinds: Mapping[str, str], target: str | None = None,
+    names: LabelEncoder | NumberEncoder | None = None,
+) -> Context:  # fmt: skip
+    """Learns encoders from the rows ``rows`` of ``frame`` and applies them there.
+
+    ``target`` is a column of the frame that is no feature; ``names`` encodes the labels, learnt from the rows too unless given.
+    """
+    shown, shown_labels = frame.iloc[rows], list(labels[rows])
     encoder = FeatureEncoder.fit(shown, kinds, target)
-    shown_labels = list(labels[rows])
-    names = LabelEncoder.fit(shown_labels) if isinstance(shown_labels[0], str) else NumberEncoder()
+    if names is None:
+        names = LabelEncoder.fit(shown_labels) if isinstance(shown_labels[0], str) else NumberEncoder()
     return Context(rows, encoder.transform(shown), names.transform(shown_labels), encoder, names)
 
 

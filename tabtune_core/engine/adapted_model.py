@@ -22,7 +22,7 @@ from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device
-from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.scoring import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,8 @@ class AdaptedModel:
 
 def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int) -> NDArray[np.float64]:
     """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context."""
-    normalise = model.fit_preprocessing(context.x_CF)
-    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), views)
-    return scorer.predict(model, normalise(context.encoder.transform(rows)))
+    shown = Shown.to(model, context, views=views)
+    return shown.scorer.predict(model, shown.read(rows))
 
 
 def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:

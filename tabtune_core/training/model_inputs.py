@@ -14,10 +14,7 @@ from tabtune_core.data.task import Prepared
 from tabtune_core.models.base import Array, BaseModel
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
-from tabtune_core.training.scoring import HeldOut, Scorer
-
-BLOCK_ROWS = 50_000
-"""Rows that are encoded at once: the steps between a table and float32 features hold several copies in double precision."""
+from tabtune_core.training.scoring import HeldOut, Scorer, Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +33,12 @@ class ModelRows:
     @classmethod
     def of(cls, table: Prepared, model: BaseModel, settings: TrainSettings) -> "ModelRows":
         """Fits the model's normalisation on the context and applies it to every part."""
-        normalise = model.fit_preprocessing(table.context.x_CF)
-
-        def read(rows: NDArray[np.int64]) -> HeldOut:
-            starts = range(0, max(1, len(rows)), BLOCK_ROWS)
-            blocks = [(normalise(x), y) for x, y in (table.part(rows[start : start + BLOCK_ROWS]) for start in starts)]
-            x_NF, y_N = (np.concatenate(column) if len(starts) > 1 else column[0] for column in zip(*blocks, strict=True))
-            return HeldOut(rows, x_NF, y_N)
-
-        train = read(table.split.train)
+        shown = Shown.to(model, table.context, views=settings.views)
+        train = shown.read_labelled(table.frame, table.labels, table.split.train)
         parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-        scorer = Scorer(normalise(table.context.x_CF), table.context.y_C, len(table.context.labels.classes), settings.views)
+        held_out = {name: shown.read_labelled(table.frame, table.labels, rows) for name, rows in parts.items() if len(rows)}
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
-        return cls(train.x_NF, train.y_N, {name: read(rows) for name, rows in parts.items() if len(rows)}, scorer, _fewer(scorer), size)
+        return cls(train.x_NF, train.y_N, held_out, shown.scorer, _fewer(shown.scorer), size)
 
 
 def _fewer(scorer: Scorer) -> Scorer:

@@ -3,15 +3,18 @@
 Shape letters: C context rows, N rows to predict, F features, K classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from tabtune_core.data.encoding import Target
+from tabtune_core.data.task import Context
 from tabtune_core.metrics import score_all
-from tabtune_core.models.base import Array, BaseModel
+from tabtune_core.models.base import Array, BaseModel, Encoded
 from tabtune_core.training.episodes import ROWS_AT_ONCE
 
 
@@ -22,6 +25,36 @@ class HeldOut:
     rows_N: NDArray[np.int64]
     x_NF: Array
     y_N: Target
+
+
+BLOCK_ROWS = 50_000
+"""Rows that are encoded at once: the steps between a table and float32 features hold several copies in double precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A context as one model reads it, and the way to predict beside it: the one that runs, pipelines and jobs have."""
+
+    context: Context
+    normalise: Callable[[Encoded], Array]
+    """The model's own, learnt from the context."""
+    scorer: "Scorer"
+
+    @classmethod
+    def to(cls, model: BaseModel, context: Context, *, views: int) -> "Shown":
+        """Fits the model's normalisation on the context. Predictions are averaged over so many ``views``."""
+        normalise = model.fit_preprocessing(context.x_CF)
+        return cls(context, normalise, Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), views))
+
+    def read(self, rows: pd.DataFrame) -> Array:
+        """Features ``(N, F)`` as the model reads them."""
+        starts = range(0, max(1, len(rows)), BLOCK_ROWS)
+        blocks = [self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+    def read_labelled(self, frame: pd.DataFrame, labels: NDArray[np.object_], rows: NDArray[np.int64]) -> HeldOut:
+        """Rows of a table by their numbers, with their targets."""
+        return HeldOut(rows, self.read(frame.iloc[rows]), self.context.labels.transform(list(labels[rows])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from tabtune_core.training.device import describe_device, memory_bytes, resolve_
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
-from tabtune_core.training.scoring import Scorer
+from tabtune_core.training.scoring import Shown
 
 
 def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str, Any]:
@@ -130,14 +130,13 @@ def _scored(
     model: BaseModel, settings: RunSettings, table: pd.DataFrame, split: Split, context: Context
 ) -> tuple[dict[str, dict[str, float]], float]:  # fmt: skip
     """Scores of the parts that have rows, and the seconds that the predictions of the last one took."""
-    normalise = model.fit_preprocessing(context.x_CF)
-    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), settings.train.views)
+    shown = Shown.to(model, context, views=settings.train.views)
     labels, scores, seconds = labels_of(table, settings), dict[str, dict[str, float]](), 0.0
     for part, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows):
-            x_NF, y_N = normalise(context.encoder.transform(table.iloc[rows])), context.labels.transform(list(labels[rows]))
+            held_out = shown.read_labelled(table, labels, rows)
             began = time.monotonic()
-            predicted = scorer.predict(model, x_NF)
+            predicted = shown.scorer.predict(model, held_out.x_NF)
             seconds = time.monotonic() - began
-            scores[part] = score_all(y_N, predicted)
+            scores[part] = score_all(held_out.y_N, predicted)
     return scores, seconds

@@ -27,7 +27,7 @@ from tabtune_core.models.adaptation import adapt
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.scoring import HeldOut, Scorer
+from tabtune_core.training.scoring import HeldOut, Scorer, Shown
 
 PARTS: tuple[SplitName, ...] = ("validation", "test")
 
@@ -134,8 +134,5 @@ class _Trained:
 
 def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[SplitName, Predictions]) -> tuple[Scorer, dict[SplitName, HeldOut]]:
     """The run's own context, and the rows that it was scored on."""
-    context = adapted.context(table)
-    normalise = adapted.model.fit_preprocessing(context.x_CF)
-    scorer = Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), adapted.settings.train.views)
-    encode = context.encoder.transform
-    return scorer, {part: HeldOut(one.rows_N, normalise(encode(table.iloc[one.rows_N])), one.y_N) for part, one in parts.items()}
+    shown = Shown.to(adapted.model, adapted.context(table), views=adapted.settings.train.views)
+    return shown.scorer, {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N) for part, one in parts.items()}
