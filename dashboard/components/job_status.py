@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
-from dashboard.server.worker_watch import Trouble
+from dashboard.server.worker_watch import WorkerTrouble
 from tabtune_core.errors import StoreError
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.jobs import JOB_ENDED, Job
@@ -32,7 +32,7 @@ def wait_for(jobs: list[Job], doing: str) -> None:
         st.markdown(f":material/hourglass_top: {doing} …")
 
 
-def worker_trouble(trouble: Trouble | None) -> None:
+def worker_trouble(trouble: WorkerTrouble | None) -> None:
     """Says that runs or jobs wait for a worker that does not stay up."""
     if trouble is None:
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.server.worker_watch import Trouble, WorkerWatch, tail
+from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
 from tabtune_core.store.runs import ENDED, Run, RunStore, Sweep, default_home
 
 
@@ -76,6 +76,6 @@ def keep_worker() -> None:
     _watch(str(home())).start()
 
 
-def look_after_worker() -> Trouble | None:
+def look_after_worker() -> WorkerTrouble | None:
     """The same for a page that asks every second; says when a worker does not stay up."""
     return _watch(str(home())).look()

@@ -19,7 +19,7 @@ TAIL_BYTES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class WorkerTrouble:
     """A worker that was started and is not there."""
 
     starts: int
@@ -43,7 +43,7 @@ class WorkerWatch:
             self._starts, self._failed = 0, False
             self._try()
 
-    def look(self) -> Trouble | None:
+    def look(self) -> WorkerTrouble | None:
         """Starts a worker if none runs, at most three times in a row; says so when one that was started is not there."""
         with self._lock:
             alive = worker_lock.worker_alive(self.home)
@@ -56,7 +56,7 @@ class WorkerWatch:
             if alive or not self._failed:
                 return None
             log = self.home / "worker.log"
-            return Trouble(self._starts, log, tail(log, LOG_LINES))
+            return WorkerTrouble(self._starts, log, tail(log, LOG_LINES))
 
     def _try(self) -> None:
         self._starts += 1

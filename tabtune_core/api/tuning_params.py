@@ -15,10 +15,10 @@ from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, REFERENCES, STRATEGY_NAMES, RunSettings, TrainSettings
 
-FAMILIES: dict[str, tuple[str, str]] = {}
+FAMILY_MODELS: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
     if not _card.in_the_box:
-        FAMILIES.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
+        FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
 """A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
 PEFT_NAMES = {
     "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
@@ -42,11 +42,11 @@ def model_of(name: str) -> str:
     Raises:
         SettingError: naming those that exist.
     """
-    if name in FAMILIES:
-        variable, current = FAMILIES[name]
+    if name in FAMILY_MODELS:
+        variable, current = FAMILY_MODELS[name]
         name = os.environ.get(variable, current)
     if name not in CATALOGUE:
-        raise SettingError(f"There is no model {name!r}; choose {', '.join(FAMILIES)} or one of {', '.join(CATALOGUE)}.")
+        raise SettingError(f"There is no model {name!r}; choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}.")
     return name
 
 

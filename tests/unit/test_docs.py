@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tabtune_core.__main__ import main
-from tabtune_core.api.tuning_params import FAMILIES, KNOWN
+from tabtune_core.api.tuning_params import FAMILY_MODELS, KNOWN
 from tabtune_core.models.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
 
 def test_every_setting_of_a_pipeline_and_every_familys_variable_is_listed():
     page = (PAGES / "how-to" / "python.md").read_text()
-    names = [name.removeprefix("peft_config.") for name in KNOWN] + [variable for variable, _ in FAMILIES.values()]
+    names = [name.removeprefix("peft_config.") for name in KNOWN] + [variable for variable, _ in FAMILY_MODELS.values()]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tabtune_core.models.pretraining.families import FAMILIES
+from tabtune_core.models.pretraining.families import RECIPES
 from tabtune_core.models.pretraining.loop import pretrain
 from tabtune_core.models.pretraining.tables import Pool
 
@@ -17,7 +17,7 @@ TABLES = "tables"
 def main() -> None:
     """Trains, or fills the pool, and prints how far it is."""
     parser = argparse.ArgumentParser(prog="python -m tabtune_core.models.pretraining", description="Pre-trains a small base model.")
-    parser.add_argument("family", choices=[*FAMILIES, TABLES], help=f"the model to train; {TABLES}: only fill the pool of tables")
+    parser.add_argument("family", choices=[*RECIPES, TABLES], help=f"the model to train; {TABLES}: only fill the pool of tables")
     parser.add_argument("workdir", type=Path, help="folder for the checkpoint (the averaged weights) and state.pt (to go on from)")
     parser.add_argument("--pool", type=Path, help="folder of the synthetic tables, which models may share (default: WORKDIR/pool)")
     parser.add_argument("--groups", type=int, default=2000, help="groups of 8 tables in the pool (default: %(default)s)")
@@ -43,7 +43,7 @@ def main() -> None:
     asked.workdir.mkdir(parents=True, exist_ok=True)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=100))
     run = pretrain(
-        FAMILIES[asked.family], asked.workdir, pool, steps=asked.steps, rate=asked.rate, seed=asked.seed, resume=asked.resume,
+        RECIPES[asked.family], asked.workdir, pool, steps=asked.steps, rate=asked.rate, seed=asked.seed, resume=asked.resume,
         start=asked.start,
     )  # fmt: skip
     for step, losses in run:

@@ -36,7 +36,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class PretrainingEpisode:
     """``x_BTF``; ``y_BC`` of the context; ``targets_BQ``; for classes also ``classes_B``, how many ids each table may have."""
 
     x_BTF: torch.Tensor
@@ -117,7 +117,7 @@ def _multinomial(x_BTF: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.stack([torch.unique(ids_T, return_inverse=True)[1] for ids_T in scores_BTK.argmax(-1)])
 
 
-def class_episode(group: Group, size: Size, rng: np.random.Generator) -> Episode:
+def class_episode(group: Group, size: Size, rng: np.random.Generator) -> PretrainingEpisode:
     """A classification episode. Query rows whose class the context lacks say nothing about in-context learning: not scored."""
     group = _vary(_clusters(size, rng) if rng.random() < size.clusters else _subset(group, size, rng), size, rng)
     x_BTF, y_BT, context = group.x_BTF, group.y_BT, _context_rows(group, rng)
@@ -132,10 +132,10 @@ def class_episode(group: Group, size: Size, rng: np.random.Generator) -> Episode
     ids_BT = new_BK.gather(1, ids_BT)
     y_BC, targets_BQ = ids_BT[:, :context], ids_BT[:, context:]
     seen_BK = torch.zeros(len(ids_BT), CLASSES, dtype=torch.bool).scatter_(1, y_BC, True)
-    return Episode(x_BTF, y_BC.float(), targets_BQ.masked_fill(~seen_BK.gather(1, targets_BQ), NOT_SCORED), classes_B)
+    return PretrainingEpisode(x_BTF, y_BC.float(), targets_BQ.masked_fill(~seen_BK.gather(1, targets_BQ), NOT_SCORED), classes_B)
 
 
-def number_episode(group: Group, size: Size, rng: np.random.Generator) -> Episode:
+def number_episode(group: Group, size: Size, rng: np.random.Generator) -> PretrainingEpisode:
     """A regression episode; targets are standard scores by the context. Tables whose context is constant are left out."""
     group = _vary(_subset(group, size, rng), size, rng)
     x_BTF, y_BT, context = group.x_BTF, group.y_BT, _context_rows(group, rng)
@@ -144,16 +144,16 @@ def number_episode(group: Group, size: Size, rng: np.random.Generator) -> Episod
     mean_B1, std_B1 = y_BT[:, :context].mean(1, keepdim=True), y_BT[:, :context].std(1, keepdim=True)
     usable_B = std_B1[:, 0] > 1e-3 * y_BT.std(1)
     y_BT = ((y_BT - mean_B1) / (std_B1 + 1e-6)).clamp(-10, 10)[usable_B]
-    return Episode(x_BTF[usable_B], y_BT[:, :context], y_BT[:, context:])
+    return PretrainingEpisode(x_BTF[usable_B], y_BT[:, :context], y_BT[:, context:])
 
 
-def standard_score(episode: Episode) -> torch.Tensor:
+def standard_score(episode: PretrainingEpisode) -> torch.Tensor:
     """Features as standard scores by the context, clipped: what a package's preprocessing gives at prediction."""
     context_BCF = episode.x_BTF[:, : episode.y_BC.shape[1]]
     return ((episode.x_BTF - context_BCF.mean(1, keepdim=True)) / (context_BCF.std(1, keepdim=True) + 1e-6)).clamp(-8, 8)
 
 
-def class_loss(logits_BQK: torch.Tensor, episode: Episode) -> torch.Tensor:
+def class_loss(logits_BQK: torch.Tensor, episode: PretrainingEpisode) -> torch.Tensor:
     """Mean cross-entropy (nats) among the ids that each table may have."""
     assert episode.classes_B is not None
     logits_BQK = logits_BQK.masked_fill(torch.arange(logits_BQK.shape[-1]) >= episode.classes_B[:, None, None], float("-inf"))

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.models.mitra.family import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR
-from tabtune_core.models.pretraining.episodes import Episode, Size, class_episode, class_loss, number_episode, standard_score
+from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, class_episode, class_loss, number_episode, standard_score
 from tabtune_core.models.pretraining.tables import Group
 from tabtune_core.models.tabdpt.family import TABDPT_MINI
 from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
@@ -31,7 +31,7 @@ Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Recipe:
     """One model to pre-train."""
 
     file: str
@@ -88,7 +88,7 @@ def _tabdpt() -> nn.Module:
     return module.eval()  # features are standardised by the context alone only in this mode; there is no dropout to miss
 
 
-def _tabdpt_logits(model: nn.Module, episode: Episode, is_class: bool) -> torch.Tensor:
+def _tabdpt_logits(model: nn.Module, episode: PretrainingEpisode, is_class: bool) -> torch.Tensor:
     width = TABDPT_MINI["model"]["max_num_features"]
     padded_BTF = F.pad(episode.x_BTF, (0, width - episode.x_BTF.shape[2]))
     logits: torch.Tensor = model(padded_BTF, episode.y_BC, is_class).transpose(0, 1)
@@ -137,7 +137,7 @@ def _activations_kept() -> Iterator[None]:
         tab2d.checkpoint = recompute
 
 
-def _mitra_output(model: nn.Module, episode: Episode) -> torch.Tensor:
+def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """No masks: without a GPU upstream ignores them."""
     (tables, rows, features), context = episode.x_BTF.shape, episode.y_BC.shape[1]
 
@@ -163,7 +163,7 @@ def mitra_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random
     """
     episode = number_episode(group, size, rng)
     low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
-    scaled = Episode(episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1), episode.targets_BQ)
+    scaled = PretrainingEpisode(episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1), episode.targets_BQ)
     return F.huber_loss(_mitra_output(model, scaled) * (high_B1 - low_B1) + low_B1, episode.targets_BQ)
 
 
@@ -174,24 +174,24 @@ def _save_mitra(module: nn.Module, path: Path) -> None:
 _MITRA_OUTER = ("x_embedding", "y_embedding", "y_mask", "final_layer")
 _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vectors")
 
-FAMILIES: dict[str, Family] = {
-    "tabicl-mini": Family(
+RECIPES: dict[str, Recipe] = {
+    "tabicl-mini": Recipe(
         file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
         outer=_TABICL_OUTER, first=EASY, early=replace(WIDE, rows=256), late=WIDE,
     ),
-    "tabicl-mini-regressor": Family(
+    "tabicl-mini-regressor": Recipe(
         file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(MINI_REGRESSOR), losses=(tabicl_number_loss,),
         save=_save_tabicl(MINI_REGRESSOR), outer=_TABICL_OUTER, first=EASY, early=Size(256, 20), late=Size(400, 32),
     ),
-    "tabdpt-mini": Family(
+    "tabdpt-mini": Recipe(
         file="tabdpt-mini.safetensors", build=_tabdpt, losses=(tabdpt_class_loss, tabdpt_number_loss), save=_save_tabdpt,
         outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"), first=EASY, early=Size(256, 48), late=Size(512, 48),
     ),
-    "mitra-mini-classifier": Family(
+    "mitra-mini-classifier": Recipe(
         file="mitra-mini-classifier", build=lambda: _mitra(MITRA_MINI_CLASSIFIER), losses=(mitra_class_loss,), save=_save_mitra,
         outer=_MITRA_OUTER, first=EASY, early=replace(MANY, rows=256, features=8), late=MANY, step_groups=2,
     ),
-    "mitra-mini-regressor": Family(
+    "mitra-mini-regressor": Recipe(
         file="mitra-mini-regressor", build=lambda: _mitra(MITRA_MINI_REGRESSOR), losses=(mitra_number_loss,), save=_save_mitra,
         outer=_MITRA_OUTER, first=EASY, early=Size(256, 12, linear=0.7), late=Size(400, 16, linear=0.7), step_groups=2,
     ),

@@ -1,6 +1,6 @@
 """The pre-training loop.
 
-In: a family and a pool of tables. Out: a stream of losses, and files that training goes on from. Step ``n`` is a function of the
+In: a recipe and a pool of tables. Out: a stream of losses, and files that training goes on from. Step ``n`` is a function of the
 seed, ``n`` and the weights alone, so a run that was stopped goes on as if it had not been.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tabtune_core.models.pretraining.episodes import Size
-from tabtune_core.models.pretraining.families import Family
+from tabtune_core.models.pretraining.families import Recipe
 from tabtune_core.models.pretraining.tables import Pool
 
 EMA_DECAY = 0.998
@@ -62,47 +62,47 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
             mean.lerp_(value, 1 - decay)
 
 
-def _size(family: Family, step: int, steps: int) -> Size:
+def _size(recipe: Recipe, step: int, steps: int) -> Size:
     if step < FIRST_STEPS:
-        return family.first
-    return family.late if step > HOLD * steps else family.early
+        return recipe.first
+    return recipe.late if step > HOLD * steps else recipe.early
 
 
-def _accumulate(family: Family, model: nn.Module, pool: Pool, size: Size, seed: int, step: int) -> dict[str, float]:
+def _accumulate(recipe: Recipe, model: nn.Module, pool: Pool, size: Size, seed: int, step: int) -> dict[str, float]:
     """Adds up the gradients of the step's groups; the mean loss by task."""
     rng = np.random.default_rng([seed, step])
     found: dict[str, list[float]] = {}
-    for index in range(family.step_groups):
-        number = step * family.step_groups + index
+    for index in range(recipe.step_groups):
+        number = step * recipe.step_groups + index
         group = pool.group(number)
         # not the group's own parity, or a table of the pool would meet the same task at every pass
-        task = family.losses[(index + number // pool.groups) % len(family.losses)]
+        task = recipe.losses[(index + number // pool.groups) % len(recipe.losses)]
         if not (group.is_numeric or "class" in task.__name__):
-            if len(family.losses) == 1:
+            if len(recipe.losses) == 1:
                 continue
-            task = family.losses[0]
+            task = recipe.losses[0]
         loss = task(model, group, size, rng)
         if torch.isfinite(loss):  # a group none of whose query rows could be scored gives no number
-            (loss / family.step_groups).backward()  # type: ignore[no-untyped-call]
+            (loss / recipe.step_groups).backward()  # type: ignore[no-untyped-call]
             found.setdefault(task.__name__, []).append(loss.item())
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def pretrain(
-    family: Family, workdir: Path, pool: Pool, *, steps: int, rate: float = 2e-3, seed: int = 0, resume: bool = False,
+    recipe: Recipe, workdir: Path, pool: Pool, *, steps: int, rate: float = 2e-3, seed: int = 0, resume: bool = False,
     start: Sequence[Path] = (), save_every: int = 100,
 ) -> Iterator[tuple[int, dict[str, float]]]:  # fmt: skip
     """Trains for ``steps`` steps in all and yields ``(step, loss by task)``.
 
-    ``workdir`` receives the family's file, the averaged weights, and ``state.pt``; ``start`` are checkpoints to begin with.
+    ``workdir`` receives the recipe's file, the averaged weights, and ``state.pt``; ``start`` are checkpoints to begin with.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)  # the start of the weights
-    model = family.build()
+    model = recipe.build()
     if start:
         start_from(model, *start)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimizers = make_optimizers(model, family.outer, rate)
+    optimizers = make_optimizers(model, recipe.outer, rate)
     step, state_file = 0, workdir / "state.pt"
     if resume:
         state = torch.load(state_file, weights_only=True)
@@ -115,7 +115,7 @@ def pretrain(
         for optimizer in optimizers:
             for param_group in optimizer.param_groups:
                 param_group["lr"] = rate * rate_factor(step, steps)
-        losses = _accumulate(family, model, pool, _size(family, step, steps), seed, step)
+        losses = _accumulate(recipe, model, pool, _size(recipe, step, steps), seed, step)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -124,7 +124,7 @@ def pretrain(
         _follow(average, model, min(EMA_DECAY, step / (step + 10)))
         yield step, losses
         if step % save_every == 0 or step == steps:
-            family.save(average, workdir / family.file)
+            recipe.save(average, workdir / recipe.file)
             partial = state_file.with_suffix(".partial")
             weights = {"model": model.state_dict(), "average": average.state_dict()}
             torch.save({"step": step, "optimizers": [o.state_dict() for o in optimizers], **weights}, partial)

@@ -23,7 +23,7 @@ from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.training import fit, recompute
+from tabtune_core.training import recompute
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
 
@@ -216,8 +216,8 @@ def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why
     told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs a CUDA GPU, and the device is cpu."
     assert [note.severity for note in of(Note, pipeline) if told in note.text] == ["warning"]
     repeat = Mock(side_effect=lambda work, device: work)
-    monkeypatch.setattr(fit, "why_not", lambda *given, **named: None)
-    monkeypatch.setattr(fit, "CapturedStep", partial(fit.CapturedStep, repeat=repeat))
+    monkeypatch.setattr(train_phase, "why_not", lambda *given, **named: None)
+    monkeypatch.setattr(train_phase, "CapturedStep", partial(train_phase.CapturedStep, repeat=repeat))
     assert losses_of(cuda_graph=True) == pytest.approx(plain_losses, abs=1e-6)
     assert repeat.call_count == 1
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tabtune_core.models.pretraining import tables
 from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, number_episode
-from tabtune_core.models.pretraining.families import FAMILIES
+from tabtune_core.models.pretraining.families import RECIPES
 from tabtune_core.models.pretraining.loop import HOLD, pretrain, rate_factor, start_from
 from tabtune_core.models.pretraining.tables import Group, Pool
 
@@ -31,10 +31,10 @@ def no_prior(monkeypatch):
     monkeypatch.setattr(tables, "make_group", stand_in)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=RECIPES)
 def family(request):
     pytest.importorskip(NEEDS.get(request.param, "autogluon.tabular"))
-    return replace(FAMILIES[request.param], first=SMALL, early=SMALL, late=SMALL)
+    return replace(RECIPES[request.param], first=SMALL, early=SMALL, late=SMALL)
 
 
 def run(family, folder, steps, **options):
@@ -67,7 +67,7 @@ def test_its_file_is_a_start_that_has_the_same_weights(family, tmp_path):
 
 
 def test_of_several_starts_the_mean_is_taken(tmp_path):
-    family = FAMILIES["tabicl-mini"]
+    family = RECIPES["tabicl-mini"]
     for name, factor in (("a", 1.0), ("b", 3.0)):
         torch.manual_seed(0)
         module = family.build()
@@ -99,9 +99,9 @@ def test_wide_tables_of_many_classes_are_drawn_and_their_columns_tell_the_classe
 
 
 def test_a_start_of_another_kind_gives_what_fits(tmp_path):
-    run(FAMILIES["tabicl-mini"], tmp_path / "a", 1)
+    run(RECIPES["tabicl-mini"], tmp_path / "a", 1)
     given = torch.load(tmp_path / "a" / "tabicl-mini.ckpt", weights_only=True)["state_dict"]
-    other = FAMILIES["tabicl-mini-regressor"].build()
+    other = RECIPES["tabicl-mini-regressor"].build()
     head = other.state_dict()["icl_predictor.decoder.2.weight"].clone()
     start_from(other, tmp_path / "a" / "tabicl-mini.ckpt")
     own = other.state_dict()
@@ -111,8 +111,8 @@ def test_a_start_of_another_kind_gives_what_fits(tmp_path):
 
 def test_the_upstream_estimators_open_the_files(tmp_path):
     tabicl, tabdpt = pytest.importorskip("tabicl"), pytest.importorskip("tabdpt")
-    run(FAMILIES["tabdpt-mini"], tmp_path / "dpt", 1)
-    run(FAMILIES["tabicl-mini-regressor"], tmp_path / "icl", 1)
+    run(RECIPES["tabdpt-mini"], tmp_path / "dpt", 1)
+    run(RECIPES["tabicl-mini-regressor"], tmp_path / "icl", 1)
     x = np.random.default_rng(0).normal(size=(30, 3))
     local = dict(
         model_weight_path=str(tmp_path / "dpt" / "tabdpt-mini.safetensors"), device="cpu", use_flash=False, compile=False, verbose=False
@@ -133,9 +133,9 @@ def test_mitra_opens_its_folder(tmp_path):
     from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
 
     for name in ("mitra-mini-classifier", "mitra-mini-regressor"):
-        run(FAMILIES[name], tmp_path / name, 1)
+        run(RECIPES[name], tmp_path / name, 1)
         opened = Tab2D.from_pretrained(str(tmp_path / name / name), device="cpu")
-        assert opened.dim_output == FAMILIES[name].build().dim_output
+        assert opened.dim_output == RECIPES[name].build().dim_output
 
 
 def test_query_rows_of_a_class_that_the_context_lacks_are_not_scored():

@@ -191,7 +191,7 @@ def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_ste
 
 def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
     made = array_cache.SharedArrays
-    monkeypatch.setattr("tabtune_core.training.fit.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
+    monkeypatch.setattr("tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
     _, _, extra, notes = run(tmp_path, "full disk", targets=("late_layers",))
     refused = [note for note in notes if "were not kept: their files may take" in note]
     assert len(refused) == 1
