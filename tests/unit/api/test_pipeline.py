@@ -23,7 +23,7 @@ from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.training import recompute
+from tabtune_core.training import recompute, train_phase
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
 
