@@ -118,10 +118,10 @@ class Member:
         self.pack.arrays = self.pack.arrays or arrays
         return self.pack.arrays
 
-    def wait_for_others(self, outcome: str, wish: Callable[[], str | None]) -> None:
+    def wait_for_others(self, outcome: str, stop_request: Callable[[], str | None]) -> None:
         """Until all of the pack are here or over; a run that is cancelled has nothing to wait for."""
         self.trained = True
-        while outcome != "cancelled" and wish() != "cancel":
+        while outcome != "cancelled" and stop_request() != "cancel":
             self._pass_on("trained")
             if all(one.trained or one.state == "over" for one in self.pack.members):
                 return
@@ -175,7 +175,7 @@ class Alone:
         """Its own."""
         return model
 
-    def wait_for_others(self, outcome: str, wish: Callable[[], str | None]) -> None:
+    def wait_for_others(self, outcome: str, stop_request: Callable[[], str | None]) -> None:
         """There are none."""
 
     def without_costs(self, result: RunFinished) -> RunFinished:

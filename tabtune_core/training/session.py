@@ -22,6 +22,7 @@ from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, get_card
 from tabtune_core.models.checkpoints import is_here
+from tabtune_core.models.stages import stages_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.device import describe_device
@@ -110,7 +111,7 @@ def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Pre
             emit(note)
     folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
     arrays = environment.member.share(SharedArrays(folder, _salt(model, plan)))
-    stages = model.card.family.code("stages").stages(model.module)
+    stages = stages_of(model.card.family, model.module)
     prefix = SharedPrefix(model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off")
     return Session(
         settings=settings, environment=environment, precision=precision, model=model, adapters=adapters, report=report, table=table,

@@ -59,12 +59,12 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
             environment.emit(note)
         optimizer = _optimizer(session, best, captured=captured)
         _run_loop(session, best, optimizer, result, captured=captured)
-        environment.member.wait_for_others(result.outcome)
+        environment.member.wait_for_others(result.outcome, environment.stop_request)
         held = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # three numbers a trained weight that nothing after the training needs
     seconds, saved_seconds = clock.seconds, clock.charged_seconds
-    environment.member.wait_for_others(result.outcome)  # who goes on resets the meters of the process
+    environment.member.wait_for_others(result.outcome, environment.stop_request)  # who goes on resets the meters of the process
     best.restore()
     return Trained(result, best, held, seconds, saved_seconds)
 

@@ -81,5 +81,7 @@ def test_without_lora_it_changes_nothing_and_is_refused():
 
 @pytest.mark.parametrize("target", ["col_embedder.in_linear", "icl_predictor.tf_icl.blocks.0.attn.ssmax_layer"])
 def test_layers_that_read_no_table_of_a_run_are_refused(target):
-    with pytest.raises(SettingError, match=f"quick_sweep cannot train {target}.* of several runs in one pass. Leave it out of lora.targets"):
+    with pytest.raises(
+        SettingError, match=f"quick_sweep cannot train {target}.* of several runs in one pass. Leave it out of lora.targets"
+    ):
         check_request(dataclasses.replace(RUN, lora=LoraSettings(targets=(target,))))
