@@ -25,7 +25,7 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
     lora, train = settings.lora, settings.train
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
-        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.use_dora, settings.quick_sweep)
+        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.variant, settings.quick_sweep)
     work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set, train.eval_every)
     return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
 

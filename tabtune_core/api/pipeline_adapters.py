@@ -17,7 +17,7 @@ from torch import nn
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.lora.inject import LoraReport, adapter_factors, merged_copy
+from tabtune_core.lora.inject import LoraReport, adapter_updates, merged_copy
 from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter, write_plain
 from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.models.base import BaseModel
@@ -27,7 +27,7 @@ from tabtune_core.settings import LoraSettings
 class Factors:
     """The factors A, or B, of an adapter: what the guide's section 10.1 saves."""
 
-    def __init__(self, factors: dict[str, nn.Parameter]) -> None:
+    def __init__(self, factors: dict[str, torch.Tensor]) -> None:
         self._factors = factors
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -49,14 +49,15 @@ class WithAdapters:
         """The upstream package's module with the adapter that is on.
 
         There is a pair of factors in each adapted layer. ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have them by the
-        path of the layer, as the guide's section 10.1 saves them; neither attribute is there while no adapter is on.
+        path of the layer, as the guide's section 10.1 saves them (with PiSSA those of
+        the update, of twice the rank); neither attribute is there while no adapter is on.
         """
         check_is_fitted(self)
         module, report = self._base.module, self.report
         for i, side in enumerate(("lora_A", "lora_B")):
             module.__dict__.pop(side, None)
             if report is not None and not self._adapters.merged:
-                setattr(module, side, Factors({path: pair[i] for path, pair in adapter_factors(module, report).items()}))
+                setattr(module, side, Factors({path: pair[i] for path, pair in adapter_updates(module, report).items()}))
         return module
 
     @property

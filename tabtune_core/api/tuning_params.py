@@ -22,7 +22,7 @@ for _card in CATALOGUE.values():
 """A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
 PEFT_NAMES = {
     "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
-    **{name: name for name in ("bias", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")},
+    **{name: name for name in ("bias", "use_rslora", "use_dora", "init_lora_weights", "rank_pattern", "alpha_pattern")},
 }  # fmt: skip
 """The guide's section 3.1 and PEFT's, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share", "split_by", "split_column")
@@ -69,6 +69,8 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
         params[OTHER_NAMES[name]] = params.pop(name)
     lora = {ours: params.get(f"peft_config.{name}") for name, ours in PEFT_NAMES.items()}
     lora = {name: value for name, value in lora.items() if value is not None}
+    if lora.get("init_lora_weights") is True:  # PEFT's own default
+        del lora["init_lora_weights"]
     targets = lora.pop("targets", ())
     return RunSettings.from_dict({
         "dataset": "(in memory)", "target": "y", "task": task, "model": model_of(model_name), "strategy": tuning_strategy,

@@ -14,7 +14,7 @@ from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import load_factors, merged_copy
+from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
@@ -156,6 +156,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     package = read_package(Path(path))
     settings = RunSettings.of_package(package.facts["settings"])
     model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
-    load_factors(model.module, adapt(model, settings), package.tensors)
+    adapt(model, settings, package.tensors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)

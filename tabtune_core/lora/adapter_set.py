@@ -71,7 +71,7 @@ class AdapterSet:
         before, merged = self.active, self.merged
         self.set(None)
         try:
-            report = inject(self.module, **settings)
+            report = inject(self.module, from_file=tensors is not None, **settings)
             layers = {layer.path: detach(self.module, layer.path) for layer in report.layers}
             self.module.requires_grad_(False)
             biases = {bias: nn.Parameter(self.module.get_parameter(bias).detach().clone()) for bias in report.biases}

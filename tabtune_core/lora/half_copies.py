@@ -71,7 +71,7 @@ def half_copies(module: nn.Module, factors: Sequence[nn.Parameter], dtype: torch
         _current.remove(copies)
 
 
-def half_factors(a: nn.Parameter, b: nn.Parameter) -> tuple[torch.Tensor, torch.Tensor]:
+def half_factors(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """This step's copies of them under autocast, where there are some; else the factors themselves."""
     if not (_current and torch.is_autocast_enabled(a.device.type)):
         return a, b

@@ -16,6 +16,7 @@ from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, 
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
 from tabtune_core.lora.names import Groups, bias_of, pattern_values, some_of, under
 from tabtune_core.lora.targets import Adaptable, Kind, find_targets
+from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.settings import Bias
 
 PREFIX = "base_model.model."
@@ -42,7 +43,8 @@ class AdaptedLayer:
     capped: bool
     """Whether a higher rank was asked."""
     use_rslora: bool
-    use_dora: bool
+    variant: str
+    """By its name in ``VARIANTS``."""
 
     @property
     def scaling(self) -> float:
@@ -51,8 +53,9 @@ class AdaptedLayer:
 
     @property
     def parameters(self) -> int:
-        """Of A and B together, and DoRA's magnitudes."""
-        return self.rank * (self.in_features + self.out_features) + self.out_features * self.use_dora
+        """All that trains: of A and B together, and what the variant trains beside them."""
+        shape = self.out_features, self.in_features
+        return self.rank * sum(shape) + VARIANTS[self.variant].trained(*shape, self.rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def inject(
     unused: Sequence[str] = (),
     bias: Bias = "none",
     use_rslora: bool = False,
-    use_dora: bool = False,
+    variant: str = "lora",
+    from_file: bool = False,
     rank_pattern: Mapping[str, int] | None = None,
     alpha_pattern: Mapping[str, float] | None = None,
 ) -> LoraReport:
@@ -103,7 +107,8 @@ def inject(
         unused: path prefixes of what the model does not use for this task; nothing there is adapted.
         bias: 'all' trains every bias that is used, 'lora_only' those of the adapted layers.
         use_rslora: scale by alpha / sqrt(rank).
-        use_dora: train the length of each row of a weight beside its direction.
+        variant: by its name in ``VARIANTS``.
+        from_file: everything that the adapter holds comes from a file, by ``load_factors``, so that no start is computed.
         rank_pattern: other ranks by path, prefix, name (also several in a row, such as 'attn.out_proj') or group; the first key counts.
         alpha_pattern: other alphas, in the same way.
 
@@ -125,12 +130,11 @@ def inject(
         (out, width), asked = entry.matrix.shape, ranks[entry.path]
         used = min(asked, out, width)
         strength = alphas.get(entry.path, 2.0 * asked if alpha is None else alpha) * (used / asked) ** (0.5 if use_rslora else 1)
-        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, strength, used < asked, use_rslora, use_dora)
+        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, strength, used < asked, use_rslora, variant)
 
     plans = [(plan(entry, target), entry) for target, entries in found.items() for entry in entries]
     layers = tuple(layer for layer, _ in plans)
-    if use_dora:
-        _refuse_rows_without_length([entry for _, entry in plans])
+    _refuse(variant, [entry for _, entry in plans])
     biases = _find_biases(module, bias, layers, unused)
 
     module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
@@ -138,9 +142,9 @@ def inject(
     trainable = added + sum(module.get_parameter(name).numel() for name in biases)
     report = LoraReport(layers, trainable, base + added, tuple(left_out), bias, biases)
     for layer, entry in plans:
-        attach(module, layer.path, _make(layer, entry, dropout))
+        attach(module, layer.path, _make(layer, entry, dropout, from_file))
     for parameter in adapter_tensors(module, report).values():
-        parameter.requires_grad_(True)
+        parameter.requires_grad_(isinstance(parameter, nn.Parameter))
     assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
     return report
 
@@ -155,13 +159,10 @@ def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]
             )
 
 
-def _refuse_rows_without_length(entries: Iterable[Adaptable]) -> None:
-    without = [entry.path for entry in entries if not entry.matrix.norm(dim=1).all()]
-    if without:
-        raise TargetError(
-            f"DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows in "
-            f"{some_of(without)}. Leave use_dora off, or leave these layers out of the targets."
-        )
+def _refuse(variant: str, entries: Iterable[Adaptable]) -> None:
+    refused = {entry.path: why for entry in entries if (why := VARIANTS[variant].refusal(entry.matrix))}
+    if refused:
+        raise TargetError(next(iter(refused.values())).format(paths=some_of(list(refused))))
 
 
 def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], unused: Sequence[str]) -> tuple[str, ...]:
@@ -176,8 +177,8 @@ def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], 
     return biases
 
 
-def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float) -> LowRank:
-    how = {"use_rslora": layer.use_rslora, "use_dora": layer.use_dora}
+def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float, from_file: bool) -> LowRank:
+    how: dict[str, Any] = {"use_rslora": layer.use_rslora, "variant": layer.variant, "from_file": from_file}
     if layer.kind == "embedding":
         assert isinstance(entry.owner, nn.Embedding)
         return LoRAEmbedding(entry.owner, layer.rank, layer.alpha, **how)
@@ -192,15 +193,13 @@ def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn
     return {layer.path: adapter_at(module, layer.path).factors for layer in report.layers}
 
 
-def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, nn.Parameter]:
-    """Everything that trains, named as PEFT names it; the model's own parameters, not copies."""
-    tensors: dict[str, nn.Parameter] = {}
+def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
+    """The model's own tensors, not copies: parameters, which train, named as PEFT names them, and a variant's buffers, which do not."""
+    tensors: dict[str, torch.Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
         sides = ("lora_embedding_A", "lora_embedding_B") if layer.kind == "embedding" else ("lora_A.weight", "lora_B.weight")
-        named = dict(zip(sides, adapter.factors, strict=True))
-        if adapter.lora_magnitude_vector is not None:
-            named["lora_magnitude_vector"] = adapter.lora_magnitude_vector
+        named = dict(zip(sides, adapter.factors, strict=True)) | adapter.beside
         tensors |= {f"{PREFIX}{layer.path}.{name}": parameter for name, parameter in named.items()}
     for name in report.biases:
         path, _, attribute = name.rpartition(".")
@@ -213,7 +212,7 @@ def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, nn.Param
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies everything that trains, by the names of ``adapter_tensors``, into the model; a table's factors may be named as a linear's.
+    """Copies all that an adapter holds, by the names of ``adapter_tensors``, into the model; a table's factors may be named as a linear's.
 
     Raises:
         AdapterError: for missing, additional or differently shaped tensors; nothing has been copied then.
@@ -237,6 +236,11 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
     with torch.no_grad():
         for name, parameter in tensors.items():
             parameter.copy_(values[name])
+
+
+def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The factors of what is added to each adapted weight by path: A and B, but for variants that add something else."""
+    return {layer.path: adapter_at(module, layer.path).update for layer in report.layers}
 
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:

@@ -1,13 +1,9 @@
 """The three ways in which a frozen weight gets a low-rank update: as a layer that is called, a weight that is read, a table looked up.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh adapter changes
-nothing. Two variants, in any of the three:
+nothing. What else an update can be is a variant's: see ``lora.variants``, each of which works in any of the three.
 
-- rsLoRA, Kalajdzievski 2023, arXiv 2312.03732: ``alpha / sqrt(r)`` in place of ``alpha / r``;
-- DoRA, Liu et al. 2024, section 4, arXiv 2402.09353: ``m (W + s B A) / ||W + s B A||``, with a length m for each row that starts as
-  ``||W||`` and trains; the norm below the line counts as a constant in the gradient (section 4.3).
-
-Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``, m ``(out,)``.
+Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
 
 import math
@@ -19,24 +15,21 @@ from torch.nn import functional as F
 from tabtune_core.lora.fused_linear import low_rank_linear
 from tabtune_core.lora.half_copies import half_factors
 from tabtune_core.lora.lazy_weight import LowRankWeight
+from tabtune_core.lora.variants import VARIANTS
 
 
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
-    """The factor in front of B A."""
+    """The factor in front of B A; with rsLoRA, Kalajdzievski 2023, arXiv 2312.03732, ``alpha / sqrt(r)`` in place of ``alpha / r``."""
     return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
 class LowRank(nn.Module):
     """What the three have in common."""
 
-    lora_magnitude_vector: nn.Parameter | None
-    """DoRA's m; None without DoRA."""
-
-    def __init__(self, weight: torch.Tensor, r: int, alpha: float, dropout: float, use_rslora: bool, use_dora: bool) -> None:
+    def __init__(self, r: int, scaling: float, dropout: float, variant: str) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.rank, self.scaling = r, update_scaling(r, alpha, use_rslora=use_rslora)
-        self.register_parameter("lora_magnitude_vector", nn.Parameter(weight.detach().contiguous().norm(dim=1)) if use_dora else None)
+        self.rank, self.scaling, self.variant = r, scaling, VARIANTS[variant]
 
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
@@ -48,19 +41,25 @@ class LowRank(nn.Module):
         """The share that is dropped now: none outside training."""
         return self.dropout.p if self.dropout.training else 0.0
 
+    @property
+    def beside(self) -> dict[str, torch.Tensor]:
+        """What the variant has beside A and B: parameters, which train, and buffers, which do not."""
+        own = (*self.named_parameters(recurse=False), *self.named_buffers(recurse=False))
+        return {name: tensor for name, tensor in own if name not in ("lora_A", "lora_B")}
+
+    @property
+    def update(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The factors of what is added to the weight, A and B themselves but for some variants."""
+        return self.variant.update(*self.factors, self._buffers)
+
+    def moved(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight with the update added."""
+        a, b = self.update
+        return torch.addmm(weight, b, a, alpha=self.scaling)
+
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight with the update in it."""
-        a, b = self.factors
-        moved = torch.addmm(weight, b, a, alpha=self.scaling)
-        return moved if self.lora_magnitude_vector is None else self._row_scale(weight)[:, None] * moved
-
-    def _row_scale(self, weight: torch.Tensor) -> torch.Tensor:
-        """DoRA's ``m / ||W + s B A||``, ``(out,)``."""
-        a, b = self.factors
-        assert self.lora_magnitude_vector is not None
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # 16 bits would round m / ||W|| of a fresh adapter off 1
-            norm: torch.Tensor = torch.addmm(weight, b, a, alpha=self.scaling).norm(dim=1)
-        return self.lora_magnitude_vector.div(norm)
+        return self.variant.row_scale(self, weight)[:, None] * self.moved(weight) if self.variant.rescales else self.moved(weight)
 
 
 class LoRALinear(LowRank):
@@ -72,15 +71,16 @@ class LoRALinear(LowRank):
 
     def __init__(
         self, base_linear: nn.Linear, r: int = 8, alpha: float = 16, dropout: float = 0.05, *,
-        use_rslora: bool = False, use_dora: bool = False,
+        use_rslora: bool = False, variant: str = "lora", from_file: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(base_linear.weight, r, alpha, dropout, use_rslora, use_dora)
+        super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         device, dtype = base_linear.weight.device, base_linear.weight.dtype
         self.base = base_linear.requires_grad_(False)
         self.lora_A = nn.Linear(base_linear.in_features, r, bias=False, device=device, dtype=dtype)
         self.lora_B = nn.Linear(r, base_linear.out_features, bias=False, device=device, dtype=dtype)
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B.weight)
+        self.variant.start(self, base_linear.weight, from_file=from_file)
 
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
@@ -92,12 +92,12 @@ class LoRALinear(LowRank):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
-        if self.lora_magnitude_vector is None:
-            return low_rank_linear(x, self.base.weight, self.base.bias, *half_factors(*self.factors), self.scaling, self.active_dropout)
+        if not self.variant.rescales:
+            return low_rank_linear(x, self.base.weight, self.base.bias, *half_factors(*self.update), self.scaling, self.active_dropout)
         hidden = self.dropout(x)
         update: torch.Tensor = self.lora_B(self.lora_A(hidden))
         output: torch.Tensor = self.base(x)
-        scale = self._row_scale(self.base.weight)
+        scale = self.variant.row_scale(self, self.base.weight)
         return output + (scale - 1) * F.linear(hidden, self.base.weight) + scale * self.scaling * update
 
     def merged(self) -> nn.Linear:
@@ -116,13 +116,15 @@ class LowRankUpdate(LowRank):
     """
 
     def __init__(
-        self, weight: torch.Tensor, r: int, alpha: float, dropout: float, *, use_rslora: bool = False, use_dora: bool = False
-    ) -> None:
-        super().__init__(weight, r, alpha, dropout, use_rslora, use_dora)
+        self, weight: torch.Tensor, r: int, alpha: float, dropout: float, *,
+        use_rslora: bool = False, variant: str = "lora", from_file: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         out_features, in_features = weight.shape
         self.lora_A = nn.Parameter(torch.empty(r, in_features, device=weight.device, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(out_features, r, device=weight.device, dtype=weight.dtype))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.variant.start(self, weight, from_file=from_file)
 
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
@@ -133,32 +135,34 @@ class LowRankUpdate(LowRank):
         """The weight as the model reads it: while training with the update beside it, else with the update in it."""
         if not torch.is_grad_enabled():
             return self.updated(weight)
-        if self.lora_magnitude_vector is None:
-            return LowRankWeight.of(weight, *half_factors(*self.factors), self.scaling, self.active_dropout)
+        if not self.variant.rescales:
+            return LowRankWeight.of(weight, *half_factors(*self.update), self.scaling, self.active_dropout)
         if not self.active_dropout:
             return self.updated(weight)
         shown: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
-        scale = self._row_scale(weight)[:, None]
+        scale = self.variant.row_scale(self, weight)[:, None]
         return weight + (scale - 1) * weight * shown + scale * self.scaling * self.lora_B @ (self.lora_A * shown)
 
 
 class LoRAEmbedding(LowRank):
-    """A table that is looked up: ``W[i] + (alpha / r) B A[:, i]``; the rows of W^T are what has a length in DoRA.
+    """A table that is looked up: ``W[i] + (alpha / r) B A[:, i]``; to a variant the weight is W^T.
 
     There is no dropout: a row's number cannot be hidden in part; PEFT has none here either.
     Shapes: ids ``(...)``, W ``(ids, width)``, A ``(r, ids)``, B ``(width, r)``, result ``(..., width)``.
     """
 
     def __init__(
-        self, base_embedding: nn.Embedding, r: int = 8, alpha: float = 16, *, use_rslora: bool = False, use_dora: bool = False
-    ) -> None:
+        self, base_embedding: nn.Embedding, r: int = 8, alpha: float = 16, *,
+        use_rslora: bool = False, variant: str = "lora", from_file: bool = False,
+    ) -> None:  # fmt: skip
         weight = base_embedding.weight
-        super().__init__(weight.T, r, alpha, 0.0, use_rslora, use_dora)
+        super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         ids, width = weight.shape
         self.base = base_embedding.requires_grad_(False)
         self.lora_A = nn.Parameter(torch.empty(r, ids, device=weight.device, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(width, r, device=weight.device, dtype=weight.dtype))
         nn.init.uniform_(self.lora_A, -1, 1)  # what the linear's start is for a fan-in of 1: one column is read
+        self.variant.start(self, weight.T, from_file=from_file)
 
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
@@ -167,8 +171,9 @@ class LoRAEmbedding(LowRank):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Adds the update to the rows that are looked up."""
-        moved: torch.Tensor = self.base(ids) + self.scaling * F.embedding(ids, self.lora_A.T) @ self.lora_B.T
-        return moved if self.lora_magnitude_vector is None else self._row_scale(self.base.weight.T) * moved
+        a, b = self.update
+        moved: torch.Tensor = self.base(ids) + self.scaling * F.embedding(ids, a.T) @ b.T
+        return self.variant.row_scale(self, self.base.weight.T) * moved if self.variant.rescales else moved
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
         """The table with the update in it."""

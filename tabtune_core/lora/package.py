@@ -20,6 +20,8 @@ from torch import nn
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import LoraReport, adapter_tensors
 from tabtune_core.lora.package_reader import FACTS, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
+from tabtune_core.lora.variants import VARIANTS
+from tabtune_core.settings.training import VARIANTS as TITLES
 
 __all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "readme", "write_package"]
 
@@ -29,25 +31,25 @@ class AdapterPackage:
     """The content of a package."""
 
     tensors: dict[str, torch.Tensor]
-    """A ``(r, in)`` and B ``(out, r)`` of every layer, DoRA's magnitudes and the biases that trained, as PEFT names them."""
+    """A ``(r, in)`` and B ``(out, r)`` of every layer, what a variant has beside them, and biases that trained, as PEFT names them."""
     facts: dict[str, Any]
     """What ``tabtune.json`` says."""
 
 
 def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Copies on the CPU of everything that trained, named as PEFT names it."""
+    """Copies on the CPU of everything that the adapter holds, named as PEFT names it."""
     return {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
-    """PEFT's ``adapter_config.json``; None where PEFT cannot apply the adapter, because a weight is read and not called."""
-    if any(layer.kind == "weight" for layer in report.layers):
-        return None
+    """PEFT's ``adapter_config.json``; None where PEFT cannot apply the adapter to some kind of layer."""
     first = report.layers[0]
+    if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
+        return None
     exactly = {layer.path: re.escape(layer.path) for layer in report.layers}  # PEFT takes bare paths for ends of paths too
     return {
         "peft_type": "LORA", "r": first.rank, "lora_alpha": first.alpha, "lora_dropout": dropout, "bias": report.bias,
-        "use_rslora": first.use_rslora, "use_dora": first.use_dora, "inference_mode": True,
+        "use_rslora": first.use_rslora, **VARIANTS[first.variant].peft, "inference_mode": True,
         "target_modules": "|".join(exactly.values()),
         "rank_pattern": {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank},
         "alpha_pattern": {f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha},
@@ -95,12 +97,15 @@ def readme(facts: Mapping[str, Any]) -> str:
     lora = settings["lora"]
     if facts["opens_with_peft"]:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
+    elif all(layer["kind"] != "weight" for layer in facts["layers"]):
+        peft = "Hugging Face PEFT cannot apply it: it has no such adapter on a table that is looked up. Use the loader above."
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
     checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
     classes = ", ".join(facts["classes"])
     probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
-    variants = "".join(f", {name}" for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if lora.get(key))
+    variant = facts["layers"][0]["variant"]
+    variants = ", rsLoRA" * bool(lora.get("use_rslora")) + f", {TITLES[variant]}" * (variant != "lora")
     biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
     return f"""# LoRA adapter for {base["model"]}
 

@@ -6,6 +6,7 @@ Neither file can run code: the first is read with ``weights_only``, the second i
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -13,8 +14,9 @@ from typing import IO, Any, get_args
 import torch
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import PREFIX, LoraReport
+from tabtune_core.lora.inject import PREFIX, AdaptedLayer, LoraReport
 from tabtune_core.lora.package import FACTS, read_package
+from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings
 
@@ -69,15 +71,11 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
 def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport) -> None:
     """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, with all that ``load_lora_adapter`` needs, as plain tensors.
 
-    ``scaling`` has the factor of each layer: ``alpha / rank`` but for rsLoRA and patterns. A file holds every tensor once.
+    ``scaling`` has the factor of each layer: ``alpha / rank`` but for rsLoRA and patterns. A file holds every tensor once; with PiSSA
+    ``lora_a`` and ``lora_b`` are those of the update, of twice the rank, and A and B themselves are among the tensors.
     """
-    sides: dict[str, dict[str, torch.Tensor]] = {
-        side: {
-            layer.path: next(adapter.tensors[name] for end in ends if (name := f"{PREFIX}{layer.path}{end}") in adapter.tensors)
-            for layer in report.layers
-        }
-        for side, ends in _SIDES.items()
-    }
+    pairs = {layer.path: _update(layer, adapter.tensors) for layer in report.layers}
+    sides = {side: {path: pair[i] for path, pair in pairs.items()} for i, side in enumerate(_SIDES)}
     lora = adapter.settings
     torch.save(
         {
@@ -87,6 +85,12 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
         },
         path,
     )  # fmt: skip
+
+
+def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start := f"{PREFIX}{layer.path}.")}
+    a, b = (next(own[end[1:]] for end in ends if end[1:] in own) for ends in _SIDES.values())
+    return VARIANTS[layer.variant].update(a, b, own)
 
 
 def _is_package(path: Path) -> bool:

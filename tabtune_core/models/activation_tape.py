@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tabtune_core.lora.variants import VARIANTS
+
 NUMBER_BYTES = 4
 """A float32."""
 
@@ -25,7 +27,8 @@ class Trained:
     """Of the adapted weights, by their path in the catalogue's shapes; empty without LoRA."""
     dropout: bool
     """Whether inputs of the adapter are hidden at random."""
-    dora: bool
+    variant: str = "lora"
+    """Of the adapter, by its name in ``VARIANTS``."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,11 @@ class Tape:
     blocks: list[Block] = field(default_factory=list)
     _kept: set[str] = field(default_factory=set)
 
+    @property
+    def hides(self) -> bool:
+        """Whether inputs of the adapter are hidden at random."""
+        return self.trained.dropout
+
     @contextmanager
     def block(self, inputs: float) -> Iterator[None]:
         """Layers that gradient checkpointing takes together; ``inputs`` is how many numbers they read."""
@@ -73,9 +81,10 @@ class Tape:
             trains: a weight at hand trains.
         """
         if (self.live or trains or self.trained.everything) and name not in self._kept:
-            self._keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
+            self.keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
 
-    def _keep_bytes(self, name: str, size_bytes: float) -> None:
+    def keep_bytes(self, name: str, size_bytes: float) -> None:
+        """A tensor that is kept whatever is at hand, in bytes."""
         self._kept.add(name)
         self.blocks[-1].kept_bytes += size_bytes
 
@@ -98,25 +107,14 @@ class Tape:
             path: of the weight, as the catalogue has it.
             inputs: rows by the name of the tensor that is read.
             shape: of the weight.
-            read: the weight is read as a tensor, so that DoRA makes an updated copy of it; else the layer is called.
+            read: the weight is read as a tensor, of which a variant may make an updated copy; else the layer is called.
         """
-        (out, width), rank, dora = shape, self.trained.ranks.get(path), self.trained.dora
-        for name, rows in inputs.items():
-            if not (rank and dora):
-                self.keep(name, rows * width, trains=bool(rank) or self.trained.everything)
-                self._keep_bytes(f"{path} {name} mask", rows * width if rank and self.trained.dropout else 0)
-                if rank and (self.trained.dropout or rows < max(shape)):  # else the update goes into the weight
-                    self.keep(f"{path} {name} low", rows * rank, trains=True)
-            elif not read:
-                if self.trained.dropout:
-                    self._keep_bytes(f"{path} {name} mask", self.mask_bytes * rows * width if self.live else 0)
-                self.keep(f"{path} {name} shown" if self.trained.dropout else name, rows * width, trains=True)
-                self.keep(f"{path} {name} low", rows * rank, trains=True)
-                self.keep(f"{path} {name} lengths", 2 * rows * out, trains=True)
-            elif self.trained.everything:
-                self.keep(name, rows * width)
-        if rank and dora and read:
-            self.keep(f"{path} updated", 2 * out * width, trains=True)
+        rank = self.trained.ranks.get(path)
+        if rank:
+            VARIANTS[self.trained.variant].keep(self, path, inputs, shape, rank, read=read)
+        else:
+            for name, rows in inputs.items():
+                self.keep(name, rows * shape[1], trains=self.trained.everything)
         self.live = self.live or self.trained.everything or bool(rank)
 
     def peak_bytes(self, *, checkpointed: bool) -> float:

@@ -3,9 +3,12 @@
 In: a base model, LoRA settings. Out: what ``inject``, or an ``AdapterSet``, is to be told; or the model with the adapter on it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from tabtune_core.lora.inject import LoraReport, inject
+import torch
+
+from tabtune_core.lora.inject import LoraReport, inject, load_factors
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import LoraSettings, RunSettings
 
@@ -13,9 +16,12 @@ OWN = "default"
 """What the adapter that a fit trains is called, as in PEFT."""
 
 
-def adapt(model: BaseModel, settings: RunSettings) -> LoraReport:
-    """Puts the adapter that the settings describe on a model."""
-    return inject(model.module, **adapter_arguments(model, settings.lora))
+def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.Tensor] | None = None) -> LoraReport:
+    """Puts the adapter that the settings describe on a model: a fresh one, or with the tensors of a package."""
+    report = inject(model.module, from_file=tensors is not None, **adapter_arguments(model, settings.lora))
+    if tensors is not None:
+        load_factors(model.module, report, tensors)
+    return report
 
 
 def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
@@ -24,5 +30,5 @@ def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     return {
         "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets, "bias": lora.bias,
         "groups": family.groups_in(model.task, paths), "passed_over": family.passed_over, "unused": family.unused[model.task],
-        "use_rslora": lora.use_rslora, "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+        "use_rslora": lora.use_rslora, "variant": lora.variant, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
     }  # fmt: skip

@@ -6,6 +6,7 @@ In: a model card and LoRA settings. Out: counts, the same as those that the inje
 from dataclasses import dataclass
 
 from tabtune_core.lora.names import bias_of, pattern_values
+from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import LoraSettings
@@ -16,7 +17,9 @@ class AdapterSize:
     """Counts of parameters."""
 
     factors: int
-    """Of A and B in all layers, and DoRA's lengths: what is added to the model."""
+    """Of A and B in all layers, and what a variant trains beside them: what is added to the model."""
+    frozen: int
+    """What the adapter holds and does not train, such as the start of PiSSA."""
     biases: int
     """Of the base's biases that train beside them."""
     adapted_weights: int
@@ -32,7 +35,7 @@ class AdapterSize:
     @property
     def tensor_bytes(self) -> int:
         """Of the tensors in the adapter's file, exactly: float32. Beside them it has their names and some pages of text."""
-        return 4 * self.trainable
+        return 4 * (self.trainable + self.frozen)
 
     @property
     def compression(self) -> float:
@@ -58,13 +61,14 @@ def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize
     """
     shapes = {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task, lora.targets).items()}
     ranks = asked_ranks(card, task, lora)
-    factors = sum(min(ranks[path], *shape) * sum(shape) + shape[0] * lora.use_dora for path, shape in shapes.items())
+    used, variant = {path: min(ranks[path], *shape) for path, shape in shapes.items()}, VARIANTS[lora.variant]
     beside = {bias_of(path) for path in shapes}
     biases = sum(
         size for name, size in card.layers(task).biases.items() if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
     )
     return AdapterSize(
-        factors=factors,
+        factors=sum(used[path] * sum(shape) + variant.trained(*shape, used[path]) for path, shape in shapes.items()),
+        frozen=sum(variant.frozen(*shape, used[path]) for path, shape in shapes.items()),
         biases=biases,
         adapted_weights=sum(out * width for out, width in shapes.values()),
         capped_layers=sum(ranks[path] > min(shape) for path, shape in shapes.items()),

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings.serialization import from_values, plain_values
-from tabtune_core.settings.training import LORA_ONLY, LoraSettings, TrainSettings
+from tabtune_core.settings.training import LORA_ONLY, VARIANTS, LoraSettings, TrainSettings
 from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
 
 Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
@@ -95,7 +95,8 @@ class RunSettings:
             require(self.strategy == "peft", useless)
         lora, train = self.lora, self.train
         alone = {
-            "lora.use_dora": lora.use_dora, "lora.bias": lora.bias != "none", "train.amp": train.amp != "off",
+            "lora.use_dora": lora.use_dora, "lora.init_lora_weights": lora.init_lora_weights != "default",
+            "lora.bias": lora.bias != "none", "train.amp": train.amp != "off",
             "train.gradient_checkpointing": train.gradient_checkpointing, "train.cuda_graph": train.cuda_graph,
             "train.time_limit": train.time_limit is not None,
         }  # fmt: skip
@@ -135,7 +136,7 @@ class RunSettings:
             said |= {f"class weights {train.class_weights}": train.class_weights != "none"}
         if self.strategy == "peft":
             said |= {
-                "DoRA": lora.use_dora, "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",
+                VARIANTS[lora.variant]: lora.variant != "lora", "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",
                 "rank pattern": bool(lora.rank_pattern), "alpha pattern": bool(lora.alpha_pattern),
                 f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1, "rate by rank": train.rate_scales_with_rank,
             }  # fmt: skip

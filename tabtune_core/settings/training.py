@@ -13,6 +13,9 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
 
 Bias = Literal["none", "all", "lora_only"]
+Start = Literal["default", "pissa"]
+VARIANTS = {"lora": "LoRA", "dora": "DoRA", "pissa": "PiSSA"}
+"""What labels call the variants of ``lora.variants``."""
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
 ClassWeights = Literal["none", "balanced"]
@@ -47,6 +50,9 @@ class LoraSettings:
     """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
     use_dora: bool = False
     """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
+    init_lora_weights: Start = "default"
+    """Where A and B start: at random and zero (default), or as the principal singular vectors of each weight, which then train in their
+    place (pissa). PiSSA keeps a frozen copy of its start: the adapter's file is twice as large."""
     rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
     alpha_pattern: Mapping[str, float] = field(default_factory=dict, hash=False)
@@ -63,12 +69,20 @@ class LoraSettings:
             check_number(
                 "lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True
             )
+        both = f"lora.use_dora and lora.init_lora_weights = {self.init_lora_weights!r} are two variants of LoRA; choose one of them."
+        require(not self.use_dora or self.init_lora_weights == "default", both)
         check_number("lora.dropout", self.dropout, 0, 1, "With 1 nothing would reach the adapter; 0.05 is usual.", high_open=True)
 
     @property
     def effective_alpha(self) -> float:
         """Alpha as used: the set value, or twice the rank."""
         return 2.0 * self.rank if self.alpha is None else float(self.alpha)
+
+    @property
+    def variant(self) -> str:
+        """What the update is, by its name in ``lora.variants``."""
+        start = "lora" if self.init_lora_weights == "default" else self.init_lora_weights
+        return "dora" if self.use_dora else start
 
     @property
     def scaling(self) -> float:

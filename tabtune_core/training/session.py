@@ -17,6 +17,7 @@ from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
+from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.models.adaptation import OWN, adapter_arguments
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
@@ -130,6 +131,8 @@ def _open_model(settings: RunSettings, device: torch.device, emit: Callable[[Eve
         model.module.requires_grad_(False)
     adapters = AdapterSet(model.module)
     if settings.strategy == "peft":
+        if loading := VARIANTS[settings.lora.variant].loading:
+            emit(Note(loading))
         adapters.add(OWN, **adapter_arguments(model, settings.lora))
     use_once(model, device=device)  # or it would count as the growth of zero-shot and training
     return model, adapters

@@ -63,8 +63,9 @@ def of(kind, events):
     return [event for event in events if isinstance(event, kind)]
 
 
-def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings, home):
-    lora = LoraSettings(rank=4, targets=("late_layers",), bias="lora_only", use_dora=True)
+@pytest.mark.parametrize("variant", [{"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str)
+def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings, home, variant):
+    lora = LoraSettings(rank=4, targets=("late_layers",), bias="lora_only", **variant)
     _, _, folder = run(dataclasses.replace(settings, lora=lora, train=TrainSettings(steps=1)), home)
     with zipfile.ZipFile(folder / "adapter.zip") as archive:
         tensors = safetensors.torch.load(archive.read("adapter_model.safetensors"))
@@ -93,6 +94,19 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
     np.testing.assert_allclose(test[["prob_0", "prob_1"]].sum(axis=1), 1, atol=1e-6)
     truth = load_frame(home, settings.dataset)["verdict"]
     assert (truth.iloc[test["row"]].to_numpy() == test["label"].to_numpy()).all()
+
+
+def test_pissa_begins_at_the_very_zero_shot_of_lora_and_its_package_is_verified(settings, home):
+    plain, _, _ = run(settings, home)
+    slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # principal directions take smaller steps
+    lora = LoraSettings(rank=4, init_lora_weights="pissa")
+    result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home, "pissa")
+    assert result.zero_shot_validation == plain.zero_shot_validation == of(Evaluated, events)[0].scores
+    assert result.zero_shot_test == plain.zero_shot_test
+    assert (result.adapter_verified, result.trainable_parameters) == (True, plain.trainable_parameters)
+    assert result.best_step > 0
+    assert result.validation != plain.validation
+    assert any("PiSSA decomposes" in note.text for note in of(Note, events))
 
 
 def test_the_readmes_loader_gives_the_runs_predictions_in_a_fresh_process(settings, home, tmp_path):

@@ -13,6 +13,9 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.runs import RunStore
 
+CASES = [({"rank": 4}, 4), ({"rank": 2, "use_dora": True, "bias": "lora_only"}, 2), ({"rank": 2, "init_lora_weights": "pissa"}, 4)]
+"""And the rank of the update."""
+
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
@@ -23,7 +26,8 @@ def trained(tmp_path, monkeypatch):
     settings = RunSettings(dataset=add_sample(tmp_path, "iris").id, target="species", train=train, device="cpu")
 
     def run(**lora):
-        asked = dataclasses.replace(settings, lora=LoraSettings(**lora))
+        slower = dataclasses.replace(train, learning_rate=5e-4)  # principal directions take smaller steps
+        asked = dataclasses.replace(settings, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train)
         _, (run_id,) = store.add_sweep([asked])
         store.claim(1, 1.0)
         folder = store.run_dir(run_id)
@@ -36,13 +40,13 @@ def trained(tmp_path, monkeypatch):
     return tmp_path, run
 
 
-@pytest.mark.parametrize("lora", [{"rank": 4}, {"rank": 2, "use_dora": True, "bias": "lora_only"}], ids=["plain", "dora and biases"])
-def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, lora):
+@pytest.mark.parametrize(("lora", "width"), CASES, ids=["plain", "dora and biases", "pissa"])
+def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, lora, width):
     home, run = trained
     run_id, result = run(**lora)
     assert result.best_step > 0, "the update must be one that moves the scores"
     found = rank_curve(home, home, run=run_id)
-    assert found["ranks"] == [rank for rank in (0, 1, 2, 4) if rank <= lora["rank"]]
+    assert found["ranks"] == [rank for rank in (0, 1, 2, 4) if rank <= width]
     for part, own, zero_shot in (
         ("validation", result.validation, result.zero_shot_validation),
         ("test", result.test, result.zero_shot_test),
@@ -51,7 +55,7 @@ def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, 
         assert found[part][-1] == pytest.approx(own, abs=1e-5)
         assert found[part][-1]["log_loss"] != pytest.approx(zero_shot["log_loss"], abs=1e-3)
     layer = found["layers"][0]
-    assert len(layer["singular_values"]) == layer["rank"]
+    assert len(layer["singular_values"]) == width
     assert 0 < layer["update_norm"] < layer["weight_norm"]
     assert json.loads(json.dumps(found)) == found
     assert read_progress(home) == (len(found["ranks"]) - 1) / len(found["ranks"])

@@ -11,14 +11,20 @@ from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from torch import nn
 
 from tabtune_core.lora import fused_linear
-from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject
+from tabtune_core.lora.inject import PREFIX, adapter_factors, adapter_tensors, inject
 from tabtune_core.lora.package import PEFT_CONFIG, TENSORS, factor_tensors, write_package
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings
 
 FACTS = {
     "settings": {"lora": {"rank": 4}, "target": "y"}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": None},
     "classes": ["a", "b"], "context": {"rows": [0], "sha256": "0"}, "table": {"name": "t.csv"}, "versions": {"tabtune_core": "0"},
 }  # fmt: skip
+
+
+def as_injected(use_dora=False, init_lora_weights="default", **how):
+    """PEFT's names for a variant, as ``inject`` takes them."""
+    return {"variant": LoraSettings(use_dora=use_dora, init_lora_weights=init_lora_weights).variant, **how}
 
 
 VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"use_dora": True, "use_rslora": True}]
@@ -55,7 +61,7 @@ def both(how, **config):
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
 def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropout, variant, monkeypatch):
     monkeypatch.setattr(fused_linear, "keep_mask", lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8))
-    how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
+    how = {"rank": rank, "alpha": alpha, "dropout": dropout, **as_injected(**variant)}
     module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
     ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []
     for model in (module.train(), other.train()):
@@ -75,6 +81,52 @@ def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropou
         torch.testing.assert_close(gradient, theirs[name], atol=1e-12, rtol=1e-12)
 
 
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_pissa_starts_as_pefts_and_is_the_same_function_after_a_step(use_rslora):
+    """PEFT moves the base and we do not; it takes no double precision."""
+    module, ids, x = Small().float(), torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6)
+    config = {"use_rslora": use_rslora}
+    other = peft.get_peft_model(
+        Small().float(), peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], init_lora_weights="pissa", **config)
+    )
+    untrained = module(ids, x)
+    report = inject(module, rank=3, alpha=7, dropout=0.0, targets=("first", "second"), variant="pissa", **config)
+    for layer in report.layers:
+        theirs = other.base_model.model.get_submodule(layer.path)
+        a, b = adapter_factors(module, report)[layer.path]
+        torch.testing.assert_close(b @ a, theirs.lora_B["default"].weight @ theirs.lora_A["default"].weight)
+    for model in (module, other):
+        for step in range(3):
+            output = model(ids, x)
+            if step < 2:
+                output.square().sum().backward()
+                with torch.no_grad():
+                    for parameter in (p for p in model.parameters() if p.requires_grad):
+                        parameter -= 0.01 * parameter.grad
+                        parameter.grad = None
+    assert (module(ids, x) - untrained).abs().max() > 0.1
+    torch.testing.assert_close(other(ids, x), module(ids, x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_an_exported_pissa_adapter_opens_with_peft_and_predicts_the_same(tmp_path, use_rslora):
+    module = tiny_tabdpt()
+    base = tabdpt_logits(module)
+    targets, patterns = ("transformer_encoder", "head"), {"rank_pattern": {"ff.up": 2, "head.0": 7}}
+    folder = package(tmp_path, module, targets=targets, unused=UNUSED, variant="pissa", use_rslora=use_rslora, **patterns)
+    with torch.no_grad():
+        opened = tabdpt_logits(peft.PeftModel.from_pretrained(tiny_tabdpt(), folder).eval())
+        adapted = tabdpt_logits(module)
+    assert (adapted - base).abs().max() > 1e-2
+    torch.testing.assert_close(opened, adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_pissa_adapter_on_a_table_does_not_claim_to_open_with_peft(tmp_path):
+    folder = package(tmp_path, tiny_tabdpt(), targets=TARGETS, unused=UNUSED, variant="pissa")
+    assert not (folder / PEFT_CONFIG).exists()
+    assert "no such adapter on a table that is looked up" in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
 def test_the_same_biases_train(bias):
     _, report, other = both({"rank": 2, "alpha": 4, "targets": ("first", "table"), "bias": bias}, r=2, bias=bias)
@@ -87,7 +139,7 @@ def package(tmp_path, module, **how):
     report = inject(module, **{"rank": 4, "alpha": 8, "dropout": 0.0, **how})
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for parameter in adapter_tensors(module, report).values():
+        for parameter in (tensor for tensor in adapter_tensors(module, report).values() if tensor.requires_grad):
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     write_package(tmp_path / "adapter.zip", module, report, dropout=0.0, facts=FACTS)
     with zipfile.ZipFile(tmp_path / "adapter.zip") as archive:
@@ -111,7 +163,7 @@ def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts
     module = tiny_tabdpt()
     base = tabdpt_logits(module)
     patterns = {"rank_pattern": {"ff.up": 2, "head.0": 7}, "alpha_pattern": {"transformer_encoder.0": 5}}
-    folder = package(tmp_path, module, targets=TARGETS, unused=UNUSED, **patterns, **variant)
+    folder = package(tmp_path, module, targets=TARGETS, unused=UNUSED, **patterns, **as_injected(**variant))
     with torch.no_grad():
         opened = tabdpt_logits(peft.PeftModel.from_pretrained(tiny_tabdpt(), folder).eval())
         adapted = tabdpt_logits(module)

@@ -47,6 +47,7 @@ def advanced_widgets(task: Task) -> None:
 def _adapter_widgets() -> None:
     with st.grid(min_column_width=180):
         choice_field("Biases that train", "bias", LoraSettings)
+        choice_field("Start of A and B", "init_lora_weights", LoraSettings)
         number_field("Rate of B against A (LoRA+)", "lr_ratio", TrainSettings, low=0)
     switch_field("Scale by alpha / root of the rank (rsLoRA)", "use_rslora", LoraSettings)
     switch_field("Scale the rate with the rank", "rate_scales_with_rank", TrainSettings)

@@ -15,7 +15,7 @@ from tabtune_core.metrics import SELECTION, Task
 from tabtune_core.settings import LoraSettings, RunSettings, SplitBy, SweepSettings, TrainSettings, read_pattern
 from tabtune_core.settings.serialization import read_target_set, written_targets
 
-LORA_FIELDS = ("bias", "use_rslora", "use_dora")
+LORA_FIELDS = ("bias", "use_rslora", "use_dora", "init_lora_weights")
 PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}
 """Kept in a field of lines such as ``decoder = 4``."""
 TRAIN_FIELDS = (

@@ -73,7 +73,7 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         column_config={
             "Rank": st.column_config.NumberColumn(width=50),
             "Trainable": st.column_config.NumberColumn(
-                format="localized", width=85, help="The factors A and B, the lengths of DoRA and biases that train."
+                format="localized", width=85, help="The factors A and B, the row lengths of DoRA and the biases that train."
             ),
             "Bytes": st.column_config.NumberColumn(
                 format="localized", width=90, help="Of the tensors in the adapter's file, exactly; names and notes come on top."

@@ -20,7 +20,6 @@ from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Split
 from tabtune_core.data.task import Context, kinds_of, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import load_factors
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
@@ -117,7 +116,7 @@ def _open(store: RunStore, state: Run) -> BaseModel:
         package = read_package(folder / ADAPTER_FILE)
         if package.facts["base"]["sha256"] != model.source.sha256:
             raise AdapterError(f"{state.name} was trained on other weights than those in {model.source.file}; name the right checkpoint.")
-        load_factors(model.module, adapt(model, settings), package.tensors)
+        adapt(model, settings, package.tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
             raise AdapterError(f"The weights that {state.name} trained were not kept, as in earlier versions. Run it again.")

@@ -17,13 +17,13 @@ from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.splits import SplitName
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.attach import weight_name
-from tabtune_core.lora.inject import LoraReport, adapter_factors, adapter_tensors, load_factors
+from tabtune_core.lora.attach import adapter_at, weight_name
+from tabtune_core.lora.inject import LoraReport, adapter_tensors, adapter_updates, inject, load_factors
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adaptation import adapt
+from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import RunStore
@@ -62,7 +62,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     trained = _Trained.on(AdaptedModel(model, settings, package.facts), package)
     scorer, held_out = _rows(trained.adapted, load_frame(home, settings.dataset), parts)
 
-    ranks, scored = ranks_up_to(max(layer.rank for layer in trained.report.layers)), []
+    ranks, scored = ranks_up_to(max(len(found.values) for found in trained.found.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks))
         trained.cut(rank)
@@ -71,7 +71,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
         "layers": trained.layers(),
-        "beside": len(package.tensors) - 2 * len(trained.report.layers),
+        "beside": len([name for name in package.tensors if "lora_A" not in name and "lora_B" not in name and "start_" not in name]),
         "seconds": time.monotonic() - started,
     }
 
@@ -103,12 +103,12 @@ class _Trained:
     def on(cls, adapted: AdaptedModel, package: AdapterPackage) -> "_Trained":
         module = adapted.model.module
         norms = {name: float(parameter.detach().norm()) for name, parameter in module.named_parameters()}
-        report = adapt(adapted.model, adapted.settings)
+        report = inject(module, from_file=True, **adapter_arguments(adapted.model, adapted.settings.lora))
         fresh = {name: parameter.detach().clone() for name, parameter in adapter_tensors(module, report).items()}
         load_factors(module, report, package.tensors)
         module.requires_grad_(False).eval()
-        factors = adapter_factors(module, report)
-        found = {layer.path: directions(*factors[layer.path], layer.scaling) for layer in report.layers}
+        updates = adapter_updates(module, report)
+        found = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
         return cls(adapted, report, fresh, package.tensors, found, norms)
 
     def cut(self, rank: int) -> None:
@@ -116,9 +116,9 @@ class _Trained:
         module = self.adapted.model.module
         load_factors(module, self.report, self.tensors if rank else self.fresh)
         if rank:
-            for path, pair in adapter_factors(module, self.report).items():
-                for parameter, value in zip(pair, self.found[path].factors(rank), strict=True):
-                    parameter.copy_(value)
+            for layer in self.report.layers:
+                adapter = adapter_at(module, layer.path)
+                adapter.variant.put(adapter, *self.found[layer.path].factors(rank))
 
     def layers(self) -> list[dict[str, Any]]:
         """The size of the update of each layer, and its singular values."""

@@ -59,9 +59,8 @@ def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regr
             tape.linear(f"{path}.q_proj.weight", {"normal": rows}, (width, width))
             tape.keep("q", 2 * rows * width)  # as it is, for its norm and gate, and as attention reads it
             tape.keep("gate", 2 * rows * heads)
-            tape.linear(
-                f"{path}.k_proj.weight", {"normal shown" if tape.trained.dropout and tape.trained.dora else "normal": shown}, (width, width)
-            )
+            copied = tape.trained.dropout and tape.trained.variant == "dora"
+            tape.linear(f"{path}.k_proj.weight", {"normal shown" if copied else "normal": shown}, (width, width))
             tape.keep("k", 2 * shown * width)
             tape.linear(f"{path}.v_proj.weight", {"normal and labels": shown}, (width, width + labels))
             tape.keep("v", shown * width)

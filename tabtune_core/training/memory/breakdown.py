@@ -8,20 +8,15 @@ from tabtune_core.lora.layers import LowRank
 
 def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
     """Bytes of weights, adapter, gradients and optimizer state, as they are now: after a step, with its gradients still there."""
-    factors = {id(p) for layer in module.modules() if isinstance(layer, LowRank) for p in _own(layer)}
+    own = {id(t): t for layer in module.modules() if isinstance(layer, LowRank) for t in (*layer.factors, *layer.beside.values())}
     parameters = list(module.parameters())
     states = optimizer.state.values() if optimizer else ()
     return {
-        "weights": sum(p.nbytes for p in parameters if id(p) not in factors),
-        "adapter": sum(p.nbytes for p in parameters if id(p) in factors),
+        "weights": sum(p.nbytes for p in parameters if id(p) not in own),
+        "adapter": sum(t.nbytes for t in own.values()),
         "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
         "optimizer": sum(t.nbytes for state in states for t in state.values() if isinstance(t, torch.Tensor)),
     }
-
-
-def _own(layer: LowRank) -> list[nn.Parameter]:
-    lengths = layer.lora_magnitude_vector
-    return [*layer.factors, *([] if lengths is None else [lengths])]
 
 
 def by_cause(held: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:

@@ -77,7 +77,7 @@ class MemoryByCause:
     weights: int
     """Of the base model."""
     adapter: int
-    """A and B of every adapted layer; there from the load on, like the weights."""
+    """A and B of every adapted layer, and what a variant has beside them; there from the load on, like the weights."""
     gradients: int
     optimizer: int
     activations: int
@@ -117,7 +117,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
         kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(
         weights=NUMBER_BYTES * weights.total_parameters,
-        adapter=NUMBER_BYTES * adapter.factors if adapter else 0,
+        adapter=NUMBER_BYTES * (adapter.factors + adapter.frozen) if adapter else 0,
         gradients=NUMBER_BYTES * trained,
         optimizer=NUMBER_BYTES * MOMENTS[settings.train.optimizer] * trained,
         activations=round(first + kept),
@@ -158,7 +158,7 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
     """
     half, lora, peft = settings.train.amp != "off", settings.lora, settings.strategy == "peft"
     ranks = adapted_ranks(card, settings.task, lora) if peft else {}
-    trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, dora=lora.use_dora)
+    trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, variant=lora.variant)
     tape = Tape(trained, number_bytes=2 if half else NUMBER_BYTES, mask_bytes=1 if on_gpu else NUMBER_BYTES)
     card.family.code("activations").training(
         tape, card.weights_for(settings.task).config, context=sizes.context_rows, query=sizes.query_rows, features=sizes.features,

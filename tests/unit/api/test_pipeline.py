@@ -23,6 +23,7 @@ from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings
 from tabtune_core.training import recompute, train_phase
 
 FAST = {"device": "cpu", "steps": 6, "eval_every": 3, "learning_rate": 5e-3}
@@ -98,13 +99,16 @@ def test_every_known_name_reaches_the_settings():
         "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "cuda_graph": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
         "episode_set": 5, "class_weights": "balanced", "split_by": "group", "split_column": "customer", "time_limit": 60.0,
     }  # fmt: skip
-    same = {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3}}
+    same = {
+        "bias": "all", "use_rslora": True, "use_dora": False, "init_lora_weights": "pissa", "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3},
+    }  # fmt: skip
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
     read = read_params("tabicl-mini", "peft", {**given, "peft_config": config}, "classification")
     assert {*given, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
     assert {name: getattr(read.train, name, getattr(read, name, None)) for name in given} == given
     assert (read.lora.rank, read.lora.alpha, read.lora.dropout, read.lora.targets) == (2, 6, 0.2, ("decoder",))
     assert {name: getattr(read.lora, name) for name in same} == same
+    assert read_params("tabicl-mini", "peft", {"peft_config": {"init_lora_weights": True}}, "classification").lora == LoraSettings()
 
 
 def test_a_setting_may_go_by_another_librarys_name():

@@ -14,7 +14,8 @@ from tabtune_core.lora.package import factor_tensors
 
 ADAPTERS = {
     "plain": {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": TARGETS},
-    "dora": {"rank": 2, "alpha": 8, "dropout": 0.0, "targets": ("head", "cls_y_encoders", "encoder"), "use_dora": True, "bias": "all"},
+    "dora": {"rank": 2, "alpha": 8, "dropout": 0.0, "targets": ("head", "cls_y_encoders", "encoder"), "variant": "dora", "bias": "all"},
+    "pissa": {"rank": 3, "alpha": 6, "dropout": 0.1, "targets": TARGETS, "variant": "pissa"},
     "head": {"rank": 8, "alpha": None, "dropout": 0.0, "targets": ("head",), "bias": "lora_only"},
 }
 
@@ -29,7 +30,7 @@ def add(adapters, name, seed):
     report = adapters.add(name, unused=UNUSED, **ADAPTERS[name])
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in adapter_tensors(adapters.module, report).values():
+        for parameter in adapter_tensors(adapters.module, report).values():  # a frozen start too: nothing may lean on the base's
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     return logits(adapters.module)
 
@@ -101,7 +102,7 @@ def test_attention_that_reads_its_weights_switches_too():
     base, plain, adapters = module(x, y), copy.deepcopy(module.state_dict()), AdapterSet(module)
     for name, rank in {"a": 2, "b": 5}.items():
         report = adapters.add(
-            name, rank=rank, alpha=8, dropout=0.0, targets=("row_interactor", "icl_predictor.tf_icl.blocks.0.attn"), use_dora=True
+            name, rank=rank, alpha=8, dropout=0.0, targets=("row_interactor", "icl_predictor.tf_icl.blocks.0.attn"), variant="dora"
         )
         assert {"weight"} < {layer.kind for layer in report.layers}
         for parameter in adapter_tensors(module, report).values():
@@ -127,7 +128,7 @@ def test_a_refused_adapter_leaves_the_set_as_it_was(filled):
         adapters.add("new", tensors, **ADAPTERS["plain"])
     with pytest.raises(AdapterError, match="There is an adapter 'head' already"):
         adapters.add("head", **ADAPTERS["head"])
-    with pytest.raises(AdapterError, match="There is no adapter 'new'; there are 'plain', 'dora', 'head'"):
+    with pytest.raises(AdapterError, match="There is no adapter 'new'; there are 'plain', 'dora', 'pissa', 'head'"):
         adapters.set("new")
     assert adapters.active == "head"
     assert torch.equal(logits(adapters.module), expected["head"])

@@ -62,7 +62,7 @@ def test_a_weight_that_is_read_becomes_w_plus_scaled_b_a(generator):
     torch.testing.assert_close(owner.weight, original + 4 * update.lora_B @ update.lora_A)
 
 
-VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}]
+VARIANTS = [{}, {"use_rslora": True}, {"variant": "dora"}, {"variant": "pissa"}]
 IDS = torch.tensor([[0, 3], [6, 3]])
 
 
@@ -78,7 +78,7 @@ def test_a_fresh_variant_changes_nothing_whatever_it_sits_on(generator, variant)
 def test_a_fresh_dora_changes_nothing_in_16_bits_too(generator):
     linear, x = nn.Linear(64, 3), torch.randn(4, 64, generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
-        adapted, plain = LoRALinear(linear, r=2, dropout=0.0, use_dora=True)(x), linear(x)
+        adapted, plain = LoRALinear(linear, r=2, dropout=0.0, variant="dora")(x), linear(x)
     assert torch.equal(adapted.float(), plain.float())
 
 
@@ -95,7 +95,7 @@ def test_a_table_that_is_looked_up_adds_scaled_b_a_row_by_row(generator, variant
 def test_dora_gives_every_row_its_own_length_and_the_updated_direction(generator, use_rslora):
     """Liu et al. 2024, equation 5; rsLoRA changes only the factor in front of B A."""
     owner, scaling = nn.Linear(5, 3), 8 / (2 if use_rslora else 4)
-    update = LowRankUpdate(owner.weight, r=4, alpha=8, dropout=0.0, use_rslora=use_rslora, use_dora=True)
+    update = LowRankUpdate(owner.weight, r=4, alpha=8, dropout=0.0, use_rslora=use_rslora, variant="dora")
     for parameter in update.parameters():
         nn.init.normal_(parameter, generator=generator)
     direction = owner.weight + scaling * update.lora_B @ update.lora_A
@@ -118,7 +118,7 @@ def test_the_weight_with_the_update_in_it_is_the_layers_function(generator, vari
 
 def test_a_feature_that_dropout_hides_keeps_its_column_of_the_weight_with_dora_too(generator):
     weight = torch.randn(3, 50, generator=generator)
-    update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, use_dora=True).train()
+    update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, variant="dora").train()
     for parameter in update.parameters():
         nn.init.normal_(parameter, generator=generator)
     kept = (update(weight) == weight).all(dim=0)

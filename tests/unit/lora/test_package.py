@@ -25,7 +25,7 @@ def written(tmp_path):
     card = CATALOGUE["tabicl-v2"]
     module = tiny_module()
     family = card.family
-    how = {"targets": family.targets, "passed_over": family.passed_over, "bias": "lora_only", "use_dora": True}
+    how = {"targets": family.targets, "passed_over": family.passed_over, "bias": "lora_only", "variant": "dora"}
     report = inject(module, rank=3, alpha=6, dropout=0.1, groups=family.groups["classification"], **how)
     for parameter in adapter_tensors(module, report).values():
         torch.nn.init.normal_(parameter)

@@ -19,6 +19,7 @@ CASES = [
     LoraSettings(rank=3),
     LoraSettings(rank=2, use_dora=True, bias="lora_only"),
     LoraSettings(rank=2, bias="all"),
+    LoraSettings(rank=2, init_lora_weights="pissa"),
     LoraSettings(rank=64, targets=("row_attention",), rank_pattern={"row_attention": 5}),
     LoraSettings(rank=1, targets=("column_embeddings", "prediction_head"), bias="lora_only"),
     LoraSettings(rank=3, targets=("late_layers",), rank_pattern={"late_layers": 2}),
@@ -43,15 +44,15 @@ def test_every_weight_and_bias_that_a_task_uses_is_in_the_catalogue(name, task):
     assert layers.biases == biases
 
 
-@pytest.mark.parametrize("lora", CASES, ids=["plain", "dora", "biases", "pattern", "groups", "late"])
+@pytest.mark.parametrize("lora", CASES, ids=["plain", "dora", "biases", "pissa", "pattern", "groups", "late"])
 @pytest.mark.parametrize(("name", "task"), MINIS)
 def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
     card = get_card(name)
     family = card.family
-    monkeypatch.setattr("tabtune_core.lora.inject._refuse_rows_without_length", lambda entries: None)  # a fresh module has some
+    monkeypatch.setattr("tabtune_core.lora.inject._refuse", lambda variant, entries: None)  # a fresh module has some
     report = inject(
         module_of(name, task), rank=lora.rank, alpha=lora.alpha, dropout=0.0, targets=lora.targets or family.targets,
-        groups=card.groups(task), passed_over=family.passed_over, unused=family.unused[task], bias=lora.bias, use_dora=lora.use_dora,
+        groups=card.groups(task), passed_over=family.passed_over, unused=family.unused[task], bias=lora.bias, variant=lora.variant,
         rank_pattern=lora.rank_pattern,
     )  # fmt: skip
     size = adapter_size(card, task, lora)

@@ -25,6 +25,7 @@ RUN = {"dataset": "d", "target": "y"}
         (LoraSettings, {"dropout": 1}, "lora.dropout is 1; it must be at least 0 and below 1"),
         (LoraSettings, {"dropout": -0.1}, "lora.dropout is -0.1"),
         (LoraSettings, {"bias": "some"}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
+        (LoraSettings, {"use_dora": True, "init_lora_weights": "pissa"}, "are two variants of LoRA; choose one of them"),
         (LoraSettings, {"use_dora": 1}, "lora.use_dora is 1; it must be true or false"),
         (LoraSettings, {"rank_pattern": {"decoder": 0}}, "lora.rank_pattern.decoder is 0; it must be a whole number of at least 1"),
         (LoraSettings, {"rank_pattern": {"decoder": 2.5}}, "lora.rank_pattern.decoder is 2.5"),
@@ -214,6 +215,7 @@ def test_a_warm_up_in_steps_takes_the_place_of_the_share():
     [
         ("peft", {}, {}, "LoRA r=8"),
         ("peft", {"use_dora": True, "bias": "all"}, {"lr_ratio": 16.0}, "LoRA r=8 (DoRA, bias all, LoRA+ 16)"),
+        ("peft", {"init_lora_weights": "pissa"}, {}, "LoRA r=8 (PiSSA)"),
         ("base-ft", {"use_dora": True}, {"optimizer": "sgd", "views": 4}, "Full fine-tuning (4 views, sgd)"),
         ("inference", {}, {"optimizer": "sgd", "views": 4}, "Zero-shot (4 views)"),
         ("boosting", {}, {"optimizer": "sgd", "views": 4}, "Gradient boosting"),

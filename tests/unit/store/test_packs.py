@@ -57,6 +57,7 @@ def test_a_pack_has_a_largest_size(tmp_path):
     ("more", "said"),
     [
         ({"lora": LoraSettings(use_dora=True)}, "lora.use_dora"),
+        ({"lora": LoraSettings(init_lora_weights="pissa")}, "lora.init_lora_weights"),
         ({"lora": LoraSettings(bias="all")}, "lora.bias"),
         ({"train": TrainSettings(amp="bf16")}, "train.amp"),
         ({"train": TrainSettings(gradient_checkpointing=True)}, "train.gradient_checkpointing"),

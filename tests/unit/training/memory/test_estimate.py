@@ -15,6 +15,7 @@ from tabtune_core.training.memory.estimate import Sizes, estimate_memory, step_t
 from tabtune_core.training.optimizer import make_optimizer
 
 CPU = torch.device("cpu")
+PISSA = {"init_lora_weights": "pissa"}
 SIZES = Sizes(context_rows=48, query_rows=16, features=5, classes=3, shown_rows=60, evaluation_rows=60, predicted_rows=20)
 MITRA = "autogluon.tabular.models.mitra._internal.models.tab2d"
 
@@ -53,7 +54,9 @@ def kept_bytes(model):
 
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize(
-    ("strategy", "lora"), [("base-ft", {}), ("peft", {}), ("peft", {"dropout": 0.0}), ("peft", {"use_dora": True})], ids=str
+    ("strategy", "lora"),
+    [("base-ft", {}), ("peft", {}), ("peft", {"dropout": 0.0}), ("peft", {"use_dora": True}), ("peft", PISSA)],
+    ids=str,
 )
 def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
     if model == "mitra-mini":
@@ -64,9 +67,9 @@ def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
-@pytest.mark.parametrize("strategy", ["base-ft", "peft"])
-def test_what_is_counted_is_exact(model, strategy):
-    settings, loaded = opened(strategy, model, rank=3, use_dora=True)
+@pytest.mark.parametrize(("strategy", "variant"), [("base-ft", {}), ("peft", {"use_dora": True}), ("peft", PISSA)])
+def test_what_is_counted_is_exact(model, strategy, variant):
+    settings, loaded = opened(strategy, model, rank=3, **variant)
     named = [(name, p) for name, p in loaded.module.named_parameters() if p.requires_grad]
     optimizer = make_optimizer(named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
     loss_of(loaded).backward()

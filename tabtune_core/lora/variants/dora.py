@@ -1,0 +1,63 @@
+"""DoRA, Liu et al. 2024, section 4, arXiv 2402.09353: ``m (W + s B A) / ||W + s B A||``.
+
+Each row has a length m that starts as ``||W||`` and trains; the norm below the line counts as a constant in the gradient (section 4.3).
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tabtune_core.lora.variants.base import Tape, Variant
+
+if TYPE_CHECKING:
+    import torch
+
+    from tabtune_core.lora.layers import LowRank
+
+
+class Dora(Variant):
+    """Lengths and directions of the rows train apart."""
+
+    peft: ClassVar[Mapping[str, Any]] = {"use_dora": True}
+    rescales: ClassVar[bool] = True
+
+    def trained(self, out: int, width: int, rank: int) -> int:
+        """The lengths."""
+        return out
+
+    def refusal(self, matrix: "torch.Tensor") -> str:
+        """A row of zeros has no direction."""
+        if matrix.norm(dim=1).all():
+            return ""
+        return (
+            "DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows in {paths}. "
+            "Leave use_dora off, or leave these layers out of the targets."
+        )
+
+    def start(self, adapter: "LowRank", matrix: "torch.Tensor", *, from_file: bool) -> None:
+        """The lengths are those of the weight."""
+        from torch import nn
+
+        adapter.lora_magnitude_vector = nn.Parameter(matrix.detach().contiguous().norm(dim=1))
+
+    def row_scale(self, adapter: "LowRank", weight: "torch.Tensor") -> "torch.Tensor":
+        """``m / ||W + s B A||``."""
+        import torch
+
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # 16 bits would round m / ||W|| of a fresh adapter off 1
+            norm: torch.Tensor = adapter.moved(weight).norm(dim=1)
+        lengths = adapter.lora_magnitude_vector
+        assert isinstance(lengths, torch.Tensor)
+        return lengths.div(norm)
+
+    def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
+        """Torch's own operations: a layer that is called keeps outputs too, a weight that is read two copies of itself."""
+        out, width = shape
+        if read:
+            tape.keep(f"{path} updated", 2 * out * width, trains=True)
+            return
+        for name, rows in inputs.items():
+            if tape.hides:
+                tape.keep_bytes(f"{path} {name} mask", tape.mask_bytes * rows * width if tape.live else 0)
+            tape.keep(f"{path} {name} shown" if tape.hides else name, rows * width, trains=True)
+            tape.keep(f"{path} {name} low", rows * rank, trains=True)
+            tape.keep(f"{path} {name} lengths", 2 * rows * out, trains=True)

@@ -1,0 +1,153 @@
+"""What every registered variant of LoRA keeps, on a layer that is called, a weight that is read and a table that is looked up."""
+
+import copy
+
+import pytest
+import torch
+from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
+from torch import nn
+
+from tabtune_core.lora.adapter_set import AdapterSet
+from tabtune_core.lora.attach import adapter_at
+from tabtune_core.lora.inject import adapter_factors, adapter_tensors, adapter_updates, inject, load_factors, merged_copy
+from tabtune_core.lora.package import factor_tensors
+from tabtune_core.lora.svd import directions
+from tabtune_core.lora.variants import VARIANTS
+from tabtune_core.models.activation_tape import Tape, Trained
+from tabtune_core.settings import LoraSettings
+from tabtune_core.settings.training import VARIANTS as TITLES
+
+HOW = {"rank": 3, "alpha": 7, "dropout": 0.0, "targets": ("called", "read", "table")}
+KINDS = ["called", "read", "table"]
+
+
+class Three(nn.Module):
+    """A layer that is called, attention whose projections are read, and a table."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.called, self.read, self.table = nn.Linear(8, 6), nn.MultiheadAttention(8, 2, batch_first=True), nn.Embedding(7, 8)
+
+    def forward(self, ids):
+        x_BTD = self.table(ids)
+        return self.called(self.read(x_BTD, x_BTD, x_BTD, need_weights=False)[0])
+
+
+IDS = torch.tensor([[0, 3, 6, 1], [2, 2, 5, 4]])
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    return request.param
+
+
+def trained(variant, steps=3, seed=1, **how):
+    module = Three()
+    torch.manual_seed(seed)
+    report = inject(module, variant=variant, **{**HOW, **how})
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], 0.03)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        module(IDS).square().sum().backward()
+        optimizer.step()
+    return module, report
+
+
+@torch.no_grad()
+def predicted(module):
+    return module.eval()(IDS)
+
+
+def test_it_is_chosen_by_its_settings_under_its_title(variant):
+    assert LoraSettings(**VARIANTS[variant].peft).variant == variant
+    assert TITLES.keys() == VARIANTS.keys()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_before_training_every_bit_of_the_predictions_is_the_bases(variant, dropout):
+    plain, module = Three(), Three()
+    inject(module, variant=variant, **{**HOW, "dropout": dropout})
+    assert torch.equal(predicted(module), predicted(plain))
+    assert torch.equal(predicted(merged_copy(module)), predicted(plain))
+    torch.testing.assert_close(module.train()(IDS), plain.train()(IDS), atol=1e-6, rtol=0)
+
+
+def test_every_trainable_tensor_moves_and_nothing_else(variant):
+    module, report = trained(variant)
+    start = trained(variant, steps=0)[0]
+    before = {**dict(start.named_parameters()), **dict(start.named_buffers())}
+    after = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {name for name, p in module.named_parameters() if p.requires_grad}
+    assert len(moved) == sum(tensor.requires_grad for tensor in adapter_tensors(module, report).values()) >= 8
+
+
+def test_the_weights_with_the_update_in_them_are_the_same_function(variant):
+    module, _ = trained(variant)
+    assert (predicted(module) - predicted(Three())).abs().max() > 0.05
+    torch.testing.assert_close(predicted(merged_copy(module)), predicted(module), atol=1e-5, rtol=0)
+
+
+def test_merging_and_unmerging_gives_every_bit_back(variant):
+    adapters = AdapterSet(Three())
+    base = copy.deepcopy(adapters.module.state_dict())
+    adapters.add("one", factor_tensors(*trained(variant)), variant=variant, **HOW)
+    on = predicted(adapters.module)
+    adapters.merge()
+    torch.testing.assert_close(predicted(adapters.module), on, atol=1e-5, rtol=0)
+    adapters.unmerge()
+    assert torch.equal(predicted(adapters.module), on)
+    adapters.set(None)
+    after = adapters.module.state_dict()
+    assert after.keys() == base.keys()
+    assert all(torch.equal(value, base[name]) for name, value in after.items())
+
+
+def test_the_tensors_of_a_file_bring_it_back_without_a_start_of_their_own(variant):
+    module, report = trained(variant)
+    torch.manual_seed(9)
+    other = Three()
+    load_factors(other, inject(other, variant=variant, from_file=True, **HOW), factor_tensors(module, report))
+    assert torch.equal(predicted(other), predicted(module))
+
+
+def test_its_price_is_what_it_holds(variant):
+    module, report = trained(variant, steps=0)
+    for layer in report.layers:
+        held = adapter_at(module, layer.path)
+        own = [*held.factors, *held.beside.values()]
+        shape = layer.out_features, layer.in_features
+        assert layer.parameters == sum(tensor.numel() for tensor in own if tensor.requires_grad)
+        assert VARIANTS[variant].frozen(*shape, layer.rank) == sum(tensor.numel() for tensor in own if not tensor.requires_grad)
+
+
+def test_its_update_can_be_replaced_by_its_own_directions(variant):
+    module, report = trained(variant)
+    expected = predicted(module)
+    for layer in report.layers:
+        adapter = adapter_at(module, layer.path)
+        found = directions(*adapter_updates(module, report)[layer.path], layer.scaling)
+        adapter.variant.put(adapter, *found.factors(len(found.values)))
+    torch.testing.assert_close(predicted(module), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_tape_counts_more_for_a_higher_rank_or_for_copies_of_a_weight(variant, read):
+    kept = []
+    for rank in (1, 8):
+        tape = Tape(Trained(everything=False, ranks={"w": rank}, dropout=True, variant=variant))
+        with tape.block(0):
+            tape.linear("w", {"x": 100}, (16, 16), read=read)
+        kept.append(tape.peak_bytes(checkpointed=False))
+    assert kept[0] < kept[1] or (read and VARIANTS[variant].rescales)
+    assert kept[0] > 0
+
+
+def test_a_whole_model_with_tables_keeps_its_predictions_when_fresh(variant):
+    module = tiny_tabdpt()
+    with torch.no_grad():
+        expected = tabdpt_logits(module)
+        report = inject(module, variant=variant, rank=4, alpha=8, dropout=0.0, targets=TARGETS, unused=UNUSED)
+        assert torch.equal(tabdpt_logits(module), expected)
+    assert len(adapter_factors(module, report)) > 5
