@@ -20,19 +20,19 @@ STATUS: dict[Status, str] = {
     "interrupted": "✕ interrupted",
 }
 WAY_OUT: dict[Status, str] = {  # a run that diverged has its row of the troubleshooting table
-    "interrupted": "The run's process ended without a word. Run it again; nothing else of the sweep is lost.",
-    "cancelled": "Cancelled; nothing was kept. It can be run again.",
+    "interrupted": "The process of the run ended without an error message. Run it again; the other runs of the sweep are not affected.",
+    "cancelled": "Cancelled; nothing was kept. You can run it again.",
 }
 
 
 WAYS: dict[Way, str] = {
-    "numbers": "The number itself (regression)",
-    "halves": "Two classes: up to its median, and above",
+    "numbers": "Its numbers (regression)",
+    "halves": "Two classes: up to the median, and above",
     "classes": "Classes: each value is one",
 }
 TRAIN_SECONDS_HELP = (
-    "The run's own training time: steps and evaluations on the validation rows. Frozen layers that an earlier run had computed count at"
-    " what they took then, so that runs compare whatever ran before them; reading and writing those files does not count."
+    "Training time of the run: steps and evaluations on the validation rows. Cached outputs of frozen layers count at"
+    " the time that they took when they were computed, so that runs are comparable in any order; cache reads and writes do not count."
 )
 LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 
@@ -45,7 +45,7 @@ def silence(run: Run) -> str:
     """For example ``no sign of life for 42 s``; empty unless the run is running and has been silent for a while."""
     if run.status != "running" or run.heartbeat is None or (quiet := time.time() - run.heartbeat) <= SILENCE_SECONDS:
         return ""
-    return f"no sign of life for {duration(quiet)}"
+    return f"no heartbeat for {duration(quiet)}"
 
 
 def duration(seconds: float | None) -> str:

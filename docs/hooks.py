@@ -1,6 +1,7 @@
-"""Three things that a page can ask for, so that nothing is copied by hand.
+"""Four things that a page can ask for, so that nothing is copied by hand.
 
-``{{ help COMMAND }}`` is what a command prints for ``--help``, ``{{ file PATH }}`` a file of the repository, ``{{ metrics }}`` a table.
+``{{ help COMMAND }}`` is what a command prints for ``--help``, ``{{ file PATH }}`` a file of the repository, ``{{ metrics }}`` a table,
+``{{ glossary }}`` a definition list.
 """
 
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dashboard.components.glossary import TERMS
 from tabtune_core.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +21,7 @@ ENVIRONMENT = {"COLUMNS": "100", "NO_COLOR": "1", "TABTUNE_HOME": "~/.tabtune"}
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Fills one page."""
     markdown = markdown.replace("{{ metrics }}", _metrics())
+    markdown = markdown.replace("{{ glossary }}", "\n\n".join(f"{term}\n:   {text}" for term, text in TERMS.items()))
     markdown = re.sub(r"\{\{ file (.+?) \}\}", lambda match: (ROOT / match[1]).read_text(encoding="utf-8"), markdown)
     return re.sub(r"\{\{ help (.+?) \}\}", lambda match: f"```text\n{_help(match[1])}```", markdown)
 

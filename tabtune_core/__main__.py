@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser(
         "sweep",
         usage=USAGE,
-        help="compare ranks, alphas, dropouts, parts and rates with zero-shot and full fine-tuning",
-        description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given has the one value of the LoRA or"
+        help="compare ranks, alphas, dropouts, target modules and learning rates with zero-shot and full fine-tuning",
+        description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given uses the value of the LoRA or"
         " training flags.",
     )
     sweep.set_defaults(command=_sweep)
@@ -82,12 +82,12 @@ def _parser() -> argparse.ArgumentParser:
 
     curve = commands.add_parser(
         "context-curve",
-        help="what more context rows buy",
-        description="Scores zero-shot, full fine-tuning and the best LoRA of a sweep at 64, 128, ... and all rows shown, without training.",
+        help="scores by the number of context rows",
+        description="Scores zero-shot, full fine-tuning and the best LoRA at 64, 128, ... and all context rows, without training.",
     )
     curve.set_defaults(command=_context_curve)
     curve.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
-    curve.add_argument("--seed", metavar="N", type=int, help="whose runs (default: the smallest of the sweep)")
+    curve.add_argument("--seed", metavar="N", type=int, help="seed of the runs (default: the smallest of the sweep)")
     _add_format(curve)
     _add_home(curve)
 
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
     merge = commands.add_parser(
         "merge",
-        help="put an adapter into its weights",
+        help="merge an adapter into the base model",
         description="Writes a checkpoint that the model's upstream package opens, with the adapter in the weights.",
     )
     merge.set_defaults(command=_merge)
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
 
     worker = commands.add_parser(
-        "worker", help="carry out queued runs", description="Carries out the queued runs of a workspace, one at a time."
+        "worker", help="execute queued runs", description="Executes the queued runs of a workspace, one at a time."
     )
     worker.set_defaults(command=_worker)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
@@ -128,7 +128,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file, or the id of a table that is in the workspace")
     parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
     parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")
-    add_reading_flags(parser.add_argument_group("how the file is read", "Found out from the file, unless given."))
+    add_reading_flags(parser.add_argument_group("how the file is read", "Detected from the file unless given."))
 
 
 def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()) -> None:
@@ -198,7 +198,7 @@ def _context_curve(asked: argparse.Namespace) -> int:
     metric = _rank_by(asked, runs[0].settings)
     chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
-        raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to show more rows to.")
+        raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")
     say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")
     with TemporaryDirectory() as folder:
         frame = curve_frame(context_curve(store.home, Path(folder), runs=[run.id for run in chosen]))

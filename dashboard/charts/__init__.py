@@ -53,53 +53,53 @@ CHARTS: dict[str, Chart] = {
     "score": Chart(
         score,
         examples.scores,
-        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows shown. The ring marks "
-        "the best. The final scores are with all the context rows that predictions are shown.",
+        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows. The ring marks "
+        "the best. The final scores use all context rows of predictions.",
         frame="scores",
     ),
-    "loss": Chart(loss, examples.steps, "The model's error on the training rows that it had to predict, step by step."),
-    "gradient_norm": Chart(
-        gradient_norm, examples.steps, "Length of the gradient. A sudden rise is the first sign of a run that diverges."
-    ),
-    "learning_rate": Chart(learning_rate, examples.steps, "Size of a step: it warms up, then falls."),
+    "loss": Chart(loss, examples.steps, "Training loss on the query rows of each step."),
+    "gradient_norm": Chart(gradient_norm, examples.steps, "Gradient norm. A sudden rise is the first sign of divergence."),
+    "learning_rate": Chart(learning_rate, examples.steps, "Learning rate: it warms up, then decays."),
     "seconds": Chart(
-        seconds, examples.steps, "How long a step takes. Frozen layers that an earlier run had computed count at what they took then."
+        seconds, examples.steps, "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed."
     ),
-    "memory": Chart(
-        memory, examples.memory, "Memory while the run goes on, as the meter reads it. A meter that this machine lacks says N/A.", "memory"
-    ),
-    "card": Chart(card, examples.memory, "How busy, hungry and warm the NVIDIA card is while a run goes on.", "memory"),
+    "memory": Chart(memory, examples.memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
+    "card": Chart(card, examples.memory, "GPU utilization, power draw and temperature during the run.", "memory"),
     "phase_peaks": Chart(
-        phase_peaks, examples.phases, "What each phase took beyond the loaded model: the part that LoRA can change.", "phases"
+        phase_peaks, examples.phases, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"
     ),
     "adapter_size": Chart(
-        adapter_size, examples.adapter_sizes, "Trainable parameters of one layer: where the line crosses the dashed one, LoRA saves none."
+        adapter_size, examples.adapter_sizes, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves none."
     ),
-    "memory_breakdown": Chart(memory_breakdown, examples.causes, "What the memory at the peak is for; LoRA changes all but the weights."),
+    "memory_breakdown": Chart(memory_breakdown, examples.causes, "Peak memory by cause. LoRA changes every part except the model weights."),
     "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),
     "pareto": Chart(
-        pareto, examples.ranked, "A point a run. Those on the dotted line, or with a ring, are beaten by no other run on all of the axes."
+        pareto,
+        examples.ranked,
+        "One point per run. Runs on the dotted line or with a ring are the best trade-offs (Pareto front): no run beats them on all axes.",
     ),
     "parallel": Chart(
         parallel,
         examples.ranked,
-        "A line a LoRA run. Drag along an axis to keep only the lines that pass there; drag an axis by its name to move it.",
+        "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it.",
     ),
-    "rank_curve": Chart(rank_curve, examples.ranked, "What a higher rank buys on this table."),
+    "rank_curve": Chart(rank_curve, examples.ranked, "How the score depends on the rank."),
     "rows_shown": Chart(
-        rows_shown, examples.shown, "Score, seconds and memory of predictions with more and more context rows shown, without training."
+        rows_shown, examples.shown, "Score, time and memory of predictions by the number of context rows, without training."
     ),
-    "truncation": Chart(truncation, examples.curve, "The scores of one run whose update is cut to lower ranks, without training again."),
+    "truncation": Chart(
+        truncation, examples.curve, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
+    ),
     "spectrum": Chart(
-        spectrum, examples.spectrum, "How much of the update lies in its strongest directions. A steep start: a low rank would have done."
+        spectrum, examples.spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."
     ),
-    "layer_updates": Chart(layer_updates, examples.layers, "How much training changed each layer, against the size of its weights."),
-    "confusion_matrix": Chart(confusion_matrix, examples.pairs, "Rows by their label and by the class that is predicted."),
+    "layer_updates": Chart(layer_updates, examples.layers, "Change of each layer, relative to its weights."),
+    "confusion_matrix": Chart(confusion_matrix, examples.pairs, "Confusion matrix: rows by true and predicted class."),
     "reliability_diagram": Chart(
-        reliability_diagram, examples.bins, "On the broad grey line a model is right as often as it says; below it, it is too sure."
+        reliability_diagram, examples.bins, "On the broad grey line the model is calibrated; below it, it is overconfident."
     ),
-    "confidence_rows": Chart(confidence_rows, examples.bins, "Rows by the probability of the predicted class."),
-    "predicted_true": Chart(predicted_true, examples.errors, "Predicted against true values; on the dotted line they are the same."),
-    "residuals": Chart(residuals, examples.errors, "How far predictions are off, and to which side."),
+    "confidence_rows": Chart(confidence_rows, examples.bins, "Number of rows by the probability of the predicted class."),
+    "predicted_true": Chart(predicted_true, examples.errors, "Predicted against true values; they are equal on the dotted line."),
+    "residuals": Chart(residuals, examples.errors, "Distribution of the errors (residuals)."),
 }

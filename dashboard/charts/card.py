@@ -7,7 +7,7 @@ from dashboard.charts.lines import lines
 from dashboard.charts.style import X_TITLES
 
 READINGS = {
-    "utilisation_percent": "GPU utilisation (%)",
+    "utilisation_percent": "GPU utilization (%)",
     "power_watts": "GPU power (W)",
     "temperature_celsius": "GPU temperature (°C)",
 }
@@ -19,5 +19,5 @@ def card(
     """``samples`` has one row a look at the meters: run, step, seconds (since the run started) and a column a reading of the card."""
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     x_title = X_TITLES["step"] if x == "step" else "Time since the run started (s)"
-    nothing = "N/A: no NVIDIA meter has given this number"
+    nothing = "N/A: the NVIDIA driver has not reported this number"
     return lines(known, meter, y_title=READINGS[meter], x=x, x_title=x_title, log=log, smoothing=smoothing, hover=",.0f", nothing=nothing)

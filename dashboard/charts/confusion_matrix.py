@@ -11,7 +11,7 @@ from dashboard.charts.style import figure, say
 def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
     """``pairs`` has one row a pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1: the colour)."""
     names = list(dict.fromkeys(pairs["label"].astype(str)))
-    drawn = figure("Class that is predicted", "Class of the label", height=max(260, 130 + 34 * len(names)))
+    drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)))
     if pairs.empty:
         return say(drawn, "No prediction to count")
     shape = (len(names), len(names))

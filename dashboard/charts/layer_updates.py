@@ -18,9 +18,9 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
     known = layers.dropna(subset=["relative_update"])
     largest = known.groupby("layer", sort=False)["relative_update"].max()
     kept = list(largest.index[largest.rank(method="first", ascending=False) <= MOST])
-    drawn = figure("Update over the weight, by norm (share)", "Adapted layer (no unit)", height=max(220, 120 + 18 * len(kept)))
+    drawn = figure("Norm of the update / norm of the weight (share)", "Adapted layer (no unit)", height=max(220, 120 + 18 * len(kept)))
     if known.empty:
-        return say(drawn, "Not worked out yet")
+        return say(drawn, "Not computed yet")
     places = {name: place for place, name in enumerate(kept)}
     for label, rows, style in each_run(known[known["layer"].isin(kept)]):
         drawn.add_scatter(

@@ -8,17 +8,17 @@ from dashboard.charts.style import MEGABYTE, X_TITLES, compact, each_run, figure
 
 METERS = {
     "resident_bytes": "Process memory (resident)",
-    "torch_allocated_bytes": "GPU memory that torch uses (allocated)",
-    "torch_reserved_bytes": "GPU memory that torch holds (reserved)",
+    "torch_allocated_bytes": "GPU memory allocated by torch",
+    "torch_reserved_bytes": "GPU memory reserved by torch",
     "nvml_process_bytes": "GPU memory of the process (NVML)",
-    "nvml_device_bytes": "GPU memory of the whole card (NVML)",
+    "nvml_device_bytes": "GPU memory in use, all processes (NVML)",
 }
 AXES = {
     "resident_bytes": "Process memory (MB)",
     "torch_allocated_bytes": "GPU, torch allocated (MB)",
     "torch_reserved_bytes": "GPU, torch reserved (MB)",
     "nvml_process_bytes": "GPU, this process (MB)",
-    "nvml_device_bytes": "GPU, whole card (MB)",
+    "nvml_device_bytes": "GPU, all processes (MB)",
 }
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
@@ -65,7 +65,7 @@ def memory(
             hovertemplate=f"{label}<br>%{{x:,.6~g}} {unit}<br>%{{y:,.1f}} MB<extra></extra>",
         )
     if not drawn.data:
-        return say(drawn, "N/A: this meter has given no number")
+        return say(drawn, "N/A: this meter has reported no number")
     last = float(known["seconds"].max())
     for row in (phases if phases is not None and x == "seconds" else pd.DataFrame()).itertuples():
         end = last if pd.isna(row.end_seconds) else row.end_seconds

@@ -73,7 +73,7 @@ def pareto(
     best = inside[front(inside, {axis.column: axis.smaller_is_better for axis in axes})]
     if third:
         _points(
-            drawn, best, axes, hover, name="Beaten by none on all three", mode="markers+text", text=best["run"].astype(str),
+            drawn, best, axes, hover, name="Best trade-offs on all three", mode="markers+text", text=best["run"].astype(str),
             textposition="top center", marker={"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}},
         )  # fmt: skip
         _colour(drawn, axes[2])

@@ -12,13 +12,13 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
 
     The larger a marker, the more rows; the legend has the calibration error over these bins (Guo et al. 2017).
     """
-    drawn = figure("Confidence, mean of the bin (share)", "Rows that are right (share)", height=420)
+    drawn = figure("Confidence, mean of the bin (share)", "Correct rows (share)", height=420)
     known = bins[bins["rows"] > 0]
     if known.empty:
         return say(drawn, "No prediction to count")
     lowest = float(known["confidence"].min())
     drawn.add_scatter(
-        x=[lowest, 1], y=[lowest, 1], name="Right as often as it says", mode="lines", hoverinfo="skip",
+        x=[lowest, 1], y=[lowest, 1], name="Perfect calibration", mode="lines", hoverinfo="skip",
         line={"color": FAINT, "width": 4}, opacity=0.35,
     )  # fmt: skip
     most = known["rows"].max()

@@ -18,11 +18,11 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
     title, name, unit = {
         "score": (f"{split.capitalize()} {meaning.label} ({meaning.unit})", column, 1.0),
         "seconds": ("Prediction (s)", "predict_seconds", 1.0),
-        "memory": ("Memory of predicting, over the model (MB)", "growth_memory_bytes", MEGABYTE),
+        "memory": ("Prediction memory over the model (MB)", "growth_memory_bytes", MEGABYTE),
     }[axis]
-    drawn = figure("Rows shown at prediction", title, height=400)
+    drawn = figure("Context rows at prediction", title, height=400)
     if curve.empty or name not in curve:
-        return say(drawn, "Not worked out yet")
+        return say(drawn, "Not computed yet")
     values = curve[name].astype(np.float64) / unit
     digits = meaning.decimals(float(values.abs().max())) if axis == "score" else 2
     states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}

@@ -19,7 +19,7 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
     drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
     shown = scores[scores["split"] == "validation"]
     if metric not in shown or shown[metric].isna().all():
-        return say(drawn, "No look at the validation rows yet")
+        return say(drawn, "Not validated yet")
     reach = max(float(shown[x].max()) if reach is None else reach, 1.0)
     most = points_each(shown)
     digits = meaning.decimals(float(shown[metric].abs().max()))

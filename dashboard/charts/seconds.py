@@ -12,7 +12,7 @@ def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False,
         return _from_zero(lines(steps, "seconds", y_title="Training time (s)", log=log), log)
     by_run = steps.groupby("run", observed=True, sort=False)
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-    title = "Time of a step, with its look at validation (s)"
+    title = "Time per step, evaluation included (s)"
     return _from_zero(lines(steps.assign(spent=spent), "spent", y_title=title, log=log, smoothing=smoothing), log)
 
 

@@ -14,9 +14,9 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
     Rank 0 is zero-shot, a level line. ``trained``: rank and ``validation_<metric>`` of runs that trained at their rank.
     """
     meaning = METRICS[metric]
-    drawn = figure("Rank that is kept (no unit)", f"{meaning.label} ({meaning.unit})", height=400)
+    drawn = figure("Rank after truncation (no unit)", f"{meaning.label} ({meaning.unit})", height=400)
     if curve.empty:
-        return say(drawn, "Not worked out yet")
+        return say(drawn, "Not computed yet")
     cut = curve[curve["rank"] > 0]
     written = f"%{{y:,.{meaning.decimals(float(curve[f'validation_{metric}'].abs().max()))}f}}<extra></extra>"
     ranks = cut["rank"].to_numpy(dtype=np.float64)
@@ -26,9 +26,9 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
         if column not in curve:
             continue
         drawn.add_scatter(
-            x=ranks, y=cut[column].to_numpy(dtype=np.float64), name=f"Cut to the rank, {split}", mode="lines+markers",
+            x=ranks, y=cut[column].to_numpy(dtype=np.float64), name=f"Truncated to the rank, {split}", mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2}, marker={"size": 9, "symbol": marker},
-            hovertemplate=f"cut to rank %{{x}}, {split}<br>{written}",
+            hovertemplate=f"truncated to rank %{{x}}, {split}<br>{written}",
         )  # fmt: skip
         base = float(curve.loc[curve["rank"] == 0, column].iloc[0])
         drawn.add_scatter(

@@ -16,9 +16,9 @@ def device_names(cards: list[str]) -> dict[str, str]:
     """
     titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
     if len(cards) > 1:
-        automatic = f"auto: whichever of {len(cards)} cards is free"
+        automatic = f"auto: a free one of {len(cards)} GPUs"
     else:
-        automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA card found"
+        automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA GPU found"
     return {"auto": automatic, "cpu": "cpu", **titles}
 
 

@@ -17,7 +17,7 @@ WRITTEN: dict[str, Callable[[float], str]] = {
     "step_seconds": lambda seconds: NOT_RUN if pd.isna(seconds) else f"{1000 * seconds:,.1f} ms",
     "trainable_percent": lambda share: NOT_RUN if pd.isna(share) else f"{share:.2f} %",
 }
-WINNERS = {"": NOT_RUN, TIE: "neither: within noise", UNKNOWN: "not known: no noise estimate"}
+WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "too few seeds to tell"}
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -35,8 +35,8 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
                 best: write(row["lora"]),
                 **({f"Smallest as good ({small_name})": write(row["small_lora"])} if small_name != name else {}),
                 "Best LoRA against full": _against(row, metric),
-                "Who wins": WINNERS.get(row["winner"], row["winner"]),
-                "The guide says": row["guide"],
+                "Better": WINNERS.get(row["winner"], row["winner"]),
+                "Claim of the guide": row["guide"],
             }
         )
     return pd.DataFrame(rows)
@@ -61,9 +61,7 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     """The table, with what its lines rest on; nothing before a run of its two sides has ended."""
     if compared[["full", "lora"]].isna().all(axis=None):
         return
-    st.subheader(
-        "Full fine-tuning against LoRA", help="Section 14 of the guide, with what this sweep measured instead of its rules of thumb."
-    )
+    st.subheader("Full fine-tuning against LoRA", help="Section 14 of the guide, with the measurements of this sweep.")
     st.dataframe(words(compared, metric), hide_index=True, column_config={"Aspect": st.column_config.TextColumn(pinned=True)})
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
     st.caption(

@@ -38,8 +38,8 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
         return
     times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
     st.error(
-        f"The worker, which carries out the runs, was started {times} and is not there. Its log is {plain(str(trouble.log))};"
-        f" it ends {'so:' if trouble.last_lines else 'without a word.'}"
+        f"The worker, which executes the runs, was started {times} and is not running. Its log is {plain(str(trouble.log))};"
+        f" it ends {'as follows:' if trouble.last_lines else 'without an error message.'}"
     )
     if trouble.last_lines:
         st.code(trouble.last_lines, language=None, wrap_lines=True)

@@ -29,7 +29,7 @@ def draw(rows: list[dict[str, object]], *, key: str) -> None:
     show(
         drawn,
         key=key,
-        label="Memory by cause, a bar for each run",
+        label="Memory by cause, one bar per run",
         numbers=frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index(),
     )
 

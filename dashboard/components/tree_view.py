@@ -26,7 +26,7 @@ const count = (n) => n >= 1e6 ? (n / 1e6).toFixed(1) + ' M' : n >= 1e4 ? Math.ro
 
 const told = (node, rank) => {
   const what = node.children.length ? `${node.layers} layers` : node.shape
-  const small = node.small ? ', too small unless ticked itself' : ''
+  const small = node.small ? ', adapted only if selected itself' : ''
   const adapter = node.adapter ? `, adapter at r=${rank}: ${count(node.adapter)}` : ''
   return `${what}, ${count(node.weights)} weights${adapter}${small}`
 }
@@ -78,7 +78,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return made
   }
   root.setAttribute('role', 'group')
-  root.setAttribute('aria-label', 'Parts of the model to adapt')
+  root.setAttribute('aria-label', 'Target modules')
   root.replaceChildren(list(data.nodes))
   root.scrollTop = top
   if (focused) root.querySelector(`input[data-path="${CSS.escape(focused)}"]`)?.focus()

@@ -37,7 +37,7 @@ def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.Dat
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
-@st.cache_data(max_entries=32, show_spinner="Working out intervals from the held-out rows")
+@st.cache_data(max_entries=32, show_spinner="Computing intervals from the held-out rows")
 def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommendation:
     return recommend(store_of(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
 

@@ -152,7 +152,7 @@ def split_sizes(run: RunSettings) -> SplitSizes:
     return _split_sizes(str(home()), json.dumps(alike.to_dict()))
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+@st.cache_data(max_entries=64, show_spinner="Checking for target leakage")
 def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
@@ -183,7 +183,7 @@ def split_findings(sweep: SweepSettings) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking for columns that give it away")
+@st.cache_data(max_entries=64, show_spinner="Checking for target leakage")
 def _pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return pairs_that_give(_whole(folder, table), kinds, column)

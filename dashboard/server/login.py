@@ -23,7 +23,7 @@ def log_in_first() -> None:
         return
     st.title("LoRA Lab")
     if user.get("is_logged_in"):
-        st.error(f"{plain(str(user.get('email', 'This account')))} is not among those who may use this server. Ask who runs it.")
+        st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server. Ask the person who runs it.")
         st.button("Log out", on_click=st.logout, icon=":material/logout:")
         st.stop()
     st.markdown("Log in to go on.")

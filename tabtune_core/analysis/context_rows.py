@@ -100,7 +100,11 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
     sign, unit = (1 if meaning.higher_is_better else -1), f"{part_of(frame, metric)} {meaning.written}"
     more = sign * (base[many] - base[few])
     trained = next((strategy for strategy in ("peft", "base-ft") if strategy in by_state), None)
-    start = f"Showing {many:,} rows instead of {few:,} {_brings(more, metric)} in {unit}" if few < many else f"All {many:,} rows are shown"
+    start = (
+        f"Using {many:,} context rows instead of {few:,} {_brings(more, metric)} in {unit}"
+        if few < many
+        else f"All {many:,} context rows are used"
+    )
     if trained is None:
         return f"{start}; there is no trained run of this seed to compare with."
     name = "full fine-tuning" if trained == "base-ft" else f"rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"

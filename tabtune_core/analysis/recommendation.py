@@ -106,7 +106,7 @@ def _headline(told: Claim, chosen: pd.Series, metric: Metric, label: Label) -> I
     """What validation chose, and what the test rows say about it."""
     name, score = label(chosen), chosen["score"]
     if told.verdict == "no gain":
-        yield "No LoRA run is better than zero-shot on the validation rows. Keep the model as it is."
+        yield "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
         return
     yield f"Validation chooses {name}, which gains {_change(told.gain, metric, score)} over zero-shot there."
     if told.verdict == "not known":
@@ -123,9 +123,9 @@ def _headline(told: Claim, chosen: pd.Series, metric: Metric, label: Label) -> I
     if told.verdict == "better":
         yield f"{where} it is better than zero-shot: {interval}."
     elif told.verdict == "worse":
-        yield f"{where} it is worse than zero-shot: {interval}. Keep the model as it is."
+        yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
     else:
-        yield f"{where} this is not beyond noise: {interval}. Keep the model as it is{_what_settles(told)}"
+        yield f"{where} this is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(told)}"
 
 
 def _what_settles(told: Claim) -> str:
@@ -159,7 +159,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         head = f"{label(best)} is the smallest rank, and no larger one is better on the validation rows"
         yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
-        yield f"{label(best)} is the only rank of this sweep; add others to see what rank buys."
+        yield f"{label(best)} is the only rank of this sweep; add other ranks to compare."
 
 
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
@@ -180,7 +180,7 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
     growth = megabytes[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
     full = megabytes[table["strategy"] == "base-ft"].mean()
     if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
-        yield f"Rank is not the lever on memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); context rows are."
+        yield f"Rank hardly changes the memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); context rows do."
     if len(growth) and pd.notna(full) and growth.min() > full:
         yield (
             f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly all of it is activations"
@@ -207,11 +207,11 @@ def _basis(found: Comparison, told: Claim, plan: RunPlanned | None) -> str:
     luck = (
         f" They hold the noise of the rows and the spread over {len(told.runs)} seeds."
         if len(told.runs) > 1
-        else " With one seed, the luck of split and start is not in it; more seeds show it."
+        else " This does not include variation from the split and the initialization; run several seeds to measure it."
     )
     return (
         f"± is half the width of a 95 % interval, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows,"
-        f" which nobody chose by, can say that something is better.{compared}"
+        f" which were not used for any choice, can confirm an improvement.{compared}"
     )
 
 

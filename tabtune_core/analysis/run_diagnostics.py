@@ -45,35 +45,35 @@ GUIDE: dict[str, Row] = {
     "diverged": Row("Training diverges", "Halve the learning rate", "warm up longer"),
     "memory": Row(
         "Out of memory",
-        "Show the model fewer context rows",
+        "Use fewer context rows",
         "fewer query rows a step, fewer columns, gradient checkpointing; a lower rank hardly changes it",
     ),
     "flat": Row(
         "The loss does not fall",
         "Take two or three times the learning rate",
-        "train longer; adapt more parts of the model",
+        "train longer; adapt more modules",
     ),
     "no gain": Row(
         "No gain over zero-shot",
         "Try another learning rate before another rank",
-        "adapt more parts, train with more rows or other seeds; on some tables the pretrained model is hard to beat",
+        "adapt more modules, train with more rows or other seeds; on some tables the pretrained model is hard to beat",
     ),
     "overfitting": Row(
         "Validation gets worse while the training loss falls",
-        "Nothing is lost, the best state is kept; more dropout or fewer steps",
+        "The best checkpoint is kept; use more dropout or fewer steps",
         "a lower rank, or more weight decay",
     ),
     "behind": Row(
         "LoRA is far behind full fine-tuning",
         "Try two or three times the learning rate",
-        "adapt more parts, feed-forward layers above all; then a higher rank",
+        "adapt more modules, feed-forward layers above all; then a higher rank",
     ),
     "too good": Row(
         "Every held-out row is predicted right, without any training",
-        "Look whether a column gives the answer away: the Data page names those that may",
+        "Check for target leakage: the Data page lists suspicious columns",
         "more validation rows, or a harder table, to see a difference between runs",
     ),
-    "slow": Row("Predicting with LoRA is slow", "Use the merged checkpoint, which is as fast as the base model", "fewer views"),
+    "slow": Row("Predicting with LoRA is slow", "Use the merged checkpoint, which is as fast as the base model", "a smaller ensemble"),
 }
 
 
@@ -135,8 +135,8 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase 
         return None
     name, rows = _rows_to_lower(run.settings, plan, phase)
     what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"
-    when = " when it predicted" if name == "predict_context_rows" else ""
-    seen = f"The run {what}. It showed the model {rows:,} context rows{when}, and memory grows with these."
+    when = " to predict" if name == "predict_context_rows" else ""
+    seen = f"The run {what}. It used {rows:,} context rows{when}, and memory grows with them."
     fewer = max(rows // 2, LEAST_CONTEXT)
     if fewer == rows:
         return Trouble("memory", seen)
@@ -160,7 +160,7 @@ def diverged(run: Run) -> Trouble | None:
     now, half = (short_rate(rate, 2) for rate in (run.settings.learning_rate, run.settings.learning_rate / 2))
     train = dataclasses.replace(run.settings.train, learning_rate=run.settings.base_rate / 2)
     fix = Fix(f"Run again at half the rate, {half}", f"learning rate {half}", dataclasses.replace(run.settings, train=train))
-    seen = f"At the learning rate {now} the loss left all bounds. The best state before that is kept."
+    seen = f"At the learning rate {now} the loss diverged. The best checkpoint before that is kept."
     return Trouble("diverged", seen, fix)
 
 
@@ -199,7 +199,7 @@ def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble 
     label, then, now = METRICS[metric].label, METRICS[metric].text(sign * cost[best]), METRICS[metric].text(sign * cost[-1])
     return Trouble(
         "overfitting",
-        f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last look, while the training loss fell"
+        f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last evaluation, while the training loss fell"
         f" from {loss[1].mean():.4f} to {loss[0].mean():.4f} on average.",
     )
 
@@ -209,7 +209,7 @@ def no_gain(run: Run) -> Trouble | None:
     if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
         return None
     metric = run.settings.selection_metric
-    seen = "No trained state that was scored like zero-shot did better on the validation rows, so the pretrained model is given back"
+    seen = "No evaluation on the validation rows beat zero-shot, so the pretrained weights are kept"
     zero_shot = run.result.zero_shot_validation.get(metric)
     return Trouble("no gain", seen + (f" ({METRICS[metric].label} {METRICS[metric].text(zero_shot)})." if zero_shot is not None else "."))
 
@@ -228,7 +228,7 @@ def too_good(run: Run) -> Trouble | None:
     """The pretrained model leaves nothing to gain."""
     if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) < 1.0:
         return None
-    return Trouble("too good", "The pretrained model predicts every validation row right, so that no run can do better.")
+    return Trouble("too good", "The pretrained model predicts every validation row right, so no run can improve on it.")
 
 
 def _finite(frame: pd.DataFrame, column: str) -> np.ndarray:

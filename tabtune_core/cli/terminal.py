@@ -53,7 +53,7 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
             next_look = time.monotonic() + WORKER_SECONDS
             if not worker_alive(store.home):
                 if starts == WORKER_STARTS:
-                    raise StoreError(f"The worker was started {starts} times and did not stay; {store.home / 'worker.log'} says why.")
+                    raise StoreError(f"The worker was started {starts} times and ended each time; see {store.home / 'worker.log'}.")
                 starts += 1
                 ensure_worker(store.home, exit_when_idle=True)
         time.sleep(POLL_SECONDS)

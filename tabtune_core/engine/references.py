@@ -66,7 +66,7 @@ def run_reference(
             )  # fmt: skip
             emit(plan)
             if shown.encoder.left_out:
-                emit(Note(f"Columns that no model sees, free text or left out by choice: {', '.join(shown.encoder.left_out)}."))
+                emit(Note(f"Columns that the model does not use (free text or left out by you): {', '.join(shown.encoder.left_out)}."))
         with meter.phase("train"):
             started = time.monotonic()
             reference = fit_reference(

@@ -78,7 +78,7 @@ def verify_in_fresh_process(
     held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
     if held:
         device, tolerance = "cpu", OTHER_DEVICE_TOLERANCE
-        where = "in a fresh process on the CPU, since the card is in exclusive-process mode,"
+        where = "in a fresh process on the CPU, because the GPU is in exclusive-process mode,"
     if fresh is None:
         answer = _in_new_interpreter(run_dir, home, device, checkpoint)
     else:

@@ -164,5 +164,5 @@ def _explain(error: Exception, advice: str, log: str) -> str:
     if is_out_of_memory(error):
         return f"There was not enough memory. {advice}"
     if BEYOND_A_GRID in str(error):
-        return f"The card's attention kernels take at most 65,535 rows at once, and these were probably more. {advice}"
+        return f"The GPU's attention kernels take at most 65,535 rows at once; the run probably needed more. {advice}"
     return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

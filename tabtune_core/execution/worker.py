@@ -52,7 +52,9 @@ GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
-LOST_JOB = "The process that worked on this ended without a word, most often because memory ran out. Ask again, or for less at once."
+LOST_JOB = (
+    "The process that worked on this ended without an error message, most often because memory ran out. Ask again, or for less at once."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -233,7 +235,7 @@ class _Worker:
         for run in runs:
             if run.status in ENDED:
                 continue
-            _log.warning("Run %s ended without a word.", run.id)
+            _log.warning("Run %s ended without an error message.", run.id)
             if run.wish == "cancel":
                 discard(self.store.run_dir(run.id))
                 self.store.finish(run.id, "cancelled")
@@ -254,4 +256,4 @@ def _epitaph(watched: _Watched, settings: RunSettings) -> str:
     if exitcode == -signal.SIGKILL:
         return f"The run's process was killed (signal 9), most often because memory ran out. {memory_advice(settings)}"
     how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
-    return f"The run's process ended without a word ({how}). Its log may say more; run it again."
+    return f"The run's process ended without an error message ({how}). Its log may say more; run it again."

@@ -79,5 +79,7 @@ def _refuse(
         )
     never = ", ".join(repr(t) for t in missed if t in idle)
     if never:
-        raise TargetError(f"The model does not use {never} for this task: an adapter there would never train. Parts that it uses: {parts}.")
-    raise TargetError(f"No linear layer under {asked}. Parts that have some: {parts}.")
+        raise TargetError(
+            f"The model does not use {never} for this task: an adapter there would never train. Modules that it uses: {parts}."
+        )
+    raise TargetError(f"No linear layer under {asked}. Modules that have some: {parts}.")

@@ -69,7 +69,7 @@ def check_request(settings: RunSettings) -> None:
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":
-        raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA card, but the device is cpu. Set it to 'off'.")
+        raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is cpu. Set it to 'off'.")
     if settings.quick_sweep:
         _check_pack(card, settings)
     if settings.checkpoint is not None:
@@ -96,7 +96,7 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
     missed = [target for target in lora.targets if not card.adapted_shapes(task, (target,))]
     if missed:
         parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
-        raise TargetError(f"No linear layer under {', '.join(map(repr, missed))}. Parts of {card.title} that have some: {parts}.")
+        raise TargetError(f"No linear layer under {', '.join(map(repr, missed))}. Modules of {card.title} that have some: {parts}.")
     paths = [path.removesuffix(".weight") for path in shapes]
     for name in ("rank_pattern", "alpha_pattern"):
         pattern_values(name, getattr(lora, name), paths, card.groups(task))

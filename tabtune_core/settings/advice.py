@@ -70,7 +70,7 @@ ADVICE = (
     Advice(
         knob="dropouts",
         when=lambda facts: bool(facts.sweep.ranks) and facts.rows <= SMALL_TABLE_ROWS and min(facts.dropouts) == 0,
-        text=lambda facts: f"{facts.rows:,} rows without dropout: the adapter may learn the training rows by heart.",
+        text=lambda facts: f"{facts.rows:,} rows without dropout: the adapter may memorize the training rows.",
         todo="Use 0.1 to 0.2 on a table this small, or compare both.",
     ),
     Advice(
@@ -123,7 +123,7 @@ ADVICE = (
             f"Class weights change the probabilities, and {METRICS[facts.sweep.run.selection_metric].written} on the validation rows may "
             "get worse by it: then the pretrained weights are returned."
         ),
-        todo="Let balanced accuracy or average precision decide (Advanced, Best state).",
+        todo="Let balanced accuracy or average precision decide (Advanced, Best checkpoint).",
     ),
 )
 

@@ -56,11 +56,11 @@ def propose(rows: int) -> Proposal:
     """What to start with on a table of so many rows, and why.
 
     >>> propose(569).reason
-    '569 rows: small data, up to 10,000 rows. Few rows bear few parameters, and dropout keeps the adapter from learning them by heart.'
+    '569 rows: small data, up to 10,000 rows. Few rows bear few parameters, and dropout keeps the adapter from memorizing them.'
     """
     if rows <= SMALL_TABLE_ROWS:
         why = f"small data, up to {SMALL_TABLE_ROWS:,} rows. "
-        why += "Few rows bear few parameters, and dropout keeps the adapter from learning them by heart."
+        why += "Few rows bear few parameters, and dropout keeps the adapter from memorizing them."
         return Proposal(preset="small", reason=f"{rows:,} rows: {why}")
     if rows <= MEDIUM_TABLE_ROWS:
         why = f"medium data, up to {MEDIUM_TABLE_ROWS:,} rows. There is enough to fill a rank of 8, and a little dropout will do."

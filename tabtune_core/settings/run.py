@@ -35,43 +35,43 @@ class RunSettings:
     """One run: which rows, which model, what may change."""
 
     dataset: str
-    """Id of the table in the workspace (a hash of its content)."""
+    """ID of the table in the workspace (a hash of its content)."""
     target: str
     """Column to predict."""
     task: Task = "classification"
-    """'classification' predicts classes, 'regression' numbers on a scale."""
+    """'classification' predicts classes, 'regression' predicts numbers."""
     model: str = "tabicl-mini"
-    """Base model, by its name in the catalogue."""
+    """Name of the base model in the catalogue."""
     checkpoint: str | None = None
-    """Path of a weights file to use instead of the model's own."""
+    """Path of a weights file that replaces the model's own."""
     strategy: Strategy = "peft"
-    """'inference' is zero-shot, 'base-ft' trains every weight, 'peft' trains a LoRA adapter. Without a foundation model, to compare with:
-    'linear' is logistic or ridge regression, 'boosting' gradient boosting, both from scikit-learn."""
+    """'inference' is zero-shot, 'base-ft' is full fine-tuning, 'peft' trains a LoRA adapter. The references use no foundation model:
+    'linear' is logistic or ridge regression, 'boosting' is gradient boosting, both from scikit-learn."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
-    """Moves the split (but not one by time), the adapter's start and the episodes. Runs that share a seed share split and episodes. A run
-    that is repeated on a CUDA card may differ in the last digits: some sums have no fixed order there."""
+    """Random seed of the split (except a split by time), the adapter's initialization and the episodes. Runs with the same seed share split
+    and episodes. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order there."""
     device: str = "auto"
-    """'auto' is a free CUDA card, else the CPU; 'cpu', 'cuda' and 'cuda:1' are taken at their word."""
+    """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
     validation_share: float = 0.2
-    """Share of the rows that chooses the best state and ranks the runs."""
+    """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = 0.2
-    """Share of the rows that is only reported."""
+    """Share of the rows for the test, which is only reported."""
     split_by: SplitBy = "random"
-    """How rows are divided. At random: every part has each class in its share (random). By time: the earliest rows of a date or number
-    column train, later ones validate, the latest test, the same under every seed (time). By group: all rows of one value, such as a
-    customer, are in one part (group). Of a table with dates or repeated ids, a split at random scores better than new rows will."""
+    """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for training, later ones
+    for validation, the latest for the test, with the same split for every seed. Group: all rows of one value, such as a customer, stay
+    together. If a table has dates or repeated IDs, a random split gives better scores than new rows will."""
     split_column: str | None = None
-    """Column of the split by time or by group. Rows without a value in it only train. The column of a group is no feature; that of a time
-    stays one unless it is left out."""
+    """Column of the split by time or by group. Rows without a value in it are used for training only. A group column is not a feature; a
+    time column stays a feature unless you leave it out."""
     split_at_median: bool = False
-    """Turn a numeric target into two classes, up to its median and above."""
+    """Turn a numeric target into two classes: up to its median, and above it."""
     quick_sweep: bool = False
-    """Train the LoRA runs of a sweep that differ in rank, alpha, dropout or learning rate alone in one pass, eight at most (TabICL).
-    Scores are those of separate runs up to rounding. A GPU that waits for Python waits less; a CPU is faster on small tables alone, and
-    slower on others. Time and memory are measured for the pack, which holds the activations of all its runs at once; those of a single run
-    are not known."""
+    """Train LoRA runs of a sweep that differ only in rank, alpha, dropout or learning rate together in one pass, eight at most (TabICL).
+    Scores are the same as those of separate runs, up to rounding. It helps a GPU that waits for Python; a CPU is faster on small tables
+    only. Time and memory are measured for the pack, which holds the activations of all its runs at once; those of a single run are not
+    known."""
     _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
 
     def __post_init__(self) -> None:
@@ -128,9 +128,9 @@ class RunSettings:
     def variant(self) -> str:
         """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
         lora, train = self.lora, self.train
-        said = {f"{train.views} views": train.views > 1 and self.strategy not in REFERENCES}
+        said = {f"ensemble of {train.views}": train.views > 1 and self.strategy not in REFERENCES}
         if train.predict_context_rows is not None and self.strategy not in REFERENCES:
-            said |= {f"{train.predict_context_rows:,} rows shown": True}
+            said |= {f"{train.predict_context_rows:,} context rows": True}
         if self.strategy in TRAINED:
             said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
             said |= {f"class weights {train.class_weights}": train.class_weights != "none"}

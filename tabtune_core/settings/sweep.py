@@ -32,23 +32,23 @@ class SweepSettings:
     ranks: tuple[int, ...] = (2, 4, 8)
     """LoRA ranks to compare."""
     alphas: tuple[float, ...] = ()
-    """Alphas to compare, each with every rank; the one alpha of the LoRA settings unless set."""
+    """Alphas to compare, each with every rank. Default: the alpha of the LoRA settings."""
     dropouts: tuple[float, ...] = ()
-    """Dropouts to compare; the one of the LoRA settings unless set."""
+    """Dropouts to compare. Default: the dropout of the LoRA settings."""
     target_sets: tuple[tuple[str, ...], ...] = ()
-    """Sets of parts to adapt, to compare; an empty set is the model's own list. The targets of the LoRA settings unless set."""
+    """Sets of target modules to compare. An empty set is the model's own list. Default: the targets of the LoRA settings."""
     learning_rates: tuple[float, ...] = ()
-    """Peak rates of LoRA to compare; the one of the train settings unless set."""
+    """Peak learning rates of LoRA to compare. Default: the learning rate of the training settings."""
     full_learning_rates: tuple[float, ...] = ()
-    """Peak rates of full fine-tuning to compare, each a run of its own; 2e-5 unless set."""
+    """Peak learning rates of full fine-tuning to compare, one run each. Default: 2e-5."""
     zero_shot: bool = True
-    """Add the base model as it is."""
+    """Add a zero-shot run: the base model without training."""
     full_fine_tuning: bool = True
-    """Add the training of every weight."""
+    """Add a full fine-tuning run, which trains every weight."""
     references: bool = True
-    """Add logistic or ridge regression and gradient boosting from scikit-learn, which need no foundation model and take seconds."""
+    """Add two reference runs without a foundation model: logistic or ridge regression, and gradient boosting (scikit-learn, seconds)."""
     seeds: tuple[int, ...] = (0,)
-    """Repeat everything under each of these seeds."""
+    """Random seeds; every run is repeated with each of them."""
     _sections: ClassVar[dict[str, type]] = {"run": RunSettings}
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class SweepSettings:
 AXES_OF_LORA = {"ranks": "rank", "alphas": "alpha", "dropouts": "dropout", "target_sets": "targets"}
 """An axis, and the LoRA setting of which it lists values."""
 AXIS_NAMES = {
-    "ranks": "rank", "alphas": "alpha", "dropouts": "dropout", "target_sets": "set of parts", "learning_rates": "learning rate",
+    "ranks": "rank", "alphas": "alpha", "dropouts": "dropout", "target_sets": "set of target modules", "learning_rates": "learning rate",
     "full_learning_rates": "rate",
 }  # fmt: skip
 LORA_AXES = (*AXES_OF_LORA, "learning_rates")

@@ -37,13 +37,13 @@ class LoraSettings:
     """How strongly, and where, a frozen model may change (Hu et al. 2021, arXiv 2106.09685)."""
 
     rank: int = 8
-    """Width r of the two factors A and B; the adapter grows linearly with it."""
+    """Rank r of the update, the width of its factors A and B. The adapter size grows in proportion."""
     alpha: float | None = None
-    """Strength of the update, which is scaled by alpha / rank; twice the rank unless set."""
+    """The update is scaled by alpha / rank. Default: twice the rank."""
     dropout: float = 0.05
-    """Share of the adapter's input that is dropped while training; more for small tables. On a CPU it makes a step a tenth longer."""
+    """Dropout probability on the adapter's input during training; use more on small tables. On a CPU it makes a step a tenth longer."""
     targets: tuple[str, ...] = ()
-    """Parts of the model to adapt, by name, path prefix or group; the model's own list unless set."""
+    """Target modules: which modules of the model get an adapter, by name, path prefix or group. Default: the model's own list."""
     bias: Bias = "none"
     """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
     use_rslora: bool = False
@@ -92,69 +92,71 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How long and how fast to train. A step is one optimizer step on one episode."""
+    """Length and speed of training. A step is one optimizer step on one episode."""
 
     steps: int | None = None
-    """Optimizer steps; used instead of epochs when set."""
+    """Number of optimizer steps. If set, it replaces the number of epochs."""
     epochs: int = 30
-    """Passes over the training rows; one pass is (training rows / query rows a step) steps."""
+    """Passes over the training rows. One pass takes (training rows / query rows per step) steps."""
     time_limit: float | None = None
-    """Seconds of training, evaluations included, after which a run ends as if at its last step; none unless set. What an earlier run had
-    computed counts as if this one had. The learning rate follows the planned steps: a run that the limit ends has not come down to 0."""
+    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Cached results of
+    an earlier run count at the time that they took then. The learning rate follows the planned steps, so it has not decayed to 0 when the
+    limit ends a run."""
     learning_rate: float | None = None
-    """Peak rate; 2e-4 for LoRA and 2e-5 for full fine-tuning unless set. A sweep applies it to its LoRA runs alone."""
+    """Peak learning rate. Default: 2e-4 for LoRA and 2e-5 for full fine-tuning. In a sweep it applies to the LoRA runs only."""
     rate_scales_with_rank: bool = False
     """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
     lr_ratio: float = 1.0
     """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
     optimizer: Optimizer = "adamw"
-    """AdamW; Adam, whose weight decay is part of the gradient; or SGD with momentum 0.9, which wants a far higher rate."""
+    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning rate."""
     batch_size: int = 256
-    """Query rows a step: rows the model must predict from the others. Held to a quarter of the training rows."""
+    """Query rows per step: the rows that the model must predict from the context rows. At most a quarter of the training rows are used."""
     context_rows: int = USUAL_CONTEXT_ROWS
-    """Most rows shown to the model as context in a training step. The lever on the memory of training."""
+    """Maximum number of context rows in a training step. It is the setting that changes training memory most."""
     predict_context_rows: int | None = None
-    """Most rows shown to the model as context at prediction; all training rows that the model and the memory take unless set."""
+    """Maximum number of context rows at prediction. Default: all training rows, up to what the model accepts and the memory holds."""
     episode_set: int = 0
-    """Train on so many fixed episodes in turn, so that frozen parts run once on each (at most 2 GB is kept); 0: always fresh ones."""
+    """Number of distinct training episodes to cycle through. With a fixed set, frozen layers run once per episode and are cached (up to
+    2 GB). 0 draws a new episode every step."""
     views: int = 1
-    """Predictions are averaged over so many views of the table, its columns and classes in another order in each; costs as many times."""
+    """Ensemble size: predictions are averaged over this many random column and class orders. Prediction time grows in proportion."""
     validation_rows: int = 2000
-    """Most validation rows; of a larger share a stratified sample is scored."""
+    """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
     test_rows: int = 10000
-    """Most test rows; of a larger share a stratified sample is scored."""
+    """Maximum number of test rows. If the share holds more, a stratified sample is scored."""
     weight_decay: float = 0.01
-    """How much the trained weights shrink, times the rate, at every step."""
+    """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of Adam and AdamW for the two moments of the gradient."""
+    """Exponential decay rates of Adam and AdamW for the first and second moment of the gradient."""
     eps: float = 1e-8
-    """Term of Adam and AdamW against division by zero."""
+    """Small constant in Adam and AdamW that prevents division by zero."""
     class_weights: ClassWeights = "none"
-    """How much a row counts in the training loss: all alike (none), or in inverse proportion to the rows of its class (balanced). Balanced
-    predicts rare classes more often. Probabilities become those of a table with as many rows of each class, so that log-loss may get worse
-    and the pretrained weights be returned: let balanced accuracy or average precision select."""
+    """Weight of a row in the training loss: equal (none), or inversely proportional to the size of its class (balanced). Balanced weights
+    predict rare classes more often. The probabilities become those of a table with equally large classes, so log-loss may get worse and
+    the pretrained weights may be kept: choose balanced accuracy or average precision as the selection metric."""
     schedule: Schedule = "cosine"
-    """How the rate goes on after the warm-up: down to 0 along half a cosine or a line, or constant."""
+    """Learning rate schedule after the warm-up: cosine decay to 0, linear decay to 0, or constant."""
     warmup_ratio: float = 0.1
-    """Share of the steps during which the rate rises from 0."""
+    """Share of the steps over which the learning rate rises from 0 to its peak."""
     warmup_steps: int | None = None
-    """Steps during which the rate rises; used instead of the share when set."""
+    """Number of warm-up steps. If set, it replaces the share."""
     clip_norm: float = 1.0
-    """Gradients longer than this are shortened to it; 0 leaves them as they are."""
+    """Maximum gradient norm: larger gradients are scaled down to it. 0 turns clipping off."""
     amp: Amp = "off"
-    """Train in 16-bit numbers (autocast) on a CUDA card: bf16 needs no scaling, fp16 comes with it. Scores are always computed in fp32."""
+    """Mixed-precision training (autocast) on a CUDA GPU: bf16, or fp16 with loss scaling. Scores are always computed in fp32."""
     gradient_checkpointing: bool = False
-    """Compute the activations of the model's blocks again in the backward pass: the same result in less memory and more time.
-    On the CPU large blocks of memory also go back to the system at once."""
+    """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory and more time.
+    On the CPU, large blocks of memory are also returned to the system at once."""
     cuda_graph: bool = False
-    """Record the training step once as a CUDA graph and replay it: the same result in less time where a GPU waits for Python, as with small
-    tables. For TabICL on a CUDA GPU; where a run cannot be captured, a note says why and it trains as usual."""
+    """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU waits for Python, as
+    with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and it trains without the graph."""
     eval_every: int = 10
-    """Steps between two looks at the validation rows."""
+    """Number of steps between two evaluations on the validation rows."""
     patience: int = 8
-    """Looks at the validation rows without a better score before training stops early; 0 never stops early."""
+    """Early stopping: training ends after this many evaluations without a better score. 0 turns early stopping off."""
     selection_metric: str | None = None
-    """The validation score that decides early stopping, the best state and the ranking; log-loss or RMSE unless set."""
+    """The validation score that decides early stopping, the best checkpoint and the ranking. Default: log-loss or RMSE."""
 
     def __post_init__(self) -> None:
         check_kinds(self, "train.")

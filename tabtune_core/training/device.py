@@ -27,12 +27,12 @@ def resolve_device(name: str) -> torch.device:
         raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     index = device.index or 0
     if index >= cards:
-        found = f"torch sees {cards} CUDA card{'s' if cards != 1 else ''}"
+        found = f"torch sees {cards} CUDA GPU{'s' if cards != 1 else ''}"
         if of_amd:
-            found = "this build of torch is for AMD cards (ROCm), on which nothing here was ever tried"
+            found = "this build of torch is for AMD GPUs (ROCm), which were never tested"
         elif torch.version.cuda is None:
             found += " (this build of torch has no CUDA)"
-        raise DeviceError(f"The device {name!r} was asked for, but {found}. Choose 'cpu', or 'auto' to take what there is.")
+        raise DeviceError(f"The device {name!r} was requested, but {found}. Choose 'cpu', or 'auto' for an available device.")
     return _tried(torch.device("cuda", index))
 
 
@@ -44,7 +44,7 @@ def _tried(device: torch.device) -> torch.device:
         if is_out_of_memory(error):
             raise
         cause = str(error).splitlines()[0]
-        raise DeviceError(f"The card {device} cannot be computed on: {cause} Choose 'cpu' or another card, or mend the driver.") from error
+        raise DeviceError(f"The GPU {device} cannot be used: {cause} Choose 'cpu' or another GPU, or repair the driver.") from error
     return device
 
 

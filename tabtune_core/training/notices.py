@@ -24,13 +24,11 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     yield from _untested(settings)
     yield from _split(settings, table)
     if table.context.encoder.left_out:
-        yield Note(f"Columns that no model sees, free text or left out by choice: {', '.join(table.context.encoder.left_out)}.")
+        yield Note(f"Columns that the model does not use (free text or left out by you): {', '.join(table.context.encoder.left_out)}.")
     yield from _shown(settings, plan)
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
-        yield Note(
-            f"The warm-up of {warmup_steps} steps is longer than the run; it is shortened to all of the {plan.steps} steps.", "warning"
-        )
+        yield Note(f"The warm-up of {warmup_steps} steps is longer than the run; it is shortened to {plan.steps} steps.", "warning")
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
         yield Note(
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
@@ -64,15 +62,17 @@ def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
     asked = settings.train.predict_context_rows
     if plan.context_rows < plan.train_rows:
         yield Note(
-            f"Predictions are shown {plan.context_rows:,} of the {plan.train_rows:,} training rows as context"
+            f"Predictions use {plan.context_rows:,} of the {plan.train_rows:,} training rows as context rows"
             f"{'' if settings.strategy == 'inference' else '; all of them train'}."
         )
     elif asked is not None and asked > plan.train_rows:
-        yield Note(f"Predictions are shown all {plan.train_rows:,} training rows: {asked:,} were asked for, and there are no more.")
+        yield Note(
+            f"Predictions use all {plan.train_rows:,} training rows as context rows: {asked:,} were requested, and there are no more."
+        )
     if plan.evaluation_context_rows is not None and plan.evaluation_context_rows < plan.context_rows:
         yield Note(
-            f"Evaluations during training are shown {plan.evaluation_context_rows:,} rows, which is cheaper; the final scores of zero-shot "
-            f"and of the best state are with {plan.context_rows:,} rows shown."
+            f"Evaluations during training use {plan.evaluation_context_rows:,} context rows to save time; the final scores of zero-shot "
+            f"and of the best checkpoint use {plan.context_rows:,} context rows."
         )
 
 
@@ -83,8 +83,8 @@ def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     encoder = table.context.encoder
     if settings.split_by == "time" and settings.split_column in (*encoder.categories, *encoder.numbers, *encoder.dates):
         yield Note(
-            f"{settings.split_column!r} is a feature too, and its later values lie beyond those that training sees. To predict without it, "
-            "leave it out under Columns on the Data page."
+            f"{settings.split_column!r} is a feature too, and its later values are outside the range of the training rows. "
+            "To predict without it, leave it out under Columns on the Data page."
         )
 
 
@@ -108,10 +108,10 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None, oth
             "been trained."
         )
     if cut:
-        yield Note(f"Nothing up to {cut} trains: it is computed once for each input, and kept (at most {_LIMIT}).")
+        yield Note(f"All layers up to {cut} are frozen: they are computed once per input and cached (up to {_LIMIT}).")
     if count:
         few = f", more than the run's {plan.steps} steps" if count > plan.steps else ""
-        yield Note(f"The steps go through {count} fixed episodes in turn{few}.", "warning" if few else "info")
+        yield Note(f"Training cycles through {count} fixed episodes{few}.", "warning" if few else "info")
 
 
 def capture(why_not: str | None) -> Note:
@@ -126,7 +126,7 @@ def costs(result: RunFinished) -> Iterator[Note]:
     if result.shared_saved_seconds >= SAVING_TOLD:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
-            "they count as this run's time, though it did not have to spend them."
+            "they count as this run's time, although it read them from the cache."
         )
     if pack_costs(result):
         yield Note(f"{pack_costs(result)} The run's own time and memory are not known, and it is not ranked or compared by them.")
@@ -142,7 +142,7 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
         )
     if arrays.refused:
         yield Note(
-            f"{arrays.refused} of {arrays.made} results of frozen parts were not kept: their files may take {_LIMIT}, and the disk must "
+            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take {_LIMIT}, and the disk must "
             "have room. They were computed again at each use."
         )
     if result.dead_layers:
@@ -158,23 +158,23 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
     if result.outcome == "diverged":
         rate = settings.base_rate
         yield Note(
-            f"The loss was no longer a number at step {result.steps_done + 1}; the best state before it is kept. "
+            f"The loss was not a finite number at step {result.steps_done + 1}; the best checkpoint before it is kept. "
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
             "warning",
         )
     if evaluated_step and result.best_step == 0:
         yield Note(
-            f"No gain over zero-shot: step {evaluated_step} was better with the rows that evaluations are shown, but not with all "
-            "those that predictions are shown, so the pretrained weights are returned.",
+            f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not with all "
+            "context rows of predictions, so the pretrained weights are kept.",
             "warning",
         )
     elif settings.strategy != "inference" and result.best_step == 0:
-        yield Note("No gain over zero-shot: no look at the validation rows was better, so the pretrained weights are returned.", "warning")
+        yield Note("No improvement over zero-shot: no evaluation beat the pretrained model, so its weights are kept.", "warning")
 
 
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
     """How many of the rows that a pipeline was given its predictions are shown, and how many its scores were (None: there are none)."""
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
     nothing = "None was withheld, so no score was measured."
-    measured = nothing if scored is None else f"The validation scores were measured with {scored:,} rows shown."
-    return Note(f"Predictions are shown {of_all} rows with a label. {measured}")
+    measured = nothing if scored is None else f"The validation scores were measured with {scored:,} context rows."
+    return Note(f"Predictions use {of_all} labelled rows as context rows. {measured}")

@@ -33,7 +33,7 @@ class Precision:
             DeviceError: 16-bit training was asked for, and the device is no CUDA card.
         """
         if amp != "off" and device.type != "cuda":
-            raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA card, but the device is {device}. Set it to 'off'.")
+            raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
         return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
 
     def autocast(self) -> torch.autocast:
@@ -48,8 +48,8 @@ def emulation(amp: Amp, device: torch.device) -> list[Note]:
     name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
     return [
         Note(
-            f"{name} (compute capability {major}.{minor}) emulates bf16, which is slow; cards from 8.0 on compute in it. "
-            "Set train.amp to 'fp16', which this card computes in, or to 'off'.",
+            f"{name} (compute capability {major}.{minor}) emulates bf16, which is slow; GPUs from 8.0 on support it. "
+            "Set train.amp to 'fp16', which this GPU supports, or to 'off'.",
             "warning",
         )
     ]

@@ -6,7 +6,7 @@ from dashboard.charts import CHARTS
 from tabtune_core.metrics import METRICS
 
 UNITS = (
-    "(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "step", "Phase", "Run", "Rows", "Class", "(unit of the target)",
+    "(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "step", "Phase", "Run", "Rows", "Context rows", "Class", "class", "(unit of the target)",
 )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def break_down(home, stop_request):
 
 def refuse(home, stop_request):
     """A mistake of the person."""
-    raise TargetError("No linear layer under nowhere. Parts that have some: decoder.")
+    raise TargetError("No linear layer under nowhere. Modules that have some: decoder.")
 
 
 def need_too_much(home, stop_request):

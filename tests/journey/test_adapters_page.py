@@ -65,7 +65,7 @@ def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
     app.button(key=f"make_pipeline_{run}").click().run()
     (job,) = store.jobs("export")
     assert job.arguments == {"run": run, "format": "pipeline"}
-    assert "Preparing it" in texts(app.markdown)
+    assert "Preparing" in texts(app.markdown)
     claimed = store.claim_job(1, 1.0)
     folder = store.job_dir(claimed.id)
     folder.mkdir(parents=True)

@@ -206,8 +206,8 @@ def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
     page.goto(f"{server}/compare")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(state="attached")
     page.get_by_role("tab", name="Rank").click()
-    page.get_by_role("button", name="Work it out").first.click()
-    page.get_by_text("The full rank gives the run's own scores again.").wait_for()
+    page.get_by_role("button", name="Compute").first.click()
+    page.get_by_text("The full rank reproduces the scores of the run.").wait_for()
 
     page.goto(f"{server}/guide")
     page.get_by_text("12,288").first.wait_for()
@@ -247,7 +247,7 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_
     store.claim(os.getpid(), started_at(os.getpid()))  # it runs, and has told nothing yet
     page.set_viewport_size({"width": 1440, "height": 1800})
     page.goto(f"{serve()}/live?sweep={sweep}")
-    page.get_by_text("No look at the validation rows yet").first.wait_for()
+    page.get_by_text("Not validated yet").first.wait_for()
     runs[0].begin()
     page.locator('[class*="st-key-accuracy_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(state="attached")
     low, high = y_range(page, "accuracy_")
@@ -269,7 +269,7 @@ def test_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(tmp_path, serve
     add_sample(tmp_path, "breast_cancer")
     page.goto(f"{serve()}/new_run")
     page.get_by_role("button", name="Launch 7 runs").wait_for()
-    page.get_by_text("Choose them in a tree of the model").click()
+    page.get_by_text("Choose in a tree of the model").click()
     tree = page.locator(".lab-tree")
     tree.locator("summary").nth(2).focus()
     page.keyboard.press("Enter")

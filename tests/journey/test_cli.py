@@ -358,7 +358,7 @@ def test_every_axis_of_a_sweep_has_a_flag_and_the_runs_have_names_of_their_own(t
     _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)
     runs = RunStore(tmp_path / "home").runs()
     assert (
-        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of parts + zero-shot + 2 rates of full fine-tuning + 2 references, x 2 seeds"
+        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of target modules + zero-shot + 2 rates of full fine-tuning + 2 references, x 2 seeds"
         in said
     )
     assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)

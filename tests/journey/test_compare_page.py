@@ -8,7 +8,7 @@ from page_steps import button, go, texts
 
 from tabtune_core.store.runs import RunStore
 
-TABS = ("Trade-offs", "Rank", "Rows shown", "Runs side by side")
+TABS = ("Trade-offs", "Rank", "Context rows", "Runs side by side")
 
 
 def at(app, tab, view=None, **query):
@@ -72,7 +72,7 @@ def answer(store, job):
 
 def test_limits_name_the_best_run_within_them(app, sweep):
     at(app, "Trade-offs")
-    assert "3 of 4 runs are beaten by none on these 2 numbers: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown)
+    assert "3 of 4 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown)
     app.number_input(key="limit_growth_memory_bytes").set_value(35.0).run()
     assert "Within these limits **LoRA r=2** has the best validation Log-loss, **0.1287**, with 33.3 MB over" in texts(app.markdown)
     app.number_input(key="limit_growth_memory_bytes").set_value(1.0).run()
@@ -100,20 +100,20 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
 
 def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, sweep):
     at(app, "Rank")
-    button(app, "Work it out").click().run()
+    button(app, "Compute").click().run()
     (job,) = store.jobs("rank_curve")
     assert store.run(job.arguments["run"]).settings.lora.rank == 8
-    assert not [found for found in app.button if found.label == "Work it out"], "it was asked for already"
+    assert not [found for found in app.button if found.label == "Compute"], "it was asked for already"
     store.finish_job(job.id, "failed", error="There is no adapter package at adapter.zip.")
     app.run()
     assert "There is no adapter package" in texts(app.error)
-    button(app, "Work it out").click().run()
+    button(app, "Compute").click().run()
     answer(store, store.jobs("rank_curve")[0])
     app.run()
     assert not app.exception
     assert not app.error
     assert "90% of the update lies in rank 1" in texts(app.markdown)
-    assert "Cut to rank 1, the run keeps 80% of its gain over zero-shot" in texts(app.markdown)
+    assert "Truncated to rank 1, the run keeps 80% of its gain over zero-shot" in texts(app.markdown)
 
 
 def answer_rows_shown(store, job):
@@ -132,22 +132,22 @@ def answer_rows_shown(store, job):
 
 
 def test_the_curve_over_rows_shown_is_a_job_that_is_found_again(app, store, sweep):
-    at(app, "Rows shown")
+    at(app, "Context rows")
     assert "its weights were not kept" in texts(app.caption), "the made-up full fine-tuning left none"
-    button(app, "Work it out").click().run()
+    button(app, "Compute").click().run()
     (job,) = store.jobs("context_curve")
     (run,) = job.arguments["runs"]
     assert store.run(run).settings.lora.rank == 8
-    assert not [found for found in app.button if found.label == "Work it out"], "it was asked for already"
+    assert not [found for found in app.button if found.label == "Compute"], "it was asked for already"
     store.finish_job(job.id, "failed", error="The base's weights are gone.")
     app.run()
     assert "weights are gone" in texts(app.error)
-    button(app, "Work it out").click().run()
+    button(app, "Compute").click().run()
     answer_rows_shown(store, store.jobs("context_curve")[0])
     app.run()
     assert not app.exception
     assert not app.error
-    assert "Showing 341 rows instead of 256 brings a gain of" in texts(app.markdown)
+    assert "Using 341 context rows instead of 256 brings a gain of" in texts(app.markdown)
     assert "rank 8 brings a gain of" in texts(app.markdown)
     for axis in ("seconds", "memory"):
         app.session_state["rows_axis"] = axis
@@ -163,7 +163,7 @@ def test_settings_side_by_side_are_those_that_differ(app, sweep):
 
 
 def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicted):
-    at(app, "Runs side by side", "Rows that change")
+    at(app, "Runs side by side", "Changed rows")
     assert not app.exception
     assert "the class of 1 of 40 rows changes: 1 become right, 0 become wrong" in texts(app.markdown)
     (row,) = app.dataframe[-1].value.to_dict("records")
@@ -175,7 +175,7 @@ def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicte
 
 def test_every_view_of_runs_opens_without_predictions_and_jobs(app, sweep):
     at(app, "Runs side by side")
-    for view in ("Curves", "Confusion", "Calibration", "Rows that change", "Size of the update"):
+    for view in ("Curves", "Confusion", "Calibration", "Changed rows", "Update size"):
         app.session_state["side_by_side"] = view
         app.run()
         assert not app.exception, view
@@ -183,15 +183,15 @@ def test_every_view_of_runs_opens_without_predictions_and_jobs(app, sweep):
 
 
 def test_the_size_of_the_update_is_asked_for_all_runs_at_once(app, store, sweep):
-    at(app, "Runs side by side", "Size of the update")
-    button(app, "Work it out for 2 runs").click().run()
+    at(app, "Runs side by side", "Update size")
+    button(app, "Compute it for 2 runs").click().run()
     jobs = store.jobs("rank_curve")
     assert len({job.arguments["run"] for job in jobs}) == 2
     for job in jobs:
         answer(store, job)
     app.run()
     assert not app.exception
-    assert not [found for found in app.button if found.label.startswith("Work it out")]
+    assert not [found for found in app.button if found.label.startswith("Compute")]
 
 
 def test_runs_that_predict_numbers_show_their_errors(app, store):
@@ -199,10 +199,10 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     write_predictions(store, sweep)
     at(app, "Runs side by side", "Errors")
     assert not app.exception
-    app.session_state["side_by_side"] = "Rows that change"
+    app.session_state["side_by_side"] = "Changed rows"
     app.run()
     assert not app.exception
-    assert "come closer to the truth" in texts(app.markdown)
+    assert "get closer to the true value" in texts(app.markdown)
     at(app, "Rank")
     assert "R² against rank" in {found.value for found in app.subheader}
 
@@ -219,7 +219,7 @@ def test_two_hundred_runs_open_in_every_tab(app, store):
     seeding.many_runs(store, sweeps=1, per_sweep=200, looks=2)
     at(app, "Trade-offs")
     assert not app.exception
-    assert "of 40 configurations are beaten by none" in texts(app.markdown)
+    assert "of 40 configurations are the best trade-offs" in texts(app.markdown)
     app.toggle(key="over_seeds").set_value(False).run()
     assert "of 200 runs are beaten by none" in texts(app.markdown)
     for tab, heading in (("Rank", "Calibration error against rank"), ("Runs side by side", None)):

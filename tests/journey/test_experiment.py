@@ -217,7 +217,7 @@ def test_a_numeric_target_can_be_split_at_its_median(settings, home):
         ({"target": "verdit"}, LabelError, "verdict"),
         ({"lora": LoraSettings(targets=("nowhere",))}, TargetError, "No linear layer under 'nowhere'"),
         ({"lora": LoraSettings(rank=500)}, TargetError, "Rank 500 is above the cap of every target"),
-        ({"device": "cuda:7"}, DeviceError, "The device 'cuda:7' was asked for, but torch sees"),
+        ({"device": "cuda:7"}, DeviceError, "The device 'cuda:7' was requested, but torch sees"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(settings, home, change, error, message):

@@ -7,6 +7,7 @@ import pytest
 import seeding
 from page_steps import go, texts
 
+from dashboard.components.glossary import TERMS, define
 from dashboard.views.guide.guide_text import CLAIMS
 from dashboard.views.guide.lora_picture import layer_picture
 from tabtune_core.analysis.run_diagnostics import GUIDE
@@ -58,7 +59,7 @@ def test_the_quick_reference_marks_the_row_of_the_newest_table(app, home):
 
 def test_own_figures_stand_beside_the_guides(app, store):
     go(app, "guide")
-    assert "own figures stand here" in texts(app.info)
+    assert "Its figures will appear here" in texts(app.info)
     seeding.finished_sweep(store, ranks=(2, 8))
     go(app, "guide")
     own = app.dataframe[-1].value.set_index("Aspect")
@@ -82,3 +83,18 @@ def test_the_figures_of_the_text_are_those_of_the_measurements():
     )
     assert f"on {sum(verdict == 'better' for _, verdict in rows)} of {len(rows)} tables" in told["Accuracy"]
     assert f"chose 2 on {sum(rank == '2' for rank, _ in rows)} of them" in told["Accuracy"]
+
+
+def test_the_glossary_explains_what_the_pages_link_to(app):
+    assert list(TERMS) == sorted(TERMS, key=str.lower)
+    app.query_params["tab"] = "glossary"
+    go(app, "guide")
+    assert not app.exception
+    assert TERMS["Query row"] in texts(app.markdown)
+    assert "guide?tab=glossary" in define("Query row")
+
+
+@pytest.mark.parametrize("page", ["data", "live", "leaderboard", "compare", "adapters", "try_it"])
+def test_a_page_explains_its_terms(app, page):
+    go(app, page)
+    assert any("guide?tab=glossary" in (title.proto.help or "") for title in app.title)

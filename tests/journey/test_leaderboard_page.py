@@ -122,11 +122,11 @@ def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
     choose(app, 0)
     press(app, "Archive")
     assert first not in board(app)["Run"].tolist()
-    assert "1 archived run is left out" in texts(app.caption)
+    assert "1 archived run is excluded" in texts(app.caption)
     app.toggle(key="archived").set_value(True).run()
     assert board(app)["Place"].isna().tolist() == [False] * 4 + [True]
     choose(app, 4)
-    press(app, "Take out of the archive")
+    press(app, "Restore from the archive")
     assert not any(run.archived for run in store.runs(sweep))
 
 
@@ -160,7 +160,7 @@ def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
     choose(app, *range(len(runs)))
     assert "2 of them are queued or running and will stay" in texts(app.caption)
     assert "This frees **3.2 MB**" in texts(app.markdown)
-    press(app, "Delete for good")
+    press(app, "Delete permanently")
     assert {run.status for run in store.runs(sweep)} == {"running", "queued"}
     assert not folder.exists()
 
@@ -196,7 +196,7 @@ def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
     said = texts(app.markdown)
     assert "Validation chooses r=4" in said
     assert "On the test rows this is not beyond noise" in said
-    assert "Keep the model as it is, or repeat with" in said
+    assert "Use the pretrained model as it is, or repeat with" in said
     assert "is the best" not in said
     button = next(found for found in app.button if found.label.startswith("Queue "))
     number = int(re.search(r"Queue (\d+) more seed", button.label).group(1))
@@ -224,7 +224,7 @@ def test_full_fine_tuning_stands_beside_lora_with_what_was_measured(app, store):
     open_page(app)
     table = app.dataframe[1].value.set_index("Aspect")
     assert table.at["Storage", "Full fine-tuning"] == "2.7 MB"
-    assert table.at["Training memory over the model", "Who wins"] == "LoRA"
+    assert table.at["Training memory over the model", "Better"] == "LoRA"
     assert table.at["Training time", "Best LoRA against full"] == "about the same"
     assert table.at["Training time", "Zero-shot"] == "N/A"
 
@@ -244,5 +244,5 @@ def test_lines_are_chosen_by_their_boxes_and_archived(serve, page, tmp_path):
     page.get_by_text("This frees").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Archive").click()
-    page.get_by_text("1 archived run is left out of the places").wait_for()
+    page.get_by_text("1 archived run is excluded from the ranking").wait_for()
     assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]

@@ -69,7 +69,7 @@ def test_out_of_memory_is_one_click_away_from_a_smaller_context(live, app, store
     runs[1].tell(RunFailed("There was not enough memory.", "OutOfMemoryError"))
     store.finish(runs[1].id, "failed", error="There was not enough memory.")
     live(sweep=sweep, run=runs[1].id)
-    assert "showed the model 256 context rows" in texts(app.warning)
+    assert "used 256 context rows" in texts(app.warning)
     next(found for found in app.button if found.label == "Run again with 128 context rows").click().run()
     new = store.run(store.run(runs[1].id).retried_as)
     assert (new.settings.train.context_rows, new.name) == (128, "Full fine-tuning, 128 context rows")
@@ -81,7 +81,7 @@ def test_a_run_that_diverged_is_one_click_away_from_half_the_rate(live, app, sto
         seeding.start(run)
         run.end("diverged" if run is runs[2] else "finished")
     live(sweep=sweep, run=runs[2].id)
-    assert "At the learning rate 2e-4 the loss left all bounds" in texts(app.warning)
+    assert "At the learning rate 2e-4 the loss diverged" in texts(app.warning)
     assert "Halve the learning rate" in texts(app.warning)
     app.button(key=f"fix_diverged_{runs[2].id}").click().run()
     new = store.run(store.run(runs[2].id).retried_as)
@@ -102,7 +102,7 @@ def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):
     app.run()
     assert app.selectbox(key=box).value == runs[0].id
     assert app.query_params["run"] == runs[0].id
-    next(found for found in app.button if found.label == "Follow the running one").click().run()
+    next(found for found in app.button if found.label == "Follow the current run").click().run()
     assert app.selectbox(key=box).value == runs[4].id
 
 
@@ -132,13 +132,13 @@ def drawn(app, name):
 def test_readings_of_the_card_are_not_available_without_one(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     live(sweep=sweep)
-    app.session_state[f"more_{sweep}"] = "GPU load, power, heat"
+    app.session_state[f"more_{sweep}"] = "GPU load, power, temperature"
     app.run()
-    assert drawn(app, "GPU utilisation (%)")["data"] == []
+    assert drawn(app, "GPU utilization (%)")["data"] == []
     runs[3].tell(MemorySampled("train", 400_000_000, utilisation_percent=93, power_watts=411.6))
     st.cache_resource.clear()  # a run that goes on is not read again at once, on a slow machine not for seconds
     app.run()
-    assert len(drawn(app, "GPU utilisation (%)")["data"]) == 1
+    assert len(drawn(app, "GPU utilization (%)")["data"]) == 1
 
 
 def test_the_sweep_tells_its_rest_once_such_a_run_has_ended(live, app, store):
@@ -149,4 +149,4 @@ def test_the_sweep_tells_its_rest_once_such_a_run_has_ended(live, app, store):
     assert "left for the sweep" not in texts(app.caption)
     seeding.finish(runs[2])
     app.run()
-    assert "left for the sweep. Estimated: each run to come takes as long" in texts(app.caption)
+    assert "left for the sweep. Estimated: each remaining run takes as long" in texts(app.caption)

@@ -41,7 +41,7 @@ def typed(page, **values):
 
 def test_a_grid_is_typed_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
-    assert "28 = 3 ranks x 2 dropouts x 2 sets of parts x 2 learning rates + 2 baselines + 2 references" in texts(page.caption)
+    assert "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references" in texts(page.caption)
     assert launch(page).label == "Launch 28 runs"
     launch(page).click().run()
     assert not page.exception
@@ -127,7 +127,7 @@ def test_weights_of_another_family_do_not_stay_in_the_form(page, tmp_path):
 
 def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
     typed(page, target_sets=["no_such_part"])
-    assert "No linear layer under 'no_such_part'. Parts of TabICL mini that have some: col_embedder.in_linear" in texts(page.error)
+    assert "No linear layer under 'no_such_part'. Modules of TabICL mini that have some: col_embedder.in_linear" in texts(page.error)
     assert launch(page).disabled
 
 
@@ -140,7 +140,7 @@ def test_devices_are_called_the_same_while_free_memory_changes(page, monkeypatch
 
 
 def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_model_takes_are_refused(page, store):
-    assert "Predictions are shown all of the 341 training rows." in texts(page.caption)
+    assert "Predictions use all of the 341 training rows as context." in texts(page.caption)
     page.number_input(key="predict_context_rows").set_value(100).run()
     assert "Predictions are shown 100 of the 341 training rows." in texts(page.caption)
     page.number_input(key="predict_context_rows").set_value(20_000).run()

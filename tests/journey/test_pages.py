@@ -255,7 +255,7 @@ def test_16_bit_training_without_a_card_is_refused_before_launch(app, store):
     go(app, "new_run")
     app.selectbox(key="device").set_value("cpu").run()
     app.selectbox(key="amp").set_value("bf16").run()
-    assert "needs a CUDA card" in texts(app.error)
+    assert "needs a CUDA GPU" in texts(app.error)
     assert next(found for found in app.button if found.label.startswith("Launch")).disabled
 
 
@@ -408,7 +408,7 @@ def test_settings_of_another_table_say_that_table_and_column_stay(app, store, wh
     assert not app.exception
     assert (app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value) == before
     assert told in texts(app.warning).replace("\\", "")
-    assert "stay as they are" in texts(app.warning).replace("\\", "")
+    assert "are unchanged" in texts(app.warning).replace("\\", "")
     assert app.pills(key="ranks").value == [3]
 
 
@@ -497,7 +497,7 @@ def test_a_run_that_gives_no_sign_of_life_is_said(app, store, monkeypatch):
     assert not any("sign of life" in status for status in app.dataframe[0].value["Status"])
     monkeypatch.setattr(formatting, "SILENCE_SECONDS", -1)
     app.run()
-    assert sum("no sign of life for" in status for status in app.dataframe[0].value["Status"]) == 1
+    assert sum("no heartbeat for" in status for status in app.dataframe[0].value["Status"]) == 1
 
 
 def test_live_opens_the_sweep_of_its_address(app, store):
@@ -599,7 +599,7 @@ def test_the_adapter_of_a_run_that_goes_on_is_not_offered_yet(app, store):
     runs[2].write_adapter()
     go(app, "adapters")
     assert not app.get("download_button")
-    assert "still goes on" in texts(app.info)
+    assert "has not ended" in texts(app.info)
 
 
 def test_a_damaged_adapter_is_said(app, store):

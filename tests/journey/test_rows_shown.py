@@ -1,4 +1,4 @@
-"""Rows shown at prediction: a setting of their own, a guard that holds there, and the curve over them, on runs that really trained."""
+"""Context rows at prediction: a setting of their own, a guard that holds there, and the curve over them, on runs that really trained."""
 
 import dataclasses
 import itertools
@@ -102,7 +102,7 @@ def test_more_rows_than_there_are_is_said(run, settings):
     many = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=5000))
     store, (done,) = run(untrained(many))
     notes = [note.text for note in told(store, done, Note)]
-    assert "Predictions are shown all 180 training rows: 5,000 were asked for, and there are no more." in notes
+    assert "Predictions use all 180 training rows as context rows: 5,000 were requested, and there are no more." in notes
 
 
 def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, settings, monkeypatch):
@@ -110,7 +110,7 @@ def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, s
     store, (done, zero) = run(settings, untrained(settings))
     (plan,) = told(store, done, RunPlanned)
     assert (plan.evaluation_context_rows, plan.context_rows) == (30, 180)
-    assert any("Evaluations during training are shown 30 rows" in note.text for note in told(store, done, Note))
+    assert any("Evaluations during training use 30 context rows" in note.text for note in told(store, done, Note))
     first = next(event for event in told(store, done, Evaluated) if event.step == 0)
     assert first.scores["log_loss"] != pytest.approx(done.result.zero_shot_validation["log_loss"], abs=1e-4)
     assert done.result.zero_shot_validation == pytest.approx(zero.result.validation, abs=1e-6)
@@ -128,7 +128,7 @@ def test_a_state_that_only_evaluations_call_better_gives_way_to_zero_shot(run, s
         assert done.result.best_step == 0
         assert done.result.validation == done.result.zero_shot_validation
         assert done.result.test == done.result.zero_shot_test
-        assert any("not with all those that predictions are shown" in note.text for note in told(store, done, Note))
+        assert any("not with all context rows of predictions" in note.text for note in told(store, done, Note))
         assert not (store.run_dir(done.id) / WEIGHTS_FILE).exists()
     (lora,) = [one for one in store.runs() if one.settings.strategy == "peft"]
     adapted, frame = load_adapter(store.run_dir(lora.id) / "adapter.zip"), load_frame(home, settings.dataset)

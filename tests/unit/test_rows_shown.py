@@ -60,7 +60,7 @@ def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alon
     (plan,) = [event for event in pipeline.history if isinstance(event, RunPlanned)]
     assert pipeline.result.extra["scored_context_rows"] == len(table.split.train) == plan.context_rows < 60
     assert notes(pipeline)[-1] == (
-        "Predictions are shown all 60 rows with a label. The validation scores were measured with 48 rows shown."
+        "Predictions use all 60 labelled rows as context rows. The validation scores were measured with 48 context rows."
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_of_more_rows_than_may_be_shown_each_class_keeps_its_share(strategy):
     shown = y[pipeline.context_rows_]
     assert len(set(pipeline.context_rows_)) == len(shown) == 20
     assert 1 <= (shown == "seldom").sum() <= 8
-    assert any("Predictions are shown 20 of the 60 rows with a label." in note for note in notes(pipeline))
+    assert any("Predictions use 20 of the 60 labelled rows as context rows." in note for note in notes(pipeline))
     assert fit(strategy, ROWS, y, predict_context_rows=20).context_rows_.tolist() == pipeline.context_rows_.tolist()
     assert fit(strategy, ROWS, y, predict_context_rows=20, seed=1).context_rows_.tolist() != pipeline.context_rows_.tolist()
 

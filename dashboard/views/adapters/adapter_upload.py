@@ -12,7 +12,7 @@ from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, add
 def title(adapter: StoredAdapter) -> str:
     """What a list calls it."""
     settings = adapter.settings
-    return f"{adapter.name} · from elsewhere · {settings.model} · predicts {settings.target} · {moment(adapter.created)}"
+    return f"{adapter.name} · uploaded · {settings.model} · predicts {settings.target} · {moment(adapter.created)}"
 
 
 def add() -> None:
@@ -20,7 +20,7 @@ def add() -> None:
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
         "Adapter package (zip)", type=["zip"], key=f"adapter_upload_{number}", max_upload_size=LIMIT_BYTES // 1_000_000,
-        help="The file that the Adapters page of another machine gives out. It is read as data; nothing in it is run.",
+        help="The file from the Adapters page of another machine. It is read as data; no code in it is executed.",
     )  # fmt: skip
     if file is not None:
         st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
@@ -41,9 +41,9 @@ def details(adapter: StoredAdapter) -> None:
     settings, facts = adapter.settings, adapter.facts
     missing = missing_base(adapter)
     if missing is None:
-        st.badge("its base is here, with the same SHA-256", icon=":material/verified:", color="green")
+        st.badge("its base model is here, with the same SHA-256", icon=":material/verified:", color="green")
     else:
-        st.badge("its base is not here", icon=":material/error:", color="orange")
+        st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
         _ask_for_weights(adapter)
     with st.container(horizontal=True):
@@ -56,18 +56,16 @@ def details(adapter: StoredAdapter) -> None:
         f"({facts['table']['rows']:,} rows) with {plain(settings.model)}."
     )
     if facts["table"]["id"] in queries.tables():
-        st.caption("That table is in this workspace: with its base, it predicts here exactly as it did there.")
+        st.caption("That table is in this workspace, so the adapter predicts here exactly as it did there.")
     else:
         st.caption(
-            "That table is not in this workspace. Another one with the same columns can be its context; its scores will differ then."
+            "That table is not in this workspace. Another table with the same columns can be the context, but the scores will differ."
         )
     with st.container(horizontal=True):
         if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=missing is not None):
             go("views/try_it/page.py", adapter=adapter.id)
         with st.popover("Delete", icon=":material/delete:"):
-            st.caption(
-                f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. The file that you gave stays yours."
-            )
+            st.caption(f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file is not touched.")
             if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
                 delete_adapter(queries.home(), adapter.id)
                 st.rerun()

@@ -48,7 +48,7 @@ def other_formats(run: Run, facts: Mapping[str, Any]) -> None:
         _line(run, facts, form, jobs.get(form))
     going = [job for job in jobs.values() if job.status not in JOB_ENDED]
     if going:
-        wait_for(going, "Making the file and trying it out; some seconds, more for a large model")
+        wait_for(going, "Creating and verifying the file; it takes seconds, longer for a large model")
 
 
 def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
@@ -69,9 +69,9 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
             _verified(job.result, run)
         elif job is not None and job.error:
             st.error(plain(job.error))
-        with st.expander("The code that opens it", icon=":material/code:"):
+        with st.expander("How to open it", icon=":material/code:"):
             if job is None or job.status != "finished":
-                st.caption("Preparing the file runs exactly this in a fresh process, on the test rows.")
+                st.caption("Preparing the file runs exactly this code in a fresh process, on the test rows.")
             st.code(snippet(form, facts, run.id, table=facts["table"]["name"]).code, language="python", wrap_lines=True)
             if form == "merged":
                 st.caption("On the command line, from the adapter package: predictions, and the same checkpoint.")
@@ -80,7 +80,7 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
 
 def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
     if job is not None and job.status not in JOB_ENDED:
-        st.markdown(":material/hourglass_top: Preparing it", width="content")
+        st.markdown(":material/hourglass_top: Preparing", width="content")
         return
     path = None if job is None or not job.result else queries.store().job_dir(job.id) / file_name(form, facts, run.id)
     if job is not None and path is not None and path.is_file():
@@ -102,7 +102,9 @@ def _verified(result: Mapping[str, Any], run: Run) -> None:
     unit = "of a probability" if run.settings.task == "classification" else "standard deviations of the target"
     st.badge(f"verified: a fresh process ran the code below on {result['rows']:,} test rows", icon=":material/verified:", color="green")
     with_views = (
-        "" if result["views"] == run.settings.train.views else " It averages no views, so it was compared with the run's first view."
+        ""
+        if result["views"] == run.settings.train.views
+        else " It uses no ensemble, so it was compared with the run's first ensemble member."
     )
     flips = (
         f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if run.settings.task == "classification" else ""

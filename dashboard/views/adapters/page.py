@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, moment, plain, score
 from dashboard.url_state import go, pick
 from dashboard.views.adapters import adapter_upload, downloads
@@ -41,20 +42,20 @@ def verification(run: Run) -> None:
     """Whether the package was loaded again and gave the same predictions."""
     verified = run.result.adapter_verified if run.result else None
     if verified:
-        st.badge("verified: loaded in a fresh process, same predictions", icon=":material/verified:", color="green")
+        st.badge("verified: a fresh process made the same predictions", icon=":material/verified:", color="green")
     elif verified is None:
-        st.badge("not verified", icon=":material/help:", color="gray", help="Nobody has loaded this package in a fresh process yet.")
+        st.badge("not verified", icon=":material/help:", color="gray", help="This package has not been loaded in a fresh process yet.")
     else:
-        st.badge("verification failed: a fresh process predicted something else", icon=":material/error:", color="red")
+        st.badge("verification failed: a fresh process made other predictions", icon=":material/error:", color="red")
 
 
 def withheld(run: Run) -> str:
     """Why a package is not handed out, and what to do."""
     if run.status not in ENDED:
-        return "the run still goes on. Its adapter is offered once a fresh process has loaded it and given the run's own predictions."
+        return "the run has not ended. Its adapter can be downloaded after a fresh process has verified its predictions."
     if run.result and run.result.adapter_verified is False:
-        return "a fresh process did not get the run's own predictions from this package. The log says more; run it again for a new one."
-    return "the run ended before a fresh process could try this package. Run it again for a new one."
+        return "a fresh process made other predictions with this package. See the log; run it again for a new package."
+    return "the run ended before this package was verified. Run it again for a new package."
 
 
 def figures(run: Run, path: Path) -> None:
@@ -109,7 +110,7 @@ def one_run(run: Run) -> None:
     verification(run)
     figures(run, path)
     if run.result and run.result.best_step == 0:
-        st.warning("No gain over zero-shot: this adapter changes nothing, the pretrained model did better than any trained state.")
+        st.warning("No gain over zero-shot: this adapter changes nothing, because no checkpoint beat the pretrained model.")
     package_download(run, path)
     if run.result and run.result.adapter_verified:
         other_formats(run)
@@ -128,11 +129,11 @@ def title(name: str) -> str:
     return f"{run.name} · {run.settings.model} · predicts {run.settings.target} · {moment(run.ended or run.created)}"
 
 
-st.title("Adapters")
+st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
 uploads = queries.uploads()
 runs = {run.id: run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
 if not runs and not uploads:
-    st.info("No adapter yet. A LoRA run that ends leaves one here, ready to download.", icon=":material/inventory_2:")
+    st.info("No adapter yet. Each finished LoRA run adds one here, ready to download.", icon=":material/inventory_2:")
     if st.button("Start a run", type="primary"):
         go("views/new_run/page.py")
 with st.expander(

@@ -33,10 +33,10 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
         return
     both = together(*(found[run.id] for run in pair))
     if both.empty:
-        st.info(f"These two runs have no {rows} row in common: they have other seeds, and so another split.", icon=":material/info:")
+        st.info(f"These two runs have no {rows} row in common, because their seeds, and so their splits, differ.", icon=":material/info:")
         return
     if pair[0].settings.seed != pair[1].settings.seed:
-        st.caption(f"The runs have other seeds and so another split; they share {len(both):,} {rows} rows.")
+        st.caption(f"The seeds of these runs, and so their splits, differ; they share {len(both):,} {rows} rows.")
     names = [compared.named[run.id] for run in pair]
     if compared.task == "classification":
         _classes(both, names, pair[0])
@@ -72,8 +72,8 @@ def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
     moved = movers(both)
     closer = int((both["second_error"].abs() < both["first_error"].abs()).sum())
     st.markdown(
-        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows come closer to the truth."
-        f" The {len(moved)} rows that move furthest:"
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows get closer to the true value."
+        f" The {len(moved)} rows with the largest change:"
     )
     shown = moved[["row", "label", "move"]].copy()
     for prefix, name in zip(("first", "second"), names, strict=True):

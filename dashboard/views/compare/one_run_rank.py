@@ -18,28 +18,30 @@ from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import Run
 
 KIND = "rank_curve"
-DOING = "Cutting the update and scoring it again"
+DOING = "Truncating and scoring the update"
 SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
 
 
 def one_run_rank(compared: Compared) -> None:
     """Which rank one run really used."""
-    st.subheader("The rank that one run really used", help=CHARTS["truncation"].help)
+    st.subheader("Truncate the rank of one run", help=CHARTS["truncation"].help)
     st.caption(
-        "A trained update can be cut to any lower rank without training again. Where the score stays, the rank was not needed;"
-        " where it falls, it was. Work it out for the largest rank to see what smaller ones would have kept."
+        "A trained update can be truncated to any lower rank without retraining. Where the score stays the same, the rank was not needed;"
+        " where it falls, it was. Compute it for the largest rank to see what smaller ranks would keep."
     )
     lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
     which, how = st.columns([1, 2], vertical_alignment="bottom")
-    chosen = which.selectbox("Run to cut", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}")
+    chosen = which.selectbox(
+        "Run to truncate", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}"
+    )
     run = next(run for run in lora if run.id == chosen)
     job = queries.rank_curves().get(run.id)
     if job is not None and job.status not in JOB_ENDED:
         wait_for([job], DOING)
     elif job is None or job.result is None:
         if job is not None:
-            st.error(plain(job.error or "The process ended without a word. Try it again."))
-        button([run.id], "Work it out", key="work_out")
+            st.error(plain(job.error or "The process ended without an error message. Try again."))
+        button([run.id], "Compute", key="work_out")
     else:
         with how:
             y = st.segmented_control(
@@ -52,7 +54,7 @@ def button(run_ids: list[str], label: str, *, key: str) -> None:
     """Asks for the curves of some runs."""
     st.button(
         label, key=key, on_click=_ask, args=(run_ids,), icon=":material/content_cut:",
-        help="Scores the run's adapter at each lower rank, beside whatever trains. It takes about as long as so many predictions.",
+        help="Scores the adapter at each lower rank, also while other runs train. It takes about as long as that many predictions.",
     )  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
         show(CHARTS["spectrum"].draw(directions, y=y), key="spectrum", label=CHARTS["spectrum"].help, numbers=directions)
     beside = result["beside"]
     st.caption(
-        f"Worked out in {duration(result['seconds'])}. The full rank gives the run's own scores again."
+        f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
         + (f" {beside} other tensors that trained (biases, or DoRA's row lengths) stay as trained at every rank." if beside else "")
     )
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
@@ -101,7 +103,7 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
     """What the spectrum and the curve say, in two sentences."""
     moved = [layer["singular_values"] for layer in layers if np.any(layer["singular_values"])]
     if not moved:
-        return "This run gave the pretrained model back: its update is zero, so that there is nothing to cut."
+        return "This run kept the pretrained weights: its update is zero, so there is nothing to truncate."
     full = int(curve["rank"].max())
     needed = [rank_for(values) for values in moved]
     effective = float(np.median([effective_rank(values) for values in moved]))
@@ -112,7 +114,7 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
     )
     scores = curve.set_index("rank")[f"validation_{metric}"]
     if scores.isna().all():
-        return f"{first} What it brings in {METRICS[metric].written} is not known: the curve is of an earlier version."
+        return f"{first} Its effect on {METRICS[metric].written} is not known, because the curve was made by an earlier version."
     gains = (scores - scores[0]) * (1 if METRICS[metric].higher_is_better else -1)
     if not gains[full] > 0:
         return f"{first} On {METRICS[metric].label} the whole update is not better than zero-shot."
@@ -121,7 +123,7 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     return (
-        f"{first} Cut to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
+        f"{first} Truncated to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
         f" validation {METRICS[metric].label} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
         f" and {score(scores[0], metric)} without the update."
     )

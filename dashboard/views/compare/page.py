@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.glossary import define
 from dashboard.formatting import plain, sweep_title
 from dashboard.url_state import go, pick
 from dashboard.views.compare.compared import Compared
@@ -13,9 +14,9 @@ from dashboard.views.compare.trade_offs import trade_offs
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
-TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Rows shown": rows_shown, "Runs side by side": side_by_side}
+TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Context rows": rows_shown, "Runs side by side": side_by_side}
 
-st.title("Compare")
+st.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"))
 sweeps = queries.sweeps()
 if not sweeps:
     st.info("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", icon=":material/compare_arrows:")

@@ -20,7 +20,7 @@ def which_rows() -> queries.HeldOutPart:
     part: queries.HeldOutPart = st.segmented_control(
         "Rows", ["validation", "test"], default="validation", required=True, key="compare_rows", persist_state="session",
         format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__, label_visibility="collapsed",
-        help="Validation rows chose the best state of each run; test rows chose nothing.",
+        help="Validation rows chose the best checkpoint of each run; test rows chose nothing.",
     )  # fmt: skip
     return part
 

@@ -53,7 +53,7 @@ def _what_bars_are(compared: Compared, found: Recommendation) -> None:
             st.markdown("\n\n".join(map(plain, found.sentences)))
             st.caption(plain(found.basis))
     elif compared.task == "regression":
-        st.caption("How much of a difference is noise is not known here; repeat with several seeds.")
+        st.caption("The noise of a difference is not known here; run several seeds.")
     else:
         st.caption(
             "Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds."

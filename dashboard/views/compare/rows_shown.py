@@ -21,9 +21,9 @@ AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}
 
 def rows_shown(compared: Compared) -> None:
     """Draws the tab."""
-    st.subheader("More context rows, training, or both", help=CHARTS["rows_shown"].help)
+    st.subheader("Context rows and training", help=CHARTS["rows_shown"].help)
     st.caption(
-        "A model can be shown more rows at prediction without any training. The curve scores zero-shot, full fine-tuning and the best LoRA"
+        "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best LoRA run"
         " of this sweep (by validation) at 64, 128, … and all context rows."
     )
     seeds = sorted({run.settings.seed for run in compared.done})
@@ -36,17 +36,17 @@ def rows_shown(compared: Compared) -> None:
         return
     strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
     if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
-        st.caption("Full fine-tuning is left out: its weights were not kept, or it has another model or split. Run it again to add it.")
+        st.caption("Full fine-tuning is missing: its weights were not kept, or its model or split differs. Run it again to add it.")
     job = queries.context_curves().get(tuple(run.id for run in runs))
     if job is not None and job.status not in JOB_ENDED:
-        wait_for([job], "Predicting with more and more rows shown")
+        wait_for([job], "Predicting with more and more context rows")
     elif job is None or job.result is None:
         if job is not None:
-            st.error(plain(job.error or "The process ended without a word. Try it again."))
+            st.error(plain(job.error or "The process ended without an error message. Try again."))
         named = ", ".join(compared.named[run.id] for run in runs)
         st.button(
-            "Work it out", key="work_out_rows", on_click=_ask, args=(runs,), icon=":material/table_rows:",
-            help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of rows. It takes seconds to minutes.",
+            "Compute", key="work_out_rows", on_click=_ask, args=(runs,), icon=":material/table_rows:",
+            help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. Takes seconds to minutes.",
         )  # fmt: skip
     else:
         _found(compared, job.result)
@@ -64,9 +64,7 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     curve, meaning = curve_frame(result), METRICS[compared.metric]
     with st.container(border=True):
         st.markdown(plain(in_words(curve, compared.metric)))
-        st.caption(
-            "Of one split; how much of it is noise is not known from one seed. A gain is in the direction in which the score is better."
-        )
+        st.caption("One split with one seed, so the noise is not known. A gain is positive where the score is better.")
     one, two = st.columns(2)
     axis = one.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
     parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
@@ -77,6 +75,6 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     used = ["name", "context_rows", *(f"{part}_{compared.metric}" for part in parts), "predict_seconds", "growth_memory_bytes"]
     show(drawn, key="rows_shown", label=f"{meaning.label} against context rows", numbers=curve[used])
     st.caption(
-        f"On {plain(result['device'])}, worked out in {duration(result['seconds'])}, of {result['train_rows']:,} training rows. Seconds are"
+        f"On {plain(result['device'])}, computed in {duration(result['seconds'])}, of {result['train_rows']:,} training rows. Seconds are"
         f" of the {part_of(curve, compared.metric)} rows' predictions, memory is their peak over the loaded model."
     )

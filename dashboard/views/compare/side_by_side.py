@@ -114,4 +114,4 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
 VIEWS: dict[str, View] = {"Settings": _settings, "Curves": _curves}
 OF_CLASSES: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
 OF_NUMBERS: dict[str, View] = {"Errors": number_errors}
-LAST: dict[str, View] = {"Rows that change": changed_rows, "Size of the update": update_sizes}
+LAST: dict[str, View] = {"Changed rows": changed_rows, "Update size": update_sizes}

@@ -35,13 +35,13 @@ def trade_offs(compared: Compared) -> None:
     st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
     drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
     columns = [axis_of(name, compared.metric, "validation").column for name in chosen]
-    show(drawn, key="pareto", label="The chosen numbers of every run against each other", numbers=board[["run", *columns]])
+    show(drawn, key="pareto", label="Trade-offs of all runs", numbers=board[["run", *columns]])
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
-        st.caption(f"Not drawn, as one of these numbers does not exist for them: {plain(_some(absent))}.")
+        st.caption(f"Not shown, because one of these numbers is missing: {plain(_some(absent))}.")
 
     st.subheader("All settings at once", help=CHARTS["parallel"].help)
-    st.caption("A line a LoRA run, blue where the score is good. Drag along an axis to keep only the lines that pass there.")
+    st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")
     used = ["run", "rank", "alpha", "dropout", "learning_rate", "growth_memory_bytes", "train_seconds", f"validation_{compared.metric}"]
     lora = board.loc[board["strategy"] == "peft", used]
     show(CHARTS["parallel"].draw(board, metric=compared.metric), key="parallel", label="Settings and numbers of LoRA runs", numbers=lora)
@@ -53,13 +53,13 @@ def _axes(metric: str) -> tuple[str, str, str | None]:
     everything = [name for name in titles if name != NONE]
     across, up, colour = st.columns(3)
     with across:
-        x = pick("Across", everything, name="x", default="growth_memory_bytes", format_func=titles.__getitem__)
+        x = pick("X axis", everything, name="x", default="growth_memory_bytes", format_func=titles.__getitem__)
     left = [name for name in everything if name != x]
     with up:
-        y = pick("Up", left, name="y", default=left[0], format_func=titles.__getitem__)
+        y = pick("Y axis", left, name="y", default=left[0], format_func=titles.__getitem__)
     left = [NONE, *(name for name in left if name != y)]
     with colour:
-        third = pick("Colour (third number)", left, name="colour", default=NONE, format_func=titles.__getitem__)
+        third = pick("Colour", left, name="colour", default=NONE, format_func=titles.__getitem__)
     return x, y, None if third == NONE else third
 
 
@@ -71,14 +71,14 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         True,
         key="over_seeds",
         persist_state="session",
-        help="Seeds have other splits, and one may be easier than another.",
+        help="Splits differ between seeds, and one may be easier than another.",
     ):
         return board, "runs"
     means = by_configuration(board.assign(run=board["id"]), compared.metric).dropna(subset=["place"]).rename(columns={"name": "run"})
     if means.empty:
-        st.caption("No seed has a result of every configuration, so that there are no means yet.")
+        st.caption("There are no means yet, because no seed has a result for every configuration.")
         return board, "runs"
-    st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, under which every configuration has a result.")
+    st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result.")
     in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
     return means.assign(run=pd.Categorical(means["run"], categories=list(in_order))), "configurations"
 
@@ -104,7 +104,8 @@ def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "r
     known = int(board[[axis.column for axis in chosen]].notna().all(axis=1).sum())
     names = [str(name) for name in best["run"]]
     which = f": **{plain(', '.join(names))}**" if len(names) <= MOST_NAMED else ""
-    return f"{len(names)} of {known} {noun} {'is' if len(names) == 1 else 'are'} beaten by none on these {len(axes)} numbers{which}."
+    are = "is the best trade-off" if len(names) == 1 else "are the best trade-offs"
+    return f"{len(names)} of {known} {noun} {are} on these {len(axes)} axes{which}."
 
 
 def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str = "runs") -> str:
@@ -116,10 +117,10 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         least = "; ".join(
             f"{COSTS[name][0].lower()} from {scored[name].min() / COSTS[name][1]:,.1f}" for name in limits if scored[name].notna().any()
         )
-        return f"**No run is within these limits.** The least that was measured: {least or 'nothing'}."
+        return f"**No run is within these limits.** The lowest measured values: {least or 'nothing'}."
     costs = [
         f"{megabytes(_number(best['growth_memory_bytes']))} over the loaded model",
-        f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "a training time that is not known",
+        f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "an unknown training time",
         f"an adapter of {megabytes(_number(best['adapter_bytes']))}" if pd.notna(best["adapter_bytes"]) else "no adapter",
     ]
     return (

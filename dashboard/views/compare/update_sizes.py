@@ -20,7 +20,7 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
     st.caption(CHARTS["layer_updates"].help)
     lora = [run for run in runs if run.settings.strategy == "peft"]
     if not lora:
-        st.info("Choose a LoRA run above: the other ways have no low-rank update.", icon=":material/info:")
+        st.info("Choose a LoRA run above: the other strategies have no low-rank update.", icon=":material/info:")
         return
     jobs = queries.rank_curves()
     known = {run.id: job.result for run in lora if (job := jobs.get(run.id)) is not None and job.result is not None}
@@ -33,8 +33,8 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
     if going:
         wait_for(going, DOING)
     elif missing:
-        st.markdown(f"Not worked out yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
-        button(missing, f"Work it out for {len(missing)} run{'s' * (len(missing) > 1)}", key="work_out_sizes")
+        st.markdown(f"Not computed yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
+        button(missing, f"Compute it for {len(missing)} run{'s' * (len(missing) > 1)}", key="work_out_sizes")
     if known:
         sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
         sizes = compared.as_run(sizes)

@@ -16,7 +16,7 @@ from tabtune_core.data.findings import Kind, ReadingChoices
 KINDS: dict[Kind, str] = {
     "number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no", "ignored": "left out",
 }  # fmt: skip
-FOUND_OUT = "let the file decide"
+FOUND_OUT = "detect from the file"
 MOST_HIGH = 20
 """Rows up to which the table is as high as it needs."""
 
@@ -63,8 +63,8 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws it; the choices that a person asks for once the button is pressed."""
     st.caption(
-        "Is a kind wrong, or should the model not see a column? Choose under **Kind**: click the cell twice, or move there and press"
-        " Enter. No model sees free text or what is left out."
+        "To correct a kind or leave out a column, choose under **Kind**: double-click the cell, or move there and press"
+        " Enter. Models never see free text or columns that are left out."
     )
     shown = rows(dataset)
     edited = st.data_editor(
@@ -74,8 +74,8 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
             "Column": st.column_config.TextColumn(pinned=True, width="medium"),
             "Kind": st.column_config.SelectboxColumn(
                 options=[*KINDS.values(), FOUND_OUT], required=True, width="small",
-                help="number: as it is. category: words or codes without an order. date: day number, month and day of the week."
-                " yes / no: like a category. free text and left out: not seen by the model.",
+                help="number: used as it is. category: words or codes without an order. date: becomes day number, month and weekday."
+                " yes / no: treated as a category. free text and left out: not used by the model.",
             ),
             "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
         },

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.glossary import define
 from dashboard.components.split_picker import ask_split
 from dashboard.url_state import go, pick
 from dashboard.views.data import table_views, uploads
@@ -16,7 +17,7 @@ STEPS = (
 
 def first_visit() -> None:
     """What this is, in three steps, and the shortest way to see it."""
-    st.title("LoRA Lab")
+    st.title("LoRA Lab", help=define("Tabular foundation model", "LoRA"))
     st.markdown("Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and brings.")
     with st.grid(3, min_column_width=240):
         for title, text in STEPS:
@@ -38,7 +39,7 @@ if not tables:
     uploads.add()
     st.stop()
 
-st.title("Data")
+st.title("Data", help=define("Tabular foundation model", "Target leakage"))
 with st.container(horizontal=True, vertical_alignment="bottom"):
     table = pick(
         "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])

@@ -33,7 +33,7 @@ def missing_note(columns: Sequence[Column]) -> list[Finding]:
     shown = ", ".join(f"{column.name} ({column.missing:,})" for column in gaps[:NAMED])
     more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
     many = f"{len(gaps)} columns have" if len(gaps) > 1 else "1 column has"
-    message = f"{many} missing values: {shown}{more}. Nothing to do: the models take gaps as they are."
+    message = f"{many} missing values: {shown}{more}. Nothing to do: the models handle missing values."
     return [Finding("info", "missing", message)]
 
 
@@ -44,7 +44,7 @@ def size_note(rows: int) -> list[Finding]:
     validation = max(1, round(SHARE * rows))
     message = (
         f"{rows:,} rows leave about {validation:,} to validate on, so small differences between runs are noise (of accuracy: below about"
-        f" {validation**-0.5:.0%}). Take several seeds on New run, and dropout of 0.1 or more."
+        f" {validation**-0.5:.0%}). Use several seeds on New run, and a dropout of 0.1 or more."
     )
     return [Finding("info", "few-rows", message)]
 

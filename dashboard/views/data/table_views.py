@@ -76,7 +76,7 @@ def to_check(dataset: Dataset) -> None:
     """Points to what was found, beside the button that would pass it by."""
     grave = sum(finding.severity != "info" for finding in all_findings(dataset))
     if grave:
-        st.caption(f"{grave} thing{'s' * (grave != 1)} to check first, under What was read.", width="content")
+        st.caption(f"{grave} issue{'s' * (grave != 1)} to check first, under What was read.", width="content")
 
 
 def leave_out(dataset: Dataset, target: str) -> None:
@@ -91,7 +91,7 @@ def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     if st.button(
         f"Leave out {plain(shown)}", icon=":material/visibility_off:", key=f"leave_out_{key}_{dataset.id[:12]}",
-        help="No model will see them. Can be undone under Columns.",
+        help="The models will not use them. You can undo this under Columns.",
     ):  # fmt: skip
         held = still_open(dataset)
         kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
@@ -120,8 +120,8 @@ def questions(dataset: Dataset) -> None:
     """What the file does not decide: asked, not guessed."""
     if not dataset.questions:
         return
-    st.subheader("Asked, not guessed")
-    st.caption("The file can be read in more than one way here. It was read in the way shown; choose another where it is wrong.")
+    st.subheader("Please confirm")
+    st.caption("The file can be read in more than one way. The choice shown was used; choose another if it is wrong.")
     answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
     choices = answered(dataset.reading, answers)
     if st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
@@ -147,7 +147,9 @@ def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
 def reading_choices(dataset: Dataset) -> None:
     """How the file was read, and reading it again in another way."""
     with st.expander("Reading choices", icon=":material/tune:"):
-        st.caption("How the file was read. Read in another way it is a new table; the old one goes unless a run used it.")
+        st.caption(
+            "How the file was read. If you read it differently, the result is a new table, and the old one is deleted unless a run used it."
+        )
         choices = reading_form(dataset.id[:12], dataset.reading, button="Read the file again")
         if choices == dataset.reading:
             st.info("The file is read that way already.")
@@ -219,7 +221,7 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
     if bars.empty:
         return
-    st.caption(f"Mean {mean:,.4g}. Always guessing it would have an RMSE of about {deviation:,.4g}, the standard deviation.")
+    st.caption(f"Mean {mean:,.4g}. Always predicting the mean gives an RMSE of about {deviation:,.4g}, the standard deviation.")
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
@@ -257,7 +259,7 @@ def delete(dataset: Dataset) -> None:
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
         if using:
             ended = f"{len(using)} run{'s' * (len(using) != 1)} used it"
-            st.caption(f"{ended}. Results stay; to predict with their adapters you need the table's rows again.")
+            st.caption(f"{ended}. Results are kept; to predict with their adapters you need to add the table again.")
         if busy:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):

@@ -155,7 +155,7 @@ def found() -> None:
         st.caption(plain(said.basis))
         full_vs_lora_table.show(measured, metric)
         return
-    st.info("No sweep here has both LoRA and full fine-tuning yet. After one, its own figures stand here.", icon=":material/straighten:")
+    st.info("No sweep here has both LoRA and full fine-tuning yet. Its figures will appear here.", icon=":material/straighten:")
     st.page_link("views/new_run/page.py", label="Start one", icon=":material/tune:")
 
 
@@ -164,6 +164,4 @@ def troubles() -> None:
     st.subheader("Troubleshooting")
     rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
     st.table(pd.DataFrame(rows).set_index("What you see"))
-    st.caption(
-        "Live says under One run which of these a run is in, with its own numbers and, where there is one, a button that repairs it."
-    )
+    st.caption("Live shows under One run which of these applies to a run, with its numbers and, where possible, a button that fixes it.")

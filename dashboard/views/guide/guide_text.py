@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 STEPS = (
-    ("views/data/page.py", "1 · Data", "Upload a table, or take a sample. Check the column to predict and what was found."),
-    ("views/new_run/page.py", "2 · New run", "Keep what is proposed: a small model, a few ranks, zero-shot and full fine-tuning. Launch."),
-    ("views/live/page.py", "3 · Live", "Watch accuracy, memory and time. You may close the browser; the runs go on."),
-    ("views/leaderboard/page.py", "4 · Leaderboard", "Read what rank buys, then take the adapter from the Adapters page."),
+    ("views/data/page.py", "1 · Data", "Upload a table, or take a sample. Check the target column and the findings."),
+    ("views/new_run/page.py", "2 · New run", "Keep the proposal: a small model, a few ranks, zero-shot and full fine-tuning. Launch."),
+    ("views/live/page.py", "3 · Live", "Watch accuracy, memory and time. You can close the browser; the runs continue."),
+    (
+        "views/leaderboard/page.py",
+        "4 · Leaderboard",
+        "See how the score depends on the rank, then download the adapter from the Adapters page.",
+    ),
 )
 IDEA = """
 A pretrained model has weight matrices that took long to learn. **Full fine-tuning** moves every number in them. **LoRA** (low-rank
@@ -20,7 +24,7 @@ first step sees the pretrained model itself. Only A and B are stored, which is w
 """
 FORWARD = r"h = W_0\,x + \frac{\alpha}{r}\,B A\,\mathrm{dropout}(x)"
 ALPHA = """
-**Alpha** sets how loud the correction is. With alpha = 2r the factor is 2 at every rank. Too low, and it learns slowly; too high, and
+**Alpha** scales the correction. With alpha = 2r the factor is 2 at every rank. Too low, and it learns slowly; too high, and
 training becomes restless and may diverge. As the best learning rate then falls about as 1/√r, one rate for all ranks favours the small
 ones a little: a rate that falls with the rank, or rsLoRA (α/√r in place of α/r), both under Advanced on New run, even that out.
 
@@ -35,8 +39,8 @@ merged model is as fast as the base and predicts the same as with its adapter.
 """
 ADVICE = """
 - **Rank** is a ceiling, not a dose. More costs parameters and a little time, hardly memory.
-- **Where** matters more than how wide: all linear layers, the feed-forward ones above all. Late parts alone train faster.
-- **Rows shown** are a lever of their own: a model that is shown more rows at prediction is often better without any training, and a run
+- **Target modules** matter more than rank: adapt all linear layers, above all the feed-forward layers. Late layers alone train faster.
+- **Context rows** matter by themselves: with more context rows at prediction a model is often better without any training, and a run
   that trains with few rows shown gains from more of them at prediction too. Compare has the curve.
 - **Memory** is context rows times columns. Lower the context rows of training, or switch on gradient checkpointing under Advanced.
 - **Noise**: differences in accuracy below about 1/√(validation rows) mean nothing. 100 rows: 10 points; 2,000 rows: 2 points.

@@ -2,11 +2,14 @@
 
 import streamlit as st
 
+from dashboard.components.glossary import TERMS
 from dashboard.views.guide import guide_sections
 
 st.title("Guide")
 guide_sections.first_visit()
-what, how, held, wrong = st.tabs(["What LoRA is", "How to choose", "What was found to hold", "When something goes wrong"])
+names = ["What LoRA is", "How to choose", "Rules of thumb, checked", "When something goes wrong", "Glossary"]
+asked = names[-1] if st.query_params.get("tab") == "glossary" else None
+what, how, held, wrong, words = st.tabs(names, default=asked)
 with what:
     guide_sections.idea()
     guide_sections.layer()
@@ -17,3 +20,5 @@ with held:
     guide_sections.found()
 with wrong:
     guide_sections.troubles()
+with words:
+    st.markdown("\n\n".join(f"**{term}**  \n{text}" for term, text in TERMS.items()))

@@ -55,7 +55,7 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
                 st.session_state[name] = [value for value in st.session_state[name] if value in found]
             chosen[name] = st.multiselect(FILTERS[name].label, found, key=name, bind="query-params", placeholder="All")
         text = st.text_input("Text in the name or a note", key=TEXT, bind="query-params")
-        archived = bool(away) and st.toggle(f"Show what is archived ({away})", key=ARCHIVED, bind="query-params")
+        archived = bool(away) and st.toggle(f"Show archived runs ({away})", key=ARCHIVED, bind="query-params")
     return kept(board, chosen, text, archived=archived)
 
 

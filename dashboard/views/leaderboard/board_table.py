@@ -117,29 +117,29 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
     most = float(shown["Peak memory (MB)"].max()) if shown["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return {
-        "Place": number(width="small", help="By the validation score. Equal scores share a place; archived runs have none."),
+        "Place": number(width="small", help="Ranking by the validation score. Equal scores share a place; archived runs have none."),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
         "Seed": number(width="small"),
-        "Seeds": number(width="small", help="Over how many seeds the means of this line are."),
+        "Seeds": number(width="small", help="Number of seeds in the means of this row."),
         "Rate": number("Learning rate", format="%.2g"),
-        "Targets": text(help="Parts of the model that are adapted."),
-        "Other settings": text(help="What else tells this line from others: variants of LoRA and of training, and settings that differ."),
-        "Trainable (%)": number(format="%.2f", help="Share of the model's parameters that training may change."),
+        "Targets": text(help="Target modules: the modules of the model that have an adapter."),
+        "Other settings": text(help="Other settings that differ between rows, such as variants of LoRA and of training."),
+        "Trainable (%)": number(format="%.2f", help="Trainable share of the model's parameters."),
         "Validation": _score("Validation", metric, digits, score_help),
         "Test": _score("Test", metric, digits, score_help),
         "± validation": number(
             format=f"± %.{digits}f",
-            help=f"{HALF} of the validation score: of its rows, and of the spread over the seeds where there are several.",
+            help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between them.",
         ),
         "± test": number(format=f"± %.{digits}f", help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
-            width="small", help=f"Validation {meaning.label} while training went on; of the best run where a line is of several."
+            width="small", help=f"Validation {meaning.label} during training; with several seeds, of the best run."
         ),
         "Gain over zero-shot": number(
             format=f"%+.{digits}f",
             help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is"
-            " better. The best step is chosen on these rows, which flatters the gain; the gain on test is not flattered.",
+            " better. The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
         TIED: text(
             help="Whether the validation score is at most one standard error behind the best one, which is the rule by which the smallest"
@@ -147,37 +147,43 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the configuration's gain on the validation rows."),
         "Gain on test": number(
-            format=f"%+.{digits}f", help="Against the run's own zero-shot on the test rows, which nobody chose by; above 0 is better."
+            format=f"%+.{digits}f",
+            help="Against the run's own zero-shot score on the test rows, which were not used for any choice; above 0 is better.",
         ),
         TEST_SPREAD: number(
             format=f"± %.{digits}f",
-            help=f"{HALF} of the configuration's gain on the test rows, row by row. A gain that is not larger is not beyond noise.",
+            help=f"{HALF} of the configuration's gain on the test rows, row by row. A smaller gain may be noise.",
         ),
         "Not compared": text(
             width="medium",
-            help="Why a run has no part in what is said about rank and cost: it is not complete, or other steps or rows were asked for.",
+            help="Why a run is excluded from the recommendation: it is incomplete, or its steps or rows differ.",
         ),
         "Peak memory (MB)": st.column_config.ProgressColumn(
-            format="%.0f", min_value=0, max_value=most, help="Highest of the whole run, on the meter named under Meter."
+            format="%.0f", min_value=0, max_value=most, help="Peak of the whole run, on the meter named under Meter."
         ),
         "Memory over the model (MB)": number(
-            format="%.1f", help="Peak of training beyond the loaded model: the part that LoRA can change."
+            format="%.1f", help="Peak of training above the loaded model; only this part depends on LoRA."
         ),
         "Training (s)": number(format="%.1f", help=TRAIN_SECONDS_HELP),
         SAVED: number(
-            format="%.1f", help="Of the training time: what an earlier run had computed, so that this run did not have to wait for it."
+            format="%.1f", help="Part of the training time that came from the cache of an earlier run, so this run did not wait for it."
         ),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Steps": number(format="%.0f"),
         "Context rows": number(
-            format="localized", help="Rows that predictions, zero-shot's too, were shown. Empty for runs of earlier versions: not known."
+            format="localized",
+            help="Number of context rows of predictions, zero-shot included. Empty (unknown) for runs of earlier versions.",
         ),
-        "Context rows while training": number(format="localized", help="Rows that a training step was shown. Empty: as beside it."),
-        "Best step": number(format="%.0f", help="The step whose state is kept; 0 is the pretrained model."),
-        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty where nothing like it is kept."),
-        "Note": text(width="medium", help="What you wrote about it; choose lines to write one."),
+        "Context rows while training": number(
+            format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
+        ),
+        "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
+        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty if there is none."),
+        "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),
-        PACK: text(width="medium", help="Of a quick sweep, whose runs train together; a run's own time and memory are not known."),
+        PACK: text(
+            width="medium", help="Measured for a quick sweep, whose runs train together; the time and memory of a single run are unknown."
+        ),
     }
 
 

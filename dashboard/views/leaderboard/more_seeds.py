@@ -34,7 +34,7 @@ def offer(claim: Claim, runs: Sequence[Run]) -> None:
         icon=":material/playlist_add:",
         on_click=_queue,
         args=(chosen, repeats(chosen, runs, claim.more_seeds)),
-        help=f"{plain(chosen.settings.label)} and zero-shot, with the settings that they have here, under seeds of their own.",
+        help=f"{plain(chosen.settings.label)} and zero-shot, with the settings that they have here, under new seeds.",
     )
 
 

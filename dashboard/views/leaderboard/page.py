@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import full_vs_lora_table
+from dashboard.components.glossary import define
 from dashboard.formatting import plain, score, sweep_title
 from dashboard.url_state import chosen, go, pick, renew
 from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
@@ -23,11 +24,9 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     """The sentences that people came for, or why there are none."""
     done = board.dropna(subset=["place"])
     if found is None:
-        st.caption(
-            "Places across sweeps mean little: other tables, targets and seeds have other validation rows. Choose one sweep to compare."
-        )
+        st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")
     elif going:
-        st.caption("Some runs of this sweep are still to come. What rank buys is said when they have ended.")
+        st.caption("Some runs of this sweep have not ended. The recommendation appears after the last one.")
     elif found.sentences:
         with st.container(border=True):
             st.markdown("\n\n".join(map(plain, found.sentences)))
@@ -50,18 +49,16 @@ def remarks(board: pd.DataFrame) -> None:
     """What the lines themselves do not say loudly enough."""
     away = int(board["archived"].sum())
     if away:
-        st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} left out of the places and of what is said about rank.")
+        st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation.")
     for pack in filter(None, board["pack"].unique()):
         st.caption(plain(pack))
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:
         names = ", ".join(no_gain[:10]) + (f" and {len(no_gain) - 10} more" if len(no_gain) > 10 else "")
-        st.caption(
-            f"No gain over zero-shot: {names}. These runs gave the pretrained model back: no trained state scored like it did better."
-        )
+        st.caption(f"No gain over zero-shot: {names}. These runs kept the pretrained weights, because no evaluation beat them.")
 
 
-st.title("Leaderboard")
+st.title("Leaderboard", help=define("Held-out rows", "Gain", "Claim", "Selection metric"))
 sweeps = queries.sweeps()
 if not sweeps:
     st.info("No run yet. Choose a table and a model first; every run then gets its line here.", icon=":material/leaderboard:")
@@ -87,7 +84,7 @@ with by:
 with lines:
     repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
     renew("lines", when=picked, value=repeated)
-    per = pick("Lines", list(PER), name="lines", default=repeated, format_func=PER.__getitem__)
+    per = pick("Rows", list(PER), name="lines", default=repeated, format_func=PER.__getitem__)
 try:
     board = queries.ranked(sweep, metric, archived=True)
     found = None if sweep is None else queries.recommended(sweep, metric)
@@ -103,7 +100,7 @@ if sweep is not None and not going:
 remarks(board)
 splits = sorted({run.settings.split for run in runs.values()} - {""})
 if splits and sweep is not None:
-    st.caption(f":material/call_split: Rows were divided here: {plain('; '.join(splits))}.")
+    st.caption(f":material/call_split: Split: {plain('; '.join(splits))}.")
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 left, right = st.columns(2)
 with left:
@@ -121,7 +118,7 @@ with right:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
 if len(kept) < len(every):
-    st.caption(f"{len(kept)} of {len(every)} {what} shown. Filters move no place.")
+    st.caption(f"{len(kept)} of {len(every)} {what} shown. Filters do not change the places.")
 chosen_rows = st.dataframe(
     shown[visible],
     column_config=board_table.columns(shown, metric),
@@ -136,16 +133,16 @@ chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
 else:
-    st.caption(f"Choose {what} by their boxes to rename, note, archive or delete them.")
+    st.caption(f"Select {what} to rename, note, archive or delete them.")
 with st.container(horizontal=True):
     st.download_button(
         "Download the leaderboard (CSV)", partial(board_files.csv, kept, metric), "leaderboard.csv", "text/csv", on_click="ignore",
         icon=":material/download:",
-        help="The lines that are shown, with every column. Names are as typed: a spreadsheet takes one that begins with = for a formula.",
+        help="The rows shown here, with every column. Names are written as typed: a spreadsheet reads one that begins with = as a formula.",
     )  # fmt: skip
     st.download_button(
         "Download the leaderboard (HTML)", partial(board_files.html, kept, metric), "leaderboard.html", "text/html", on_click="ignore",
-        icon=":material/download:", help="One page with the table and what a better score costs; it opens without a network (5 MB).",
+        icon=":material/download:", help="One page with the table and the trade-off charts; it opens without a network (5 MB).",
     )  # fmt: skip
 if sweep is not None:
     full_vs_lora_table.show(queries.against_full(sweep, metric), metric)

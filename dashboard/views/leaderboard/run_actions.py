@@ -54,11 +54,11 @@ def _annotate(runs: Sequence[Run]) -> None:
 
 def _archive(runs: Sequence[Run]) -> None:
     away = all(run.archived for run in runs)
-    told = "Archived runs have no place and no part in what is said about rank. Nothing is deleted."
-    if st.button("Take out of the archive" if away else "Archive", icon=":material/archive:", help=told):
+    told = "Archived runs are excluded from the ranking and the recommendation. Nothing is deleted."
+    if st.button("Restore from the archive" if away else "Archive", icon=":material/archive:", help=told):
         for run in runs:
             queries.store().archive(run.id, not away)
-        _done("Taken out of the archive" if away else "Archived")
+        _done("Restored from the archive" if away else "Archived")
 
 
 def _delete(runs: Sequence[Run]) -> None:
@@ -74,7 +74,7 @@ def _delete(runs: Sequence[Run]) -> None:
         freed = megabytes(sum(queries.store().size_bytes(run.id) for run in ended))
         what = plain(ended[0].name) if len(ended) == 1 else f"{len(ended)} runs"
         st.markdown(f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone.")
-        if st.button("Delete for good", type="primary", key=f"delete_{_key(runs)}"):
+        if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
             try:
                 for run in ended:
                     queries.store().delete(run.id)

@@ -95,7 +95,7 @@ def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> N
             "learning_rate",
             lambda: curves.draw("learning_rate", key="learning_rate", label=CHARTS["learning_rate"].help, x=view.x),
         ),
-        "GPU load, power, heat": ("card", lambda: card(curves, view)),
+        "GPU load, power, temperature": ("card", lambda: card(curves, view)),
     }
     for tab, (name, draw) in zip(st.tabs(list(more), key=f"more_{key}", on_change="rerun"), more.values(), strict=True):
         if tab.open:
@@ -110,7 +110,7 @@ def chosen(runs: list[Run], named: dict[str, str], key: str) -> list[Run]:
         return runs
     ids = st.multiselect(
         "Only these runs", list(named), format_func=named.__getitem__, key=f"live_only_{key}",
-        placeholder=f"All {len(runs)}; a curve tells its name where the pointer rests",
+        placeholder=f"All {len(runs)}; hover over a curve to see its name",
     )  # fmt: skip
     return [run for run in runs if run.id in ids] or runs
 
@@ -152,14 +152,16 @@ def memory(curves: Curves, view: View) -> None:
     # over steps a point has the last step done; over seconds, the whole life of the run is there
     curves.draw("memory", key="memory", label="Memory of each run", meter=meter, x=view.x, log=view.log, extra=extra)
     if name:
-        st.caption(f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "Over seconds the phases of a run are shaded.")
+        st.caption(
+            f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded."
+        )
         card_caption(samples[samples["run"] == name], name)
 
 
 def card(curves: Curves, view: View) -> None:
     """Utilisation, power or temperature of the card."""
     meter = st.segmented_control(
-        "Reading of the card", list(READINGS), default="utilisation_percent", required=True, key="live_card",
+        "GPU reading", list(READINGS), default="utilisation_percent", required=True, key="live_card",
         format_func=READINGS.__getitem__, label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
     options = {"meter": meter, "x": view.x, "log": view.log, "smoothing": view.smoothing}
@@ -172,4 +174,4 @@ def card_caption(samples: pd.DataFrame, name: str) -> None:
     last = {column: samples[column].dropna() for column in units if column in samples}
     told = [units[column].format(values.iloc[-1]) for column, values in last.items() if len(values)]
     if told:
-        st.caption(f"GPU at the last look at {plain(name)}: {', '.join(told)}.")
+        st.caption(f"GPU at the last reading of {plain(name)}: {', '.join(told)}.")

@@ -35,8 +35,8 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
         )  # fmt: skip
         if running and pinned:
             st.button(
-                "Follow the running one", key=f"follow_{sweep}", icon=":material/my_location:", on_click=_choose, args=(held, None),
-                help="Shows whichever run goes on, as the page does until a run is chosen.",
+                "Follow the current run", key=f"follow_{sweep}", icon=":material/my_location:", on_click=_choose, args=(held, None),
+                help="Always shows the run that is in progress, which is the default.",
             )  # fmt: skip
     if pinned:
         keep("run", shown)
@@ -101,7 +101,7 @@ def buttons(run: Run) -> None:
             disabled=run.status != "running" or run.wish is not None,
             key=f"stop_{run.id}",
             icon=":material/stop_circle:",
-            help="Ends after the current step; the best state so far becomes the result.",
+            help="Ends after the current step; the best checkpoint so far becomes the result.",
         )
         st.button(
             "Cancel and discard",
@@ -119,7 +119,7 @@ def buttons(run: Run) -> None:
             disabled=not may_retry(run),
             key=f"again_{run.id}",
             icon=":material/replay:",
-            help="Queues the same settings once more. For runs that failed, diverged, were cut off or cancelled.",
+            help="Queues the same settings again. For runs that failed, diverged, or were interrupted or cancelled.",
         )
         tweak(run, key=run.id)
 

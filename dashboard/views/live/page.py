@@ -6,6 +6,7 @@ The page reads the store and holds nothing: a reload, a second tab and a restart
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.url_state import go, pick
@@ -16,7 +17,7 @@ from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
 
-st.title("Live")
+st.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"))
 sweeps = queries.sweeps()
 if not sweeps:
     st.info("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", icon=":material/monitoring:")

@@ -42,7 +42,9 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     to_come = sum(run.status == "queued" for run in runs)
     seconds = time_left(runs, far, time.time()) if to_come else None
     if seconds is not None:
-        st.caption(f"About {duration(seconds)} left for the sweep. Estimated: each run to come takes as long as those like it that ended.")
+        st.caption(
+            f"About {duration(seconds)} left for the sweep. Estimated: each remaining run takes as long as similar runs that have ended."
+        )
     saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
     if saved:
         which = "1 run" if len(saved) == 1 else f"{len(saved)} runs"
@@ -95,7 +97,7 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
         disabled=not going,
         key=f"stop_all_{key}",
         icon=":material/stop_circle:",
-        help="What is running ends after its current step and keeps its best state; what waits is cancelled.",
+        help="The current run ends after its step and keeps its best checkpoint; queued runs are cancelled.",
     )
     st.button(
         "Cancel all",
@@ -104,5 +106,5 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
         disabled=not going,
         key=f"cancel_all_{key}",
         icon=":material/cancel:",
-        help="What is running is discarded; what waits is cancelled.",
+        help="The current run is discarded; queued runs are cancelled.",
     )

@@ -15,13 +15,13 @@ SHOWN = 8
 def queue() -> None:
     """An expander with a row a run and what can be asked of it."""
     waiting = queries.store().runs(status="queued")
-    title = f"Queue: {len(waiting)} {'run waits' if len(waiting) == 1 else 'runs wait'}" if waiting else "Queue: nothing waits"
+    title = f"Queue: {len(waiting)} {'run' if len(waiting) == 1 else 'runs'} waiting" if waiting else "Queue: empty"
     behind = st.expander(title, key="queue", on_change="rerun", icon=":material/queue:")
     if not behind.open:
         return
     with behind:
         if not waiting:
-            st.caption("Runs that wait for their turn stand here, of all sweeps. A run is queued on the New run page.")
+            st.caption("Queued runs of all sweeps appear here. Queue a run on the New run page.")
             return
         titles = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
         pages = -(-len(waiting) // SHOWN)
@@ -42,10 +42,10 @@ def row(run: Run, place: int, sweep: str) -> None:
             disabled=place == 1,
             key=f"front_{run.id}",
             icon=":material/vertical_align_top:",
-            help="It is the next one to be taken.",
+            help="It is the next run.",
         )
         tweak(run, key=f"queue_{run.id}")
         st.button(
             "Remove", on_click=ask, args=([run.id], "cancel"), key=f"remove_{run.id}", icon=":material/close:",
-            help="Takes it out of the queue; it can be run again later.",
+            help="Removes it from the queue; you can run it again later.",
         )  # fmt: skip

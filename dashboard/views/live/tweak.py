@@ -110,7 +110,7 @@ def tweak(run: Run, *, key: str) -> None:
             except SettingError as error:
                 st.error(plain(str(error)))
         st.button(
-            "Queue it",
+            "Add to queue",
             on_click=duplicate,
             args=(run.id, settings, name_of(run, settings, name) if settings else ""),
             disabled=settings is None or settings == run.settings,

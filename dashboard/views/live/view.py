@@ -67,7 +67,7 @@ def controls(task: Task) -> View:
             key=keys["score"],
             format_func=lambda name: METRICS[name].label,
             width=220,
-            help=f"The first is {METRICS[FIRST[task]].label}; the sweep's own score decides which state is kept.",
+            help=f"The first is {METRICS[FIRST[task]].label}; the selection metric of the sweep decides which checkpoint is kept.",
             persist_state="session",
         )
         smoothing = st.select_slider(
@@ -76,8 +76,8 @@ def controls(task: Task) -> View:
             now["smooth"],
             key=keys["smooth"],
             width=220,
-            help="Each point becomes a mean of all before it, in which a point counts so many times what the next one does; the points"
-            " themselves stay as a pale line. For loss, gradient, step time and the card. Scores and memory are never smoothed.",
+            help="Exponential moving average; the value is the weight of the previous points. Raw values"
+            " stay as a faint line. For loss, gradient norm, step time and GPU. Scores and memory are never smoothed.",
             persist_state="session",
         )
         log = st.toggle(
@@ -103,4 +103,4 @@ def share() -> None:
         there = {name: st.query_params[name] for name in SHARED if name in st.query_params}
         page = (st.context.url or "").rstrip("/").removesuffix("/live") + "/live"
         st.code(f"{page}?{urlencode(there)}", language=None, wrap_lines=True)
-        st.caption("It opens for everyone who can reach this dashboard. Without a chosen run it follows the one that runs.")
+        st.caption("It opens for everyone who can reach this dashboard. Unless a run is chosen, it follows the current run.")

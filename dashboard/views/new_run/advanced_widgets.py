@@ -10,38 +10,38 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings, desc
 
 def advanced_widgets(task: Task) -> None:
     """What most people leave alone."""
-    adapter, optimizer, memory, choosing, rows = st.tabs(["Adapter", "Optimizer", "Memory and time", "Best state", "Rows, weights"])
+    adapter, optimizer, memory, choosing, rows = st.tabs(["Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights"])
     with adapter:
         _adapter_widgets()
     with optimizer:
         _optimizer_widgets(task)
     with memory:
         with st.grid(min_column_width=180):
-            choice_field("16-bit training (CUDA card only)", "amp", TrainSettings)
-            number_field("Views a prediction", "views", TrainSettings, low=1)
+            choice_field("Mixed precision, 16-bit (CUDA GPU only)", "amp", TrainSettings)
+            number_field("Ensemble size", "views", TrainSettings, low=1)
             number_field("Time limit of a run (s)", "time_limit", TrainSettings, low=0, step=60, placeholder="none")
-            number_field("Fixed episodes (0: fresh ones)", "episode_set", TrainSettings, low=0)
+            number_field("Distinct episodes (0: a new one each step)", "episode_set", TrainSettings, low=0)
         switch_field("Train the runs of the sweep together (quick sweep)", "quick_sweep", RunSettings)
-        switch_field("Recompute activations (gradient checkpointing)", "gradient_checkpointing", TrainSettings)
+        switch_field("Gradient checkpointing (recompute activations)", "gradient_checkpointing", TrainSettings)
         switch_field("Capture the training step (CUDA graph)", "cuda_graph", TrainSettings)
     with choosing:
         metrics = metrics_of(task)
         if st.session_state.get("selection_metric", metrics[0]) not in metrics:  # of another task
             st.session_state["selection_metric"] = SELECTION[task]
         st.selectbox(
-            "Score that decides", metrics, metrics.index(SELECTION[task]), key="selection_metric",
+            "Selection metric", metrics, metrics.index(SELECTION[task]), key="selection_metric",
             format_func=lambda name: METRICS[name].label, help=describe(TrainSettings, "selection_metric"), bind="query-params",
         )  # fmt: skip
         with st.grid(min_column_width=180):
-            number_field("Steps between looks", "eval_every", TrainSettings, low=1)
+            number_field("Steps between evaluations", "eval_every", TrainSettings, low=1)
             number_field("Patience (0: never stop)", "patience", TrainSettings, low=0)
     with rows:
         with st.grid(min_column_width=180):
             number_field("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)
             number_field("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)
-            number_field("Most validation rows", "validation_rows", TrainSettings, low=10, step=500)
-            number_field("Most test rows", "test_rows", TrainSettings, low=10, step=1000)
-        text_field("Weights file to use instead of the model's own", "checkpoint", RunSettings, placeholder="Path on this machine")
+            number_field("Maximum validation rows", "validation_rows", TrainSettings, low=10, step=500)
+            number_field("Maximum test rows", "test_rows", TrainSettings, low=10, step=1000)
+        text_field("Weights file instead of the model's own", "checkpoint", RunSettings, placeholder="Path on this machine")
 
 
 def _adapter_widgets() -> None:
@@ -55,7 +55,7 @@ def _adapter_widgets() -> None:
     with st.grid(min_column_width=240):
         for label, name, shown in (("Other ranks", "rank_pattern", "decoder = 4"), ("Other alphas", "alpha_pattern", "decoder = 8")):
             st.text_area(
-                label, DEFAULTS[name], key=name, height=90, help=describe(LoraSettings, name), placeholder=f"{shown}\none a line",
+                label, DEFAULTS[name], key=name, height=90, help=describe(LoraSettings, name), placeholder=f"{shown}\none per line",
                 bind="query-params",
             )  # fmt: skip
 
@@ -69,7 +69,7 @@ def _optimizer_widgets(task: Task) -> None:
         number_field("Gradient clipping (0: none)", "clip_norm", TrainSettings, low=0, step=0.1)
         choice_field("Schedule after the warm-up", "schedule", TrainSettings)
         number_field("Warm-up (share of steps)", "warmup_ratio", TrainSettings, low=0, high=1, step=0.05)
-        number_field("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="by share")
+        number_field("Warm-up (steps)", "warmup_steps", TrainSettings, low=0, step=10, placeholder="from the share")
         if st.session_state.optimizer != "sgd":
             number_field("Beta 1", "beta_1", TrainSettings, low=0, high=1, step=0.01, help=describe(TrainSettings, "betas"))
             number_field("Beta 2", "beta_2", TrainSettings, low=0, high=1, step=0.001, help=describe(TrainSettings, "betas"))

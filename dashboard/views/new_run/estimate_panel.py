@@ -25,7 +25,7 @@ On a card cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation.""
 TIGHT = 0.8
 """Of the free memory; the estimate was up to a fifth off where it was measured."""
 GIGABYTE = 1e9
-BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it Python and torch themselves, which the picture leaves out"
+BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
 BADGES = {
     "fits": ":green-badge[:material/check: fits]",
     "tight": ":orange-badge[:material/warning: tight]",
@@ -77,15 +77,15 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     >>> _rows_shown(5000, 300, 300)
     'Predictions are shown all of the 300 training rows: 5,000 were asked for, and there are no more.'
     >>> _rows_shown(None, 8192, 60000)
-    'Predictions are shown 8,192 of the 60,000 training rows, as many as model, memory and a bearable time allow.'
+    'Predictions are shown 8,192 of the 60,000 training rows, as many as the model, the memory and a reasonable prediction time allow.'
     """
     which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
     why = ""
     if asked is not None and asked > train_rows:
-        why = f": {asked:,} were asked for, and there are no more"
+        why = f": {asked:,} were requested, and there are no more"
     elif asked is None and shown < train_rows:
-        why = ", as many as model, memory and a bearable time allow"
-    return f"Predictions are shown {which} training rows{why}."
+        why = ", as many as the model, the memory and a reasonable prediction time allow"
+    return f"Predictions use {which} training rows as context{why}."
 
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> None:
@@ -97,7 +97,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     planned = st.number_input(
         "Plan for a GPU of (GB)", min_value=1.0, value=None, step=8.0, key="planned_gigabytes", placeholder="this machine's device",
         format="%g", persist_state="session",
-        help="Estimates for a GPU with so much memory, whether or not one is here. Empty: the device chosen above.",
+        help="Estimates for a GPU with this much memory, even if there is none here. Empty: the device chosen above.",
     )  # fmt: skip
     of_plan = (f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE) if planned else None
     device, free_bytes, all_bytes = of_plan or _device(sweep.run.device)
@@ -117,7 +117,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     need = need_bytes(sweep, card, sizes, on_gpu=on_gpu) + PROCESS_BYTES
     if free_bytes is None:
         st.caption(
-            f"Needs about {need / GIGABYTE:.1f} GB at most ({BESIDE}). How much memory is free on {device}: N/A (its driver does not tell)."
+            f"Needs about {need / GIGABYTE:.1f} GB at most ({BESIDE}). Free memory on {device}: N/A (its driver does not report it)."
         )
     else:
         fit = judge(need, free_bytes)
@@ -126,7 +126,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         if fit != "fits":
             st.caption(_WAY_OUT)
     if planned:
-        st.caption("Time on that GPU: known after the first run there.")
+        st.caption("The time on that GPU is known after the first run there.")
     else:
         classes = 0 if counts is None else len(counts)
         _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
@@ -137,7 +137,7 @@ _HELP = (
     "model's architecture and your table's size, and on the CPU some room for what torch takes at its first steps."
 )
 _WAY_OUT = (
-    "Fewer context rows, while training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts "
+    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts "
     "of the model, or dropout 0. "
     "The rank hardly matters."
 )

@@ -25,7 +25,7 @@ ALPHAS = ("4", "8", "16", "32", "64")
 LORA_RATES = ("5e-5", "1e-4", "2e-4", "5e-4", "1e-3")
 FULL_RATES = ("5e-6", "1e-5", "2e-5", "5e-5", "1e-4")
 USUAL_RANK = 8
-SEVERAL = "Several values are compared, each in runs of its own; type others and press Enter."
+SEVERAL = "Choose several values to compare them in separate runs; type other values and press Enter."
 
 
 def number_field(label: str, name: str, owner: type, *, low: float, high: float | None = None, step: float = 1, **more: Any) -> None:
@@ -80,7 +80,7 @@ def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
     held = st.session_state.get("ranks") or []
     st.pills(
         "LoRA ranks to compare", sorted({*RANKS, *held}), selection_mode="multi", default=DEFAULTS["ranks"], key="ranks",
-        help=" ".join((describe(LoraSettings, "rank"), "Each rank is a run of its own.", plain(told.get("rank", "")))),
+        help=" ".join((describe(LoraSettings, "rank"), "Each rank is a separate run.", plain(told.get("rank", "")))),
         bind="query-params", format_func=str,
     )  # fmt: skip
     left, right = st.columns(2)
@@ -100,19 +100,19 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
     """The set of parts to adapt, by name or in a tree of the model, and other sets to compare it with."""
     parts = dict.fromkeys([*parts_of(card, task), *st.session_state.get("targets", [])])
     st.multiselect(
-        "Parts of the model to adapt", list(parts), key="targets", default=DEFAULTS["targets"],
+        "Target modules", list(parts), key="targets", default=DEFAULTS["targets"],
         help=f"{describe(LoraSettings, 'targets')} {plain(told)}", placeholder="The model's own list (all of them)", bind="query-params",
     )  # fmt: skip
-    tree = st.expander("Choose them in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun")
+    tree = st.expander("Choose in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun")
     if tree.open:
         with tree:
             chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
             tree_view.show(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
     sets = dict.fromkeys([*card.groups(task), *st.session_state.get("target_sets", [])])
     st.multiselect(
-        "Compare with other sets of parts", list(sets), key="target_sets", default=DEFAULTS["target_sets"], accept_new_options=True,
-        help=f"{describe(SweepSettings, 'target_sets')} Join parts of one set with +; 'default' is the model's own list.",
-        placeholder="None; each set is runs of its own", bind="query-params",
+        "Other sets of target modules to compare", list(sets), key="target_sets", default=DEFAULTS["target_sets"], accept_new_options=True,
+        help=f"{describe(SweepSettings, 'target_sets')} Join the modules of one set with +; 'default' is the model's own list.",
+        placeholder="None; each set is a separate run", bind="query-params",
     )  # fmt: skip
 
 
@@ -135,22 +135,22 @@ def training_widgets(told: Mapping[str, str]) -> None:
         else:
             number_field("Epochs", "epochs", TrainSettings, low=1, step=5)
     numbers_field(
-        "Learning rate of LoRA", "learning_rates", TrainSettings, LORA_RATES, about="learning_rate", told=told.get("learning_rate", ""),
+        "LoRA learning rate", "learning_rates", TrainSettings, LORA_RATES, about="learning_rate", told=told.get("learning_rate", ""),
         placeholder=f"{short_rate(LEARNING_RATES['peft'])} (usual)",
     )  # fmt: skip
     with st.grid(min_column_width=240):
         number_field("Context rows while training", "context_rows", TrainSettings, low=10, step=128)
-        number_field("Query rows a step (batch size)", "batch_size", TrainSettings, low=1, step=32)
+        number_field("Query rows per step (batch size)", "batch_size", TrainSettings, low=1, step=32)
         number_field("Context rows at prediction", "predict_context_rows", TrainSettings, low=10, step=1024, placeholder="all that fit")
 
 
 def baseline_widgets() -> None:
     """What to compare with, and how often to repeat."""
-    switch_field("Zero-shot: the model as it is", "zero_shot", SweepSettings)
+    switch_field("Zero-shot: without training", "zero_shot", SweepSettings)
     switch_field("Full fine-tuning: every weight", "full_fine_tuning", SweepSettings)
     if st.session_state.full_fine_tuning:
         usual = f"{short_rate(LEARNING_RATES['base-ft'])} (usual)"
-        numbers_field("Learning rate of full fine-tuning", "full_learning_rates", SweepSettings, FULL_RATES, placeholder=usual)
+        numbers_field("Full fine-tuning learning rate", "full_learning_rates", SweepSettings, FULL_RATES, placeholder=usual)
     switch_field("Linear model and gradient boosting", "references", SweepSettings)
     text_field("Seeds", "seeds", SweepSettings, help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.")
 

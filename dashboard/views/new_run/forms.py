@@ -182,5 +182,5 @@ def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
     ranks = f"r = {', '.join(map(str, sweep.ranks))}" if sweep.ranks else ""
     axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
     others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]
-    parts = [f"{len(sweep.target_sets)} sets of parts"] if sweep.target_sets else []
+    parts = [f"{len(sweep.target_sets)} sets of target modules"] if sweep.target_sets else []
     return "; ".join(part for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts, sweep.run.split) if part)

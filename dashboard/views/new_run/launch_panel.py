@@ -36,7 +36,7 @@ def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
     """Why one of the runs would fail before its first step, if it would. ``cards`` names the NVIDIA cards of this machine."""
     run = sweep.run
     if run.train.amp != "off" and (run.device == "cpu" or (run.device == "auto" and not cards)):
-        return "16-bit training needs a CUDA card, and these runs would be on the CPU. Switch it off under Advanced."
+        return "Mixed precision needs a CUDA GPU, and these runs would use the CPU. Turn it off under Advanced."
     try:
         for one in sweep.one_seed():
             check_request(one)
@@ -59,7 +59,7 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
 
 def show_size(sweep: SweepSettings) -> None:
     """How many runs there are, and how that comes about."""
-    st.metric("Runs", f"{sweep.size:,}", help="They run one after the other on each CUDA card, or on the CPU.")
+    st.metric("Runs", f"{sweep.size:,}", help="They run one after the other on each CUDA GPU, or on the CPU.")
     st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
 
 
@@ -73,18 +73,18 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         column_config={
             "Rank": st.column_config.NumberColumn(width=50),
             "Trainable": st.column_config.NumberColumn(
-                format="localized", width=85, help="The factors A and B, the row lengths of DoRA and the biases that train."
+                format="localized", width=85, help="Factors A and B, DoRA's magnitudes and trained biases."
             ),
             "Bytes": st.column_config.NumberColumn(
-                format="localized", width=90, help="Of the tensors in the adapter's file, exactly; names and notes come on top."
+                format="localized", width=90, help="Exact size of the tensors in the adapter file, without names and metadata."
             ),
             "Share (%)": st.column_config.NumberColumn(
-                "% of the model", format="%.2f", width=90, help="Against all, the adapter's included."
+                "% of the model", format="%.2f", width=90, help="Share of all parameters, adapter included."
             ),
             "Compression": st.column_config.NumberColumn(
                 format="%.1f : 1",
                 width=100,
-                help="Weights of the adapted layers to what trains in their place. At 1 or below the adapter saves nothing.",
+                help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter saves nothing.",
             ),
             "Scaling": st.column_config.TextColumn(
                 "Alpha / r", width=80, help="Strength of the update: alpha / rank, or with rsLoRA alpha / root of the rank."
@@ -95,7 +95,7 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         },
     )
     if sweep.run.checkpoint is not None:
-        st.caption(f"For the widths of {card.title}; your own file of weights may have others.")
+        st.caption(f"Computed for {card.title}; your own weights file may differ.")
 
 
 _IDLE = {
@@ -117,7 +117,7 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
     )
     found = advise(facts)
     if found:
-        st.markdown("**Worth knowing before you start**")
+        st.markdown("**Before you start**")
         st.markdown("\n".join(f"- {plain(one.text(facts))} {plain(one.todo)}" for one in found))
 
 
@@ -131,7 +131,7 @@ def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:
 def launch_button(sweep: SweepSettings, name: str, *, stopped: bool) -> None:
     """Starts the sweep; a large one asks first."""
     sure = sweep.size <= MANY_RUNS or st.checkbox(
-        f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; fewer values on one axis may do."
+        f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
     )
     if st.button(
         f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}", type="primary", disabled=stopped or not sure,

@@ -79,7 +79,7 @@ def _limits(card: ModelCard, task: Task) -> str:
 def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
     """What a person needs to know before choosing this model."""
     weights = card.weights.get(task) or next(iter(card.weights.values()))
-    badge = ":green-badge[:material/check: in the box]" if card.in_the_box else ":orange-badge[:material/download: to download]"
+    badge = ":green-badge[:material/check: included]" if card.in_the_box else ":orange-badge[:material/download: to download]"
     st.markdown(f"**{card.title}** {badge}")
     st.caption(f"{weights.total_parameters / 1e6:.1f} M parameters. {_limits(card, task)} Licence {card.licence}. {plain(card.note)}")
     if weights.repository is not None:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.glossary import define
 from dashboard.components.split_picker import pick_split
 from dashboard.components.target_picker import pick_way
 from dashboard.formatting import plain
@@ -17,7 +18,7 @@ from tabtune_core.metrics import SELECTION
 st.title("New run")
 tables = queries.tables()
 if not tables:
-    st.info("First a table: upload a CSV or take the sample.", icon=":material/table_chart:")
+    st.info("Add a table first: upload a CSV or use the sample.", icon=":material/table_chart:")
     if st.button("Add a table", type="primary"):
         go("views/data/page.py")
     st.stop()
@@ -44,13 +45,13 @@ for finding in queries.pair_leaks(table, target):
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
-    st.subheader("Adapter")
+    st.subheader("Adapter", help=define("Adapter", "Rank", "Alpha", "Target module"))
     starting_points(rows)
     form_widgets.lora_widgets(card, task, told)
-    st.subheader("Training")
+    st.subheader("Training", help=define("Episode", "Context row", "Query row"))
     form_widgets.training_widgets(told)
     form_widgets.device_widget(queries.cards(), *queries.memory_of_devices())
-    st.subheader("Compare with")
+    st.subheader("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets()
     with st.expander("Advanced", icon=":material/settings:"):
         advanced_widgets.advanced_widgets(task)

@@ -59,7 +59,7 @@ def load(text: str) -> None:
     filled_for(card)
     absent = _what_is_absent(sweep)
     if absent:
-        st.session_state["load_note"] = f"{absent} Table, column and what is predicted of it stay as they are; all else is in the form."
+        st.session_state["load_note"] = f"{absent} The table, the target and the task are unchanged; all other settings are in the form."
         return
     choose("table", sweep.run.dataset)
     choose("target", sweep.run.target)

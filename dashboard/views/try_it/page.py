@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for
 from dashboard.formatting import plain
 from dashboard.url_state import go, keep
@@ -59,20 +60,20 @@ def show_result(now_chosen: tuple[object, ...]) -> None:
     st.subheader("Predictions")
     of, then = st.session_state.get("try_asked", (None, None))
     if of == job.id and then != now_chosen:
-        st.caption(":material/history: From before your last change above. Press Predict again for new ones.")
+        st.caption(":material/history: These predictions are older than your last change. Press Predict again.")
     if job.status not in JOB_ENDED:
         wait_for([job], "Predicting")
     elif job.result:
         try_result.draw(job.result, queries.store().job_dir(job.id))
     else:
-        st.error(plain(job.error or "The prediction ended without a word. Ask again."))
+        st.error(plain(job.error or "The prediction ended without an error message. Press Predict again."))
 
 
-st.title("Try it")
+st.title("Try it", help=define("Context row", "Zero-shot"))
 found = try_choice.candidates()
 if not found:
     st.info(
-        "No adapter to try yet. A LoRA run leaves one, and it can be tried once it is verified and its table is in the workspace.",
+        "No adapter to try yet. A finished LoRA run adds one; you can try it when it is verified and its table is in the workspace.",
         icon=":material/play_arrow:",
     )
     if st.button("Start a run", type="primary"):

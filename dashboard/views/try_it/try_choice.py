@@ -112,7 +112,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
         "Adapters", ids, [wanted if wanted in ids else ids[0]],
         format_func=lambda name: found[name].title,
         key=f"try_adapters_{group}_{wanted[:12]}", max_selections=MOST, placeholder="Choose one or more",
-        help=f"Up to {MOST} side by side. Only adapters that gave their run's own predictions in a fresh process are offered.",
+        help=f"Up to {MOST} side by side. Only verified adapters are listed.",
     )  # fmt: skip
     if not picked:
         st.info("Choose at least one adapter.")
@@ -121,7 +121,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     first = found[picked[0]]
     facts = facts_of(first)
     table = queries.tables()[first.table] if first.here else _other_table(facts)
-    base = st.toggle("The base beside them", value=True, key="try_base", help="What the pretrained model says without an adapter.")
+    base = st.toggle("Also show the base model", value=True, key="try_base", help="Predictions of the pretrained model without an adapter.")
     return None if table is None else Choice([found[name] for name in picked], table, facts, base)
 
 
@@ -131,12 +131,12 @@ def _other_table(facts: dict[str, Any]) -> Dataset | None:
     fitting = {name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}}
     if not fitting:
         st.warning(
-            f"An adapter predicts from rows with a known {plain(facts['settings']['target'])}, its context, and the package holds none. "
+            f"An adapter predicts from context rows with a known {plain(facts['settings']['target'])}, and the package holds none. "
             f"Add {plain(facts['table']['name'])} on the Data page, or another table with the same {len(needed):,} columns."
         )
         return None
     name = st.selectbox(
         "Table for the context", list(fitting), format_func=lambda name: queries.table_title(fitting[name]),
-        help="The model predicts from rows with a known answer. The adapter's own table is not here, so its scores will differ.",
+        help="The model predicts from context rows with known labels. The adapter's own table is not here, so the scores will differ.",
     )  # fmt: skip
     return fitting[name]

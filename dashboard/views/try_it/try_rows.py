@@ -23,7 +23,7 @@ def edit_row(choice: Choice) -> pd.DataFrame:
     proposed = _first_test_row(choice)
     place = st.number_input(
         "Start from row", 1, table.rows, proposed + 1, key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}", width=220,
-        help="A row of the table, counted from 1. The one proposed was only tested on, never trained on.",
+        help="A row of the table, counted from 1. The proposed row is a test row, which was not used in training.",
     )  # fmt: skip
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
@@ -37,7 +37,7 @@ def edit_row(choice: Choice) -> pd.DataFrame:
     truth = label_texts(row[target])[0] if target in row else None
     if edited.equals(typed(frame, kinds)):
         known = "nothing" if truth is None else plain(truth)
-        st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change cells to see what the models make of it.")
+        st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change cells to see how the predictions change.")
     else:
         st.caption("Changed; no true answer is known for this row.")
     return edited

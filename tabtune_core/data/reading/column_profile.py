@@ -108,7 +108,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         if column.kind == "text":
             message = f"{name!r} has {seen}, as an id or free text has. No model sees it: nothing to do."
         else:
-            message = f"{name!r} has {seen}, as an id has: a model can only learn it by heart. {LEAVE}"
+            message = f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}"
         found.append(Finding("info" if column.kind == "text" else "warning", "id-like", message, name))
     elif column.kind == "text":
         message = f"{name!r} is read as free text, which no model sees. If its words recur and mean something, choose category."

@@ -22,7 +22,7 @@ def result(zero, trained=None, strategy="peft", parts=("validation", "test"), me
 def test_rows_rank_and_both_are_set_side_by_side():
     curve = curve_frame(result((0.5, 0.408, 0.251), (0.4, 0.332, 0.181)))
     assert in_words(curve, "log_loss") == (
-        "Showing 4,096 rows instead of 256 brings a gain of 0.1570 in test log-loss, rank 8 brings a gain of 0.0700 at that number, both "
+        "Using 4,096 context rows instead of 256 brings a gain of 0.1570 in test log-loss, rank 8 brings a gain of 0.0700 at that number, both "
         "bring a gain of 0.2270."
     )
 
@@ -30,7 +30,7 @@ def test_rows_rank_and_both_are_set_side_by_side():
 def test_what_is_worse_is_said_to_cost():
     curve = curve_frame(result((0.5, 0.8, 0.7), (0.5, 0.8, 0.9), metric="accuracy"))
     assert in_words(curve, "accuracy") == (
-        "Showing 4,096 rows instead of 256 costs 0.1000 in test accuracy, rank 8 brings a gain of 0.2000 at that number, both bring a gain "
+        "Using 4,096 context rows instead of 256 costs 0.1000 in test accuracy, rank 8 brings a gain of 0.2000 at that number, both bring a gain "
         "of 0.1000."
     )
 
@@ -44,7 +44,7 @@ def test_full_fine_tuning_speaks_where_there_is_no_lora_and_validation_where_the
 def test_zero_shot_alone_and_a_small_table_are_said():
     assert "no trained run of this seed" in in_words(curve_frame(result((0.5, 0.4, 0.3))), "log_loss")
     small = curve_frame(result((0.5,), (0.4,)))
-    assert in_words(small, "log_loss") == "All 64 rows are shown: rank 8 brings a gain of 0.1000 in test log-loss."
+    assert in_words(small, "log_loss") == "All 64 context rows are used: rank 8 brings a gain of 0.1000 in test log-loss."
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"test_share": 0.3}, {"model": "tabdpt-mini"}, {"train": TrainSettings(test_rows=50)}])

@@ -126,7 +126,7 @@ def test_a_gain_that_the_test_rows_confirm_is_claimed_with_its_interval(lab):
     )
     assert "± is half the width of a 95 % interval" in lab.said()
     assert "(20 validation and 20 test rows)" in lab.said()
-    assert "With one seed, the luck of split and start is not in it" in lab.said()
+    assert "This does not include variation from the split and the initialization" in lab.said()
 
 
 def test_the_choice_of_a_rank_names_its_rule_and_what_the_best_costs(lab):
@@ -136,7 +136,7 @@ def test_the_choice_of_a_rank_names_its_rule_and_what_the_best_costs(lab):
         "On the validation rows r=4 is the smallest rank within one standard error of the best (r=32). r=32 used 3.0 MB more memory, "
         f"trained 28.0 s longer and has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy."
     ) in lab.said()
-    assert "Rank is not the lever on memory here (100.0 to 104.0 MB); context rows are." in lab.said()
+    assert "Rank hardly changes the memory here (100.0 to 104.0 MB); context rows do." in lab.said()
 
 
 def test_a_best_rank_that_costs_less_is_said_without_a_negative_number(lab, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_gain_that_the_test_rows_do_not_confirm_is_no_claim_and_no_rank_is_bes
     said = lab.said()
     assert "Validation chooses r=4, which gains +0.1000 accuracy over zero-shot there." in said
     assert "On the test rows this is not beyond noise: +0.1000 accuracy, 95 % interval -0.0" in said
-    assert "Keep the model as it is, or repeat with" in said
+    assert "Use the pretrained model as it is, or repeat with" in said
     assert "better than zero-shot" not in said
     assert "rank" not in said.replace("Rank is not the lever", "")
 
@@ -182,12 +182,12 @@ def test_worse_on_the_test_rows_is_said(lab):
     board = lab.board().assign(test_gain=lambda board: np.where(board["run"] == run.id, -0.45, 0.0))
     said = " ".join(recommend(lab.store, board, "accuracy").sentences)
     assert "On the test rows it is worse than zero-shot: -0.4500 accuracy, 95 % interval -0." in said
-    assert "Keep the model as it is." in said
+    assert "Use the pretrained model as it is." in said
 
 
 def test_a_run_that_gave_the_pretrained_model_back_gains_nothing_whatever_the_last_digit_is(lab):
     lab.add((2, (0.5 + 1e-9,), range(10)), ("inference", (0.5,), range(10)), best_step=0)
-    assert lab.found().sentences[0] == "No LoRA run is better than zero-shot on the validation rows. Keep the model as it is."
+    assert lab.found().sentences[0] == "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
 
 
 def test_lower_is_better_turns_the_sentence_round(lab):
@@ -204,7 +204,7 @@ def test_lower_is_better_turns_the_sentence_round(lab):
 
 def test_one_rank_alone_asks_for_others(lab):
     lab.add((4, (0.95,), range(19)), ("inference", (0.5,), range(10)))
-    assert "r=4 is the only rank of this sweep; add others to see what rank buys." in lab.said()
+    assert "r=4 is the only rank of this sweep; add other ranks to compare." in lab.said()
 
 
 def test_a_best_rank_that_is_the_smallest(lab):

@@ -65,7 +65,7 @@ def test_curves_tell_a_flat_loss_from_overfitting_and_from_a_good_run(loss, look
 
 def test_overfitting_names_the_best_look_and_the_last():
     (trouble,) = troubles(run(), frames(FALLING, WORSENING))
-    assert "best at step 40 (0.3000) and is 0.5000 at the last look" in trouble.seen
+    assert "best at step 40 (0.3000) and is 0.5000 at the last evaluation" in trouble.seen
 
 
 @pytest.mark.parametrize(

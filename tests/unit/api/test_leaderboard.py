@@ -119,7 +119,7 @@ def test_the_withheld_rows_are_the_leaderboards_own(checkpoint):
 def test_a_failure_keeps_its_row_says_why_and_stops_no_other(ran):
     board, results = ran
     failed = results.loc["no such card"]
-    assert "The device 'cuda:7' was asked for" in failed["error"]
+    assert "The device 'cuda:7' was requested" in failed["error"]
     assert (failed["status"], failed["seeds"], pd.isna(failed["place"])) == ("failed", "0", True)
     assert (results["error"] == "").sum() == 2
     ranking = board.get_ranking()

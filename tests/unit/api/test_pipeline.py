@@ -277,7 +277,7 @@ def test_a_column_of_the_rows_may_decide_which_of_them_choose():
 
 
 def test_16_bits_without_a_card_are_refused():
-    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA card"):
+    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA GPU"):
         TabularPipeline("tabicl-mini", "peft", {**FAST, "amp": "bf16"}).fit(*small_table())
 
 
@@ -305,7 +305,7 @@ def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
         fitted.predict(X.drop(columns="noise"))
     with pytest.raises(LabelError, match="'other' are not among the classes"):
         fitted.evaluate(X, ["other", *y[1:]])
-    with pytest.raises(DeviceError, match="'cuda:7' was asked for"):
+    with pytest.raises(DeviceError, match="'cuda:7' was requested"):
         TabularPipeline("tabicl-mini", "inference", {"device": "cuda:7"}).fit(X, y)
 
 

@@ -68,7 +68,7 @@ def test_an_unexpected_error_is_a_sentence_in_the_row_and_a_trace_only_in_the_lo
 
 
 def test_a_refusal_is_shown_in_its_own_words(drained):
-    assert run_of(drained, "refused").error == "No linear layer under nowhere. Parts that have some: decoder."
+    assert run_of(drained, "refused").error == "No linear layer under nowhere. Modules that have some: decoder."
 
 
 def test_too_little_memory_is_told_with_the_settings_that_help(drained):

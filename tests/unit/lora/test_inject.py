@@ -98,7 +98,7 @@ def test_a_rank_above_every_cap_is_refused():
 def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     module = tiny_module()
     with pytest.raises(
-        TargetError, match=r"No linear layer under 'col_embeder'\. Parts that have some: col_embedder\.in_linear, col_embedder\.tf_col,"
+        TargetError, match=r"No linear layer under 'col_embeder'\. Modules that have some: col_embedder\.in_linear, col_embedder\.tf_col,"
     ):
         inject(module, **ARGUMENTS, targets=("row_interactor", "col_embeder"))
     assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model as it was"
@@ -319,7 +319,7 @@ def test_what_a_task_does_not_use_is_not_adapted():
     assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
     with pytest.raises(
         TargetError,
-        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Parts that it uses: cls_y_encoders.0,",
+        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Modules that it uses: cls_y_encoders.0,",
     ):
         trained_tabdpt(targets=("encoder", "reg_y_encoders"))
 

@@ -54,7 +54,7 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
 
 
 def test_16_bit_training_on_the_cpu_is_refused():
-    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA card, but the device is cpu"):
+    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA GPU, but the device is cpu"):
         check_request(RunSettings(**RUN, device="cpu", train=TrainSettings(amp="bf16")))
 
 

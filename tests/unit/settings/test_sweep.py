@@ -216,8 +216,8 @@ def test_a_warm_up_in_steps_takes_the_place_of_the_share():
         ("peft", {}, {}, "LoRA r=8"),
         ("peft", {"use_dora": True, "bias": "all"}, {"lr_ratio": 16.0}, "LoRA r=8 (DoRA, bias all, LoRA+ 16)"),
         ("peft", {"init_lora_weights": "pissa"}, {}, "LoRA r=8 (PiSSA)"),
-        ("base-ft", {"use_dora": True}, {"optimizer": "sgd", "views": 4}, "Full fine-tuning (4 views, sgd)"),
-        ("inference", {}, {"optimizer": "sgd", "views": 4}, "Zero-shot (4 views)"),
+        ("base-ft", {"use_dora": True}, {"optimizer": "sgd", "views": 4}, "Full fine-tuning (ensemble of 4, sgd)"),
+        ("inference", {}, {"optimizer": "sgd", "views": 4}, "Zero-shot (ensemble of 4)"),
         ("boosting", {}, {"optimizer": "sgd", "views": 4}, "Gradient boosting"),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_a_seed():
         ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines + 2 references, x 3 seeds"),
         (
             {"ranks": (8,), "target_sets": ((), ("decoder",)), "full_fine_tuning": False},
-            "1 rank x 2 sets of parts + 1 baseline + 2 references",
+            "1 rank x 2 sets of target modules + 1 baseline + 2 references",
         ),
         ({"ranks": (8,), "learning_rates": (1e-4,), "zero_shot": False, "full_fine_tuning": False, "references": False}, "1 rank"),
         ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning + 2 references"),

@@ -142,7 +142,7 @@ def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path, one_s
     assert counts(extra) == (8, 2)
     assert counts(extra_again) == (2, 7), "the first episode and the first look of a run are its own"
     assert counts(run(tmp_path, "third", rank=2)[2]) == (2, 7)
-    assert "Nothing up to row_interactor trains: it is computed once for each input, and kept (at most 2 GB)." in notes
+    assert "All layers up to row_interactor are frozen: they are computed once per input and cached (up to 2 GB)." in notes
 
 
 @pytest.mark.parametrize("targets", [("icl_predictor.tf_icl",), ("late_layers",)])
@@ -193,7 +193,7 @@ def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
     made = array_cache.SharedArrays
     monkeypatch.setattr("tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
     _, _, extra, notes = run(tmp_path, "full disk", targets=("late_layers",))
-    refused = [note for note in notes if "were not kept: their files may take" in note]
+    refused = [note for note in notes if "were not cached: the cache may take" in note]
     assert len(refused) == 1
     assert counts(extra)[0] > 6 > int(refused[0].split()[0]) > 0
 

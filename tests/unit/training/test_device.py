@@ -44,7 +44,7 @@ def test_a_card_is_tried_before_it_is_taken(cards):
 @pytest.mark.parametrize("name", ["auto", "cuda:1"])
 def test_a_card_that_cannot_compute_is_an_error_with_the_cause_and_never_another_device(cards, name):
     cards(fail=RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"))
-    with pytest.raises(DeviceError, match=r"The card cuda:. cannot be computed on: CUDA error: no kernel image .*device Choose 'cpu'"):
+    with pytest.raises(DeviceError, match=r"The GPU cuda:. cannot be used: CUDA error: no kernel image .*device Choose 'cpu'"):
         resolve_device(name)
 
 
@@ -65,7 +65,7 @@ def test_a_card_without_room_is_no_broken_card(cards):
 def test_a_card_of_amd_is_refused_by_name_and_never_taken_on_its_own(cards):
     tried = cards(hip="6.4")
     assert resolve_device("auto") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="AMD cards"):
+    with pytest.raises(DeviceError, match="AMD GPUs"):
         resolve_device("cuda:0")
     assert tried == []
 

@@ -10,10 +10,10 @@ def test_free_memory_of_the_machine_is_a_part_of_all_of_it():
 
 def test_devices_are_named_by_their_cards():
     assert device_names.device_names(["H100"]) == {"auto": "auto: cuda:0 (H100)", "cpu": "cpu", "cuda:0": "cuda:0 (H100)"}
-    assert device_names.device_names([])["auto"] == "auto: cpu; no NVIDIA card found"
+    assert device_names.device_names([])["auto"] == "auto: cpu; no NVIDIA GPU found"
 
 
 def test_of_several_cards_a_run_takes_the_one_that_is_free():
     assert device_names.device_names(["H100", "T4"]) == {
-        "auto": "auto: whichever of 2 cards is free", "cpu": "cpu", "cuda:0": "cuda:0 (H100)", "cuda:1": "cuda:1 (T4)",
+        "auto": "auto: a free one of 2 GPUs", "cpu": "cpu", "cuda:0": "cuda:0 (H100)", "cuda:1": "cuda:1 (T4)",
     }  # fmt: skip
