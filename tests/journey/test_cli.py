@@ -20,7 +20,7 @@ import torch
 from tiny import tiny_checkpoint
 
 from dashboard.views.new_run.as_code import command_line
-from tabtune_core.__main__ import main
+from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
@@ -341,7 +341,7 @@ def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here
     home = tmp_path / "home"
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
-    monkeypatch.setattr("tabtune_core.__main__.follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
+    monkeypatch.setattr("tabtune_core.cli.launch.follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
     words = shlex.split(command_line(dataset.id, "as on the page", home))[3:]
     (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml())
     monkeypatch.chdir(tmp_path)
@@ -352,7 +352,7 @@ def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here
 
 def test_every_axis_of_a_sweep_has_a_flag_and_the_runs_have_names_of_their_own(tmp_path, tabtune_here, monkeypatch):
     dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
-    monkeypatch.setattr("tabtune_core.__main__.follow", lambda store, sweep: store.runs(sweep))
+    monkeypatch.setattr("tabtune_core.cli.launch.follow", lambda store, sweep: store.runs(sweep))
     axes = ("--alphas", "8", "16", "--dropouts", "0", "0.1", "--target-sets", "default", "row_attention+prediction_head")
     rates = ("--learning-rates", "1e-4", "--full-learning-rates", "1e-5", "2e-5", "--seeds", "0", "1")
     _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)

@@ -6,7 +6,7 @@ import math
 import pytest
 import seeding
 
-from tabtune_core.__main__ import main
+from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.events import to_json
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_run import mixed_csv
 
-from tabtune_core.__main__ import main
+from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.engine import references
 from tabtune_core.engine.experiment import run_experiment

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tabtune_core.__main__ import main
 from tabtune_core.api.tuning_params import FAMILY_MODELS, KNOWN
+from tabtune_core.cli.main import main
 from tabtune_core.models.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,43 @@
+"""A leaderboard on stdout, as a table with what it says about rank, as CSV or as JSON."""
+
+import argparse
+from collections.abc import Sequence
+
+from tabtune_core.cli.terminal import paragraphs, say, table
+from tabtune_core.errors import SettingError
+from tabtune_core.metrics import metrics_of
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RANKED, Run, RunStore
+
+
+def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
+    """The score to rank by; refused where it is one of another task."""
+    fitting = metrics_of(settings.task)
+    if asked.rank_by not in (None, *fitting):
+        raise SettingError(f"--rank-by is {asked.rank_by!r}; for {settings.task} it must be one of {', '.join(fitting)}.")
+    return str(asked.rank_by or settings.selection_metric)
+
+
+def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
+    """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
+    from tabtune_core.analysis.leaderboard import leaderboard, of_task
+    from tabtune_core.analysis.recommendation import recommend
+
+    rank_by = score_to_rank_by(asked, runs[0].settings)
+    board = of_task(leaderboard(runs, rank_by), runs[0].settings.task)
+    if asked.format == "json":
+        print(board.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+    elif asked.format == "csv":
+        print(board.to_csv(index=False), end="")
+    else:
+        print(table(board, rank_by))
+        found = recommend(store, board, rank_by)
+        print(paragraphs(found.sentences, found.basis), end="")
+        for pack in filter(None, board["pack"].unique()):
+            print(pack)
+    for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
+        say(f"Rows were {split}.")
+    for run in runs:
+        if run.error:
+            say(f"{run.name}: {run.error}")
+    return 0 if any(run.status in RANKED for run in runs) else 1

@@ -1,0 +1,86 @@
+"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``merge`` and ``worker``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from tabtune_core.cli.board import score_to_rank_by, show_board
+from tabtune_core.cli.terminal import say
+from tabtune_core.errors import StoreError
+from tabtune_core.store.runs import Run, RunStore
+
+
+def print_leaderboard(asked: argparse.Namespace) -> int:
+    """Prints the runs of a sweep again."""
+    store = RunStore(asked.home)
+    return show_board(store, _runs_of_sweep(store, asked.sweep), asked)
+
+
+def print_context_curve(asked: argparse.Namespace) -> int:
+    """Scores the runs of a sweep with more and more context rows, and prints the scores."""
+    from tempfile import TemporaryDirectory
+
+    from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
+    from tabtune_core.execution.jobs.context_curve import context_curve
+
+    store = RunStore(asked.home)
+    runs = _runs_of_sweep(store, asked.sweep)
+    metric = score_to_rank_by(asked, runs[0].settings)
+    chosen = runs_of_curve(store, runs, metric, asked.seed)
+    if not chosen:
+        raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")
+    say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")
+    with TemporaryDirectory() as folder:
+        frame = curve_frame(context_curve(store.home, Path(folder), runs=[run.id for run in chosen]))
+    if asked.format == "json":
+        print(frame.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+    elif asked.format == "csv":
+        print(frame.to_csv(index=False), end="")
+    else:
+        columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
+        print(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False))
+        print(f"\n{in_words(frame, metric)}")
+    return 0
+
+
+def _runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
+    """The runs of a sweep, or of the newest."""
+    sweeps = store.sweeps()
+    if not sweeps:
+        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
+    return store.runs(sweep or sweeps[0].id)
+
+
+def print_predictions(asked: argparse.Namespace) -> int:
+    """Prints predictions with an adapter as CSV."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.prediction_rows import read_new_rows, unknown_categories
+    from tabtune_core.data.table import LIMIT_BYTES, read_table
+    from tabtune_core.engine.adapted_model import load_adapter
+
+    model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
+    table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+    context, rows = model.context(table), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
+    for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
+        say(note)
+    predicted = model.predict_table(rows.frame, context=context)
+    print(predicted.to_csv(index=False), end="")
+    return 0
+
+
+def write_merged(asked: argparse.Namespace) -> int:
+    """Writes a checkpoint with an adapter in its weights."""
+    from tabtune_core.engine.adapted_model import load_adapter
+
+    load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
+    say(f"Merged into {asked.out}")
+    return 0
+
+
+def work(asked: argparse.Namespace) -> int:
+    """Carries out queued runs."""
+    from tabtune_core.execution.worker import run_worker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    run_worker(asked.home, exit_when_idle=asked.exit_when_idle)
+    return 0

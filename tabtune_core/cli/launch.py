@@ -1,0 +1,118 @@
+"""Starting runs: ``sweep`` and ``train``.
+
+In: what was asked for. Out: runs in the workspace, followed to their end, and their leaderboard on stdout.
+"""
+
+import argparse
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
+from tabtune_core.cli.arguments import given
+from tabtune_core.cli.board import score_to_rank_by, show_board
+from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
+from tabtune_core.cli.terminal import follow, say
+from tabtune_core.errors import SettingError
+from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.models.catalogue import check_request, get_card
+from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
+from tabtune_core.settings.serialization import from_values
+from tabtune_core.store.runs import Run, RunStore
+
+if TYPE_CHECKING:
+    from tabtune_core.data.datasets import Dataset
+
+
+def start_sweep(asked: argparse.Namespace) -> int:
+    """Runs a grid."""
+    store = RunStore(asked.home)
+    dataset = dataset_of(store, asked)
+    values = given(asked, read_settings_file(asked.settings))
+    run = {**values.get("run", {}), "dataset": dataset.id}
+    settle_target(store, dataset, run)
+    sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
+    say(f"{sweep.size} runs: {sweep.formula}")
+    if sweep.size > MANY_RUNS:
+        say(f"warning: that is more than {MANY_RUNS}. They run one after the other; Ctrl-C cancels what has not run.")
+    return _launch(store, asked, dataset, sweep.expand())
+
+
+def start_training(asked: argparse.Namespace) -> int:
+    """Does one run."""
+    store = RunStore(asked.home)
+    dataset = dataset_of(store, asked)
+    run = {**given(asked, read_settings_file(asked.settings)), "dataset": dataset.id}
+    settle_target(store, dataset, run)
+    return _launch(store, asked, dataset, [RunSettings.from_dict(run)])
+
+
+def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
+    """What earlier runs tell of how long these take; nothing where none was like them."""
+    paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
+    estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
+    if estimate is not None and estimate.seconds:
+        say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
+    if any(one.quick_sweep for one in settings):
+        say("How long training takes is not known for a quick sweep, whose runs train together.")
+    if short:
+        say(f"warning: {short}")
+
+
+def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
+    """Queues the runs, follows them to their end and shows how they did."""
+    first = settings[0]
+    score_to_rank_by(asked, first)
+    trained_on = check_target(store, dataset, settings)
+    for one in settings:
+        check_request(one)
+    _say_time(store, settings, trained_on)
+    card = get_card(first.model)
+    if any(one.strategy not in REFERENCES for one in settings):
+        find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+    if asked.adapters:
+        _make_folder(asked.adapters)
+    name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
+    sweep, ids = store.add_sweep(settings, asked.name or name)
+    say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
+    try:
+        runs = follow(store, sweep)
+    except KeyboardInterrupt:
+        for run_id in ids:
+            store.ask(run_id, "cancel")
+        say("\nCancelled what was queued, and asked the running run to end. Its log stays; press Ctrl-C again to leave at once.")
+        follow(store, sweep)
+        return 130
+    if asked.adapters:
+        _copy_adapters(store, runs, asked.adapters)
+    return show_board(store, runs, asked)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(
+            f"--adapters: {str(folder)!r} is no folder that can be written to ({error.strerror}). Choose another."
+        ) from error
+
+
+def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
+    for run in runs:
+        if run.result is None or run.result.adapter_bytes is None:
+            continue
+        if not run.result.adapter_verified:
+            say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
+            continue
+        target = folder / f"{_file_name(run)}.zip"
+        shutil.copyfile(store.run_dir(run.id) / ADAPTER_FILE, target)
+        say(f"{run.name}: {target}")
+
+
+def _file_name(run: Run) -> str:
+    """For example ``lora-r8-dropout-0.1-seed0``."""
+    label = run.name.removesuffix(f" seed {run.settings.seed}").lower().replace("=", "")
+    return f"{re.sub('[^a-z0-9.+-]+', '-', label).strip('-')}-seed{run.settings.seed}"

@@ -1,0 +1,164 @@
+"""The command line, the only file that prints: results on stdout; progress, findings and errors on stderr.
+
+In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
+Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request, 130 after Ctrl-C.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tabtune_core.cli.arguments import add_flags, add_reading_flags
+from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, work, write_merged
+from tabtune_core.cli.launch import start_sweep, start_training
+from tabtune_core.cli.terminal import say
+from tabtune_core.errors import TabTuneError
+from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.store.runs import default_home
+
+USAGE = "%(prog)s DATA --target COLUMN [options]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    asked = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = asked.command
+    try:
+        return command(asked)
+    except TabTuneError as error:
+        say(f"tabtune: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tabtune", description="LoRA trade-offs of tabular foundation models, measured on your own table."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sweep = commands.add_parser(
+        "sweep",
+        usage=USAGE,
+        help="compare ranks, alphas, dropouts, target modules and learning rates with zero-shot and full fine-tuning",
+        description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given uses the value of the LoRA or"
+        " training flags.",
+    )
+    sweep.set_defaults(command=start_sweep)
+    _add_data(sweep)
+    sets = {"target_sets": "A set is written as row_attention+prediction_head; 'default' is the model's own list."}
+    add_flags(sweep.add_argument_group("what to compare"), SweepSettings, "settings.", more=sets)
+    _add_run(sweep, "settings.run.", leave_out_run=("dataset", "strategy", "seed"), leave_out_lora=("rank",))
+    _add_output(sweep)
+
+    train = commands.add_parser("train", usage=USAGE, help="one run", description="Trains one model on one table.")
+    train.set_defaults(command=start_training)
+    _add_data(train)
+    _add_run(train, "settings.", leave_out_run=("dataset", "quick_sweep"))
+    _add_output(train)
+
+    leaderboard = commands.add_parser("leaderboard", help="rank the runs of a sweep", description="Prints the runs of a sweep, best first.")
+    leaderboard.set_defaults(command=print_leaderboard)
+    leaderboard.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
+    _add_format(leaderboard)
+    _add_home(leaderboard)
+
+    curve = commands.add_parser(
+        "context-curve",
+        help="scores by the number of context rows",
+        description="Scores zero-shot, full fine-tuning and the best LoRA at 64, 128, ... and all context rows, without training.",
+    )
+    curve.set_defaults(command=print_context_curve)
+    curve.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
+    curve.add_argument("--seed", metavar="N", type=int, help="seed of the runs (default: the smallest of the sweep)")
+    _add_format(curve)
+    _add_home(curve)
+
+    predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
+    predict.set_defaults(command=print_predictions)
+    _add_adapter(predict)
+    predict.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file with the rows to predict; the target may be missing")
+    predict.add_argument(
+        "--context", metavar="TABLE", type=Path, help="the table that the adapter was trained on (default: the one in the workspace)"
+    )
+    _add_home(predict)
+
+    merge = commands.add_parser(
+        "merge",
+        help="merge an adapter into the base model",
+        description="Writes a checkpoint that the model's upstream package opens, with the adapter in the weights.",
+    )
+    merge.set_defaults(command=write_merged)
+    _add_adapter(merge)
+    merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
+
+    worker = commands.add_parser(
+        "worker", help="execute queued runs", description="Executes the queued runs of a workspace, one at a time."
+    )
+    worker.set_defaults(command=work)
+    worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
+    _add_home(worker)
+    return parser
+
+
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run")
+    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, where they are not found by themselves")
+    parser.add_argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file, or the id of a table that is in the workspace")
+    parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
+    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")
+    add_reading_flags(parser.add_argument_group("how the file is read", "Detected from the file unless given."))
+
+
+def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()) -> None:
+    more = {"model": f"One of {', '.join(CATALOGUE)}.", "task": "(default: by the values of the target)"}
+    add_flags(parser.add_argument_group("table and model"), RunSettings, section, leave_out=leave_out_run, more=more)
+    add_flags(parser.add_argument_group("LoRA"), LoraSettings, f"{section}lora.", leave_out=leave_out_lora)
+    add_flags(parser.add_argument_group("training"), TrainSettings, f"{section}train.")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    _add_format(parser)
+    parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
+    _add_home(parser)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of the leaderboard on stdout (default: table)")
+    parser.add_argument(
+        "--rank-by",
+        choices=tuple(METRICS),
+        metavar="METRIC",
+        help="validation score to rank by (default: the selection metric); "
+        + "; ".join(f"for {task}: {', '.join(metrics_of(task))}" for task in SELECTION),
+    )
+
+
+def _add_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--home", metavar="DIR", type=Path, default=default_home(), help="the workspace (default: TABTUNE_HOME or ~/.tabtune)"
+    )
+
+
+def program() -> NoReturn:
+    """The command line as a process of its own.
+
+    But for a worker, which tidies up after its children, it ends as soon as all is said: in an orderly end, threads of the packages that
+    read tables, and the one that waits for a worker, can abort a command that has succeeded.
+    """
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if sys.argv[1:2] == ["worker"]:
+        sys.exit(status)
+    os._exit(status)

@@ -1,0 +1,111 @@
+"""What ``sweep`` and ``train`` are asked for: the table, the column to predict and how, checked before anything starts."""
+
+import argparse
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabtune_core.analysis.runtime_estimate import TrainedOn
+from tabtune_core.cli.arguments import answer_flags, given_reading
+from tabtune_core.cli.terminal import say
+from tabtune_core.data.findings import Question, ReadingChoices
+from tabtune_core.errors import LabelError, SettingError, TableError
+from tabtune_core.gpus import count_cards
+from tabtune_core.models.catalogue import check_features, get_card
+from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.store.runs import RunStore
+
+if TYPE_CHECKING:
+    from tabtune_core.data.datasets import Dataset
+
+
+def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
+    """The table that DATA names: a file is read, a table of the workspace is taken as it was read."""
+    from tabtune_core.data.datasets import ID, add_dataset, folder_of, get_dataset
+
+    path, choices = asked.data, given_reading(asked)
+    if path.is_file():
+        dataset = add_dataset(store.home, path, path.name, choices)
+        for finding in dataset.findings:
+            say(f"{finding.severity}: {finding.message}")
+        for question in dataset.questions:
+            _say_question(question)
+        return dataset
+    if not ID.fullmatch(str(path)):
+        raise TableError(
+            f"There is no file {str(path)!r}. Give the path of a CSV or Parquet file, or the id of a table in the workspace {store.home}."
+        )
+    dataset = get_dataset(store.home, str(path))
+    if choices != ReadingChoices():
+        source = folder_of(store.home, dataset.id) / "source"
+        raise TableError(f"The table {dataset.name!r} is taken as it was read. To read its file in another way, give that: {source}")
+    return dataset
+
+
+def _say_question(question: Question) -> None:
+    say(f"question: {question.message} On the command line: {answer_flags(question)}.")
+
+
+def read_settings_file(path: Path | None) -> dict[str, Any]:
+    """The settings of a TOML file; none without one."""
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"The settings file {str(path)!r} cannot be read as TOML: {error}.") from error
+
+
+def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
+    """Refuses a request without a target and names the likely one; where nothing is said, asks how to split and says the task."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.split_question import split_question
+    from tabtune_core.data.table import Table
+    from tabtune_core.data.target import propose_target, ways_of
+
+    frame = load_frame(store.home, dataset.id)
+    target = run.get("target")
+    if not target:
+        likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading))
+        hint = f" Likely: {likely.reason}" if likely.column else f" {likely.reason}"
+        raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
+
+    question = None if "split_by" in run else split_question(dataset.columns, dataset.rows, target)
+    if question is not None:
+        _say_question(question)
+    if "task" in run or run.get("split_at_median") or target not in frame:  # what is absent is said with the target
+        return
+    ways = ways_of(frame[target])
+    run["task"] = "regression" if ways[0] == "numbers" else "classification"
+    if ways[0] == "numbers":
+        why = "holds numbers on a scale; --task classification or --split-at-median for classes"
+    elif "numbers" in ways:
+        why = f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them as numbers"
+    else:
+        why = "holds classes"
+    say(f"{run['task']}: {target!r} {why}")
+
+
+def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
+    """Refuses what cannot be predicted, or split, as asked, and says what to know; returns what would be trained on."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.encoding import count_features
+    from tabtune_core.data.pair_leakage import pairs_that_give
+    from tabtune_core.data.target import check_label, with_label
+    from tabtune_core.data.task import check_split, kinds_of, plan_split
+
+    first, needs_model = settings[0], any(one.strategy not in REFERENCES for one in settings)
+    whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
+    frame = with_label(whole, first.target, at_median=first.split_at_median)
+    card = get_card(first.model)
+    found = check_label(frame, first.target, max_classes=card.family.class_limit if needs_model else None, task=first.task)
+    if needs_model:
+        check_features(card, count_features(kinds, first.target))
+    splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
+    for finding in dict.fromkeys((*found, *pairs_that_give(whole, kinds, first.target), *splits)):
+        say(f"{finding.severity}: {finding.message}")
+    on_gpu = first.device.startswith("cuda") or (first.device == "auto" and count_cards() > 0)
+    classes = 0 if first.task == "regression" else frame[first.target].nunique()
+    features = count_features(kinds, first.target)
+    return TrainedOn.plan(plan_split(whole, first), features=features, classes=classes, on_gpu=on_gpu)
