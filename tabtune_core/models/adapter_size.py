@@ -18,14 +18,14 @@ class AdapterSize:
 
     factors: int
     """Of A and B in all layers, and what a variant trains beside them: what is added to the model."""
-    frozen: int
-    """What the adapter holds and does not train, such as the start of PiSSA."""
     biases: int
     """Of the base's biases that train beside them."""
     adapted_weights: int
     """Of the weights that have an adapter."""
     capped_layers: int
     """Layers that are narrower than the rank, where it is the layer's own width."""
+    frozen: int = 0
+    """What the adapter holds and does not train, such as the start of PiSSA."""
 
     @property
     def trainable(self) -> int:

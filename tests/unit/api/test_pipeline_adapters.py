@@ -121,7 +121,11 @@ def test_merging_is_undone_bit_by_bit_and_a_merged_file_predicts_the_same(fit, t
     assert np.abs(fit("inference").predict_proba(X) - before).max() > 0.05
 
 
-@pytest.mark.parametrize("config", [{"use_rslora": True}, {"use_dora": True, "bias": "all"}, {"rank_pattern": {"decoder": 1}}], ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [{"use_rslora": True}, {"use_dora": True, "bias": "all"}, {"init_lora_weights": "pissa"}, {"rank_pattern": {"decoder": 1}}],
+    ids=str,
+)
 def test_a_file_has_all_that_a_variant_trains(fit, tmp_path, config):
     trained, other = fit(peft_config=config), fit("inference")
     trained.save_adapter(tmp_path / "a.pt")
