@@ -49,7 +49,7 @@ def test_a_grid_is_typed_counted_and_launched(page, store):
     assert len({run.name for run in runs}) == len(runs) == 28
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
-    assert store.sweeps()[0].name == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of parts"
+    assert store.sweeps()[0].name == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of target modules"
 
 
 def test_late_layers_are_among_the_parts_and_their_bytes_are_told(page, store):
@@ -142,9 +142,9 @@ def test_devices_are_called_the_same_while_free_memory_changes(page, monkeypatch
 def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_model_takes_are_refused(page, store):
     assert "Predictions use all of the 341 training rows as context." in texts(page.caption)
     page.number_input(key="predict_context_rows").set_value(100).run()
-    assert "Predictions are shown 100 of the 341 training rows." in texts(page.caption)
+    assert "Predictions use 100 of the 341 training rows as context." in texts(page.caption)
     page.number_input(key="predict_context_rows").set_value(20_000).run()
-    assert "20,000 were asked for, and there are no more" in texts(page.caption)
+    assert "20,000 were requested, and there are no more" in texts(page.caption)
     launch(page).click().run()
     assert {run.settings.train.predict_context_rows for run in store.runs()} == {20_000}
     page.query_params["model"] = "mitra-mini"

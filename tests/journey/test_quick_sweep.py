@@ -43,7 +43,7 @@ def test_the_leaderboard_has_no_time_and_memory_of_their_own_and_names_those_of_
     assert SAID in texts(app.caption)
 
 
-@pytest.mark.parametrize("tab", ["Trade-offs", "Rank", "Rows shown", "Runs side by side"])
+@pytest.mark.parametrize("tab", ["Trade-offs", "Rank", "Context rows", "Runs side by side"])
 def test_compare_says_so_and_opens_every_tab(app, packed, tab):
     app.run()
     app.query_params["view"] = tab
