@@ -49,7 +49,10 @@ def test_a_grid_is_typed_counted_and_launched(page, store):
     assert len({run.name for run in runs}) == len(runs) == 28
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
-    assert store.sweeps()[0].name == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of target modules"
+    assert (
+        store.sweeps()[0].name
+        == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of target modules"
+    )
 
 
 def test_late_layers_are_among_the_parts_and_their_bytes_are_told(page, store):

@@ -21,7 +21,7 @@ class Filter:
 
 FILTERS: dict[str, Filter] = {
     "only_model": Filter("Model", lambda board: board["model"]),
-    "only_way": Filter("Way", lambda board: board["strategy"].map(STRATEGY_NAMES)),
+    "only_way": Filter("Strategy", lambda board: board["strategy"].map(STRATEGY_NAMES)),
     "only_rank": Filter("Rank", lambda board: "r=" + board["rank"].astype("string").fillna("")),
     "only_status": Filter("Status", lambda board: board["status"].map(STATUS)),
     "only_table": Filter("Table and target", lambda board: board["table"] + " · " + board["target"]),

@@ -25,7 +25,7 @@ ALWAYS = {
 NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows", "Context rows while training")
-WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Rate", "Targets", "Other settings")
+WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived", PACK)
 
 
@@ -59,11 +59,11 @@ def table(
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Model": board["model"],
-        "Way": board["strategy"].map(STRATEGY_NAMES),
+        "Strategy": board["strategy"].map(STRATEGY_NAMES),
         "Rank": board["rank"],
         "Alpha": board["alpha"],
         "Dropout": board["dropout"],
-        "Rate": board["learning_rate"],
+        "Learning rate": board["learning_rate"],
         "Targets": board["targets"],
         "Other settings": board["variant"],
         "Seed": None if grouped else board["seed"],
@@ -90,7 +90,7 @@ def table(
 def usual(shown: pd.DataFrame) -> list[str]:
     """The columns to begin with."""
     differing = [name for name in WHERE_IT_DIFFERS if name in shown and shown[name].nunique() > 1]
-    ranks = shown.groupby(["Way", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
+    ranks = shown.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
     told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
     told += [SAVED] if (shown[SAVED] > 0).any() else []
@@ -122,7 +122,7 @@ def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
         "Rank": number(width="small"),
         "Seed": number(width="small"),
         "Seeds": number(width="small", help="Number of seeds in the means of this row."),
-        "Rate": number("Learning rate", format="%.2g"),
+        "Learning rate": number("Learning rate", format="%.2g"),
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
         "Other settings": text(help="Other settings that differ between rows, such as variants of LoRA and of training."),
         "Trainable (%)": number(format="%.2f", help="Trainable share of the model's parameters."),
