@@ -119,7 +119,7 @@ def test_6_1_10_11_and_12_3_train_save_load_and_merge(rows, tmp_path):
 def test_a_card_that_is_not_there_is_an_error_that_says_so(rows, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(DeviceError, match="The device 'cuda' was asked for"):
+    with pytest.raises(DeviceError, match="The device 'cuda' was requested"):
         run("6.1", changed={"from tabtune import": "from tabtune_core import"}, **rows)
 
 
