@@ -26,18 +26,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--port", type=int, default=8501, help="port to listen on; the next free one is taken when it is in use (default: 8501)"
     )
     parser.add_argument(
-        "--address", default=LOOPBACK,
+        "--address",
+        default=LOOPBACK,
         help="host or IP address to listen on, 0.0.0.0 for all of this machine's. Wherever other machines can reach it, the server asks for"
         " a token that is part of the address it prints; set TABTUNE_TOKEN to choose it (default: 127.0.0.1, this machine only)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME",
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
         help="another name by which browsers reach this server, for example that of a proxy; can be repeated",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--login", action="store_true",
+        "--login",
+        action="store_true",
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
-    )  # fmt: skip
+    )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)

@@ -40,9 +40,15 @@ def renew(name: str, *, when: str, value: str) -> None:
 
 
 def pick(
-    label: str, options: Sequence[str], *, name: str, default: str, format_func: Callable[[str], str] = str, widget: Any = st.selectbox,
+    label: str,
+    options: Sequence[str],
+    *,
+    name: str,
+    default: str,
+    format_func: Callable[[str], str] = str,
+    widget: Any = st.selectbox,
     **more: Any,
-) -> str:  # fmt: skip
+) -> str:
     """A select box, or a ``widget`` like it, whose choice is shared by the pages and written into the address bar."""
     st.session_state[_key(name)] = chosen(name, options, default)
     value: str = widget(label, options, key=_key(name), format_func=format_func, persist_state="session", **more)

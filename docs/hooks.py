@@ -40,6 +40,10 @@ def _help(command: str) -> str:
     module, *arguments = command.split()
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments, "--help"],
-        cwd=ROOT, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout

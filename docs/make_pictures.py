@@ -26,9 +26,23 @@ from playwright.sync_api import Browser, Page, sync_playwright
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pages" / "pictures"
 SWEEP = (
-    "--target", "shell", "--model", "tabicl-mini", "--ranks", "2", "4", "8", "16", "--learning-rates", "0.002",
-    "--full-learning-rates", "0.00002", "0.0002", "--steps", "100",
-)  # fmt: skip
+    "--target",
+    "shell",
+    "--model",
+    "tabicl-mini",
+    "--ranks",
+    "2",
+    "4",
+    "8",
+    "16",
+    "--learning-rates",
+    "0.002",
+    "--full-learning-rates",
+    "0.00002",
+    "0.0002",
+    "--steps",
+    "100",
+)
 """The tutorial's."""
 SCHEMES = ("light", "dark")
 SCREEN = {"width": 1440, "height": 1240}

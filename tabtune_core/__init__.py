@@ -34,10 +34,23 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdaptedModel", "LoRALinear", "LoraAdapter", "LoraSettings", "RunSettings", "SweepSettings", "TabTuneError", "TabularLeaderboard",
-    "TabularPipeline", "TrainSettings",
-    "inject", "load_adapter", "load_lora_adapter", "merge", "merge_lora_weights", "read_table",
-]  # fmt: skip
+    "AdaptedModel",
+    "LoRALinear",
+    "LoraAdapter",
+    "LoraSettings",
+    "RunSettings",
+    "SweepSettings",
+    "TabTuneError",
+    "TabularLeaderboard",
+    "TabularPipeline",
+    "TrainSettings",
+    "inject",
+    "load_adapter",
+    "load_lora_adapter",
+    "merge",
+    "merge_lora_weights",
+    "read_table",
+]
 
 
 def __getattr__(name: str) -> Any:

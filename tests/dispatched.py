@@ -11,10 +11,34 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tabtune_core.lora import fused_linear
 
 LAUNCHES_NOTHING = {
-    "_record_function_enter_new", "_record_function_exit", "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "diagonal",
-    "empty", "empty_like", "empty_strided", "expand", "lift_fresh", "new_empty", "new_empty_strided", "permute", "select", "slice", "split",
-    "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
-}  # fmt: skip
+    "_record_function_enter_new",
+    "_record_function_exit",
+    "_reshape_alias",
+    "_unsafe_view",
+    "alias",
+    "as_strided",
+    "detach",
+    "diagonal",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "expand",
+    "lift_fresh",
+    "new_empty",
+    "new_empty_strided",
+    "permute",
+    "select",
+    "slice",
+    "split",
+    "split_with_sizes",
+    "squeeze",
+    "t",
+    "transpose",
+    "unbind",
+    "unfold",
+    "unsqueeze",
+    "view",
+}
 """Views, memory without content and notes for the profiler: they are no kernels."""
 WAITS = {"_local_scalar_dense", "_unique2", "equal", "is_nonzero", "item", "masked_select", "nonzero", "unique_dim"}
 """The host waits for what they say. Indexing by a mask does too, by ``nonzero`` inside."""

@@ -34,9 +34,16 @@ def made_run(store, *, model="tabicl-mini", task="classification", rank=4, seed=
     """A finished run in the store; returns its id."""
     dataset = add_dataset(store.home, data or mixed_csv(), name)
     settings = RunSettings(
-        dataset=dataset.id, target="verdict" if task == "classification" else "weight", task=task, model=model, seed=seed, device="cpu",
-        lora=LoraSettings(rank=rank), train=TrainSettings(steps=1, views=views), **more,
-    )  # fmt: skip
+        dataset=dataset.id,
+        target="verdict" if task == "classification" else "weight",
+        task=task,
+        model=model,
+        seed=seed,
+        device="cpu",
+        lora=LoraSettings(rank=rank),
+        train=TrainSettings(steps=1, views=views),
+        **more,
+    )
     _, (run_id,) = store.add_sweep([settings], "made")
     folder = store.run_dir(run_id)
     folder.mkdir(parents=True)

@@ -62,9 +62,14 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
             told = {part: {metric: function(held[run_id, part].y_N, held[run_id, part].predicted)} for part in parts}
             before = {part: {metric: function(held[run_id, part].y_N, held[run_id, part].zero_shot)} for part in parts}
             result = dataclasses.replace(
-                BASE, best_step=best, validation=told["validation"], test=told["test"], zero_shot_validation=before["validation"],
-                zero_shot_test=before["test"], extra={"rows_sha256": str(seed), "rows_shown": 256},
-            )  # fmt: skip
+                BASE,
+                best_step=best,
+                validation=told["validation"],
+                test=told["test"],
+                zero_shot_validation=before["validation"],
+                zero_shot_test=before["test"],
+                extra={"rows_sha256": str(seed), "rows_shown": 256},
+            )
             what = {"lora": LoraSettings(rank=rank)} if rank else {"strategy": "inference"}
             settings = RunSettings(dataset="d", target="y", seed=seed, **what)
             runs.append(

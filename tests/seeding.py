@@ -52,12 +52,22 @@ def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
     dataset = get_dataset(home, settings.dataset)
     kinds = {column.name: column.kind for column in dataset.columns}
     return {
-        "format": 1, "layers": [], "biases": [], "opens_with_peft": False, "settings": settings.to_dict(), "kinds": kinds,
+        "format": 1,
+        "layers": [],
+        "biases": [],
+        "opens_with_peft": False,
+        "settings": settings.to_dict(),
+        "kinds": kinds,
         "base": {"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None, "sha256": "0" * 64},
-        "classes": ["benign", "malignant"] if settings.task == "classification" else [], "best_step": STEPS, "versions": {},
-        "table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id}, "reading": dataset.reading.to_json(),
-        "features": [name for name in kinds if name != settings.target], "context": {"rows": [0, 1, 2], "sha256": "0" * 64}, "scores": {},
-    }  # fmt: skip
+        "classes": ["benign", "malignant"] if settings.task == "classification" else [],
+        "best_step": STEPS,
+        "versions": {},
+        "table": {"name": dataset.name, "rows": dataset.rows, "id": dataset.id},
+        "reading": dataset.reading.to_json(),
+        "features": [name for name in kinds if name != settings.target],
+        "context": {"rows": [0, 1, 2], "sha256": "0" * 64},
+        "scores": {},
+    }
 
 
 class FakeRun:
@@ -273,11 +283,24 @@ class _Bulk:
             accuracy, trained = self.accuracy(settings), settings.strategy != "inference"
             trainable = {"inference": 0, "base-ft": TOTAL}.get(settings.strategy, 16_500 * settings.lora.rank)
             result = RunFinished(
-                "finished", 40 * trained, STEPS * trained, False,
-                *(made_up_scores(value, self.task) for value in (accuracy, accuracy - 0.01, self.zero_shot(settings.seed), self.zero_shot(settings.seed) - 0.005)),
-                (9.0 + settings.seed + settings.lora.rank / 10) * trained, 0.3, 400_000_000 + 40 * trainable, 30_000_000 + 40 * trainable, "resident",
-                trainable, TOTAL, 4 * trainable + 900 if settings.strategy == "peft" else None, True if settings.strategy == "peft" else None,
-            )  # fmt: skip
+                "finished",
+                40 * trained,
+                STEPS * trained,
+                False,
+                *(
+                    made_up_scores(value, self.task)
+                    for value in (accuracy, accuracy - 0.01, self.zero_shot(settings.seed), self.zero_shot(settings.seed) - 0.005)
+                ),
+                (9.0 + settings.seed + settings.lora.rank / 10) * trained,
+                0.3,
+                400_000_000 + 40 * trainable,
+                30_000_000 + 40 * trainable,
+                "resident",
+                trainable,
+                TOTAL,
+                4 * trainable + 900 if settings.strategy == "peft" else None,
+                True if settings.strategy == "peft" else None,
+            )
             name = f"{settings.label} seed {settings.seed}"
             times = (self.created, self.created + 20 * place, self.created + 20 * place + 15)
             yield run_id, self.id, name, json.dumps(settings.to_dict()), 1000 * self.number + place, *times, to_json(result)[1]

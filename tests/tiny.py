@@ -10,8 +10,17 @@ from torch import nn
 
 from tabtune_core.models.catalogue import CATALOGUE
 
-TABICL = {"embed_dim": 16, "col_num_blocks": 1, "col_nhead": 2, "col_num_inds": 8, "row_num_blocks": 1, "row_nhead": 2, "row_num_cls": 2,
-        "icl_num_blocks": 2, "icl_nhead": 2}  # fmt: skip
+TABICL = {
+    "embed_dim": 16,
+    "col_num_blocks": 1,
+    "col_nhead": 2,
+    "col_num_inds": 8,
+    "row_num_blocks": 1,
+    "row_nhead": 2,
+    "row_num_cls": 2,
+    "icl_num_blocks": 2,
+    "icl_nhead": 2,
+}
 
 
 def _build_tabicl(config: dict) -> nn.Module:
@@ -24,18 +33,38 @@ def _save_tabicl(module: nn.Module, config: dict, path: Path) -> None:
     torch.save({"config": config, "state_dict": module.state_dict()}, path)
 
 
-TABDPT = {"model": {
-    "enc_cell_dim": -1, "max_num_classes": 4, "regression_bin_count": 128, "regression_bin_min": -10, "regression_bin_max": 10, "nhead": 2,
-    "ff_dim": 32, "emsize": 32, "nlayers": 2, "max_num_features": 16, "min_eval_context": 8, "max_eval_context": 4096,
-    "y_encoder_dim": 16, "num_col_attn_layers": 2, "n_thinking_rows": 4,
-}}  # fmt: skip
+TABDPT = {
+    "model": {
+        "enc_cell_dim": -1,
+        "max_num_classes": 4,
+        "regression_bin_count": 128,
+        "regression_bin_min": -10,
+        "regression_bin_max": 10,
+        "nhead": 2,
+        "ff_dim": 32,
+        "emsize": 32,
+        "nlayers": 2,
+        "max_num_features": 16,
+        "min_eval_context": 8,
+        "max_eval_context": 4096,
+        "y_encoder_dim": 16,
+        "num_col_attn_layers": 2,
+        "n_thinking_rows": 4,
+    }
+}
 
 
 def _build_tabdpt(config: dict) -> nn.Module:
     from tabdpt.model import TabDPTModel
 
-    other = {"emsize": "ninp", "ff_dim": "nhid", "max_num_features": "num_features", "max_num_classes": "n_out",
-             "min_eval_context": "base_len", "max_eval_context": "max_len"}  # fmt: skip
+    other = {
+        "emsize": "ninp",
+        "ff_dim": "nhid",
+        "max_num_features": "num_features",
+        "max_num_classes": "n_out",
+        "min_eval_context": "base_len",
+        "max_eval_context": "max_len",
+    }
     return TabDPTModel(dropout=0.0, use_flash=False, **{other.get(name, name): value for name, value in config["model"].items()})
 
 

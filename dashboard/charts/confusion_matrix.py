@@ -18,11 +18,18 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
     rows_KK, share_KK = (pairs[name].to_numpy(dtype=np.float64).reshape(shape) for name in ("rows", "share"))
     places, ticks = np.arange(len(names)), [cut(name) for name in names]
     drawn.add_heatmap(
-        x=places, y=places, z=share_KK, zmin=0, zmax=1, xgap=2, ygap=2, showscale=False,
+        x=places,
+        y=places,
+        z=share_KK,
+        zmin=0,
+        zmax=1,
+        xgap=2,
+        ygap=2,
+        showscale=False,
         colorscale=[[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.65)"]],
         customdata=np.dstack([np.array([[(a, b) for b in names] for a in names], dtype=object), rows_KK]),
         hovertemplate="label %{customdata[0]}, predicted %{customdata[1]}<br>%{customdata[2]:,} rows, %{z:.1%} of the label<extra></extra>",
-    )  # fmt: skip
+    )
     for i in places:
         for j in places:
             drawn.add_annotation(x=j, y=i, text=f"{rows_KK[i, j]:,.0f}", showarrow=False)

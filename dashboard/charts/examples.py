@@ -32,10 +32,17 @@ def scores() -> pd.DataFrame:
     accuracy = 0.8 + 0.005 * step
     return pd.DataFrame(
         {
-            "run": _runs(labels), "step": step, "seconds": step * 0.25, "split": "validation", "best": True,
-            "accuracy": accuracy, "log_loss": 1 - accuracy, "rmse": 54_321 * (1 - accuracy), "r2": accuracy - 0.9,
+            "run": _runs(labels),
+            "step": step,
+            "seconds": step * 0.25,
+            "split": "validation",
+            "best": True,
+            "accuracy": accuracy,
+            "log_loss": 1 - accuracy,
+            "rmse": 54_321 * (1 - accuracy),
+            "r2": accuracy - 0.9,
         }
-    )  # fmt: skip
+    )
 
 
 def memory() -> pd.DataFrame:
@@ -43,27 +50,41 @@ def memory() -> pd.DataFrame:
     second = np.tile(np.arange(10.0), 4)
     return pd.DataFrame(
         {
-            "run": _runs([label for label in _RUNS for _ in range(10)]), "step": second.astype(int), "seconds": second, "phase": "train",
-            "resident_bytes": 4e8 + 1e7 * second, "torch_allocated_bytes": np.nan, "utilisation_percent": 90 + second,
-            "power_watts": np.nan, "temperature_celsius": np.nan,
+            "run": _runs([label for label in _RUNS for _ in range(10)]),
+            "step": second.astype(int),
+            "seconds": second,
+            "phase": "train",
+            "resident_bytes": 4e8 + 1e7 * second,
+            "torch_allocated_bytes": np.nan,
+            "utilisation_percent": 90 + second,
+            "power_watts": np.nan,
+            "temperature_celsius": np.nan,
         }
-    )  # fmt: skip
+    )
 
 
 def phases() -> pd.DataFrame:
     """One row a phase."""
     return pd.DataFrame(
         {
-            "run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]), "phase": ["train", "evaluate"] * 2,
-            "start_seconds": [1.0, 6.0] * 2, "end_seconds": [6.0, np.nan] * 2, "growth_bytes": [5e7, 2e7, 5.2e7, np.nan],
+            "run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]),
+            "phase": ["train", "evaluate"] * 2,
+            "start_seconds": [1.0, 6.0] * 2,
+            "end_seconds": [6.0, np.nan] * 2,
+            "growth_bytes": [5e7, 2e7, 5.2e7, np.nan],
         }
-    )  # fmt: skip
+    )
 
 
 def causes() -> pd.DataFrame:
     """One row a bar and cause."""
-    megabytes = {"weights": [110, 110, 110], "adapter": [0, 3, 3], "gradients": [110, 3, 3], "optimizer": [220, 6, 6],
-                 "activations": [480, 520, 540]}  # fmt: skip
+    megabytes = {
+        "weights": [110, 110, 110],
+        "adapter": [0, 3, 3],
+        "gradients": [110, 3, 3],
+        "optimizer": [220, 6, 6],
+        "activations": [480, 520, 540],
+    }
     bars = (("Full fine-tuning", "estimate"), ("LoRA r=8", "estimate"), ("LoRA r=8", "measured"))
     return pd.DataFrame(
         {"run": run, "kind": kind, "cause": cause, "bytes": 1e6 * numbers[i]}
@@ -92,15 +113,24 @@ def ranked() -> pd.DataFrame:
     """One row a run with a result."""
     return pd.DataFrame(
         {
-            "run": _runs(list(_RUNS)), "strategy": ["inference", "base-ft", "peft", "peft"], "rank": [None, None, 2, 8], "seed": 0,
-            "alpha": [np.nan, np.nan, 4.0, 16.0], "dropout": [np.nan, np.nan, 0.05, 0.05], "learning_rate": [np.nan, 2e-5, 2e-4, 1e-4],
-            "growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7], "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
-            "train_seconds": [0.0, 12.0, 8.0, 8.5], "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
-            "validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
-            "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0], "validation_r2": [-0.1, 0.2, 0.1, 0.15],
+            "run": _runs(list(_RUNS)),
+            "strategy": ["inference", "base-ft", "peft", "peft"],
+            "rank": [None, None, 2, 8],
+            "seed": 0,
+            "alpha": [np.nan, np.nan, 4.0, 16.0],
+            "dropout": [np.nan, np.nan, 0.05, 0.05],
+            "learning_rate": [np.nan, 2e-5, 2e-4, 1e-4],
+            "growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7],
+            "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
+            "train_seconds": [0.0, 12.0, 8.0, 8.5],
+            "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
+            "validation_log_loss": [0.4, 0.3, 0.33, 0.31],
+            "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
+            "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0],
+            "validation_r2": [-0.1, 0.2, 0.1, 0.15],
             "lora_gap_interval": [0.02, 0.01, 0.01, 0.0],
         }
-    )  # fmt: skip
+    )
 
 
 def curve() -> pd.DataFrame:
@@ -118,12 +148,13 @@ def shown() -> pd.DataFrame:
     scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
     return pd.DataFrame(
         {
-            "name": np.repeat(states, len(rows)), "context_rows": np.tile(rows, len(states)),
+            "name": np.repeat(states, len(rows)),
+            "context_rows": np.tile(rows, len(states)),
             "predict_seconds": np.tile([0.1, 0.15, 0.25, 0.3], len(states)),
             "growth_memory_bytes": np.tile([2e6, 3e6, 5e6, 6e6], len(states)),
             **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores},
         }
-    )  # fmt: skip
+    )
 
 
 def spectrum() -> pd.DataFrame:
@@ -131,10 +162,13 @@ def spectrum() -> pd.DataFrame:
     values = np.tile([1.0, 0.5, 0.1], 2)
     return pd.DataFrame(
         {
-            "layer": np.repeat(["encoder.0", "decoder.1"], 3), "target": np.repeat(["encoder", "decoder"], 3),
-            "direction": np.tile([1, 2, 3], 2), "singular_value": values, "energy": np.tile(np.cumsum([1.0, 0.25, 0.01]) / 1.26, 2),
+            "layer": np.repeat(["encoder.0", "decoder.1"], 3),
+            "target": np.repeat(["encoder", "decoder"], 3),
+            "direction": np.tile([1, 2, 3], 2),
+            "singular_value": values,
+            "energy": np.tile(np.cumsum([1.0, 0.25, 0.01]) / 1.26, 2),
         }
-    )  # fmt: skip
+    )
 
 
 def layers() -> pd.DataFrame:
@@ -154,10 +188,14 @@ def bins() -> pd.DataFrame:
     low = np.tile([0.7, 0.8, 0.9], 2)
     return pd.DataFrame(
         {
-            "run": _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3), "low": low, "high": low + 0.1, "rows": [10, 0, 90, 5, 15, 80],
-            "confidence": [0.75, np.nan, 0.96, 0.72, 0.86, 0.97], "accuracy": [0.6, np.nan, 0.97, 0.8, 0.8, 0.99],
+            "run": _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3),
+            "low": low,
+            "high": low + 0.1,
+            "rows": [10, 0, 90, 5, 15, 80],
+            "confidence": [0.75, np.nan, 0.96, 0.72, 0.86, 0.97],
+            "accuracy": [0.6, np.nan, 0.97, 0.8, 0.8, 0.99],
         }
-    )  # fmt: skip
+    )
 
 
 def errors() -> pd.DataFrame:

@@ -24,10 +24,14 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
     places = {name: place for place, name in enumerate(kept)}
     for label, rows, style in each_run(known[known["layer"].isin(kept)]):
         drawn.add_scatter(
-            x=rows["relative_update"].to_numpy(dtype=np.float64), y=rows["layer"].map(places).to_numpy(), name=label, mode="markers",
+            x=rows["relative_update"].to_numpy(dtype=np.float64),
+            y=rows["layer"].map(places).to_numpy(),
+            name=label,
+            mode="markers",
             marker={"color": style.colour, "symbol": style.marker, "size": 9, "line": {"width": 1, "color": "white"}},
-            customdata=rows["layer"].to_numpy(dtype=object), hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.2%}}<extra></extra>",
-        )  # fmt: skip
+            customdata=rows["layer"].to_numpy(dtype=object),
+            hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.2%}}<extra></extra>",
+        )
     downwards = [len(kept) - 0.5, -0.5]
     drawn.update_yaxes(range=downwards, tickvals=list(places.values()), ticktext=[_cut(name) for name in kept], tickfont={"size": 10})
     drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")

@@ -72,7 +72,12 @@ def memory(
         drawn.add_vrect(x0=row.start_seconds, x1=end, fillcolor=_SHADES[row.phase], opacity=0.12, line_width=0, layer="below")
         if end - row.start_seconds > 0.1 * max(last, reach or 0.0):
             drawn.add_annotation(
-                x=(row.start_seconds + end) / 2, y=0.01, yref="paper", yanchor="bottom", text=PHASES[row.phase], showarrow=False,
+                x=(row.start_seconds + end) / 2,
+                y=0.01,
+                yref="paper",
+                yanchor="bottom",
+                text=PHASES[row.phase],
+                showarrow=False,
                 font={"size": 11, "color": _SHADES[row.phase]},
-            )  # fmt: skip
+            )
     return drawn

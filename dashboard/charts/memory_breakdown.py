@@ -7,8 +7,12 @@ import plotly.graph_objects as go
 from dashboard.charts.style import COLOURS, MEGABYTE, figure, say
 
 CAUSES = {
-    "weights": "Model weights", "adapter": "LoRA adapter", "gradients": "Gradients", "optimizer": "Optimizer", "activations": "Activations",
-}  # fmt: skip
+    "weights": "Model weights",
+    "adapter": "LoRA adapter",
+    "gradients": "Gradients",
+    "optimizer": "Optimizer",
+    "activations": "Activations",
+}
 _LOOK = dict(zip(CAUSES, zip(("#7F8C99", *COLOURS), ("", "x", "/", "\\", "."), strict=False), strict=False))
 
 

@@ -41,8 +41,11 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
             *(_dimension(known[name].to_numpy(dtype=np.float64), *AXES[name]) for name in varied),
             {"label": meaning.label, "values": score_N, "tickformat": f",.{digits}f"},
         ],
-        line=scale, labelfont={"size": 13}, tickfont={"size": 12}, rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
-    )  # fmt: skip
+        line=scale,
+        labelfont={"size": 13},
+        tickfont={"size": 12},
+        rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
+    )
     return drawn
 
 

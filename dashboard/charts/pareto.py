@@ -49,9 +49,15 @@ def axis_of(name: str, metric: str, split: str) -> Axis:
 
 
 def pareto(
-    runs: pd.DataFrame, *, x: str = "growth_memory_bytes", y: str = SCORE, third: str | None = None, metric: str = "log_loss",
-    split: str = "validation", limits: Mapping[str, float] | None = None,
-) -> go.Figure:  # fmt: skip
+    runs: pd.DataFrame,
+    *,
+    x: str = "growth_memory_bytes",
+    y: str = SCORE,
+    third: str | None = None,
+    metric: str = "log_loss",
+    split: str = "validation",
+    limits: Mapping[str, float] | None = None,
+) -> go.Figure:
     """``runs`` has one row a run: run (label), strategy, rank, costs in bytes or seconds, and ``<split>_<metric>``.
 
     ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the most that a column may be, and what lies
@@ -73,9 +79,16 @@ def pareto(
     best = inside[front(inside, {axis.column: axis.smaller_is_better for axis in axes})]
     if third:
         _points(
-            drawn, best, axes, hover, name="Best trade-offs on all three", mode="markers+text", text=best["run"].astype(str),
-            textposition="top center", marker={"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}},
-        )  # fmt: skip
+            drawn,
+            best,
+            axes,
+            hover,
+            name="Best trade-offs on all three",
+            mode="markers+text",
+            text=best["run"].astype(str),
+            textposition="top center",
+            marker={"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}},
+        )
         _colour(drawn, axes[2])
     else:
         _steps(drawn, best, axes)

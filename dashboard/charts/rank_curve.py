@@ -36,26 +36,38 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
         each, colour = rows.groupby("rank"), COLOURS[place % len(COLOURS)]
         means = each[column].mean()
         drawn.add_scatter(
-            x=means.index.to_numpy(), y=means.to_numpy(), name=f"{name} (mean over seeds)" if several else name, mode="lines+markers",
-            line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 2}, legendgroup=name,
-            marker={"size": 9, "symbol": MARKERS[place % len(MARKERS)]}, error_y=_bars(each, split),
+            x=means.index.to_numpy(),
+            y=means.to_numpy(),
+            name=f"{name} (mean over seeds)" if several else name,
+            mode="lines+markers",
+            line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 2},
+            legendgroup=name,
+            marker={"size": 9, "symbol": MARKERS[place % len(MARKERS)]},
+            error_y=_bars(each, split),
             hovertemplate=f"{name}, rank %{{x}}<br>{written}",
-        )  # fmt: skip
+        )
         if len(rows) > len(means):
             drawn.add_scatter(
-                x=rows["rank"].to_numpy(), y=rows[column].to_numpy(), name=f"{name}, each seed", mode="markers", legendgroup=name,
+                x=rows["rank"].to_numpy(),
+                y=rows[column].to_numpy(),
+                name=f"{name}, each seed",
+                mode="markers",
+                legendgroup=name,
                 marker={"color": colour, "symbol": f"{MARKERS[place % len(MARKERS)]}-open", "size": 9},
                 hovertemplate=f"{name}, rank %{{x}}<br>{written}",
-            )  # fmt: skip
+            )
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
         for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
             level, style = float(rows[column].mean()), BASELINES[label]
             drawn.add_scatter(
-                x=[left, right], y=[level, level], name=name, mode="lines",
+                x=[left, right],
+                y=[level, level],
+                name=name,
+                mode="lines",
                 line={"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2},
                 hovertemplate=f"{name}: {written}",
-            )  # fmt: skip
+            )
     if smallest is not None:
         place = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)

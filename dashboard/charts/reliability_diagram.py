@@ -18,20 +18,28 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
         return say(drawn, "No prediction to count")
     lowest = float(known["confidence"].min())
     drawn.add_scatter(
-        x=[lowest, 1], y=[lowest, 1], name="Perfect calibration", mode="lines", hoverinfo="skip",
-        line={"color": FAINT, "width": 4}, opacity=0.35,
-    )  # fmt: skip
+        x=[lowest, 1],
+        y=[lowest, 1],
+        name="Perfect calibration",
+        mode="lines",
+        hoverinfo="skip",
+        line={"color": FAINT, "width": 4},
+        opacity=0.35,
+    )
     most = known["rows"].max()
     for label, rows, style in each_run(known):
         error = float((rows["rows"] * (rows["confidence"] - rows["accuracy"]).abs()).sum() / rows["rows"].sum())
         drawn.add_scatter(
-            x=rows["confidence"].to_numpy(), y=rows["accuracy"].to_numpy(), name=f"{label} (error {error:.4f})", mode="lines+markers",
+            x=rows["confidence"].to_numpy(),
+            y=rows["accuracy"].to_numpy(),
+            name=f"{label} (error {error:.4f})",
+            mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
             marker={"color": style.colour, "symbol": style.marker, "size": 6 + 14 * np.sqrt(rows["rows"].to_numpy() / most)},
             customdata=rows[["low", "high", "rows"]].to_numpy(),
             hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{customdata[2]:,}} rows"
             "<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
-        )  # fmt: skip
+        )
     for update in (drawn.update_xaxes, drawn.update_yaxes):
         update(tickformat=".0%")
     return drawn

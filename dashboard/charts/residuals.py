@@ -22,9 +22,12 @@ def residuals(errors: pd.DataFrame) -> go.Figure:
     for label, rows, style in each_run(errors):
         counts, _ = np.histogram(rows["error"].to_numpy(dtype=np.float64), edges)
         drawn.add_scatter(
-            x=corners, y=[0, *counts, counts[-1], 0], name=label, mode="lines",
+            x=corners,
+            y=[0, *counts, counts[-1], 0],
+            name=label,
+            mode="lines",
             line={"color": style.colour, "dash": style.dash, "width": 2, "shape": "hv"},
             hovertemplate=f"{label}<br>from %{{x:,.4~g}}: %{{y:,}} rows<extra></extra>",
-        )  # fmt: skip
+        )
     drawn.update_yaxes(rangemode="tozero")
     return drawn

@@ -29,10 +29,14 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
     for state, style in run_styles(list(states)).items():
         rows = states[state].sort_values("context_rows")
         drawn.add_scatter(
-            x=rows["context_rows"].to_numpy(), y=values[rows.index].to_numpy(), name=state, mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash, "width": 2}, marker={"size": 9, "symbol": style.marker},
+            x=rows["context_rows"].to_numpy(),
+            y=values[rows.index].to_numpy(),
+            name=state,
+            mode="lines+markers",
+            line={"color": style.colour, "dash": style.dash, "width": 2},
+            marker={"size": 9, "symbol": style.marker},
             hovertemplate=f"{state}, %{{x:,}} rows<br>%{{y:,.{digits}f}}<extra></extra>",
-        )  # fmt: skip
+        )
     shown = np.unique(curve["context_rows"].to_numpy())
     close = [rows for rows, larger in zip(shown, [*shown[1:], np.inf], strict=True) if larger > 1.5 * rows]
     drawn.update_xaxes(type="log", tickvals=close, ticktext=[f"{rows:,}" for rows in close], tickangle=-45)

@@ -34,14 +34,27 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
             continue
         kept = thin(values, most)
         drawn.add_scatter(
-            x=compact(rows[x].to_numpy()[kept]), y=compact(values[kept]), name=label, mode="lines+markers", line=line, hovertemplate=hover,
-            marker={"color": style.colour, "symbol": style.marker, "size": 6}, legendgroup=label, legendrank=style.place,
-        )  # fmt: skip
+            x=compact(rows[x].to_numpy()[kept]),
+            y=compact(values[kept]),
+            name=label,
+            mode="lines+markers",
+            line=line,
+            hovertemplate=hover,
+            marker={"color": style.colour, "symbol": style.marker, "size": 6},
+            legendgroup=label,
+            legendrank=style.place,
+        )
         best = rows[rows["best"].astype(bool)].tail(1)
         if len(best):
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
             drawn.add_scatter(
-                x=best[x].to_numpy(), y=best[metric].to_numpy(), mode="markers", marker=ring, showlegend=False,
-                legendgroup=label, legendrank=style.place, hovertemplate=f"Best so far<br>{hover}",
-            )  # fmt: skip
+                x=best[x].to_numpy(),
+                y=best[metric].to_numpy(),
+                mode="markers",
+                marker=ring,
+                showlegend=False,
+                legendgroup=label,
+                legendrank=style.place,
+                hovertemplate=f"Best so far<br>{hover}",
+            )
     return leave_room(drawn, shown[metric].to_numpy(dtype=np.float64))

@@ -27,16 +27,26 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
         lines = [_with_gap(layer, y) for _, layer in rows.groupby("layer", sort=False)]
         points = pd.concat(lines, ignore_index=True)
         drawn.add_scatter(
-            x=points["direction"].to_numpy(), y=points["value"].to_numpy(), name=str(target), mode="lines",
-            line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1}, opacity=0.55,
-            customdata=points["layer"].to_numpy(dtype=object), hovertemplate="%{customdata}<br>direction %{x}: %{y:.4f}<extra></extra>",
-        )  # fmt: skip
+            x=points["direction"].to_numpy(),
+            y=points["value"].to_numpy(),
+            name=str(target),
+            mode="lines",
+            line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1},
+            opacity=0.55,
+            customdata=points["layer"].to_numpy(dtype=object),
+            hovertemplate="%{customdata}<br>direction %{x}: %{y:.4f}<extra></extra>",
+        )
     table = shown.pivot(index="direction", columns="layer", values=y)
     mean = (table.ffill() if y == "energy" else table.fillna(0.0)).mean(axis=1)  # a narrow layer has fewer directions
     drawn.add_scatter(
-        x=mean.index.to_numpy(), y=mean.to_numpy(), name="Mean of the layers", mode="lines+markers",
-        line={"color": COLOURS[3], "width": 4}, marker={"size": 9}, hovertemplate="mean, direction %{x}: %{y:.4f}<extra></extra>",
-    )  # fmt: skip
+        x=mean.index.to_numpy(),
+        y=mean.to_numpy(),
+        name="Mean of the layers",
+        mode="lines+markers",
+        line={"color": COLOURS[3], "width": 4},
+        marker={"size": 9},
+        hovertemplate="mean, direction %{x}: %{y:.4f}<extra></extra>",
+    )
     if y == "energy":
         drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
         drawn.update_yaxes(tickformat=".0%")

@@ -26,22 +26,31 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
         if column not in curve:
             continue
         drawn.add_scatter(
-            x=ranks, y=cut[column].to_numpy(dtype=np.float64), name=f"Truncated to the rank, {split}", mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2}, marker={"size": 9, "symbol": marker},
+            x=ranks,
+            y=cut[column].to_numpy(dtype=np.float64),
+            name=f"Truncated to the rank, {split}",
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 2},
+            marker={"size": 9, "symbol": marker},
             hovertemplate=f"truncated to rank %{{x}}, {split}<br>{written}",
-        )  # fmt: skip
+        )
         base = float(curve.loc[curve["rank"] == 0, column].iloc[0])
         drawn.add_scatter(
-            x=ranks[[0, -1]], y=[base, base], name=f"Zero-shot, {split}", mode="lines",
+            x=ranks[[0, -1]],
+            y=[base, base],
+            name=f"Zero-shot, {split}",
+            mode="lines",
             line={"color": BASELINES["Zero-shot"].colour, "dash": "dot" if split == "validation" else "dashdot", "width": 2},
             hovertemplate=f"Zero-shot, {split}: {written}",
-        )  # fmt: skip
+        )
     if trained is not None and len(trained):
         drawn.add_scatter(
-            x=trained["rank"].to_numpy(dtype=np.float64), y=trained[f"validation_{metric}"].to_numpy(dtype=np.float64),
-            name="Trained at the rank, validation", mode="markers",
+            x=trained["rank"].to_numpy(dtype=np.float64),
+            y=trained[f"validation_{metric}"].to_numpy(dtype=np.float64),
+            name="Trained at the rank, validation",
+            mode="markers",
             marker={"color": COLOURS[2], "symbol": "diamond-open", "size": 11, "line": {"width": 2}},
             hovertemplate=f"trained at rank %{{x}}, validation<br>{written}",
-        )  # fmt: skip
+        )
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, curve[f"validation_{metric}"].to_numpy(dtype=np.float64))

@@ -47,8 +47,13 @@ class Access:
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
 
 
-def decide(address: str, more_names: Sequence[str] = (), *, login: Mapping[str, object] | None = None,
-           environment: MutableMapping[str, str] = os.environ) -> Access:  # fmt: skip
+def decide(
+    address: str,
+    more_names: Sequence[str] = (),
+    *,
+    login: Mapping[str, object] | None = None,
+    environment: MutableMapping[str, str] = os.environ,
+) -> Access:
     """The access of a server that listens on ``address``, a host name or an IP address.
 
     A token is asked for wherever other machines can reach the server, also through a proxy under one of ``more_names``, or where one was
@@ -71,9 +76,12 @@ def decide(address: str, more_names: Sequence[str] = (), *, login: Mapping[str, 
         back = urlsplit(str(auth.get("redirect_uri", "")))
         names |= dict.fromkeys(filter(None, [back.hostname]))
         return Access(
-            address=found, names=tuple(names), login=True, origin=f"{back.scheme}://{back.netloc}" if back.netloc else "",
+            address=found,
+            names=tuple(names),
+            login=True,
+            origin=f"{back.scheme}://{back.netloc}" if back.netloc else "",
             emails=listed_emails(login),
-        )  # fmt: skip
+        )
     wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
     return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
 

@@ -29,6 +29,11 @@ def log_in_first() -> None:
     st.markdown("Log in to go on.")
     providers = [name for name, values in st.secrets["auth"].items() if isinstance(values, Mapping)]
     for name in providers or [None]:
-        st.button(f"Log in with {name}" if name else "Log in", on_click=st.login, args=(name,) if name else (), type="primary",
-                  icon=":material/login:")  # fmt: skip
+        st.button(
+            f"Log in with {name}" if name else "Log in",
+            on_click=st.login,
+            args=(name,) if name else (),
+            type="primary",
+            icon=":material/login:",
+        )
     st.stop()

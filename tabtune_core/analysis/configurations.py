@@ -14,9 +14,20 @@ from tabtune_core.settings import STRATEGY_NAMES
 
 WHERE = ["sweep", "dataset", "target"]
 MEANS = [
-    "steps", "best_step", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes", "growth_memory_bytes",
-    "train_seconds", "shared_saved_seconds", "predict_seconds", "adapter_bytes", "context_rows", "train_context_rows",
-]  # fmt: skip
+    "steps",
+    "best_step",
+    "trainable_parameters",
+    "total_parameters",
+    "trainable_percent",
+    "peak_memory_bytes",
+    "growth_memory_bytes",
+    "train_seconds",
+    "shared_saved_seconds",
+    "predict_seconds",
+    "adapter_bytes",
+    "context_rows",
+    "train_context_rows",
+]
 NOISE = {
     "tied_with_best": "tied",
     "behind_best": "gap",

@@ -81,8 +81,16 @@ def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
         key = (begun["run"], begun["phase"])
         over = done.get(key, {"seconds": lengths.get(begun["run"]), "growth_bytes": None, "peak_bytes": {}})
         peaks = {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS}
-        rows.append({"run": key[0], "phase": key[1], "start_seconds": begun["seconds"], "end_seconds": over["seconds"],
-                     "growth_bytes": over["growth_bytes"], **peaks})  # fmt: skip
+        rows.append(
+            {
+                "run": key[0],
+                "phase": key[1],
+                "start_seconds": begun["seconds"],
+                "end_seconds": over["seconds"],
+                "growth_bytes": over["growth_bytes"],
+                **peaks,
+            }
+        )
     numbers = ["start_seconds", "end_seconds", "growth_bytes", *(f"peak_{meter}_bytes" for meter in METERS)]
     return _frame(rows, ["run", "phase", *numbers]).astype(dict.fromkeys(numbers, np.float64))
 

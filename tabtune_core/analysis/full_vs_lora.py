@@ -73,9 +73,18 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
             half = math.nan if chosen["full"] is None else float(chosen["full"][_GAPS[aspect.column.split("_")[0]]])
         ratio = means["full"] / means["lora"] if aspect.kind != "score" and means["lora"] else math.nan
         rows.append(
-            {"aspect": aspect.name, "column": aspect.column, "guide": aspect.guide, **means, "difference": difference,
-             "difference_interval": half, "ratio": ratio, **names, "winner": _winner(aspect, means, half, rank_by)}
-        )  # fmt: skip
+            {
+                "aspect": aspect.name,
+                "column": aspect.column,
+                "guide": aspect.guide,
+                **means,
+                "difference": difference,
+                "difference_interval": half,
+                "ratio": ratio,
+                **names,
+                "winner": _winner(aspect, means, half, rank_by),
+            }
+        )
     return pd.DataFrame(rows)
 
 

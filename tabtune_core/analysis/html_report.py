@@ -45,7 +45,14 @@ def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
         x=x_N[best], y=y_N[best], mode="lines", name="Best trade-offs", hoverinfo="skip", line={"dash": "dot", "shape": "hv"}
     )
     figure.add_scatter(
-        x=x_N, y=y_N, text=known["name"], mode="markers+text", textposition="top center", name="Entries", marker={"size": 11},
-        error_y={"type": "data", "array": known[f"{score}_interval"]} if f"{score}_interval" in known else None, cliponaxis=False,
-    )  # fmt: skip
+        x=x_N,
+        y=y_N,
+        text=known["name"],
+        mode="markers+text",
+        textposition="top center",
+        name="Entries",
+        marker={"size": 11},
+        error_y={"type": "data", "array": known[f"{score}_interval"]} if f"{score}_interval" in known else None,
+        cliponaxis=False,
+    )
     return figure

@@ -13,8 +13,12 @@ from tabtune_core.store.runs import Run, Status
 MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
 """What is done with a model that is shown rows; other strategies are references that need none."""
 ENDS: dict[Status, str] = {
-    "stopped": "stopped before its end", "diverged": "diverged", "cancelled": "cancelled", "failed": "failed", "interrupted": "interrupted",
-}  # fmt: skip
+    "stopped": "stopped before its end",
+    "diverged": "diverged",
+    "cancelled": "cancelled",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
 
 
 def apart(runs: Sequence[Run]) -> dict[str, str]:

@@ -20,9 +20,19 @@ NO_GAIN = "no gain over zero-shot"
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
 _WHOLE = (
-    "place", "rank", "seed", "steps", "best_step", "trainable_parameters", "total_parameters", "peak_memory_bytes",
-    "growth_memory_bytes", "adapter_bytes", "context_rows", "train_context_rows",
-)  # fmt: skip
+    "place",
+    "rank",
+    "seed",
+    "steps",
+    "best_step",
+    "trainable_parameters",
+    "total_parameters",
+    "peak_memory_bytes",
+    "growth_memory_bytes",
+    "adapter_bytes",
+    "context_rows",
+    "train_context_rows",
+)
 _SETTINGS = (
     "run",
     "sweep",
@@ -41,21 +51,59 @@ _SETTINGS = (
     "seed",
 )
 _MEASURED = (
-    "steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent", "peak_memory_bytes",
-    "growth_memory_bytes", "memory_meter", "train_seconds", "shared_saved_seconds", "ended_by", "predict_seconds", "adapter_bytes",
-    "adapter_verified", "context_rows", "train_context_rows",
-)  # fmt: skip
+    "steps",
+    "best_step",
+    "stopped_early",
+    "trainable_parameters",
+    "total_parameters",
+    "trainable_percent",
+    "peak_memory_bytes",
+    "growth_memory_bytes",
+    "memory_meter",
+    "train_seconds",
+    "shared_saved_seconds",
+    "ended_by",
+    "predict_seconds",
+    "adapter_bytes",
+    "adapter_verified",
+    "context_rows",
+    "train_context_rows",
+)
 _SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _NUMBERS = (
-    "alpha", "dropout", "learning_rate", "trainable_percent", "train_seconds", "shared_saved_seconds", "predict_seconds", *_SCORES,
-    "gain", "test_gain",
-)  # fmt: skip
+    "alpha",
+    "dropout",
+    "learning_rate",
+    "trainable_percent",
+    "train_seconds",
+    "shared_saved_seconds",
+    "predict_seconds",
+    *_SCORES,
+    "gain",
+    "test_gain",
+)
 COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived", "pack")
 _TOLD_ELSEWHERE = {
-    "dataset", "target", "task", "model", "strategy", "lora", "seed", "train.learning_rate", "train.views", "train.optimizer",
-    "train.schedule", "train.amp", "train.lr_ratio", "train.rate_scales_with_rank", "train.selection_metric", "train.class_weights",
-    "split_by", "split_column", "train.predict_context_rows",
-}  # fmt: skip
+    "dataset",
+    "target",
+    "task",
+    "model",
+    "strategy",
+    "lora",
+    "seed",
+    "train.learning_rate",
+    "train.views",
+    "train.optimizer",
+    "train.schedule",
+    "train.amp",
+    "train.lr_ratio",
+    "train.rate_scales_with_rank",
+    "train.selection_metric",
+    "train.class_weights",
+    "split_by",
+    "split_column",
+    "train.predict_context_rows",
+}
 """Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
 _OF_PREDICTION = ("predict_context_rows", "validation_rows", "test_rows")
 """Train settings that matter without training."""

@@ -32,10 +32,14 @@ def confusion(found: Predictions) -> pd.DataFrame:
         np.add.at(merged, (place_K[:, None], place_K[None, :]), counts_KK)
         counts_KK, names = merged, np.append(names[often], OTHERS)
     totals_K = np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
-    return pd.DataFrame({
-        "label": np.repeat(names, len(names)), "predicted": np.tile(names, len(names)), "rows": counts_KK.ravel(),
-        "share": (counts_KK / totals_K).ravel(),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "label": np.repeat(names, len(names)),
+            "predicted": np.tile(names, len(names)),
+            "rows": counts_KK.ravel(),
+            "share": (counts_KK / totals_K).ravel(),
+        }
+    )
 
 
 def reliability(found: Predictions, bins: int = 10) -> pd.DataFrame:

@@ -79,9 +79,11 @@ def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFram
 
 
 NOISE = {
-    "tied_with_best": "tied", "gain_interval": "gain_interval", "test_gain_interval": "test_gain_interval",
+    "tied_with_best": "tied",
+    "gain_interval": "gain_interval",
+    "test_gain_interval": "test_gain_interval",
     "lora_gap_interval": "lora_gap_interval",
-}  # fmt: skip
+}
 """Column of the leaderboard -> column of a recommendation's configurations. ``..._interval`` is half the width of a 95 % interval."""
 
 

@@ -112,9 +112,12 @@ def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
     if result is None or not result.steps_done or math.isnan(result.train_seconds):
         return None
     trained_on = TrainedOn(
-        train_rows=plan.train_rows, validation_rows=plan.validation_rows, features=plan.features, classes=len(plan.classes),
+        train_rows=plan.train_rows,
+        validation_rows=plan.validation_rows,
+        features=plan.features,
+        classes=len(plan.classes),
         device="cuda" if plan.device.startswith("cuda") else "cpu",
-    )  # fmt: skip
+    )
     return Pace(kind_of(run.settings), trained_on.size_of(run.settings), result.train_seconds / result.steps_done)
 
 

@@ -24,13 +24,18 @@ def spectrum_frame(layers: Layers) -> pd.DataFrame:
     Layers that never moved have no direction and are left out.
     """
     parts = [
-        pd.DataFrame({
-            "layer": layer["path"], "target": layer["target"], "direction": np.arange(1, len(values) + 1), "singular_value": values,
-            "energy": np.cumsum(values**2) / (values**2).sum(),
-        })
+        pd.DataFrame(
+            {
+                "layer": layer["path"],
+                "target": layer["target"],
+                "direction": np.arange(1, len(values) + 1),
+                "singular_value": values,
+                "energy": np.cumsum(values**2) / (values**2).sum(),
+            }
+        )
         for layer in layers
         if (values := np.asarray(layer["singular_values"], dtype=np.float64)).any()
-    ]  # fmt: skip
+    ]
     names = ["layer", "target", "direction", "singular_value", "energy"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
 
@@ -61,14 +66,17 @@ def layer_frame(layers: Layers) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "layer": layer["path"], "target": layer["target"], "rank": layer["rank"],
+                "layer": layer["path"],
+                "target": layer["target"],
+                "rank": layer["rank"],
                 "relative_update": layer["update_norm"] / layer["weight_norm"] if layer["weight_norm"] else np.nan,
-                "rank_90": rank_for(layer["singular_values"]), "effective_rank": effective_rank(layer["singular_values"]),
+                "rank_90": rank_for(layer["singular_values"]),
+                "effective_rank": effective_rank(layer["singular_values"]),
             }
             for layer in layers
         ],
         columns=["layer", "target", "rank", "relative_update", "rank_90", "effective_rank"],
-    )  # fmt: skip
+    )
 
 
 def curve_frame(result: Mapping[str, Any]) -> pd.DataFrame:

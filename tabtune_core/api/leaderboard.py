@@ -33,9 +33,17 @@ class TabularLeaderboard:
     """
 
     def __init__(
-        self, X_train: Any, X_test: Any, y_train: Any, y_test: Any, *, task: Task = "classification", folder: str | Path | None = None,
-        validation_share: float = 0.2, validation_rows: int = 2000,
-    ) -> None:  # fmt: skip
+        self,
+        X_train: Any,
+        X_test: Any,
+        y_train: Any,
+        y_test: Any,
+        *,
+        task: Task = "classification",
+        folder: str | Path | None = None,
+        validation_share: float = 0.2,
+        validation_rows: int = 2000,
+    ) -> None:
         """Keeps the rows; nothing runs before ``run``.
 
         Args:

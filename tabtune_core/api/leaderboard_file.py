@@ -52,9 +52,12 @@ def hash_of(*rows: Any) -> str:
 def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
     """Where a fit is kept: it is the same fit if its settings, rows, named weights and this package are the same."""
     about = {
-        "settings": settings.to_dict(), "data": data_sha256, "version": version("tabtune-dashboard"), "format": FORMAT,
+        "settings": settings.to_dict(),
+        "data": data_sha256,
+        "version": version("tabtune-dashboard"),
+        "format": FORMAT,
         "weights": _named_weights(settings),
-    }  # fmt: skip
+    }
     return folder / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
 

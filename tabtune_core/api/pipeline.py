@@ -56,9 +56,12 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, model_name: str = "TabICL", tuning_strategy: str = "peft", tuning_params: dict[str, Any] | None = None,
+        self,
+        model_name: str = "TabICL",
+        tuning_strategy: str = "peft",
+        tuning_params: dict[str, Any] | None = None,
         task: str = "classification",
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keeps the arguments; ``fit`` checks them.
 
         Args:
@@ -207,11 +210,16 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         else:
             tensors = {f"{i}/{key}": value for i, name in enumerate(self.adapters) for key, value in self._adapters.tensors(name).items()}
         facts = {
-            "params": self._params, "base": self._base.source.to_dict(), "columns": self._columns,
+            "params": self._params,
+            "base": self._base.source.to_dict(),
+            "columns": self._columns,
             "adapters": [{"name": name, "lora": dataclasses.asdict(self._lora[name])} for name in self.adapters],
-            "active_adapter": self.active_adapter, "named": hasattr(self, "feature_names_in_"), "classes": [], "classes_type": "float64",
+            "active_adapter": self.active_adapter,
+            "named": hasattr(self, "feature_names_in_"),
+            "classes": [],
+            "classes_type": "float64",
             "history": [to_json(event) for event in self._history],
-        }  # fmt: skip
+        }
         if hasattr(self, "classes_"):
             facts |= {"classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str}
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context))
@@ -265,9 +273,13 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
 
 def pipeline_of_run(
-    base: BaseModel, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]], context: Context, columns: Sequence[str],
+    base: BaseModel,
+    settings: RunSettings,
+    adapters: Mapping[str, Mapping[str, torch.Tensor]],
+    context: Context,
+    columns: Sequence[str],
     history: Sequence[Event],
-) -> TabularPipeline:  # fmt: skip
+) -> TabularPipeline:
     """A fitted pipeline out of what a run left.
 
     Args:

@@ -147,9 +147,12 @@ class WithAdapters:
             hint = f"Turn one on, or name one of {', '.join(self.adapters)}." if self.adapters else "Fit with tuning_strategy='peft'."
             raise AdapterError(f"The pipeline has no LoRA adapter to save. {hint}")
         adapter = LoraAdapter(
-            settings=self._lora_of(name), tensors=self._adapters.tensors(name), task=self._base.task, model=self._base.source.model,
+            settings=self._lora_of(name),
+            tensors=self._adapters.tensors(name),
+            task=self._base.task,
+            model=self._base.source.model,
             base_sha256=self._base.source.sha256,
-        )  # fmt: skip
+        )
         write_plain(path, adapter, self._adapters.report(name))
 
     def _lora_of(self, name: str) -> LoraSettings:

@@ -48,9 +48,10 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     """
     context = content.context
     facts = {
-        "format": FORMAT, **content.facts,
+        "format": FORMAT,
+        **content.facts,
         "context": {"sha256": context.sha256, "encoder": context.encoder.to_json(), "classes": context.labels.classes},
-    }  # fmt: skip
+    }
     try:
         text = json.dumps(facts, indent=2)
     except TypeError as error:

@@ -21,9 +21,12 @@ for _card in CATALOGUE.values():
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
 """A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
 PEFT_NAMES = {
-    "r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets",
+    "r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "target_modules": "targets",
     **{name: name for name in ("bias", "use_rslora", "use_dora", "init_lora_weights", "rank_pattern", "alpha_pattern")},
-}  # fmt: skip
+}
 """The guide's section 3.1 and PEFT's, and ours."""
 RUN_NAMES = ("device", "seed", "checkpoint", "validation_share", "split_by", "split_column")
 PREDICTING = ("predict_context_rows", "views")
@@ -72,12 +75,18 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     if lora.get("init_lora_weights") is True:  # PEFT's own default
         del lora["init_lora_weights"]
     targets = lora.pop("targets", ())
-    return RunSettings.from_dict({
-        "dataset": "(in memory)", "target": "y", "task": task, "model": model_of(model_name), "strategy": tuning_strategy,
-        "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},
-        "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
-        **{name: params[name] for name in RUN_NAMES if name in params},
-    })  # fmt: skip
+    return RunSettings.from_dict(
+        {
+            "dataset": "(in memory)",
+            "target": "y",
+            "task": task,
+            "model": model_of(model_name),
+            "strategy": tuning_strategy,
+            "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},
+            "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
+            **{name: params[name] for name in RUN_NAMES if name in params},
+        }
+    )
 
 
 def write_params(settings: RunSettings) -> dict[str, Any]:
@@ -100,8 +109,11 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
         config = {name: lora[ours] for name, ours in PEFT_NAMES.items() if ours in changed}
         params |= {"peft_config": config} if config else {}
     return {
-        "model_name": settings.model, "tuning_strategy": settings.strategy, "tuning_params": params, "task": settings.task,
-    }  # fmt: skip
+        "model_name": settings.model,
+        "tuning_strategy": settings.strategy,
+        "tuning_params": params,
+        "task": settings.task,
+    }
 
 
 def params_today(params: Mapping[str, Any]) -> dict[str, Any]:

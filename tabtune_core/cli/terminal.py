@@ -114,18 +114,20 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         note = row["note"] if row["status"] in RANKED else ""
         note = note or (f"reference ({row['model']})" if row["strategy"] in REFERENCES else "")
         ended = f"ended by its {row['ended_by']}" if row["ended_by"] else ""
-        rows.append((
-            _cell(row["place"], "{:.0f}"),
-            row["name"],
-            _cell(row[f"validation_{rank_by}"], f"{{:.{digits}f}}"),
-            _cell(row[f"test_{rank_by}"], f"{{:.{digits}f}}"),
-            _cell(row["gain"], f"{{:+.{digits}f}}"),
-            _cell(row["train_seconds"], "{:.1f}"),
-            _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
-            _cell(row["trainable_percent"], "{:.2f} %"),
-            _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
-            ", ".join(part for part in (status, note, ended) if part),
-        ))  # fmt: skip
+        rows.append(
+            (
+                _cell(row["place"], "{:.0f}"),
+                row["name"],
+                _cell(row[f"validation_{rank_by}"], f"{{:.{digits}f}}"),
+                _cell(row[f"test_{rank_by}"], f"{{:.{digits}f}}"),
+                _cell(row["gain"], f"{{:+.{digits}f}}"),
+                _cell(row["train_seconds"], "{:.1f}"),
+                _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
+                _cell(row["trainable_percent"], "{:.2f} %"),
+                _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
+                ", ".join(part for part in (status, note, ended) if part),
+            )
+        )
     direction = "higher" if metric.higher_is_better else "lower"
     head = (
         f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; memory is the growth over the loaded base."

@@ -116,9 +116,14 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 
 
 def prepare_arrays(
-    frame: pd.DataFrame, y: pd.Series, labels: Labels, settings: RunSettings, *, max_classes: int | None,
+    frame: pd.DataFrame,
+    y: pd.Series,
+    labels: Labels,
+    settings: RunSettings,
+    *,
+    max_classes: int | None,
     withhold: bool = True,
-) -> Prepared:  # fmt: skip
+) -> Prepared:
     """Splits the validation rows off and encodes the context; no row is spent on a test.
 
     Args:
@@ -160,9 +165,7 @@ def prepare_arrays(
     return Prepared(frame, texts, split, _context(frame, texts, labels.texts, split.context, settings))
 
 
-def show_all(
-    frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, settings: RunSettings
-) -> Context:  # fmt: skip
+def show_all(frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, settings: RunSettings) -> Context:
     """The context that a pipeline predicts from: every row with a label, or a stratified sample of as many as may be shown."""
     rows, rng = _labelled(labels), np.random.default_rng([settings.seed, 2])
     most = settings.train.predict_context_rows or len(rows)
@@ -175,7 +178,7 @@ def _labelled(labels: NDArray[np.object_]) -> Rows:
 
 def _context(
     frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, rows: Rows, settings: RunSettings
-) -> Context:  # fmt: skip
+) -> Context:
     """As of a table; the kinds of columns are of the whole frame."""
     group = settings.split_column if settings.split_by == "group" else None
     kinds = {name: column_kind(frame[name]) for name in frame.columns if name != group}

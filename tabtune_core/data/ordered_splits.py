@@ -30,9 +30,18 @@ WAY_OUT = "Choose another column, other shares of the parts, or a split at rando
 
 
 def split_by_column(
-    frame: pd.DataFrame, column: str, labels: NDArray[np.object_], *, by: By, seed: int, validation_share: float, test_share: float,
-    context_rows: int | None, validation_rows: int, test_rows: int,
-) -> Split:  # fmt: skip
+    frame: pd.DataFrame,
+    column: str,
+    labels: NDArray[np.object_],
+    *,
+    by: By,
+    seed: int,
+    validation_share: float,
+    test_share: float,
+    context_rows: int | None,
+    validation_rows: int,
+    test_rows: int,
+) -> Split:
     """Splits the labelled rows; those without a value in the column only train.
 
     Args:
@@ -73,9 +82,16 @@ def split_by_column(
         held, lacking = _with_known_classes(held, train, labels, f"The split by {by} on {column!r}")
         findings += lacking
     return sampled(
-        strata, train, held["validation"], held.get("test", train[:0]), seed=seed, context_rows=context_rows,
-        validation_rows=validation_rows, test_rows=test_rows, findings=tuple(one for one in findings if one.message),
-    )  # fmt: skip
+        strata,
+        train,
+        held["validation"],
+        held.get("test", train[:0]),
+        seed=seed,
+        context_rows=context_rows,
+        validation_rows=validation_rows,
+        test_rows=test_rows,
+        findings=tuple(one for one in findings if one.message),
+    )
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:

@@ -44,9 +44,15 @@ class SplitSizes:
 
     @classmethod
     def plan(
-        cls, *, rows: int, validation_share: float, test_share: float, class_rows: Sequence[int] = (), only_train: int = 0,
+        cls,
+        *,
+        rows: int,
+        validation_share: float,
+        test_share: float,
+        class_rows: Sequence[int] = (),
+        only_train: int = 0,
         by_column: bool = False,
-    ) -> "SplitSizes":  # fmt: skip
+    ) -> "SplitSizes":
         """Before the table is split: exact at random; with a column near it, as values are not cut in two.
 
         Args:
@@ -143,9 +149,17 @@ def split_rows(
 
 
 def sampled(
-    labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, *, seed: int, context_rows: int | None, validation_rows: int,
-    test_rows: int, findings: tuple[Finding, ...] = (),
-) -> Split:  # fmt: skip
+    labels: NDArray[np.object_],
+    train: Rows,
+    validation: Rows,
+    test: Rows,
+    *,
+    seed: int,
+    context_rows: int | None,
+    validation_rows: int,
+    test_rows: int,
+    findings: tuple[Finding, ...] = (),
+) -> Split:
     """The split with these parts, in ascending order and no larger than is asked for."""
     rng = np.random.default_rng([seed, 0])
 

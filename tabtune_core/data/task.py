@@ -61,10 +61,13 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
     """
     train = settings.train
     sizes: dict[str, Any] = {
-        "seed": settings.seed, "validation_share": settings.validation_share,
+        "seed": settings.seed,
+        "validation_share": settings.validation_share,
         "test_share": settings.test_share if test_share is None else test_share,
-        "context_rows": train.predict_context_rows, "validation_rows": train.validation_rows, "test_rows": train.test_rows,
-    }  # fmt: skip
+        "context_rows": train.predict_context_rows,
+        "validation_rows": train.validation_rows,
+        "test_rows": train.test_rows,
+    }
     if settings.split_by == "random":
         return split_rows(strata_of(labels), **sizes)
     assert settings.split_column is not None
@@ -83,10 +86,13 @@ def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
     labels = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
     by_column, labelled = settings.split_by != "random", labels.notna()
     return SplitSizes.plan(
-        rows=int(labelled.sum()), validation_share=settings.validation_share, test_share=settings.test_share,
+        rows=int(labelled.sum()),
+        validation_share=settings.validation_share,
+        test_share=settings.test_share,
         class_rows=labels.value_counts().to_list() if settings.task == "classification" else (),
-        only_train=int(frame.loc[labelled, str(settings.split_column)].isna().sum()) if by_column else 0, by_column=by_column,
-    )  # fmt: skip
+        only_train=int(frame.loc[labelled, str(settings.split_column)].isna().sum()) if by_column else 0,
+        by_column=by_column,
+    )
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
@@ -114,9 +120,13 @@ def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind
 
 
 def make_context(
-    frame: pd.DataFrame, labels: NDArray[np.object_], rows: Rows, kinds: Mapping[str, str], target: str | None = None,
+    frame: pd.DataFrame,
+    labels: NDArray[np.object_],
+    rows: Rows,
+    kinds: Mapping[str, str],
+    target: str | None = None,
     names: LabelEncoder | NumberEncoder | None = None,
-) -> Context:  # fmt: skip
+) -> Context:
     """Learns encoders from the rows ``rows`` of ``frame`` and applies them there.
 
     ``target`` is a column of the frame that is no feature; ``names`` encodes the labels, learnt from the rows too unless given.

@@ -26,9 +26,12 @@ from tabtune_core.training.scoring import HeldOut
 
 
 def write_predictions(
-    path: Path, parts: Mapping[SplitName, HeldOut], predictions: Mapping[SplitName, NDArray[np.float64]], classes: tuple[str, ...],
+    path: Path,
+    parts: Mapping[SplitName, HeldOut],
+    predictions: Mapping[SplitName, NDArray[np.float64]],
+    classes: tuple[str, ...],
     zero_shot: Mapping[SplitName, NDArray[np.float64]] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """One line a held-out row: split, row (its number in the table), label, predicted.
 
     Where classes are predicted also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` is what

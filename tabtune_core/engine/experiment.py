@@ -31,9 +31,16 @@ SHARED = "shared"
 
 
 def run_experiment(
-    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], stop_request: Callable[[], StopRequest | None],
-    given: str | None = None, fresh: FreshProcess | None = None, member: Member | Alone = ALONE,
-) -> RunFinished:  # fmt: skip
+    settings: RunSettings,
+    *,
+    home: Path,
+    run_dir: Path,
+    emit: Callable[[Event], None],
+    stop_request: Callable[[], StopRequest | None],
+    given: str | None = None,
+    fresh: FreshProcess | None = None,
+    member: Member | Alone = ALONE,
+) -> RunFinished:
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
 
     ``given`` is the device that the run was given, where the settings leave the choice. The adapter package is tried in ``fresh``, or in a
@@ -52,7 +59,7 @@ def run_experiment(
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         environment = Environment(
             device=device, meter=meter, folder=run_dir, emit=emit, stop_request=stop_request, shared=home / SHARED, member=member
-        )  # fmt: skip
+        )
         fitted = fit(
             settings,
             lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, shown, max_classes=card.family.class_limit),

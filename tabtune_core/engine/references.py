@@ -60,19 +60,33 @@ def run_reference(
                 for name, x in x_NF.items()
             }
             plan = RunPlanned(
-                device=describe_device(CPU), steps=0, train_rows=len(rows), validation_rows=len(parts["validation"]),
-                test_rows=len(parts["test"]), context_rows=0, query_rows=0, features=shown.x_CF.shape[1], classes=classes,
-                total_parameters=0, trainable_parameters=0, layers=(), base={"model": f"scikit-learn {sklearn.__version__}"},
-            )  # fmt: skip
+                device=describe_device(CPU),
+                steps=0,
+                train_rows=len(rows),
+                validation_rows=len(parts["validation"]),
+                test_rows=len(parts["test"]),
+                context_rows=0,
+                query_rows=0,
+                features=shown.x_CF.shape[1],
+                classes=classes,
+                total_parameters=0,
+                trainable_parameters=0,
+                layers=(),
+                base={"model": f"scikit-learn {sklearn.__version__}"},
+            )
             emit(plan)
             if shown.encoder.left_out:
                 emit(Note(f"Columns that the model does not use (free text or left out by you): {', '.join(shown.encoder.left_out)}."))
         with meter.phase("train"):
             started = time.monotonic()
             reference = fit_reference(
-                settings.strategy, shown.x_CF, shown.y_C, categories=len(shown.encoder.categories), classes=len(classes),
+                settings.strategy,
+                shown.x_CF,
+                shown.y_C,
+                categories=len(shown.encoder.categories),
+                classes=len(classes),
                 seed=settings.seed,
-            )  # fmt: skip
+            )
             train_seconds = time.monotonic() - started
             emit(Note(reference.said))
         if stop_request() == "cancel":
@@ -88,9 +102,21 @@ def run_reference(
         with meter.phase("save"):
             write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes)
     return RunFinished(
-        outcome="finished", best_step=0, steps_done=0, stopped_early=False, validation=scores["validation"], test=scores.get("test", {}),
-        zero_shot_validation={}, zero_shot_test={}, train_seconds=train_seconds, predict_seconds=predict_seconds,
-        peak_memory_bytes=meter.highest_bytes, growth_memory_bytes=meter.growth_bytes["train"], memory_meter=meter.speaks,
-        trainable_parameters=0, total_parameters=0, adapter_bytes=None,
+        outcome="finished",
+        best_step=0,
+        steps_done=0,
+        stopped_early=False,
+        validation=scores["validation"],
+        test=scores.get("test", {}),
+        zero_shot_validation={},
+        zero_shot_test={},
+        train_seconds=train_seconds,
+        predict_seconds=predict_seconds,
+        peak_memory_bytes=meter.highest_bytes,
+        growth_memory_bytes=meter.growth_bytes["train"],
+        memory_meter=meter.speaks,
+        trainable_parameters=0,
+        total_parameters=0,
+        adapter_bytes=None,
         extra={"reference": reference.said, "rows_sha256": hash_rows(held_out, classes)},
-    )  # fmt: skip
+    )

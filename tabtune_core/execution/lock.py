@@ -81,7 +81,10 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
     with (home / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, "--exit-when-idle"] if exit_when_idle else command,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     # someone has to collect its exit status, or it stays behind as a zombie
     threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()

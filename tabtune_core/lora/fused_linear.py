@@ -92,9 +92,16 @@ class _LowRankLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float,
-        dropout: float, merged: bool,
-    ) -> torch.Tensor:  # fmt: skip
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scaling: float,
+        dropout: float,
+        merged: bool,
+    ) -> torch.Tensor:
         x_NI, low_NR, kept, ctx.merged, ctx.scaling = x.reshape(-1, x.shape[-1]), None, None, merged, scaling / (1 - dropout)
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)

@@ -70,9 +70,16 @@ class LoRALinear(LowRank):
     """
 
     def __init__(
-        self, base_linear: nn.Linear, r: int = 8, alpha: float = 16, dropout: float = 0.05, *,
-        use_rslora: bool = False, variant: str = "lora", from_file: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        base_linear: nn.Linear,
+        r: int = 8,
+        alpha: float = 16,
+        dropout: float = 0.05,
+        *,
+        use_rslora: bool = False,
+        variant: str = "lora",
+        from_file: bool = False,
+    ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         device, dtype = base_linear.weight.device, base_linear.weight.dtype
         self.base = base_linear.requires_grad_(False)
@@ -116,9 +123,16 @@ class LowRankUpdate(LowRank):
     """
 
     def __init__(
-        self, weight: torch.Tensor, r: int, alpha: float, dropout: float, *,
-        use_rslora: bool = False, variant: str = "lora", from_file: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        weight: torch.Tensor,
+        r: int,
+        alpha: float,
+        dropout: float,
+        *,
+        use_rslora: bool = False,
+        variant: str = "lora",
+        from_file: bool = False,
+    ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         out_features, in_features = weight.shape
         self.lora_A = nn.Parameter(torch.empty(r, in_features, device=weight.device, dtype=weight.dtype))
@@ -152,9 +166,15 @@ class LoRAEmbedding(LowRank):
     """
 
     def __init__(
-        self, base_embedding: nn.Embedding, r: int = 8, alpha: float = 16, *,
-        use_rslora: bool = False, variant: str = "lora", from_file: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        base_embedding: nn.Embedding,
+        r: int = 8,
+        alpha: float = 16,
+        *,
+        use_rslora: bool = False,
+        variant: str = "lora",
+        from_file: bool = False,
+    ) -> None:
         weight = base_embedding.weight
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         ids, width = weight.shape

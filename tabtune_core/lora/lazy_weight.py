@@ -14,8 +14,12 @@ from torch.nn import functional as F
 from tabtune_core.lora.fused_linear import low_rank_linear
 
 _FACTS = {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")} | {
-    torch.Tensor.dim, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.is_floating_point, torch.Tensor.is_complex,
-}  # fmt: skip
+    torch.Tensor.dim,
+    torch.Tensor.size,
+    torch.Tensor.numel,
+    torch.Tensor.is_floating_point,
+    torch.Tensor.is_complex,
+}
 """What is asked of the frozen weight itself: the sum has the same."""
 _PARTS = {torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk}
 

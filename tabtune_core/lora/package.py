@@ -48,13 +48,20 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
         return None
     exactly = {layer.path: re.escape(layer.path) for layer in report.layers}  # PEFT takes bare paths for ends of paths too
     return {
-        "peft_type": "LORA", "r": first.rank, "lora_alpha": first.alpha, "lora_dropout": dropout, "bias": report.bias,
-        "use_rslora": first.use_rslora, **VARIANTS[first.variant].peft, "inference_mode": True,
+        "peft_type": "LORA",
+        "r": first.rank,
+        "lora_alpha": first.alpha,
+        "lora_dropout": dropout,
+        "bias": report.bias,
+        "use_rslora": first.use_rslora,
+        **VARIANTS[first.variant].peft,
+        "inference_mode": True,
         "target_modules": "|".join(exactly.values()),
         "rank_pattern": {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank},
         "alpha_pattern": {f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha},
-        "base_model_name_or_path": None, "task_type": None,
-    }  # fmt: skip
+        "base_model_name_or_path": None,
+        "task_type": None,
+    }
 
 
 def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout: float, facts: Mapping[str, Any]) -> None:

@@ -21,8 +21,16 @@ MOST_FILES = 32
 FACTS_LIMIT_BYTES = 64_000_000
 """``tabtune.json`` lists the numbers of the context rows; so many bytes are some millions of them."""
 DAMAGED = (
-    zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError, zlib.error, LZMAError, NotImplementedError, RuntimeError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    KeyError,
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+    LZMAError,
+    NotImplementedError,
+    RuntimeError,
+)
 """What zipfile raises for files that are damaged, encrypted, packed in an odd way or made to break a reader."""
 
 

@@ -105,9 +105,16 @@ class _StackedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a_KRI: torch.Tensor, b_KRO: torch.Tensor,
-        scaling_K11: torch.Tensor, kept_KNI: torch.Tensor | None, merged: bool,
-    ) -> torch.Tensor:  # fmt: skip
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a_KRI: torch.Tensor,
+        b_KRO: torch.Tensor,
+        scaling_K11: torch.Tensor,
+        kept_KNI: torch.Tensor | None,
+        merged: bool,
+    ) -> torch.Tensor:
         x_KNI, low_KNR = x.reshape(len(a_KRI), -1, x.shape[-1]), None
         if merged:
             moved_KIO = torch.baddbmm(weight.T, a_KRI.mT, b_KRO * scaling_K11)

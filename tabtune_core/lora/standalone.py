@@ -79,12 +79,18 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
     lora = adapter.settings
     torch.save(
         {
-            "rank": lora.rank, "alpha": lora.effective_alpha, **sides, "scaling": {layer.path: layer.scaling for layer in report.layers},
-            "settings": asdict(lora), "tensors": adapter.tensors, "task": adapter.task, "model": adapter.model,
+            "rank": lora.rank,
+            "alpha": lora.effective_alpha,
+            **sides,
+            "scaling": {layer.path: layer.scaling for layer in report.layers},
+            "settings": asdict(lora),
+            "tensors": adapter.tensors,
+            "task": adapter.task,
+            "model": adapter.model,
             "base_sha256": adapter.base_sha256,
         },
         path,
-    )  # fmt: skip
+    )
 
 
 def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

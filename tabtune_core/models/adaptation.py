@@ -28,7 +28,16 @@ def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
     """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
     family, paths = model.card.family, (name for name, _ in model.module.named_parameters())
     return {
-        "rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout, "targets": lora.targets or family.targets, "bias": lora.bias,
-        "groups": family.groups_in(model.task, paths), "passed_over": family.passed_over, "unused": family.unused[model.task],
-        "use_rslora": lora.use_rslora, "variant": lora.variant, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
-    }  # fmt: skip
+        "rank": lora.rank,
+        "alpha": lora.alpha,
+        "dropout": lora.dropout,
+        "targets": lora.targets or family.targets,
+        "bias": lora.bias,
+        "groups": family.groups_in(model.task, paths),
+        "passed_over": family.passed_over,
+        "unused": family.unused[model.task],
+        "use_rslora": lora.use_rslora,
+        "variant": lora.variant,
+        "rank_pattern": lora.rank_pattern,
+        "alpha_pattern": lora.alpha_pattern,
+    }

@@ -30,7 +30,7 @@ class Trainable(Protocol):
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
 
         For classes: cross-entropy in nats, ids int64, query rows of -1 are left out; with ``weight_K``, by class id, the mean in which

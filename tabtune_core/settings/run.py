@@ -18,8 +18,12 @@ from tabtune_core.settings.validation import changed, check_kinds, check_number,
 Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
 SplitBy = Literal["random", "time", "group"]
 STRATEGY_NAMES: dict[Strategy, str] = {
-    "inference": "Zero-shot", "base-ft": "Full fine-tuning", "peft": "LoRA", "linear": "Linear model", "boosting": "Gradient boosting",
-}  # fmt: skip
+    "inference": "Zero-shot",
+    "base-ft": "Full fine-tuning",
+    "peft": "LoRA",
+    "linear": "Linear model",
+    "boosting": "Gradient boosting",
+}
 TRAINED: tuple[Strategy, ...] = ("base-ft", "peft")
 """Strategies that train a foundation model."""
 REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
@@ -95,11 +99,14 @@ class RunSettings:
             require(self.strategy == "peft", useless)
         lora, train = self.lora, self.train
         alone = {
-            "lora.use_dora": lora.use_dora, "lora.init_lora_weights": lora.init_lora_weights != "default",
-            "lora.bias": lora.bias != "none", "train.amp": train.amp != "off",
-            "train.gradient_checkpointing": train.gradient_checkpointing, "train.cuda_graph": train.cuda_graph,
+            "lora.use_dora": lora.use_dora,
+            "lora.init_lora_weights": lora.init_lora_weights != "default",
+            "lora.bias": lora.bias != "none",
+            "train.amp": train.amp != "off",
+            "train.gradient_checkpointing": train.gradient_checkpointing,
+            "train.cuda_graph": train.cuda_graph,
             "train.time_limit": train.time_limit is not None,
-        }  # fmt: skip
+        }
         for name in (name for name, on in alone.items() if on):
             require(not self.quick_sweep, f"quick_sweep cannot train runs in one pass with {name}; leave one of the two out.")
         idle = f"quick_sweep changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
@@ -136,10 +143,14 @@ class RunSettings:
             said |= {f"class weights {train.class_weights}": train.class_weights != "none"}
         if self.strategy == "peft":
             said |= {
-                VARIANTS[lora.variant]: lora.variant != "lora", "rsLoRA": lora.use_rslora, f"bias {lora.bias}": lora.bias != "none",
-                "rank pattern": bool(lora.rank_pattern), "alpha pattern": bool(lora.alpha_pattern),
-                f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1, "rate by rank": train.rate_scales_with_rank,
-            }  # fmt: skip
+                VARIANTS[lora.variant]: lora.variant != "lora",
+                "rsLoRA": lora.use_rslora,
+                f"bias {lora.bias}": lora.bias != "none",
+                "rank pattern": bool(lora.rank_pattern),
+                "alpha pattern": bool(lora.alpha_pattern),
+                f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1,
+                "rate by rank": train.rate_scales_with_rank,
+            }
         return ", ".join(name for name, on in said.items() if on)
 
     @property

@@ -112,8 +112,9 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
             value = from_values(sections[name], value, f"{prefix}{name}.")
         ready[name] = value
     missing = [
-        f.name for f in dataclasses.fields(cls)
+        f.name
+        for f in dataclasses.fields(cls)
         if f.name not in ready and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]  # fmt: skip
+    ]
     require(not missing, f"Missing setting {', '.join(repr(prefix + m) for m in missing)}.")
     return cls(**ready)

@@ -129,13 +129,17 @@ class SweepSettings:
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
         lora, train = common.lora, common.train
         for rank, alpha, dropout, targets, rate in product(
-            self.ranks, self.alphas or (lora.alpha,), self.dropouts or (lora.dropout,), self.target_sets or (lora.targets,),
+            self.ranks,
+            self.alphas or (lora.alpha,),
+            self.dropouts or (lora.dropout,),
+            self.target_sets or (lora.targets,),
             self.learning_rates or (train.learning_rate,),
-        ):  # fmt: skip
+        ):
             yield dataclasses.replace(
-                common.with_strategy("peft"), lora=dataclasses.replace(lora, rank=rank, alpha=alpha, dropout=dropout, targets=targets),
+                common.with_strategy("peft"),
+                lora=dataclasses.replace(lora, rank=rank, alpha=alpha, dropout=dropout, targets=targets),
                 train=dataclasses.replace(train, learning_rate=rate),
-            )  # fmt: skip
+            )
 
     def to_toml(self) -> str:
         """The whole sweep as a TOML document that ``from_toml`` reads back; axes without values are left out."""
@@ -156,9 +160,13 @@ class SweepSettings:
 AXES_OF_LORA = {"ranks": "rank", "alphas": "alpha", "dropouts": "dropout", "target_sets": "targets"}
 """An axis, and the LoRA setting of which it lists values."""
 AXIS_NAMES = {
-    "ranks": "rank", "alphas": "alpha", "dropouts": "dropout", "target_sets": "set of target modules", "learning_rates": "learning rate",
+    "ranks": "rank",
+    "alphas": "alpha",
+    "dropouts": "dropout",
+    "target_sets": "set of target modules",
+    "learning_rates": "learning rate",
     "full_learning_rates": "rate",
-}  # fmt: skip
+}
 LORA_AXES = (*AXES_OF_LORA, "learning_rates")
 
 

@@ -52,7 +52,8 @@ class LoraSettings:
     """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
     init_lora_weights: Start = "default"
     """Where A and B start: at random and zero (default), or as the principal singular vectors of each weight, which then train in their
-    place (pissa). PiSSA keeps a frozen copy of its start: the adapter's file is twice as large."""
+    place (pissa). PiSSA keeps a frozen copy of its start, so that the adapter's file is twice as large; it may need a lower learning
+    rate."""
     rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
     alpha_pattern: Mapping[str, float] = field(default_factory=dict, hash=False)

@@ -36,10 +36,22 @@ MOST_TABLE_ROWS = 2**53
 LONGEST_NAME = 1_000
 """Letters in the names that a page shows: of the file of a table, of weights."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "base.model": str, "base.file": str, "base.sha256": str, "settings": dict, "classes": list, "table.name": str, "table.id": str,
-    "table.rows": int, "reading": dict, "kinds": dict, "features": list, "context.rows": list, "context.sha256": str, "layers": list,
+    "base.model": str,
+    "base.file": str,
+    "base.sha256": str,
+    "settings": dict,
+    "classes": list,
+    "table.name": str,
+    "table.id": str,
+    "table.rows": int,
+    "reading": dict,
+    "kinds": dict,
+    "features": list,
+    "context.rows": list,
+    "context.sha256": str,
+    "layers": list,
     "biases": list,
-}  # fmt: skip
+}
 """Entries of ``tabtune.json`` that a prediction needs."""
 
 

@@ -81,9 +81,16 @@ class CapturedStep:
     """Steps of one training, for ``train``'s ``step_on``."""
 
     def __init__(
-        self, model: Trainable, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision,
-        device: torch.device, repeat: Callable[[Work, torch.device], Work] = Graph,
-    ) -> None:  # fmt: skip
+        self,
+        model: Trainable,
+        optimizer: torch.optim.Optimizer,
+        *,
+        classes: int,
+        clip_norm: float,
+        precision: Precision,
+        device: torch.device,
+        repeat: Callable[[Work, torch.device], Work] = Graph,
+    ) -> None:
         """The arguments are those of ``train``.
 
         Args:

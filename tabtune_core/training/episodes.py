@@ -53,9 +53,15 @@ class EpisodeSize:
 
 
 def draw_episodes(
-    x_NF: NDArray[np.float32], y_N: Target, classes: int, size: EpisodeSize, rng: np.random.Generator, *, most_classes: int | None = None,
+    x_NF: NDArray[np.float32],
+    y_N: Target,
+    classes: int,
+    size: EpisodeSize,
+    rng: np.random.Generator,
+    *,
+    most_classes: int | None = None,
     weight_K: NDArray[np.float64] | None = None,
-) -> Iterator[Episode]:  # fmt: skip
+) -> Iterator[Episode]:
     """Yields episodes without end; the same ``rng`` state gives the same episodes.
 
     Args:

@@ -67,21 +67,40 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
     meter, plan, result, scores = session.environment.meter, session.plan, trained.result, evaluation.scores
     assert result.outcome != "cancelled"
     growth = meter.growth_bytes["train" if session.trains else "evaluate"] if scores else None  # where nothing ran
-    return session.environment.member.without_costs(RunFinished(
-        outcome=result.outcome, best_step=result.best_step, steps_done=result.steps_done, stopped_early=result.stopped_early,
-        ended_by=result.ended_by, validation=scores.get("validation", {}), test=scores.get("test", {}),
-        zero_shot_validation=zero_shot.scores.get("validation", {}), zero_shot_test=zero_shot.scores.get("test", {}),
-        train_seconds=trained.seconds, predict_seconds=evaluation.predict_seconds, shared_saved_seconds=trained.saved_seconds,
-        peak_memory_bytes=meter.highest_bytes, growth_memory_bytes=growth, memory_meter=meter.speaks,
-        trainable_parameters=plan.trainable_parameters, total_parameters=plan.total_parameters, adapter_bytes=None,
-        extra={
-            "used_rows": result.used_rows, "skipped_rows": result.skipped_rows, "skipped_episodes": result.skipped_episodes,
-            "context_sha256": session.table.context.sha256, "memory_by_cause_bytes": by_cause(trained.held_bytes, growth),
-            "estimated_bytes": _estimate(session, trained.held_bytes["weights"]),
-            "shared_made": session.arrays.made, "shared_reused": session.arrays.reused,
-        },
-        context_rows=plan.context_rows, train_context_rows=plan.train_context_rows,
-    ))  # fmt: skip
+    return session.environment.member.without_costs(
+        RunFinished(
+            outcome=result.outcome,
+            best_step=result.best_step,
+            steps_done=result.steps_done,
+            stopped_early=result.stopped_early,
+            ended_by=result.ended_by,
+            validation=scores.get("validation", {}),
+            test=scores.get("test", {}),
+            zero_shot_validation=zero_shot.scores.get("validation", {}),
+            zero_shot_test=zero_shot.scores.get("test", {}),
+            train_seconds=trained.seconds,
+            predict_seconds=evaluation.predict_seconds,
+            shared_saved_seconds=trained.saved_seconds,
+            peak_memory_bytes=meter.highest_bytes,
+            growth_memory_bytes=growth,
+            memory_meter=meter.speaks,
+            trainable_parameters=plan.trainable_parameters,
+            total_parameters=plan.total_parameters,
+            adapter_bytes=None,
+            extra={
+                "used_rows": result.used_rows,
+                "skipped_rows": result.skipped_rows,
+                "skipped_episodes": result.skipped_episodes,
+                "context_sha256": session.table.context.sha256,
+                "memory_by_cause_bytes": by_cause(trained.held_bytes, growth),
+                "estimated_bytes": _estimate(session, trained.held_bytes["weights"]),
+                "shared_made": session.arrays.made,
+                "shared_reused": session.arrays.reused,
+            },
+            context_rows=plan.context_rows,
+            train_context_rows=plan.train_context_rows,
+        )
+    )
 
 
 def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
@@ -91,7 +110,11 @@ def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
         return None
     scored = [held_out["validation"]] if session.trains else held_out.values()
     sizes = Sizes.of(
-        settings, train_rows=plan.train_rows, predicted_rows=max(len(rows.y_N) for rows in scored), features=plan.features,
-        classes=len(plan.classes), shown_rows=plan.context_rows,
-    )  # fmt: skip
+        settings,
+        train_rows=plan.train_rows,
+        predicted_rows=max(len(rows.y_N) for rows in scored),
+        features=plan.features,
+        classes=len(plan.classes),
+        shown_rows=plan.context_rows,
+    )
     return asdict(estimate_memory(settings, card, sizes, on_gpu=session.environment.device.type == "cuda"))

@@ -67,9 +67,15 @@ class LoopPlan:
         """What the settings say, for a run of so many steps; a longer warm-up is shortened."""
         train = settings.train
         return cls(
-            steps=steps, classes=classes, metric=settings.selection_metric, eval_every=train.eval_every, patience=train.patience,
-            schedule=train.schedule, warmup_steps=min(train.warmup_steps_of(steps), steps), time_limit=train.time_limit,
-        )  # fmt: skip
+            steps=steps,
+            classes=classes,
+            metric=settings.selection_metric,
+            eval_every=train.eval_every,
+            patience=train.patience,
+            schedule=train.schedule,
+            warmup_steps=min(train.warmup_steps_of(steps), steps),
+            time_limit=train.time_limit,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +93,16 @@ class Callbacks:
 
 
 def train(
-    module: nn.Module, episodes: Iterator[Episode], optimizer: torch.optim.Optimizer, take_step: Callable[[Episode], Stepped],
-    plan: LoopPlan, ask: Callbacks, *, clock: OwnClock, result: TrainResult,
-) -> Iterator[Event]:  # fmt: skip
+    module: nn.Module,
+    episodes: Iterator[Episode],
+    optimizer: torch.optim.Optimizer,
+    take_step: Callable[[Episode], Stepped],
+    plan: LoopPlan,
+    ask: Callbacks,
+    *,
+    clock: OwnClock,
+    result: TrainResult,
+) -> Iterator[Event]:
     """Yields ``StepDone`` and ``Evaluated`` and fills ``result``. Does not restore the best state.
 
     Args:

@@ -13,9 +13,16 @@ MOMENTUM = 0.9
 
 
 def make_optimizer(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], *, optimizer: Optimizer, learning_rate: float, weight_decay: float,
-    betas: tuple[float, float], eps: float, lr_ratio: float = 1.0, captured: bool = False,
-) -> torch.optim.Optimizer:  # fmt: skip
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    optimizer: Optimizer,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    eps: float,
+    lr_ratio: float = 1.0,
+    captured: bool = False,
+) -> torch.optim.Optimizer:
     """One of torch's optimizers over the trainable parameters; ``adamw`` is of Loshchilov & Hutter 2019, arXiv 1711.05101.
 
     Args:

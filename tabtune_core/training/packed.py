@@ -26,7 +26,7 @@ class PackedModel(Protocol):
 
     def loss_of(
         self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """As ``BaseModel.loss``, from what ``train_forward`` gave."""
         ...
 
@@ -48,7 +48,7 @@ class PackedPass:
 
     def losses(
         self, x_1TF: torch.Tensor, y_1C: torch.Tensor, y_1Q: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> list[float]:  # fmt: skip
+    ) -> list[float]:
         """Each run's loss, as ``BaseModel.loss`` has it; the gradients are in ``grad`` of its parameters."""
         model, count = self._models[0], len(self._models)
         with self._stacked():

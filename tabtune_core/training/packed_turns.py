@@ -129,13 +129,18 @@ class Member:
     def without_costs(self, result: RunFinished) -> RunFinished:
         """Time and memory are the pack's, as the first run that is through has measured them, and no run's own."""
         self.pack.told = self.pack.told or {
-            "runs": sum(one.model is not None for one in self.pack.members), "train_seconds": result.train_seconds,
+            "runs": sum(one.model is not None for one in self.pack.members),
+            "train_seconds": result.train_seconds,
             "growth_memory_bytes": result.growth_memory_bytes,
-        }  # fmt: skip
+        }
         return dataclasses.replace(
-            result, train_seconds=math.nan, shared_saved_seconds=0.0, peak_memory_bytes=None, growth_memory_bytes=None,
+            result,
+            train_seconds=math.nan,
+            shared_saved_seconds=0.0,
+            peak_memory_bytes=None,
+            growth_memory_bytes=None,
             extra={**result.extra, "memory_by_cause_bytes": None, "pack": self.pack.told},
-        )  # fmt: skip
+        )
 
     def _loss(self, *asked: Any) -> torch.Tensor:
         self.asked = asked

@@ -115,9 +115,18 @@ def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Pre
     stages = stages_of(model.card.family, model.module)
     prefix = SharedPrefix(model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off")
     return Session(
-        settings=settings, environment=environment, precision=precision, model=model, adapters=adapters, report=report, table=table,
-        rows=rows, plan=plan, arrays=arrays, prefix=prefix,
-    )  # fmt: skip
+        settings=settings,
+        environment=environment,
+        precision=precision,
+        model=model,
+        adapters=adapters,
+        report=report,
+        table=table,
+        rows=rows,
+        plan=plan,
+        arrays=arrays,
+        prefix=prefix,
+    )
 
 
 def _open_model(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
@@ -149,13 +158,22 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
     train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     return RunPlanned(
-        device=device, steps=steps if trains else 0, train_rows=len(rows.y_N), validation_rows=len(table.split.validation),
-        test_rows=len(table.split.test), context_rows=len(table.context.y_C), query_rows=rows.size.query, features=rows.x_NF.shape[1],
-        classes=table.context.labels.classes, total_parameters=sum(p.numel() for p in parameters),
-        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad), layers=report.rows() if report else (),
-        base=model.source.to_dict(), train_context_rows=rows.size.context if trains else None,
+        device=device,
+        steps=steps if trains else 0,
+        train_rows=len(rows.y_N),
+        validation_rows=len(table.split.validation),
+        test_rows=len(table.split.test),
+        context_rows=len(table.context.y_C),
+        query_rows=rows.size.query,
+        features=rows.x_NF.shape[1],
+        classes=table.context.labels.classes,
+        total_parameters=sum(p.numel() for p in parameters),
+        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        layers=report.rows() if report else (),
+        base=model.source.to_dict(),
+        train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
-    )  # fmt: skip
+    )
 
 
 def _salt(model: BaseModel, plan: RunPlanned) -> str:

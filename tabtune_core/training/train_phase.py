@@ -89,9 +89,12 @@ def _is_captured(session: Session) -> bool:
     if not session.settings.train.cuda_graph:
         return False
     why = why_not(
-        session.settings.train, session.model.card.family, session.environment.device, read_from_files=bool(session.prefix.cut),
+        session.settings.train,
+        session.model.card.family,
+        session.environment.device,
+        read_from_files=bool(session.prefix.cut),
         sizes_differ=_classes_shown(session) < len(session.plan.classes),
-    )  # fmt: skip
+    )
     session.environment.emit(capture(why))
     return why is None
 
@@ -105,9 +108,15 @@ def _classes_shown(session: Session) -> int:
 def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.optim.Optimizer:
     train = session.settings.train
     return make_optimizer(
-        best.named_parameters, optimizer=train.optimizer, learning_rate=session.settings.learning_rate, weight_decay=train.weight_decay,
-        betas=train.betas, eps=train.eps, lr_ratio=train.lr_ratio, captured=captured,
-    )  # fmt: skip
+        best.named_parameters,
+        optimizer=train.optimizer,
+        learning_rate=session.settings.learning_rate,
+        weight_decay=train.weight_decay,
+        betas=train.betas,
+        eps=train.eps,
+        lr_ratio=train.lr_ratio,
+        captured=captured,
+    )
 
 
 def _run_loop(session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, *, captured: bool) -> None:
@@ -116,13 +125,19 @@ def _run_loop(session: Session, best: BestState, optimizer: torch.optim.Optimize
     trainable: Trainable = environment.member.join(model, session.prefix.cut)
     classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
     take_step: Callable[[Episode], Stepped] = make_step(
-        trainable, optimizer, classes=classes, clip_norm=session.settings.train.clip_norm, precision=session.precision,
+        trainable,
+        optimizer,
+        classes=classes,
+        clip_norm=session.settings.train.clip_norm,
+        precision=session.precision,
         device=environment.device,
-    )  # fmt: skip
+    )
     callbacks = Callbacks(
-        score_validation=lambda: _evaluate(session), keep_best=best.keep, stop_request=environment.stop_request,
+        score_validation=lambda: _evaluate(session),
+        keep_best=best.keep,
+        stop_request=environment.stop_request,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
-    )  # fmt: skip
+    )
     for event in train(
         trainable.module,
         _episodes(session, most_classes=classes),

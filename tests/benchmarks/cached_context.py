@@ -32,9 +32,13 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.training.scoring import Scorer
 
 TITLES = {
-    "tabicl-mini": "TabICL mini", "tabicl-v2": "TabICL v2", "tabdpt-mini": "TabDPT mini", "tabdpt-1.3": "TabDPT 1.3",
-    "mitra-mini": "Mitra mini", "mitra-v1": "Mitra v1",
-}  # fmt: skip
+    "tabicl-mini": "TabICL mini",
+    "tabicl-v2": "TabICL v2",
+    "tabdpt-mini": "TabDPT mini",
+    "tabdpt-1.3": "TabDPT 1.3",
+    "mitra-mini": "Mitra mini",
+    "mitra-v1": "Mitra v1",
+}
 SMALLER = {"mitra-mini": (256, 512), "mitra-v1": (128, 128)}
 """Context rows and rows of a lot where the usual ones would take minutes a lot."""
 FEATURES, CLASSES, LOT = 10, 3, 2048
@@ -97,9 +101,15 @@ def compare(name: str, folder: Path, context: int, number: int, rounds: int) -> 
     (cpu, wall), (kept_cpu, kept_wall) = ([statistics.median(column) for column in zip(*seconds[way], strict=True)] for way in seconds)
     difference = float(np.abs(answers["kept"] - answers["again"]).max())
     return [
-        TITLES[name], f"{number:,} beside {context:,}", f"{cpu:.1f} ({wall:.1f})", f"{kept_cpu:.1f} ({kept_wall:.1f})",
-        f"{kept_cpu / cpu:.2f} ({kept_wall / wall:.2f})", f"{difference:.0e}", f"{memory['again'] / 1e6:,.0f}", f"{memory['kept'] / 1e6:,.0f}",
-    ]  # fmt: skip
+        TITLES[name],
+        f"{number:,} beside {context:,}",
+        f"{cpu:.1f} ({wall:.1f})",
+        f"{kept_cpu:.1f} ({kept_wall:.1f})",
+        f"{kept_cpu / cpu:.2f} ({kept_wall / wall:.2f})",
+        f"{difference:.0e}",
+        f"{memory['again'] / 1e6:,.0f}",
+        f"{memory['kept'] / 1e6:,.0f}",
+    ]
 
 
 def at_most(name: str, folder: Path, context: int, rounds: int) -> list[str]:

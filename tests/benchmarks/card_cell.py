@@ -32,10 +32,15 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
     query = round(QUERY_SHARE * cell["rows"])
     params: dict[str, Any] = {
-        "device": cell["device"], "steps": cell["steps"], "eval_every": cell["steps"], "validation_share": VALIDATION_SHARE,
-        "batch_size": query, "context_rows": cell["rows"] - query, "amp": cell.get("amp", "off"),
+        "device": cell["device"],
+        "steps": cell["steps"],
+        "eval_every": cell["steps"],
+        "validation_share": VALIDATION_SHARE,
+        "batch_size": query,
+        "context_rows": cell["rows"] - query,
+        "amp": cell.get("amp", "off"),
         "gradient_checkpointing": cell.get("recompute", False),
-    }  # fmt: skip
+    }
     if "mini" not in cell["model"]:
         params["checkpoint"] = random_weights(cell["model"], Path(cell["folder"]))
     if cell.get("graph") and GRAPH is not None:
@@ -51,10 +56,12 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     seconds = [event.seconds for event in pipeline.history if isinstance(event, StepDone)]
     expected = pipeline.result.extra["estimated_bytes"]
     return {
-        "step_ms": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])), "growth_bytes": pipeline.result.growth_memory_bytes,
+        "step_ms": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
+        "growth_bytes": pipeline.result.growth_memory_bytes,
         "estimated_bytes": None if expected is None else sum(expected[name] for name in ("gradients", "optimizer", "activations")),
-        "meter": pipeline.result.memory_meter, "busy_ms": busy(cell) if cell.get("profile") else None,
-    }  # fmt: skip
+        "meter": pipeline.result.memory_meter,
+        "busy_ms": busy(cell) if cell.get("profile") else None,
+    }
 
 
 def busy(cell: dict[str, Any]) -> float | None:

@@ -17,16 +17,21 @@ BENCHMARKS = Path(__file__).parent
 ROOT = BENCHMARKS.parents[1]
 Found = dict[str, Any]
 KINDS: dict[str, Found] = {
-    "full, fp32": {"strategy": "base-ft"}, "LoRA, fp32, dropout 0": {"strategy": "peft"},
-    "LoRA, fp32, dropout 0.05": {"strategy": "peft", "dropout": 0.05}, "full, bf16": {"strategy": "base-ft", "amp": "bf16"},
+    "full, fp32": {"strategy": "base-ft"},
+    "LoRA, fp32, dropout 0": {"strategy": "peft"},
+    "LoRA, fp32, dropout 0.05": {"strategy": "peft", "dropout": 0.05},
+    "full, bf16": {"strategy": "base-ft", "amp": "bf16"},
     "LoRA, bf16, dropout 0": {"strategy": "peft", "amp": "bf16"},
     "LoRA, bf16, dropout 0.05": {"strategy": "peft", "amp": "bf16", "dropout": 0.05},
-}  # fmt: skip
+}
 HELD: dict[str, Found] = {
-    "full": {"strategy": "base-ft"}, "LoRA r = 8": {"strategy": "peft"}, "LoRA r = 32": {"strategy": "peft", "rank": 32},
+    "full": {"strategy": "base-ft"},
+    "LoRA r = 8": {"strategy": "peft"},
+    "LoRA r = 32": {"strategy": "peft", "rank": 32},
     "LoRA r = 8, late layers": {"strategy": "peft", "targets": ["late_layers"]},
-    "full, recomputed": {"strategy": "base-ft", "recompute": True}, "LoRA r = 8, recomputed": {"strategy": "peft", "recompute": True},
-}  # fmt: skip
+    "full, recomputed": {"strategy": "base-ft", "recompute": True},
+    "LoRA r = 8, recomputed": {"strategy": "peft", "recompute": True},
+}
 
 
 def gpu_tests(setup: Found) -> Iterator[Found]:
@@ -94,14 +99,24 @@ def sweep(setup: Found) -> Iterator[Found]:
         sampled = [stored.event for stored in store.events(run.id, ["MemorySampled"])]
         busy = [sample.utilisation_percent for sample in sampled if sample.utilisation_percent is not None]
         yield {
-            "run": run.settings.label, "status": run.status, "error": run.error, "samples": len(sampled), "highest_utilisation": max(busy, default=None),
+            "run": run.settings.label,
+            "status": run.status,
+            "error": run.error,
+            "samples": len(sampled),
+            "highest_utilisation": max(busy, default=None),
             "nvml_levels": len({sample.nvml_device_bytes for sample in sampled} - {None}),
             "nvml_process": any(sample.nvml_process_bytes is not None for sample in sampled),
-            **({} if run.result is None else {
-                "train_seconds": run.result.train_seconds, "growth_bytes": run.result.growth_memory_bytes, "verified": run.result.adapter_verified,
-                "test_log_loss": run.result.test.get("log_loss"),
-            }),
-        }  # fmt: skip
+            **(
+                {}
+                if run.result is None
+                else {
+                    "train_seconds": run.result.train_seconds,
+                    "growth_bytes": run.result.growth_memory_bytes,
+                    "verified": run.result.adapter_verified,
+                    "test_log_loss": run.result.test.get("log_loss"),
+                }
+            ),
+        }
     adapter = next(iter(sorted((folder / "adapters").glob("*.zip"))))
     lines = tabtune("predict", str(adapter), str(folder / "table.csv"), "--device", setup["device"], *where).splitlines()
     yield {"adapter": adapter.name, "predicted_rows": len(lines) - 1}
@@ -122,8 +137,13 @@ def together(setup: Found) -> Iterator[Found]:
 
 
 PARTS = {
-    "gpu tests": gpu_tests, "estimate": estimates, "step times": step_times, "memory": memory, "sweep": sweep, "two runs at once": together,
-}  # fmt: skip
+    "gpu tests": gpu_tests,
+    "estimate": estimates,
+    "step times": step_times,
+    "memory": memory,
+    "sweep": sweep,
+    "two runs at once": together,
+}
 
 
 def big(setup: Found) -> str:

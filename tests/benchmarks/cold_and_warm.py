@@ -42,9 +42,14 @@ COLD, WARM = "cold", "warm"
 def measure(shared: Path, context_rows: int) -> dict[str, float]:
     """One run in this process, which reads and fills ``shared``."""
     params = {
-        "device": "cpu", "steps": STEPS, "patience": 0, "context_rows": context_rows, "batch_size": QUERY,
-        "validation_share": VALIDATION_SHARE, "peft_config": {"r": 2, "target_modules": TARGETS},
-    }  # fmt: skip
+        "device": "cpu",
+        "steps": STEPS,
+        "patience": 0,
+        "context_rows": context_rows,
+        "batch_size": QUERY,
+        "validation_share": VALIDATION_SHARE,
+        "peft_config": {"r": 2, "target_modules": TARGETS},
+    }
     settings = read_params(MODEL, "peft", params, "classification")
     rows = round((context_rows + QUERY) / (1 - VALIDATION_SHARE))
     frame = read_rows(pd.DataFrame(np.random.default_rng(0).normal(size=(rows, FEATURES))).add_prefix("x"))
@@ -53,14 +58,20 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
     events, device = list[Event](), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append) as meter:
         result = fit(
-            settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
+            settings,
+            lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
             Environment(device=device, meter=meter, folder=Path(folder), emit=events.append, shared=shared),
-        ).result  # fmt: skip
+        ).result
     wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
     return {
-        "own": result.train_seconds, "saved": result.shared_saved_seconds, "wall": wall, "growth": float(result.growth_memory_bytes or 0),
-        "peak": float(result.peak_memory_bytes), "made": result.extra["shared_made"], "reused": result.extra["shared_reused"],
-    }  # fmt: skip
+        "own": result.train_seconds,
+        "saved": result.shared_saved_seconds,
+        "wall": wall,
+        "growth": float(result.growth_memory_bytes or 0),
+        "peak": float(result.peak_memory_bytes),
+        "made": result.extra["shared_made"],
+        "reused": result.extra["shared_reused"],
+    }
 
 
 def in_fresh_process(shared: Path, *more: str) -> dict[str, float]:

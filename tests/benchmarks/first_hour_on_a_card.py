@@ -75,7 +75,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def measure(
     device: str, *, tiny: bool, facts: dict[str, Any], keep: Callable[[dict[str, Any]], None], run: Callable[..., Part] = carried_out
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """All parts in their order; ``keep`` is given what is known after each of them."""
     whole: dict[str, Any] = {"dry_run": tiny, "device": device, "facts": facts, "machine": machine(), "parts": []}
     for name, budget in BUDGETS.items():
@@ -95,10 +95,13 @@ def card_facts(library: Any, uuid: str) -> dict[str, Any]:
     reader = NvmlReader(library, uuid, pid_of_driver())
     handle, driver = library.nvmlDeviceGetHandleByUUID(uuid), library.nvmlSystemGetDriverVersion()
     return {
-        "name": _text(library.nvmlDeviceGetName(handle)), "driver": _text(driver), "total_bytes": library.nvmlDeviceGetMemoryInfo(handle).total,
+        "name": _text(library.nvmlDeviceGetName(handle)),
+        "driver": _text(driver),
+        "total_bytes": library.nvmlDeviceGetMemoryInfo(handle).total,
         "exclusive_process": library.nvmlDeviceGetComputeMode(handle) == library.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS,
-        "idle": reader.sample(), "host_pids": pid_of_driver() is not None,
-    }  # fmt: skip
+        "idle": reader.sample(),
+        "host_pids": pid_of_driver() is not None,
+    }
 
 
 def _text(words: str | bytes) -> str:

@@ -42,22 +42,43 @@ def _tests(found: Found) -> str:
 
 def _estimate(found: Found) -> str:
     rows = [
-        [one["model"], STRATEGY_NAMES[one["strategy"]], _size(one), *_or_error(one, lambda cell: [
-            _megabytes(cell["estimated_bytes"]), _megabytes(cell["growth_bytes"]), _ratio(cell["estimated_bytes"], cell["growth_bytes"])
-        ], 3)]
+        [
+            one["model"],
+            STRATEGY_NAMES[one["strategy"]],
+            _size(one),
+            *_or_error(
+                one,
+                lambda cell: [
+                    _megabytes(cell["estimated_bytes"]),
+                    _megabytes(cell["growth_bytes"]),
+                    _ratio(cell["estimated_bytes"], cell["growth_bytes"]),
+                ],
+                3,
+            ),
+        ]
         for one in found
-    ]  # fmt: skip
+    ]
     return markdown_table(["Model", "Strategy", "Rows x columns", "Estimated (MB)", "Measured (MB)", "Ratio"], rows)
 
 
 def _steps(found: Found) -> str:
     full = {_size(one): one.get("step_ms") for one in found if one["kind"] == "full, fp32"}
     rows = [
-        [one["kind"], _size(one), *_or_error(one, lambda cell: [
-            f"{cell['step_ms']:.1f}", _ratio(cell["step_ms"], full.get(_size(cell))), "" if cell["busy_ms"] is None else f"{cell['busy_ms']:.1f}"
-        ], 3)]
+        [
+            one["kind"],
+            _size(one),
+            *_or_error(
+                one,
+                lambda cell: [
+                    f"{cell['step_ms']:.1f}",
+                    _ratio(cell["step_ms"], full.get(_size(cell))),
+                    "" if cell["busy_ms"] is None else f"{cell['busy_ms']:.1f}",
+                ],
+                3,
+            ),
+        ]
         for one in found
-    ]  # fmt: skip
+    ]
     return markdown_table(["Step", "Rows x columns", "ms", "To full, fp32", "Card busy (ms)"], rows)
 
 
@@ -66,20 +87,26 @@ def _memory(found: Found) -> str:
     rows = [
         [one["kind"], _size(one), *_or_error(one, lambda cell: [_megabytes(cell["growth_bytes"]), _ratio(cell["growth_bytes"], full)], 2)]
         for one in found
-    ]  # fmt: skip
+    ]
     return markdown_table(["Training", "Rows x columns", "Growth (MB)", "To full"], rows)
 
 
 def _sweep(found: Found) -> str:
     rows = [
         [
-            one["run"], one["status"], _or_none(one.get("train_seconds"), ".1f"), _megabytes(one.get("growth_bytes")),
-            _or_none(one.get("test_log_loss"), ".4f"), {True: "yes", False: "no", None: "no adapter"}[one.get("verified")],
-            f"{one['nvml_levels']} in {one['samples']} samples", "yes" if one["nvml_process"] else "N/A",
+            one["run"],
+            one["status"],
+            _or_none(one.get("train_seconds"), ".1f"),
+            _megabytes(one.get("growth_bytes")),
+            _or_none(one.get("test_log_loss"), ".4f"),
+            {True: "yes", False: "no", None: "no adapter"}[one.get("verified")],
+            f"{one['nvml_levels']} in {one['samples']} samples",
+            "yes" if one["nvml_process"] else "N/A",
             _or_none(one["highest_utilisation"], ".0f"),
         ]
-        for one in found if "run" in one
-    ]  # fmt: skip
+        for one in found
+        if "run" in one
+    ]
     head = [
         "Run",
         "Status",
@@ -130,7 +157,10 @@ def _or_none(value: float | None, form: str) -> str:
 
 OUTCOMES = {"passed": "passed", "failure": "failed", "error": "failed before it began", "skipped": "skipped"}
 SECTIONS: dict[str, tuple[str, Callable[[Found], str]]] = {
-    "gpu tests": ("Tests that need a card", _tests), "estimate": ("The estimate before launch against measured memory", _estimate),
-    "step times": ("Step times", _steps), "memory": ("Memory, LoRA against full fine-tuning", _memory),
-    "sweep": ("A sweep from CSV to adapter", _sweep), "two runs at once": ("Two runs at once on one card", _together),
-}  # fmt: skip
+    "gpu tests": ("Tests that need a card", _tests),
+    "estimate": ("The estimate before launch against measured memory", _estimate),
+    "step times": ("Step times", _steps),
+    "memory": ("Memory, LoRA against full fine-tuning", _memory),
+    "sweep": ("A sweep from CSV to adapter", _sweep),
+    "two runs at once": ("Two runs at once on one card", _together),
+}

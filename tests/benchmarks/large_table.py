@@ -114,9 +114,7 @@ def check(home: Path, csv: Path) -> dict[str, Any]:
 def train(home: Path, csv: Path) -> dict[str, Any]:
     """A run, phase by phase."""
     (dataset,) = list_datasets(home)
-    settings = RunSettings(
-        dataset=dataset.id, target="label", lora=LoraSettings(rank=RANK), train=TrainSettings(steps=STEPS), device="cpu"
-    )  # fmt: skip
+    settings = RunSettings(dataset=dataset.id, target="label", lora=LoraSettings(rank=RANK), train=TrainSettings(steps=STEPS), device="cpu")
     found: dict[str, Any] = {}
     began: list[float] = []
 
@@ -198,8 +196,18 @@ def linear(name: str) -> list[list[str]]:
     first, last = f"{seconds[0] * 1e3:,.0f}", f"{seconds[-1] * 1e3:,.0f}"
     cells = (contexts[-1] + QUERY) * widths[-1] / ((contexts[0] + QUERY) * widths[0])
     exponent = np.polyfit(np.log(rows * features), np.log(seconds), 1)[0]
-    return [[TITLES[name], f"{first} to {last}", f"{cells:.0f}", f"{seconds[-1] / seconds[0]:.0f}", f"{exponent:.2f}", largest, share,
-             f"{np.median(off):.0%}, {off.max():.0%}"]]  # fmt: skip
+    return [
+        [
+            TITLES[name],
+            f"{first} to {last}",
+            f"{cells:.0f}",
+            f"{seconds[-1] / seconds[0]:.0f}",
+            f"{exponent:.2f}",
+            largest,
+            share,
+            f"{np.median(off):.0%}, {off.max():.0%}",
+        ]
+    ]
 
 
 def steps() -> str:

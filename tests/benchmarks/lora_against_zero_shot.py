@@ -87,20 +87,28 @@ def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) 
     pipeline._fit(rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True)  # zero-shot is chosen by the same rows
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
     return {
-        "context": result.extra["context_sha256"][:12], "best_step": result.best_step, "steps": result.steps_done,
-        "seconds": round(result.train_seconds, 1), "validation": {name: result.validation[name] for name in SCORES},
+        "context": result.extra["context_sha256"][:12],
+        "best_step": result.best_step,
+        "steps": result.steps_done,
+        "seconds": round(result.train_seconds, 1),
+        "validation": {name: result.validation[name] for name in SCORES},
         "test": {"accuracy": float(np.mean(pipeline.classes_[p_NK.argmax(1)] == rows.y_test))},
         "losses": true_class_losses(p_NK, pipeline.classes_, rows.y_test),
-    }  # fmt: skip
+    }
 
 
 def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str, Any]:
     """A classic on the training rows of the seed's split."""
     settings = TabularPipeline("tabicl-mini", "inference", {"seed": seed}).settings()
     train = split_rows(
-        label_texts(rows.y), seed=seed, validation_share=settings.validation_share, test_share=0.0,
-        context_rows=knobs["context_rows"], validation_rows=knobs["validation_rows"], test_rows=TEST_ROWS,
-    ).train  # fmt: skip
+        label_texts(rows.y),
+        seed=seed,
+        validation_share=settings.validation_share,
+        test_share=0.0,
+        context_rows=knobs["context_rows"],
+        validation_rows=knobs["validation_rows"],
+        test_rows=TEST_ROWS,
+    ).train
     numbers, words = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
     if name == "logistic regression":
         columns = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), words))
@@ -113,9 +121,10 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
     model.fit(rows.x.iloc[train], rows.y.iloc[train])
     p_NK = model.predict_proba(rows.x_test)
     return {
-        "train_rows": len(train), "test": {"accuracy": float(np.mean(model.classes_[p_NK.argmax(1)] == rows.y_test))},
+        "train_rows": len(train),
+        "test": {"accuracy": float(np.mean(model.classes_[p_NK.argmax(1)] == rows.y_test))},
         "losses": true_class_losses(p_NK, model.classes_, rows.y_test),
-    }  # fmt: skip
+    }
 
 
 class Runs:
@@ -207,13 +216,18 @@ def main() -> None:
     text = "\n\n".join(
         markdown_table(
             [
-                "table (rows)", "chosen", f"zero-shot {score}", f"LoRA {score}", "gain ± seeds" + (" ± rows" if score == "log_loss" else ""),
-                "LoRA on test", *CLASSICS,
+                "table (rows)",
+                "chosen",
+                f"zero-shot {score}",
+                f"LoRA {score}",
+                "gain ± seeds" + (" ± rows" if score == "log_loss" else ""),
+                "LoRA on test",
+                *CLASSICS,
             ],
             rows,
         )
         for score, rows in lines.items()
-    )  # fmt: skip
+    )
     print(text)
     if write:
         write_block("lora", text)

@@ -33,10 +33,15 @@ def settings_of(cell: dict[str, Any]) -> RunSettings:
     """What a person would have set: context rows are 80 % of the rows that train, query rows the others."""
     query = round(BATCH * cell["rows"])
     params: dict[str, Any] = {
-        "device": cell["device"], "steps": cell["steps"], "eval_every": cell["steps"], "validation_share": VALIDATION_SHARE,
-        "checkpoint": cell["weights"], "batch_size": query, "context_rows": cell["rows"] - query,
+        "device": cell["device"],
+        "steps": cell["steps"],
+        "eval_every": cell["steps"],
+        "validation_share": VALIDATION_SHARE,
+        "checkpoint": cell["weights"],
+        "batch_size": query,
+        "context_rows": cell["rows"] - query,
         "gradient_checkpointing": cell["recompute"],
-    }  # fmt: skip
+    }
     if cell["targets"] is None:
         return read_params(cell["model"], "base-ft", params, "classification")
     return read_params(cell["model"], "peft", {**params, "peft_config": {"r": 8, "target_modules": cell["targets"]}}, "classification")
@@ -89,23 +94,32 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         meter = MemoryMeter(device, lambda event: events.append((time.process_time(), event)), nvml=open_nvml(device))
         with meter:
             result = fit(
-                settings, lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
+                settings,
+                lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
                 Environment(
-                    device=device, meter=meter, folder=Path(folder), emit=lambda event: events.append((time.process_time(), event)),
+                    device=device,
+                    meter=meter,
+                    folder=Path(folder),
+                    emit=lambda event: events.append((time.process_time(), event)),
                     shared=Path(folder) / "shared" if cell["cached_prefix"] else None,
                 ),
-            ).result  # fmt: skip
+            ).result
     if counted:
         return {"kept": counted.kept_bytes, "step_peak": counted.peak_bytes}
     phases = {event.phase: event for _, event in events if isinstance(event, PhaseDone)}
     steps = [cpu for cpu, event in events if isinstance(event, StepDone)]
     nvml = [phases[phase].peak_bytes.get("nvml_process") for phase in ("load", "train")]
     return {
-        "meter": result.memory_meter, "growth": result.growth_memory_bytes, "base": meter.base_bytes, "machine": machine(),
-        "nvml_growth": None if None in nvml else nvml[1] - nvml[0], "validation_growth": meter.growth_bytes["zero-shot"],
-        "step_cpu_seconds": float(np.median(np.diff(steps))), "cpu_seconds": resource.getrusage(resource.RUSAGE_SELF).ru_utime,
+        "meter": result.memory_meter,
+        "growth": result.growth_memory_bytes,
+        "base": meter.base_bytes,
+        "machine": machine(),
+        "nvml_growth": None if None in nvml else nvml[1] - nvml[0],
+        "validation_growth": meter.growth_bytes["zero-shot"],
+        "step_cpu_seconds": float(np.median(np.diff(steps))),
+        "cpu_seconds": resource.getrusage(resource.RUSAGE_SELF).ru_utime,
         "train_seconds": result.train_seconds,
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

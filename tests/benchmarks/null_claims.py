@@ -68,9 +68,13 @@ def sweep(home: Path, table: RealTable, metric: str) -> dict[str, object]:
     lora, told = found.configurations[found.configurations["strategy"] == "peft"], found.claim
     assert told is not None
     return {
-        "verdict": told.verdict, "gain": told.gain, "test_gain": told.test.value, "half": told.test.half,
-        "one_error": bool((lora["gain"] > lora["gain_error"] + 1e-12).any()), "said": found.sentences[:2],
-    }  # fmt: skip
+        "verdict": told.verdict,
+        "gain": told.gain,
+        "test_gain": told.test.value,
+        "half": told.test.half,
+        "one_error": bool((lora["gain"] > lora["gain_error"] + 1e-12).any()),
+        "said": found.sentences[:2],
+    }
 
 
 def main() -> None:

@@ -70,16 +70,24 @@ class TabTuneSteps:
 
     def __init__(
         self, python: Path, model: str, checkpoint: Path, episode: Path, *, rank: int, learning_rate: float = 2e-4, threads: int = 1
-    ) -> None:  # fmt: skip
+    ) -> None:
         told = {
-            "model": model, "checkpoint": checkpoint.absolute(), "episode": episode.absolute(), "rank": rank,
-            "learning-rate": learning_rate, "threads": threads,
-        }  # fmt: skip
+            "model": model,
+            "checkpoint": checkpoint.absolute(),
+            "episode": episode.absolute(),
+            "rank": rank,
+            "learning-rate": learning_rate,
+            "threads": threads,
+        }
         command = [str(python), str(SCRIPT), "step", *(text for name, value in told.items() for text in (f"--{name}", str(value)))]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment(threads),
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=clean_environment(threads),
             stderr=None if os.environ.get("PEER_LOG") else subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         self.facts = self._answer()
         """Trainable and total parameters, adapted layers."""
 

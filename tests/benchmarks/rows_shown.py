@@ -77,16 +77,20 @@ def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
         seconds = time.process_time() - began
         p_VK = predict_rows(fitted.session.model, rows.x.iloc[held], of_size.context, views=1)
         scores[str(shown or "all")] = {
-            "shown": len(of_size.context.y_C), "predict_seconds": round(seconds, 2),
+            "shown": len(of_size.context.y_C),
+            "predict_seconds": round(seconds, 2),
             "test": float(np.mean(true_class_losses(p_NK, labels.classes, rows.y_test))),
             "test_accuracy": float(np.mean(labels.classes[p_NK.argmax(1)] == rows.y_test)),
             "validation": float(np.mean(true_class_losses(p_VK, labels.classes, rows.y.iloc[held]))),
-        }  # fmt: skip
+        }
     return {
-        "best_step": result.best_step, "steps": result.steps_done, "growth": result.growth_memory_bytes,
-        "seconds": round(clock["PhaseDone"] - clock["PhaseStarted"], 2) if trained else 0.0, "rows": len(rows.y) + len(rows.y_test),
+        "best_step": result.best_step,
+        "steps": result.steps_done,
+        "growth": result.growth_memory_bytes,
+        "seconds": round(clock["PhaseDone"] - clock["PhaseStarted"], 2) if trained else 0.0,
+        "rows": len(rows.y) + len(rows.y_test),
         "scores": scores,
-    }  # fmt: skip
+    }
 
 
 class Runs:
@@ -151,9 +155,13 @@ def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str,
     seconds, growth = ([float(np.mean([run[name] for run in lora])) for lora in loras] for name in ("seconds", "growth"))
     steps = [float(np.mean([run["seconds"] / run["steps"] for run in lora])) for lora in loras]
     return [
-        table.name, str(len(zero)), f"{extra.mean():+.3f}{interval}", *(f"{value:.0f}" for value in seconds), *(f"{value:.2f}" for value in steps),
+        table.name,
+        str(len(zero)),
+        f"{extra.mean():+.3f}{interval}",
+        *(f"{value:.0f}" for value in seconds),
+        *(f"{value:.2f}" for value in steps),
         *(f"{value / 1e6:.0f}" for value in growth),
-    ]  # fmt: skip
+    ]
 
 
 def make_all(runs: Runs, tables: list[RealTable], seeds: list[int]) -> None:

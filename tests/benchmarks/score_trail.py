@@ -70,10 +70,18 @@ def sample(name: str) -> tuple[pd.DataFrame, Any]:
 def settings_of(way: str, rate: float, seed: int) -> RunSettings:
     """Of our ways; tabicl's has only the split and the context of them."""
     params: dict[str, Any] = {
-        "device": "cpu", "seed": seed, "validation_share": VALIDATION_SHARE, "context_rows": CONTEXT,
-        "predict_context_rows": CONTEXT, "validation_rows": ROWS,
-        "steps": STEPS, "eval_every": EVAL_EVERY, "patience": 0, "batch_size": BATCH, "learning_rate": rate,
-    }  # fmt: skip
+        "device": "cpu",
+        "seed": seed,
+        "validation_share": VALIDATION_SHARE,
+        "context_rows": CONTEXT,
+        "predict_context_rows": CONTEXT,
+        "validation_rows": ROWS,
+        "steps": STEPS,
+        "eval_every": EVAL_EVERY,
+        "patience": 0,
+        "batch_size": BATCH,
+        "learning_rate": rate,
+    }
     targets = TARGETS.get(way)
     if targets is None:
         return read_params(MODEL, "base-ft", params, "classification")
@@ -128,7 +136,14 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
         file = Path(folder) / "mini.ckpt"
         base.save(file)
         Scored(
-            epochs=round(STEPS / chunks), learning_rate=rate, max_data_size=rows_a_step, model_path=file, allow_auto_download=False,
-            early_stopping=False, eval_metric="log_loss", device="cpu", random_state=seed,
-        ).fit(np.nan_to_num(x_train), y_train, X_val=np.nan_to_num(x_validation), y_val=y_validation)  # fmt: skip
+            epochs=round(STEPS / chunks),
+            learning_rate=rate,
+            max_data_size=rows_a_step,
+            model_path=file,
+            allow_auto_download=False,
+            early_stopping=False,
+            eval_metric="log_loss",
+            device="cpu",
+            random_state=seed,
+        ).fit(np.nan_to_num(x_train), y_train, X_val=np.nan_to_num(x_validation), y_val=y_validation)
     return found.looks

@@ -64,9 +64,11 @@ CACHED = {"tabicl-v2": ("icl_predictor", FORWARD_ALONE, LATE), "tabdpt-1.3": (LA
 TABTUNES = {"tabicl-v2": "TabICLv2", "mitra-v2": "Mitra"}
 """Models of which TabTune opens the same file, by its name for them."""
 BARS = {
-    ("tabicl-v2", 256, 10, ALL, FULL): 0.80, ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
-    ("tabicl-v2", 256, 50, "icl_predictor", FULL): 0.25, ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
-}  # fmt: skip
+    ("tabicl-v2", 256, 10, ALL, FULL): 0.80,
+    ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
+    ("tabicl-v2", 256, 50, "icl_predictor", FULL): 0.25,
+    ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
+}
 BRIEF = {FULL: "full", UPSTREAM: "full with the work that nobody reads"}
 BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
 
@@ -170,10 +172,14 @@ def measure(name: str, rows: int, features: int, processes: int, times: int, fol
 def titled(kind: str) -> str:
     """A kind of step, in words."""
     words = {
-        FULL: "full fine-tuning", UPSTREAM: "full fine-tuning with the work that nobody reads",
-        ALL: "LoRA, the model's own targets", DROPOUT: "the same with dropout 0.05",
-        OURS: "LoRA, the layers that `peft` reaches", PEFT: "`peft` on these layers", TABTUNE: "TabTune's LoRA",
-    }  # fmt: skip
+        FULL: "full fine-tuning",
+        UPSTREAM: "full fine-tuning with the work that nobody reads",
+        ALL: "LoRA, the model's own targets",
+        DROPOUT: "the same with dropout 0.05",
+        OURS: "LoRA, the layers that `peft` reaches",
+        PEFT: "`peft` on these layers",
+        TABTUNE: "TabTune's LoRA",
+    }
     return words.get(kind, f"LoRA, {kind if kind == FORWARD_ALONE else f'`{kind}`'}, cached")
 
 

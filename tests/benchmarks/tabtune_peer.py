@@ -132,9 +132,16 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
     y_T = np.concatenate([y_C, y_Q])
     take_turns(Turns(answers), asked.rank)
     params = {
-        "device": DEVICE, "learning_rate": asked.learning_rate, "show_progress": False, "epochs": NEVER_ENDING, "support_size": len(y_C),
-        "query_size": len(y_Q), "n_episodes": 1000, "steps_per_epoch": 1000, "batch_size": 1,
-    }  # fmt: skip
+        "device": DEVICE,
+        "learning_rate": asked.learning_rate,
+        "show_progress": False,
+        "epochs": NEVER_ENDING,
+        "support_size": len(y_C),
+        "query_size": len(y_Q),
+        "n_episodes": 1000,
+        "steps_per_epoch": 1000,
+        "batch_size": 1,
+    }
     peft = {"r": asked.rank} if asked.rank else None
     manager = tuning.TuningManager()
     if asked.model in CLASSIFIERS:
@@ -198,9 +205,13 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     board = code.TabularLeaderboard(x_train, x_test, y_train, y_test)
     model = {"model_path": asked.checkpoint, "allow_auto_download": False, "n_estimators": asked.views, "device": DEVICE}
     loop = {
-        "device": DEVICE, "epochs": 1, "n_episodes": asked.steps, "support_size": asked.support, "query_size": asked.query,
+        "device": DEVICE,
+        "epochs": 1,
+        "n_episodes": asked.steps,
+        "support_size": asked.support,
+        "query_size": asked.query,
         "show_progress": False,
-    }  # fmt: skip
+    }
     full = {**loop, "learning_rate": asked.full_learning_rate}
     lora = {**loop, "learning_rate": asked.learning_rate, "finetune_method": "peft"}
     board.add_model(asked.model, "inference", dict(model), label="zero-shot")
@@ -221,11 +232,13 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     cut = len(parts["validation"])
     entries = {
         entry.label: {
-            "fit_seconds": entry.fit_seconds, "predict_seconds": entry.predict_seconds,
-            "validation": scores(p_NK, slice(cut)), "test": scores(p_NK, slice(cut, None)),
+            "fit_seconds": entry.fit_seconds,
+            "predict_seconds": entry.predict_seconds,
+            "validation": scores(p_NK, slice(cut)),
+            "test": scores(p_NK, slice(cut, None)),
         }
         for entry, p_NK in zip(board.entries, predicted, strict=True)
-    }  # fmt: skip
+    }
     answers.write(json.dumps({"import_seconds": imported, "entries": entries}) + "\n")
 
 
@@ -239,9 +252,15 @@ def weights(asked: argparse.Namespace, answers: Any) -> None:
     torch.manual_seed(0)
     model = OmegaConf.create(TABDPT_1_1["model"])
     module = TabDPTModel(
-        dropout=0.0, n_out=model.max_num_classes, nhead=model.nhead, nhid=model.emsize * model.nhid_factor, ninp=model.emsize,
-        nlayers=model.nlayers, num_features=model.max_num_features, use_flash=False,
-    )  # fmt: skip
+        dropout=0.0,
+        n_out=model.max_num_classes,
+        nhead=model.nhead,
+        nhid=model.emsize * model.nhid_factor,
+        ninp=model.emsize,
+        nlayers=model.nlayers,
+        num_features=model.max_num_features,
+        use_flash=False,
+    )
     save_file({name: part.contiguous() for name, part in module.state_dict().items()}, asked.out, metadata={"cfg": json.dumps(TABDPT_1_1)})
     answers.write(json.dumps({"parameters": sum(p.numel() for p in module.parameters())}) + "\n")
 

@@ -64,10 +64,17 @@ def cell_of(model: str, rows: int, trained: str, levers: str, device: str) -> di
     if levers == PROPOSED and trained != "late":
         levers = RECOMPUTE
     return {
-        "model": model, "rows": rows, "features": FEATURES, "trained": trained, "levers": levers, "device": device,
-        "targets": {"full": None, "all": [], "late": LATE[model]}[trained], "recompute": levers != PLAIN and not always_recomputes,
-        "cached_prefix": levers == PROPOSED, "steps": STEPS[model],
-    }  # fmt: skip
+        "model": model,
+        "rows": rows,
+        "features": FEATURES,
+        "trained": trained,
+        "levers": levers,
+        "device": device,
+        "targets": {"full": None, "all": [], "late": LATE[model]}[trained],
+        "recompute": levers != PLAIN and not always_recomputes,
+        "cached_prefix": levers == PROPOSED,
+        "steps": STEPS[model],
+    }
 
 
 def cells_of(model: str, rows: int, device: str) -> list[dict[str, Any]]:

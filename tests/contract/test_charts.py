@@ -6,8 +6,22 @@ from dashboard.charts import CHARTS
 from tabtune_core.metrics import METRICS
 
 UNITS = (
-    "(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "step", "Phase", "Run", "Rows", "Context rows", "Class", "class", "(unit of the target)",
-)  # fmt: skip
+    "(s)",
+    "(MB)",
+    "(nats)",
+    "(share)",
+    "(no unit)",
+    "(per step)",
+    "(%)",
+    "step",
+    "Phase",
+    "Run",
+    "Rows",
+    "Context rows",
+    "Class",
+    "class",
+    "(unit of the target)",
+)
 
 
 def points(trace):

@@ -21,9 +21,14 @@ from tabtune_core.store.runs import RunStore
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 BROWSER_FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
     "--disable-sync",
-)  # fmt: skip
+)
 
 
 @pytest.fixture

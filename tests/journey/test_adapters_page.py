@@ -184,10 +184,16 @@ MODELS = [{"title": "Base TabICL mini", "kind": "base"}, {"title": "LoRA *r*=2",
 
 def test_predictions_stand_side_by_side_and_what_differs_is_marked(app, store):
     run = verified_run(store)
-    predicted = pd.DataFrame({
-        "m0": ["a", "a", "b"], "m0_0": [0.9, 0.8, 0.3], "m0_1": [0.1, 0.2, 0.7], "m1": ["a", "b", "b"], "m1_0": [0.9, 0.4, 0.2],
-        "m1_1": [0.1, 0.6, 0.8],
-    })  # fmt: skip
+    predicted = pd.DataFrame(
+        {
+            "m0": ["a", "a", "b"],
+            "m0_0": [0.9, 0.8, 0.3],
+            "m0_1": [0.1, 0.2, 0.7],
+            "m1": ["a", "b", "b"],
+            "m1_0": [0.9, 0.4, 0.2],
+            "m1_1": [0.1, 0.6, 0.8],
+        }
+    )
     result = {"models": MODELS, "classes": ["a", "b"], "rows": 3, "notes": ["2 rows hold 'x' in 'y'."], "deviation": None}
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
     assert not app.exception

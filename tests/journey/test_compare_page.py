@@ -57,8 +57,15 @@ def predicted(store, sweep):
 
 
 def layer(rank):
-    return {"path": f"blocks.{rank}", "target": "blocks", "shape": [8, 8], "rank": rank, "singular_values": [1.0] + [0.1] * (rank - 1),
-            "update_norm": 1.1, "weight_norm": 10.0}  # fmt: skip
+    return {
+        "path": f"blocks.{rank}",
+        "target": "blocks",
+        "shape": [8, 8],
+        "rank": rank,
+        "singular_values": [1.0] + [0.1] * (rank - 1),
+        "update_norm": 1.1,
+        "weight_norm": 10.0,
+    }
 
 
 def answer(store, job):
@@ -125,9 +132,17 @@ def answer_rows_shown(store, job):
             scores = seeding.made_up_scores(accuracy + shown / 10_000)
             rank = store.run(run).settings.lora.rank if strategy == "peft" else None
             rows.append(
-                {"strategy": strategy, "rank": rank, "run": run, "context_rows": shown, "predict_seconds": 0.1, "growth_memory_bytes": 5e6,
-                 "validation": scores, "test": scores}
-            )  # fmt: skip
+                {
+                    "strategy": strategy,
+                    "rank": rank,
+                    "run": run,
+                    "context_rows": shown,
+                    "predict_seconds": 0.1,
+                    "growth_memory_bytes": 5e6,
+                    "validation": scores,
+                    "test": scores,
+                }
+            )
     store.finish_job(job.id, "finished", result={"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0})
 
 

@@ -33,11 +33,15 @@ def mixed_csv(rows=ROWS, seed=0):
     """Numbers with holes, a category with holes, a date, free text, and a text target that depends on the first two."""
     rng = np.random.default_rng(seed)
     size, colour = rng.normal(size=rows), rng.choice(["red", "green", "blue"], rows)
-    frame = pd.DataFrame({
-        "size": np.where(rng.random(rows) < 0.1, np.nan, size.round(4)), "colour": np.where(rng.random(rows) < 0.05, None, colour),
-        "seen": pd.date_range("2024-01-01", periods=rows).strftime("%Y-%m-%d"), "remark": [f"remark number {i} of many" for i in range(rows)],
-        "verdict": np.where(size + 2 * (colour == "red") + 0.3 * rng.normal(size=rows) > 0.5, "keep it", "drop it"),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "size": np.where(rng.random(rows) < 0.1, np.nan, size.round(4)),
+            "colour": np.where(rng.random(rows) < 0.05, None, colour),
+            "seen": pd.date_range("2024-01-01", periods=rows).strftime("%Y-%m-%d"),
+            "remark": [f"remark number {i} of many" for i in range(rows)],
+            "verdict": np.where(size + 2 * (colour == "red") + 0.3 * rng.normal(size=rows) > 0.5, "keep it", "drop it"),
+        }
+    )
     return frame.to_csv(index=False).encode()
 
 
@@ -145,9 +149,13 @@ def test_a_split_by_a_column_is_kept_from_the_table_to_the_adapter(home, by, col
     csv = frame.assign(who=[f"p{i % 20}" for i in range(ROWS)]).to_csv(index=False).encode()
     dataset = add_dataset(home, csv, "mixed.csv")
     settings = RunSettings(
-        dataset=dataset.id, target="verdict", device="cpu", split_by=by, split_column=column,
+        dataset=dataset.id,
+        target="verdict",
+        device="cpu",
+        split_by=by,
+        split_column=column,
         train=TrainSettings(steps=4, eval_every=2, class_weights="balanced"),
-    )  # fmt: skip
+    )
     result, events, folder = run(settings, home)
     assert result.adapter_verified is True
     assert f"Split by {by} on '{column}': trains on" in of(Note, events)[0].text
@@ -158,8 +166,9 @@ def test_a_split_by_a_column_is_kept_from_the_table_to_the_adapter(home, by, col
     )
     split = adapted.split(table)
     assert [saved.loc[saved["split"] == part, "row"].tolist() for part in ("validation", "test")] == [
-        split.validation.tolist(), split.test.tolist(),
-    ]  # fmt: skip
+        split.validation.tolist(),
+        split.test.tolist(),
+    ]
     parts = [table[column].iloc[rows] for rows in (split.train, split.validation, split.test)]
     if by == "time":
         assert parts[0].max() < parts[1].min() <= parts[1].max() < parts[2].min()

@@ -632,8 +632,14 @@ def test_no_page_loads_torch(home):
         "assert not app.exception; assert 'torch' not in sys.modules, 'torch was imported'"
     )
     root = seeding.__file__.rsplit("/tests/", 1)[0]
-    found = subprocess.run([sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": f"{root}:{root}/tests", "TABTUNE_HOME": str(home)},
-                           capture_output=True, text=True, timeout=120)  # fmt: skip
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={"PYTHONPATH": f"{root}:{root}/tests", "TABTUNE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert found.returncode == 0, found.stderr[-2000:]
 
 

@@ -46,10 +46,18 @@ def the_module(path, x_CF, y_C, x_QF, task):
     """``Tab2D`` itself on what AutoGluon's preprocessor makes of the arrays, decoded as AutoGluon and mitra-finetune do."""
     module = Tab2D.from_pretrained(str(path), device="cpu").eval()
     steps = Preprocessor(
-        dim_embedding=None, n_classes=10, dim_output=module.dim_output, use_quantile_transformer=False, use_feature_count_scaling=False,
-        use_random_transforms=False, shuffle_classes=False, shuffle_features=False, random_mirror_regression=False,
-        random_mirror_x=False, task=Task[task.upper()],
-    ).fit(x_CF.copy(), y_C)  # fmt: skip
+        dim_embedding=None,
+        n_classes=10,
+        dim_output=module.dim_output,
+        use_quantile_transformer=False,
+        use_feature_count_scaling=False,
+        use_random_transforms=False,
+        shuffle_classes=False,
+        shuffle_features=False,
+        random_mirror_regression=False,
+        random_mirror_x=False,
+        task=Task[task.upper()],
+    ).fit(x_CF.copy(), y_C)
     arrays = steps.transform_X(x_CF.copy()), steps.transform_X(x_QF.copy()), steps.transform_y(y_C)
     context, query, shown = (torch.tensor(array)[None] for array in arrays)
     edges = torch.linspace(-0.5, 1.5, module.dim_output + 1)

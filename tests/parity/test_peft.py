@@ -17,9 +17,13 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
 
 FACTS = {
-    "settings": {"lora": {"rank": 4}, "target": "y"}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": None},
-    "classes": ["a", "b"], "context": {"rows": [0], "sha256": "0"}, "table": {"name": "t.csv"}, "versions": {"tabtune_core": "0"},
-}  # fmt: skip
+    "settings": {"lora": {"rank": 4}, "target": "y"},
+    "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": None},
+    "classes": ["a", "b"],
+    "context": {"rows": [0], "sha256": "0"},
+    "table": {"name": "t.csv"},
+    "versions": {"tabtune_core": "0"},
+}
 
 
 def as_injected(use_dora=False, init_lora_weights="default", **how):

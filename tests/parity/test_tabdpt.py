@@ -70,9 +70,15 @@ def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, fe
     model = open_tiny(tmp_path, classes)
     base = ours(model, *data, classes)
     report = inject(
-        model.module, rank=4, alpha=8, dropout=0.1, targets=CARD.family.targets, groups=CARD.family.groups[model.task],
-        passed_over=CARD.family.passed_over, unused=CARD.family.unused[model.task],
-    )  # fmt: skip
+        model.module,
+        rank=4,
+        alpha=8,
+        dropout=0.1,
+        targets=CARD.family.targets,
+        groups=CARD.family.groups[model.task],
+        passed_over=CARD.family.passed_over,
+        unused=CARD.family.unused[model.task],
+    )
     for _, b in adapter_factors(model.module, report).values():
         torch.nn.init.normal_(b, std=0.1, generator=torch.Generator().manual_seed(1))
     model.module.eval()

@@ -17,10 +17,16 @@ from tabtune_core.training.scoring import Scorer
 
 def mixed_table(rows=90, seed=0):
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({
-        "size": rng.normal(size=rows), "colour": rng.choice(["red", "green", "blue"], rows), "count": rng.integers(0, 9, rows).astype(float),
-        "constant": 1.0, "milliseconds": 1.7e12 + 1000 * rng.integers(0, 90, rows), "huge": 1e30 * rng.normal(size=rows),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(size=rows),
+            "colour": rng.choice(["red", "green", "blue"], rows),
+            "count": rng.integers(0, 9, rows).astype(float),
+            "constant": 1.0,
+            "milliseconds": 1.7e12 + 1000 * rng.integers(0, 90, rows),
+            "huge": 1e30 * rng.normal(size=rows),
+        }
+    )
     frame.loc[::7, "size"] = np.nan
     frame.loc[::11, "colour"] = np.nan  # with pandas 2, upstream takes None for a category of its own
     frame["label"] = np.where(frame["count"] + (frame["milliseconds"] - 1.7e12) / 20_000 > 6, "yes", "no")
@@ -44,9 +50,17 @@ def ours(model, frame, kinds):
 
 def theirs(path, name, frame):
     upstream = TabICLClassifier(
-        model_path=path, allow_auto_download=False, checkpoint_version=CATALOGUE[name].weights_for("classification").file if name != "tabicl-mini" else CATALOGUE["tabicl-v2"].weights_for("classification").file,
-        device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none", class_shuffle_method="none",
-    )  # fmt: skip
+        model_path=path,
+        allow_auto_download=False,
+        checkpoint_version=CATALOGUE[name].weights_for("classification").file
+        if name != "tabicl-mini"
+        else CATALOGUE["tabicl-v2"].weights_for("classification").file,
+        device="cpu",
+        n_estimators=1,
+        norm_methods="none",
+        feat_shuffle_method="none",
+        class_shuffle_method="none",
+    )
     features = frame.drop(columns="label")
     return upstream.fit(features.iloc[:60], frame["label"].iloc[:60]).predict_proba(features.iloc[60:])
 
@@ -68,9 +82,14 @@ def test_more_classes_than_the_model_has_are_told_apart_as_upstream_does(tmp_pat
     normalise = model.fit_preprocessing(x_NF[:92])
     probabilities = model.predict(normalise(x_NF[:92]), y_N[:92], normalise(x_NF[92:]), 23)
     upstream = TabICLClassifier(
-        model_path=path, allow_auto_download=False, device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none",
+        model_path=path,
+        allow_auto_download=False,
+        device="cpu",
+        n_estimators=1,
+        norm_methods="none",
+        feat_shuffle_method="none",
         class_shuffle_method="none",
-    ).fit(x_NF[:92], y_N[:92])  # fmt: skip
+    ).fit(x_NF[:92], y_N[:92])
     assert probabilities.std(axis=0).max() > 1e-3
     np.testing.assert_allclose(probabilities, upstream.predict_proba(x_NF[92:]), atol=1e-5)
 
@@ -85,7 +104,7 @@ def test_the_regressor_in_the_box_opens_in_the_upstream_package():
     predicted = model.predict(normalise(x_NF[:60]), y_N[:60], normalise(x_NF[60:]), 0)
     upstream = TabICLRegressor(
         model_path=path, allow_auto_download=False, device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none"
-    ).fit(x_NF[:60], y_N[:60])  # fmt: skip
+    ).fit(x_NF[:60], y_N[:60])
     np.testing.assert_allclose(predicted / y_N.std(), upstream.predict(x_NF[60:]) / y_N.std(), atol=1e-5)
 
 
@@ -98,8 +117,14 @@ def numbers(path, *, adapted):
     model = load_model(card, "regression", torch.device("cpu"), tiny_checkpoint(path, task="regression"))
     family = card.family
     report = inject(
-        model.module, rank=4, alpha=8, dropout=0.1, targets=family.targets, groups=family.groups["regression"], passed_over=family.passed_over
-    )  # fmt: skip
+        model.module,
+        rank=4,
+        alpha=8,
+        dropout=0.1,
+        targets=family.targets,
+        groups=family.groups["regression"],
+        passed_over=family.passed_over,
+    )
     for _, b in adapter_factors(model.module, report).values():
         torch.nn.init.normal_(b, std=0.1 * adapted, generator=torch.Generator().manual_seed(1))
     normalise = model.fit_preprocessing(x_NF[:60])
@@ -108,7 +133,7 @@ def numbers(path, *, adapted):
     model.save(path)
     upstream = TabICLRegressor(
         model_path=path, allow_auto_download=False, device="cpu", n_estimators=1, norm_methods="none", feat_shuffle_method="none"
-    ).fit(x_NF[:60], y_N[:60])  # fmt: skip
+    ).fit(x_NF[:60], y_N[:60])
     return predicted, upstream.predict(x_NF[60:]), y_N[:60].std()
 
 

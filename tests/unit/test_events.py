@@ -8,9 +8,20 @@ import pytest
 from tabtune_core.events import EVENTS, MemorySampled, PhaseDone, RunFinished, RunPlanned, StepDone, from_json, to_json
 
 PLAN = RunPlanned(
-    device="cpu", steps=3, train_rows=10, validation_rows=2, test_rows=2, context_rows=10, query_rows=2, features=4, classes=("a", "b"),
-    total_parameters=5, trainable_parameters=2, layers=({"path": "x"},), base={"model": "tabicl-mini"},
-)  # fmt: skip
+    device="cpu",
+    steps=3,
+    train_rows=10,
+    validation_rows=2,
+    test_rows=2,
+    context_rows=10,
+    query_rows=2,
+    features=4,
+    classes=("a", "b"),
+    total_parameters=5,
+    trainable_parameters=2,
+    layers=({"path": "x"},),
+    base={"model": "tabicl-mini"},
+)
 
 
 @pytest.mark.parametrize("event", [PLAN, MemorySampled("train", 5), PhaseDone("load", 0.5, {"resident": 3, "nvml_device": None}, None)])

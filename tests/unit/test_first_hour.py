@@ -17,24 +17,38 @@ FACTS = {"name": "H100", "driver": "570.0", "total_bytes": 80e9, "exclusive_proc
 CELL = {"rows": 256, "features": 10, "model": "tabicl-v2", "strategy": "peft", "busy_ms": None}
 FOUND = {
     "gpu tests": [
-        {"test": "a::b", "outcome": "passed", "reason": ""}, {"test": "a::c", "outcome": "failure", "reason": "assert 1 == 2"},
+        {"test": "a::b", "outcome": "passed", "reason": ""},
+        {"test": "a::c", "outcome": "failure", "reason": "assert 1 == 2"},
         {"test": "a::d", "outcome": "skipped", "reason": "one card"},
     ],
     "estimate": [{**CELL, "growth_bytes": 40e6, "estimated_bytes": 50e6}, {**CELL, "error": "CUDA out of memory."}],
     "step times": [
-        {**CELL, "kind": "full, fp32", "step_ms": 40.0, "busy_ms": 8.0}, {**CELL, "kind": "LoRA, fp32, dropout 0", "step_ms": 30.0},
+        {**CELL, "kind": "full, fp32", "step_ms": 40.0, "busy_ms": 8.0},
+        {**CELL, "kind": "LoRA, fp32, dropout 0", "step_ms": 30.0},
         {**CELL, "rows": 2048, "kind": "LoRA, fp32, dropout 0", "step_ms": 70.0},
     ],
     "memory": [{**CELL, "kind": "full", "growth_bytes": 200e6}, {**CELL, "kind": "LoRA r = 8", "growth_bytes": 50e6}],
     "sweep": [
-        {"run": "r=8", "status": "finished", "error": None, "samples": 9, "nvml_levels": 5, "nvml_process": False, "highest_utilisation": 71,
-         "train_seconds": 2.5, "growth_bytes": 30e6, "verified": True, "test_log_loss": 0.25},
+        {
+            "run": "r=8",
+            "status": "finished",
+            "error": None,
+            "samples": 9,
+            "nvml_levels": 5,
+            "nvml_process": False,
+            "highest_utilisation": 71,
+            "train_seconds": 2.5,
+            "growth_bytes": 30e6,
+            "verified": True,
+            "test_log_loss": 0.25,
+        },
         {"adapter": "lora.zip", "predicted_rows": 569},
     ],
     "two runs at once": [
-        {**CELL, "runs": 1, "each": [{"step_ms": 20.0}]}, {**CELL, "runs": 2, "each": [{"step_ms": 25.0}, {"step_ms": 40.0}]},
+        {**CELL, "runs": 1, "each": [{"step_ms": 20.0}]},
+        {**CELL, "runs": 2, "each": [{"step_ms": 25.0}, {"step_ms": 40.0}]},
     ],
-}  # fmt: skip
+}
 
 
 def part(name, **changed):

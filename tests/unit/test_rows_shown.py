@@ -61,7 +61,7 @@ def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alon
     assert pipeline.result.extra["scored_context_rows"] == len(table.split.train) == plan.context_rows < 60
     assert notes(pipeline)[-1] == (
         "Predictions use all 60 labelled rows as context rows. The validation scores were measured with 48 context rows."
-    )  # fmt: skip
+    )
 
 
 def test_zero_shot_withholds_nothing_and_claims_no_score():

@@ -19,9 +19,12 @@ def add() -> None:
     """The uploader; a file is checked without running any code in it, and kept."""
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
-        "Adapter package (zip)", type=["zip"], key=f"adapter_upload_{number}", max_upload_size=LIMIT_BYTES // 1_000_000,
+        "Adapter package (zip)",
+        type=["zip"],
+        key=f"adapter_upload_{number}",
+        max_upload_size=LIMIT_BYTES // 1_000_000,
         help="The file from the Adapters page of another machine. It is read as data; no code in it is executed.",
-    )  # fmt: skip
+    )
     if file is not None:
         st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
         st.session_state.pop("adapter_error", None)

@@ -87,13 +87,24 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
             st.download_button(
-                f"Download ({megabytes(path.stat().st_size)})", data_of(path), path.name, mime,
-                on_click="ignore", type="primary", icon=":material/download:", key=f"get_{form}_{run.id}",
-            )  # fmt: skip
+                f"Download ({megabytes(path.stat().st_size)})",
+                data_of(path),
+                path.name,
+                mime,
+                on_click="ignore",
+                type="primary",
+                icon=":material/download:",
+                key=f"get_{form}_{run.id}",
+            )
             st.button(
-                "Remove", on_click=remove, args=(job.id,), type="tertiary", icon=":material/delete:", key=f"drop_{form}_{run.id}",
+                "Remove",
+                on_click=remove,
+                args=(job.id,),
+                type="tertiary",
+                icon=":material/delete:",
+                key=f"drop_{form}_{run.id}",
                 help="Removes the prepared file from this machine. It can be prepared again.",
-            )  # fmt: skip
+            )
         return
     st.button("Prepare", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
 

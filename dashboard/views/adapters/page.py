@@ -77,9 +77,15 @@ def package_download(run: Run, path: Path) -> None:
         return
     with st.container(horizontal=True):
         st.download_button(
-            "Download the adapter", path.read_bytes, f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip",
-            "application/zip", on_click="ignore", type="primary", icon=":material/download:", key=f"download_{run.id}",
-        )  # fmt: skip
+            "Download the adapter",
+            path.read_bytes,
+            f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip",
+            "application/zip",
+            on_click="ignore",
+            type="primary",
+            icon=":material/download:",
+            key=f"download_{run.id}",
+        )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
     st.caption("The package holds no rows of your table. It needs the base model named inside, and the context rows, to predict.")

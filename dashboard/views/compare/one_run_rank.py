@@ -53,9 +53,13 @@ def one_run_rank(compared: Compared) -> None:
 def button(run_ids: list[str], label: str, *, key: str) -> None:
     """Asks for the curves of some runs."""
     st.button(
-        label, key=key, on_click=_ask, args=(run_ids,), icon=":material/content_cut:",
+        label,
+        key=key,
+        on_click=_ask,
+        args=(run_ids,),
+        icon=":material/content_cut:",
         help="Scores the adapter at each lower rank, also while other runs train. It takes about as long as that many predictions.",
-    )  # fmt: skip
+    )
 
 
 def _ask(run_ids: list[str]) -> None:
@@ -86,7 +90,9 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
     if behind.open:
         behind.dataframe(
-            layer_frame(layers), hide_index=True, height=320,
+            layer_frame(layers),
+            hide_index=True,
+            height=320,
             column_config={
                 "relative_update": st.column_config.NumberColumn(
                     "Update / weight", format="percent", help="Frobenius norm of the update over that of the weight."
@@ -96,7 +102,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
                     "Effective rank", format="%.1f", help="exp(entropy of the singular values): Roy and Vetterli 2007."
                 ),
             },
-        )  # fmt: skip
+        )
 
 
 def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) -> str:

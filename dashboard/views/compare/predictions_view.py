@@ -18,10 +18,16 @@ from tabtune_core.store.runs import Run
 def which_rows() -> queries.HeldOutPart:
     """Which held-out rows to look at."""
     part: queries.HeldOutPart = st.segmented_control(
-        "Rows", ["validation", "test"], default="validation", required=True, key="compare_rows", persist_state="session",
-        format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__, label_visibility="collapsed",
+        "Rows",
+        ["validation", "test"],
+        default="validation",
+        required=True,
+        key="compare_rows",
+        persist_state="session",
+        format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__,
+        label_visibility="collapsed",
         help="Validation rows chose the best checkpoint of each run; test rows chose nothing.",
-    )  # fmt: skip
+    )
     return part
 
 

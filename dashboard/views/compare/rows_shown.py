@@ -45,9 +45,13 @@ def rows_shown(compared: Compared) -> None:
             st.error(plain(job.error or "The process ended without an error message. Try again."))
         named = ", ".join(compared.named[run.id] for run in runs)
         st.button(
-            "Compute", key="work_out_rows", on_click=_ask, args=(runs,), icon=":material/table_rows:",
+            "Compute",
+            key="work_out_rows",
+            on_click=_ask,
+            args=(runs,),
+            icon=":material/table_rows:",
             help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. Takes seconds to minutes.",
-        )  # fmt: skip
+        )
     else:
         _found(compared, job.result)
 

@@ -62,9 +62,14 @@ def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
     ids = [run.id for run in compared.done]
     chosen = st.multiselect(
-        f"Runs (two to {MOST})", ids, default=usual(compared), max_selections=MOST, format_func=compared.named.__getitem__,
-        key=f"compared_{compared.sweep}", persist_state="session",
-    )  # fmt: skip
+        f"Runs (two to {MOST})",
+        ids,
+        default=usual(compared),
+        max_selections=MOST,
+        format_func=compared.named.__getitem__,
+        key=f"compared_{compared.sweep}",
+        persist_state="session",
+    )
     runs = [run for run in compared.done if run.id in chosen]
     if not runs:
         st.info("Choose runs to see them side by side.", icon=":material/compare_arrows:")
@@ -91,9 +96,15 @@ def _settings(compared: Compared, runs: list[Run]) -> None:
 
 def _curves(compared: Compared, runs: list[Run]) -> None:
     x = st.segmented_control(
-        "Curves over", ["step", "seconds"], default="step", required=True, key="compare_x", persist_state="session",
-        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__, help=TRAIN_SECONDS_HELP,
-    )  # fmt: skip
+        "Curves over",
+        ["step", "seconds"],
+        default="step",
+        required=True,
+        key="compare_x",
+        persist_state="session",
+        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
+        help=TRAIN_SECONDS_HELP,
+    )
     left, right = st.columns(2)
     own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}
     frames = {}

@@ -28,9 +28,14 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             header = _one("First line", "header", _word(held.header), WORDS["header"], key)
             day_first = _one("Dates such as 03/04/2025", "day_first", _word(held.day_first), WORDS["day_first"], key)
         marks = st.multiselect(
-            "Marks of a missing value", held.missing_marks, held.missing_marks, accept_new_options=True, key=f"reading_missing_{key}",
-            placeholder="Type a word and press Enter", help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
-        )  # fmt: skip
+            "Marks of a missing value",
+            held.missing_marks,
+            held.missing_marks,
+            accept_new_options=True,
+            key=f"reading_missing_{key}",
+            placeholder="Type a word and press Enter",
+            help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
+        )
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
     asked = ReadingChoices(
@@ -49,9 +54,14 @@ def _one(label: str, field: str, held: str | None, known: dict[str, str], key: s
     """One choice or None; with ``new`` also one that is not listed."""
     options = list(dict.fromkeys((FOUND_OUT, *known, held or FOUND_OUT)))
     chosen = st.selectbox(
-        label, options, options.index(held or FOUND_OUT), key=f"reading_{field}_{key}", accept_new_options=new is not None,
-        format_func=lambda option: known.get(option, option) if option else "Detect from the file", placeholder=new,
-    )  # fmt: skip
+        label,
+        options,
+        options.index(held or FOUND_OUT),
+        key=f"reading_{field}_{key}",
+        accept_new_options=new is not None,
+        format_func=lambda option: known.get(option, option) if option else "Detect from the file",
+        placeholder=new,
+    )
     return chosen or None
 
 

@@ -14,8 +14,13 @@ from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Kind, ReadingChoices
 
 KINDS: dict[Kind, str] = {
-    "number": "number", "category": "category", "text": "free text", "date": "date", "boolean": "yes / no", "ignored": "left out",
-}  # fmt: skip
+    "number": "number",
+    "category": "category",
+    "text": "free text",
+    "date": "date",
+    "boolean": "yes / no",
+    "ignored": "left out",
+}
 FOUND_OUT = "detect from the file"
 MOST_HIGH = 20
 """Rows up to which the table is as high as it needs."""
@@ -68,18 +73,23 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
     )
     shown = rows(dataset)
     edited = st.data_editor(
-        shown, hide_index=True, key=f"columns_{dataset.id[:12]}", height="content" if len(shown) < MOST_HIGH else 420,
+        shown,
+        hide_index=True,
+        key=f"columns_{dataset.id[:12]}",
+        height="content" if len(shown) < MOST_HIGH else 420,
         disabled=[name for name in shown if name != "Kind"],
         column_config={
             "Column": st.column_config.TextColumn(pinned=True, width="medium"),
             "Kind": st.column_config.SelectboxColumn(
-                options=[*KINDS.values(), FOUND_OUT], required=True, width="small",
+                options=[*KINDS.values(), FOUND_OUT],
+                required=True,
+                width="small",
                 help="number: used as it is. category: words or codes without an order. date: becomes day number, month and weekday."
                 " yes / no: treated as a category. free text and left out: not used by the model.",
             ),
             "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
         },
-    )  # fmt: skip
+    )
     choices = asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True)))
     changed = [name for name, before, after in zip(shown["Column"], shown["Kind"], edited["Kind"], strict=True) if before != after]
     if not changed:

@@ -90,9 +90,11 @@ def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None
         return
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     if st.button(
-        f"Leave out {plain(shown)}", icon=":material/visibility_off:", key=f"leave_out_{key}_{dataset.id[:12]}",
+        f"Leave out {plain(shown)}",
+        icon=":material/visibility_off:",
+        key=f"leave_out_{key}_{dataset.id[:12]}",
         help="The models will not use them. You can undo this under Columns.",
-    ):  # fmt: skip
+    ):
         held = still_open(dataset)
         kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
         read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
@@ -111,9 +113,12 @@ def first_rows(dataset: Dataset) -> None:
     dates = [column.name for column in dataset.columns if column.kind == "date"]
     days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
     st.dataframe(
-        shown, hide_index=True, height=420, placeholder="missing",
+        shown,
+        hide_index=True,
+        height=420,
+        placeholder="missing",
         column_config={name: st.column_config.DateColumn(format="YYYY-MM-DD") for name in days},
-    )  # fmt: skip
+    )
 
 
 def questions(dataset: Dataset) -> None:

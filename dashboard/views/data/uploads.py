@@ -134,11 +134,14 @@ def add() -> None:
     """Upload and samples. The uploader is replaced after each use, which frees the memory of its files."""
     number = st.session_state.setdefault("uploads", 0)
     files = st.file_uploader(
-        "Upload one or more tables", type=TYPES, key=f"upload_{number}", accept_multiple_files=True,
+        "Upload one or more tables",
+        type=TYPES,
+        key=f"upload_{number}",
+        accept_multiple_files=True,
         max_upload_size=queries.LIMIT_BYTES // 1_000_000,
         help="CSV with any usual separator and encoding, also zipped, or Parquet. Each file is a table of its own. Files stay on the"
         " machine that this server runs on.",
-    )  # fmt: skip
+    )
     if files:
         st.session_state["uploads"] = number + 1
         take(files)

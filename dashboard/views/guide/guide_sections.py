@@ -105,11 +105,15 @@ def choosing() -> None:
     fits = preset_for(newest.rows) if newest else None
     rows = [
         {
-            "Case": row.title, "Rank": row.lora.rank, "Alpha": row.lora.effective_alpha, "Dropout": row.lora.dropout,
-            "Learning rate": f"{row.learning_rate:.0e}", "Yours": "✓" if row is fits else "",
+            "Case": row.title,
+            "Rank": row.lora.rank,
+            "Alpha": row.lora.effective_alpha,
+            "Dropout": row.lora.dropout,
+            "Learning rate": f"{row.learning_rate:.0e}",
+            "Yours": "✓" if row is fits else "",
         }
         for row in PRESETS.values()
-    ]  # fmt: skip
+    ]
     shown = pd.DataFrame(rows)
     st.dataframe(
         shown if newest else shown.drop(columns="Yours"),

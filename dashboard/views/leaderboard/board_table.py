@@ -18,9 +18,26 @@ CURVE = "Curve"
 SAVED = "Computed before (s)"
 PACK = "Time and memory of the pack"
 ALWAYS = {
-    "Place", "Run", TIED, "Validation", "± validation", CURVE, "Test", "± test", "Gain over zero-shot", SPREAD, "Gain on test",
-    TEST_SPREAD, "Rank", "Seed", "Seeds", "Memory over the model (MB)", "Training (s)", "Adapter (kB)", "Trainable (%)",
-}  # fmt: skip
+    "Place",
+    "Run",
+    TIED,
+    "Validation",
+    "± validation",
+    CURVE,
+    "Test",
+    "± test",
+    "Gain over zero-shot",
+    SPREAD,
+    "Gain on test",
+    TEST_SPREAD,
+    "Rank",
+    "Seed",
+    "Seeds",
+    "Memory over the model (MB)",
+    "Training (s)",
+    "Adapter (kB)",
+    "Trainable (%)",
+}
 """Columns that are shown unless a person chooses others."""
 NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""

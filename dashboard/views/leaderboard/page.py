@@ -78,9 +78,12 @@ with by:
     tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))
     usual_metric = SELECTION[tasks[0]] if sweep is None else queries.selection_metric(sweep)
     metric = pick(
-        "Rank by", [name for task in tasks for name in metrics_of(task)], name="metric", default=usual_metric,
+        "Rank by",
+        [name for task in tasks for name in metrics_of(task)],
+        name="metric",
+        default=usual_metric,
         format_func=lambda name: METRICS[name].label + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
-    )  # fmt: skip
+    )
 with lines:
     repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
     renew("lines", when=picked, value=repeated)
@@ -136,13 +139,22 @@ else:
     st.caption(f"Select {what} to rename, note, archive or delete them.")
 with st.container(horizontal=True):
     st.download_button(
-        "Download the leaderboard (CSV)", partial(board_files.csv, kept, metric), "leaderboard.csv", "text/csv", on_click="ignore",
+        "Download the leaderboard (CSV)",
+        partial(board_files.csv, kept, metric),
+        "leaderboard.csv",
+        "text/csv",
+        on_click="ignore",
         icon=":material/download:",
         help="The rows shown here, with every column. Names are written as typed: a spreadsheet reads one that begins with = as a formula.",
-    )  # fmt: skip
+    )
     st.download_button(
-        "Download the leaderboard (HTML)", partial(board_files.html, kept, metric), "leaderboard.html", "text/html", on_click="ignore",
-        icon=":material/download:", help="One page with the table and the trade-off charts; it opens without a network (5 MB).",
-    )  # fmt: skip
+        "Download the leaderboard (HTML)",
+        partial(board_files.html, kept, metric),
+        "leaderboard.html",
+        "text/html",
+        on_click="ignore",
+        icon=":material/download:",
+        help="One page with the table and the trade-off charts; it opens without a network (5 MB).",
+    )
 if sweep is not None:
     full_vs_lora_table.show(queries.against_full(sweep, metric), metric)

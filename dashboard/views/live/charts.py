@@ -109,9 +109,12 @@ def chosen(runs: list[Run], named: dict[str, str], key: str) -> list[Run]:
     if len(runs) <= MOST_NAMED:
         return runs
     ids = st.multiselect(
-        "Only these runs", list(named), format_func=named.__getitem__, key=f"live_only_{key}",
+        "Only these runs",
+        list(named),
+        format_func=named.__getitem__,
+        key=f"live_only_{key}",
         placeholder=f"All {len(runs)}; hover over a curve to see its name",
-    )  # fmt: skip
+    )
     return [run for run in runs if run.id in ids] or runs
 
 
@@ -140,9 +143,14 @@ def memory(curves: Curves, view: View) -> None:
         heading("Memory", "memory")
         if len(read) > 1:
             meter = st.selectbox(
-                "Meter", list(METERS), list(METERS).index(usual), key=f"live_meter_{usual}",
-                format_func=lambda name: METERS[name] + ("" if name in read else ": N/A"), label_visibility="collapsed", width=300,
-            )  # fmt: skip
+                "Meter",
+                list(METERS),
+                list(METERS).index(usual),
+                key=f"live_meter_{usual}",
+                format_func=lambda name: METERS[name] + ("" if name in read else ": N/A"),
+                label_visibility="collapsed",
+                width=300,
+            )
         else:
             meter = read[0]
             st.caption("GPU memory: N/A (no NVIDIA meter was read)")
@@ -161,9 +169,15 @@ def memory(curves: Curves, view: View) -> None:
 def card(curves: Curves, view: View) -> None:
     """Utilisation, power or temperature of the card."""
     meter = st.segmented_control(
-        "GPU reading", list(READINGS), default="utilisation_percent", required=True, key="live_card",
-        format_func=READINGS.__getitem__, label_visibility="collapsed", persist_state="session",
-    )  # fmt: skip
+        "GPU reading",
+        list(READINGS),
+        default="utilisation_percent",
+        required=True,
+        key="live_card",
+        format_func=READINGS.__getitem__,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
     options = {"meter": meter, "x": view.x, "log": view.log, "smoothing": view.smoothing}
     curves.draw("card", key="card", label=f"{READINGS[meter]} of each run", **options)
 

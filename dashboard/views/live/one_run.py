@@ -30,14 +30,24 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         # the index, too: before the first answer of the browser its box shows that
         st.selectbox(
-            "Run", ids, ids.index(shown), format_func=named.__getitem__, key=key, label_visibility="collapsed",
-            on_change=_choose, args=(held, key),
-        )  # fmt: skip
+            "Run",
+            ids,
+            ids.index(shown),
+            format_func=named.__getitem__,
+            key=key,
+            label_visibility="collapsed",
+            on_change=_choose,
+            args=(held, key),
+        )
         if running and pinned:
             st.button(
-                "Follow the current run", key=f"follow_{sweep}", icon=":material/my_location:", on_click=_choose, args=(held, None),
+                "Follow the current run",
+                key=f"follow_{sweep}",
+                icon=":material/my_location:",
+                on_click=_choose,
+                args=(held, None),
                 help="Always shows the run that is in progress, which is the default.",
-            )  # fmt: skip
+            )
     if pinned:
         keep("run", shown)
     elif "run" in st.query_params:

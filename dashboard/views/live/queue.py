@@ -46,6 +46,10 @@ def row(run: Run, place: int, sweep: str) -> None:
         )
         tweak(run, key=f"queue_{run.id}")
         st.button(
-            "Remove", on_click=ask, args=([run.id], "cancel"), key=f"remove_{run.id}", icon=":material/close:",
+            "Remove",
+            on_click=ask,
+            args=([run.id], "cancel"),
+            key=f"remove_{run.id}",
+            icon=":material/close:",
             help="Removes it from the queue; you can run it again later.",
-        )  # fmt: skip
+        )

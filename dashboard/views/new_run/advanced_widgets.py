@@ -29,9 +29,14 @@ def advanced_widgets(task: Task) -> None:
         if st.session_state.get("selection_metric", metrics[0]) not in metrics:  # of another task
             st.session_state["selection_metric"] = SELECTION[task]
         st.selectbox(
-            "Selection metric", metrics, metrics.index(SELECTION[task]), key="selection_metric",
-            format_func=lambda name: METRICS[name].label, help=describe(TrainSettings, "selection_metric"), bind="query-params",
-        )  # fmt: skip
+            "Selection metric",
+            metrics,
+            metrics.index(SELECTION[task]),
+            key="selection_metric",
+            format_func=lambda name: METRICS[name].label,
+            help=describe(TrainSettings, "selection_metric"),
+            bind="query-params",
+        )
         with st.grid(min_column_width=180):
             number_field("Steps between evaluations", "eval_every", TrainSettings, low=1)
             number_field("Patience (0: never stop)", "patience", TrainSettings, low=0)
@@ -55,9 +60,14 @@ def _adapter_widgets() -> None:
     with st.grid(min_column_width=240):
         for label, name, shown in (("Other ranks", "rank_pattern", "decoder = 4"), ("Other alphas", "alpha_pattern", "decoder = 8")):
             st.text_area(
-                label, DEFAULTS[name], key=name, height=90, help=describe(LoraSettings, name), placeholder=f"{shown}\none per line",
+                label,
+                DEFAULTS[name],
+                key=name,
+                height=90,
+                help=describe(LoraSettings, name),
+                placeholder=f"{shown}\none per line",
                 bind="query-params",
-            )  # fmt: skip
+            )
 
 
 def _optimizer_widgets(task: Task) -> None:

@@ -95,10 +95,16 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
-        "Plan for a GPU of (GB)", min_value=1.0, value=None, step=8.0, key="planned_gigabytes", placeholder="this machine's device",
-        format="%g", persist_state="session",
+        "Plan for a GPU of (GB)",
+        min_value=1.0,
+        value=None,
+        step=8.0,
+        key="planned_gigabytes",
+        placeholder="this machine's device",
+        format="%g",
+        persist_state="session",
         help="Estimates for a GPU with this much memory, even if there is none here. Empty: the device chosen above.",
-    )  # fmt: skip
+    )
     of_plan = (f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE) if planned else None
     device, free_bytes, all_bytes = of_plan or _device(sweep.run.device)
     on_gpu = bool(planned) or device != "the CPU"

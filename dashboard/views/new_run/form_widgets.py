@@ -37,9 +37,16 @@ def number_field(label: str, name: str, owner: type, *, low: float, high: float 
     if kind is float:
         more.setdefault("format", "%g")
     st.number_input(
-        label, kind(low), None if high is None else kind(high), DEFAULTS[name], kind(step), key=name,
-        help=more.pop("help", None) or describe(owner, name), bind="query-params", **more,
-    )  # fmt: skip
+        label,
+        kind(low),
+        None if high is None else kind(high),
+        DEFAULTS[name],
+        kind(step),
+        key=name,
+        help=more.pop("help", None) or describe(owner, name),
+        bind="query-params",
+        **more,
+    )
 
 
 def choice_field(label: str, name: str, owner: type) -> None:
@@ -65,9 +72,15 @@ def numbers_field(
     """A list of numbers of one setting, chosen or typed; ``about`` and ``told`` as for a switch."""
     held = st.session_state.get(name, [])
     st.multiselect(
-        label, list(dict.fromkeys([*usual, *DEFAULTS[name], *held])), key=name, default=DEFAULTS[name], accept_new_options=True,
-        help=" ".join(part for part in (describe(owner, about or name), SEVERAL, plain(told)) if part), bind="query-params", **more,
-    )  # fmt: skip
+        label,
+        list(dict.fromkeys([*usual, *DEFAULTS[name], *held])),
+        key=name,
+        default=DEFAULTS[name],
+        accept_new_options=True,
+        help=" ".join(part for part in (describe(owner, about or name), SEVERAL, plain(told)) if part),
+        bind="query-params",
+        **more,
+    )
 
 
 def parts_of(card: ModelCard, task: Task) -> list[str]:
@@ -79,16 +92,26 @@ def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
     """Ranks, strength, dropout and the parts to adapt. ``told`` says by setting what it did in runs so far."""
     held = st.session_state.get("ranks") or []
     st.pills(
-        "LoRA ranks to compare", sorted({*RANKS, *held}), selection_mode="multi", default=DEFAULTS["ranks"], key="ranks",
+        "LoRA ranks to compare",
+        sorted({*RANKS, *held}),
+        selection_mode="multi",
+        default=DEFAULTS["ranks"],
+        key="ranks",
         help=" ".join((describe(LoraSettings, "rank"), "Each rank is a separate run.", plain(told.get("rank", "")))),
-        bind="query-params", format_func=str,
-    )  # fmt: skip
+        bind="query-params",
+        format_func=str,
+    )
     left, right = st.columns(2)
     with left:
         numbers_field(
-            "Dropout before the adapter", "dropouts", LoraSettings, DROPOUTS, about="dropout", told=told.get("dropout", ""),
+            "Dropout before the adapter",
+            "dropouts",
+            LoraSettings,
+            DROPOUTS,
+            about="dropout",
+            told=told.get("dropout", ""),
             placeholder="0.05",
-        )  # fmt: skip
+        )
     with right:
         switch_field("Tie alpha to twice the rank", "tied", LoraSettings, "alpha", told.get("alpha", ""))
         if not st.session_state.tied:
@@ -100,9 +123,14 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
     """The set of parts to adapt, by name or in a tree of the model, and other sets to compare it with."""
     parts = dict.fromkeys([*parts_of(card, task), *st.session_state.get("targets", [])])
     st.multiselect(
-        "Target modules", list(parts), key="targets", default=DEFAULTS["targets"],
-        help=f"{describe(LoraSettings, 'targets')} {plain(told)}", placeholder="The model's own list (all of them)", bind="query-params",
-    )  # fmt: skip
+        "Target modules",
+        list(parts),
+        key="targets",
+        default=DEFAULTS["targets"],
+        help=f"{describe(LoraSettings, 'targets')} {plain(told)}",
+        placeholder="The model's own list (all of them)",
+        bind="query-params",
+    )
     tree = st.expander("Choose in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun")
     if tree.open:
         with tree:
@@ -110,10 +138,15 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
             tree_view.show(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
     sets = dict.fromkeys([*card.groups(task), *st.session_state.get("target_sets", [])])
     st.multiselect(
-        "Other sets of target modules to compare", list(sets), key="target_sets", default=DEFAULTS["target_sets"], accept_new_options=True,
+        "Other sets of target modules to compare",
+        list(sets),
+        key="target_sets",
+        default=DEFAULTS["target_sets"],
+        accept_new_options=True,
         help=f"{describe(SweepSettings, 'target_sets')} Join the modules of one set with +; 'default' is the model's own list.",
-        placeholder="None; each set is a separate run", bind="query-params",
-    )  # fmt: skip
+        placeholder="None; each set is a separate run",
+        bind="query-params",
+    )
 
 
 def tick(card: ModelCard, task: Task, path: str) -> None:
@@ -126,18 +159,28 @@ def training_widgets(told: Mapping[str, str]) -> None:
     one, two = st.columns(2, vertical_alignment="bottom")
     with one:
         st.segmented_control(
-            "Length of training in", ["epochs", "steps"], default=DEFAULTS["length"], required=True, key="length",
-            help="An epoch is one pass over the training rows; a step is one update of the adapter.", bind="query-params",
-        )  # fmt: skip
+            "Length of training in",
+            ["epochs", "steps"],
+            default=DEFAULTS["length"],
+            required=True,
+            key="length",
+            help="An epoch is one pass over the training rows; a step is one update of the adapter.",
+            bind="query-params",
+        )
     with two:
         if st.session_state.length == "steps":
             number_field("Steps", "steps", TrainSettings, low=1, step=10)
         else:
             number_field("Epochs", "epochs", TrainSettings, low=1, step=5)
     numbers_field(
-        "LoRA learning rate", "learning_rates", TrainSettings, LORA_RATES, about="learning_rate", told=told.get("learning_rate", ""),
+        "LoRA learning rate",
+        "learning_rates",
+        TrainSettings,
+        LORA_RATES,
+        about="learning_rate",
+        told=told.get("learning_rate", ""),
         placeholder=f"{short_rate(LEARNING_RATES['peft'])} (usual)",
-    )  # fmt: skip
+    )
     with st.grid(min_column_width=240):
         number_field("Context rows while training", "context_rows", TrainSettings, low=10, step=128)
         number_field("Query rows per step (batch size)", "batch_size", TrainSettings, low=1, step=32)
@@ -160,7 +203,11 @@ def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple
     names = device_names(cards)
     held = st.session_state.get("device", "auto")
     st.selectbox(
-        "Device", list(dict.fromkeys([*names, held])), key="device", format_func=lambda name: names.get(name, name),
-        help=describe(RunSettings, "device"), persist_state="session",
-    )  # fmt: skip
+        "Device",
+        list(dict.fromkeys([*names, held])),
+        key="device",
+        format_func=lambda name: names.get(name, name),
+        help=describe(RunSettings, "device"),
+        persist_state="session",
+    )
     st.caption(free_memory(machine, memory))

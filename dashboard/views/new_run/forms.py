@@ -98,9 +98,14 @@ def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
 
 
 def to_sweep(
-    values: Mapping[str, Any], *, dataset: str, target: str, task: Task = "classification", split_at_median: bool = False,
+    values: Mapping[str, Any],
+    *,
+    dataset: str,
+    target: str,
+    task: Task = "classification",
+    split_at_median: bool = False,
     split: tuple[SplitBy, str | None] = ("random", None),
-) -> SweepSettings:  # fmt: skip
+) -> SweepSettings:
     """The sweep that the widgets describe; a widget that is not there has its default.
 
     Raises:

@@ -134,9 +134,12 @@ def launch_button(sweep: SweepSettings, name: str, *, stopped: bool) -> None:
         f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
     )
     if st.button(
-        f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}", type="primary", disabled=stopped or not sure,
-        icon=":material/rocket_launch:", width="stretch",
-    ):  # fmt: skip
+        f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}",
+        type="primary",
+        disabled=stopped or not sure,
+        icon=":material/rocket_launch:",
+        width="stretch",
+    ):
         _launch(sweep, name)
 
 

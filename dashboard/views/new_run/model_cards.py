@@ -90,7 +90,12 @@ def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
     if why_not:
         st.caption(f":material/block: {why_not}")
     st.button(
-        "Chosen" if card is current else "Choose", key=f"model_{card.name}", on_click=choose, args=("model", card.name),
-        type="primary" if card is current else "secondary", icon=":material/check:" if card is current else None, width="stretch",
+        "Chosen" if card is current else "Choose",
+        key=f"model_{card.name}",
+        on_click=choose,
+        args=("model", card.name),
+        type="primary" if card is current else "secondary",
+        icon=":material/check:" if card is current else None,
+        width="stretch",
         disabled=why_not is not None,
-    )  # fmt: skip
+    )

@@ -24,10 +24,13 @@ def starting_points(rows: int) -> None:
         st.caption(f"{proposal.reason} From the guide's quick reference; tune the learning rate before the rank.")
         st.button("Use the proposal", key="use_proposal", on_click=fill_in, args=(proposal.preset,), icon=":material/check:")
     st.pills(
-        "Or start from another row of the quick reference", list(PRESETS), key="preset", on_change=_fill_in_chosen,
+        "Or start from another row of the quick reference",
+        list(PRESETS),
+        key="preset",
+        on_change=_fill_in_chosen,
         format_func=lambda name: PRESETS[name].title.split(" (")[0],
         help="Sets rank, alpha, dropout and learning rate. " + " ".join(f"{row.title}: {row.said}." for row in PRESETS.values()),
-    )  # fmt: skip
+    )
 
 
 def _fill_in_chosen() -> None:

@@ -109,11 +109,15 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     )
     ids = groups[group]
     picked = right.multiselect(
-        "Adapters", ids, [wanted if wanted in ids else ids[0]],
+        "Adapters",
+        ids,
+        [wanted if wanted in ids else ids[0]],
         format_func=lambda name: found[name].title,
-        key=f"try_adapters_{group}_{wanted[:12]}", max_selections=MOST, placeholder="Choose one or more",
+        key=f"try_adapters_{group}_{wanted[:12]}",
+        max_selections=MOST,
+        placeholder="Choose one or more",
         help=f"Up to {MOST} side by side. Only verified adapters are listed.",
-    )  # fmt: skip
+    )
     if not picked:
         st.info("Choose at least one adapter.")
         return None
@@ -136,7 +140,9 @@ def _other_table(facts: dict[str, Any]) -> Dataset | None:
         )
         return None
     name = st.selectbox(
-        "Table for the context", list(fitting), format_func=lambda name: queries.table_title(fitting[name]),
+        "Table for the context",
+        list(fitting),
+        format_func=lambda name: queries.table_title(fitting[name]),
         help="The model predicts from context rows with known labels. The adapter's own table is not here, so the scores will differ.",
-    )  # fmt: skip
+    )
     return fitting[name]

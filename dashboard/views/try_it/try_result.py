@@ -32,10 +32,15 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         only = bool(differing.any()) and st.toggle("Only rows where they differ", key="try_only")
         _many_rows(predicted[differing] if only else predicted, result)
     st.download_button(
-        "Download predictions (CSV)", data_of(folder / CSV), "predictions.csv", "text/csv", on_click="ignore",
-        icon=":material/download:", help="Your rows with what each model predicts and, for classes, every probability."
+        "Download predictions (CSV)",
+        data_of(folder / CSV),
+        "predictions.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        help="Your rows with what each model predicts and, for classes, every probability."
         " Cells are as in your file: a spreadsheet takes one that begins with = for a formula.",
-    )  # fmt: skip
+    )
 
 
 def models_of(result: Mapping[str, Any]) -> dict[str, str]:

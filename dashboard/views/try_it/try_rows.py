@@ -22,16 +22,24 @@ def edit_row(choice: Choice) -> pd.DataFrame:
     features = [column.name for column in table.columns if column.name in choice.facts["features"]]
     proposed = _first_test_row(choice)
     place = st.number_input(
-        "Start from row", 1, table.rows, proposed + 1, key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}", width=220,
+        "Start from row",
+        1,
+        table.rows,
+        proposed + 1,
+        key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}",
+        width=220,
         help="A row of the table, counted from 1. The proposed row is a test row, which was not used in training.",
-    )  # fmt: skip
+    )
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = row[features]
     edited = st.data_editor(
-        frame, hide_index=True, key=f"try_edit_{table.id[:12]}_{start}_{len(features)}", placeholder="missing",
+        frame,
+        hide_index=True,
+        key=f"try_edit_{table.id[:12]}_{start}_{len(features)}",
+        placeholder="missing",
         column_config={name: _column(table.id, name, kinds[name], frame[name]) for name in features},
-    )  # fmt: skip
+    )
     edited = typed(edited, kinds)
     target = choice.facts["settings"]["target"]
     truth = label_texts(row[target])[0] if target in row else None
@@ -78,9 +86,12 @@ def typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
 def upload_rows(choice: Choice) -> pd.DataFrame | None:
     """Rows of a file, read as the table of the adapter was; None until there are some."""
     file = st.file_uploader(
-        "Rows to predict", type=["csv", "tsv", "txt", "parquet", "zip", "gz"], max_upload_size=LIMIT_BYTES // 1_000_000, key="try_file",
+        "Rows to predict",
+        type=["csv", "tsv", "txt", "parquet", "zip", "gz"],
+        max_upload_size=LIMIT_BYTES // 1_000_000,
+        key="try_file",
         help=f"CSV or Parquet with the columns that the adapter predicts from; the target may be missing. Up to {LIMIT_ROWS:,} rows.",
-    )  # fmt: skip
+    )
     if file is None:
         return None
     try:

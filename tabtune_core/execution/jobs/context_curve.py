@@ -73,16 +73,22 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
                     scores, seconds = _scored(model, state.settings, table, split, context)
                 found.append(
                     {
-                        "strategy": state.settings.strategy, "run": None if state.settings.strategy == "inference" else state.id,
+                        "strategy": state.settings.strategy,
+                        "run": None if state.settings.strategy == "inference" else state.id,
                         "rank": state.settings.lora.rank if state.settings.strategy == "peft" else None,
-                        "context_rows": len(context.y_C), "predict_seconds": seconds,
-                        "growth_memory_bytes": meter.growth_bytes["evaluate"], **scores,
+                        "context_rows": len(context.y_C),
+                        "predict_seconds": seconds,
+                        "growth_memory_bytes": meter.growth_bytes["evaluate"],
+                        **scores,
                     }
-                )  # fmt: skip
+                )
         del model
     return {
-        "rows": found, "device": describe_device(device), "train_rows": len(contexts[0][0].train), "seconds": time.monotonic() - started,
-    }  # fmt: skip
+        "rows": found,
+        "device": describe_device(device),
+        "train_rows": len(contexts[0][0].train),
+        "seconds": time.monotonic() - started,
+    }
 
 
 def _zero_shot(run: Run) -> Run:
@@ -127,7 +133,7 @@ def _open(store: RunStore, state: Run) -> BaseModel:
 
 def _scored(
     model: BaseModel, settings: RunSettings, table: pd.DataFrame, split: Split, context: Context
-) -> tuple[dict[str, dict[str, float]], float]:  # fmt: skip
+) -> tuple[dict[str, dict[str, float]], float]:
     """Scores of the parts that have rows, and the seconds that the predictions of the last one took."""
     shown = Shown.to(model, context, views=settings.train.views)
     labels, scores, seconds = labels_of(table, settings), dict[str, dict[str, float]](), 0.0

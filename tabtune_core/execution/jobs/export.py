@@ -93,9 +93,14 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
             )
         made.replace(file)
     return {
-        "file": file.name, "size_bytes": file.stat().st_size, "difference": difference, "labels": labels, "rows": rows,
-        "through": told.through, "views": told.views,
-    }  # fmt: skip
+        "file": file.name,
+        "size_bytes": file.stat().st_size,
+        "difference": difference,
+        "labels": labels,
+        "rows": rows,
+        "through": told.through,
+        "views": told.views,
+    }
 
 
 def _open(store: RunStore, run_id: str) -> _Source:
@@ -201,6 +206,12 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
 def _run(code: str, work: Path, visible: str | None) -> subprocess.CompletedProcess[str]:
     cards = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=work, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60 * MINUTES,
+        [sys.executable, "-c", code],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=60 * MINUTES,
         env={**os.environ, **cards, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )  # fmt: skip
+    )

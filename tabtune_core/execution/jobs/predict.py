@@ -83,9 +83,12 @@ def predict(
     classes = tuple(opened[0].package.facts["classes"])
     _write(folder, frame, columns, classes)
     return {
-        "models": [{"title": column.title, "kind": column.kind} for column in columns], "classes": classes, "rows": len(frame),
-        "notes": list(notes), "deviation": None if classes else float(np.std(columns[0].context.y_C)),
-    }  # fmt: skip
+        "models": [{"title": column.title, "kind": column.kind} for column in columns],
+        "classes": classes,
+        "rows": len(frame),
+        "notes": list(notes),
+        "deviation": None if classes else float(np.std(columns[0].context.y_C)),
+    }
 
 
 def _open(home: Path, identity: str, title: str) -> _Adapter:

@@ -15,8 +15,11 @@ from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.execution.jobs.truncate_rank import rank_curve
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "context_curve": context_curve, "export": export, "predict": predict, "rank_curve": rank_curve,
-}  # fmt: skip
+    "context_curve": context_curve,
+    "export": export,
+    "predict": predict,
+    "rank_curve": rank_curve,
+}
 
 
 def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -124,12 +124,16 @@ class _Trained:
         """The size of the update of each layer, and its singular values."""
         return [
             {
-                "path": layer.path, "target": layer.target, "shape": [layer.out_features, layer.in_features], "rank": layer.rank,
+                "path": layer.path,
+                "target": layer.target,
+                "shape": [layer.out_features, layer.in_features],
+                "rank": layer.rank,
                 "singular_values": self.found[layer.path].values.tolist(),
-                "update_norm": float(self.found[layer.path].values.norm()), "weight_norm": self.weight_norms[weight_name(layer.path)],
+                "update_norm": float(self.found[layer.path].values.norm()),
+                "weight_norm": self.weight_norms[weight_name(layer.path)],
             }
             for layer in self.report.layers
-        ]  # fmt: skip
+        ]
 
 
 def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[SplitName, Predictions]) -> tuple[Scorer, dict[SplitName, HeldOut]]:

@@ -33,12 +33,22 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "prediction_head": ("final_layer",),
 }
 FAMILY = Family(
-    folder="mitra", name="Mitra", distribution="autogluon.tabular", install="pip install 'tabtune-dashboard[mitra]'", layers=mitra_layers,
+    folder="mitra",
+    name="Mitra",
+    distribution="autogluon.tabular",
+    install="pip install 'tabtune-dashboard[mitra]'",
+    layers=mitra_layers,
     targets=("x_embedding", "layers", "final_layer"),
     groups={"classification": _GROUPS, "regression": _GROUPS},
-    unused={"classification": (), "regression": ()}, passed_over=("y_mask",), block_lists=(),
-    late_blocks="layers", head=("final_layer",), class_limit=10, feature_limit=500, context_limit=10_000,
-)  # fmt: skip
+    unused={"classification": (), "regression": ()},
+    passed_over=("y_mask",),
+    block_lists=(),
+    late_blocks="layers",
+    head=("final_layer",),
+    class_limit=10,
+    feature_limit=500,
+    context_limit=10_000,
+)
 """Limits are AutoGluon's. ``x_embedding`` (1 to d) takes rank 1, which is one number more than its weight; the guide names it."""
 
 MITRA_MINI_CLASSIFIER: dict[str, Any] = {"dim": 48, "dim_output": 10, "n_layers": 4, "n_heads": 4, "task": "CLASSIFICATION"}
@@ -51,9 +61,13 @@ def _mitra_weights(
     parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None, sha256: str | None = None
 ) -> Weights:
     return Weights(
-        file=f"{folder}model.safetensors", beside=("config.json",), repository=repository, total_parameters=parameters, config=config,
+        file=f"{folder}model.safetensors",
+        beside=("config.json",),
+        repository=repository,
+        total_parameters=parameters,
+        config=config,
         sha256=sha256,
-    )  # fmt: skip
+    )
 
 
 def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
@@ -65,25 +79,35 @@ def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
 
 CARDS = (
     _mitra(
-        "mitra-mini", "Mitra mini", "Pre-trained by us on synthetic tables; ships with the package.",
+        "mitra-mini",
+        "Mitra mini",
+        "Pre-trained by us on synthetic tables; ships with the package.",
         _mitra_weights(
-            227_386, MITRA_MINI_CLASSIFIER, folder="mitra-mini-classifier/",
+            227_386,
+            MITRA_MINI_CLASSIFIER,
+            folder="mitra-mini-classifier/",
             sha256="7d09ea279ff780d4f964821821bac59892268de769a6a2a6731f68bd42c5159d",
         ),
         _mitra_weights(
-            226_561, MITRA_MINI_REGRESSOR, folder="mitra-mini-regressor/",
+            226_561,
+            MITRA_MINI_REGRESSOR,
+            folder="mitra-mini-regressor/",
             sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
         ),
     ),
     _mitra(
-        "mitra-v2", "Mitra v2", "Predicts numbers as a distribution over 1,000 value bins.",
+        "mitra-v2",
+        "Mitra v2",
+        "Predicts numbers as a distribution over 1,000 value bins.",
         _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
         _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"),
     ),
     _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1")),
     _mitra(
-        "mitra-v1", "Mitra v1", "The first release.",
+        "mitra-v1",
+        "Mitra v1",
+        "The first release.",
         _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
         _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"),
     ),
-)  # fmt: skip
+)

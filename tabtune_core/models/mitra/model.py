@@ -86,7 +86,7 @@ class MitraModel:
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """Cross-entropy in nats over the table's classes, or over value bins; squared error where the module says one number."""
         if not classes:
             low_B1, span_B1 = _range(y_BC)

@@ -11,9 +11,11 @@ def stages(module: nn.Module) -> Stages:
 
     def layer(i: int) -> Stage:
         return Stage(
-            path=f"layers.{i}", skip=lambda support, query, *_, **__: (support, query), keep=lambda output, *_, **__: list(output),
+            path=f"layers.{i}",
+            skip=lambda support, query, *_, **__: (support, query),
+            keep=lambda output, *_, **__: list(output),
             give=lambda take, support, query, *_, **__: (take(*support.shape), take(*query.shape)),
-        )  # fmt: skip
+        )
 
     return Stages(
         every=(

@@ -43,9 +43,15 @@ def main() -> None:
     asked.workdir.mkdir(parents=True, exist_ok=True)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=100))
     run = pretrain(
-        RECIPES[asked.family], asked.workdir, pool, steps=asked.steps, rate=asked.rate, seed=asked.seed, resume=asked.resume,
+        RECIPES[asked.family],
+        asked.workdir,
+        pool,
+        steps=asked.steps,
+        rate=asked.rate,
+        seed=asked.seed,
+        resume=asked.resume,
         start=asked.start,
-    )  # fmt: skip
+    )
     for step, losses in run:
         for name, loss in losses.items():
             recent[name].append(loss)

@@ -81,9 +81,13 @@ def _tabdpt() -> nn.Module:
 
     part: dict[str, Any] = TABDPT_MINI["model"]
     names = dict(
-        max_num_classes="n_out", ff_dim="nhid", emsize="ninp", max_num_features="num_features", min_eval_context="base_len",
+        max_num_classes="n_out",
+        ff_dim="nhid",
+        emsize="ninp",
+        max_num_features="num_features",
+        min_eval_context="base_len",
         max_eval_context="max_len",
-    )  # fmt: skip
+    )
     module: nn.Module = TabDPTModel(dropout=0.0, use_flash=False, **{names.get(name, name): value for name, value in part.items()})
     return module.eval()  # features are standardised by the context alone only in this mode; there is no dropout to miss
 
@@ -176,23 +180,55 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 
 RECIPES: dict[str, Recipe] = {
     "tabicl-mini": Recipe(
-        file="tabicl-mini.ckpt", build=lambda: _tabicl(MINI), losses=(tabicl_class_loss,), save=_save_tabicl(MINI),
-        outer=_TABICL_OUTER, first=EASY, early=replace(WIDE, rows=256), late=WIDE,
+        file="tabicl-mini.ckpt",
+        build=lambda: _tabicl(MINI),
+        losses=(tabicl_class_loss,),
+        save=_save_tabicl(MINI),
+        outer=_TABICL_OUTER,
+        first=EASY,
+        early=replace(WIDE, rows=256),
+        late=WIDE,
     ),
     "tabicl-mini-regressor": Recipe(
-        file="tabicl-mini-regressor.ckpt", build=lambda: _tabicl(MINI_REGRESSOR), losses=(tabicl_number_loss,),
-        save=_save_tabicl(MINI_REGRESSOR), outer=_TABICL_OUTER, first=EASY, early=Size(256, 20), late=Size(400, 32),
+        file="tabicl-mini-regressor.ckpt",
+        build=lambda: _tabicl(MINI_REGRESSOR),
+        losses=(tabicl_number_loss,),
+        save=_save_tabicl(MINI_REGRESSOR),
+        outer=_TABICL_OUTER,
+        first=EASY,
+        early=Size(256, 20),
+        late=Size(400, 32),
     ),
     "tabdpt-mini": Recipe(
-        file="tabdpt-mini.safetensors", build=_tabdpt, losses=(tabdpt_class_loss, tabdpt_number_loss), save=_save_tabdpt,
-        outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"), first=EASY, early=Size(256, 48), late=Size(512, 48),
+        file="tabdpt-mini.safetensors",
+        build=_tabdpt,
+        losses=(tabdpt_class_loss, tabdpt_number_loss),
+        save=_save_tabdpt,
+        outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"),
+        first=EASY,
+        early=Size(256, 48),
+        late=Size(512, 48),
     ),
     "mitra-mini-classifier": Recipe(
-        file="mitra-mini-classifier", build=lambda: _mitra(MITRA_MINI_CLASSIFIER), losses=(mitra_class_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, first=EASY, early=replace(MANY, rows=256, features=8), late=MANY, step_groups=2,
+        file="mitra-mini-classifier",
+        build=lambda: _mitra(MITRA_MINI_CLASSIFIER),
+        losses=(mitra_class_loss,),
+        save=_save_mitra,
+        outer=_MITRA_OUTER,
+        first=EASY,
+        early=replace(MANY, rows=256, features=8),
+        late=MANY,
+        step_groups=2,
     ),
     "mitra-mini-regressor": Recipe(
-        file="mitra-mini-regressor", build=lambda: _mitra(MITRA_MINI_REGRESSOR), losses=(mitra_number_loss,), save=_save_mitra,
-        outer=_MITRA_OUTER, first=EASY, early=Size(256, 12, linear=0.7), late=Size(400, 16, linear=0.7), step_groups=2,
+        file="mitra-mini-regressor",
+        build=lambda: _mitra(MITRA_MINI_REGRESSOR),
+        losses=(mitra_number_loss,),
+        save=_save_mitra,
+        outer=_MITRA_OUTER,
+        first=EASY,
+        early=Size(256, 12, linear=0.7),
+        late=Size(400, 16, linear=0.7),
+        step_groups=2,
     ),
-}  # fmt: skip
+}

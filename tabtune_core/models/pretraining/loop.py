@@ -89,9 +89,17 @@ def _accumulate(recipe: Recipe, model: nn.Module, pool: Pool, size: Size, seed: 
 
 
 def pretrain(
-    recipe: Recipe, workdir: Path, pool: Pool, *, steps: int, rate: float = 2e-3, seed: int = 0, resume: bool = False,
-    start: Sequence[Path] = (), save_every: int = 100,
-) -> Iterator[tuple[int, dict[str, float]]]:  # fmt: skip
+    recipe: Recipe,
+    workdir: Path,
+    pool: Pool,
+    *,
+    steps: int,
+    rate: float = 2e-3,
+    seed: int = 0,
+    resume: bool = False,
+    start: Sequence[Path] = (),
+    save_every: int = 100,
+) -> Iterator[tuple[int, dict[str, float]]]:
     """Trains for ``steps`` steps in all and yields ``(step, loss by task)``.
 
     ``workdir`` receives the recipe's file, the averaged weights, and ``state.pt``; ``start`` are checkpoints to begin with.

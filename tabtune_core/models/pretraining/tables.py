@@ -58,9 +58,16 @@ def make_group(seed: int, number: int) -> Group:
         warnings.simplefilter("ignore")
         while True:
             x, y, widths, *_ = PriorDataset(
-                regression=is_numeric, batch_size=GROUP_TABLES, batch_size_per_gp=GROUP_TABLES, min_features=2, max_features=width,
-                max_classes=10, max_seq_len=rows, prior_type=prior, n_jobs=1,
-            ).get_batch()  # fmt: skip
+                regression=is_numeric,
+                batch_size=GROUP_TABLES,
+                batch_size_per_gp=GROUP_TABLES,
+                min_features=2,
+                max_features=width,
+                max_classes=10,
+                max_seq_len=rows,
+                prior_type=prior,
+                n_jobs=1,
+            ).get_batch()
             x_BTF = torch.stack(list(x.unbind())).float()[:, :, : int(widths.max())]
             y_BT = torch.stack(list(y.unbind())).float()
             usable_B = torch.isfinite(y_BT).all(1) & (y_BT.amin(1) < y_BT.amax(1))

@@ -37,36 +37,66 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "prediction_head": ("head",),
 }
 FAMILY = Family(
-    folder="tabdpt", name="TabDPT", distribution="tabdpt", install="pip install tabdpt", layers=tabdpt_layers,
+    folder="tabdpt",
+    name="TabDPT",
+    distribution="tabdpt",
+    install="pip install tabdpt",
+    layers=tabdpt_layers,
     targets=("transformer_encoder", "encoder", "y_encoder", "head"),
     groups={  # one label encoder for both tasks until TabDPT 1.2: the guide's y_encoder
         "classification": {**_GROUPS, "y_encoder": ("cls_y_encoders",)},
         "regression": {**_GROUPS, "y_encoder": ("reg_y_encoders",)},
     },
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
-    passed_over=("q_gate", "reg_y_encoders.*.0"), block_lists=("transformer_encoder",),
-    late_blocks="transformer_encoder", head=("head",),
-)  # fmt: skip
+    passed_over=("q_gate", "reg_y_encoders.*.0"),
+    block_lists=("transformer_encoder",),
+    late_blocks="transformer_encoder",
+    head=("head",),
+)
 
 TABDPT_MINI: dict[str, Any] = {
     "env": {"device": "cpu"},
     "training": {"dropout": 0.0},
     "model": dict(
-        enc_cell_dim=-1, max_num_classes=10, regression_bin_count=128, regression_bin_min=-8, regression_bin_max=8, nhead=4,
-        ff_dim=96, emsize=96, nlayers=8, max_num_features=48, min_eval_context=64, max_eval_context=1_048_576, y_encoder_dim=32,
-        num_col_attn_layers=2, n_thinking_rows=8,
+        enc_cell_dim=-1,
+        max_num_classes=10,
+        regression_bin_count=128,
+        regression_bin_min=-8,
+        regression_bin_max=8,
+        nhead=4,
+        ff_dim=96,
+        emsize=96,
+        nlayers=8,
+        max_num_features=48,
+        min_eval_context=64,
+        max_eval_context=1_048_576,
+        y_encoder_dim=32,
+        num_col_attn_layers=2,
+        n_thinking_rows=8,
     ),
-}  # fmt: skip
+}
 """The ``cfg`` in the metadata of a TabDPT 1.3 file."""
 _TABDPT: dict[str, Any] = {
     "env": {"device": "cpu"},
     "training": {"dropout": 0.0},
     "model": dict(
-        enc_cell_dim=-1, max_num_classes=16, regression_bin_count=2048, regression_bin_min=-10, regression_bin_max=10, nhead=8,
-        ff_dim=512, emsize=512, nlayers=32, max_num_features=128, min_eval_context=64, max_eval_context=1_048_576, y_encoder_dim=128,
-        num_col_attn_layers=2, n_thinking_rows=64,
+        enc_cell_dim=-1,
+        max_num_classes=16,
+        regression_bin_count=2048,
+        regression_bin_min=-10,
+        regression_bin_max=10,
+        nhead=8,
+        ff_dim=512,
+        emsize=512,
+        nlayers=32,
+        max_num_features=128,
+        min_eval_context=64,
+        max_eval_context=1_048_576,
+        y_encoder_dim=128,
+        num_col_attn_layers=2,
+        n_thinking_rows=64,
     ),
-}  # fmt: skip
+}
 
 
 def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
@@ -76,14 +106,21 @@ def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
 
 CARDS = (
     _tabdpt(
-        "tabdpt-mini", "TabDPT mini", "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
+        "tabdpt-mini",
+        "TabDPT mini",
+        "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
         Weights(
-            file="tabdpt-mini.safetensors", repository=None, total_parameters=586_890, config=TABDPT_MINI,
+            file="tabdpt-mini.safetensors",
+            repository=None,
+            total_parameters=586_890,
+            config=TABDPT_MINI,
             sha256="ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
         ),
     ),
     _tabdpt(
-        "tabdpt-1.3", "TabDPT 1.3", "The current release; one file for classes and numbers.",
+        "tabdpt-1.3",
+        "TabDPT 1.3",
+        "The current release; one file for classes and numbers.",
         Weights(file="tabdpt1_3.safetensors", repository="Layer6/TabDPT", total_parameters=63_040_528, config=_TABDPT),
     ),
-)  # fmt: skip
+)

@@ -73,7 +73,7 @@ class TabDPTModel:
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """Mean cross-entropy (nats) of the query rows: of their class, or of the bins next to their number's z-score.
 
         A z-score's probability is shared between the two nearest bin centres, so that the expectation, which is what is predicted,

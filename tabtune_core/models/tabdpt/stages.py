@@ -11,9 +11,11 @@ def stages(module: nn.Module) -> Stages:
 
     def layer(i: int) -> tuple[Stage, ...]:
         moved = Stage(
-            path=f"transformer_encoder.{i}", skip=lambda x, *_: Instead(x), keep=lambda residual, x, *_: [x + residual],
+            path=f"transformer_encoder.{i}",
+            skip=lambda x, *_: Instead(x),
+            keep=lambda residual, x, *_: [x + residual],
             give=lambda take, x, *_: Instead(take(*x.shape)),
-        )  # fmt: skip
+        )
         return Stage(path=f"cls_y_encoders.{i}"), Stage(path=f"reg_y_encoders.{i}"), moved
 
     return Stages(

@@ -73,9 +73,19 @@ def untrained(config: dict[str, Any], regression: bool) -> int:
 
 
 def attend(
-    tape: Tape, path: str, config: dict[str, Any], tables: int, asking: int, shown: int, width: int, heads: int, *,
-    own: bool = False, rope: bool = False, ssmax: object = False,
-) -> None:  # fmt: skip
+    tape: Tape,
+    path: str,
+    config: dict[str, Any],
+    tables: int,
+    asking: int,
+    shown: int,
+    width: int,
+    heads: int,
+    *,
+    own: bool = False,
+    rope: bool = False,
+    ssmax: object = False,
+) -> None:
     """One ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens look at ``shown`` ones, then think for themselves.
 
     ``own``: the tokens shown are some of those that ask, so that both come out of one norm.

@@ -54,31 +54,84 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "decoder": ("icl_predictor.decoder",),
 }
 FAMILY = Family(
-    folder="tabicl", name="TabICL", distribution="tabicl", install="pip install tabicl", layers=tabicl_layers,
+    folder="tabicl",
+    name="TabICL",
+    distribution="tabicl",
+    install="pip install tabicl",
+    layers=tabicl_layers,
     targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
     groups={"classification": _GROUPS, "regression": _GROUPS},
-    unused={"classification": (), "regression": ()}, passed_over=("ssmax_layer", "in_linear"),
+    unused={"classification": (), "regression": ()},
+    passed_over=("ssmax_layer", "in_linear"),
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
-    late_blocks="icl_predictor.tf_icl.blocks", head=("icl_predictor.decoder",), capturable=True, packs=True,
-)  # fmt: skip
+    late_blocks="icl_predictor.tf_icl.blocks",
+    head=("icl_predictor.decoder",),
+    capturable=True,
+    packs=True,
+)
 
 _V1: dict[str, Any] = dict(
-    max_classes=10, embed_dim=128, col_num_blocks=3, col_nhead=4, col_num_inds=128, col_affine=True, col_feature_group=False,
-    col_target_aware=False, col_ssmax=False, row_num_blocks=3, row_nhead=8, row_num_cls=4, row_rope_base=100000,
-    row_rope_interleaved=True, icl_num_blocks=12, icl_nhead=4, icl_ssmax=False, ff_factor=2, dropout=0.0, activation="gelu",
+    max_classes=10,
+    embed_dim=128,
+    col_num_blocks=3,
+    col_nhead=4,
+    col_num_inds=128,
+    col_affine=True,
+    col_feature_group=False,
+    col_target_aware=False,
+    col_ssmax=False,
+    row_num_blocks=3,
+    row_nhead=8,
+    row_num_cls=4,
+    row_rope_base=100000,
+    row_rope_interleaved=True,
+    icl_num_blocks=12,
+    icl_nhead=4,
+    icl_ssmax=False,
+    ff_factor=2,
+    dropout=0.0,
+    activation="gelu",
     norm_first=True,
-)  # fmt: skip
+)
 _V2: dict[str, Any] = dict(
-    max_classes=10, num_quantiles=999, embed_dim=128, col_num_blocks=3, col_nhead=8, col_num_inds=128, col_affine=False,
-    col_feature_group="same", col_feature_group_size=3, col_target_aware=True, col_ssmax="qassmax-mlp-elementwise",
-    row_num_blocks=3, row_nhead=8, row_num_cls=4, row_rope_base=100000, row_rope_interleaved=False, icl_num_blocks=12,
-    icl_nhead=8, icl_ssmax="qassmax-mlp-elementwise", ff_factor=2, dropout=0.0, activation="gelu", norm_first=True,
-    bias_free_ln=False, zero_init=False, recompute=False,
-)  # fmt: skip
+    max_classes=10,
+    num_quantiles=999,
+    embed_dim=128,
+    col_num_blocks=3,
+    col_nhead=8,
+    col_num_inds=128,
+    col_affine=False,
+    col_feature_group="same",
+    col_feature_group_size=3,
+    col_target_aware=True,
+    col_ssmax="qassmax-mlp-elementwise",
+    row_num_blocks=3,
+    row_nhead=8,
+    row_num_cls=4,
+    row_rope_base=100000,
+    row_rope_interleaved=False,
+    icl_num_blocks=12,
+    icl_nhead=8,
+    icl_ssmax="qassmax-mlp-elementwise",
+    ff_factor=2,
+    dropout=0.0,
+    activation="gelu",
+    norm_first=True,
+    bias_free_ln=False,
+    zero_init=False,
+    recompute=False,
+)
 MINI: dict[str, Any] = {
-    **_V2, "embed_dim": 32, "col_num_blocks": 2, "col_nhead": 4, "col_num_inds": 16, "row_num_blocks": 2, "row_nhead": 4,
-    "icl_num_blocks": 4, "icl_nhead": 4,
-}  # fmt: skip
+    **_V2,
+    "embed_dim": 32,
+    "col_num_blocks": 2,
+    "col_nhead": 4,
+    "col_num_inds": 16,
+    "row_num_blocks": 2,
+    "row_nhead": 4,
+    "icl_num_blocks": 4,
+    "icl_nhead": 4,
+}
 """TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
 MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
 
@@ -96,24 +149,35 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
 
 CARDS = (
     ModelCard(
-        name="tabicl-mini", title="TabICL mini", family=FAMILY, licence="Apache-2.0",
+        name="tabicl-mini",
+        title="TabICL mini",
+        family=FAMILY,
+        licence="Apache-2.0",
         note="Pre-trained by us on synthetic tables; ships with the package.",
         weights={
             "classification": Weights(
-                file="tabicl-mini.ckpt", repository=None, total_parameters=677_310, config=MINI,
+                file="tabicl-mini.ckpt",
+                repository=None,
+                total_parameters=677_310,
+                config=MINI,
                 sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
             ),
             "regression": Weights(
-                file="tabicl-mini-regressor.ckpt", repository=None, total_parameters=697_175, config=MINI_REGRESSOR,
+                file="tabicl-mini-regressor.ckpt",
+                repository=None,
+                total_parameters=697_175,
+                config=MINI_REGRESSOR,
                 sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
             ),
         },
     ),
     _tabicl(
-        "tabicl-v2", "TabICL v2", "The current release.",
+        "tabicl-v2",
+        "TabICL v2",
+        "The current release.",
         _released("tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2),
         _released("tabicl-regressor-v2-20260212.ckpt", 28_544_991, {**_V2, "max_classes": 0, "bias_free_ln": True}),
     ),
     _tabicl("tabicl-v1.1", "TabICL v1.1", "An improved v1.", _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1)),
     _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
-)  # fmt: skip
+)

@@ -61,9 +61,13 @@ class _Labels(torch.Tensor):
 
 
 def _columns(
-    owner: nn.Module, embed: Callable[..., torch.Tensor], features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None,
+    owner: nn.Module,
+    embed: Callable[..., torch.Tensor],
+    features: torch.Tensor,
+    train_size: int,
+    y_train: torch.Tensor | None = None,
     embed_with_test: bool = False,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
 
     They come first. Inference may ask for some of the columns at a time, so that they are told by what they hold there; reserved ones alone
@@ -94,9 +98,11 @@ def needed_work_alone(module: nn.Module) -> Iterator[None]:
     head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
     with ExitStack() as stack:
         for owner, name, stand_in in (
-            (last, "forward", asked.block), (head, "forward", asked.head), (columns, EMBED, partial(_columns, columns)),
+            (last, "forward", asked.block),
+            (head, "forward", asked.head),
+            (columns, EMBED, partial(_columns, columns)),
             *(_unasked(columns) if module.training else ()),
-        ):  # fmt: skip
+        ):
             stack.enter_context(_replaced(owner, name, stand_in))
         yield
 

@@ -39,9 +39,7 @@ class TabICLModel:
     A table of more classes than ``native_classes`` is predicted by upstream's tree of smaller questions.
     """
 
-    def __init__(
-        self, card: ModelCard, task: Task, source: Source, module: TabICL, config: dict[str, Any], device: torch.device
-    ) -> None:  # fmt: skip
+    def __init__(self, card: ModelCard, task: Task, source: Source, module: TabICL, config: dict[str, Any], device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.native_classes: int | None = int(config["max_classes"])
         self.module = module.to(device).eval()
@@ -86,7 +84,7 @@ class TabICLModel:
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """Cross-entropy, or the pinball loss over all levels with targets in the context's standard deviations, as upstream fine-tunes.
 
         Needs ``module.train()``, since upstream's other path keeps no graph.
@@ -95,7 +93,7 @@ class TabICLModel:
 
     def loss_of(
         self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """``loss`` of what ``train_forward`` gave."""
         if classes:
             logits_BQK = outputs_BQO[..., :classes] / TEMPERATURE

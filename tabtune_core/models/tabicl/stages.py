@@ -18,18 +18,22 @@ def stages(module: nn.Module) -> Stages:
 
     def block(i: int) -> Stage:
         return Stage(
-            path=f"icl_predictor.tf_icl.blocks.{i}", skip=first_of, keep=lambda output, *_, **__: [output],
+            path=f"icl_predictor.tf_icl.blocks.{i}",
+            skip=first_of,
+            keep=lambda output, *_, **__: [output],
             give=lambda take, *given, **named: take(*first_of(*given, **named).shape),
-        )  # fmt: skip
+        )
 
     first = (
         Stage(path="col_embedder", skip=first_of, keep=copied, give=lambda take, x, *_, **__: take(*x.shape[:2], -1, cell)),
         Stage(
-            path="row_interactor", skip=lambda x, *_, **__: x.new_zeros(*x.shape[:2], deep), keep=copied,
+            path="row_interactor",
+            skip=lambda x, *_, **__: x.new_zeros(*x.shape[:2], deep),
+            keep=copied,
             give=lambda take, x, *_, **__: take(*x.shape[:2], deep),
         ),
         Stage(path="icl_predictor.y_encoder"),
-    )  # fmt: skip
+    )
     blocks = in_context.get_submodule("tf_icl.blocks")
     last = [f"icl_predictor.{name}" for name in ("ln", "decoder") if hasattr(in_context, name)]
     return Stages(

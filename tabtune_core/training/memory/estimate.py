@@ -56,7 +56,7 @@ class Sizes:
     @classmethod
     def of(
         cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int, shown_rows: int | None = None
-    ) -> "Sizes":  # fmt: skip
+    ) -> "Sizes":
         """For a table that is split already; ``predicted_rows`` are those of the largest part that is scored.
 
         ``shown_rows`` are the context of a prediction, as the settings ask for unless given.
@@ -65,9 +65,14 @@ class Sizes:
         step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         shown = shown_rows or min(train.predict_context_rows or train_rows, train_rows)
         return cls(
-            context_rows=step.context, query_rows=step.query, features=features, classes=classes, shown_rows=shown,
-            evaluation_rows=min(shown, EVALUATION_ROWS), predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
-        )  # fmt: skip
+            context_rows=step.context,
+            query_rows=step.query,
+            features=features,
+            classes=classes,
+            shown_rows=shown,
+            evaluation_rows=min(shown, EVALUATION_ROWS),
+            predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +129,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     )
 
 
-def prediction_bytes(
-    card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE
-) -> float:  # fmt: skip
+def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE) -> float:
     """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
     first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
     counts = card.family.code("activations")
@@ -161,9 +164,13 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
     trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, variant=lora.variant)
     tape = Tape(trained, number_bytes=2 if half else NUMBER_BYTES, mask_bytes=1 if on_gpu else NUMBER_BYTES)
     card.family.code("activations").training(
-        tape, card.weights_for(settings.task).config, context=sizes.context_rows, query=sizes.query_rows, features=sizes.features,
+        tape,
+        card.weights_for(settings.task).config,
+        context=sizes.context_rows,
+        query=sizes.query_rows,
+        features=sizes.features,
         classes=sizes.classes,
-    )  # fmt: skip
+    )
     return tape
 
 

@@ -11,10 +11,17 @@ SHOWN = (64, 256, 4096)
 def result(zero, trained=None, strategy="peft", parts=("validation", "test"), metric="log_loss"):
     def rows(strategy, scores):
         return [
-            {"strategy": strategy, "rank": 8 if strategy == "peft" else None, "run": None, "context_rows": shown, "predict_seconds": 1.0,
-             "growth_memory_bytes": 1e6, **{part: {metric: score} for part in parts}}
+            {
+                "strategy": strategy,
+                "rank": 8 if strategy == "peft" else None,
+                "run": None,
+                "context_rows": shown,
+                "predict_seconds": 1.0,
+                "growth_memory_bytes": 1e6,
+                **{part: {metric: score} for part in parts},
+            }
             for shown, score in zip(SHOWN, scores, strict=False)
-        ]  # fmt: skip
+        ]
 
     return {"rows": [*rows("inference", zero), *(rows(strategy, trained) if trained else [])]}
 

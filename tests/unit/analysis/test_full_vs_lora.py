@@ -23,16 +23,36 @@ def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accurac
     """
     store = RunStore(home)
     settings = [
-        (RunSettings(dataset="d", target="y", seed=seed, **({"lora": LoraSettings(rank=what)} if isinstance(what, int) else {"strategy": what})), score)
-        for what, of in scores.items() for seed, score in enumerate(of)
-    ]  # fmt: skip
+        (
+            RunSettings(
+                dataset="d", target="y", seed=seed, **({"lora": LoraSettings(rank=what)} if isinstance(what, int) else {"strategy": what})
+            ),
+            score,
+        )
+        for what, of in scores.items()
+        for seed, score in enumerate(of)
+    ]
     sweep, ids = store.add_sweep([one for one, _ in settings])
     for run_id, (one, score) in zip(ids, settings, strict=True):
         full = one.strategy == "base-ft"
         result = RunFinished(
-            "finished", 5, 10, False, {metric: score}, {metric: score - 0.1}, {metric: 0.5}, {}, (seconds or (10.0, 10.0))[not full], 0.1, 10**9,
-            (memory or (200, 100))[not full] * 10**6, meter if full else "resident", 1000 if full else 20, 1000, 500 if one.strategy == "peft" else None,
-        )  # fmt: skip
+            "finished",
+            5,
+            10,
+            False,
+            {metric: score},
+            {metric: score - 0.1},
+            {metric: 0.5},
+            {},
+            (seconds or (10.0, 10.0))[not full],
+            0.1,
+            10**9,
+            (memory or (200, 100))[not full] * 10**6,
+            meter if full else "resident",
+            1000 if full else 20,
+            1000,
+            500 if one.strategy == "peft" else None,
+        )
         store.finish(run_id, "finished", result=result)
         if right:
             store.append(run_id, RunPlanned("cpu", 10, 60, 20, 20, 60, 15, 2, ("no", "yes"), 1000, 20, (), {}))

@@ -11,8 +11,24 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
 
 BASE = RunFinished(
-    "finished", 5, 9, False, {}, {}, {"log_loss": 0.6, "accuracy": 0.7}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True,
-)  # fmt: skip
+    "finished",
+    5,
+    9,
+    False,
+    {},
+    {},
+    {"log_loss": 0.6, "accuracy": 0.7},
+    {},
+    1.0,
+    0.1,
+    2_000_000,
+    1_000_000,
+    "resident",
+    4,
+    100,
+    7,
+    True,
+)
 
 
 @pytest.fixture

@@ -56,9 +56,23 @@ class Lab:
     def result(self, settings, scores, zero_shot):
         rank = settings.lora.rank
         return RunFinished(
-            "finished", 5, 9, False, scores, scores, zero_shot, zero_shot, 10.0 + rank, 0.1, 10**9, int(1e6 * MEGABYTES.get(rank, 200)),
-            "resident", 4, 100, 1000 * rank if settings.strategy == "peft" else None,
-        )  # fmt: skip
+            "finished",
+            5,
+            9,
+            False,
+            scores,
+            scores,
+            zero_shot,
+            zero_shot,
+            10.0 + rank,
+            0.1,
+            10**9,
+            int(1e6 * MEGABYTES.get(rank, 200)),
+            "resident",
+            4,
+            100,
+            1000 * rank if settings.strategy == "peft" else None,
+        )
 
     def predict(self, run_id, right, before=range(10)):
         """All 20 rows of both parts are ``yes``; those numbered in ``right`` are predicted so, before training those in ``before``."""
@@ -163,9 +177,10 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
     assert claim.verdict == "unclear"
     # a fifth of the table is test rows, so that the noise of the rows cannot fall below a fifth
     needed = next(
-        more for more in range(1, 20)
+        more
+        for more in range(1, 20)
         if 1.959964 * math.sqrt(claim.test.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < claim.test.value
-    )  # fmt: skip
+    )
     assert claim.more_seeds == needed
     assert f"or repeat with {needed} more seed" in lab.said()
 
@@ -301,9 +316,11 @@ def test_a_configuration_without_any_score_is_not_compared(lab):
 
 def test_what_else_differs_at_one_rank_is_named(lab):
     lab.add(
-        (LoraSettings(rank=4, dropout=0.0), (0.6,), range(12)), (LoraSettings(rank=4, dropout=0.2), (0.95,), range(19)),
-        (32, (0.9,), range(18)), ("inference", (0.5,), range(10)),
-    )  # fmt: skip
+        (LoraSettings(rank=4, dropout=0.0), (0.6,), range(12)),
+        (LoraSettings(rank=4, dropout=0.2), (0.95,), range(19)),
+        (32, (0.9,), range(18)),
+        ("inference", (0.5,), range(10)),
+    )
     assert "r=4 (dropout 0.2) is the smallest rank, and no larger one is better on the validation rows. r=32 (dropout 0.05)" in lab.said()
 
 

@@ -35,12 +35,23 @@ def test_time_is_the_median_of_near_runs_scaled_by_rows_and_features():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"strategy": "base-ft"}, {"targets": ("late_layers",)}, {"dropout": 0.0}, {"bias": "all"}, {"use_dora": True}, {"amp": "bf16"},
-        {"gradient_checkpointing": True}, {"cuda_graph": True}, {"views": 4}, {"episode_set": 3}, {"eval_every": 1}, {"model": "tabdpt-1.3"},
-        {"task": "regression"}, {"checkpoint": "mine.ckpt"},
+        {"strategy": "base-ft"},
+        {"targets": ("late_layers",)},
+        {"dropout": 0.0},
+        {"bias": "all"},
+        {"use_dora": True},
+        {"amp": "bf16"},
+        {"gradient_checkpointing": True},
+        {"cuda_graph": True},
+        {"views": 4},
+        {"episode_set": 3},
+        {"eval_every": 1},
+        {"model": "tabdpt-1.3"},
+        {"task": "regression"},
+        {"checkpoint": "mine.ckpt"},
     ],
     ids=lambda changes: next(iter(changes)),
-)  # fmt: skip
+)
 def test_runs_of_another_kind_of_work_say_nothing(changes):
     assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE) is None
 
@@ -51,9 +62,10 @@ def test_runs_that_differ_in_what_takes_no_time_do(changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"classes": 11}, {"device": "cuda"}],
+    "changes",
+    [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"classes": 11}, {"device": "cuda"}],
     ids=lambda changes: next(iter(changes)),
-)  # fmt: skip
+)
 def test_runs_of_a_size_that_is_not_near_say_nothing(changes):
     assert train_seconds(SWEEP, [Pace(KIND, dataclasses.replace(SIZE, **changes), 0.1)], TABLE) is None
 

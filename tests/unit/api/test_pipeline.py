@@ -93,15 +93,48 @@ def test_only_classes_and_known_models_can_be_asked_for():
 
 def test_every_known_name_reaches_the_settings():
     given = {
-        "device": "cpu", "seed": 3, "checkpoint": "w.ckpt", "validation_share": 0.3, "context_rows": 99, "predict_context_rows": 97, "views": 2, "validation_rows": 98, "steps": 7,
-        "epochs": 6, "learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.02, "betas": (0.8, 0.9), "eps": 1e-7, "warmup_ratio": 0.3,
-        "warmup_steps": 5, "clip_norm": 2.0, "eval_every": 4, "patience": 3, "selection_metric": "accuracy", "optimizer": "adam",
-        "schedule": "linear", "amp": "bf16", "gradient_checkpointing": True, "cuda_graph": True, "lr_ratio": 4.0, "rate_scales_with_rank": True,
-        "episode_set": 5, "class_weights": "balanced", "split_by": "group", "split_column": "customer", "time_limit": 60.0,
-    }  # fmt: skip
+        "device": "cpu",
+        "seed": 3,
+        "checkpoint": "w.ckpt",
+        "validation_share": 0.3,
+        "context_rows": 99,
+        "predict_context_rows": 97,
+        "views": 2,
+        "validation_rows": 98,
+        "steps": 7,
+        "epochs": 6,
+        "learning_rate": 1e-3,
+        "batch_size": 16,
+        "weight_decay": 0.02,
+        "betas": (0.8, 0.9),
+        "eps": 1e-7,
+        "warmup_ratio": 0.3,
+        "warmup_steps": 5,
+        "clip_norm": 2.0,
+        "eval_every": 4,
+        "patience": 3,
+        "selection_metric": "accuracy",
+        "optimizer": "adam",
+        "schedule": "linear",
+        "amp": "bf16",
+        "gradient_checkpointing": True,
+        "cuda_graph": True,
+        "lr_ratio": 4.0,
+        "rate_scales_with_rank": True,
+        "episode_set": 5,
+        "class_weights": "balanced",
+        "split_by": "group",
+        "split_column": "customer",
+        "time_limit": 60.0,
+    }
     same = {
-        "bias": "all", "use_rslora": True, "use_dora": False, "init_lora_weights": "pissa", "rank_pattern": {"decoder": 1}, "alpha_pattern": {"decoder": 3},
-    }  # fmt: skip
+        "bias": "all",
+        "use_rslora": True,
+        "use_dora": False,
+        "init_lora_weights": "pissa",
+        "rank_pattern": {"decoder": 1},
+        "alpha_pattern": {"decoder": 3},
+    }
     config = {"r": 2, "lora_alpha": 6, "lora_dropout": 0.2, "target_modules": ["decoder"], **same}
     read = read_params("tabicl-mini", "peft", {**given, "peft_config": config}, "classification")
     assert {*given, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in config)} == set(KNOWN)
@@ -193,11 +226,16 @@ def plain_losses():
 @pytest.mark.parametrize(
     "changed",
     [
-        {"optimizer": "adam"}, {"optimizer": "sgd"}, {"schedule": "linear"}, {"schedule": "constant"},
-        {"clip_norm": 1e-9}, {"lr_ratio": 16}, {"rate_scales_with_rank": True},
+        {"optimizer": "adam"},
+        {"optimizer": "sgd"},
+        {"schedule": "linear"},
+        {"schedule": "constant"},
+        {"clip_norm": 1e-9},
+        {"lr_ratio": 16},
+        {"rate_scales_with_rank": True},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_knob_changes_the_training(plain_losses, changed):
     losses = losses_of(**changed)
     assert losses[0] == plain_losses[0], "the first loss is before the first step"

@@ -10,10 +10,15 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_featu
 from tabtune_core.errors import LabelError, TableError
 
 KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
-FRAME = pd.DataFrame({
-    "n": [1.5, np.nan, np.inf], "c": ["b", "a", None], "d": pd.to_datetime(["1970-01-02", "2000-02-29", None]),
-    "t": ["some words", "more", "less"], "y": ["x", "z", "x"],
-})  # fmt: skip
+FRAME = pd.DataFrame(
+    {
+        "n": [1.5, np.nan, np.inf],
+        "c": ["b", "a", None],
+        "d": pd.to_datetime(["1970-01-02", "2000-02-29", None]),
+        "t": ["some words", "more", "less"],
+        "y": ["x", "z", "x"],
+    }
+)
 
 
 def test_categories_come_first_then_numbers_then_the_parts_of_dates():

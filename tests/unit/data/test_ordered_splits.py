@@ -16,13 +16,15 @@ SIZES = {"validation_share": 0.2, "test_share": 0.2, "context_rows": 5000, "vali
 
 def table(rows=600, seed=0):
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(200, size=rows), "D"),
-        "week": rng.integers(40, size=rows).astype(float),
-        "customer": [f"c{i}" for i in (rng.pareto(1.0, size=rows) * 10).astype(int) % 90],
-        "x": rng.normal(size=rows),
-        "label": np.where(rng.random(rows) < 0.2, "yes", "no"),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(200, size=rows), "D"),
+            "week": rng.integers(40, size=rows).astype(float),
+            "customer": [f"c{i}" for i in (rng.pareto(1.0, size=rows) * 10).astype(int) % 90],
+            "x": rng.normal(size=rows),
+            "label": np.where(rng.random(rows) < 0.2, "yes", "no"),
+        }
+    )
 
 
 def split(frame, column, by, *, seed=0, labels=None, **more):

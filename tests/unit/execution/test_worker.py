@@ -117,8 +117,9 @@ def test_runs_of_a_quick_sweep_have_one_process_and_each_its_own_end(live):
     live.ask(stopped, "stop")
     assert wait_for_end(live, stopped).status == "stopped"
     assert [sorted(path.name for path in live.run_dir(run).iterdir()) for run in (cancelled, stopped)] == [
-        ["log.txt"], ["adapter.zip", "log.txt"],
-    ]  # fmt: skip
+        ["log.txt"],
+        ["adapter.zip", "log.txt"],
+    ]
 
 
 def test_a_crash_ends_all_runs_of_its_process(live):

@@ -93,11 +93,21 @@ def test_each_number_is_hidden_on_its_own():
     ("dropout", "forward", "backward"),
     [
         (0.0, ["addmm", "addmm", "addmm_"], ["addmm", "mm", "mm", "mm", "addmm_"]),
-        (0.3, ["native_dropout", "addmm", "addmm", "addmm_"], [
-            "native_dropout_backward", "addmm", "mm", "mm", "mm", "native_dropout_backward", "addmm_",
-        ]),
+        (
+            0.3,
+            ["native_dropout", "addmm", "addmm", "addmm_"],
+            [
+                "native_dropout_backward",
+                "addmm",
+                "mm",
+                "mm",
+                "mm",
+                "native_dropout_backward",
+                "addmm_",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_on_a_gpu_it_is_few_kernels_and_asks_the_host_nothing(dropout, forward, backward):
     x, w, c, a, b = operands(1, 40, 39)
     with as_on_a_gpu(), Dispatched() as seen:

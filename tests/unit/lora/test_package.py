@@ -15,9 +15,13 @@ from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, read
 from tabtune_core.models.catalogue import CATALOGUE
 
 FACT = {
-    "settings": {"lora": {"rank": 4, "use_dora": True}, "target": "it's \"y\""}, "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": "a/b"},
-    "classes": ["a", "b"], "context": {"rows": [0], "sha256": "0"}, "table": {"name": 'odd" name.csv'}, "versions": {"tabtune_core": "0"},
-}  # fmt: skip
+    "settings": {"lora": {"rank": 4, "use_dora": True}, "target": 'it\'s "y"'},
+    "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": "a/b"},
+    "classes": ["a", "b"],
+    "context": {"rows": [0], "sha256": "0"},
+    "table": {"name": 'odd" name.csv'},
+    "versions": {"tabtune_core": "0"},
+}
 
 
 @pytest.fixture
@@ -51,9 +55,13 @@ def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
     compile(code, "README.md", "exec")
     assert f"Rank 4, alpha 8, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
-    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme({
-        **read_package(written[0]).facts, "settings": {**FACT["settings"], "checkpoint": "mine.ckpt"}, "base": {**FACT["base"], "file": "mine.ckpt"},
-    })  # fmt: skip
+    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme(
+        {
+            **read_package(written[0]).facts,
+            "settings": {**FACT["settings"], "checkpoint": "mine.ckpt"},
+            "base": {**FACT["base"], "file": "mine.ckpt"},
+        }
+    )
 
 
 def repacked(path, **changes):

@@ -51,10 +51,18 @@ def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
     family = card.family
     monkeypatch.setattr("tabtune_core.lora.inject._refuse", lambda variant, entries: None)  # a fresh module has some
     report = inject(
-        module_of(name, task), rank=lora.rank, alpha=lora.alpha, dropout=0.0, targets=lora.targets or family.targets,
-        groups=card.groups(task), passed_over=family.passed_over, unused=family.unused[task], bias=lora.bias, variant=lora.variant,
+        module_of(name, task),
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=0.0,
+        targets=lora.targets or family.targets,
+        groups=card.groups(task),
+        passed_over=family.passed_over,
+        unused=family.unused[task],
+        bias=lora.bias,
+        variant=lora.variant,
         rank_pattern=lora.rank_pattern,
-    )  # fmt: skip
+    )
     size = adapter_size(card, task, lora)
     assert size.trainable == report.trainable_parameters
     assert card.weights_for(task).total_parameters + size.factors == report.total_parameters
@@ -91,9 +99,15 @@ def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, t
     with torch.device("meta"):
         module = module_of(name, task)
     inject(
-        module, rank=lora.rank, alpha=lora.alpha, dropout=0.0, targets=lora.targets, groups=card.groups(task),
-        passed_over=card.family.passed_over, unused=card.family.unused[task],
-    )  # fmt: skip
+        module,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=0.0,
+        targets=lora.targets,
+        groups=card.groups(task),
+        passed_over=card.family.passed_over,
+        unused=card.family.unused[task],
+    )
     tensors = {path: torch.zeros(p.shape) for path, p in module.named_parameters() if p.requires_grad}
     save_file(tensors, tmp_path / "adapter.safetensors")
     told = adapter_size(card, task, lora).tensor_bytes

@@ -5,11 +5,14 @@ import pytest
 from tabtune_core.settings.presets import PRESETS, preset_for, propose
 
 
-@pytest.mark.parametrize(("rows", "said"), [
-    (569, "rank 4, alpha 8, dropout 0.1, learning rate 2e-4"),
-    (10_001, "rank 8, alpha 16, dropout 0.05, learning rate 2e-4"),
-    (100_001, "rank 16, alpha 32, dropout 0.02, learning rate 1e-4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (569, "rank 4, alpha 8, dropout 0.1, learning rate 2e-4"),
+        (10_001, "rank 8, alpha 16, dropout 0.05, learning rate 2e-4"),
+        (100_001, "rank 16, alpha 32, dropout 0.02, learning rate 1e-4"),
+    ],
+)
 def test_a_table_is_proposed_the_row_of_its_size(rows, said):
     proposal = propose(rows)
     assert PRESETS[proposal.preset].said == said

@@ -121,8 +121,10 @@ def test_the_rate_may_fall_with_the_root_of_the_rank():
 def test_what_only_an_adapter_has_does_not_reach_the_baselines():
     runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,), references=False).expand()
     assert [(run.strategy, run.train.lr_ratio, run.train.optimizer) for run in runs] == [
-        ("inference", 1, "adam"), ("base-ft", 1, "adam"), ("peft", 16, "adam"),
-    ]  # fmt: skip
+        ("inference", 1, "adam"),
+        ("base-ft", 1, "adam"),
+        ("peft", 16, "adam"),
+    ]
 
 
 def test_the_references_need_no_model_and_take_what_the_split_needs_alone():
@@ -158,8 +160,9 @@ def test_toml_reads_back_what_it_wrote():
     lora = LoraSettings(alpha=3, targets=("row_interactor",), bias="lora_only", use_rslora=True, use_dora=True, **patterns)
     sweep = SweepSettings(
         run=RunSettings(dataset="d", target='odd "name"\n', lora=lora, train=TrainSettings(steps=7)),
-        ranks=(1, 64), full_fine_tuning=False,
-    )  # fmt: skip
+        ranks=(1, 64),
+        full_fine_tuning=False,
+    )
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
     assert RunSettings.from_dict(json.loads(json.dumps(sweep.run.to_dict()))) == sweep.run
     assert list(SweepSettings.from_toml(sweep.to_toml()).run.lora.rank_pattern) == ["icl_predictor.decoder", "attn"], (
@@ -227,9 +230,15 @@ def test_a_label_names_what_is_not_as_usual_and_matters_to_the_strategy(strategy
 
 def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_a_seed():
     sweep = SweepSettings(
-        run=RunSettings(**RUN), ranks=(2, 4), alphas=(4, 8), dropouts=(0, 0.1), target_sets=((), ("decoder",)), learning_rates=(1e-4, 2e-4),
-        full_learning_rates=(1e-5, 2e-5), seeds=(0, 1),
-    )  # fmt: skip
+        run=RunSettings(**RUN),
+        ranks=(2, 4),
+        alphas=(4, 8),
+        dropouts=(0, 0.1),
+        target_sets=((), ("decoder",)),
+        learning_rates=(1e-4, 2e-4),
+        full_learning_rates=(1e-5, 2e-5),
+        seeds=(0, 1),
+    )
     runs = sweep.expand()
     assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2 + 2)
     points = {(r.seed, r.lora.rank, r.lora.alpha, r.lora.dropout, r.lora.targets, r.learning_rate) for r in runs if r.strategy == "peft"}

@@ -17,9 +17,23 @@ from tabtune_core.store.runs import ENDED, RETRYABLE, RunStore, default_home
 ROOT = Path(__file__).parents[3]
 SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)))
 RESULT = RunFinished(
-    "finished", 3, 5, True, {"log_loss": math.nan}, {"log_loss": 0.5}, {"log_loss": 0.6}, {"log_loss": 0.7}, 1.0, 0.1, 10, 5, "resident",
-    4, 100, None,
-)  # fmt: skip
+    "finished",
+    3,
+    5,
+    True,
+    {"log_loss": math.nan},
+    {"log_loss": 0.5},
+    {"log_loss": 0.6},
+    {"log_loss": 0.7},
+    1.0,
+    0.1,
+    10,
+    5,
+    "resident",
+    4,
+    100,
+    None,
+)
 
 
 @pytest.fixture

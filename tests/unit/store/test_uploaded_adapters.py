@@ -32,11 +32,18 @@ TENSOR = safetensors.numpy.save({"base_model.model.x.lora_A.weight": np.ones((2,
 
 def facts(**changes):
     whole = {
-        "format": 1, "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256}, "layers": [], "biases": [],
-        "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini"}, "classes": ["a", "b"],
-        "table": {"name": "their.csv", "rows": 30, "id": "a" * 64}, "reading": ReadingChoices().to_json(),
-        "kinds": {"x": "number", "y": "category"}, "features": ["x"], "context": {"rows": [0, 1], "sha256": "0" * 64},
-    }  # fmt: skip
+        "format": 1,
+        "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256},
+        "layers": [],
+        "biases": [],
+        "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini"},
+        "classes": ["a", "b"],
+        "table": {"name": "their.csv", "rows": 30, "id": "a" * 64},
+        "reading": ReadingChoices().to_json(),
+        "kinds": {"x": "number", "y": "category"},
+        "features": ["x"],
+        "context": {"rows": [0, 1], "sha256": "0" * 64},
+    }
     return {**whole, **changes}
 
 

@@ -119,9 +119,13 @@ def one_step_in_full(monkeypatch):
 
 def run(home, name, strategy="peft", targets=("icl_predictor.tf_icl",), train=None, **lora):
     settings = RunSettings(
-        dataset=add_sample(home, "iris").id, target="species", strategy=strategy, device="cpu",
-        lora=LoraSettings(targets=targets, **lora), train=train or TrainSettings(steps=4, eval_every=2),
-    )  # fmt: skip
+        dataset=add_sample(home, "iris").id,
+        target="species",
+        strategy=strategy,
+        device="cpu",
+        lora=LoraSettings(targets=targets, **lora),
+        train=train or TrainSettings(steps=4, eval_every=2),
+    )
     events, folder = [], home / name
     folder.mkdir()
     result = run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=lambda: None)
@@ -160,9 +164,12 @@ def test_what_trains_is_not_shared(tmp_path):
 
 def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one_step_in_full):
     settings = RunSettings(
-        dataset=add_sample(tmp_path, "iris").id, target="species", device="cpu", lora=LoraSettings(targets=("late_layers",)),
+        dataset=add_sample(tmp_path, "iris").id,
+        target="species",
+        device="cpu",
+        lora=LoraSettings(targets=("late_layers",)),
         train=TrainSettings(steps=6, eval_every=6),
-    )  # fmt: skip
+    )
 
     def run(name):
         events, folder = [], tmp_path / name

@@ -171,9 +171,12 @@ REASONS = [
 @pytest.mark.parametrize(("circumstance", "reason"), REASONS)
 def test_what_cannot_be_captured_is_said_with_its_reason(circumstance, reason):
     could = {
-        "train": TrainSettings(cuda_graph=True), "family": FAMILIES["TabICL"], "device": torch.device("cuda:0"), "read_from_files": False,
+        "train": TrainSettings(cuda_graph=True),
+        "family": FAMILIES["TabICL"],
+        "device": torch.device("cuda:0"),
+        "read_from_files": False,
         "sizes_differ": False,
-    }  # fmt: skip
+    }
     assert why_not(**could) is None
     why = why_not(**could | circumstance)
     assert reason in why

@@ -42,28 +42,53 @@ def episodes(y_query=(0, 1)):
 
 
 def run(
-    scores, *, steps=20, stop_request=lambda: None, patience=3, stream=None, rate=0.1, eval_every=2, schedule="cosine", precision=FP32, model=None,
-    time_limit=None, now=lambda: 0.0,
-):  # fmt: skip
+    scores,
+    *,
+    steps=20,
+    stop_request=lambda: None,
+    patience=3,
+    stream=None,
+    rate=0.1,
+    eval_every=2,
+    schedule="cosine",
+    precision=FP32,
+    model=None,
+    time_limit=None,
+    now=lambda: 0.0,
+):
     model, result, kept = model or Linear(), TrainResult(best_scores={"log_loss": 1.0}), []
-    scores, optimizer = iter(scores), make_optimizer(
-        model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
-    )  # fmt: skip
+    scores, optimizer = (
+        iter(scores),
+        make_optimizer(
+            model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
+        ),
+    )
     events = list(
         train(
-            model.module, stream or episodes(), optimizer,
+            model.module,
+            stream or episodes(),
+            optimizer,
             plain_step(model, optimizer, classes=2, clip_norm=1.0, precision=precision, device=torch.device("cpu")),
             LoopPlan(
-                classes=2, steps=steps, time_limit=time_limit, schedule=schedule, warmup_steps=2, eval_every=eval_every, patience=patience,
+                classes=2,
+                steps=steps,
+                time_limit=time_limit,
+                schedule=schedule,
+                warmup_steps=2,
+                eval_every=eval_every,
+                patience=patience,
                 metric="log_loss",
             ),
             Callbacks(
-                score_validation=lambda: {"log_loss": next(scores)}, keep_best=lambda: kept.append(True), stop_request=stop_request,
+                score_validation=lambda: {"log_loss": next(scores)},
+                keep_best=lambda: kept.append(True),
+                stop_request=stop_request,
                 find_dead=lambda: ["x"],
             ),
-            clock=OwnClock(now), result=result,
+            clock=OwnClock(now),
+            result=result,
         )
-    )  # fmt: skip
+    )
     return result, events, kept
 
 

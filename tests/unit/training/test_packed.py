@@ -47,10 +47,15 @@ def fitted(settings, folder, *, member=ALONE, stop_request=lambda events: None):
                 settings,
                 lambda card: prepare_arrays(rows, y_N, labels, settings, max_classes=None),
                 Environment(
-                    device=device, meter=meter, folder=folder, emit=events.append, stop_request=lambda: stop_request(events),
-                    shared=folder.parent / "shared", member=member,
+                    device=device,
+                    meter=meter,
+                    folder=folder,
+                    emit=events.append,
+                    stop_request=lambda: stop_request(events),
+                    shared=folder.parent / "shared",
+                    member=member,
                 ),
-            ).result  # fmt: skip
+            ).result
     except (Cancelled, RuntimeError) as error:
         result = error
     return events, result

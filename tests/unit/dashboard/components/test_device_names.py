@@ -15,5 +15,8 @@ def test_devices_are_named_by_their_cards():
 
 def test_of_several_cards_a_run_takes_the_one_that_is_free():
     assert device_names.device_names(["H100", "T4"]) == {
-        "auto": "auto: a free one of 2 GPUs", "cpu": "cpu", "cuda:0": "cuda:0 (H100)", "cuda:1": "cuda:1 (T4)",
-    }  # fmt: skip
+        "auto": "auto: a free one of 2 GPUs",
+        "cpu": "cpu",
+        "cuda:0": "cuda:0 (H100)",
+        "cuda:1": "cuda:1 (T4)",
+    }

@@ -125,9 +125,12 @@ def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, h
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_tables_name_is_text_in_a_snippet_and_part_of_no_path(form, model, table):
     facts = {
-        "base": {"model": model, "file": "x.ckpt"}, "settings": {"lora": {"rank": 2}}, "classes": ["a", "b"], "table": {"name": table},
+        "base": {"model": model, "file": "x.ckpt"},
+        "settings": {"lora": {"rank": 2}},
+        "classes": ["a", "b"],
+        "table": {"name": table},
         "reading": ReadingChoices(delimiter=";", missing_marks=(table,)).to_json(),
-    }  # fmt: skip
+    }
     code = snippet(form, facts, "abc", table=table).code
     assert table in {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
     assert file_name(form, facts, "abc").startswith(("merged-", "pipeline-", "lora_adapters-"))

@@ -64,8 +64,11 @@ def test_runs_of_other_seeds_have_a_base_each_because_their_context_differs(stor
     runs = [made_run(store, seed=0), made_run(store, seed=1)]
     told, predicted, _ = ask(store, runs, rows_of(store, runs[0]))
     assert [model["title"] for model in told["models"]] == [
-        "Base TabICL mini", "Base TabICL mini (context of adapter 1)", "adapter 0", "adapter 1",
-    ]  # fmt: skip
+        "Base TabICL mini",
+        "Base TabICL mini (context of adapter 1)",
+        "adapter 0",
+        "adapter 1",
+    ]
     told, predicted, _ = ask(store, runs, rows_of(store, runs[0]), base=False)
     assert [model["title"] for model in told["models"]] == ["adapter 0", "adapter 1"]
 
@@ -129,9 +132,10 @@ def test_rows_that_are_not_there_are_said(store, identity):
 
 FACTS = {
     "reading": {"encoding": "utf-8", "delimiter": ",", "header": True, "day_first": True, "missing_marks": [], "kinds": []},
-    "kinds": {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"}, "features": ["zip", "age", "born"],
+    "kinds": {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"},
+    "features": ["zip", "age", "born"],
     "settings": {"target": "y"},
-}  # fmt: skip
+}
 
 
 def test_rows_are_typed_as_the_table_was_whatever_they_look_like_alone():

@@ -25,9 +25,15 @@ def open_tiny(tmp_path, task):
 
 def adapt(model, *, dropout=0.0, targets=()):
     return inject(
-        model.module, rank=2, alpha=4, dropout=dropout, targets=targets or CARD.family.targets, groups=CARD.family.groups[model.task],
-        passed_over=CARD.family.passed_over, unused=CARD.family.unused[model.task],
-    )  # fmt: skip
+        model.module,
+        rank=2,
+        alpha=4,
+        dropout=dropout,
+        targets=targets or CARD.family.targets,
+        groups=CARD.family.groups[model.task],
+        passed_over=CARD.family.passed_over,
+        unused=CARD.family.unused[model.task],
+    )
 
 
 def episode(task, seed=0):

@@ -120,7 +120,7 @@ def test_sizes_follow_the_split_and_the_settings():
     sizes = Sizes.plan(RunSettings(dataset="d", target="y", train=train), SplitSizes(6000, 2000, 2000), features=7, classes=2)
     assert sizes == Sizes(
         context_rows=500, query_rows=100, features=7, classes=2, shown_rows=4000, evaluation_rows=2048, predicted_rows=150
-    )  # fmt: skip
+    )
     unset = RunSettings(dataset="d", target="y", train=dataclasses.replace(train, predict_context_rows=None))
     assert Sizes.plan(unset, SplitSizes(600, 200, 200), features=7, classes=2).shown_rows == 600
 

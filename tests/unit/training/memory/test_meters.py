@@ -64,8 +64,12 @@ def test_the_card_is_found_by_uuid_and_not_by_index(uuid, used):
 
 def test_every_meter_is_read_in_its_unit():
     assert NvmlReader(FakeNvml(), "aaa", os.getpid()).sample() == {
-        "nvml_device_bytes": 10_000, "nvml_process_bytes": 3_000, "utilisation_percent": 87, "power_watts": 123.4, "temperature_celsius": 61,
-    }  # fmt: skip
+        "nvml_device_bytes": 10_000,
+        "nvml_process_bytes": 3_000,
+        "utilisation_percent": 87,
+        "power_watts": 123.4,
+        "temperature_celsius": 61,
+    }
 
 
 def test_what_the_driver_does_not_tell_is_none_and_never_zero():

@@ -60,9 +60,16 @@ def test_labels_that_begin_alike_keep_their_own_bars():
 
 def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_intervals():
     runs = pd.DataFrame(
-        {"strategy": "peft", "rank": [2, 4, 8, 8], "alpha": [4.0, 8.0, 16.0, 16.0], "dropout": [0.0, 0.0, 0.0, 0.1], "seed": 0,
-         "validation_log_loss": [0.4, 0.3, 0.35, 0.36], "lora_gap_interval": [0.02, 0.0, 0.03, 0.04]}
-    )  # fmt: skip
+        {
+            "strategy": "peft",
+            "rank": [2, 4, 8, 8],
+            "alpha": [4.0, 8.0, 16.0, 16.0],
+            "dropout": [0.0, 0.0, 0.0, 0.1],
+            "seed": 0,
+            "validation_log_loss": [0.4, 0.3, 0.35, 0.36],
+            "lora_gap_interval": [0.02, 0.0, 0.03, 0.04],
+        }
+    )
     lines = {line.name: line for line in rank_curve(runs).data}
     assert {name: line.y.tolist() for name, line in lines.items()} == {"LoRA, dropout 0": [0.4, 0.3, 0.35], "LoRA, dropout 0.1": [0.36]}
     assert [line.error_y.array.tolist() for line in lines.values()] == [[0.02, 0.0, 0.03], [0.04]]

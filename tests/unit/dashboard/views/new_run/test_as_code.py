@@ -14,11 +14,19 @@ from tabtune_core.store.runs import RunStore
 
 ODD = SweepSettings(
     run=RunSettings(
-        dataset="d", target='odd "name"\n{x}', checkpoint="c:\\weights", lora=LoraSettings(use_dora=True, rank_pattern={"decoder": 2}),
+        dataset="d",
+        target='odd "name"\n{x}',
+        checkpoint="c:\\weights",
+        lora=LoraSettings(use_dora=True, rank_pattern={"decoder": 2}),
         train=TrainSettings(steps=3, betas=(0.8, 0.9), selection_metric="accuracy"),
     ),
-    ranks=(1, 3), dropouts=(0.0, 0.1), target_sets=((), ("a", "b")), zero_shot=False, references=False, seeds=(3,),
-)  # fmt: skip
+    ranks=(1, 3),
+    dropouts=(0.0, 0.1),
+    target_sets=((), ("a", "b")),
+    zero_shot=False,
+    references=False,
+    seeds=(3,),
+)
 
 
 @pytest.mark.parametrize("sweep", [SweepSettings(run=RunSettings(dataset="d", target="t")), ODD], ids=["plain", "odd"])

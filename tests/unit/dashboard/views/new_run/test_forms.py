@@ -10,29 +10,69 @@ from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, Trai
 
 UNUSUAL = SweepSettings(
     run=RunSettings(
-        dataset="d", target="t", model="tabicl-v2", checkpoint="weights.ckpt", device="cpu", validation_share=0.3, test_share=0.1,
+        dataset="d",
+        target="t",
+        model="tabicl-v2",
+        checkpoint="weights.ckpt",
+        device="cpu",
+        validation_share=0.3,
+        test_share=0.1,
         lora=LoraSettings(
-            alpha=3.5, dropout=0.2, targets=("decoder",), bias="lora_only", use_rslora=True, use_dora=True,
-            rank_pattern={"icl_predictor.decoder": 2, "linear1": 4}, alpha_pattern={"linear1": 0.5},
+            alpha=3.5,
+            dropout=0.2,
+            targets=("decoder",),
+            bias="lora_only",
+            use_rslora=True,
+            use_dora=True,
+            rank_pattern={"icl_predictor.decoder": 2, "linear1": 4},
+            alpha_pattern={"linear1": 0.5},
         ),
         train=TrainSettings(
-            steps=17, learning_rate=3e-4, batch_size=64, context_rows=512, predict_context_rows=4096, weight_decay=0.02, betas=(0.8, 0.99), eps=1e-7, warmup_ratio=0.2,
-            warmup_steps=3, clip_norm=2.0, eval_every=3, patience=4, selection_metric="accuracy", optimizer="adam", schedule="linear",
-            amp="bf16", gradient_checkpointing=True, cuda_graph=True, lr_ratio=4.0, rate_scales_with_rank=True, episode_set=6, class_weights="balanced",
+            steps=17,
+            learning_rate=3e-4,
+            batch_size=64,
+            context_rows=512,
+            predict_context_rows=4096,
+            weight_decay=0.02,
+            betas=(0.8, 0.99),
+            eps=1e-7,
+            warmup_ratio=0.2,
+            warmup_steps=3,
+            clip_norm=2.0,
+            eval_every=3,
+            patience=4,
+            selection_metric="accuracy",
+            optimizer="adam",
+            schedule="linear",
+            amp="bf16",
+            gradient_checkpointing=True,
+            cuda_graph=True,
+            lr_ratio=4.0,
+            rate_scales_with_rank=True,
+            episode_set=6,
+            class_weights="balanced",
             time_limit=90.0,
         ),
     ),
-    ranks=(1, 3, 16), zero_shot=False, full_fine_tuning=False, references=False, seeds=(0, 7),
-)  # fmt: skip
+    ranks=(1, 3, 16),
+    zero_shot=False,
+    full_fine_tuning=False,
+    references=False,
+    seeds=(0, 7),
+)
 PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
 NUMBERS = SweepSettings(run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2")))
 
 
 GRID = SweepSettings(
     run=RunSettings(dataset="d", target="t", lora=LoraSettings(alpha=4.0, dropout=0.0, targets=("decoder", "row_attention"))),
-    ranks=(2, 4), alphas=(4.0, 1 / 3 + 4), dropouts=(0.0, 0.123456789), target_sets=(("decoder", "row_attention"), (), ("col_embedder",)),
-    learning_rates=(1e-5, 2.00000001e-4), full_learning_rates=(1e-5,),
-)  # fmt: skip
+    ranks=(2, 4),
+    alphas=(4.0, 1 / 3 + 4),
+    dropouts=(0.0, 0.123456789),
+    target_sets=(("decoder", "row_attention"), (), ("col_embedder",)),
+    learning_rates=(1e-5, 2.00000001e-4),
+    full_learning_rates=(1e-5,),
+)
 """On every axis the run has the first value."""
 GRID = dataclasses.replace(GRID, run=dataclasses.replace(GRID.run, train=TrainSettings(learning_rate=1e-5)))
 
