@@ -199,7 +199,7 @@ def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home):
     result, events, folder = run(hopeless, home)
     assert result.best_step == 0
     assert result.test == pytest.approx(result.zero_shot_test)
-    assert any("No gain over zero-shot" in note.text for note in of(Note, events))
+    assert any("No improvement over zero-shot" in note.text for note in of(Note, events))
 
 
 def test_stop_keeps_the_best_and_cancel_keeps_nothing(settings, home):
