@@ -23,6 +23,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tabtune_core.store.runs import RunStore
+
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pages" / "pictures"
 SWEEP = (
@@ -132,7 +134,8 @@ def main() -> None:
         with dashboard(home) as address:
             command = [sys.executable, "-m", "tabtune_core", "sweep", str(table), *SWEEP, "--home", str(home)]
             sweep = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-            time.sleep(10)  # until its runs are queued
+            while not RunStore(home).sweeps() and sweep.poll() is None:
+                time.sleep(0.5)
             pages = tabs(browser)
             frames = watch(pages, address, sweep)
             for name, path in STILLS.items():
