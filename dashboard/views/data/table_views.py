@@ -66,10 +66,10 @@ def findings(found: Sequence[Finding]) -> None:
 
 
 def all_findings(dataset: Dataset) -> list[Finding]:
-    """What reading found and does not ask about, and what gaps and the number of rows mean."""
+    """What reading found and does not ask about, and what gaps mean."""
     asked = [question.message for question in dataset.questions]
     told = [finding for finding in dataset.findings if not any(message.startswith(finding.message) for message in asked)]
-    return [*told, *missing_note(dataset.columns), *size_note(dataset.rows)]
+    return [*told, *missing_note(dataset.columns)]
 
 
 def to_check(dataset: Dataset) -> None:
@@ -230,14 +230,15 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
-    """Why the column cannot be predicted, or what to know before it is: gaps, rare classes, columns that give it away, limits."""
+    """Why the column cannot be predicted, or what to know before it is: gaps, rare classes, columns that give it away, limits, few rows."""
     try:
         found = queries.label_findings(dataset.id, column, way, max_classes=None)
     except LabelError as error:
         st.error(plain(str(error)))
         return
     classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way))
-    limits = limit_notes(dataset.columns, column, queries.TASKS[way], classes)
+    task = queries.TASKS[way]
+    limits = [*limit_notes(dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
     pairs = queries.pair_leaks(dataset.id, column)

@@ -105,9 +105,7 @@ def _many_rows(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
         if classes:
             sure = f"{title}: probability"
             frame[sure] = part[[f"{name}_{k}" for k in range(len(classes))]].max(axis=1).to_numpy()
-            config[sure] = st.column_config.NumberColumn(
-                "probability", format="%.3f", help=f"Probability of the label that {plain(title)} predicts."
-            )
+            config[sure] = st.column_config.NumberColumn(format="%.3f", help=f"Probability of the label that {plain(title)} predicts.")
         else:
             config[title] = st.column_config.NumberColumn(format="%.4g")
     frame.insert(1, "Differ", ["≠" if mark else "" for mark in differ(part, result)])

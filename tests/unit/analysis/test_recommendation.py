@@ -135,7 +135,7 @@ def test_a_gain_that_the_test_rows_confirm_is_claimed_with_its_interval(lab):
     lab.add(*FOUR_RANKS)
     half = half_width(right(range(16)) - right(range(10)))
     assert lab.found().sentences[:2] == (
-        "Validation chooses r=32, which gains +0.3000 accuracy over zero-shot there.",
+        "Validation chooses r=32, which improves accuracy by 0.3000 over zero-shot there.",
         f"On the test rows it is better than zero-shot: +0.3000 accuracy, 95 % interval {0.3 - half:+.4f} to {0.3 + half:+.4f}.",
     )
     assert "± is half the width of a 95 % interval" in lab.said()
@@ -164,7 +164,7 @@ def test_a_best_rank_that_costs_less_is_said_without_a_negative_number(lab, monk
 def test_a_gain_that_the_test_rows_do_not_confirm_is_no_claim_and_no_rank_is_best(lab):
     lab.add((2, (0.5,), range(10)), (4, (0.6,), range(12)), ("inference", (0.5,), range(10)))
     said = lab.said()
-    assert "Validation chooses r=4, which gains +0.1000 accuracy over zero-shot there." in said
+    assert "Validation chooses r=4, which improves accuracy by 0.1000 over zero-shot there." in said
     assert "On the test rows this is not beyond noise: +0.1000 accuracy, 95 % interval -0.0" in said
     assert "Use the pretrained model as it is, or repeat with" in said
     assert "better than zero-shot" not in said
@@ -211,7 +211,7 @@ def test_lower_is_better_turns_the_sentence_round(lab):
         for p in (np.where(right(range(n)) > 0, 0.9, 0.2) for n in (10, 19))
     )
     lab.add((4, (after,), range(19)), ("inference", (before,), range(10)), metric="log_loss", zero_shot=before)
-    assert f"gains {after - before:+.4f} nats of log-loss (lower is better) over zero-shot there" in lab.said("log_loss")
+    assert f"improves log-loss by {before - after:.4f} nats over zero-shot there" in lab.said("log_loss")
     assert re.search(
         r"it is better than zero-shot: -0\.\d+ nats of log-loss \(lower is better\), 95 % interval -\d\.\d+ to -\d\.", lab.said("log_loss")
     )
@@ -354,7 +354,7 @@ def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_c
         (to_json(dataclasses.replace(other.result, zero_shot_validation={"accuracy": 0.85}))[1], other.id),
     )
     assert lab.board().set_index("run").loc[other.id, "gain"] == pytest.approx(0.05)
-    assert "Validation chooses r=32, which gains +0.3000" in lab.said()
+    assert "Validation chooses r=32, which improves accuracy by 0.3000" in lab.said()
     assert told in lab.said()
 
 
@@ -386,7 +386,7 @@ def test_runs_know_their_place_in_the_noise(lab):
 
 def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(lab):
     lab.add((2, [54_000.0]), (8, [50_000.0]), ("inference", [60_000.0]), metric="rmse", zero_shot=60_000.0)
-    assert "which gains -10000 RMSE (in the target's unit, lower is better) over zero-shot there" in lab.said("rmse")
+    assert "which improves RMSE by 10000 (in the target's unit) over zero-shot there" in lab.said("rmse")
 
 
 def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypatch):
