@@ -6,7 +6,8 @@ In: X and y. Out: predictions, and everything that a run would have told: the ev
 import copy
 import dataclasses
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import params_today, read_params, write_params
@@ -76,7 +78,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.tuning_params = tuning_params
         self.task = task
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, *, verbose: bool = False) -> Self:
         """Trains on most rows, chooses by the rest and shows predictions all of them; 'inference' withholds none and only shows them.
 
         The best state is never worse on the validation rows than zero-shot, where both are shown the other rows alone: the scores in
@@ -86,16 +88,27 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         Args:
             X: rows, as a frame or an array. A frame's columns are read by their type; free text is left out.
             y: a class or number for each row; a row without one is left out.
+            verbose: shows a bar on stderr: the phase, the step, its loss and the best validation score.
 
         Raises:
             TabTuneError: the settings, the rows or the device are not as they must be; the text says how.
         """
         settings = self.settings()
-        return self._fit(X, y, settings, withhold=settings.strategy != "inference")
+        withhold = settings.strategy != "inference"
+        if not verbose:
+            return self._fit(X, y, settings, withhold=withhold)
+        with closing(FitBar(settings.selection_metric)) as bar:
+            return self._fit(X, y, settings, withhold=withhold, watch=bar.take)
 
-    def _fit(self, X: Any, y: Any, settings: RunSettings, *, withhold: bool) -> Self:
-        """See ``fit``; a leaderboard withholds validation rows from zero-shot too."""
+    def _fit(self, X: Any, y: Any, settings: RunSettings, *, withhold: bool, watch: Callable[[Event], None] | None = None) -> Self:
+        """See ``fit``; a leaderboard withholds validation rows from zero-shot too. ``watch`` is given the events as they come."""
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
+
+        def emit(event: Event) -> None:
+            events.append(event)
+            if watch:
+                watch(event)
+
         y_N = read_labels(y, len(frame))
         labels = Labels.of(y_N, settings.task)
         shown = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
@@ -103,7 +116,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             fitted = fit(
                 settings,
                 lambda card: prepare_arrays(frame, y_N, labels, shown, max_classes=card.family.class_limit, withhold=withhold),
-                Environment(device=device, meter=meter, folder=Path(folder), emit=events.append),
+                Environment(device=device, meter=meter, folder=Path(folder), emit=emit),
             )
         session = fitted.session
         table, context, scored_rows = session.table, session.table.context, None
@@ -124,6 +137,18 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, pd.DataFrame):
             self.feature_names_in_ = np.array(self._columns, dtype=object)
         return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A fitted pipeline is pickled as ``save`` writes it: without the weights of the base, which whoever unpickles it has to find.
+
+        Raises:
+            PipelineError: as ``save``.
+        """
+        if not hasattr(self, "_base"):
+            return super().__reduce_ex__(protocol)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(file := Path(folder) / "pipeline.zip")
+            return _unpickled, (type(self), file.read_bytes(), self.get_params())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -270,6 +295,15 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         if facts["named"]:
             pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)
         return pipeline
+
+
+def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]) -> TabularPipeline:
+    """The other way of ``TabularPipeline.__reduce_ex__``; ``params`` may have been set since the fit."""
+    with tempfile.TemporaryDirectory() as folder:
+        (file := Path(folder) / "pipeline.zip").write_bytes(saved)
+        pipeline = kind.load(file)
+    pipeline.set_params(**params)
+    return pipeline
 
 
 def pipeline_of_run(

@@ -36,6 +36,18 @@ WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column"
 """Which rows choose and are not trained on: 'inference' has none, and a leaderboard the same for all entries."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
+NEAR = {
+    "lr": "learning_rate",
+    "random_state": "seed",
+    "n_epochs": "epochs",
+    "max_epochs": "epochs",
+    "n_estimators": "views",
+    "rank": "peft_config.r",
+    "alpha": "peft_config.lora_alpha",
+    "dropout": "peft_config.lora_dropout",
+    "targets": "peft_config.target_modules",
+}
+"""What people write for a setting of ours, whose letters would not lead there."""
 KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
 
 
@@ -137,7 +149,7 @@ def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_name(name: str) -> None:
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, KNOWN, n=1)
+        near = [NEAR[name]] if name in NEAR else difflib.get_close_matches(name, KNOWN, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(KNOWN)}."
         raise SettingError(f"Unknown setting '{name}'. {hint}")
 

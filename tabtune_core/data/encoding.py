@@ -115,8 +115,8 @@ def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:
 
 
 def _date_parts(column: pd.Series) -> NDArray[np.float64]:
-    """Days since 1970, month and weekday."""
-    dates = pd.to_datetime(column, errors="coerce")
+    """Days since 1970, month and weekday; of a time with a zone, those of UTC."""
+    dates = pd.to_datetime(column, errors="coerce", utc=True).dt.tz_localize(None)
     days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
     return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
 

@@ -72,6 +72,13 @@ class LoraReport:
     biases: tuple[str, ...]
     """Names of the base's parameters that train beside the adapter: all else of the base stays bit by bit what it is."""
 
+    def __repr__(self) -> str:
+        """In a line: what trains; ``rows()`` has it layer by layer."""
+        ranks = sorted({layer.rank for layer in self.layers})
+        rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else "no rank"
+        share = f"{self.trainable_parameters:,} of {self.total_parameters:,} parameters train"
+        return f"<LoRA of {rank} in {len(self.layers)} layers: {share}; rows() lists the layers>"
+
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The layers as plain values."""
         return tuple({**asdict(layer), "scaling": layer.scaling, "parameters": layer.parameters} for layer in self.layers)

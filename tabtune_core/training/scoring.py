@@ -48,6 +48,8 @@ class Shown:
 
     def read(self, rows: pd.DataFrame) -> Array:
         """Features ``(N, F)`` as the model reads them."""
+        if rows.empty:  # what upstream packages refuse
+            return self.scorer.x_CF[:0]
         starts = range(0, max(1, len(rows)), BLOCK_ROWS)
         blocks = [self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

@@ -8,6 +8,7 @@ from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -58,6 +59,7 @@ def test_rows():
         ("peft", {"peft_config": {"lora_alfa": 16}}, "Unknown setting 'peft_config.lora_alfa'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"lora_alpha": 16}, "Unknown setting 'lora_alpha'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
+        ("peft", {"lr": 1e-3}, "Unknown setting 'lr'. Did you mean 'learning_rate'?"),
         ("peft", {"zzz": 5}, "Unknown setting 'zzz'. Known are device, seed"),
         ("peft", {"optimiser": "sgd"}, "Unknown setting 'optimiser'. Did you mean 'optimizer'?"),
         ("peft", {"optimizer": "sgd", "eps": 1e-8}, "'eps' changes nothing with the optimizer 'sgd'"),
@@ -350,6 +352,55 @@ def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
 VARIANT = {
     "peft_config": {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 3}, "alpha_pattern": {"attn": 5}}
 }
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("base-ft", FAST), ("inference", {"device": "cpu"})])
+def test_a_pickled_pipeline_is_the_same_without_the_weights_of_its_base(fitted, strategy, more, test_rows):
+    pipeline = fitted if strategy == "peft" else TabularPipeline("tabicl-mini", strategy, more).fit(*small_table())
+    if strategy == "base-ft":
+        disturb(pipeline)
+    pickled = pickle.dumps(pipeline)
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.predict_proba(test_rows[0]), pipeline.predict_proba(test_rows[0]))
+    assert (again.get_params(), again.result) == (pipeline.get_params(), pipeline.result)
+    base_bytes = 4 * sum(parameter.numel() for parameter in pipeline.model.parameters())
+    assert (len(pickled) < base_bytes / 2) == (strategy != "base-ft")
+
+
+def test_a_pipeline_that_is_not_fitted_is_pickled_as_its_arguments():
+    again = pickle.loads(pickle.dumps(TabularPipeline("tabicl-mini", tuning_params=FAST)))
+    assert again.get_params() == TabularPipeline("tabicl-mini", tuning_params=FAST).get_params()
+    with pytest.raises(NotFittedError):
+        again.predict([[1.0]])
+
+
+def test_a_fit_shows_a_bar_when_asked(capsys):
+    TabularPipeline("tabicl-mini", "peft", FAST).fit(*small_table())
+    assert capsys.readouterr().err == ""
+    TabularPipeline("tabicl-mini", "peft", FAST).fit(*small_table(), verbose=True)
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert all(part in last for part in ("6/6", "loss=", "best log_loss=")), last
+
+
+def test_no_rows_have_no_predictions(fitted, test_rows):
+    none = test_rows[0].iloc[:0]
+    assert fitted.predict_proba(none).shape == (0, len(fitted.classes_))
+    assert fitted.predict(none).shape == (0,)
+
+
+def test_what_trains_is_printed_in_a_line(fitted):
+    said = repr(fitted.report)
+    assert (len(said) < 200, str(fitted.report) == said) == (True, True)
+    assert f"rank 4 in {len(fitted.report.layers)} layers: {fitted.report.trainable_parameters:,} of" in said
+
+
+def test_a_time_with_a_zone_is_read_as_the_same_time_in_another():
+    X, y = small_table()
+    times = pd.Series(pd.date_range("2024-01-31 23:00", periods=len(X), freq="7h", tz="Europe/Berlin"))
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.assign(at=times), y)
+    elsewhere = X.assign(at=times.dt.tz_convert("Asia/Tokyo"))
+    np.testing.assert_array_equal(pipeline.predict_proba(elsewhere), pipeline.predict_proba(X.assign(at=times)))
+    np.testing.assert_array_equal(pipeline.predict_proba(elsewhere), pipeline.predict_proba(X.assign(at=times.dt.tz_convert(None))))
 
 
 @pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("peft", VARIANT), ("base-ft", {})])
