@@ -1,0 +1,66 @@
+"""A soak test: the real server, worker, runs and browser for hours, with accidents. Started by name.
+
+    python tests/soak.py --hours 2 --seed 7 --report soak.jsonl
+
+Each round draws actions from the seed (launches, pages, uploads, downloads, stops, deletions, kills), waits until nothing goes on, and
+checks that nothing is lost, stuck, left over or growing. A failure is written down and the soak goes on. Exit status 1 if there was one.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+    os.environ.setdefault(name, value)
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+from soaking import report  # noqa: E402
+from soaking.browsing import Chromium  # noqa: E402
+from soaking.lab import Lab  # noqa: E402
+from soaking.rounds import Round, carry_out  # noqa: E402
+
+
+def parse() -> argparse.Namespace:
+    """The command line as values."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", type=float, required=True, help="no round begins after so many")
+    parser.add_argument("--rounds", type=int, default=10**9, help="at most so many (default: as many as fit)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same actions (default: 0)")
+    parser.add_argument("--home", type=Path, help="folder for the workspace and logs, kept afterwards (default: a temporary one)")
+    parser.add_argument("--report", type=Path, help="file that gets one line of JSON a round")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Rounds until the time is up. Returns the exit status."""
+    asked = parse()
+    folder = (asked.home or Path(tempfile.mkdtemp(prefix="soak-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline, told = time.monotonic() + 3600 * asked.hours, []
+    with Lab(folder) as lab:
+        round_ = Round(lab, Chromium())
+        try:
+            while time.monotonic() < deadline and len(told) < asked.rounds:
+                told.append(carry_out(round_, asked.seed, len(told)))
+                print(report.line(told[-1]), flush=True)
+                if asked.report:
+                    with asked.report.open("a") as lines:
+                        lines.write(json.dumps(told[-1]) + "\n")
+        finally:
+            text, failures = report.summary(told, round_.outcomes) if told else ("No round ended.", 1)
+            print(text, flush=True)
+            round_.chromium.close()
+    if asked.home is None and not failures:
+        shutil.rmtree(folder)
+    else:
+        print(f"The workspace and the logs are in {folder}.")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

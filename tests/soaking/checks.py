@@ -1,0 +1,200 @@
+"""What has to be true once nothing is going on: each check adds what it finds to the round's failures."""
+
+import contextlib
+import os
+import re
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import safetensors
+
+from soaking.lab import patience, wait_until
+from tabtune_core.errors import TabTuneError
+from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.runs import ENDED, RANKED, Run
+from tabtune_core.store.uploaded_adapters import check_package
+
+if TYPE_CHECKING:
+    from soaking.rounds import Round
+
+STILL_SECONDS = 120.0
+"""Without any change on an idle machine, after which what goes on is stuck."""
+INTERMEDIATE = ("best.safetensors", "first.safetensors", "*.partial", "tmp*")
+"""Files of a run or job that nobody needs once it has ended."""
+BROWSER = re.compile(r"playwright|chrom|\.com\.google")
+"""In the names of processes and temporary files that are the browser's, which lives on from round to round."""
+
+
+def going(round_: "Round") -> list[str]:
+    """What has not ended: runs, jobs, commands."""
+    lab, store = round_.lab, round_.lab.store
+    rows = [f"run {run.id} {run.status}" for run in store.runs() if run.status not in ENDED]
+    rows += [f"job {job.id} {job.kind} {job.status}" for job in store.jobs() if job.status not in JOB_ENDED]
+    return rows + [f"command {' '.join(command.args[3:6])}" for command in lab.commands if command.poll() is None]
+
+
+def mark(round_: "Round") -> tuple[object, ...]:
+    """Another one as long as something happens: an event, a second of computing, a change of a row."""
+    seconds = 0.0
+    for process in round_.lab.at_work():
+        with contextlib.suppress(psutil.Error):
+            seconds += sum(process.cpu_times()[:2])
+    with sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30) as connection:
+        last = connection.execute("SELECT MAX(seq) FROM events").fetchone()[0]
+    connection.close()
+    return last, round(seconds), tuple(going(round_))
+
+
+def end_by_force(round_: "Round") -> None:
+    """So that the soak can go on after what is stuck was told."""
+    lab = round_.lab
+    for process in [*lab.commands, *lab.at_work(), *filter(None, [lab.worker])]:
+        process.kill()
+    for run in lab.store.runs():
+        lab.store.finish(run.id, "interrupted", error="stuck")
+    for job in lab.store.jobs():
+        lab.store.finish_job(job.id, "interrupted", error="stuck")
+
+
+def settle(round_: "Round") -> None:
+    """Waits until every run, job and command has ended; what does not change any more is stuck, told, and ended by force."""
+    lab = round_.lab
+    while found := going(round_):
+        if lab.worker is None:
+            lab.keep_worker()
+        before = mark(round_)
+        if not wait_until(lambda before=before: mark(round_) != before, STILL_SECONDS):
+            round_.fail("stuck", "; ".join(found))
+            end_by_force(round_)
+    for command in lab.commands:
+        if command.wait() and not lab.disturbed and not round_.asked:
+            round_.fail("command", f"ended with status {command.returncode}; see commands.log")
+    lab.commands.clear()
+    if lab.server is None or lab.server.poll() is not None:
+        round_.fail("server", "the dashboard ended by itself")
+        lab.start()
+
+
+def note_new_runs(round_: "Round") -> None:
+    """Remembers what is queued, so that a row that goes away is missed."""
+    for run in round_.lab.store.runs():
+        if run.id not in round_.known:
+            round_.known.add(run.id)
+            round_.open.add(run.id)
+
+
+def rows_of_runs(round_: "Round") -> None:
+    """No run is lost, and each that ended has what its state promises."""
+    note_new_runs(round_)
+    rows = {run.id: run for run in round_.lab.store.runs()}
+    for lost in round_.known - rows.keys() - round_.deleted:
+        round_.fail("lost", f"run {lost} has no row any more")
+    for run in rows.values():
+        if run.id in round_.open:
+            check_run(round_, run)
+    round_.open.clear()
+    for job in round_.lab.store.jobs(status="failed"):
+        if job.id not in round_.told_jobs and "unexpected" in (job.error or ""):
+            round_.fail("job failed", f"{job.kind}: {job.error}")
+        round_.told_jobs.add(job.id)
+
+
+def check_run(round_: "Round", run: Run) -> None:
+    """One run that ended since the last look."""
+    about = f"{run.name} {run.id}"
+    round_.outcomes[run.status] += 1
+    if run.status == "failed" or (run.status == "interrupted" and not round_.lab.disturbed):
+        round_.fail(f"run {run.status}", f"{about}: {run.error}")
+    if run.status == "cancelled" and run.id not in round_.asked and not round_.by_command(run):
+        round_.fail("cancelled", f"{about}: nobody asked for it")
+    if run.status in RANKED and run.result is None:
+        round_.fail("result", f"{about} is {run.status} and has no result")
+    steps = [stored.event.step for stored in round_.lab.store.events(run.id, ["StepDone"])]
+    if steps != list(range(1, len(steps) + 1)):
+        round_.fail("events", f"{about}: steps {steps[:5]} ... {steps[-5:]} are not 1, 2, 3 ...")
+    if run.status in RANKED and run.settings.strategy == "peft":
+        package = round_.lab.store.run_dir(run.id) / ADAPTER_FILE
+        try:
+            check_package(package)
+        except (TabTuneError, OSError, safetensors.SafetensorError) as error:
+            round_.fail("adapter", f"{about}: {error}")
+        if run.result and not run.result.adapter_verified:
+            round_.fail("adapter", f"{about}: not verified")
+
+
+def database(round_: "Round") -> None:
+    """Every page of it is whole, and every event has its run."""
+    with sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30) as connection:
+        for (said,) in connection.execute("PRAGMA integrity_check").fetchall():
+            if said != "ok":
+                round_.fail("database", said)
+        if found := connection.execute("PRAGMA foreign_key_check").fetchall():
+            round_.fail("database", f"rows that point nowhere: {found[:5]}")
+    connection.close()
+
+
+def left_processes(round_: "Round") -> list[str]:
+    """Those that belong to nothing that goes on."""
+    lab, worker = round_.lab, round_.lab.worker
+    wanted = {lab.server.pid, *(process.pid for process in lab.helpers()), *([worker.pid] if worker else [])}
+    found = []
+    for process in lab.marked():
+        with contextlib.suppress(psutil.Error):
+            told = " ".join(process.cmdline())
+            if process.pid not in wanted and not BROWSER.search(told):
+                found.append(f"{process.pid} {told[:160]} (parent {process.ppid()})")
+    return found
+
+
+def left_files(round_: "Round") -> list[str]:
+    """Those that no row and no living process needs."""
+    lab, store = round_.lab, round_.lab.store
+    sockets = Path("/proc/net/unix").read_text()
+    found = [path for path in lab.temporary.iterdir() if not BROWSER.search(path.name) and str(path) not in sockets]
+    for kind, ids in (("runs", {run.id for run in store.runs()}), ("jobs", {job.id for job in store.jobs()})):
+        for folder in (lab.home / kind).glob("*"):
+            found += [folder] if folder.name not in ids else [path for name in INTERMEDIATE for path in folder.rglob(name)]
+    found += [*lab.home.glob("*/incoming-*"), *lab.home.glob("inputs/*")]
+    return [str(path.relative_to(lab.home.parent)) for path in found]
+
+
+def nothing_left(round_: "Round") -> None:
+    """Waits until it is so; what stays is told once."""
+    for kind, look in (("process left", left_processes), ("file left", left_files)):
+        wait_until(lambda look=look: not set(look(round_)) - round_.told_left, 8)
+        for what in set(look(round_)) - round_.told_left:
+            round_.told_left.add(what)
+            round_.fail(kind, what)
+
+
+def logs(round_: "Round") -> None:
+    """A trace in the log of the worker or the server is a failure, with its last line."""
+    for path in (round_.lab.home / "worker.log", round_.lab.log):
+        text = path.read_bytes() if path.exists() else b""
+        new = text[round_.read.get(path, 0) :].decode("utf-8", "replace")
+        round_.read[path] = len(text)
+        for trace in new.split("Traceback (most recent call last):")[1:]:
+            last = next((line for line in trace.splitlines()[1:] if line and not line.startswith(" ")), trace[-200:])
+            round_.fail("trace", f"{path.name}: {last}")
+
+
+def figures(round_: "Round") -> dict[str, float]:
+    """Resident memory in MB and open files of the two that live on; files of the workspace a run."""
+    lab = round_.lab
+    told: dict[str, float] = {}
+    for name, process in (("dashboard", lab.server), ("worker", lab.worker)):
+        if process is not None:
+            told |= {
+                f"{name}_pid": process.pid,
+                f"{name}_mb": round(process.memory_info().rss / 1e6, 1),
+                f"{name}_files": process.num_fds(),
+            }
+    files, runs = sum(len(names) for _, _, names in os.walk(lab.home)), len(lab.store.runs())
+    return told | {"files_per_run": round(files / max(runs, 1), 1), "runs": runs, "patience": round(patience())}
+
+
+CHECKS: tuple[Callable[["Round"], None], ...] = (rows_of_runs, database, nothing_left, logs)

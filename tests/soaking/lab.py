@@ -1,0 +1,155 @@
+"""The program under test: a server, its worker and their processes, on a workspace of their own.
+
+Every process that belongs to it inherits the mark and the folder for temporary files, so that what is left over can be told.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tabtune_core.execution.lock import ensure_worker, pid_alive
+from tabtune_core.store.runs import RunStore
+
+ROOT = Path(__file__).parents[2]
+MARK = "LORA_LAB_SOAK"
+SECONDS = 60.0
+"""That starting, ending and clearing up may take on an idle machine; see ``patience``."""
+
+
+def patience(seconds: float = SECONDS) -> float:
+    """So many seconds on an idle machine, more on one with other work."""
+    return seconds * (2 + os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> bool:
+    """Whether it came true in time."""
+    deadline = time.monotonic() + patience(seconds)
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+class Lab:
+    """Start it with ``with``; it leaves no process behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.temporary, self.log = folder / "workspace", folder / "tmp", folder / "server.log"
+        for path in (self.home, self.temporary):
+            path.mkdir(parents=True, exist_ok=True)
+        self.mark = secrets.token_hex(8)
+        os.environ.update({MARK: self.mark, "TMPDIR": str(self.temporary), "TABTUNE_HOME": str(self.home)})
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        tempfile.tempdir = None
+        self.store = RunStore(self.home)
+        self.server: psutil.Popen | None = None
+        self.commands: list[subprocess.Popen] = []
+        """Of the command line, that go on beside the rest."""
+        self.disturbed = False
+        """Whether this round ended or stopped a process: what breaks off then is no fault."""
+        self.address = ""
+
+    def __enter__(self) -> "Lab":
+        self.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for _ in range(3):  # a worker may be starting another process just now
+            for process in self.marked():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(self.marked(), timeout=5)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def start(self) -> None:
+        """The dashboard, as a person starts it; it sees to the worker."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "dashboard", "--home", str(self.home), "--port", str(port), "--no-browser"]
+        with self.log.open("ab") as log:
+            self.server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
+        self.address = f"http://127.0.0.1:{port}"
+        if not wait_until(self.healthy):
+            raise RuntimeError(f"The server did not answer at {self.address}; see {self.log}.")
+
+    def healthy(self) -> bool:
+        """Whether the server answers."""
+        try:
+            return urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5).status == 200
+        except OSError:
+            return False
+
+    def end_server(self, number: signal.Signals) -> None:
+        """Ends the dashboard, with its tabs open."""
+        assert self.server is not None
+        self.disturbed = True
+        self.server.send_signal(number)
+        if not wait_until(lambda: self.server.poll() is not None):
+            self.server.kill()
+            self.server.wait()
+            raise AssertionError(f"The server did not end after signal {number.name}.")
+
+    def command(self, *arguments: str) -> None:
+        """Starts the command line, whose end ``settle`` waits for."""
+        with (self.home.parent / "commands.log").open("ab") as log:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "tabtune_core", *arguments, "--home", str(self.home)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+            )
+        self.commands.append(started)
+
+    def keep_worker(self) -> None:
+        """Starts a worker where none runs."""
+        ensure_worker(self.home)
+
+    @property
+    def worker(self) -> psutil.Process | None:
+        """The worker, where one runs."""
+        try:
+            holder = json.loads((self.home / "worker.lock").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return psutil.Process(holder["pid"]) if pid_alive(holder["pid"], holder["process_started"]) else None
+
+    def helpers(self) -> list[psutil.Process]:
+        """The worker's forkserver and resource tracker."""
+        worker = self.worker
+        return [] if worker is None else worker.children()
+
+    def forkserver(self) -> psutil.Process | None:
+        """The process that runs and jobs are forked from."""
+        return next((process for process in self.helpers() if "forkserver" in " ".join(process.cmdline())), None)
+
+    def at_work(self) -> list[psutil.Process]:
+        """Processes of runs and jobs, as the store names them; none of the worker's own."""
+        rows = [*self.store.runs(status="running"), *self.store.jobs(status="running")]
+        alive = {row.pid for row in rows if pid_alive(row.pid, row.process_started)}
+        own = self.worker
+        return [psutil.Process(pid) for pid in sorted(alive) if own is None or pid != own.pid]
+
+    def marked(self) -> list[psutil.Process]:
+        """All living processes that began here, but this one."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
