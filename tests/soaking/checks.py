@@ -27,6 +27,13 @@ INTERMEDIATE = ("best.safetensors", "first.safetensors", "*.partial", "tmp*")
 """Files of a run or job that nobody needs once it has ended."""
 BROWSER = re.compile(r"playwright|chrom|\.com\.google")
 """In the names of processes and temporary files that are the browser's, which lives on from round to round."""
+KEPT = re.compile(BROWSER.pattern + "|torchinductor_")
+"""In the names of temporary files: also the one folder in which torch keeps what it compiled."""
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*", re.MULTILINE)
+OURS = re.compile(r"(?:dashboard|tabtune_core)/[\w/]+\.py(?::\d+|\", line \d+)")
 
 
 def going(round_: "Round") -> list[str]:
@@ -154,7 +161,7 @@ def left_files(round_: "Round") -> list[str]:
     """Those that no row and no living process needs."""
     lab, store = round_.lab, round_.lab.store
     sockets = Path("/proc/net/unix").read_text()
-    found = [path for path in lab.temporary.iterdir() if not BROWSER.search(path.name) and str(path) not in sockets]
+    found = [path for path in lab.temporary.iterdir() if not KEPT.search(path.name) and str(path) not in sockets]
     for kind, ids in (("runs", {run.id for run in store.runs()}), ("jobs", {job.id for job in store.jobs()})):
         for folder in (lab.home / kind).glob("*"):
             found += [folder] if folder.name not in ids else [path for name in INTERMEDIATE for path in folder.rglob(name)]
@@ -165,21 +172,21 @@ def left_files(round_: "Round") -> list[str]:
 def nothing_left(round_: "Round") -> None:
     """Waits until it is so; what stays is told once."""
     for kind, look in (("process left", left_processes), ("file left", left_files)):
-        wait_until(lambda look=look: not set(look(round_)) - round_.told_left, 8)
+        wait_until(lambda look=look: not set(look(round_)) - round_.told_left, 5)
         for what in set(look(round_)) - round_.told_left:
             round_.told_left.add(what)
             round_.fail(kind, what)
 
 
 def logs(round_: "Round") -> None:
-    """A trace in the log of the worker or the server is a failure, with its last line."""
+    """A trace in the log of the worker or the server is a failure, told by its error and the last line of ours in it."""
     for path in (round_.lab.home / "worker.log", round_.lab.log):
         text = path.read_bytes() if path.exists() else b""
-        new = text[round_.read.get(path, 0) :].decode("utf-8", "replace")
+        new = COLOURS.sub("", text[round_.read.get(path, 0) :].decode("utf-8", "replace"))
         round_.read[path] = len(text)
-        for trace in new.split("Traceback (most recent call last):")[1:]:
-            last = next((line for line in trace.splitlines()[1:] if line and not line.startswith(" ")), trace[-200:])
-            round_.fail("trace", f"{path.name}: {last}")
+        for trace in new.split("Traceback")[1:]:
+            error, ours = ERROR.search(trace), OURS.findall(trace)
+            round_.fail("trace", f"{path.name}: {error[0] if error else trace[-200:]} ({ours[-1] if ours else 'not in our code'})")
 
 
 def figures(round_: "Round") -> dict[str, float]:
