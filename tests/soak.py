@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Rounds until the time is up. Returns the exit status."""
     asked = parse()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it, and so would the server
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = (asked.home or Path(tempfile.mkdtemp(prefix="soak-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     deadline, told = time.monotonic() + 3600 * asked.hours, []

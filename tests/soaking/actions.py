@@ -93,10 +93,9 @@ def wait_for_a_step(round_: "Round", chance: random.Random) -> None:
 
     def trains_or_nothing_does() -> bool:
         going = [run for run in store.runs() if run.status not in ENDED]
-        return not going or any(store.last(run.id, "StepDone") for run in going if run.status == "running")
+        return not going or round_.lab.worker is None or any(store.last(run.id, "StepDone") for run in going if run.status == "running")
 
-    if round_.lab.worker is not None:
-        wait_until(trains_or_nothing_does)
+    wait_until(trains_or_nothing_does)
 
 
 @action(6)
