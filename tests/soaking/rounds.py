@@ -45,6 +45,7 @@ class Round:
 
     def fail(self, kind: str, text: str) -> None:
         """Writes down a failure; the soak goes on."""
+        text = " ".join(text.split())
         self.failures.append({"round": self.number, "kind": kind, "text": text})
         print(f"    {kind}: {text}", flush=True)
 
