@@ -54,6 +54,8 @@ def main() -> int:
                 if asked.report:
                     with asked.report.open("a") as lines:
                         lines.write(json.dumps(told[-1]) + "\n")
+        except KeyboardInterrupt:
+            print("Ended early; the round that went on is left out.")
         finally:
             text, failures = report.summary(told, round_.outcomes) if told else ("No round ended.", 1)
             print(text, flush=True)
