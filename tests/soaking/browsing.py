@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from page_steps import drawn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 
 from soaking.actions import action, ended
 from soaking.lab import patience
@@ -198,7 +198,8 @@ def two_sessions(round_: "Round", chance: random.Random) -> None:
             button = one.get_by_role("button", name=label)
             if button.count() and button.first.is_enabled():
                 round_.asked |= {run.id for run in round_.lab.store.runs()}
-                button.first.click(force=True, timeout=5000)
+                with contextlib.suppress(TimeoutError):  # the run may end and the button with it
+                    button.first.click(force=True, timeout=1000 * patience(5))
                 look(round_, one)
         for run in [run for run in round_.lab.store.runs(sweeps[0].id) if run in ended(round_)]:
             with contextlib.suppress(StoreError):
