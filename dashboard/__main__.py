@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
+from tabtune_core.errors import StoreError
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.store.runs import RunStore, default_home
 
@@ -111,8 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
-    RunStore(home)  # says at once where a workspace cannot be written
-    ensure_worker(home)
+    try:
+        RunStore(home)
+        ensure_worker(home)
+    except (StoreError, OSError) as error:  # at once, not on the first page
+        print(f"tabtune-dashboard: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
     port = free_port(access.address, options.port)
     urls = access.addresses(port)

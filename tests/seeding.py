@@ -11,7 +11,7 @@ import pandas as pd
 
 from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
-from tabtune_core.execution.lock import started_at
+from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -187,7 +187,7 @@ def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: Tab
 
 def start(run: FakeRun) -> None:
     """Makes the first queued run a running one that belongs to this very process."""
-    claimed = run.store.claim(os.getpid(), started_at(os.getpid()))
+    claimed = run.store.claim(os.getpid(), identity_of(os.getpid()))
     assert claimed is not None
     assert claimed.id == run.id
     run.begin()
@@ -226,7 +226,7 @@ def going_sweep(store: RunStore, steps: int = 25) -> tuple[str, list[FakeRun]]:
 def claim_all(home):
     """Ids of all runs that this process gets; here because a spawned process must be able to import it."""
     store = RunStore(home)
-    return [run.id for run in iter(lambda: store.claim(os.getpid(), 1.0), None)]
+    return [run.id for run in iter(lambda: store.claim(os.getpid(), None), None)]
 
 
 def many_runs(

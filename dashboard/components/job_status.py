@@ -33,9 +33,27 @@ def wait_for(jobs: list[Job], doing: str) -> None:
 
 
 def worker_trouble(trouble: WorkerTrouble | None) -> None:
-    """Says that runs or jobs wait for a worker that does not stay up."""
+    """Says why runs or jobs wait for the worker, or that it is of another version."""
     if trouble is None:
         return
+    if trouble.why == "outdated":
+        asked = "It was asked to make way for one of this version; what runs goes on."
+        by_hand = f"It cannot be asked to make way; end it with `kill {trouble.pid}`. What runs goes on."
+        how = asked if trouble.can_be_asked else by_hand
+        st.info(f"The worker (process {trouble.pid}) is of another version than these pages: {plain(trouble.version)}. {how}")
+    elif trouble.why == "suspended":
+        st.warning(
+            f"The worker (process {trouble.pid}) does not respond, because it is suspended. What runs goes on, what is queued waits."
+            f" Let it go on with `kill -CONT {trouble.pid}`, or end it with `kill -9 {trouble.pid}`."
+        )
+    elif trouble.why == "stopped":
+        st.info("The worker was stopped with `tabtune worker --stop`. What runs goes on, what is queued waits.")
+        st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
+    else:
+        _worker_ended(trouble)
+
+
+def _worker_ended(trouble: WorkerTrouble) -> None:
     times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
     st.error(
         f"The worker, which executes the runs, was started {times} and is not running. Its log is {plain(str(trouble.log))};"

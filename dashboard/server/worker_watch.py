@@ -1,6 +1,6 @@
-"""Keeps a worker at a workspace while runs wait, but does not start one for ever that cannot stay up.
+"""Keeps a worker of this version at a workspace while runs wait, but does not start one for ever that cannot stay up.
 
-In: how often a page looks. Out: a started worker, or why there is none.
+In: how often a page looks. Out: a started worker, or why there is none that works.
 """
 
 import threading
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tabtune_core.execution import lock as worker_lock
 
@@ -20,11 +21,19 @@ TAIL_BYTES = 200_000
 
 @dataclass(frozen=True, slots=True)
 class WorkerTrouble:
-    """A worker that was started and is not there."""
+    """What a person has to know of the worker."""
 
-    starts: int
+    why: Literal["ended", "stopped", "suspended", "outdated"]
+    """It was started and is not there; a person ended it; it was sent STOP and does nothing; it has other code than this program."""
     log: Path
-    last_lines: str
+    starts: int = 0
+    last_lines: str = ""
+    """Of its log."""
+    pid: int = 0
+    version: str = ""
+    """Of the code of one that is there."""
+    can_be_asked: bool = True
+    """Whether it can be asked to make way; one of an earlier version cannot."""
 
 
 class WorkerWatch:
@@ -36,6 +45,9 @@ class WorkerWatch:
         self._next_look = -float("inf")
         self._starts = 0
         self._failed = False
+        self._outdated = False
+        self._replaced: set[str] = set()
+        """Versions that were asked to make way, each once: two programs of two versions shall not go on replacing each other's worker."""
 
     def start(self) -> None:
         """Starts a worker if none runs, as a person asked for it; earlier failures are forgotten."""
@@ -46,17 +58,29 @@ class WorkerWatch:
     def look(self) -> WorkerTrouble | None:
         """Starts a worker if none runs, at most three times in a row; says so when one that was started is not there."""
         with self._lock:
-            alive = worker_lock.worker_alive(self.home)
+            worker, log = worker_lock.worker_of(self.home), self.home / "worker.log"
+            if worker is None and worker_lock.is_stopped(self.home):
+                return WorkerTrouble("stopped", log)
             if self._clock() >= self._next_look:
-                self._failed = not alive and self._starts > 0
-                if alive:
-                    self._starts = 0
-                elif self._starts < MOST_STARTS:
-                    self._try()
-            if alive or not self._failed:
-                return None
-            log = self.home / "worker.log"
-            return WorkerTrouble(self._starts, log, tail(log, LOG_LINES))
+                self._look_closely(worker)
+            if worker is None:
+                return WorkerTrouble("ended", log, self._starts, tail(log, LOG_LINES)) if self._failed else None
+            if worker.suspended or self._outdated:
+                why: Literal["suspended", "outdated"] = "suspended" if worker.suspended else "outdated"
+                return WorkerTrouble(why, log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None)
+            return None
+
+    def _look_closely(self, worker: worker_lock.Holder | None) -> None:
+        self._failed = worker is None and self._starts > 0
+        self._outdated = worker is not None and worker.outdated
+        if worker is None:
+            if self._starts < MOST_STARTS:
+                self._try()
+            return
+        self._starts, self._next_look = 0, self._clock() + LOOK_SECONDS
+        if self._outdated and worker.version not in self._replaced:
+            self._replaced.add(worker.version)
+            worker_lock.ensure_worker(self.home)
 
     def _try(self) -> None:
         self._starts += 1

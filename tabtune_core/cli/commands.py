@@ -1,7 +1,6 @@
-"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``merge`` and ``worker``."""
+"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict`` and ``merge``."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from tabtune_core.cli.board import score_to_rank_by, show_board
@@ -74,13 +73,4 @@ def write_merged(asked: argparse.Namespace) -> int:
 
     load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
-    return 0
-
-
-def work(asked: argparse.Namespace) -> int:
-    """Carries out queued runs."""
-    from tabtune_core.execution.worker import run_worker
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    run_worker(asked.home, exit_when_idle=asked.exit_when_idle)
     return 0

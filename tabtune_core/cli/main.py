@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.cli.arguments import add_flags, add_reading_flags
-from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, work, write_merged
+from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, write_merged
 from tabtune_core.cli.launch import start_sweep, start_training
 from tabtune_core.cli.terminal import say
+from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import TabTuneError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
@@ -99,10 +100,17 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
 
     worker = commands.add_parser(
-        "worker", help="execute queued runs", description="Executes the queued runs of a workspace, one at a time."
+        "worker",
+        help="execute queued runs, say what the worker does, or stop it",
+        description="Executes the queued runs of a workspace, one at a time. One worker of a workspace does; the other commands and the"
+        " pages start it. Started by a newer version, it takes over from one of an older version.",
     )
     worker.set_defaults(command=work)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
+    doing = worker.add_mutually_exclusive_group()
+    doing.add_argument("--status", action="store_true", help="say what the worker does; the exit status is 1 where none runs or responds")
+    doing.add_argument("--stop", action="store_true", help="end the worker; what runs goes on, and the next worker takes it over")
+    worker.add_argument("--now", action="store_true", help="with --stop: end what runs, too; it becomes interrupted")
     _add_home(worker)
     return parser
 

@@ -7,13 +7,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone
-from tabtune_core.execution.lock import ensure_worker, worker_alive
+from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.runs import ENDED, RANKED, Run, RunStore
@@ -38,7 +39,7 @@ def say(text: str) -> None:
 def follow(store: RunStore, sweep: str) -> list[Run]:
     """Shows the runs of a sweep as they go on and keeps a worker at them. Returns them when the last has ended."""
     views: dict[str, RunView] = {}
-    starts, next_look = 0, 0.0
+    worker = _WorkerCare(store.home)
     while True:
         runs = store.runs(sweep)
         for run in runs:
@@ -49,14 +50,36 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
                 views[run.id].update(store, run)
         if all(run.status in ENDED for run in runs):
             return runs
-        if time.monotonic() >= next_look:
-            next_look = time.monotonic() + WORKER_SECONDS
-            if not worker_alive(store.home):
-                if starts == WORKER_STARTS:
-                    raise StoreError(f"The worker was started {starts} times and ended each time; see {store.home / 'worker.log'}.")
-                starts += 1
-                ensure_worker(store.home, exit_when_idle=True)
+        worker.look()
         time.sleep(POLL_SECONDS)
+
+
+class _WorkerCare:
+    """Keeps a worker of this version at a workspace."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.starts, self.looks, self.next_look = 0, 0, -float("inf")
+        self.replaced: set[str] = set()
+        """Versions that were asked to make way, each once: programs of two versions shall not go on replacing each other's worker."""
+
+    def look(self) -> None:
+        """Starts a worker if none runs; a StoreError where none stays up, or a person has stopped it since the first look."""
+        if time.monotonic() < self.next_look:
+            return
+        self.next_look, self.looks = time.monotonic() + WORKER_SECONDS, self.looks + 1
+        worker = worker_of(self.home)
+        if worker is None:
+            if self.looks > 1 and is_stopped(self.home):
+                raise StoreError("The worker was stopped with 'tabtune worker --stop', so what is queued waits. 'tabtune worker' starts it.")
+            if self.starts == WORKER_STARTS:
+                raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")
+            self.starts += 1
+            ensure_worker(self.home, exit_when_idle=True)
+        elif worker.outdated and worker.version not in self.replaced:
+            say(f"The worker (process {worker.pid}) is of another version, {worker.version}; one of this version takes over from it.")
+            self.replaced.add(worker.version)
+            ensure_worker(self.home, exit_when_idle=True)
 
 
 class RunView:

@@ -25,7 +25,7 @@ class FreshProcess:
             with self._pipe:
                 self._pipe.send((function, named))
                 return self._pipe.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # it ended before it was asked, while it worked, or in the middle of its answer
             return None
         finally:
             self._process.join()

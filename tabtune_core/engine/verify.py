@@ -1,8 +1,8 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-A run of the worker has such a process waiting, with nothing of any run in it but the packages loaded. Elsewhere, and in the tests, it is a
-new interpreter, which also has another order of sets: ``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the
-largest difference.
+A run of the worker has such a process waiting, with nothing of any run in it but the packages loaded. Elsewhere, in the tests, and where
+that process gives no answer, it is a new interpreter, which also has another order of sets:
+``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the largest difference.
 """
 
 import argparse
@@ -79,10 +79,11 @@ def verify_in_fresh_process(
     if held:
         device, tolerance = "cpu", OTHER_DEVICE_TOLERANCE
         where = "in a fresh process on the CPU, because the GPU is in exclusive-process mode,"
-    if fresh is None:
-        answer = _in_new_interpreter(run_dir, home, device, checkpoint)
-    else:
+    answer = None
+    if fresh is not None:
         answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
+    if answer is None:  # the process set aside may have been killed, which says nothing of the package
+        answer = _in_new_interpreter(run_dir, home, device, checkpoint)
     if answer is None:
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     difference, labels = answer

@@ -1,5 +1,6 @@
 """What a run's or job's own process does: carries it out, and ends its row whatever happens."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -15,13 +16,15 @@ from pathlib import Path
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed, RunFinished
-from tabtune_core.execution.lock import started_at
+from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
 """What CUDA says to attention over more tables at once than a grid of blocks has places (https://github.com/pytorch/pytorch/issues/142228)."""
+FIRST_TO_GO = 500
+"""Added to a run's score for the kernel's OOM killer (-1000 to 1000): where memory ends, it goes, and not the worker or the pages."""
 JOB_ADVICE = "Wait until the runs that go on have ended, or ask for fewer rows or adapters at once."
 
 
@@ -51,7 +54,7 @@ def discard(run_dir: Path) -> None:
 
 def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str | None) -> None:
     """One run, or several that train together; ``device`` is the one that they were given, None for what their settings say."""
-    os.setsid()
+    _stand_apart()
     store = RunStore(home)
     logs = [store.run_dir(run_id) / "log.txt" for run_id in run_ids]
     for log in logs:
@@ -64,7 +67,7 @@ def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str |
             log.write_text(f"This run trains in one process with others, whose log is {logs[0]}.\n", encoding="utf-8")
     fresh = [FreshProcess() for _ in run_ids]  # as long as there is one thread here
     for run_id in run_ids:
-        store.set_process(run_id, os.getpid(), started_at(os.getpid()))
+        store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
     threading.Thread(target=_beat, args=(store, run_ids), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
     if len(run_ids) == 1:
@@ -121,12 +124,12 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
 
 def job_child(home: Path, job_id: str, jobs: str) -> None:
     """One job."""
-    os.setsid()
+    _stand_apart()
     store = RunStore(home)
     folder = store.job_dir(job_id)
     folder.mkdir(parents=True, exist_ok=True)
     _write_to(folder / "log.txt")
-    store.set_job_process(job_id, os.getpid(), started_at(os.getpid()))
+    store.set_job_process(job_id, os.getpid(), identity_of(os.getpid()))
     job = store.job(job_id)
     try:
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
@@ -134,6 +137,14 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
         store.finish_job(job_id, "failed", error=_explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}"))
         raise  # for the log
     store.finish_job(job_id, "finished", result=result)
+
+
+def _stand_apart() -> None:
+    """Leads a process group of its own, and goes before others where memory ends (on Linux)."""
+    os.setsid()
+    score = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError):
+        score.write_text(str(min(1000, int(score.read_text()) + FIRST_TO_GO)))
 
 
 def _write_to(log: Path) -> None:

@@ -1,6 +1,7 @@
-"""One worker a workspace: who holds the lock, whether a process is the one we mean, and starting a worker where none runs.
+"""One worker a workspace: who holds the lock, asking that worker to leave, and starting one where none runs.
 
-The kernel's lock on ``worker.lock`` decides, so it cannot go stale; the pid and start time inside are for those who only ask.
+The kernel's lock on ``worker.lock`` decides, so it cannot go stale, and no clock and no container matters to it; what is written inside is
+for those who want to know whose it is. A worker is asked by a file, not by a signal: that reaches it in another container, too.
 """
 
 import fcntl
@@ -9,30 +10,83 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
+from tabtune_core.errors import StoreError
+from tabtune_core.execution.code_version import code_version
+from tabtune_core.execution.identity import identity_of, is_suspended
 
-CLOCK_SLACK_SECONDS = 2.0
-"""The kernel's idea of when it booted, and with it every start time, moves a little when the clock is corrected."""
+LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
+TAKE_SECONDS = 0.5
+"""Somebody who asks whether there is a worker holds the lock for some microseconds."""
+MAKE_WAY_SECONDS = 60.0
+"""For a worker that was asked to leave: it may be loading what runs need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The worker of a workspace, as it wrote itself down."""
+
+    pid: int = 0
+    """0: it has not written yet."""
+    identity: str | None = None
+    """None: of an earlier version, which did not write it."""
+    version: str = "an earlier one"
+    """Of the code that it has loaded: ``code_version`` at its start."""
+    since: float = 0.0
+    """Unix seconds at which it took the lock, for people; 0: not written."""
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it was sent STOP: it holds the lock and does nothing."""
+        return is_suspended(self.pid, self.identity)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a worker started now would have other code."""
+        return self.pid != 0 and self.version != code_version()
 
 
 class WorkerLock:
-    """Held by the one worker of a workspace until it is released or its process ends."""
+    """Held by the one worker of a workspace until it is released or its process ends.
+
+    Raises:
+        StoreError: where the file of the lock cannot be opened.
+    """
 
     def __init__(self, home: Path) -> None:
-        self._file = os.open(home / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
-
-    def take(self) -> bool:
-        """Whether this process is the worker now."""
+        self._home = home
+        self._mine: Holder | None = None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+            self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreError(f"The workspace {home} takes no worker: {error}. Choose another folder with TABTUNE_HOME.") from error
+
+    def take(self, patience_seconds: float = TAKE_SECONDS) -> bool:
+        """Whether this process is the worker now."""
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(0.02)
         pid = os.getpid()
+        self._mine = Holder(pid, identity_of(pid), code_version(), time.time())
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps({"pid": pid, "process_started": started_at(pid)}).encode(), 0)
+        os.pwrite(self._file, json.dumps(asdict(self._mine)).encode(), 0)
         return True
+
+    def asked_to_leave(self) -> bool:
+        """Whether somebody wants this very worker to end."""
+        try:
+            return self._mine is not None and (self._home / LEAVE).read_text() == self._mine.identity
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Lets another worker in."""
@@ -40,41 +94,57 @@ class WorkerLock:
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
-def started_at(pid: int) -> float:
-    """Unix seconds at which a process began; 0 if there is none."""
+def worker_of(home: Path) -> Holder | None:
+    """The worker that the workspace has; None where it has none."""
     try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess:
-        return 0.0
-
-
-def pid_alive(pid: int | None, process_started: float | None) -> bool:
-    """Whether that very process runs: not another one under its pid, and not one that has ended unnoticed (a zombie)."""
-    if pid is None or process_started is None:
-        return False
+        file = os.open(home / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
     try:
-        process = psutil.Process(pid)
-        same = abs(float(process.create_time()) - process_started) <= CLOCK_SLACK_SECONDS
-        return same and bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(os.pread(file, 4096, 0))
+    else:
+        return None
+    finally:
+        os.close(file)
 
 
-def worker_alive(home: Path) -> bool:
-    """Whether the workspace has a worker."""
+def _written(content: bytes) -> Holder:
     try:
-        holder = json.loads((home / "worker.lock").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        told = json.loads(content)
+    except ValueError:
+        return Holder()
+    return Holder(**{name: told[name] for name in Holder.__dataclass_fields__ if name in told})
+
+
+def ask_to_leave(home: Path, worker: Holder) -> bool:
+    """Asks a worker to end, which leaves its runs to the next one; False for one of an earlier version, which cannot be asked."""
+    if worker.identity is None:
         return False
-    return pid_alive(holder["pid"], holder["process_started"])
+    (home / LEAVE).write_text(worker.identity)
+    return True
+
+
+def stop_workers(home: Path) -> None:
+    """Notes that a person wants no worker there; no page starts one by itself until a person does."""
+    (home / STOPPED).touch()
+
+
+def is_stopped(home: Path) -> bool:
+    """Whether a person wants no worker there."""
+    return (home / STOPPED).exists()
 
 
 def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
-    """Starts a worker that outlives this process if none runs. Two that start at once are harmless: the second ends itself.
+    """Starts a worker that outlives this process, unless one of this version runs; one of another version is replaced by it.
 
-    Queue the runs first: a worker about to end because it is idle looks once more after it has let go of the lock.
+    Two that start at once are harmless: the second ends itself. Queue the runs first: a worker about to end because it is idle looks once
+    more after it has let go of the lock.
     """
-    if worker_alive(home):
+    (home / STOPPED).unlink(missing_ok=True)
+    worker = worker_of(home)
+    if worker is not None and not worker.outdated:
         return
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home.absolute())]

@@ -19,7 +19,8 @@ from types import FrameType
 
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child, memory_advice, run_child
-from tabtune_core.execution.lock import WorkerLock, pid_alive, started_at
+from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, worker_of
 from tabtune_core.execution.scheduler import Slots, device_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.packs import fellows
@@ -55,21 +56,31 @@ KILL_SECONDS = 5.0
 LOST_JOB = (
     "The process that worked on this ended without an error message, most often because memory ran out. Ask again, or for less at once."
 )
+SILENT_SECONDS = 60.0
+"""What cannot be told from another process, as after an upgrade or in another container, has ended after as long without a heartbeat.
+It is never signalled."""
+ENDED_BY_A_PERSON = "It was ended with 'tabtune worker --stop --now'. Run it again."
 
 _log = logging.getLogger(__name__)
 
 
 def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EXPERIMENT, jobs: str = JOBS) -> None:
-    """Works until SIGTERM or SIGINT, or until the queue is empty; returns at once where the workspace has a worker.
+    """Works until SIGTERM or SIGINT, until asked to leave, or until the queue is empty.
 
-    Ends the process itself when told to leave a running child behind, because multiprocessing would wait for that child.
+    Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
+    told to leave a running child behind, because multiprocessing would wait for that child.
     """
     store = RunStore(home)
     lock = WorkerLock(store.home)
-    worker = _Worker(store, experiment, jobs)
+    worker = _Worker(store, lock, experiment, jobs)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
-    while lock.take():
+    patience, there = TAKE_SECONDS, worker_of(store.home)
+    if there is not None and there.outdated:
+        _log.info("Worker %d is of another version: %s.", there.pid, there.version)
+        ask_to_leave(store.home, there)
+        patience = MAKE_WAY_SECONDS
+    while lock.take(patience):
         _log.info("Worker %d drains %s.", os.getpid(), store.home)
         try:
             worker.drain(exit_when_idle)
@@ -84,6 +95,24 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EX
     _log.info("Another worker drains %s.", store.home)
 
 
+def end_everything(home: Path) -> list[str]:
+    """Ends all that runs in a workspace that has no worker. Returns the ids of what goes on: its process cannot be told from another.
+
+    Raises:
+        StoreError: there is a worker.
+    """
+    store = RunStore(home)
+    lock = WorkerLock(store.home)
+    if not lock.take():
+        raise StoreError(f"A new worker has taken {store.home}, so nothing was ended. End the pages, and stop it again.")
+    try:
+        worker = _Worker(store, lock, EXPERIMENT, JOBS)
+        worker.reconcile()
+        return worker.end_all()
+    finally:
+        lock.release()
+
+
 @dataclass(slots=True)
 class _Watched:
     """A process that carries out a run or a job."""
@@ -91,7 +120,7 @@ class _Watched:
     ids: tuple[str, ...]
     """Of the job, or the run, or the runs that train together there."""
     pid: int
-    process_started: float
+    identity: str | None
     process: ForkServerProcess | None
     """None for one that an earlier worker started."""
     slot: str = ""
@@ -103,14 +132,17 @@ class _Watched:
 class _Worker:
     """What is being watched, and the rules for starting, pressing and closing it."""
 
-    def __init__(self, store: RunStore, experiment: str, jobs: str) -> None:
+    def __init__(self, store: RunStore, lock: WorkerLock, experiment: str, jobs: str) -> None:
         self.store = store
+        self.lock = lock
         self.experiment = experiment
         self.jobs = jobs
         self.watched: list[_Watched] = []
         self.job: _Watched | None = None
         self.leaving = False
         self.slots = Slots()
+        self.heard: dict[str, tuple[float | None, float]] = {}
+        """Of what cannot be told from another process: its heartbeat, and since when, in monotonic seconds, it is the same."""
         for name, value in RUN_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         os.environ.update(CARD_ORDER)
@@ -127,6 +159,10 @@ class _Worker:
         reconciled = -RECONCILE_SECONDS
         while not self.leaving:
             if not self.store.home.is_dir():  # deleted: nobody could queue or read anything there
+                self.leaving = True
+                return
+            if self.lock.asked_to_leave():
+                _log.info("Asked to leave.")
                 self.leaving = True
                 return
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
@@ -146,34 +182,46 @@ class _Worker:
     def reconcile(self) -> None:
         """Brings rows that say 'running' in line with the processes there are: adopts the living, ends the others."""
         known = {run_id for watched in self.watched for run_id in watched.ids}
-        lost: dict[tuple[int, float], list[Run]] = {}
+        lost: dict[tuple[int, str | None], list[Run]] = {}
         for run in self.store.runs(status="running"):
             if run.id not in known:
-                lost.setdefault((run.pid or 0, run.process_started or 0.0), []).append(run)
-        for (pid, started), runs in lost.items():
-            watched = _Watched(tuple(run.id for run in runs), pid, started, None, self.slots.of(runs[0]))
-            if pid_alive(pid, started):
+                lost.setdefault((run.pid or 0, run.identity), []).append(run)
+        for (pid, identity), runs in lost.items():
+            watched = _Watched(tuple(run.id for run in runs), pid, identity, None, self.slots.of(runs[0]))
+            if found(pid, identity) in ("alive", "unknown"):
                 _log.info("Adopted %s in process %d.", " and ".join(watched.ids), pid)
                 self.watched.append(watched)
             else:
                 self.close(watched, runs)
         for job in self.store.jobs(status="running"):
-            if (self.job is None or (job.id,) != self.job.ids) and not pid_alive(job.pid, job.process_started):
+            if self.job is not None and (job.id,) == self.job.ids:
+                continue
+            state = found(job.pid, job.identity)
+            if state in ("gone", "other") or (state == "unknown" and self.is_silent(job.id, None)):
                 self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
+
+    def is_silent(self, name: str, heartbeat: float | None) -> bool:
+        """Whether the heartbeat, which is compared with no clock, has been the same for too long."""
+        now = time.monotonic()
+        last, since = self.heard.get(name, (None, now))
+        if name not in self.heard or heartbeat != last:
+            self.heard[name] = (heartbeat, now)
+        return heartbeat == last and now - since > SILENT_SECONDS
 
     def look_at_job(self) -> None:
         """Starts the next job when none is going on, and ends the row of one whose process is gone."""
         if self.job is None:
             pid = os.getpid()
-            claimed = self.store.claim_job(pid, started_at(pid))
+            claimed = self.store.claim_job(pid, identity_of(pid))
             if claimed is not None:
                 process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.jobs), name=f"job-{claimed.id}")
                 process.start()
                 assert process.pid is not None
                 _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, process.pid)
-                self.job = _Watched((claimed.id,), process.pid, started_at(process.pid), process)
-        elif not pid_alive(self.job.pid, self.job.process_started):
-            _signal_group(self.job.pid, signal.SIGKILL)
+                self.job = _Watched((claimed.id,), process.pid, identity_of(process.pid), process)
+        elif (state := found(self.job.pid, self.job.identity)) in ("gone", "other"):
+            if state == "gone":
+                _signal_group(self.job.pid, signal.SIGKILL)
             self.store.finish_job(self.job.ids[0], "interrupted", error=LOST_JOB)  # unless it ended its row itself
             self.job = None
 
@@ -184,7 +232,7 @@ class _Worker:
         if chosen is None:
             return False
         (first, slot), pid = chosen, os.getpid()
-        claimed = [self.store.claim(pid, started_at(pid), run.id, slot=slot) for run in fellows(first, queued)]
+        claimed = [self.store.claim(pid, identity_of(pid), run.id, slot=slot) for run in fellows(first, queued)]
         ids = tuple(run.id for run in claimed if run)
         if not ids:
             return True  # cancelled in between; the next one may have a slot
@@ -193,22 +241,27 @@ class _Worker:
         process.start()
         assert process.pid is not None
         _log.info("Run %s is process %d on %s.", " and ".join(ids), process.pid, slot)
-        self.watched.append(_Watched(ids, process.pid, started_at(process.pid), process, slot))
+        self.watched.append(_Watched(ids, process.pid, identity_of(process.pid), process, slot))
         return True
 
     def look_at(self, watched: _Watched) -> None:
         """Closes a process that is gone, presses one that is late."""
-        if pid_alive(watched.pid, watched.process_started):
+        state = found(watched.pid, watched.identity)
+        if state == "alive":
             # a sentinel that fires while the process lives means that the forkserver is gone; the pid still tells
             if watched.process and watched.process.exitcode is not None:
                 watched.process = None
             wishes = {run.wish for run in self.rows(watched) if run.status not in ENDED}
             self.press(watched, "end" if not wishes else wishes.pop() if len(wishes) == 1 else None)
             return
-        _signal_group(watched.pid, signal.SIGKILL)  # what the run started itself would keep the device's memory
+        rows = self.rows(watched)
+        if state == "unknown" and any(run.status not in ENDED and not self.is_silent(run.id, run.heartbeat) for run in rows):
+            return
+        if state == "gone":
+            _signal_group(watched.pid, signal.SIGKILL)  # what the run started itself would keep the device's memory
         if watched.process:
             watched.process.join(timeout=1)
-        self.close(watched, self.rows(watched))
+        self.close(watched, rows)
         self.watched.remove(watched)
 
     def rows(self, watched: _Watched) -> list[Run]:
@@ -218,8 +271,8 @@ class _Worker:
             with contextlib.suppress(StoreError):
                 runs.append(self.store.run(run_id))
         for run in runs[:1]:
-            if watched.process is None and run.pid and run.process_started:
-                watched.pid, watched.process_started = run.pid, run.process_started
+            if watched.process is None and run.pid and run.identity:
+                watched.pid, watched.identity = run.pid, run.identity
         return runs
 
     def press(self, watched: _Watched, wanted: str | None) -> None:
@@ -230,8 +283,23 @@ class _Worker:
         if late > 0:
             _signal_group(watched.pid, signal.SIGKILL if late > KILL_SECONDS else signal.SIGTERM)
 
-    def close(self, watched: _Watched, runs: Sequence[Run]) -> None:
-        """Ends the rows of a process that is gone, unless it did so itself."""
+    def end_all(self) -> list[str]:
+        """Ends what runs, whose rows become 'interrupted'. Returns the ids of what could not be told from another process, and goes on."""
+        left: list[str] = []
+        for watched in self.watched:
+            if _end(watched.pid, watched.identity):
+                self.close(watched, self.rows(watched), ENDED_BY_A_PERSON)
+            else:
+                left += watched.ids
+        for job in self.store.jobs(status="running"):
+            if _end(job.pid, job.identity):
+                self.store.finish_job(job.id, "interrupted", error=ENDED_BY_A_PERSON)
+            else:
+                left.append(job.id)
+        return left
+
+    def close(self, watched: _Watched, runs: Sequence[Run], error: str = "") -> None:
+        """Ends the rows of a process that is gone, unless it did so itself; ``error`` says why, where that is known."""
         for run in runs:
             if run.status in ENDED:
                 continue
@@ -240,7 +308,18 @@ class _Worker:
                 discard(self.store.run_dir(run.id))
                 self.store.finish(run.id, "cancelled")
             else:
-                self.store.finish(run.id, "interrupted", error=_epitaph(watched, run.settings))
+                self.store.finish(run.id, "interrupted", error=error or _epitaph(watched, run.settings))
+
+
+def _end(pid: int | None, identity: str | None) -> bool:
+    """Whether a process has ended, now that it was told and, after a while, made to; one that may be another is left alone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + KILL_SECONDS
+        if pid and found(pid, identity) == "alive":
+            _signal_group(pid, number)
+        while found(pid, identity) == "alive" and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return found(pid, identity) in ("gone", "other")
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

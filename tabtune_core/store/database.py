@@ -11,11 +11,21 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 """Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
 Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
-ADDED = {"note": "TEXT NOT NULL DEFAULT ''", "archived": "INTEGER NOT NULL DEFAULT 0", "slot": "TEXT NOT NULL DEFAULT ''"}
-"""Columns of ``runs`` that workspaces of format 0 may lack."""
+ADDED = {
+    "runs": {
+        "note": "TEXT NOT NULL DEFAULT ''",
+        "archived": "INTEGER NOT NULL DEFAULT 0",
+        "slot": "TEXT NOT NULL DEFAULT ''",
+        "identity": "TEXT",
+    },
+    "jobs": {"identity": "TEXT"},
+}
+"""Columns that tables of workspaces of earlier formats may lack: ``identity`` since format 2, the others since 1."""
+REMOVED = ("process_started",)
+"""Columns that they may have: a process was told by the clock up to format 1."""
 
 
 class Database:
@@ -45,8 +55,13 @@ class Database:
             )
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
-        for name in ADDED.keys() - {row["name"] for row in self._read("PRAGMA table_info(runs)")}:
-            self._write(f"ALTER TABLE runs ADD COLUMN {name} {ADDED[name]}")
+        with self._together():  # which also tells a database that cannot be written
+            for table, columns in ADDED.items():
+                there = {row["name"] for row in self._read(f"PRAGMA table_info({table})")}
+                for name in columns.keys() - there:
+                    self._write(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+                for name in there.intersection(REMOVED):
+                    self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
         if held < FORMAT:
             self._write(f"PRAGMA user_version = {FORMAT}")
 

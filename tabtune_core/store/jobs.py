@@ -32,8 +32,8 @@ class Job:
     started: float | None
     ended: float | None
     pid: int | None
-    process_started: float | None
-    """When that process began; tells a reused pid apart."""
+    identity: str | None
+    """Of that process, whatever has its pid later; None where a worker of an earlier version wrote the row."""
     error: str | None
     """For the person: what happened and what to do."""
     result: dict[str, Any] | None
@@ -59,7 +59,7 @@ class JobQueue(Database):
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
         """Those of one kind or all, of one status or all; newest first."""
-        sql = "SELECT * FROM jobs WHERE kind = COALESCE(?, kind) AND status = COALESCE(?, status) ORDER BY created DESC, rowid DESC"
+        sql = "SELECT * FROM jobs WHERE kind = COALESCE(?, kind) AND status = COALESCE(?, status) ORDER BY rowid DESC"
         return [_job(row) for row in self._read(sql, (kind, status))]
 
     def job(self, job_id: str) -> Job:
@@ -69,19 +69,19 @@ class JobQueue(Database):
             raise StoreError(f"There is no job {job_id!r} in {self.home}; it may have been deleted.")
         return _job(rows[0])
 
-    def claim_job(self, pid: int, process_started: float) -> Job | None:
+    def claim_job(self, pid: int, identity: str | None) -> Job | None:
         """Takes the oldest that waits for this process; of several askers only one gets it."""
         rows = self._read(
-            "UPDATE jobs SET status = 'running', started = ?, pid = ?, process_started = ? WHERE status = 'queued'"
-            " AND id = (SELECT id FROM jobs WHERE status = 'queued' ORDER BY created, rowid LIMIT 1) RETURNING *",
-            (time.time(), pid, process_started),
+            "UPDATE jobs SET status = 'running', started = ?, pid = ?, identity = ? WHERE status = 'queued'"
+            " AND id = (SELECT id FROM jobs WHERE status = 'queued' ORDER BY rowid LIMIT 1) RETURNING *",
+            (time.time(), pid, identity),
         )
         return _job(rows[0]) if rows else None
 
-    def set_job_process(self, job_id: str, pid: int, process_started: float) -> None:
+    def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
         """Notes which process carries out a running job."""
-        sql = "UPDATE jobs SET pid = ?, process_started = ? WHERE id = ? AND status = 'running'"
-        self._write(sql, (pid, process_started, job_id))
+        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'"
+        self._write(sql, (pid, identity, job_id))
 
     def finish_job(self, job_id: str, status: JobStatus, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
         """Ends a queued or running job; one that has ended stays as it is."""

@@ -45,8 +45,8 @@ class Run:
     heartbeat: float | None
     """Last sign of life of the run's process."""
     pid: int | None
-    process_started: float | None
-    """When that process began; tells a reused pid apart."""
+    identity: str | None
+    """Of that process, whatever has its pid later; None where a worker of an earlier version wrote the row."""
     wish: StopRequest | None
     """What a person asked for while it was running."""
     error: str | None
@@ -125,7 +125,7 @@ class RunStore(JobQueue):
         counts: dict[str, dict[Status, int]] = {}
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
-        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY created DESC, rowid DESC")
+        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
         return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {})) for row in rows]
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
@@ -147,20 +147,20 @@ class RunStore(JobQueue):
             raise StoreError(f"There is no run {run_id!r} in {self.home}; it may have been deleted.")
         return _run(rows[0])
 
-    def claim(self, pid: int, process_started: float, run_id: str | None = None, *, slot: str = "") -> Run | None:
+    def claim(self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "") -> Run | None:
         """Takes the first of the queue, or one that waits in it, for this process; of several askers only one gets it."""
         now = time.time()
         rows = self._read(
-            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, process_started = ?, slot = ? WHERE status = 'queued'"
+            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ? WHERE status = 'queued'"
             " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) RETURNING *",
-            (now, now, pid, process_started, slot, run_id),
+            (now, now, pid, identity, slot, run_id),
         )
         return _run(rows[0]) if rows else None
 
-    def set_process(self, run_id: str, pid: int, process_started: float) -> None:
+    def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
         """Notes which process carries out a running run; a run that is no longer running is a StoreError."""
-        sql = "UPDATE runs SET pid = ?, process_started = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
-        if not self._write(sql, (pid, process_started, time.time(), run_id)):
+        sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
+        if not self._write(sql, (pid, identity, time.time(), run_id)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def beat(self, run_id: str) -> None:

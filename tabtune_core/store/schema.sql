@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS runs (
     ended           REAL,               -- unix seconds; NULL until it ended
     heartbeat       REAL,               -- unix seconds of the last sign of life of the run's process
     pid             INTEGER,            -- process id: the worker's at first, then the run's own
-    process_started REAL,               -- unix seconds at which that process began; tells a reused pid apart
+    identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
     wish            TEXT,               -- 'stop' (and keep the best) or 'cancel' (and discard), asked for while running
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- RunFinished as JSON; bytes and seconds are in its field names
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     started         REAL,               -- unix seconds at which a worker took it; NULL while queued
     ended           REAL,               -- unix seconds; NULL until it ended
     pid             INTEGER,            -- process id: the worker's at first, then the job's own
-    process_started REAL,               -- unix seconds at which that process began; tells a reused pid apart
+    identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT                -- JSON; NULL unless it finished
 );

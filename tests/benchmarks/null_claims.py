@@ -52,7 +52,7 @@ def sweep(home: Path, table: RealTable, metric: str) -> dict[str, object]:
     store = RunStore(home)
     name, ids = store.add_sweep(settings)
     for run_id, one in zip(ids, settings, strict=True):
-        store.claim(os.getpid(), 1.0, run_id)
+        store.claim(os.getpid(), None, run_id)
         folder = store.run_dir(run_id)
         folder.mkdir(parents=True)
         result = experiment.run_experiment(

@@ -1,6 +1,5 @@
 """A workspace of its own for each test, the pages on it, and a real server with a real browser."""
 
-import json
 import os
 import shutil
 import socket
@@ -94,12 +93,9 @@ def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
 
 def end_worker(home: Path) -> None:
     """Ends the worker that the server started for this workspace."""
-    try:
-        holder = json.loads((home / "worker.lock").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return
-    if worker_lock.pid_alive(holder["pid"], holder["process_started"]):
-        worker = psutil.Process(holder["pid"])
+    holder = worker_lock.worker_of(home)
+    if holder is not None:
+        worker = psutil.Process(holder.pid)
         family = [worker, *worker.children(recursive=True)]
         worker.terminate()
         psutil.wait_procs(family, timeout=10)

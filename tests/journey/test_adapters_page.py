@@ -66,7 +66,7 @@ def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
     (job,) = store.jobs("export")
     assert job.arguments == {"run": run, "format": "pipeline"}
     assert "Preparing" in texts(app.markdown)
-    claimed = store.claim_job(1, 1.0)
+    claimed = store.claim_job(1, None)
     folder = store.job_dir(claimed.id)
     folder.mkdir(parents=True)
     (folder / f"pipeline-tabicl-mini-r2-{run}.zip").write_bytes(b"x" * 5000)

@@ -16,7 +16,7 @@ import seeding
 from page_steps import PATIENCE_MS, drawn
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.execution.lock import started_at
+from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.runs import ENDED, RunStore
 
 pytestmark = pytest.mark.browser
@@ -244,7 +244,7 @@ def check_loader(folder, store):
 def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweep, runs = seeding.queue(store, seeding.sweep_settings(tmp_path, ranks=(2,)))
-    store.claim(os.getpid(), started_at(os.getpid()))  # it runs, and has told nothing yet
+    store.claim(os.getpid(), identity_of(os.getpid()))  # it runs, and has told nothing yet
     page.set_viewport_size({"width": 1440, "height": 1800})
     page.goto(f"{serve()}/live?sweep={sweep}")
     page.get_by_text("Not validated yet").first.wait_for()

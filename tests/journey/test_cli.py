@@ -24,7 +24,7 @@ from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
-from tabtune_core.execution.lock import worker_alive
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
@@ -69,7 +69,7 @@ def home(tmp_path_factory):
     """A workspace of its own; no worker is left in it."""
     folder = tmp_path_factory.mktemp("cli") / "home"
     yield folder
-    wait_until(lambda: not worker_alive(folder))
+    wait_until(lambda: not worker_of(folder))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def trained(tmp_path, monkeypatch):
         slower = dataclasses.replace(train, learning_rate=5e-4)  # principal directions take smaller steps
         asked = dataclasses.replace(settings, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train)
         _, (run_id,) = store.add_sweep([asked])
-        store.claim(1, 1.0)
+        store.claim(1, None)
         folder = store.run_dir(run_id)
         folder.mkdir(parents=True)
         emit = lambda event: store.append(run_id, event)  # noqa: E731

@@ -62,7 +62,7 @@ def run(home, monkeypatch):
     def one(*asked):
         _, ids = store.add_sweep(asked)
         for run_id, of_run in zip(ids, asked, strict=True):
-            store.claim(1, 1.0)
+            store.claim(1, None)
             folder = store.run_dir(run_id)
             folder.mkdir(parents=True)
             emit = lambda event, run_id=run_id: store.append(run_id, event)  # noqa: E731

@@ -20,7 +20,7 @@ def store(tmp_path):
 
 def running(store, *events, **settings):
     store.add_sweep([RunSettings(dataset="d", target="y", **settings)])
-    run_id = store.claim(1, 1.0).id
+    run_id = store.claim(1, None).id
     for event in events:
         store.append(run_id, event)
     return run_id

@@ -1,21 +1,15 @@
+import json
 import os
 import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
+from tabtune_core.errors import StoreError
 from tabtune_core.execution import lock as worker_lock
-from tabtune_core.execution.lock import WorkerLock, ensure_worker, pid_alive, started_at, worker_alive
-
-
-@pytest.fixture
-def sleeper():
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    yield process
-    process.kill()
-    process.wait()
+from tabtune_core.execution.identity import identity_of
+from tabtune_core.execution.lock import WorkerLock, ask_to_leave, ensure_worker, is_stopped, stop_workers, worker_of
 
 
 def wait_until(condition):
@@ -25,37 +19,13 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
-def test_a_process_that_runs_is_alive_and_one_that_was_collected_is_not(sleeper):
-    began = started_at(sleeper.pid)
-    assert pid_alive(sleeper.pid, began)
-    sleeper.kill()
-    sleeper.wait()
-    assert not pid_alive(sleeper.pid, began)
-
-
-def test_another_process_under_the_same_pid_is_not_the_one_we_mean(sleeper):
-    assert not pid_alive(sleeper.pid, started_at(sleeper.pid) - 60)
-
-
-def test_a_zombie_is_dead(sleeper):
-    began = started_at(sleeper.pid)
-    sleeper.kill()
-    wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE)
-    assert not pid_alive(sleeper.pid, began)
-
-
-@pytest.mark.parametrize(("pid", "began"), [(None, None), (None, 1.0), (1, None)])
-def test_a_row_without_a_process_has_none_alive(pid, began):
-    assert not pid_alive(pid, began)
-
-
 def test_the_lock_is_held_by_one_and_can_be_taken_after_the_release(tmp_path):
     first, second = WorkerLock(tmp_path), WorkerLock(tmp_path)
     assert first.take()
     assert not second.take()
-    assert worker_alive(tmp_path)
+    assert worker_of(tmp_path)
     first.release()
-    assert not worker_alive(tmp_path)
+    assert not worker_of(tmp_path)
     assert second.take()
 
 
@@ -68,25 +38,26 @@ def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
     # the lock must stay referenced, or the descriptor would be closed by chance and not by the kill
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=environment) as holder:
         assert holder.stdout.readline() == b"True\n"
-        assert worker_alive(tmp_path)
+        assert worker_of(tmp_path)
         assert not WorkerLock(tmp_path).take()
         holder.kill()
-    assert not worker_alive(tmp_path)
+    assert not worker_of(tmp_path)
     assert WorkerLock(tmp_path).take()
 
 
 def test_without_a_lock_file_there_is_no_worker(tmp_path):
-    assert not worker_alive(tmp_path)
+    assert not worker_of(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{"])
 def test_a_lock_file_that_says_nothing_means_no_worker(tmp_path, content):
     (tmp_path / "worker.lock").write_bytes(content)
-    assert not worker_alive(tmp_path)
+    assert not worker_of(tmp_path)
 
 
 def test_no_second_worker_is_started(tmp_path, monkeypatch):
-    WorkerLock(tmp_path).take()
+    held = WorkerLock(tmp_path)
+    held.take()
     monkeypatch.setattr(worker_lock.subprocess, "Popen", pytest.fail)
     ensure_worker(tmp_path)
 
@@ -95,5 +66,71 @@ def test_a_worker_is_started_where_none_runs_and_ends_when_idle(tmp_path):
     ensure_worker(tmp_path / "new", exit_when_idle=True)
     log = tmp_path / "new" / "worker.log"
     wait_until(lambda: "drains" in log.read_text())
-    wait_until(lambda: not worker_alive(tmp_path / "new"))
+    wait_until(lambda: not worker_of(tmp_path / "new"))
     assert "Traceback" not in log.read_text()
+
+
+def test_the_holder_says_who_it_is(tmp_path):
+    held = WorkerLock(tmp_path)
+    held.take()
+    worker = worker_of(tmp_path)
+    assert (worker.pid, worker.identity) == (os.getpid(), identity_of(os.getpid()))
+    assert worker.since == pytest.approx(time.time(), abs=60)
+    assert not worker.outdated
+    assert not worker.suspended
+
+
+def test_a_worker_of_other_code_is_outdated(tmp_path, monkeypatch):
+    held = WorkerLock(tmp_path)
+    held.take()
+    monkeypatch.setattr(worker_lock, "code_version", lambda: "0.1.0+other")
+    assert worker_of(tmp_path).outdated
+
+
+def test_a_lock_of_an_earlier_version_is_outdated_and_its_worker_cannot_be_asked(tmp_path):
+    held = WorkerLock(tmp_path)
+    held.take()
+    (tmp_path / "worker.lock").write_text(json.dumps({"pid": os.getpid(), "process_started": 1.0}))
+    worker = worker_of(tmp_path)
+    assert worker.pid == os.getpid()
+    assert worker.outdated
+    assert not ask_to_leave(tmp_path, worker)
+
+
+@pytest.mark.parametrize("identity", ["1 another-boot pid:[1]", None])
+def test_a_lock_that_is_held_has_a_worker_wherever_that_was_started(tmp_path, identity):
+    held = WorkerLock(tmp_path)
+    held.take()
+    (tmp_path / "worker.lock").write_text(json.dumps({"pid": 4194300, "identity": identity, "version": "1"}))
+    assert worker_of(tmp_path) is not None
+
+
+def test_a_lock_that_is_not_held_has_no_worker_whatever_it_says(tmp_path):
+    told = {"pid": os.getpid(), "identity": identity_of(os.getpid()), "version": "1"}
+    (tmp_path / "worker.lock").write_text(json.dumps(told))
+    assert worker_of(tmp_path) is None
+
+
+def test_only_the_worker_that_is_meant_is_asked_to_leave(tmp_path):
+    held = WorkerLock(tmp_path)
+    held.take()
+    assert not held.asked_to_leave()
+    ask_to_leave(tmp_path, worker_lock.Holder(1, "1 boot pid:[1]"))
+    assert not held.asked_to_leave()
+    assert ask_to_leave(tmp_path, worker_of(tmp_path))
+    assert held.asked_to_leave()
+
+
+def test_whoever_starts_a_worker_takes_back_that_none_is_wanted(tmp_path):
+    held = WorkerLock(tmp_path)
+    held.take()  # so that no second one is started
+    stop_workers(tmp_path)
+    assert is_stopped(tmp_path)
+    ensure_worker(tmp_path)
+    assert not is_stopped(tmp_path)
+
+
+def test_a_lock_that_cannot_be_opened_says_which_workspace(tmp_path):
+    (tmp_path / "worker.lock").mkdir()
+    with pytest.raises(StoreError, match=f"The workspace {tmp_path} takes no worker"):
+        WorkerLock(tmp_path)

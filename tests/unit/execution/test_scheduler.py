@@ -6,7 +6,7 @@ import signal
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.execution.lock import worker_alive
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.scheduler import Slots, device_of, slots_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -81,7 +81,7 @@ def test_an_adopted_run_keeps_its_card(tmp_path):
     named, free = queue(store, "quick", "quick", devices=["cuda:1", "auto"])
     second = start_worker(tmp_path, "exit-when-idle", before=TWO)
     try:
-        wait_until(lambda: worker_alive(tmp_path))
+        wait_until(lambda: worker_of(tmp_path))
         assert wait_for_end(store, free).slot == "cuda:0"
         assert store.run(named).status == "queued"
         (tmp_path / "go").touch()

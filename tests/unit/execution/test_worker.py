@@ -9,7 +9,8 @@ import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.execution import worker
-from tabtune_core.execution.lock import pid_alive, worker_alive
+from tabtune_core.execution.identity import found
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.store.runs import RunStore
 
 
@@ -29,7 +30,7 @@ def live(tmp_path_factory):
     """A store with a worker at it."""
     store = RunStore(tmp_path_factory.mktemp("live"))
     worker = start_worker(store.home)
-    wait_until(lambda: worker_alive(store.home))
+    wait_until(lambda: worker_of(store.home))
     yield store
     end(store, worker)
 
@@ -87,7 +88,7 @@ def test_what_a_run_prints_goes_to_its_log(drained):
 
 
 def test_no_process_is_left_behind(drained):
-    assert [run for run in drained.runs() if pid_alive(run.pid, run.process_started)] == []
+    assert [run for run in drained.runs() if found(run.pid, run.identity) == "alive"] == []
 
 
 def test_a_retried_run_is_carried_out(drained):
@@ -134,7 +135,7 @@ def test_a_run_that_does_not_hear_is_cancelled_all_the_same(live):
     live.ask(run_id, "cancel")
     run = wait_for_end(live, run_id)
     assert run.status == "cancelled"
-    assert not pid_alive(run.pid, run.process_started)
+    assert found(run.pid, run.identity) == "gone"
     assert [path.name for path in live.run_dir(run_id).iterdir()] == ["log.txt"]
 
 
@@ -162,7 +163,7 @@ def test_a_run_outlives_its_worker_and_the_next_one_adopts_it(tmp_path, how):
     first.send_signal(how)
     assert first.wait(timeout=60) == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 0}[how]
     second = start_worker(store.home, "exit-when-idle")
-    wait_until(lambda: worker_alive(store.home))
+    wait_until(lambda: worker_of(store.home))
     assert [store.run(run_id).status for run_id in (adopted, following)] == ["running", "queued"]
     (store.home / "go").touch()
     assert second.wait(timeout=60) == 0
@@ -173,7 +174,7 @@ def test_a_worker_ends_with_its_workspace(tmp_path):
     home = tmp_path / "home"
     store = RunStore(home)
     worker = start_worker(home)
-    wait_until(lambda: worker_alive(home))
+    wait_until(lambda: worker_of(home))
     queue(store, "quick")
     shutil.rmtree(home)
     assert worker.wait(timeout=30) == 0

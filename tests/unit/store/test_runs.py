@@ -43,7 +43,7 @@ def store(tmp_path):
 
 def running(store):
     store.add_sweep([SETTINGS])
-    return store.claim(1, 2.0).id
+    return store.claim(1, None).id
 
 
 def ended(store, status):
@@ -84,17 +84,17 @@ def test_each_queued_run_is_claimed_by_one_process_only(store):
 
 def test_a_claimed_run_says_who_carries_it_out(store):
     store.add_sweep([SETTINGS])
-    run = store.claim(7, 8.0)
-    store.set_process(run.id, 9, 10.0)
-    assert (run.status, run.pid, run.process_started) == ("running", 7, 8.0)
-    assert (store.run(run.id).pid, store.run(run.id).process_started) == (9, 10.0)
-    assert store.claim(7, 8.0) is None
+    run = store.claim(7, "8 boot pid:[1]")
+    store.set_process(run.id, 9, "10 boot pid:[1]")
+    assert (run.status, run.pid, run.identity) == ("running", 7, "8 boot pid:[1]")
+    assert (store.run(run.id).pid, store.run(run.id).identity) == (9, "10 boot pid:[1]")
+    assert store.claim(7, "8 boot pid:[1]") is None
 
 
 def test_a_run_that_has_ended_takes_no_new_process(store):
     run_id = ended(store, "interrupted")
     with pytest.raises(StoreError, match="not running any more"):
-        store.set_process(run_id, 9, 10.0)
+        store.set_process(run_id, 9, "10 boot pid:[1]")
 
 
 def test_a_beat_moves_the_heartbeat(store):
@@ -148,7 +148,7 @@ def test_a_wish_ends_a_queued_run_at_once(store, wish):
     _, (run_id,) = store.add_sweep([SETTINGS])
     store.ask(run_id, wish)
     assert store.run(run_id).status == "cancelled"
-    assert store.claim(1, 1.0) is None
+    assert store.claim(1, None) is None
 
 
 @pytest.mark.parametrize("wish", ["stop", "cancel"])
@@ -175,7 +175,7 @@ def test_a_retry_is_a_new_run_behind_the_queue_with_the_same_settings(store, sta
     old, new = store.run(run_id), store.run(again)
     assert (old.status, old.retried_as) == (status, again)
     assert (new.status, new.sweep, new.name, new.settings) == ("queued", old.sweep, old.name, old.settings)
-    assert [store.claim(1, 1.0).id, store.claim(1, 1.0).id] == [waiting, again]
+    assert [store.claim(1, None).id, store.claim(1, None).id] == [waiting, again]
 
 
 @pytest.mark.parametrize("status", sorted(ENDED - RETRYABLE))
@@ -262,7 +262,7 @@ def test_the_workspace_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
 def test_a_queued_run_moved_to_the_front_is_taken_next(store):
     _, (first, second) = store.add_sweep([SETTINGS, SETTINGS])
     store.move_to_front(second)
-    assert store.claim(1, 2.0).id == second
+    assert store.claim(1, None).id == second
     with pytest.raises(StoreError, match="is running; only a queued run can be moved"):
         store.move_to_front(second)
 
@@ -304,7 +304,7 @@ def test_a_run_takes_the_jobs_about_it_with_it(store):
     about = [store.add_job("export", {"run": run_id}) for run_id in (gone, kept)]
     folder = store.job_dir(about[0])
     folder.mkdir(parents=True)
-    store.claim_job(1, 2.0)
+    store.claim_job(1, None)
     with pytest.raises(StoreError, match="wait for its end"):
         store.delete(gone)
     store.finish_job(about[0], "finished", result={})
@@ -322,7 +322,7 @@ def test_a_workspace_of_an_earlier_version_opens(store):
 
 def test_of_several_who_ask_one_gets_a_job(store):
     jobs = [store.add_job("double", {"number": number}) for number in (1, 2)]
-    claimed = [store.claim_job(1, 2.0) for _ in range(3)]
+    claimed = [store.claim_job(1, None) for _ in range(3)]
     assert [job and job.id for job in claimed] == [*jobs, None]
     with pytest.raises(StoreError, match="is running"):
         store.delete_job(jobs[0])

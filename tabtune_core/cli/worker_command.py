@@ -1,0 +1,97 @@
+"""``tabtune worker``: carries out queued runs, says what the worker of a workspace does, and ends it.
+
+Exit status of ``--status``: 0 where a worker runs and responds, 1 where not.
+"""
+
+import argparse
+import logging
+import time
+from pathlib import Path
+
+from tabtune_core.cli.terminal import say
+from tabtune_core.errors import StoreError
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, STOPPED, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.store.jobs import Job
+from tabtune_core.store.runs import Run, RunStore
+
+
+def work(asked: argparse.Namespace) -> int:
+    """Carries out queued runs, or does with the worker what the flags say."""
+    from tabtune_core.execution.worker import run_worker
+
+    if asked.now and not asked.stop:
+        raise StoreError("--now says how to stop the worker. Give --stop --now.")
+    if asked.stop:
+        return _stop(RunStore(asked.home), now=asked.now)
+    if asked.status:
+        return _show_status(RunStore(asked.home))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    (asked.home / STOPPED).unlink(missing_ok=True)
+    run_worker(asked.home, exit_when_idle=asked.exit_when_idle)
+    return 0
+
+
+def _show_status(store: RunStore) -> int:
+    worker = worker_of(store.home)
+    if worker is None:
+        how = "was stopped with 'tabtune worker --stop'" if is_stopped(store.home) else "is not running"
+        print(f"The worker of {store.home} {how}.")
+    else:
+        since = time.strftime("%d %b %Y %H:%M", time.localtime(worker.since)) if worker.since else "an unknown time"
+        print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
+        if worker.suspended:
+            print(_suspended(worker))
+        elif worker.outdated:
+            print("It is of another version than this program; the next worker that is started takes over from it.")
+    for line in _what_runs(store):
+        print(f"Running: {line}")
+    print(f"Queued: {len(store.runs(status='queued'))} runs, {len(store.jobs(status='queued'))} jobs.")
+    return 0 if worker is not None and not worker.suspended else 1
+
+
+def _what_runs(store: RunStore) -> list[str]:
+    going: list[Run | Job] = [*store.runs(status="running"), *store.jobs(status="running")]
+    return [f"{'run ' + one.name if isinstance(one, Run) else 'job ' + one.kind} ({one.id}), process {one.pid}." for one in going]
+
+
+def _suspended(worker: Holder) -> str:
+    return (
+        f"It does not respond, because it is suspended (signal STOP); what runs goes on, what is queued waits. Let it go on with"
+        f" 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."
+    )
+
+
+def _stop(store: RunStore, *, now: bool) -> int:
+    """Ends the worker; with ``now`` also what runs."""
+    from tabtune_core.execution.worker import end_everything
+
+    worker = worker_of(store.home)
+    stop_workers(store.home)
+    if worker is None:
+        say(f"No worker runs in {store.home}.")
+    else:
+        _see_off(store.home, worker)
+        say(f"The worker of {store.home}, process {worker.pid}, has ended; no queued run is started.")
+    left = end_everything(store.home) if now else []
+    for line in _what_runs(store):
+        say(f"Goes on: {line}")
+    if left:
+        say("What goes on cannot be told from other programs, so it was not ended. End it by its process id, where you know it.")
+    elif not now and _what_runs(store):
+        say("The next worker takes it over. To end it too: tabtune worker --stop --now")
+    return 1 if left else 0
+
+
+def _see_off(home: Path, worker: Holder) -> None:
+    """Asks a worker to leave, and waits until it has."""
+    if worker.suspended:
+        raise StoreError(f"The worker of {home} is process {worker.pid}. {_suspended(worker)}")
+    if not ask_to_leave(home, worker):
+        raise StoreError(f"The worker of {home} is of an earlier version, which cannot be asked to end. End it with 'kill {worker.pid}'.")
+    deadline = time.monotonic() + MAKE_WAY_SECONDS
+    while (there := worker_of(home)) is not None and there.identity == worker.identity:
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"The worker of {home} was asked to end and has not. Its log is {home / 'worker.log'}; 'kill -9 {worker.pid}' ends it."
+            )
+        time.sleep(0.05)
