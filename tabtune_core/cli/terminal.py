@@ -71,7 +71,9 @@ class _WorkerCare:
         worker = worker_of(self.home)
         if worker is None:
             if self.looks > 1 and is_stopped(self.home):
-                raise StoreError("The worker was stopped with 'tabtune worker --stop', so what is queued waits. 'tabtune worker' starts it.")
+                raise StoreError(
+                    "The worker was stopped with 'tabtune worker --stop', so what is queued waits. 'tabtune worker' starts it."
+                )
             if self.starts == WORKER_STARTS:
                 raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")
             self.starts += 1

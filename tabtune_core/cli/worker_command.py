@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, STOPPED, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.runs import Run, RunStore
 
@@ -26,7 +26,6 @@ def work(asked: argparse.Namespace) -> int:
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    (asked.home / STOPPED).unlink(missing_ok=True)
     run_worker(asked.home, exit_when_idle=asked.exit_when_idle)
     return 0
 

@@ -131,6 +131,11 @@ def stop_workers(home: Path) -> None:
     (home / STOPPED).touch()
 
 
+def want_worker(home: Path) -> None:
+    """Takes that back."""
+    (home / STOPPED).unlink(missing_ok=True)
+
+
 def is_stopped(home: Path) -> bool:
     """Whether a person wants no worker there."""
     return (home / STOPPED).exists()
@@ -142,7 +147,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
     Two that start at once are harmless: the second ends itself. Queue the runs first: a worker about to end because it is idle looks once
     more after it has let go of the lock.
     """
-    (home / STOPPED).unlink(missing_ok=True)
+    want_worker(home)
     worker = worker_of(home)
     if worker is not None and not worker.outdated:
         return

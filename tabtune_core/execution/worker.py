@@ -20,7 +20,7 @@ from types import FrameType
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child, memory_advice, run_child
 from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, worker_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
 from tabtune_core.execution.scheduler import Slots, device_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.packs import fellows
@@ -73,6 +73,7 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EX
     store = RunStore(home)
     lock = WorkerLock(store.home)
     worker = _Worker(store, lock, experiment, jobs)
+    want_worker(store.home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
     patience, there = TAKE_SECONDS, worker_of(store.home)

@@ -55,15 +55,14 @@ class Database:
             )
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
-        with self._together():  # which also tells a database that cannot be written
+        with self._together():
             for table, columns in ADDED.items():
                 there = {row["name"] for row in self._read(f"PRAGMA table_info({table})")}
                 for name in columns.keys() - there:
                     self._write(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
                 for name in there.intersection(REMOVED):
                     self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
-        if held < FORMAT:
-            self._write(f"PRAGMA user_version = {FORMAT}")
+            self._write(f"PRAGMA user_version = {FORMAT}")  # also where it is that already: a database that cannot be written says so here
 
     @property
     def _connection(self) -> sqlite3.Connection:

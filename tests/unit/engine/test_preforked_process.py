@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import socket
+import struct
 import time
 
 import psutil
@@ -40,6 +42,23 @@ def test_it_sees_what_there_was_when_it_was_set_aside_and_nothing_that_came_late
 def test_it_has_no_answer_when_the_function_ends_it_or_fails():
     assert FreshProcess().call(gives_up) is None
     assert FreshProcess().call(seen, unknown=1) is None
+
+
+def test_it_has_no_answer_when_it_was_killed_before_it_was_asked():
+    fresh = FreshProcess()
+    fresh._process.kill()
+    fresh._process.join()
+    assert fresh.call(seen, more="asked") is None
+
+
+def test_it_has_no_answer_when_it_was_killed_in_the_middle_of_one():
+    fresh, (ours, theirs) = FreshProcess(), multiprocessing.Pipe()
+    fresh._pipe.close()
+    fresh._pipe = ours
+    os.write(theirs.fileno(), struct.pack("!i", 100) + b"half an answer")
+    with socket.socket(fileno=os.dup(theirs.fileno())) as end:
+        end.shutdown(socket.SHUT_WR)
+    assert fresh.call(seen, more="asked") is None
 
 
 @pytest.mark.parametrize("kill", ["kill", "terminate"])

@@ -3,6 +3,7 @@
 import pytest
 
 from tabtune_core.engine import verify
+from tabtune_core.engine.preforked_process import FreshProcess
 
 
 class Answers:
@@ -30,6 +31,15 @@ def test_the_process_set_aside_decides_whether_a_package_is_offered(tmp_path, an
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint="x.ckpt", fresh=fresh)
     assert (offered, said in sentence) == (good, True)
     assert fresh.asked == (verify.largest_difference, {"run_dir": tmp_path, "home": tmp_path, "device": "cpu", "checkpoint": "x.ckpt"})
+
+
+def test_a_new_interpreter_decides_where_the_process_set_aside_was_killed(tmp_path, monkeypatch):
+    fresh = FreshProcess()
+    fresh._process.kill()
+    monkeypatch.setattr(verify, "_in_new_interpreter", lambda *asked: (1e-7, 0) if asked == (tmp_path, tmp_path, "cpu", None) else None)
+    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None, fresh=fresh)
+    assert offered
+    assert "gave the run's test predictions in a fresh process" in sentence
 
 
 def test_without_one_a_new_interpreter_is_asked_and_its_failure_is_told(tmp_path):

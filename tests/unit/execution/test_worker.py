@@ -9,8 +9,8 @@ import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.execution import worker
-from tabtune_core.execution.identity import found
-from tabtune_core.execution.lock import worker_of
+from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.store.runs import RunStore
 
 
@@ -45,7 +45,7 @@ def log_of(store, run):
 
 def test_cards_are_counted_as_the_pages_count_them_whatever_the_shell_says(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", {"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "OMP_WAIT_POLICY": "ACTIVE"})
-    worker._Worker(RunStore(tmp_path), "fake_experiment", "fake_jobs")
+    worker._Worker(RunStore(tmp_path), WorkerLock(tmp_path), "fake_experiment", "fake_jobs")
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
@@ -148,7 +148,7 @@ def test_a_second_worker_ends_itself_and_the_first_goes_on(live):
 def test_a_stale_row_of_an_earlier_worker_is_interrupted(tmp_path):
     store = RunStore(tmp_path)
     (run_id,) = queue(store, "quick")
-    store.claim(os.getpid(), 1.0)  # this pid, but of a process that began long ago
+    store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but of a process that began long ago
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "interrupted"
     assert "is gone" in store.run(run_id).error
@@ -217,7 +217,7 @@ def test_a_job_does_not_wait_for_a_run_that_trains(live):
 
 def test_a_job_whose_process_is_gone_is_interrupted(live):
     live._write(
-        "INSERT INTO jobs (id, kind, arguments, status, created, pid, process_started)"
-        " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, 1)"
+        "INSERT INTO jobs (id, kind, arguments, status, created, pid, identity)"
+        " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, '1 boot pid:[1]')"
     )
     wait_until(lambda: live.job("lost").status == "interrupted")

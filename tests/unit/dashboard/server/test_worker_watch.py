@@ -1,25 +1,33 @@
 """A worker that cannot stay up is said and not started for ever; one that stays is left alone."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from dashboard.server.worker_watch import LOG_LINES, LOOK_SECONDS, MOST_STARTS, WorkerWatch
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.identity import identity_of
+from tabtune_core.execution.lock import Holder, stop_workers
 
 
 class World:
-    """A clock, whether the worker lives, and how often one was started."""
+    """A clock, the worker that lives, and how often one was started."""
 
     def __init__(self):
-        self.now, self.alive, self.starts = 100.0, False, 0
+        self.now, self.worker, self.starts = 100.0, None, 0
 
     def start(self, home, **more):
-        self.starts += not self.alive
+        self.starts += self.worker is None or self.worker.outdated
 
 
 @pytest.fixture
 def world(monkeypatch):
     world = World()
-    monkeypatch.setattr(worker_lock, "worker_alive", lambda home: world.alive)
+    monkeypatch.setattr(worker_lock, "worker_of", lambda home: world.worker)
+    monkeypatch.setattr(worker_lock, "code_version", lambda: "this")
     monkeypatch.setattr(worker_lock, "ensure_worker", world.start)
     return world
 
@@ -64,8 +72,53 @@ def test_a_person_may_have_it_started_again(world, watch):
 
 def test_one_that_lives_is_no_trouble_and_is_replaced_when_it_dies_later(world, watch):
     watch.look()
-    world.now, world.alive = world.now + LOOK_SECONDS, True
+    world.now, world.worker = world.now + LOOK_SECONDS, Holder(7, None, "this")
     assert watch.look() is None
-    world.now, world.alive = world.now + 1000, False
+    world.now, world.worker = world.now + 1000, None
     assert watch.look() is None
     assert world.starts == 2
+
+
+def test_one_of_another_version_is_said_and_replaced_once(world, watch):
+    world.worker = Holder(7, "1 boot pid:[1]", "other")
+    for _ in range(100):
+        trouble = watch.look()
+        world.now += 1
+    assert (trouble.why, trouble.pid, trouble.version, trouble.can_be_asked) == ("outdated", 7, "other", True)
+    assert world.starts == 1
+
+
+def test_one_of_an_earlier_version_is_said_not_to_be_asked(world, watch):
+    world.worker = Holder(7)
+    assert not watch.look().can_be_asked
+
+
+def test_two_programs_of_two_versions_do_not_replace_each_others_worker_for_ever(world, watch):
+    for turn in range(20):
+        world.worker = Holder(turn + 1, f"{turn} boot pid:[1]", "other")
+        watch.look()
+        world.now += LOOK_SECONDS
+    assert world.starts == 1
+
+
+def test_one_that_a_person_stopped_is_not_started_until_a_person_does(world, watch, tmp_path):
+    stop_workers(tmp_path)
+    for _ in range(100):
+        assert watch.look().why == "stopped"
+        world.now += 1
+    assert world.starts == 0
+    watch.start()
+    assert world.starts == 1
+
+
+def test_one_that_is_suspended_is_said_and_no_other_is_started(world, watch):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        world.worker = Holder(process.pid, identity_of(process.pid), "this")
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert watch.look().why == "suspended"
+        process.send_signal(signal.SIGCONT)
+        os.waitid(os.P_PID, process.pid, os.WCONTINUED)
+        assert watch.look() is None
+        process.kill()
+    assert world.starts == 0

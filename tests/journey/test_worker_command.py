@@ -1,0 +1,104 @@
+"""A person asks what the worker does, and ends it, with ``tabtune worker``."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from worker_program import end, queue, start_worker, wait_for_end, wait_until
+
+from tabtune_core.cli.main import main
+from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.lock import is_stopped, worker_of
+from tabtune_core.store.runs import RunStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+@pytest.fixture
+def worker(store):
+    """One that carries out a run while another waits."""
+    going = start_worker(store.home)
+    queue(store, "waiting", "quick")
+    wait_until(lambda: store.events(store.runs()[0].id))
+    yield going
+    end(store, going)
+
+
+def ask(store, *flags):
+    return main(["worker", "--home", str(store.home), *flags])
+
+
+def test_status_without_a_worker(store, capsys):
+    assert ask(store, "--status") == 1
+    assert f"The worker of {store.home} is not running." in capsys.readouterr().out
+
+
+def test_status_says_who_works_on_what(store, worker, capsys):
+    run = store.runs()[0]
+    assert ask(store, "--status") == 0
+    said = capsys.readouterr().out
+    assert f"is process {worker.pid}, version {worker_of(store.home).version}, since" in said
+    assert f"Running: run LoRA r=8 ({run.id}), process {run.pid}." in said
+    assert "Queued: 1 runs, 0 jobs." in said
+    assert "another version" not in said
+
+
+def test_status_of_a_worker_of_another_version(store, worker, capsys, monkeypatch):
+    monkeypatch.setattr(worker_lock, "code_version", lambda: "other")
+    assert ask(store, "--status") == 0
+    assert "It is of another version than this program" in capsys.readouterr().out
+
+
+def test_a_suspended_worker_is_said_not_to_respond_and_goes_on_later(store, worker, capsys):
+    worker.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+    assert ask(store, "--status") == 1
+    assert f"'kill -CONT {worker.pid}'" in capsys.readouterr().out
+    assert ask(store, "--stop") == 2
+    assert f"'kill -CONT {worker.pid}'" in capsys.readouterr().err
+    assert start_worker(store.home).wait(timeout=60) == 0, "another one leaves the workspace to it"
+    worker.send_signal(signal.SIGCONT)
+    (store.home / "go").touch()
+    assert [wait_for_end(store, run.id).status for run in store.runs()] == ["finished"] * 2
+
+
+def test_stop_leaves_the_run_to_the_next_worker(store, worker, capsys):
+    run, waiting = store.runs()
+    assert ask(store, "--stop") == 0
+    said = capsys.readouterr().err
+    assert "has ended; no queued run is started" in said
+    assert f"Goes on: run LoRA r=8 ({run.id}), process {run.pid}." in said
+    assert worker.wait(timeout=60) == 0
+    assert is_stopped(store.home)
+    assert [store.run(run.id).status, store.run(waiting.id).status] == ["running", "queued"]
+    ask(store, "--status")
+    assert "was stopped with" in capsys.readouterr().out
+    (store.home / "go").touch()
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    assert [one.status for one in store.runs()] == ["finished"] * 2
+
+
+def test_stop_now_ends_everything(store, worker):
+    run, waiting = store.runs()
+    assert ask(store, "--stop", "--now") == 0
+    assert worker.wait(timeout=60) == 0
+    assert [store.run(run.id).status, store.run(waiting.id).status] == ["interrupted", "queued"]
+    assert "--stop --now" in store.run(run.id).error
+    assert not psutil.pid_exists(run.pid) or psutil.Process(run.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_worker_of_an_earlier_version_has_to_be_ended_by_hand(store, worker, capsys):
+    (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')
+    assert ask(store, "--stop") == 2
+    assert f"End it with 'kill {worker.pid}'" in capsys.readouterr().err
+    assert worker.poll() is None
+
+
+@pytest.mark.parametrize("flags", [["--now"], ["--home", "/proc/version/nowhere"]])
+def test_what_cannot_be_done_is_a_line_and_exit_status_2(tmp_path, capsys, flags):
+    assert main(["worker", "--home", str(tmp_path), *flags]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

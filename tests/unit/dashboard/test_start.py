@@ -1,0 +1,19 @@
+"""The program that serves the pages says at once, in a line, where it cannot."""
+
+import sys
+
+import pytest
+
+from dashboard.__main__ import main
+
+
+def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setenv("TABTUNE_HOME", "")
+    monkeypatch.setenv("TABTUNE_UPLOAD_LIMIT_MB", "")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["--home", str(tmp_path / "file"), "--no-browser"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tabtune-dashboard: The workspace {tmp_path / 'file'} cannot be opened")

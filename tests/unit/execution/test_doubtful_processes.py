@@ -1,0 +1,164 @@
+"""What a worker does with rows whose process is not its own for certain: it signals nothing, and leaves no row running for ever."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from worker_program import end, queue, start_worker, wait_for_end, wait_until
+
+from tabtune_core.execution import worker
+from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.lock import WorkerLock, worker_of
+from tabtune_core.store.runs import RunStore
+
+CLOCK = """
+import os, psutil, sys, time
+booted, now = psutil.boot_time(), time.time
+def shift():
+    return 3600 if os.path.exists(sys.argv[1] + "/clock-is-set") else 0
+psutil._pslinux.BOOT_TIME = None
+psutil.boot_time = psutil._pslinux.boot_time = lambda *_: booted + shift()
+time.time = lambda: now() + shift()
+"""
+"""A machine whose clock is put forward by an hour once there is a file."""
+IMPATIENT = "from tabtune_core.execution import worker as early\nearly.SILENT_SECONDS = 0.3\n"
+
+
+@pytest.fixture
+def stranger():
+    """Another program, which leads a process group as runs do."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def elsewhere(pid, place):
+    """The identity of a process that had this pid in another life of the machine (1) or another container (2), or one earlier (0)."""
+    parts = identity_of(pid).split()
+    return " ".join([*parts[:place], f"{parts[place]}0", *parts[place + 1 :]])
+
+
+def running_row(store, pid, identity):
+    (run_id,) = queue(store, "quick")
+    store.claim(pid, identity)
+    return run_id
+
+
+def let_it_look(store):
+    """A worker looks at all that runs between two jobs."""
+    for _ in range(2):
+        job = store.add_job("double", {"number": 1})
+        wait_until(lambda job=job: store.job(job).ended)
+        assert store.job(job).status == "finished"
+
+
+def test_a_clock_that_is_set_leaves_everything_running(store):
+    (run_id,) = queue(store, "waiting")
+    busy = start_worker(store.home, before=CLOCK)
+    try:
+        wait_until(lambda: store.events(run_id))
+        began = store.run(run_id)
+        (store.home / "clock-is-set").touch()
+        let_it_look(store)
+        assert store.run(run_id).status == "running"
+        assert worker_of(store.home).pid == busy.pid
+        busy.kill()
+        busy.wait()
+        busy = start_worker(store.home, before=CLOCK)  # adopts it under the new clock
+        let_it_look(store)
+        (store.home / "go").touch()
+        ended = wait_for_end(store, run_id)
+        assert (ended.status, ended.pid, ended.identity) == ("finished", began.pid, began.identity)
+    finally:
+        end(store, busy)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["pid given anew", "machine started anew"])
+def test_a_run_that_is_over_for_certain_is_interrupted_and_nothing_is_signalled(store, stranger, place):
+    run_id = running_row(store, stranger.pid, elsewhere(stranger.pid, place))
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    assert store.run(run_id).status == "interrupted"
+    assert stranger.poll() is None
+
+
+@pytest.mark.parametrize("wish", [None, "cancel"])
+@pytest.mark.parametrize("written", ["of an earlier version", "of another container"])
+def test_a_run_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signalled(store, stranger, written, wish):
+    run_id = running_row(store, stranger.pid, None if written == "of an earlier version" else elsewhere(stranger.pid, 2))
+    if wish:
+        store.ask(run_id, wish)
+    assert start_worker(store.home, "exit-when-idle", before=IMPATIENT).wait(timeout=60) == 0
+    assert store.run(run_id).status == ("cancelled" if wish else "interrupted")
+    assert stranger.poll() is None
+
+
+def test_a_job_in_doubt_ends_too(store, stranger):
+    job_id = store.add_job("double", {})
+    store.claim_job(stranger.pid, elsewhere(stranger.pid, 2))
+    busy = start_worker(store.home, before=IMPATIENT)
+    try:
+        wait_until(lambda: store.job(job_id).status == "interrupted")
+    finally:
+        end(store, busy)
+    assert stranger.poll() is None
+
+
+def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    run_id = running_row(store, stranger.pid, None)
+    working = worker._Worker(store, WorkerLock(store.home), "fake_experiment", "fake_jobs")
+    working.reconcile()
+    for _ in range(3):
+        store.beat(run_id)
+        working.look_at(working.watched[0])
+        now[0] += worker.SILENT_SECONDS - 1
+        working.look_at(working.watched[0])
+        assert store.run(run_id).status == "running"
+    now[0] += 2
+    working.look_at(working.watched[0])
+    assert store.run(run_id).status == "interrupted"
+    assert working.watched == []
+
+
+def test_a_suspended_run_is_not_taken_for_dead_and_can_be_cancelled(store):
+    (run_id,) = queue(store, "waiting")
+    busy = start_worker(store.home)
+    try:
+        wait_until(lambda: store.events(run_id))
+        run = store.run(run_id)
+        os.kill(run.pid, signal.SIGSTOP)
+        wait_until(lambda: psutil.Process(run.pid).status() == psutil.STATUS_STOPPED)
+        let_it_look(store)
+        assert store.run(run_id).status == "running"
+        store.ask(run_id, "cancel")
+        assert wait_for_end(store, run_id).status == "cancelled"
+        assert found(run.pid, run.identity) == "gone"
+    finally:
+        end(store, busy)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="only Linux has the score")
+def test_runs_go_before_the_worker_where_memory_ends(store):
+    def score(pid):
+        with open(f"/proc/{pid}/oom_score_adj") as file:
+            return int(file.read())
+
+    (run_id,) = queue(store, "waiting")
+    busy = start_worker(store.home)
+    try:
+        wait_until(lambda: store.events(run_id))
+        assert score(store.run(run_id).pid) == min(1000, score(busy.pid) + 500)
+        (store.home / "go").touch()
+        wait_for_end(store, run_id)
+    finally:
+        end(store, busy)

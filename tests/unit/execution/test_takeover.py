@@ -1,0 +1,70 @@
+"""A worker of other code makes way for one of this code; one that is asked to leave leaves its runs behind."""
+
+import signal
+
+import psutil
+import pytest
+from worker_program import end, queue, start_worker, wait_until
+
+from tabtune_core.execution.identity import found
+from tabtune_core.execution.lock import ask_to_leave, worker_of
+from tabtune_core.execution.worker import ENDED_BY_A_PERSON, end_everything
+from tabtune_core.store.runs import RunStore
+
+OLD = "from tabtune_core.execution import lock\nlock.code_version = lambda: 'old'\n"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+@pytest.fixture
+def busy(store):
+    """A worker of other code, and its run."""
+    first = start_worker(store.home, before=OLD)
+    (run_id,) = queue(store, "waiting")
+    wait_until(lambda: store.events(run_id))
+    yield first
+    end(store, first)
+
+
+def test_a_worker_of_another_version_makes_way_and_its_run_is_adopted(store, busy):
+    (run,) = store.runs()
+    (following,) = queue(store, "quick")
+    second = start_worker(store.home, "exit-when-idle")
+    assert busy.wait(timeout=60) == 0
+    wait_until(lambda: (there := worker_of(store.home)) and there.pid == second.pid)
+    assert not worker_of(store.home).outdated
+    assert [store.run(run.id).status, store.run(following).status] == ["running", "queued"]
+    (store.home / "go").touch()
+    assert second.wait(timeout=60) == 0
+    assert [store.run(run.id).status, store.run(following).status] == ["finished", "finished"]
+    assert store.run(run.id).pid == run.pid
+
+
+def test_a_worker_of_the_same_version_ends_itself(store, busy):
+    assert start_worker(store.home, before=OLD).wait(timeout=60) == 0
+    assert busy.poll() is None
+
+
+def test_everything_can_be_ended_once_the_worker_has_left(store, busy):
+    (run,) = store.runs()
+    ask_to_leave(store.home, worker_of(store.home))
+    assert busy.wait(timeout=60) == 0
+    assert psutil.pid_exists(run.pid)
+    assert end_everything(store.home) == []
+    ended = store.run(run.id)
+    assert (ended.status, ended.error) == ("interrupted", ENDED_BY_A_PERSON)
+    assert found(run.pid, run.identity) == "gone"
+    assert worker_of(store.home) is None
+
+
+def test_what_is_in_doubt_is_named_and_left_alone(store, busy):
+    (run,) = store.runs()
+    busy.send_signal(signal.SIGTERM)
+    assert busy.wait(timeout=60) == 0
+    store.set_process(run.id, run.pid, None)
+    assert end_everything(store.home) == [run.id]
+    assert psutil.pid_exists(run.pid)
+    assert store.run(run.id).status == "running"

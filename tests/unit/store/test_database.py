@@ -1,0 +1,65 @@
+"""A workspace of an earlier format becomes one of this format, also while something runs in it."""
+
+import sqlite3
+
+import pytest
+
+from tabtune_core.errors import StoreError
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.database import FORMAT
+from tabtune_core.store.runs import RunStore
+
+
+@pytest.fixture
+def format_1(tmp_path):
+    """A workspace as format 1 had it, in which a run and a job are going on in process 7."""
+    store = RunStore(tmp_path)
+    store.add_sweep([RunSettings(dataset="d", target="t")])
+    store.claim(7, None)
+    store.add_job("predict", {})
+    store.claim_job(7, None)
+    with sqlite3.connect(tmp_path / "runs.sqlite") as database:
+        for table in ("runs", "jobs"):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN identity")
+            database.execute(f"ALTER TABLE {table} ADD COLUMN process_started REAL")
+            database.execute(f"UPDATE {table} SET process_started = 1760000000.25")
+        database.execute("PRAGMA user_version = 1")
+    return tmp_path
+
+
+def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(format_1):
+    for _ in range(2):  # the second opening changes nothing
+        store = RunStore(format_1)
+        for row in (*store.runs(), *store.jobs()):
+            assert (row.status, row.pid, row.identity) == ("running", 7, None)
+    with sqlite3.connect(format_1 / "runs.sqlite") as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+    store.set_process(store.runs()[0].id, 9, "10 boot pid:[1]")
+    assert store.runs()[0].identity == "10 boot pid:[1]"
+
+
+def test_jobs_are_taken_in_the_order_of_their_arrival_whatever_the_clock_said(tmp_path):
+    store = RunStore(tmp_path)
+    jobs = [store.add_job("predict", {}) for _ in range(2)]
+    with sqlite3.connect(tmp_path / "runs.sqlite") as database:
+        database.execute("UPDATE jobs SET created = created - 3600 WHERE id = ?", (jobs[1],))
+    assert [store.claim_job(1, None).id for _ in range(2)] == jobs
+    assert [job.id for job in store.jobs()] == jobs[::-1]
+
+
+def test_a_folder_that_is_a_file_is_no_workspace(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot be opened: .*Choose another folder with TABTUNE_HOME"):
+        RunStore(tmp_path / "file")
+
+
+def test_a_database_that_cannot_be_written_is_said_when_it_is_opened(tmp_path, monkeypatch):
+    RunStore(tmp_path)
+    real = sqlite3.connect
+
+    def read_only(file, **more):
+        return real(f"file:{file}?mode=ro", uri=True, **more)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with pytest.raises(StoreError, match="readonly database"):
+        RunStore(tmp_path)
