@@ -77,7 +77,7 @@ def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int
 def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
     """Run id -> its validation score over the looks; at most ten seconds old where something still runs."""
     runs = listed(sweep)
-    now = int(time.time() / 10) if any(run.status == "running" for run in runs) else 0
+    now = int(time.monotonic() / 10) if any(run.status == "running" for run in runs) else 0
     return _curves(str(home()), sweep, metric, stamp_of(sweep), now)
 
 

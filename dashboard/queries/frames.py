@@ -55,7 +55,7 @@ def _frame_of(kind: str, run: Run) -> pd.DataFrame:
     if run.status == "running":
         # once a second, or less often: a run of very many steps shall not keep the server busy with reading
         every = max(1, int(READING_SHARE * _pace(folder, kind, run.id)[0]))
-        return _moving_frame(folder, kind, run.id, (every, int(time.time() / every)))
+        return _moving_frame(folder, kind, run.id, (every, int(time.monotonic() / every)))
     return _still_frame(folder, kind, run.id, run.status)
 
 

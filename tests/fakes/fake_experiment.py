@@ -14,6 +14,8 @@ def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh,
     print(f"The fake was here. Device: {given}")
     (run_dir / "adapter.zip").write_bytes(b"weights")
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
+    if settings.target == "steady":
+        return tell_steadily(run_dir, emit)
     return BEHAVIOURS[settings.target](home, stop_request)
 
 
@@ -21,6 +23,16 @@ def result(outcome="finished"):
     """A result with one score."""
     scores = {"log_loss": 0.5}
     return RunFinished(outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None)
+
+
+def tell_steadily(run_dir, emit):
+    """A step every few milliseconds; ``told`` has a letter for each that the store has taken."""
+    with (run_dir / "told").open("ab", buffering=0) as told:
+        for step in range(2, 101):
+            emit(StepDone(step, 0.5, 1.0, 2e-4, 0.5))
+            told.write(b"x")
+            time.sleep(0.005)
+    return result()
 
 
 def wait_until(condition):
