@@ -6,6 +6,7 @@ Exit status of ``--status``: 0 where a worker runs and responds, 1 where not.
 import argparse
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabtune_core.cli.terminal import say
@@ -44,8 +45,12 @@ def _show_status(store: RunStore) -> int:
             print("It is of another version than this program; the next worker that is started takes over from it.")
     for line in _what_runs(store):
         print(f"Running: {line}")
-    print(f"Queued: {len(store.runs(status='queued'))} runs, {len(store.jobs(status='queued'))} jobs.")
+    print(f"Queued: {_counted(store.runs(status='queued'), 'run')}, {_counted(store.jobs(status='queued'), 'job')}.")
     return 0 if worker is not None and not worker.suspended else 1
+
+
+def _counted(rows: Sequence[Run] | Sequence[Job], noun: str) -> str:
+    return f"{len(rows)} {noun}{'s' * (len(rows) != 1)}"
 
 
 def _what_runs(store: RunStore) -> list[str]:

@@ -258,7 +258,7 @@ class _Worker:
         rows = self.rows(watched)
         if state == "unknown" and any(run.status not in ENDED and not self.is_silent(run.id, run.heartbeat) for run in rows):
             return
-        if state == "gone":
+        if state == "gone" and watched.identity:
             _signal_group(watched.pid, signal.SIGKILL)  # what the run started itself would keep the device's memory
         if watched.process:
             watched.process.join(timeout=1)

@@ -13,6 +13,7 @@ from dashboard.server import worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import MemorySampled, Note
+from tabtune_core.execution.lock import Holder
 from tabtune_core.metrics import metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -477,6 +478,37 @@ def test_a_worker_that_does_not_stay_is_said_with_the_end_of_its_log(app, store,
     assert str(store.home / "worker.log") in texts(app.error).replace("\\", "")
     assert "No module named 'torch'" in texts(app.code)
     button(app, "Start the worker again").click().run()
+    assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("worker", "said"),
+    [
+        (Holder(7, "1 boot pid:[1]", "0.1.0+other"), "is of another version than these pages: 0.1.0+other. It was asked to make way"),
+        (Holder(7), "It cannot be asked to make way; end it with `kill 7`."),
+    ],
+)
+def test_a_worker_of_another_version_is_said(app, store, monkeypatch, worker, said):
+    monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: worker)
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    go(app, "live")
+    assert said in texts(app.info).replace("\\", "")
+
+
+def test_a_suspended_worker_is_said_not_to_respond(app, store, monkeypatch):
+    monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: Holder(7))
+    monkeypatch.setattr(Holder, "suspended", True)
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    go(app, "live")
+    assert "The worker (process 7) does not respond, because it is suspended." in texts(app.warning)
+
+
+def test_a_worker_that_a_person_stopped_waits_for_a_person(app, store):
+    worker_watch.worker_lock.stop_workers(store.home)
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    go(app, "live")
+    assert "The worker was stopped with `tabtune worker --stop`." in texts(app.info)
+    button(app, "Start the worker").click().run()
     assert not app.exception
 
 
