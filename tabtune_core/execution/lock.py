@@ -145,7 +145,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
     """Starts a worker that outlives this process, unless one of this version runs; one of another version is replaced by it.
 
     Two that start at once are harmless: the second ends itself. Queue the runs first: a worker about to end because it is idle looks once
-    more after it has let go of the lock.
+    more after it has let go of the lock. While one that this process started has not ended, no other is started.
     """
     want_worker(home)
     worker = worker_of(home)
@@ -153,13 +153,20 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
         return
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home.absolute())]
-    with (home / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*command, "--exit-when-idle"] if exit_when_idle else command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    with _starting:
+        if (started := _started.get(home.absolute())) is not None and started.poll() is None:
+            return  # it loads, or waits for the worker that it replaces
+        with (home / "worker.log").open("ab") as log:
+            process = _started[home.absolute()] = subprocess.Popen(
+                [*command, "--exit-when-idle"] if exit_when_idle else command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
     # someone has to collect its exit status, or it stays behind as a zombie
     threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
+
+
+_started: dict[Path, subprocess.Popen[bytes]] = {}
+_starting = threading.Lock()

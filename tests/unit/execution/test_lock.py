@@ -70,6 +70,21 @@ def test_a_worker_is_started_where_none_runs_and_ends_when_idle(tmp_path):
     assert "Traceback" not in log.read_text()
 
 
+def test_while_a_worker_is_starting_no_other_is_started(tmp_path, monkeypatch):
+    waiting = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE) as slow, subprocess.Popen(waiting, stdin=subprocess.PIPE) as second:
+        made = iter([slow, second])
+        started = []
+        monkeypatch.setattr(worker_lock.subprocess, "Popen", lambda command, **more: started.append(command) or next(made))
+        for _ in range(20):
+            ensure_worker(tmp_path)
+        assert len(started) == 1
+        slow.communicate(b"\n")
+        ensure_worker(tmp_path)
+        assert len(started) == 2
+        second.communicate(b"\n")
+
+
 def test_the_holder_says_who_it_is(tmp_path):
     held = WorkerLock(tmp_path)
     held.take()
