@@ -1,13 +1,43 @@
-"""How the target is predicted: a question of the Data page and of New run, with one answer."""
+"""Which column is predicted, and how: questions of the Data page and of New run, with one answer."""
 
 from typing import cast
 
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import WAYS
-from dashboard.url_state import chosen, pick, renew
+from dashboard.formatting import WAYS, plain
+from dashboard.url_state import choose, chosen, pick, renew
+from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.target import Way
+
+
+NOT_CHOSEN = ""
+
+
+def pick_target(dataset: Dataset) -> str:
+    """The proposed column or another; where several are near a person chooses, and until then it is NOT_CHOSEN."""
+    proposed = queries.proposal(dataset.id)
+    names = [column.name for column in dataset.columns]
+    likely = proposed.column or (NOT_CHOSEN if proposed.near else names[-1])
+    options = [NOT_CHOSEN, *names] if proposed.near else names
+    renew("target", when=dataset.id, value=likely)
+    if proposed.near and chosen("target", options, likely) == NOT_CHOSEN:
+        _ask_target(dataset, proposed.near, proposed.reason)
+    column = pick(
+        "Column to predict", options, name="target", default=likely, format_func=lambda name: name or "Not chosen yet: all columns"
+    )
+    if column == proposed.column:
+        st.caption(f"Proposed: {plain(proposed.reason)}")
+    return column
+
+
+def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
+    """A button for each column that may well be meant."""
+    st.markdown("**What do you want to predict?**")
+    with st.container(horizontal=True):
+        for place, name in enumerate(near):
+            st.button(plain(name), key=f"predict_{place}_{dataset.id[:12]}", on_click=choose, args=("target", name))
+    st.caption(f"Likely: {plain(reason)} Or choose from all columns.")
 
 
 def pick_way(table: str, column: str) -> Way:

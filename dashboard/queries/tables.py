@@ -73,11 +73,12 @@ def first_rows(table: str) -> pd.DataFrame:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _proposal(folder: str, table: str) -> Proposal:
     dataset = get_dataset(Path(folder), table)
-    return propose_target(Table(_whole(folder, table), dataset.columns, dataset.findings, dataset.questions, dataset.reading))
+    whole = Table(_whole(folder, table), dataset.columns, dataset.findings, dataset.questions, dataset.reading)
+    return propose_target(whole, dataset.name)
 
 
 def proposal(table: str) -> Proposal:
-    """The column that is probably the one to predict."""
+    """The column that is probably the one to predict, or those to choose from."""
     return _proposal(str(home()), table)
 
 

@@ -67,8 +67,8 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     frame = load_frame(store.home, dataset.id)
     target = run.get("target")
     if not target:
-        likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading))
-        hint = f" Likely: {likely.reason}" if likely.column else f" {likely.reason}"
+        likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading), dataset.name)
+        hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"
         raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
 
     question = None if "split_by" in run else split_question(dataset.columns, dataset.rows, target)

@@ -12,17 +12,12 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from tabtune_core.data.encoding import label_texts
-from tabtune_core.data.findings import Column, Finding
+from tabtune_core.data.findings import Finding
 from tabtune_core.data.table import Table
+from tabtune_core.data.target_ranking import near_best, rank_targets
 from tabtune_core.errors import LabelError
 from tabtune_core.metrics import Task
 
-LABEL_NAMES = (
-    *("target", "label", "class", "y", "outcome", "churn", "survived", "diagnosis", "species", "response", "default", "fraud", "status"),
-    *("income", "result", "rings", "mpg", "price", "saleprice", "charges", "quality"),
-)
-WEAK_LABEL_NAMES = ("rating", "score")
-"""Often a feature: they count only where the last column is no class."""
 FEW_CLASSES = 10
 MANY_CLASSES = 20
 CLASS_SHARE = 0.05
@@ -37,43 +32,37 @@ Way = Literal["classes", "numbers", "halves"]
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A column that is probably the one to predict."""
+    """A column that is probably the one to predict, or those between which a person decides."""
 
     column: str | None
-    """None where every column is an id, empty or constant."""
+    """None where several are near, and where every column is an id, empty or constant."""
 
     task: Task
+    """Of the column, or of the likeliest of those near."""
+
     reason: str
     """One sentence for the person who may choose another."""
 
+    near: tuple[str, ...] = ()
+    """Two or three columns to choose from, the likeliest first; empty where one is proposed."""
 
-def propose_target(table: Table) -> Proposal:
-    """By name; else the last column if it can be predicted, classes before a weak name; else the column with the fewest values."""
-    useless = {finding.column for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
-    usable = [column for column in table.columns if column.name not in useless and column.kind not in ("date", "text", "ignored")]
-    if not usable:
+
+def propose_target(table: Table, title: str = "") -> Proposal:
+    """By names, place and values, as ``target_ranking`` weighs them; ``title`` is the name of the table or its file."""
+    useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
+    ranked = rank_targets(table.columns, title, useless)
+    if not ranked:
         return Proposal(
             None, "classification", "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."
         )
-    named = {column.name.strip().lower().replace("_", "").replace(" ", ""): column for column in usable}
-    by_name = next((named[name] for name in LABEL_NAMES if name in named), None)
-    if by_name is not None:
-        return proposal(table, by_name, f"{by_name.name!r} is a usual name for the column to predict")
-    last = table.columns[-1]
-    by_weak_name = next((named[name] for name in WEAK_LABEL_NAMES if name in named), None)
-    if by_weak_name is not None and not (last in usable and last.unique <= FEW_CLASSES):
-        return proposal(table, by_weak_name, f"{by_weak_name.name!r} is a usual name for the column to predict")
-    if last in usable:
-        return proposal(table, last, f"{last.name!r} is the last column")
-    fewest = min(usable, key=lambda column: column.unique)
-    return proposal(table, fewest, f"{fewest.name!r} has the fewest different values ({fewest.unique})")
-
-
-def proposal(table: Table, column: Column, why: str) -> Proposal:
-    """The column with the task its values suggest."""
-    if ways_of(table.frame[column.name])[0] == "numbers":
-        return Proposal(column.name, "regression", f"{why}, and holds numbers on a scale ({column.unique:,} different ones).")
-    return Proposal(column.name, "classification", f"{why}, and holds {column.unique:,} different values: classes.")
+    near = near_best(ranked)
+    best = near[0].column
+    task: Task = "regression" if ways_of(table.frame[best.name])[0] == "numbers" else "classification"
+    if len(near) > 1:
+        told = [f"{one.column.name!r}, which {one.reason}" for one in near]
+        return Proposal(None, task, f"{'; '.join(told[:-1])}; or {told[-1]}.", tuple(one.column.name for one in near))
+    values = f"numbers on a scale ({best.unique:,} different ones)" if task == "regression" else f"{best.unique:,} different values: classes"
+    return Proposal(best.name, task, f"{best.name!r} {near[0].reason}, and holds {values}.")
 
 
 def is_continuous(series: pd.Series) -> bool:

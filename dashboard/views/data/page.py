@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.split_picker import ask_split
+from dashboard.components.target_picker import NOT_CHOSEN
 from dashboard.url_state import go, pick
 from dashboard.views.data import table_views, uploads
 
@@ -53,10 +54,19 @@ dataset = tables[table]
 table_views.figures(dataset)
 table_views.questions(dataset)
 target = table_views.target(dataset)
-ask_split(dataset, target)
+if target != NOT_CHOSEN:
+    ask_split(dataset, target)
 with st.container(horizontal=True, vertical_alignment="center"):
-    if st.button("Next: choose a model", type="primary", icon=":material/arrow_forward:", icon_position="right"):
+    if st.button(
+        "Next: choose a model",
+        type="primary",
+        icon=":material/arrow_forward:",
+        icon_position="right",
+        disabled=target == NOT_CHOSEN,
+    ):
         go("views/new_run/page.py", table=table, target=target)
+    if target == NOT_CHOSEN:
+        st.caption("Choose the column to predict first.", width="content")
     table_views.to_check(dataset)
 
 st.subheader("What was read")

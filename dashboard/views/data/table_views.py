@@ -9,7 +9,7 @@ from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
 from dashboard.components.plotly_chart import show
-from dashboard.components.target_picker import pick_way
+from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.url_state import choose, pick, renew
@@ -192,16 +192,13 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
 
 
 def target(dataset: Dataset) -> str:
-    """The column to predict, how, and what is to be known about it; returns the column."""
+    """The column to predict, how, and what is to be known about it; returns the column, NOT_CHOSEN until a person has decided."""
     st.subheader("What to predict")
-    proposed = queries.proposal(dataset.id)
-    names = [column.name for column in dataset.columns]
-    renew("target", when=dataset.id, value=proposed.column or names[-1])
     left, right = st.columns([1, 1.4])
     with left:
-        column = pick("Column to predict", names, name="target", default=proposed.column or names[-1])
-        if column == proposed.column:
-            st.caption(f"Proposed: {plain(proposed.reason)}")
+        column = pick_target(dataset)
+        if column == NOT_CHOSEN:
+            return column
         way = pick_way(dataset.id, column)
         st.markdown(f"Task: **{queries.TASKS[way]}**")
         label_findings(dataset, column, way)

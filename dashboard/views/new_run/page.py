@@ -5,9 +5,9 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.split_picker import pick_split
-from dashboard.components.target_picker import pick_way
+from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import plain
-from dashboard.url_state import go, pick, renew
+from dashboard.url_state import go, pick
 from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel
 from dashboard.views.new_run.estimate_panel import estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
@@ -29,9 +29,10 @@ with left:
         "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
     )
 with right:
-    names = [column.name for column in tables[table].columns]
-    renew("target", when=table, value=queries.proposal(table).column or names[-1])
-    target = pick("Column to predict", names, name="target", default=queries.proposal(table).column or names[-1])
+    target = pick_target(tables[table])
+    if target == NOT_CHOSEN:
+        st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
+        st.stop()
     way = pick_way(table, target)
     split = pick_split(tables[table], target)
 task, rows = queries.TASKS[way], tables[table].rows

@@ -13,11 +13,13 @@ from tabtune_core.data.findings import Column, Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import groups
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, first_row
-from tabtune_core.data.reading.words import Typed
+from tabtune_core.data.reading.words import FEW_VALUES, Typed
 
-ID_SHARE = 0.98
+ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
+"""Different values, of the filled cells; fewer do where a name says id and the values are whole numbers, as some come twice."""
 ID_ROWS = 20
-ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|unnamed: 0)$|[a-z]I[Dd]$", re.IGNORECASE)
+ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE)
+RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
@@ -102,8 +104,10 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         found.append(Finding("warning", "many-missing", message, name))
     words = column.kind in ("category", "text")
-    unlike = filled >= ID_ROWS and column.unique >= filled * ID_SHARE
-    if unlike and (words or consecutive or (column.kind == "number" and ID_NAME.search(name))):
+    named = ID_NAME.search(name) is not None
+    coded = named and all(example.isdecimal() for example in column.examples)
+    unlike = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
+    if unlike and (words or consecutive or (column.kind == "number" and named)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
         if column.kind == "text":
             message = f"{name!r} has {seen}, as an id or free text has. No model sees it: nothing to do."
@@ -116,6 +120,9 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     elif words and column.unique > MANY_VALUES:
         message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."
         found.append(Finding("info", "high-cardinality", message, name))
+    elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
+        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur. Nothing to do."
+        found.append(Finding("info", "recurring-words", message, name))
     return found
 
 

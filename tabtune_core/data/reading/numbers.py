@@ -4,6 +4,8 @@ Part of the fourth step of reading. Ids that a float64 would change stay text; w
 Every pattern is a constant of this file.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -15,6 +17,9 @@ from tabtune_core.data.reading.words import Typed, as_words
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 STRAY_SHARE = 0.1
 STRAY_WORDS = 3
+BAD_SHARE = 0.02
+"""Cells that are no number, of the filled: so few are slips, and the column is one of numbers, unless they look like codes."""
+CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
 BARE = r"regexp_replace({cell}, '^([+-]?)\s*[$€£¥₹]\s*|\s*([$€£¥₹%]|USD|EUR|GBP|CHF)$', '\1', 'g')"
 
@@ -93,7 +98,20 @@ def as_number(
         told = f"{unread:,} of {filled:,} cells are none and became missing. Choose category if they matter."
         message = f"{name!r} is read as numbers, as asked; {told}"
         return Typed("number", finite, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
+    if unread <= filled * BAD_SHARE:
+        unread_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL AND {plain} IS NULL"
+        bad = [word for (word,) in connection.execute(f"{unread_cells} GROUP BY 1 ORDER BY count(*) DESC, 1").fetchall()]
+        if not any(re.fullmatch(CODE, word) for word in bad):
+            return Typed("number", finite, (bad_cells_finding(name, bad, unread, filled), *infinite_finding(name, infinite)))
     return (yield from stray_words(connection, cell, name, unread, filled, plain))
+
+
+def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int) -> Finding:
+    """Shows the cells of a number column that are no numbers."""
+    shown = ", ".join(repr(shorten(word)) for word in bad[:STRAY_WORDS]) + (", ..." if len(bad) > STRAY_WORDS else "")
+    cells = "1 cell is none and became" if unread == 1 else f"{unread:,} cells are none and became"
+    message = f"{name!r} holds numbers in {filled - unread:,} of {filled:,} cells; {cells} missing: {shown}. "
+    return Finding("warning", "bad-cells", f"{message}Correct the file, or choose category under Columns, if they matter.", name)
 
 
 def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:

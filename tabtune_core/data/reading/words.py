@@ -9,7 +9,8 @@ from tabtune_core.data.findings import Finding, Kind, Question
 from tabtune_core.data.reading.batched_queries import Asking
 
 FEW_VALUES = 20
-CATEGORY_SHARE = 0.1
+CATEGORY_SHARE = 0.25
+"""Different words, of the filled cells: a category's come four times each or more, taken together."""
 BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
 
 
@@ -28,7 +29,7 @@ class Typed:
 
 
 def as_words(cell: str) -> Asking[Typed]:
-    """Boolean for two words that say yes and no, category for few different values, text for many."""
+    """Boolean for two words that say yes and no, category for few different values or for many that recur, text for others."""
     filled, unique = yield f"count({cell})", f"count(DISTINCT {cell})"
     if unique == 2:
         (words,) = yield (f"list(DISTINCT lower({cell})) FILTER (WHERE {cell} IS NOT NULL)",)
