@@ -10,7 +10,6 @@ from dashboard.url_state import choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.target import Way
 
-
 NOT_CHOSEN = ""
 
 

@@ -61,7 +61,9 @@ def propose_target(table: Table, title: str = "") -> Proposal:
     if len(near) > 1:
         told = [f"{one.column.name!r}, which {one.reason}" for one in near]
         return Proposal(None, task, f"{'; '.join(told[:-1])}; or {told[-1]}.", tuple(one.column.name for one in near))
-    values = f"numbers on a scale ({best.unique:,} different ones)" if task == "regression" else f"{best.unique:,} different values: classes"
+    values = (
+        f"numbers on a scale ({best.unique:,} different ones)" if task == "regression" else f"{best.unique:,} different values: classes"
+    )
     return Proposal(best.name, task, f"{best.name!r} {near[0].reason}, and holds {values}.")
 
 

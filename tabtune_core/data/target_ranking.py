@@ -1,7 +1,8 @@
 """Which columns of a table are probably the one to predict: a score for each, from names, place and values.
 
 Between a Table and the proposal in ``target``. In: columns, the table's name, names that cannot be predicted. Out: columns by score.
-A score is a sum of the weights below, tuned on one half of the tables of ``tests/benchmarks/target_proposal.csv`` and counted on the other.
+A score is a sum of the weights below, tuned on one half of the tables of
+    ``tests/benchmarks/target_proposal.csv`` and counted on the other.
 """
 
 import re
@@ -12,50 +13,68 @@ from dataclasses import dataclass
 
 from tabtune_core.data.findings import Column
 
+
+def _split(words: str) -> list[str]:
+    return words.split()
+
+
 NAMED = "is a usual name for the column to predict"
 TARGETS = frozenset(
-    "target label labels class classes outcome y response dependent ground truth ziel zielvariable zielgroesse klasse cible classe etiquette "
-    "objetivo etiqueta clase resultado obiettivo bersaglio etichetta esito alvo rotulo doel doelvariabele uitkomst klass mal utfall cel klasa "
-    "etykieta wynik hedef sinif etiket целевая цель метка класс результат 目标 标签 类别 结果 目标变量 目的変数 ラベル クラス 結果 목표 타깃 레이블 라벨 "
-    "클래스 结局".split()
+    _split("""
+    target label labels class classes outcome y response dependent ground truth ziel zielvariable zielgroesse klasse cible classe
+    etiquette objetivo etiqueta clase resultado obiettivo bersaglio etichetta esito alvo rotulo doel doelvariabele uitkomst klass mal
+    utfall cel klasa etykieta wynik hedef sinif etiket целевая цель метка класс результат 目标 标签 类别 结果 目标变量
+    目的変数 ラベル クラス 結果 목표 타깃 레이블 라벨
+    클래스 结局
+    """)
 )
 """Words that say "the column to predict" in themselves, without accents."""
 EVENTS = frozenset(
-    "churn churned survived survive survival survives died dead death deceased default defaulted fraud fraudulent diagnosis attrition vote "
-    "voted purchase purchased bought buy deny denied approved approval accepted acceptance admit admitted spam species status result rejected "
-    "readmitted cancelled canceled converted conversion clicked subscribed released arrest arrested recidivism relapse exited win won winner "
-    "creditability choice decision disease malignant event participation lfp callback kuendigung kundigung abwanderung gekundigt ausfall diagnose art "
-    "verstorben uberlebt defaut diagnostic espece deces fuite impago diagnostico especie fallecido compra baja inadimplencia cancelou "
-    "sobreviveu diagnosi specie acquisto abbandono soort opzegging отток диагноз вид 流失 诊断 违约 离职 诊断结果 解約 診断 離職 이탈 진단".split()
+    _split("""
+    churn churned survived survive survival survives died dead death deceased default defaulted fraud fraudulent diagnosis attrition vote
+    voted purchase purchased bought buy deny denied approved approval accepted acceptance admit admitted spam species status result
+    rejected readmitted cancelled canceled converted conversion clicked subscribed released arrest arrested recidivism relapse exited win
+    won winner creditability choice decision disease malignant event participation lfp callback kuendigung kundigung abwanderung gekundigt
+    ausfall diagnose art verstorben uberlebt defaut diagnostic espece deces fuite impago diagnostico especie fallecido compra baja
+    inadimplencia cancelou sobreviveu diagnosi specie acquisto abbandono soort opzegging отток диагноз вид 流失
+    诊断 违约 离职 诊断结果 解約 診断 離職 이탈 진단
+    """)
 )
 """What happens to a row, or what it is: mostly classes."""
 MEASURES = frozenset(
-    "price saleprice sales sale wage wages salary earnings cost costs charges mpg mileage quality rings rating score grade count counts cnt "
-    "total rate demand consumption yield revenue profit tip claims medv strength amount visits trips days visitors spending expenditure crime mortality deaths volume birthweight bwt "
-    "preis kaufpreis verkaufspreis umsatz absatz gehalt lohn kosten qualitat verbrauch note miete prix ventes salaire cout loyer qualite "
-    "precio ventas salario coste costo calidad alquiler preco vendas custo qualidade prezzo vendite stipendio costo qualita prijs verkoop "
-    "omzet kosten loon cena sprzedaz pris fiyat satis цена продажи зарплата 价格 销量 销售额 工资 房价 価格 売上 給料 가격 매출 판매량".split()
+    _split("""
+    price saleprice sales sale wage wages salary earnings cost costs charges mpg mileage quality rings rating score grade count counts cnt
+    total rate demand consumption yield revenue profit tip claims medv strength amount visits trips days visitors spending expenditure
+    crime mortality deaths birthweight bwt preis kaufpreis verkaufspreis umsatz absatz gehalt lohn kosten qualitat verbrauch note miete
+    prix ventes salaire cout loyer qualite precio ventas salario coste costo calidad alquiler preco vendas custo qualidade prezzo vendite
+    stipendio qualita prijs verkoop omzet loon cena sprzedaz pris fiyat satis цена продажи зарплата 价格 销量 销售额
+    工资 房价 価格 売上 給料 가격 매출 판매량
+    """)
 )
 """What is measured, paid or counted at the end: numbers."""
 FEATURES = frozenset(
-    "id no number code name rownames unnamed index age sex gender race ethnicity year month week weekday day date time hour minute season city country county region "
-    "state province zip address latitude longitude lat lon long education educ married marital treat treatment trt group site center block "
-    "subject patient firm alter geschlecht jahr monat stadt land edad sexo genero ano mes ciudad annee mois ville eta sesso anno mese "
-    "citta leeftijd geslacht возраст пол год 年龄 性别 年齢 性別 나이 성별 income urban rural".split()
+    _split("""
+    id no number code name rownames unnamed index age sex gender race ethnicity year month week weekday day date time hour minute season
+    city country county region state province zip address latitude longitude lat lon long education educ married marital treat treatment
+    trt group site center block subject patient firm alter geschlecht jahr monat stadt land edad sexo genero ano mes ciudad annee mois
+    ville eta sesso anno mese citta leeftijd geslacht возраст пол год 年龄 性别 年齢 性別 나이 성별 income urban rural
+    """)
 )
 """What a row is known by before anything is predicted."""
-WORD_WEIGHTS = ((TARGETS, 5.0), (EVENTS, 3.5), (MEASURES, 2.5), (FEATURES, -2.0))
-PART = 0.6
+MEASURE = 2.5
+WORD_WEIGHTS = ((TARGETS | EVENTS, 5.0), (MEASURES, MEASURE), (FEATURES, -2.0))
+PART = 0.5
 """Of a word's weight, where it is only part of the name."""
-IN_TITLE = 3.0
-LAST, FIRST = 2.5, 1.5
-TWO_VALUES, FEW_VALUES, MANY_WORDS = 1.0, 0.5, -2.0
-UNLIKE = 1.0
-SERIES = -1.5
+IN_TITLE = 3.5
+FIRST, LAST = 2.5, 2.0
+TWO_VALUES, MANY_WORDS = 1.0, -2.0
+SERIES = -1.0
 """For a name that differs from two others or more in its digits alone, such as item_1, item_2, item_3."""
-NEAR = 1.25
-"""A column this close to the best is asked about and not passed over."""
-FEW, MOST_CLASSES, MOST_ASKED, LONG = 10, 30, 3, 4
+NEAR = 1.5
+"""A column closer than this to the best is asked about and not passed over."""
+SURE = 2.6
+"""Below it a place alone speaks for the best."""
+MOST_CLASSES, MOST_ASKED, LONG = 30, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +103,15 @@ def rank_targets(columns: Sequence[Column], title: str, useless: Collection[str]
     usable = [column for column in columns if column.name not in useless and column.kind not in ("date", "text", "ignored")]
     titled = in_title(usable, title)
     stems = Counter(re.sub(r"\d+", "#", column.name) for column in columns)
-    two, words = ([column for column in usable if test(column)] for test in (_two_values, _holds_words))
     ranked = []
     for column in usable:
         named = name_weight(column.name)
         place = LAST if column is usable[-1] else FIRST if column is usable[0] else 0.0
-        unlike = UNLIKE if column in two[:1] and len(two) == 1 or column in words[:1] and len(words) == 1 else 0.0
         parts = {
             NAMED: named,
             f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled else 0.0,
             "is the last column" if column is usable[-1] else "is the first column": place,
-            f"has few different values ({column.unique:,})": value_weight(column) + unlike,
+            f"has few different values ({column.unique:,})": value_weight(column),
         }
         series = SERIES if stems[re.sub(r"\d+", "#", column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
@@ -102,20 +119,19 @@ def rank_targets(columns: Sequence[Column], title: str, useless: Collection[str]
 
 
 def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """The best, with those between which a person should decide; at most three."""
-    return [one for one in ranked[:MOST_ASKED] if one.score > ranked[0].score - NEAR]
+    """The best alone, or the best three where a second is so near that a person should decide."""
+    asks = len(ranked) > 1 and (ranked[1].score > ranked[0].score - NEAR or ranked[0].score < SURE)
+    return [*ranked[: MOST_ASKED if asks else 1]]
 
 
 def name_weight(name: str) -> float:
     """What the words of a name say: the whole name in full, a part of it in part; the strongest of them."""
     words = words_of(name)
     whole = "".join(words)
-    weights = [weight if whole in known else weight * PART for known, weight in WORD_WEIGHTS if whole in known or _ends(words, known)]
+    weights = [weight if whole in known else weight * PART for known, weight in WORD_WEIGHTS if whole in known or known & set(words)]
+    if any(word.endswith(end) for word in words for end in MEASURES if len(end) > LONG):
+        weights.append(MEASURE * PART)
     return max(weights, key=abs, default=0.0)
-
-
-def _ends(words: Sequence[str], known: Collection[str]) -> bool:
-    return any(word in known or any(word.endswith(end) for end in known if len(end) > LONG) for word in words)
 
 
 def in_title(columns: Iterable[Column], title: str) -> set[str]:
@@ -136,16 +152,6 @@ def _starts(word: str, other: str) -> bool:
 
 def value_weight(column: Column) -> float:
     """What the number of different values says."""
-    if _two_values(column):
+    if column.unique == 2:
         return TWO_VALUES
-    if column.kind == "number":
-        return 0.0
-    return FEW_VALUES if column.unique <= FEW else MANY_WORDS if column.unique > MOST_CLASSES else 0.0
-
-
-def _two_values(column: Column) -> bool:
-    return column.unique == 2
-
-
-def _holds_words(column: Column) -> bool:
-    return column.kind in ("category", "boolean")
+    return MANY_WORDS if column.kind != "number" and column.unique > MOST_CLASSES else 0.0

@@ -45,9 +45,9 @@ def load(package: str, table: str) -> pd.DataFrame:
 def judge(package: str, table: str, target: str) -> tuple[str, list[str]]:
     """ "right", "asked" or "wrong", and the columns named; where several are named none is chosen."""
     read = read_table(load(package, table).to_csv(index=False).encode())
-    proposed = propose_target(read)
-    named = [str(proposed.column)]
-    return ("right" if named[0] == target else "wrong"), named
+    proposed = propose_target(read, f"{table.rsplit('/', 1)[-1]}.csv")
+    named = [*(proposed.near or (str(proposed.column),))]
+    return ("right" if named == [target] else "asked" if target in named else "wrong"), named
 
 
 def main() -> None:

@@ -200,3 +200,45 @@ def test_deleting_says_what_it_takes_away(app, home):
     button(app, "Delete this table").click().run()
     assert not app.exception
     assert list_datasets(home) == []
+
+
+NEAR = b"age,status,diagnosis,height\n" + b"".join(
+    b"%d,%s,%s,%d.5\n" % (20 + i % 40, (b"alive", b"moved")[i % 2], (b"x", b"y")[i // 2 % 2], 150 + i % 9) for i in range(60)
+)
+
+
+def test_where_columns_are_near_a_person_chooses_by_a_button_before_going_on(app, home):
+    add_dataset(home, NEAR, "patients.csv")
+    app.run()
+    assert "What do you want to predict?" in texts(app.markdown)
+    assert app.selectbox(key="chosen_target").value == ""
+    assert button(app, "Next: choose a model").disabled
+    assert "Choose the column to predict first." in texts(app.caption)
+    button(app, "diagnosis").click().run()
+    assert not app.exception
+    assert app.selectbox(key="chosen_target").value == "diagnosis"
+    assert app.query_params["target"] == "diagnosis"
+    assert "What do you want to predict?" not in texts(app.markdown)
+    assert not button(app, "Next: choose a model").disabled
+
+
+def test_the_full_list_answers_too_and_new_run_asks_the_same(app, home):
+    add_dataset(home, NEAR, "patients.csv")
+    app.run()
+    app.switch_page("views/new_run/page.py").run()
+    assert "What do you want to predict?" in texts(app.markdown)
+    assert "Choose the column to predict first." in texts(app.info)
+    app.selectbox(key="chosen_target").set_value("age").run()
+    assert not app.exception
+    assert "What do you want to predict?" not in texts(app.markdown)
+
+
+def test_another_table_that_asks_starts_without_a_choice(app, home):
+    other = add_dataset(home, NEAR, "patients.csv")
+    first = add_dataset(home, CSV, "people.csv")
+    app.query_params["table"] = first.id
+    app.run()
+    assert app.selectbox(key="chosen_target").value == "bought"
+    app.selectbox(key="chosen_target").set_value("age").run()
+    app.selectbox(key="chosen_table").set_value(other.id).run()
+    assert app.selectbox(key="chosen_target").value == ""

@@ -12,7 +12,7 @@ from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import megabytes, plain
 from dashboard.server.application import REPORT_PATH
-from dashboard.url_state import choose, pick, renew
+from dashboard.url_state import choose
 from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note, useless

@@ -18,7 +18,9 @@ from tabtune_core.data.reading.words import FEW_VALUES, Typed
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
 """Different values, of the filled cells; fewer do where a name says id and the values are whole numbers, as some come twice."""
 ID_ROWS = 20
-ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE)
+ID_NAME = re.compile(
+    r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
+)
 RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
@@ -121,7 +123,9 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."
         found.append(Finding("info", "high-cardinality", message, name))
     elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
-        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur. Nothing to do."
+        message = (
+            f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur. Nothing to do."
+        )
         found.append(Finding("info", "recurring-words", message, name))
     return found
 

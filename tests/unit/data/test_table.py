@@ -11,7 +11,7 @@ import pytest
 from tabtune_core.data.reading.cells import load_text, tidy_names
 from tabtune_core.data.reading.dialect import Dialect
 from tabtune_core.data.reading.sql import connect, counts
-from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.data.table import ReadingChoices, Table, read_table
 from tabtune_core.errors import TableError
 
 PLAIN = "age,city,y\n31,Köln,1.5\n42,Rom,2.5\n53,Rom,-3\n"
@@ -434,3 +434,44 @@ def test_thousands_of_columns_of_one_name_are_told_apart_at_once():
 def test_a_line_without_end_is_refused_at_once(letters, message):
     with pytest.raises(TableError, match=message):
         read_table(b"x" * letters + b",b\n1,2\n3,4\n")
+
+
+def word_column(different: int, rows: int) -> Table:
+    lines = "".join(f"w{row % different}x,{row % 7}\n" for row in range(rows))
+    return read_table(f"make,n\n{lines}".encode())
+
+
+@pytest.mark.parametrize(
+    ("different", "rows", "kind"), [(22, 201, "category"), (40, 160, "category"), (60, 160, "text"), (20, 40, "category")]
+)
+def test_words_that_recur_are_a_category_and_others_are_text(different, rows, kind):
+    assert word_column(different, rows).columns[0].kind == kind
+
+
+def test_a_category_of_many_recurring_words_is_said():
+    found = [finding.message for finding in word_column(22, 201).findings if finding.code == "recurring-words"]
+    assert found == ["'make' has 22 different words in 201 rows and is read as a category, as they recur. Nothing to do."]
+    assert not [finding for finding in word_column(20, 201).findings if finding.code == "recurring-words"]
+
+
+def numbers_with(*bad: str, rows: int = 700) -> Table:
+    cells = [*(str(row / 8) for row in range(rows)), *bad]
+    return read_table(("n,word\n" + "".join(f"{cell},{'kl'[row % 2]}\n" for row, cell in enumerate(cells))).encode())
+
+
+def test_few_bad_cells_leave_a_column_of_numbers_and_are_shown():
+    table = numbers_with("1.2.3", "see note")
+    (finding,) = (finding for finding in table.findings if finding.code == "bad-cells")
+    assert (table.columns[0].kind, table.columns[0].missing, table.questions) == ("number", 2, ())
+    assert finding.message.startswith("'n' holds numbers in 700 of 702 cells; 2 cells are none and became missing: '1.2.3', 'see note'.")
+
+
+@pytest.mark.parametrize("bad", [("V58", "E11.5"), tuple(f"word {letter}" for letter in "abcdefghijklmnopqrstuvwxyz")])
+def test_codes_and_many_bad_cells_keep_their_words(bad):
+    assert numbers_with(*bad).columns[0].kind != "number"
+
+
+def test_a_number_that_names_a_row_is_an_id_although_some_come_twice():
+    lines = "".join(f"{500_000 + 37 * (row % 284)},{row % 7}\n" for row in range(300))
+    found = {header: read_table(f"{header},n\n{lines}".encode()).findings for header in ("hospital_number", "weight")}
+    assert ["id-like" in [finding.code for finding in findings] for findings in found.values()] == [True, False]

@@ -25,17 +25,36 @@ def table(**label):
     [
         ({"Churn": ["yes", "no"] * 30, "z": ["k", "l", "m"] * 20}, "Churn", "classification"),
         ({"rings": list(range(1, 31)) * 2}, "rings", "regression"),
-        ({"price": np.linspace(1, 2, ROWS), "z": ["k", "l"] * 30}, "price", "regression"),
-        ({"sort": ["k", "l", "m"] * 20}, "sort", "classification"),
-        ({"score": np.linspace(1, 2, ROWS), "bought": ["k", "l"] * 30}, "bought", "classification"),
-        ({"score": np.linspace(1, 2, ROWS), "z": np.linspace(3, 4, ROWS)}, "score", "regression"),
-        ({"kind": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "kind", "classification"),
+        ({"sort": ["k", "l", "m"] * 20, "target": [1.5, 2.5, 3.5] * 20}, "target", "classification"),
+        ({"Umsatz": np.linspace(1, 2, ROWS)}, "Umsatz", "regression"),
+        ({"目标": ["k", "l"] * 30, "z": np.linspace(3, 4, ROWS)}, "目标", "classification"),
+        ({"loan_status": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "loan_status", "classification"),
     ],
 )
 def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
     proposal = propose_target(table(**labels))
-    assert (proposal.column, proposal.task) == (column, task)
+    assert (proposal.column, proposal.task, proposal.near) == (column, task, ())
     assert repr(column) in proposal.reason
+
+
+def test_a_column_of_the_tables_own_name_is_proposed_wherever_it_stands():
+    named = frame(z=np.linspace(3, 4, ROWS)).rename(columns={"b": "Mildness"})
+    read = read_table(named.to_csv(index=False).encode())
+    assert [propose_target(read, title).near[0] for title in ("soaps.csv", "soap_mildness.csv", "Mild soaps")] == ["a", "Mildness", "Mildness"]
+
+
+def test_near_columns_are_asked_about_with_what_speaks_for_each():
+    proposal = propose_target(table(status=["k", "l"] * 30, diagnosis=["m", "n"] * 30, z=np.linspace(3, 4, ROWS)))
+    assert proposal.column is None
+    assert set(proposal.near[:2]) == {"status", "diagnosis"}
+    assert len(proposal.near) == 3
+    assert "'status', which is a usual name" in proposal.reason
+
+
+def test_a_column_that_is_one_of_a_series_or_an_id_is_passed_over():
+    series = {f"item_{number}": np.linspace(number, 4, ROWS) for number in range(4)}
+    assert propose_target(table(outcome=["k", "l"] * 30, **series)).column == "outcome"
+    assert propose_target(table(price=[f"K{row}" for row in range(ROWS)], kind=["k", "l"] * 30)).column != "price"
 
 
 def test_nothing_is_proposed_where_nothing_can_be_predicted():
