@@ -70,7 +70,7 @@ FIRST, LAST = 2.5, 2.0
 TWO_VALUES, MANY_WORDS = 1.0, -2.0
 SERIES = -1.0
 """For a name that differs from two others or more in its digits alone, such as item_1, item_2, item_3."""
-NEAR = 1.5
+NEAR = 1.25
 """A column closer than this to the best is asked about and not passed over."""
 SURE = 2.6
 """Below it a place alone speaks for the best."""
@@ -108,10 +108,10 @@ def rank_targets(columns: Sequence[Column], title: str, useless: Collection[str]
         named = name_weight(column.name)
         place = LAST if column is usable[-1] else FIRST if column is usable[0] else 0.0
         parts = {
+            f"holds {column.unique:,} different values": value_weight(column),
             NAMED: named,
             f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled else 0.0,
             "is the last column" if column is usable[-1] else "is the first column": place,
-            f"has few different values ({column.unique:,})": value_weight(column),
         }
         series = SERIES if stems[re.sub(r"\d+", "#", column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))

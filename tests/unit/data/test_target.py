@@ -49,6 +49,7 @@ def test_near_columns_are_asked_about_with_what_speaks_for_each():
     assert set(proposal.near[:2]) == {"status", "diagnosis"}
     assert len(proposal.near) == 3
     assert "'status', which is a usual name" in proposal.reason
+    assert "which is the last column" in proposal.reason
 
 
 def test_a_column_that_is_one_of_a_series_or_an_id_is_passed_over():
