@@ -40,7 +40,11 @@ def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
 def test_a_column_of_the_tables_own_name_is_proposed_wherever_it_stands():
     named = frame(z=np.linspace(3, 4, ROWS)).rename(columns={"b": "Mildness"})
     read = read_table(named.to_csv(index=False).encode())
-    assert [propose_target(read, title).near[0] for title in ("soaps.csv", "soap_mildness.csv", "Mild soaps")] == ["a", "Mildness", "Mildness"]
+    assert [propose_target(read, title).near[0] for title in ("soaps.csv", "soap_mildness.csv", "Mild soaps")] == [
+        "a",
+        "Mildness",
+        "Mildness",
+    ]
 
 
 def test_near_columns_are_asked_about_with_what_speaks_for_each():
@@ -49,7 +53,7 @@ def test_near_columns_are_asked_about_with_what_speaks_for_each():
     assert set(proposal.near[:2]) == {"status", "diagnosis"}
     assert len(proposal.near) == 3
     assert "'status', which is a usual name" in proposal.reason
-    assert "which is the last column" in proposal.reason
+    assert "'a', which is the first column" in proposal.reason
 
 
 def test_a_column_that_is_one_of_a_series_or_an_id_is_passed_over():
