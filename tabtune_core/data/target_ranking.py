@@ -31,6 +31,7 @@ TARGETS = frozenset(
 """Words that say "the column to predict" in themselves, without accents."""
 EVENTS = frozenset(
     _split("""
+    cultivar variety progression
     churn churned survived survive survival survives died dead death deceased default defaulted fraud fraudulent diagnosis attrition vote
     voted purchase purchased bought buy deny denied approved approval accepted acceptance admit admitted spam species status result
     rejected readmitted cancelled canceled converted conversion clicked subscribed released arrest arrested recidivism relapse exited win
