@@ -67,8 +67,9 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     seeds = tuple(int(seed) for seed in shared_SC.index)
     used, once = known[known["seed"].isin(seeds)], known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable")
     groups = used.groupby("configuration")
-    table = groups[CONFIGURATION].first().assign(runs=groups["run"].agg(tuple), score=shared_SC.mean())
-    table["own_runs"] = once.groupby("configuration")["run"].agg(tuple)
+    table = groups[CONFIGURATION].first()
+    own = {"runs": groups["run"].agg(tuple), "score": shared_SC.mean(), "own_runs": once.groupby("configuration")["run"].agg(tuple)}
+    table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})  # no shared seed: no configuration
     table = table.join(used[numbers].astype("float64").groupby(used["configuration"]).mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")

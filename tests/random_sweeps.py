@@ -1,0 +1,61 @@
+"""Sweeps of which anything may be missing: runs, seeds, results, metrics, numbers."""
+
+import dataclasses
+import math
+
+from tabtune_core.events import RunFinished
+from tabtune_core.metrics import metrics_of
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.runs import ENDED, RANKED
+
+BASE = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
+STRATEGIES = ("inference", "base-ft", "linear", "boosting", 2, 8)
+
+
+def settings_of(what, seed, task):
+    more = {"lora": LoraSettings(rank=what)} if isinstance(what, int) else {"strategy": what}
+    return RunSettings(dataset="d", target="y", task=task, seed=seed, **more)
+
+
+def scores(rng, metrics):
+    """Some of the metrics, some of them without a number."""
+    kept = [name for name in metrics if rng.random() < 0.8]
+    return {name: float(rng.choice([rng.random(), math.nan, math.inf, 0.5], p=[0.7, 0.1, 0.1, 0.1])) for name in kept}
+
+
+def result_of(rng, metrics):
+    of_part = {name: scores(rng, metrics) for name in ("validation", "test", "zero_shot_validation", "zero_shot_test")}
+    absent = [name for name in ("peak_memory_bytes", "growth_memory_bytes", "adapter_bytes") if rng.random() < 0.3]
+    return dataclasses.replace(
+        BASE,
+        best_step=int(rng.integers(0, 3)),
+        train_seconds=float(rng.choice([1.0, math.nan])),
+        memory_meter=str(rng.choice(["resident", "torch_allocated", ""])),
+        extra={"rows_sha256": str(rng.integers(0, 2))} if rng.random() < 0.5 else {},
+        context_rows=int(rng.integers(10, 12)) if rng.random() < 0.5 else None,
+        **of_part,
+        **dict.fromkeys(absent),
+    )
+
+
+def random_sweep(store, rng, task):
+    """A sweep of some strategies and seeds, each of whose runs ended, or did not, in some way."""
+    wanted = [(what, seed) for what in STRATEGIES for seed in range(3) if rng.random() < 0.5] or [("inference", 0)]
+    sweep, ids = store.add_sweep([settings_of(what, seed, task) for what, seed in wanted])
+    for run_id in ids:
+        status = str(rng.choice([*sorted(ENDED), "queued"]))
+        if status != "queued":
+            result = result_of(rng, metrics_of(task)) if status in RANKED else None
+            store.finish(run_id, status, result=result, error=None if result else "It ended.")
+        if rng.random() < 0.1:
+            store.archive(run_id)
+    return sweep
+
+
+def two_halves(store):
+    """A sweep of which no seed has a score of every configuration."""
+    sweep, ids = store.add_sweep([settings_of(what, seed, "classification") for what in ("inference", 2) for seed in (0, 1)])
+    done = dataclasses.replace(BASE, validation={"log_loss": 0.5}, zero_shot_validation={"log_loss": 0.6})
+    for run_id, status in zip(ids, ("finished", "cancelled", "cancelled", "finished"), strict=True):
+        store.finish(run_id, status, result=done if status == "finished" else None)
+    return sweep

@@ -1,0 +1,50 @@
+"""Whatever is missing of a sweep, its boards and what is said of it can be made."""
+
+import itertools
+
+import numpy as np
+import pytest
+from random_sweeps import random_sweep, two_halves
+
+from tabtune_core.analysis.against_references import against_references
+from tabtune_core.analysis.configurations import by_configuration
+from tabtune_core.analysis.full_vs_lora import full_or_lora
+from tabtune_core.analysis.html_report import pareto
+from tabtune_core.analysis.leaderboard import leaderboard, of_task
+from tabtune_core.analysis.pareto import best_of, front
+from tabtune_core.analysis.recommendation import recommend, with_noise
+from tabtune_core.analysis.setting_effects import experience
+from tabtune_core.metrics import metrics_of
+from tabtune_core.store.runs import RunStore
+
+def say_everything(store, sweep, rank_by):
+    """All that the pages and the command line ask of a sweep."""
+    runs = store.runs(sweep)
+    board = leaderboard(runs, rank_by)
+    assert len(board) == len(runs)
+    found = recommend(store, board, rank_by)
+    assert len(found.configurations) == len(found.configurations.dropna(subset=["score"]))
+    with_noise(board, found.configurations)
+    by_configuration(board, rank_by, found.configurations)
+    full_or_lora(board, found.configurations, rank_by)
+    list(against_references(board, rank_by))
+    experience(runs, rank_by, "t.csv")
+    front(board, {"growth_memory_bytes": True, f"validation_{rank_by}": False})
+    best_of(board, f"validation_{rank_by}", higher_is_better=True)
+    pareto(of_task(board, runs[0].settings.task), rank_by, "growth_memory_bytes")
+    return found
+
+
+def test_without_a_seed_that_all_configurations_share_there_is_a_board_and_no_recommendation(tmp_path):
+    store = RunStore(tmp_path)
+    found = say_everything(store, two_halves(store), "log_loss")
+    assert found.sentences == () and found.configurations.empty
+
+
+@pytest.mark.parametrize(("task", "seed"), list(itertools.product(("classification", "regression"), range(20))))
+def test_any_part_of_a_sweep_has_a_board(tmp_path, task, seed):
+    rng = np.random.default_rng(seed)
+    store = RunStore(tmp_path)
+    sweep = random_sweep(store, rng, task)
+    for rank_by in rng.choice(metrics_of(task), 2, replace=False):
+        say_everything(store, sweep, str(rank_by))
