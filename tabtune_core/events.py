@@ -4,10 +4,12 @@ Every event is a frozen dataclass of plain values; bytes and seconds are in the 
 """
 
 import dataclasses
+import functools
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
 EndedBy = Literal["", "time limit"]
@@ -175,6 +177,14 @@ class RunFailed:
     """Class name of the error; the trace is in the run's log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An event that this version cannot read; the store keeps it as it is."""
+
+    kind: str
+    why: str
+
+
 Event = PhaseStarted | Note | RunPlanned | StepDone | Evaluated | MemorySampled | PhaseDone | RunFinished | RunFailed
 EVENTS: dict[str, type] = {
     cls.__name__: cls for cls in (PhaseStarted, Note, RunPlanned, StepDone, Evaluated, MemorySampled, PhaseDone, RunFinished, RunFailed)
@@ -187,14 +197,76 @@ def to_json(event: Event) -> tuple[str, str]:
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """The event again. Raises KeyError for an unknown kind."""
-    values = json.loads(payload)
-    cls = EVENTS[kind]
+    """The event again. Fields that this version does not know are left out; those of a result are kept under UNKNOWN in its ``extra``.
+
+    Raises:
+        ValueError: the kind is unknown, or its fields are missing or of other types.
+    """
+    if kind not in EVENTS:
+        raise ValueError(f"{kind!r} is no event that this version knows")
+    values, cls = _object(payload), EVENTS[kind]
+    hints = _hints(cls)
+    strange = {name: values.pop(name) for name in [*values] if name not in hints}
+    if missing := [name for name in required(kind) if name not in values]:
+        raise ValueError(f"{kind} lacks {', '.join(missing)}")
+    if wrong := [name for name, value in values.items() if not _fits(value, hints[name])]:
+        raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
     if cls is RunFinished:
-        values |= _not_known_any_more(values)
-    tuples = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
-    event: Event = cls(**{name: tuple(value) if name in tuples else value for name, value in values.items()})
+        values["extra"] = values.get("extra", {}) | ({UNKNOWN: strange} if strange else {})
+        try:
+            values |= _not_known_any_more(values)
+            hash(values["extra"].get("rows_sha256"))
+            pack_costs(RunFinished(**values))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"extra of {kind} is {values['extra']!r:.60}") from error
+    event: Event = cls(**{name: tuple(value) if get_origin(hints[name]) is tuple else value for name, value in values.items()})
     return event
+
+
+UNKNOWN = "fields of another version"
+"""Where ``RunFinished.extra`` keeps what a result of another version says beside what this one knows."""
+
+
+def _object(payload: str) -> dict[str, Any]:
+    try:
+        values = json.loads(payload)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"it is {values!r:.60}, which has no fields")
+    return values
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+@functools.cache
+def required(kind: str) -> frozenset[str]:
+    """The fields that every event of a kind has."""
+    missing = dataclasses.MISSING
+    return frozenset(f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value out of JSON is one of a field's type."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin is Literal:
+        return value in args
+    if origin is UnionType:
+        return any(_fits(value, one) for one in args)
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(one, args[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(one, args[1]) for one in value.values())
+    if kind is NoneType or kind is bool or kind is str:
+        return isinstance(value, kind)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return kind is float or (math.isfinite(value) and value == int(value) and abs(value) < 2**63)
 
 
 def _not_known_any_more(values: dict[str, Any]) -> dict[str, Any]:

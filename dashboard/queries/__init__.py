@@ -3,7 +3,7 @@
 What has ended never changes and is read once; what runs is read at most once a second, however many tabs look on.
 """
 
-from dashboard.queries.adapters import facts, new_rows, test_rows, uploads
+from dashboard.queries.adapters import damaged_uploads, facts, new_rows, test_rows, uploads
 from dashboard.queries.boards import (
     HeldOutPart,
     against_full,
@@ -25,6 +25,7 @@ from dashboard.queries.tables import (
     TASKS,
     add,
     class_counts,
+    damaged_tables,
     features,
     first_rows,
     histogram,
@@ -54,6 +55,7 @@ from dashboard.queries.workspace import (
     store,
     store_of,
     sweeps,
+    unreadable,
 )
 
 __all__ = [
@@ -71,6 +73,8 @@ __all__ = [
     "configurations",
     "context_curves",
     "curves",
+    "damaged_tables",
+    "damaged_uploads",
     "experienced",
     "facts",
     "features",
@@ -109,6 +113,7 @@ __all__ = [
     "table_title",
     "tables",
     "test_rows",
+    "unreadable",
     "uploads",
     "values",
     "ways",

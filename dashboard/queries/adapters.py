@@ -41,6 +41,11 @@ def uploads() -> dict[str, StoredAdapter]:
     return _uploads(str(home()), tuple(found))
 
 
+def damaged_uploads() -> dict[str, str]:
+    """Id -> why, of those whose description cannot be read."""
+    return uploaded_adapters.damaged_adapters(home())
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _test_rows(path: str, changed: int) -> list[int]:
     saved = pd.read_parquet(path, columns=["split", "row"])

@@ -93,12 +93,12 @@ def predictions(run: Run, part: HeldOutPart) -> Predictions | None:
 
 def rank_curves() -> dict[str, Job]:
     """The newest job about the rank that a run really used, by the run's id."""
-    return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve"))}
+    return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve")) if "run" in job.arguments}
 
 
 def context_curves() -> dict[tuple[str, ...], Job]:
     """The newest job about the rows shown, by the ids of its runs."""
-    return {tuple(job.arguments["runs"]): job for job in reversed(store().jobs("context_curve"))}
+    return {tuple(job.arguments["runs"]): job for job in reversed(store().jobs("context_curve")) if "runs" in job.arguments}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from dashboard.formatting import moment
 from dashboard.queries.workspace import home, store
-from tabtune_core.data.datasets import Dataset, add_dataset, delete_dataset, folder_of, get_dataset, list_datasets, load_frame, preview
+from tabtune_core.data.datasets import (
+    Dataset,
+    add_dataset,
+    damaged_datasets,
+    delete_dataset,
+    folder_of,
+    get_dataset,
+    list_datasets,
+    load_frame,
+    preview,
+)
 from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leakage import may_leak
@@ -38,6 +48,11 @@ LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
 def tables() -> dict[str, Dataset]:
     """By id, newest first."""
     return {dataset.id: dataset for dataset in list_datasets(home())}
+
+
+def damaged_tables() -> dict[str, str]:
+    """Id -> why, of tables that cannot be read."""
+    return damaged_datasets(home())
 
 
 def table_title(dataset: Dataset) -> str:

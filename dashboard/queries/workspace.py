@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
-from tabtune_core.store.runs import ENDED, Run, RunStore, Sweep, default_home
+from tabtune_core.store.runs import ENDED, Run, RunStore, Sweep, Unreadable, default_home
 
 
 def home() -> Path:
@@ -49,6 +49,16 @@ def listed_in(folder: str, sweep: str | None, stamp: str) -> list[Run]:
 def listed(sweep: str | None) -> list[Run]:
     """The runs of one sweep or all, read anew when one changes its state, name or note; heartbeats and wishes in them may be old."""
     return listed_in(str(home()), sweep, stamp_of(sweep))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _unreadable(folder: str, stamp: str) -> list[Unreadable]:
+    return store_of(folder).unreadable()
+
+
+def unreadable() -> list[Unreadable]:
+    """Rows of the workspace that this version cannot read; they are in no other list."""
+    return _unreadable(str(home()), stamp_of(None))
 
 
 def selection_metric(sweep: str) -> str:

@@ -49,7 +49,7 @@ def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int 
     found: dict[str, list[float]] = {}
     for look in store.thinned(ids, "Evaluated", points):
         value = look["scores"].get(metric)
-        if look["split"] == "validation" and value is not None and np.isfinite(value):
+        if look["split"] == "validation" and isinstance(value, int | float) and np.isfinite(value):
             found.setdefault(look["run"], []).append(value)
     return found
 
@@ -123,6 +123,9 @@ def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[s
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Column by column, which is faster than a frame of dicts."""
+    """Column by column, which is faster than a frame of dicts. What should be a number and is none is NaN."""
     frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
-    return frame.astype({name: "str" for name in columns if name in ("run", "phase", "split")})
+    words = {"run", "phase", "split"}
+    odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
+    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in odd})
+    return frame.astype({name: "str" for name in columns if name in words})

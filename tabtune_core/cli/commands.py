@@ -47,7 +47,13 @@ def _runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
     sweeps = store.sweeps()
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
-    return store.runs(sweep or sweeps[0].id)
+    chosen = sweep or sweeps[0].id
+    runs, unread = store.runs(chosen), store.unreadable(chosen)
+    for run in unread:
+        say(f"{run.name} cannot be read and is left out: {run.why}")
+    if not runs:
+        raise StoreError(f"No run of the sweep {chosen!r} can be read. Open the workspace with the version that wrote it.")
+    return runs
 
 
 def print_predictions(asked: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "Dataset",
     "add_dataset",
     "add_sample",
+    "damaged_datasets",
     "delete_dataset",
     "get_dataset",
     "list_datasets",
@@ -102,35 +103,72 @@ def add_sample(home: Path, name: str) -> Dataset:
 
 
 def list_datasets(home: Path) -> list[Dataset]:
-    """All tables of a workspace, the newest first."""
-    folders = [folder for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name)]
-    return sorted((get_dataset(home, folder.name) for folder in folders), key=lambda dataset: dataset.created, reverse=True)
+    """All tables of a workspace that can be read, the newest first."""
+    found = (_get_or_why(home, folder.name) for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
+    return sorted((dataset for dataset in found if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True)
+
+
+def damaged_datasets(home: Path) -> dict[str, str]:
+    """Id -> why, of the tables of a workspace whose description cannot be read."""
+    names = sorted(folder.name for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
+    found = {name: _get_or_why(home, name) for name in names}
+    return {name: why for name, why in found.items() if isinstance(why, str)}
+
+
+def _get_or_why(home: Path, identity: str) -> Dataset | str:
+    try:
+        return get_dataset(home, identity)
+    except TableError as error:
+        return str(error)
 
 
 def get_dataset(home: Path, id: str) -> Dataset:
-    """One table's description. Raises TableError where the workspace does not hold it."""
-    data = json.loads((folder_of(home, id) / "table.json").read_text(encoding="utf-8"))
-    found = {
-        "columns": tuple(Column.from_json(item) for item in data["columns"]),
-        "findings": tuple(Finding.from_json(item) for item in data["findings"]),
-        "questions": tuple(Question.from_json(item) for item in data["questions"]),
-        "reading": ReadingChoices.from_json(data["reading"]),
-    }
-    return Dataset(**{**data, **found})
+    """One table's description. Raises TableError where the workspace does not hold it, or it cannot be read."""
+    folder = folder_of(home, id)
+    try:
+        data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        found = {
+            "columns": tuple(Column.from_json(item) for item in data["columns"]),
+            "findings": tuple(Finding.from_json(item) for item in data["findings"]),
+            "questions": tuple(Question.from_json(item) for item in data["questions"]),
+            "reading": ReadingChoices.from_json(data["reading"]),
+        }
+        dataset = Dataset(**{**data, **found})
+        texts = [dataset.id, dataset.name, *(text for column in dataset.columns for text in (column.name, column.kind))]
+        numbers = [dataset.created, dataset.rows, dataset.size_bytes, *(n for c in dataset.columns for n in (c.missing, c.unique))]
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError("an entry is of another kind")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise TableError(
+            f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged or of another version:"
+            f" delete it and add the file again; the file as it was given may still be at {folder / 'source'}."
+        ) from error
+    return dataset
 
 
 def load_frame(home: Path, id: str) -> pd.DataFrame:
-    """The whole table. Raises TableError where the workspace does not hold it."""
-    # column by column out of Arrow's memory, or a large table would be held twice
-    frame: pd.DataFrame = pq.read_table(folder_of(home, id) / "table.parquet").to_pandas(self_destruct=True)
+    """The whole table. Raises TableError where the workspace does not hold it, or its file is damaged."""
+    path = folder_of(home, id) / "table.parquet"
+    with _readable(path):
+        # column by column out of Arrow's memory, or a large table would be held twice
+        frame: pd.DataFrame = pq.read_table(path).to_pandas(self_destruct=True)
     return frame
 
 
 def preview(home: Path, id: str, rows: int = 100) -> pd.DataFrame:
     """The first rows; the rest is not read. Raises TableError where the workspace does not hold the table."""
-    with pq.ParquetFile(folder_of(home, id) / "table.parquet") as file:
+    path = folder_of(home, id) / "table.parquet"
+    with _readable(path), pq.ParquetFile(path) as file:
         frame: pd.DataFrame = next(file.iter_batches(batch_size=rows)).to_pandas()
     return frame
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException, StopIteration) as error:
+        raise TableError(f"The table's file {path} is damaged ({error}). Delete the table and add its file again.") from error
 
 
 def delete_dataset(home: Path, id: str) -> None:

@@ -58,16 +58,19 @@ class JobQueue(Database):
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
-        """Those of one kind or all, of one status or all; newest first."""
+        """Those of one kind or all, of one status or all; newest first. One that cannot be read is left out."""
         sql = "SELECT * FROM jobs WHERE kind = COALESCE(?, kind) AND status = COALESCE(?, status) ORDER BY rowid DESC"
-        return [_job(row) for row in self._read(sql, (kind, status))]
+        return [job for job in map(_job, self._read(sql, (kind, status))) if job]
 
     def job(self, job_id: str) -> Job:
         """One job as it stands now."""
         rows = self._read("SELECT * FROM jobs WHERE id = ?", (job_id,))
         if not rows:
             raise StoreError(f"There is no job {job_id!r} in {self.home}; it may have been deleted.")
-        return _job(rows[0])
+        found = _job(rows[0])
+        if found is None:
+            raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
+        return found
 
     def claim_job(self, pid: int, identity: str | None) -> Job | None:
         """Takes the oldest that waits for this process; of several askers only one gets it."""
@@ -76,7 +79,10 @@ class JobQueue(Database):
             " AND id = (SELECT id FROM jobs WHERE status = 'queued' ORDER BY rowid LIMIT 1) RETURNING *",
             (time.time(), pid, identity),
         )
-        return _job(rows[0]) if rows else None
+        found = _job(rows[0]) if rows else None
+        if rows and found is None:
+            self.finish_job(rows[0]["id"], "failed", error="It cannot be read; it is damaged or of another version. Ask for it again.")
+        return found
 
     def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
         """Notes which process carries out a running job."""
@@ -99,8 +105,14 @@ class JobQueue(Database):
         self._write("DELETE FROM jobs WHERE id = ?", (job_id,))
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _job(row: sqlite3.Row) -> Job | None:
+    """None where its arguments or its result are no JSON objects."""
     values = dict(row)
-    values["arguments"] = json.loads(values["arguments"])
-    values["result"] = None if values["result"] is None else json.loads(values["result"])
-    return Job(**values)
+    try:
+        values["arguments"] = json.loads(values["arguments"])
+        values["result"] = None if values["result"] is None else json.loads(values["result"])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values["arguments"], dict) or not isinstance(values["result"], dict | None):
+        return None
+    return Job(**{name: values[name] for name in Job.__dataclass_fields__})

@@ -34,9 +34,8 @@ class Predictions:
 def read_predictions(store: RunStore, run_id: str, split: Literal["validation", "test"]) -> Predictions | None:
     """None where the file is missing or cannot be read, or the run was never planned."""
     path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
-    if planned is None or not path.exists():
+    if planned is None or not isinstance(planned.event, RunPlanned) or not path.exists():
         return None
-    assert isinstance(planned.event, RunPlanned)
     ids = {name: k for k, name in enumerate(planned.event.classes)}
     try:
         frame = pd.read_parquet(path, filters=[("split", "==", split)])

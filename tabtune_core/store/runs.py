@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Event, RunFinished, StopRequest, from_json, to_json
+from tabtune_core.events import Event, RunFinished, StopRequest, Unread, from_json, required, to_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import new_id
@@ -65,6 +65,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A run whose row this version cannot read; the row is left as it is, and so are the others."""
+
+    id: str
+    sweep: str
+    name: str
+    status: str
+    why: str
+    """For the person: what cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """Runs that were launched together."""
 
@@ -84,7 +96,7 @@ class Stored:
     """Grows with every event; give the last one seen as ``after`` to read on."""
     time: float
     """Unix seconds at which it was written."""
-    event: Event
+    event: Event | Unread
 
 
 def default_home() -> Path:
@@ -129,11 +141,16 @@ class RunStore(JobQueue):
         return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {})) for row in rows]
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
-        """The runs of one sweep or all, of one status or all, in the order of the queue."""
+        """The runs of one sweep or all, of one status or all, in the order of the queue; without those that are ``unreadable``."""
         if sweep is not None and not self._read("SELECT 1 FROM sweeps WHERE id = ?", (sweep,)):
             raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
         sql = "SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) AND status = COALESCE(?, status) ORDER BY position"
-        return [_run(row) for row in self._read(sql, (sweep, status))]
+        return [run for run in map(_read_run, self._read(sql, (sweep, status))) if isinstance(run, Run)]
+
+    def unreadable(self, sweep: str | None = None) -> list[Unreadable]:
+        """Rows of one sweep or all that this version cannot read, in the order of the queue."""
+        rows = self._read("SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position", (sweep,))
+        return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """What changes when a list of these runs must be read anew: id, status, name, note and archived of each; cheap to ask for."""
@@ -141,11 +158,17 @@ class RunStore(JobQueue):
         return tuple(tuple(row) for row in self._read(sql, (sweep,)))
 
     def run(self, run_id: str) -> Run:
-        """One run as it stands now."""
+        """One run as it stands now; a StoreError says why where its row cannot be read."""
+        found = _read_run(self._row(run_id))
+        if isinstance(found, Unreadable):
+            raise StoreError(f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it.")
+        return found
+
+    def _row(self, run_id: str) -> sqlite3.Row:
         rows = self._read("SELECT * FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise StoreError(f"There is no run {run_id!r} in {self.home}; it may have been deleted.")
-        return _run(rows[0])
+        return rows[0]
 
     def claim(self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "") -> Run | None:
         """Takes the first of the queue, or one that waits in it, for this process; of several askers only one gets it."""
@@ -155,7 +178,11 @@ class RunStore(JobQueue):
             " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) RETURNING *",
             (now, now, pid, identity, slot, run_id),
         )
-        return _run(rows[0]) if rows else None
+        found = _read_run(rows[0]) if rows else None
+        if isinstance(found, Unreadable):
+            self.finish(found.id, "failed", error=f"It cannot be read: {found.why}.")
+            return None
+        return found
 
     def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
         """Notes which process carries out a running run; a run that is no longer running is a StoreError."""
@@ -187,7 +214,7 @@ class RunStore(JobQueue):
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
-        return _parsed(self._read(sql, (kind, *run_ids)))
+        return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
         """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""
@@ -197,7 +224,7 @@ class RunStore(JobQueue):
             last_first = sorted(map(int, row["seqs"].split(",")), reverse=True)
             kept += last_first[:: math.ceil(len(last_first) / most)]
         sql = "SELECT run, time, payload FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?)) ORDER BY run, seq"
-        return _parsed(self._read(sql, (json.dumps(kept),)))
+        return _parsed(self._read(sql, (json.dumps(kept),)), kind)
 
     def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
         """Ends a queued or running run; one that has ended stays as it is."""
@@ -209,7 +236,7 @@ class RunStore(JobQueue):
 
     def ask(self, run_id: str, wish: StopRequest) -> None:
         """Asks a running run to stop (keep the best) or cancel (discard); a queued one is cancelled at once, an ended one left alone."""
-        self.run(run_id)
+        self._row(run_id)
         queued = self._write("UPDATE runs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id))
         if not queued:
             sql = "UPDATE runs SET wish = ? WHERE id = ? AND status = 'running' AND wish IS NOT 'cancel'"
@@ -261,20 +288,20 @@ class RunStore(JobQueue):
 
     def delete(self, run_id: str) -> None:
         """Removes an ended run with its events, its folder and the jobs about it, and its sweep with the last run."""
-        run = self.run(run_id)
-        if run.status not in ENDED:
-            raise StoreError(f"Run {run_id!r} is {run.status}; cancel it before deleting it.")
+        run = self._row(run_id)
+        if run["status"] in ("queued", "running"):
+            raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
         about_it = [job for job in self.jobs() if run_id in (job.arguments.get("run"), *job.arguments.get("runs", ()))]
         if any(job.status == "running" for job in about_it):
             raise StoreError(f"A job is at work on run {run_id!r}; wait for its end before deleting the run.")
         for job in about_it:
             self.delete_job(job.id)
         # the folder first: after a crash in between, the row is still there to delete again
-        shutil.rmtree(self.home / "runs" / run.id, ignore_errors=True)
+        shutil.rmtree(self.home / "runs" / run["id"], ignore_errors=True)
         with self._together():
             self._write("DELETE FROM runs WHERE id = ?", (run_id,))
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
-            self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run.sweep,))
+            self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run["sweep"],))
 
 
 def _marks(values: Sequence[str]) -> str:
@@ -287,22 +314,49 @@ def _settings(text: str) -> RunSettings:
     return RunSettings.from_dict(json.loads(text))
 
 
-def _run(row: sqlite3.Row) -> Run:
-    values = dict(row)
-    values["archived"] = bool(values["archived"])
-    values["settings"] = _settings(values["settings"])
-    if values["result"] is not None:
-        values["result"] = from_json("RunFinished", values["result"])
-    return Run(**values)
+def _read_run(row: sqlite3.Row) -> Run | Unreadable:
+    """The row with its settings and result, or what of it cannot be read."""
+    values, part = dict(row), "its settings"
+    try:
+        settings = _settings(values["settings"])
+        part = "its result"
+        result = None if values["result"] is None else from_json("RunFinished", values["result"])
+        part = "its status"
+        if values["status"] not in get_args(Status):
+            raise ValueError(f"{values['status']!r} is none that this version knows")
+        read: Any = values | {"settings": settings, "result": result, "archived": bool(values["archived"])}
+        return Run(**{name: read[name] for name in Run.__dataclass_fields__})
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        why = f"{part}: {error}".rstrip(".")
+        return Unreadable(values["id"], values["sweep"], values["name"], values["status"], why)
 
 
-def _parsed(rows: Sequence[sqlite3.Row]) -> list[dict[str, Any]]:
-    """One parse of the joined text is several times faster than one a row."""
-    found: list[dict[str, Any]] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
+    """Their fields; rows that lack some are left out. One parse of the joined text is several times faster than one a row."""
+    try:
+        found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+    except (ValueError, RecursionError):
+        found = []
+    if len(found) != len(rows):
+        found = [_object(row["payload"]) for row in rows]
+    needed, kept = required(kind), []
     for row, values in zip(rows, found, strict=True):
-        values["run"], values["time"] = row["run"], row["time"]
-    return found
+        if isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict):
+            values["run"], values["time"] = row["run"], row["time"]
+            kept.append(values)
+    return kept
+
+
+def _object(payload: str) -> Any:
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _stored(row: sqlite3.Row) -> Stored:
-    return Stored(row["seq"], row["time"], from_json(row["kind"], row["payload"]))
+    try:
+        event: Event | Unread = from_json(row["kind"], row["payload"])
+    except ValueError as error:
+        event = Unread(row["kind"], str(error))
+    return Stored(row["seq"], row["time"], event)

@@ -156,14 +156,40 @@ def _is_text(facts: Mapping[str, Any]) -> bool:
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
-    """Newest first."""
-    found = [get_adapter(home, folder.name) for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name)]
-    return sorted(found, key=lambda adapter: adapter.created, reverse=True)
+    """Newest first, without those that cannot be read any more."""
+    found = (_get_or_why(home, folder.name) for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name))
+    return sorted((adapter for adapter in found if isinstance(adapter, StoredAdapter)), key=lambda adapter: adapter.created, reverse=True)
+
+
+def damaged_adapters(home: Path) -> dict[str, str]:
+    """Id -> why, of those whose description cannot be read."""
+    names = sorted(folder.name for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name))
+    found = {name: _get_or_why(home, name) for name in names}
+    return {name: why for name, why in found.items() if isinstance(why, str)}
+
+
+def _get_or_why(home: Path, identity: str) -> StoredAdapter | str:
+    try:
+        return get_adapter(home, identity)
+    except AdapterError as error:
+        return str(error)
 
 
 def get_adapter(home: Path, identity: str) -> StoredAdapter:
-    """One of them. Raises AdapterError where the workspace does not hold it."""
-    return StoredAdapter(**json.loads((folder_of(home, identity) / "about.json").read_text(encoding="utf-8")))
+    """One of them. Raises AdapterError where the workspace does not hold it, or what it knows of it cannot be read."""
+    folder = folder_of(home, identity)
+    try:
+        adapter = StoredAdapter(**json.loads((folder / "about.json").read_text(encoding="utf-8")))
+        _check_entries(adapter.facts)
+        RunSettings.of_package(adapter.facts["settings"])
+        if not isinstance(adapter.name, str) or not isinstance(adapter.created, int | float) or not isinstance(adapter.size_bytes, int):
+            raise TypeError("an entry is of another kind")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise AdapterError(
+            f"The adapter {identity[:12]} of the workspace cannot be read ({type(error).__name__}: {error})."
+            " Delete it and add its file again."
+        ) from error
+    return adapter
 
 
 def package_of(home: Path, identity: str) -> Path:

@@ -7,14 +7,16 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, moment, plain, score
 from dashboard.url_state import go, pick
 from dashboard.views.adapters import adapter_upload, downloads
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.lora.package_reader import ADAPTER_FILE, DAMAGED
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import ENDED, Run
+from tabtune_core.store.uploaded_adapters import delete_adapter
 
 README_LIMIT_BYTES = 100_000
 
@@ -28,7 +30,7 @@ def contents(path: Path) -> tuple[pd.DataFrame, str]:
     """The files inside, and the text of its README.
 
     Raises:
-        zipfile.BadZipFile: when the file is damaged.
+        One of DAMAGED: when the file is.
     """
     with zipfile.ZipFile(path) as archive:
         inside = pd.DataFrame(
@@ -110,7 +112,7 @@ def one_run(run: Run) -> None:
     path = package(run)
     try:
         inside, readme = contents(path)
-    except zipfile.BadZipFile:
+    except DAMAGED:
         st.error("This adapter package is damaged and cannot be opened. Run it again to get a new one.")
         return
     verification(run)
@@ -142,6 +144,12 @@ if not runs and not uploads:
     st.info("No adapter yet. Each finished LoRA run adds one here, ready to download.", icon=":material/inventory_2:")
     if st.button("Start a run", type="primary"):
         go("views/new_run/page.py")
+unreadable.damaged(
+    queries.damaged_uploads(),
+    "adapter",
+    "Its folder in the workspace is damaged or of another version of LoRA Lab.",
+    lambda identity: delete_adapter(queries.home(), identity),
+)
 with st.expander(
     "Add an adapter from another machine",
     icon=":material/upload_file:",

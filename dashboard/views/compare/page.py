@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import plain, sweep_title
 from dashboard.url_state import go, pick
@@ -27,6 +28,9 @@ if not sweeps:
 where, by = st.columns([2, 1])
 with where:
     sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
+if not queries.listed(sweep):
+    unreadable.runs()
+    st.stop()
 with by:
     usual = queries.selection_metric(sweep)
     metrics = metrics_of(METRICS[usual].task)

@@ -3,11 +3,15 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.split_picker import ask_split
 from dashboard.components.target_picker import NOT_CHOSEN
+from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import table_views, uploads
+from tabtune_core.data.datasets import Dataset, delete_dataset
+from tabtune_core.errors import TableError
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
@@ -33,9 +37,52 @@ def first_visit() -> None:
         st.page_link("views/guide/page.py", label="What is LoRA?", icon=":material/menu_book:")
 
 
+def damaged() -> None:
+    """Tables whose folder cannot be read."""
+    way_out = "Its folder in the workspace is damaged or of another version of LoRA Lab."
+    unreadable.damaged(queries.damaged_tables(), "table", way_out, lambda identity: delete_dataset(queries.home(), identity))
+
+
+def show(dataset: Dataset) -> None:
+    """Everything about one table.
+
+    Raises:
+        TableError: its file is damaged.
+    """
+    table_views.figures(dataset)
+    table_views.questions(dataset)
+    target = table_views.target(dataset)
+    if target != NOT_CHOSEN:
+        ask_split(dataset, target)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            "Next: choose a model",
+            type="primary",
+            icon=":material/arrow_forward:",
+            icon_position="right",
+            disabled=target == NOT_CHOSEN,
+        ):
+            go("views/new_run/page.py", table=dataset.id, target=target)
+        if target == NOT_CHOSEN:
+            st.caption("Choose the column to predict first.", width="content")
+        table_views.to_check(dataset)
+
+    st.subheader("What was read")
+    table_views.findings(table_views.all_findings(dataset))
+    table_views.leave_out(dataset, target)
+    columns, first_rows = st.tabs(["Columns", "First rows"])
+    with columns:
+        table_views.columns(dataset)
+    with first_rows:
+        table_views.first_rows(dataset)
+    table_views.reading_choices(dataset)
+    table_views.picture(dataset)
+
+
 tables = queries.tables()
 if not tables:
     first_visit()
+    damaged()
     uploads.notes()
     uploads.add()
     st.stop()
@@ -47,35 +94,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
     table_views.delete(tables[table])
 uploads.notes()
+damaged()
 with st.expander("Add other tables", icon=":material/upload_file:"):
     uploads.add()
 
-dataset = tables[table]
-table_views.figures(dataset)
-table_views.questions(dataset)
-target = table_views.target(dataset)
-if target != NOT_CHOSEN:
-    ask_split(dataset, target)
-with st.container(horizontal=True, vertical_alignment="center"):
-    if st.button(
-        "Next: choose a model",
-        type="primary",
-        icon=":material/arrow_forward:",
-        icon_position="right",
-        disabled=target == NOT_CHOSEN,
-    ):
-        go("views/new_run/page.py", table=table, target=target)
-    if target == NOT_CHOSEN:
-        st.caption("Choose the column to predict first.", width="content")
-    table_views.to_check(dataset)
-
-st.subheader("What was read")
-table_views.findings(table_views.all_findings(dataset))
-table_views.leave_out(dataset, target)
-columns, first_rows = st.tabs(["Columns", "First rows"])
-with columns:
-    table_views.columns(dataset)
-with first_rows:
-    table_views.first_rows(dataset)
-table_views.reading_choices(dataset)
-table_views.picture(dataset)
+try:
+    show(tables[table])
+except TableError as error:
+    st.error(plain(str(error)))

@@ -149,6 +149,8 @@ def found() -> None:
     for sweep, seen in queries.sweeps().items():
         if not any(seen.counts.get(status) for status in RANKED):
             continue
+        if not queries.listed(sweep):
+            continue  # none of its rows can be read
         metric = queries.selection_metric(sweep)
         measured = queries.against_full(sweep, metric)
         if measured[["full", "lora"]].isna().any(axis=1).all():

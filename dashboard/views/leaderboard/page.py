@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import full_vs_lora_table
+from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import plain, score, sweep_title
 from dashboard.url_state import chosen, go, pick, renew
@@ -73,7 +73,10 @@ with where:
     renew("board", when=elsewhere, value=elsewhere)
     picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
     sweep = None if picked == ALL else picked
+unreadable.runs()
 runs = {run.id: run for run in queries.listed(sweep)}
+if not runs:
+    st.stop()
 with by:
     tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))
     usual_metric = SELECTION[tasks[0]] if sweep is None else queries.selection_metric(sweep)

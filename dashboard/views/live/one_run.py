@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import unreadable
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import WAY_OUT, plain
 from dashboard.url_state import keep
@@ -85,6 +86,7 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
+    unreadable.unknown_fields(run)
     against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:

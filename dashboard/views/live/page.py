@@ -6,6 +6,7 @@ The page reads the store and holds nothing: a reload, a second tab and a restart
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
@@ -29,6 +30,7 @@ asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:
     st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
 sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
+unreadable.runs()
 try:
     going = queries.active(queries.store().runs(sweep))
 except StoreError as error:
@@ -40,6 +42,8 @@ except StoreError as error:
 def watch() -> None:
     """Draws the sweep as it stands; every second while something is still to come."""
     runs = queries.store().runs(sweep)
+    if not runs:
+        return
     named, settings = labels(runs), runs[0].settings
     latest = queries.latest(runs, settings.selection_metric)
     # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing

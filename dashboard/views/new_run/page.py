@@ -12,7 +12,7 @@ from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launc
 from dashboard.views.new_run.estimate_panel import estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
 from dashboard.views.new_run.starting_points import starting_points
-from tabtune_core.errors import SettingError, TargetError
+from tabtune_core.errors import SettingError, TableError, TargetError
 from tabtune_core.metrics import SELECTION
 
 st.title("New run")
@@ -29,7 +29,11 @@ with left:
         "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
     )
 with right:
-    target = pick_target(tables[table])
+    try:
+        target = pick_target(tables[table])
+    except TableError as error:
+        st.error(plain(str(error)))
+        st.stop()
     if target == NOT_CHOSEN:
         st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
         st.stop()

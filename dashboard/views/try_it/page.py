@@ -15,7 +15,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.prediction_rows import forget_rows, keep_rows
-from tabtune_core.errors import AdapterError, StoreError
+from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
 
 KEPT_JOBS = 20
@@ -91,7 +91,11 @@ if choice is None:
     st.stop()
 
 way = st.segmented_control("Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way")
-rows = try_rows.upload_rows(choice) if way == "Upload rows" else try_rows.edit_row(choice)
+try:
+    rows = try_rows.upload_rows(choice) if way == "Upload rows" else try_rows.edit_row(choice)
+except TableError as error:
+    st.error(plain(str(error)))
+    st.stop()
 how_many = "" if rows is None else " this row" if len(rows) == 1 else f" {len(rows):,} rows"
 if st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=rows is None or rows.empty, key="try_predict"):
     assert rows is not None

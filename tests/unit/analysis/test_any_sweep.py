@@ -17,6 +17,7 @@ from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.metrics import metrics_of
 from tabtune_core.store.runs import RunStore
 
+
 def say_everything(store, sweep, rank_by):
     """All that the pages and the command line ask of a sweep."""
     runs = store.runs(sweep)

@@ -1,0 +1,55 @@
+"""What of the workspace cannot be read: named with its reason, while everything else works."""
+
+from collections.abc import Callable, Mapping
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import plain
+from tabtune_core.errors import TabTuneError
+from tabtune_core.events import UNKNOWN
+from tabtune_core.store.runs import Run
+
+
+def runs() -> None:
+    """Rows of runs that this version cannot read."""
+    names = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
+    lines = {
+        run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}" for run in queries.unreadable() if run.id
+    }
+    way_out = "It is damaged or of another version of LoRA Lab, and is kept as it is. That version may open it."
+    damaged(lines, "run", way_out, queries.store().delete)
+
+
+def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[[str], None]) -> None:
+    """A box with a line for each thing that cannot be read, by its id; nothing where there is none."""
+    if not lines:
+        return
+    title = f"{len(lines)} {noun}{'s' * (len(lines) != 1)} cannot be read"
+    with st.expander(title, icon=":material/error:", expanded=True):
+        st.caption(way_out)
+        for place, (identity, text) in enumerate(lines.items()):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(plain(text), width="stretch")
+                st.button(
+                    "Delete permanently",
+                    key=f"delete_damaged_{noun}_{place}_{identity[:12]}",
+                    on_click=_delete,
+                    args=(delete, identity),
+                    icon=":material/delete:",
+                )
+
+
+def _delete(delete: Callable[[str], None], identity: str) -> None:
+    try:
+        delete(identity)
+    except TabTuneError as error:
+        st.toast(plain(str(error)))
+
+
+def unknown_fields(run: Run) -> None:
+    """What a result of another version says beside what this one knows."""
+    found = run.result.extra.get(UNKNOWN) if run.result else None
+    if found:
+        written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
+        st.caption(plain(f"This result has fields of another version, which are kept and not used: {written}."))
