@@ -102,7 +102,10 @@ def score(value: float, metric: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text out of a file, so that it shows as it stands and does not turn into markup."""
-    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
-    # Streamlit looks for :icons: when the escapes are gone; a space of no width parts them
-    return re.sub(":(?=[a-z])", ":\u200b", escaped)
+    """Text out of a file, so that it shows as it stands and does not turn into markup.
+
+    Icons, emoji, coloured text and addresses are found when the escapes are gone; a space of no width parts them.
+    """
+    text = re.sub(r"[ \t\r\n\f\v]+", " ", text)  # new lines and indents make blocks
+    escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)
+    return re.sub(r"(:)(?=[^\s\d]|\d+\\:)|(\bwww)(?=\\\.)|(?<=\S)(?=@\S)", "\\g<0>\u200b", escaped, flags=re.IGNORECASE)

@@ -3,8 +3,10 @@
 To add one: write the file, add a line to CHARTS; the tests then draw it from its example and from an empty frame.
 """
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -34,7 +36,11 @@ from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
 from dashboard.charts.target_values import target_values
 from dashboard.charts.truncation import truncation
+from tabtune_core.analysis.figures import plain_in_figure
 from tabtune_core.training.episodes import EVALUATION_ROWS
+
+NAMES = ("run", "name", "label", "predicted", "layer", "target")
+"""Columns of the frames whose texts come from files and people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,27 @@ class Chart:
     """Of those in ``queries.FRAMES``, the one that it draws on the Live page."""
 
 
-CHARTS: dict[str, Chart] = {
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names that no chart takes for markup; categories stay in their order."""
+    made = {}
+    for name in NAMES:
+        if name in frame and isinstance(frame[name].dtype, pd.CategoricalDtype):
+            made[name] = frame[name].cat.rename_categories(lambda text: plain_in_figure(str(text)))
+        elif name in frame and not pd.api.types.is_numeric_dtype(frame[name].dtype):
+            made[name] = frame[name].map(lambda text: plain_in_figure(str(text)), na_action="ignore")
+    return frame.assign(**made)
+
+
+def _with_plain_names(draw: Callable[..., go.Figure]) -> Callable[..., go.Figure]:
+    @functools.wraps(draw)
+    def drawn(frame: pd.DataFrame, **options: Any) -> go.Figure:
+        frames = {name: _plain(value) if isinstance(value, pd.DataFrame) else value for name, value in options.items()}
+        return draw(_plain(frame), **frames)
+
+    return drawn
+
+
+_ALL: dict[str, Chart] = {
     "score": Chart(
         score,
         examples.scores,
@@ -103,3 +129,5 @@ CHARTS: dict[str, Chart] = {
     "predicted_true": Chart(predicted_true, examples.errors, "Predicted against true values; they are equal on the dotted line."),
     "residuals": Chart(residuals, examples.errors, "Distribution of the errors (residuals)."),
 }
+CHARTS = {name: replace(chart, draw=_with_plain_names(chart.draw)) for name, chart in _ALL.items()}
+"""By name; what a chart draws takes no name for markup."""

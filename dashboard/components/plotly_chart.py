@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard.charts.settled import Settled, join
 from dashboard.server.application import PLOTLY_PATH
+from tabtune_core.analysis.figures import CONFIG
 
 _SCRIPT = """
 const load = (source) => (window.__labPlotly ??= new Promise((resolve, reject) => {
@@ -47,7 +48,7 @@ export default function ({ data, parentElement }) {
     const place = (trace) => trace.legendrank ?? 1000
     // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
     const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
-    const config = { responsive: true, displaylogo: false, displayModeBar, modeBarButtonsToRemove: ['select2d', 'lasso2d'] }
+    const config = { ...data.config, responsive: true, displayModeBar }
     const draw = () => {
       const sent = window.__labSettled?.get(data.settled)
       if (sent) element.__labKept = { stamp: data.settled, lines: sent }
@@ -104,7 +105,13 @@ def show(
     layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
     if not level:
         up["autorange"] = True
-    data = {"figure": pio.to_json(spec, validate=False), "source": PLOTLY_PATH, "label": label, "settled": settled.stamp if settled else ""}
+    data = {
+        "figure": pio.to_json(spec, validate=False),
+        "config": CONFIG,
+        "source": PLOTLY_PATH,
+        "label": label,
+        "settled": settled.stamp if settled else "",
+    }
     with st.container(gap=None):
         _component(data=data, key=key, height=layout["height"])
         if settled:

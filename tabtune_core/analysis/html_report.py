@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from tabtune_core.analysis.figures import CONFIG, plain_in_figure
 from tabtune_core.analysis.pareto import front
 from tabtune_core.metrics import METRICS
 
@@ -20,13 +21,22 @@ _STYLE = (
 )
 
 
+_ALONE = (
+    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; """
+    """style-src 'unsafe-inline'; img-src data: blob:">"""
+)
+"""The page asks no other machine for anything, whatever is in it."""
+
+
 def page(board: pd.DataFrame, rank_by: str) -> str:
     """The whole page; names of entries are text in it, never markup."""
-    figures = [pareto(board, rank_by, cost).to_html(full_html=False, include_plotlyjs=cost == next(iter(_COSTS))) for cost in _COSTS]
+    figures = [
+        pareto(board, rank_by, cost).to_html(config=CONFIG, full_html=False, include_plotlyjs=cost == next(iter(_COSTS))) for cost in _COSTS
+    ]
     table = board.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
     title = f"Leaderboard by validation {METRICS[rank_by].label}"
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}<title>{title}</title><style>{_STYLE}</style></head>'
         f"<body><h1>{title}</h1>{''.join(figures)}<p>{_INTERVALS}</p>{table}</body></html>"
     )
 
@@ -47,7 +57,7 @@ def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
     figure.add_scatter(
         x=x_N,
         y=y_N,
-        text=known["name"],
+        text=known["name"].astype(str).map(plain_in_figure),
         mode="markers+text",
         textposition="top center",
         name="Entries",

@@ -1,8 +1,11 @@
 """Every registered chart draws from its example and from nothing, and names its axes with units."""
 
+import json
+
+import plotly.io as pio
 import pytest
 
-from dashboard.charts import CHARTS
+from dashboard.charts import CHARTS, NAMES
 from tabtune_core.metrics import METRICS
 
 UNITS = (
@@ -22,6 +25,37 @@ UNITS = (
     "class",
     "(unit of the target)",
 )
+
+
+HOSTILE = "<b>x</b><a href='http://x.example'>y</a> &lt; %{x} <br>"
+
+
+def hostile(frame):
+    """The frame with names that a file could have."""
+    return frame.assign(
+        **{name: frame[name].astype(str) + HOSTILE for name in NAMES if name in frame and frame[name].dtype.kind not in "iuf"}
+    )
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_name_is_never_markup(name):
+    example = CHARTS[name].example()
+    drawn = json.loads(pio.to_json(CHARTS[name].draw(hostile(example)), validate=False))
+    texts = [text for text in every_text(drawn) if "x.example" in text]
+    assert not any(part in text for text in texts for part in ("<b>", "</b>", "<a", "</a>", "&lt;", " %{x} "))
+    assert texts or name in UNNAMED
+
+
+UNNAMED = ("rank_curve", "parallel", "adapter_size", "target_values", "truncation")
+"""Charts that show no name of a file or a person."""
+
+
+def every_text(values):
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from every_text(value)
 
 
 def points(trace):

@@ -124,7 +124,7 @@ def one_run(run: Run) -> None:
         other_formats(run)
     st.subheader("About the package")
     how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
-    how.markdown(readme or "This package has no README.")
+    how.code(readme or "This package has no README.", language="markdown", wrap_lines=True)
     what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
     log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
 

@@ -76,12 +76,12 @@ def one_run(run: Run, name: str, runs: list[Run]) -> None:
             st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
     if plan and run.settings.strategy in REFERENCES:
         st.caption(
-            f"On {plan.device}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f"On {plain(plan.device)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
             f" {plan.test_rows:,} test rows, {plan.features:,} features. A reference: no foundation model is loaded."
         )
     elif plan:
         st.caption(
-            f"On {plan.device}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f"On {plain(plan.device)}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
             f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."

@@ -71,7 +71,7 @@ def command_lines(facts: Facts, run_id: str, *, table: str) -> str:
     """The commands that predict with the adapter package, and merge it."""
     adapter, weights = (
         file_name("adapter", facts, run_id),
-        f" --checkpoint {facts['base']['file']}" if "checkpoint" in facts["settings"] else "",
+        f" --checkpoint {shlex.quote(facts['base']['file'])}" if "checkpoint" in facts["settings"] else "",
     )
     out = file_name("merged", facts, run_id).removesuffix(".zip")
     return (
