@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from dashboard.server.access import Access, bracketed
+from dashboard.server.borders import Borders
 from dashboard.server.guard import LoginGuard, TokenGuard
 from dashboard.server.table_report import report_html
 from tabtune_core.errors import TableError
@@ -47,7 +48,10 @@ ROUTES = [Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", r
 
 def application(access: Access) -> st.App:
     """The pages with everything in front of them: first the Host, then the token or the log-in."""
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False)]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),
+        Middleware(Borders),
+    ]
     if access.token is not None:
         middleware.append(Middleware(TokenGuard, token=access.token))
     if access.login:

@@ -20,6 +20,8 @@ from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
+from dashboard.server.slowdown import Slowdown
+
 HEALTH_PATH = "/_stcore/health"
 """Says ``ok`` to whoever watches over the process, and nothing else."""
 BEHIND_LOGIN = ("/lab/", "/media/", "/_stcore/upload_file/", "/_stcore/metrics")
@@ -39,17 +41,29 @@ class TokenGuard:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self.token = app, token
-        self.pass_ = hmac.new(token.encode(), b"LoRA Lab", hashlib.sha256).hexdigest()
-        """What the cookie holds: cookies go to every port of a host, so never the token itself."""
+        self.pass_ = hashlib.scrypt(token.encode(), salt=b"LoRA Lab", n=2**14, r=8, p=1, dklen=32).hex()
+        """What the cookie holds: cookies go to every port of a host, so never the token itself; slow to make, as guessed ones are."""
+        self.slowdown = Slowdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands on what may pass; a websocket that may not is refused before it opens."""
         if scope["type"] == "lifespan" or scope["path"] == HEALTH_PATH or self.known(HTTPConnection(scope)):
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
+            return
+        if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
+            return
+        connection = HTTPConnection(scope)
+        given, address = connection.query_params.get("token"), connection.client.host if connection.client else ""
+        if given is not None and self.slowdown.is_full(address):
+            response: Response = PlainTextResponse(
+                "Too many wrong tokens. Try again in a few seconds.", 429, {**_HEADERS, "Retry-After": "8"}
+            )
         else:
-            await self.answer(HTTPConnection(scope))(scope, receive, send)
+            if given is not None and not same(given, self.token):
+                await self.slowdown.wrong(address)
+            response = self.answer(connection)
+        await response(scope, receive, send)
 
     def known(self, connection: HTTPConnection) -> bool:
         """Whether the token was given before."""

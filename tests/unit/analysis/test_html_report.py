@@ -26,13 +26,13 @@ def html():
 
 
 def test_a_name_is_text_in_table_and_figures(html):
-    assert "<img src=http" not in html and "<a href='http" not in html
+    shown = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert "<img" not in shown and "<a " not in shown and "&lt;img" in shown
     figure = pareto(BOARD, "log_loss", "growth_memory_bytes")
     assert not re.search(r"<[a-z/]", figure.data[1].text[0])
 
 
 def test_the_page_asks_no_machine_and_has_no_button_that_does(html):
     assert "default-src 'none'" in html
-    assert html.count('"showSendToCloud": false') == html.count('"plotlyServerURL": ""') == 2
-    assert "BASE_URL='https" not in html and 'BASE_URL="https' not in html
+    assert html.count('"showSendToCloud": false') == 2
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?http", html)

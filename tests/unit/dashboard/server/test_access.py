@@ -18,7 +18,9 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from dashboard.__main__ import let_in, parse
 from dashboard.server import application
 from dashboard.server.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
+from dashboard.server.borders import Borders
 from dashboard.server.guard import LoginGuard, TokenGuard, user_of
+from dashboard.server.slowdown import Slowdown
 
 ROOT = Path(__file__).parents[4]
 TOKEN = "a-token-of-enough-letters"
@@ -43,7 +45,8 @@ def client(*guards):
 
 
 @pytest.fixture
-def guarded():
+def guarded(monkeypatch):
+    monkeypatch.setattr("dashboard.server.slowdown.FIRST_SECONDS", 0.0)
     return client(Middleware(TokenGuard, token=TOKEN))
 
 
@@ -94,6 +97,36 @@ def test_a_link_from_elsewhere_is_asked_again_from_here(guarded):
 
 def test_what_a_visitor_writes_into_the_address_is_no_markup(guarded):
     assert "<script>" not in guarded.get('/?a="><script>').text
+
+
+def test_the_right_token_opens_while_wrong_ones_wait_and_too_many_are_refused(guarded, monkeypatch):
+    monkeypatch.setattr(Slowdown, "is_full", lambda self, address: True)
+    reply = guarded.get("/?token=a-token-of-enough-letterz")
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "8")
+    assert guarded.get("/").status_code == 401
+    monkeypatch.undo()
+    assert guarded.get(f"/?token={TOKEN}").status_code == 200
+
+
+def test_every_answer_forbids_foreign_frames_and_pictures():
+    bordered = client(Middleware(Borders))
+    for path in (*PATHS, "/none"):
+        headers = bordered.get(path).headers
+        assert "frame-ancestors 'self'" in headers["content-security-policy"]
+        assert "img-src 'self'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://lab:3000", "http://lab", "null", "http://lab:8501.evil.example"])
+def test_a_websocket_of_another_page_is_refused_before_streamlit_sees_it(origin):
+    with pytest.raises(WebSocketDisconnect), client(Middleware(Borders)).websocket_connect(SOCKET, headers={"origin": origin}):
+        pass
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "http://lab:8501"}, {"origin": "https://lab:8501"}])
+def test_a_websocket_of_the_page_itself_opens(headers):
+    with client(Middleware(Borders)).websocket_connect(SOCKET, headers={"host": "lab:8501", **headers}) as opened:
+        assert opened.receive_text() == "reached"
 
 
 def test_the_health_check_is_open(guarded):
