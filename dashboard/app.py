@@ -9,8 +9,11 @@ import streamlit as st
 
 from dashboard.server.login import log_in_first
 
-FOCUS = "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }</style>"
-"""Streamlit marks a link that the keyboard is at with a shade that few see."""
+STYLE = (
+    "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
+    '[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]) { display: none }</style>'
+)
+"""Streamlit marks a link that the keyboard is at with a shade that few see. Its own CSV of a table is not safe to open in a spreadsheet."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -20,7 +23,7 @@ def _page(folder: str, title: str, icon: str, default: bool = False) -> st.Page:
 
 st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
-st.html(FOCUS)
+st.html(STYLE)
 log_in_first()
 st.navigation(
     [

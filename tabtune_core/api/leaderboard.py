@@ -138,8 +138,10 @@ class TabularLeaderboard:
         return self._board()[[*_SHORT, *scores, "gain", "note", "error"]]
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes the board."""
-        self._board().to_csv(path, index=False)
+        """Writes the board. A text that a spreadsheet would take for a formula, such as ``=x``, gets a ``'`` in front."""
+        from tabtune_core.data.spreadsheet import safe_csv
+
+        Path(path).write_text(safe_csv(self._board()), encoding="utf-8", newline="")
 
     def to_json(self, path: str | Path) -> None:
         """Writes the board, one object a row."""

@@ -76,7 +76,8 @@ def write_fit(path: Path, fit: Fit) -> None:
     assert fit.result is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")  # two leaderboards may share a folder
-    partial.write_text(json.dumps({"result": dataclasses.asdict(fit.result), "peaks": fit.peaks}))
+    content = {"result": dataclasses.asdict(fit.result), "peaks": fit.peaks}
+    partial.write_text(json.dumps({**content, "sha256": _sha256_of(content)}))
     partial.replace(path)
 
 
@@ -84,17 +85,27 @@ def read_fit(path: Path, settings: RunSettings) -> Fit | None:
     """A fit that was kept; None where there is none.
 
     Raises:
-        StoreError: the file is damaged.
+        StoreError: the file is damaged, or was changed after it was written. A file of an earlier version has no hash and is believed.
     """
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
-        result = from_json("RunFinished", json.dumps(content["result"]))
-        assert isinstance(result, RunFinished)
-        return Fit(settings, result, content["peaks"])
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        told = content.pop("sha256", None)
+        if told is not None and told != _sha256_of(content):
+            raise ValueError("it was changed after it was written")
+        result, peaks = from_json("RunFinished", json.dumps(content["result"])), content["peaks"]
+        if not isinstance(result, RunFinished) or not isinstance(peaks, dict):
+            raise TypeError(f"peaks is {peaks!r:.60}")
+        if not all(peak is None or isinstance(peak, int) for peak in peaks.values()):
+            raise TypeError(f"peaks is {peaks!r:.60}")
+        return Fit(settings, result, peaks)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path} is no finished fit of a leaderboard ({error}). Delete it, and the fit runs again.") from error
+
+
+def _sha256_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def seeds_of(settings: RunSettings, repeats: int) -> list[RunSettings]:

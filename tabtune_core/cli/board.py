@@ -22,13 +22,14 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
     from tabtune_core.analysis.leaderboard import leaderboard, of_task
     from tabtune_core.analysis.recommendation import recommend
+    from tabtune_core.data.spreadsheet import safe_csv
 
     rank_by = score_to_rank_by(asked, runs[0].settings)
     board = of_task(leaderboard(runs, rank_by), runs[0].settings.task)
     if asked.format == "json":
         print(board.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
     elif asked.format == "csv":
-        print(board.to_csv(index=False), end="")
+        print(safe_csv(board), end="")
     else:
         print(table(board, rank_by))
         found = recommend(store, board, rank_by)

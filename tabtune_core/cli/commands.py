@@ -60,6 +60,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
     """Prints predictions with an adapter as CSV."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.prediction_rows import read_new_rows, unknown_categories
+    from tabtune_core.data.spreadsheet import safe_csv
     from tabtune_core.data.table import LIMIT_BYTES, read_table
     from tabtune_core.engine.adapted_model import load_adapter
 
@@ -69,7 +70,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
     for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
-    print(predicted.to_csv(index=False), end="")
+    print(safe_csv(predicted), end="")
     return 0
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.leaderboard import of_task
+from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.metrics import METRICS
 
 IDS = ["run", "runs", "sweep", "dataset"]
@@ -17,7 +18,7 @@ def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def csv(board: pd.DataFrame, metric: str) -> str:
     """Every column that the page can show and those that its numbers come from; bytes, seconds and per cent are in the names."""
-    return flat(board, metric).to_csv(index=False)
+    return safe_csv(flat(board, metric))
 
 
 def html(board: pd.DataFrame, metric: str) -> str:

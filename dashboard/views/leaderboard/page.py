@@ -148,7 +148,7 @@ with st.container(horizontal=True):
         "text/csv",
         on_click="ignore",
         icon=":material/download:",
-        help="The rows shown here, with every column. Names are written as typed: a spreadsheet reads one that begins with = as a formula.",
+        help="The rows shown here, with every column. A name that a spreadsheet would take for a formula gets a ' in front.",
     )
     st.download_button(
         "Download the leaderboard (HTML)",

@@ -39,7 +39,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         on_click="ignore",
         icon=":material/download:",
         help="Your rows with what each model predicts and, for classes, every probability."
-        " Cells are as in your file: a spreadsheet takes one that begins with = for a formula.",
+        " A text that a spreadsheet would take for a formula, such as =x, gets a ' in front.",
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
+from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
@@ -160,4 +161,5 @@ def _write(folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classe
         for k, name in enumerate(classes):
             predicted[f"m{place}_{k}"] = told[f"{column.title}: probability of {name}"] = values[:, k]
     pd.DataFrame(predicted).to_parquet(folder / PREDICTED)
-    pd.concat([frame.reset_index(drop=True), pd.DataFrame(told)], axis=1).to_csv(folder / CSV, index=False)
+    whole = pd.concat([frame.reset_index(drop=True), pd.DataFrame(told)], axis=1)
+    (folder / CSV).write_text(safe_csv(whole), encoding="utf-8", newline="")
