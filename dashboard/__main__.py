@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, Access, decide
+from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, SERVER_PATHS_VARIABLE, Access, decide, typed_paths_are_open
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.store.runs import RunStore, default_home
@@ -85,9 +85,11 @@ def let_in(options: argparse.Namespace) -> Access:
     login = sections_for_login() if options.login else None
     try:
         access = decide(options.address, options.allow_host, login=login)
+        paths = login is not None and typed_paths_are_open(login)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
+    os.environ[SERVER_PATHS_VARIABLE] = "1" if paths else ""
     return access
 
 

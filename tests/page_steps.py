@@ -24,7 +24,7 @@ def type_in(box, text):
     box.set_value(text)
 
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 240_000
 """After which a browser test says that what it waits for does not come, however slow the machine."""
 
 

@@ -18,6 +18,8 @@ OWN_NAMES = ("localhost", LOOPBACK, "::1")
 TOKEN_VARIABLE = "TABTUNE_TOKEN"
 LOGIN_VARIABLE = "TABTUNE_LOGIN"
 """Set for the page scripts of a server that asks for a log-in."""
+SERVER_PATHS_VARIABLE = "TABTUNE_SERVER_PATHS"
+"""Set for the page scripts of such a server on which people may type paths of its files, such as weights."""
 FEWEST_LETTERS = 16
 
 
@@ -96,6 +98,26 @@ def listed_emails(secrets: Mapping[str, object]) -> tuple[str, ...]:
     if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
         raise ValueError(f'emails under [tabtune] in secrets.toml is {found!r}; write a list, for example emails = ["ann@example.org"].')
     return tuple(found)
+
+
+def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
+    """Whether people who log in may name files of the server, such as weights: ``server_paths = true`` under [tabtune]; else not.
+
+    Raises:
+        ValueError: for something other than true or false.
+    """
+    found = _section(secrets, "tabtune").get("server_paths", False)
+    if not isinstance(found, bool):
+        raise ValueError(f"server_paths under [tabtune] in secrets.toml is {found!r}; write true or false.")
+    return found
+
+
+def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a person may name a file of the server on this page: always without a log-in."""
+    return not environment.get(LOGIN_VARIABLE) or bool(environment.get(SERVER_PATHS_VARIABLE))
+
+
+NO_PATHS = "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in secrets.toml."
 
 
 def _section(values: Mapping[str, object], name: str) -> Mapping[str, object]:

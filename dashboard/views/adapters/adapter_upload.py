@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import megabytes, moment, plain
+from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.url_state import choose, go
 from tabtune_core.errors import TabTuneError
 from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
@@ -48,7 +49,10 @@ def details(adapter: StoredAdapter) -> None:
     else:
         st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
-        _ask_for_weights(adapter)
+        if may_type_paths():
+            _ask_for_weights(adapter)
+        else:
+            st.caption(NO_PATHS)
     with st.container(horizontal=True):
         st.metric("Package", megabytes(adapter.size_bytes), border=True, width="content")
         st.metric("Rank", settings.lora.rank, border=True, width="content")

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard.server.access import may_type_paths
 from dashboard.views.new_run.form_widgets import choice_field, number_field, switch_field, text_field
 from dashboard.views.new_run.forms import DEFAULTS
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
@@ -46,7 +47,9 @@ def advanced_widgets(task: Task) -> None:
             number_field("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)
             number_field("Maximum validation rows", "validation_rows", TrainSettings, low=10, step=500)
             number_field("Maximum test rows", "test_rows", TrainSettings, low=10, step=1000)
-        text_field("Weights file instead of the model's own", "checkpoint", RunSettings, placeholder="Path on this machine")
+        shut = not may_type_paths()
+        hint = "Not allowed on this server" if shut else "Path on this machine"
+        text_field("Weights file instead of the model's own", "checkpoint", RunSettings, placeholder=hint, disabled=shut)
 
 
 def _adapter_widgets() -> None:

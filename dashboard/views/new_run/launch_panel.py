@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
+from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.url_state import go
 from dashboard.views.new_run.pricing import price_adapters
 from tabtune_core.data.findings import Finding
@@ -35,6 +36,8 @@ def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[Split
 def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
     """Why one of the runs would fail before its first step, if it would. ``cards`` names the NVIDIA cards of this machine."""
     run = sweep.run
+    if run.checkpoint is not None and not may_type_paths():
+        return f"The run names the weights file {run.checkpoint}. {NO_PATHS}"
     if run.train.amp != "off" and (run.device == "cpu" or (run.device == "auto" and not cards)):
         return "Mixed precision needs a CUDA GPU, and these runs would use the CPU. Turn it off under Advanced."
     try:

@@ -17,7 +17,16 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 
 from dashboard.__main__ import let_in, parse
 from dashboard.server import application
-from dashboard.server.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
+from dashboard.server.access import (
+    FEWEST_LETTERS,
+    LOGIN_VARIABLE,
+    OWN_NAMES,
+    SERVER_PATHS_VARIABLE,
+    Access,
+    decide,
+    may_type_paths,
+    typed_paths_are_open,
+)
 from dashboard.server.borders import Borders
 from dashboard.server.guard import LoginGuard, TokenGuard, user_of
 from dashboard.server.slowdown import Slowdown
@@ -229,3 +238,13 @@ def test_every_uploader_has_a_limit():
     found = list(uploaders())
     assert {"uploads.py", "adapter_upload.py", "try_rows.py", "text_panel.py"} <= {name for name, _ in found}
     assert [name for name, given in found if "max_upload_size" not in given] == []
+
+
+def test_where_people_log_in_paths_of_the_server_are_closed_unless_opened():
+    assert may_type_paths({})
+    assert not may_type_paths({LOGIN_VARIABLE: "1"})
+    assert may_type_paths({LOGIN_VARIABLE: "1", SERVER_PATHS_VARIABLE: "1"})
+    assert not typed_paths_are_open({"auth": {}})
+    assert typed_paths_are_open({"tabtune": {"server_paths": True}})
+    with pytest.raises(ValueError, match="write true or false"):
+        typed_paths_are_open({"tabtune": {"server_paths": "yes"}})
