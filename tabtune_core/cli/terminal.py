@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
 from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
@@ -113,7 +113,7 @@ class RunView:
             if self.lines:
                 say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event | Unread) -> None:
         """Puts one event where it is shown."""
         match event:
             case RunPlanned():

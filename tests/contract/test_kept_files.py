@@ -52,6 +52,16 @@ def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
     assert format_of(home) == FORMAT
 
 
+@pytest.mark.parametrize("earlier", range(FORMAT))
+def test_a_workspace_of_each_earlier_format_opens_and_is_of_this_one_then(home, earlier):
+    RunStore(home)
+    with sqlite3.connect(home / "runs.sqlite") as database:
+        database.execute(f"PRAGMA user_version = {earlier}")
+    store = RunStore(home)
+    assert len(store.runs()) == 3 and not store.unreadable()
+    assert format_of(home) == FORMAT
+
+
 def test_a_workspace_of_a_later_format_is_refused_and_left_as_it_is(home):
     with sqlite3.connect(home / "runs.sqlite") as database:
         database.execute(f"PRAGMA user_version = {FORMAT + 1}")

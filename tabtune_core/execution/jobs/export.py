@@ -163,7 +163,8 @@ def _base(source: _Source) -> BaseModel:
 def _fitted(source: _Source, store: RunStore, base: BaseModel) -> TabularPipeline:
     run, features = source.run, source.package.facts["features"]
     assert run.result is not None
-    history = [*(stored.event for stored in store.events(run.id)), run.result]
+    told = (stored.event for stored in store.events(run.id))
+    history = [*(event for event in told if not isinstance(event, Unread)), run.result]
     return pipeline_of_run(base, run.settings, {OWN: source.package.tensors}, source.context, features, history)
 
 
