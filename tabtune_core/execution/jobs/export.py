@@ -22,7 +22,7 @@ from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
 from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on
 from tabtune_core.errors import AdapterError
-from tabtune_core.events import RunPlanned
+from tabtune_core.events import RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.package import AdapterPackage, read_package
