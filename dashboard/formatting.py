@@ -20,7 +20,7 @@ STATUS: dict[Status, str] = {
     "interrupted": "✕ interrupted",
 }
 WAY_OUT: dict[Status, str] = {  # a run that diverged has its row of the troubleshooting table
-    "interrupted": "The process of the run ended without an error message. Run it again; the other runs of the sweep are not affected.",
+    "interrupted": "The process of the run ended without an error message. Resume it, or run it again; the other runs of the sweep go on.",
     "cancelled": "Cancelled; nothing was kept. You can run it again.",
 }
 

@@ -88,6 +88,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """Training goes on in another process, from a state that an earlier one saved; of what that one told of later steps nothing holds."""
+
+    step: int
+    """After which it goes on; 0: from the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class MemorySampled:
     """One look at the meters. Bytes, watts, degrees Celsius, per cent."""
 
@@ -155,6 +163,9 @@ class RunFinished:
     """Rows that predictions, zero-shot's too, were shown; None is a run of an earlier version."""
     train_context_rows: int | None = None
     """Rows that a training step was shown; None where nothing was trained, and as above."""
+    resumed_steps: tuple[int, ...] = ()
+    """After which training went on in another process, because the one before was interrupted. The seconds are those up to such a step and
+    from there on; the peaks of memory are the highest of all processes."""
 
 
 def pack_costs(result: RunFinished) -> str:
@@ -185,9 +196,10 @@ class Unread:
     why: str
 
 
-Event = PhaseStarted | Note | RunPlanned | StepDone | Evaluated | MemorySampled | PhaseDone | RunFinished | RunFailed
+Event = PhaseStarted | Note | RunPlanned | StepDone | Evaluated | Resumed | MemorySampled | PhaseDone | RunFinished | RunFailed
 EVENTS: dict[str, type] = {
-    cls.__name__: cls for cls in (PhaseStarted, Note, RunPlanned, StepDone, Evaluated, MemorySampled, PhaseDone, RunFinished, RunFailed)
+    cls.__name__: cls
+    for cls in (PhaseStarted, Note, RunPlanned, StepDone, Evaluated, Resumed, MemorySampled, PhaseDone, RunFinished, RunFailed)
 }
 
 

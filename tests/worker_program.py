@@ -19,7 +19,14 @@ from tabtune_core.execution import worker
 worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 worker.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
-worker.run_worker(Path(sys.argv[1]), exit_when_idle=len(sys.argv) > 2, experiment="fake_experiment", jobs="fake_jobs")
+told = sys.argv[2:]
+worker.run_worker(
+    Path(sys.argv[1]),
+    exit_when_idle="exit-when-idle" in told,
+    resume="no-resume" not in told,
+    experiment="fake_experiment",
+    jobs="fake_jobs",
+)
 """
 
 

@@ -31,7 +31,7 @@ READING_SHARE = 20
 
 
 @st.cache_resource(max_entries=1024, show_spinner=False)
-def _still_frame(folder: str, kind: str, run_id: str, status: str) -> pd.DataFrame:
+def _still_frame(folder: str, kind: str, run_id: str, state: str) -> pd.DataFrame:
     return FRAMES[kind](store_of(folder), [run_id])
 
 
@@ -56,7 +56,7 @@ def _frame_of(kind: str, run: Run) -> pd.DataFrame:
         # once a second, or less often: a run of very many steps shall not keep the server busy with reading
         every = max(1, int(READING_SHARE * _pace(folder, kind, run.id)[0]))
         return _moving_frame(folder, kind, run.id, (every, int(time.monotonic() / every)))
-    return _still_frame(folder, kind, run.id, run.status)
+    return _still_frame(folder, kind, run.id, mark([run]))
 
 
 def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def selection_metric(sweep: str) -> str:
 
 def mark(runs: list[Run]) -> str:
     """The runs and their states as one text, which is quick to look up."""
-    return " ".join(f"{run.id} {run.status}" for run in runs)
+    return " ".join(f"{run.id} {run.status} {run.resumptions}" for run in runs)
 
 
 def log_tail(run_id: str, lines: int = 200) -> str:

@@ -98,6 +98,7 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "own_note": groups["own_note"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "apart": groups["apart"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "archived": groups["archived"].all(),
+            "resumed": groups["resumed"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "pack": groups["pack"].agg(lambda own: " ".join(dict.fromkeys(filter(None, own)))),
         }
     ).fillna({"seeds": "", "seed_count": 0})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tabtune_core.events import MemorySampled, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.events import MemorySampled, PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.store.runs import Run, RunStore
 
 STEPS_BEFORE_ETA = 5
@@ -105,11 +105,18 @@ def progress(store: RunStore, run: Run) -> Progress:
     eta = None
     if last_step and last_phase and isinstance(step, StepDone) and total is not None and current == "train":
         passed, limit = last_step.time - last_phase.time, run.settings.train.time_limit
-        if STEPS_BEFORE_ETA <= done < total:  # by the time that a person waits, which a full folder shortens
-            eta = passed / done * (total - done)
+        here = done - _before(store, run)
+        if here >= STEPS_BEFORE_ETA and done < total:  # by the time that a person waits, which a full folder shortens
+            eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # which is on the run's own clock
-                eta = min(eta, max(0.0, limit - step.seconds) * passed / step.seconds)
+                eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
     return Progress(done, total, current, eta)
+
+
+def _before(store: RunStore, run: Run) -> int:
+    """Steps that an earlier process of the run did."""
+    went_on = store.last(run.id, "Resumed") if run.resumptions else None
+    return went_on.event.step if went_on and isinstance(went_on.event, Resumed) else 0
 
 
 def _runs(store: RunStore, ids: Sequence[str]) -> list[Run]:

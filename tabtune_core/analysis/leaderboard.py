@@ -82,7 +82,7 @@ _NUMBERS = (
     "gain",
     "test_gain",
 )
-COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived", "pack")
+COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived", "resumed", "pack")
 _TOLD_ELSEWHERE = {
     "dataset",
     "target",
@@ -115,7 +115,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
     ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
     0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
-    ``pack`` is what those took together that it trained with.
+    ``pack`` is what those took together that it trained with. ``resumed`` says that it went on after an interruption, and from where.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -181,6 +181,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "archived": run.archived,
         "ended_by": "",
         "pack": "",
+        "resumed": run.resumed,
     }
     if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate

@@ -5,7 +5,6 @@ In: X and y. Out: predictions, and everything that a run would have told: the ev
 
 import copy
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -34,6 +33,7 @@ from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import OWN, adapter_arguments
 from tabtune_core.models.base import BaseModel
+from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
@@ -112,11 +112,11 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         y_N = read_labels(y, len(frame))
         labels = Labels.of(y_N, settings.task)
         shown = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
-        with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
+        with scratch_folder() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
                 settings,
                 lambda card: prepare_arrays(frame, y_N, labels, shown, max_classes=card.family.class_limit, withhold=withhold),
-                Environment(device=device, meter=meter, folder=Path(folder), emit=emit),
+                Environment(device=device, meter=meter, folder=folder, emit=emit),
             )
         session = fitted.session
         table, context, scored_rows = session.table, session.table.context, None
@@ -146,8 +146,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """
         if not hasattr(self, "_base"):
             return super().__reduce_ex__(protocol)
-        with tempfile.TemporaryDirectory() as folder:
-            self.save(file := Path(folder) / "pipeline.zip")
+        with scratch_folder() as folder:
+            self.save(file := folder / "pipeline.zip")
             return _unpickled, (type(self), file.read_bytes(), self.get_params())
 
     def __sklearn_tags__(self) -> Any:
@@ -299,8 +299,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
 def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]) -> TabularPipeline:
     """The other way of ``TabularPipeline.__reduce_ex__``; ``params`` may have been set since the fit."""
-    with tempfile.TemporaryDirectory() as folder:
-        (file := Path(folder) / "pipeline.zip").write_bytes(saved)
+    with scratch_folder() as folder:
+        (file := folder / "pipeline.zip").write_bytes(saved)
         pipeline = kind.load(file)
     pipeline.set_params(**params)
     return pipeline

@@ -4,10 +4,24 @@ import argparse
 from collections.abc import Sequence
 
 from tabtune_core.cli.terminal import paragraphs, say, table
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RANKED, Run, RunStore
+
+
+def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
+    """The runs of a sweep, or of the newest."""
+    sweeps = store.sweeps()
+    if not sweeps:
+        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
+    chosen = sweep or sweeps[0].id
+    runs, unread = store.runs(chosen), store.unreadable(chosen)
+    for run in unread:
+        say(f"{run.name} cannot be read and is left out: {run.why}")
+    if not runs:
+        raise StoreError(f"No run of the sweep {chosen!r} can be read. Open the workspace with the version that wrote it.")
+    return runs
 
 
 def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:

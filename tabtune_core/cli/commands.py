@@ -1,36 +1,34 @@
 """The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict`` and ``merge``."""
 
 import argparse
-from pathlib import Path
 
-from tabtune_core.cli.board import score_to_rank_by, show_board
+from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import StoreError
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.scratch import scratch_folder
+from tabtune_core.store.runs import RunStore
 
 
 def print_leaderboard(asked: argparse.Namespace) -> int:
     """Prints the runs of a sweep again."""
     store = RunStore(asked.home)
-    return show_board(store, _runs_of_sweep(store, asked.sweep), asked)
+    return show_board(store, runs_of_sweep(store, asked.sweep), asked)
 
 
 def print_context_curve(asked: argparse.Namespace) -> int:
     """Scores the runs of a sweep with more and more context rows, and prints the scores."""
-    from tempfile import TemporaryDirectory
-
     from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
     from tabtune_core.execution.jobs.context_curve import context_curve
 
     store = RunStore(asked.home)
-    runs = _runs_of_sweep(store, asked.sweep)
+    runs = runs_of_sweep(store, asked.sweep)
     metric = score_to_rank_by(asked, runs[0].settings)
     chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
         raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")
     say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")
-    with TemporaryDirectory() as folder:
-        frame = curve_frame(context_curve(store.home, Path(folder), runs=[run.id for run in chosen]))
+    with scratch_folder() as folder:
+        frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
     if asked.format == "json":
         print(frame.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
     elif asked.format == "csv":
@@ -40,20 +38,6 @@ def print_context_curve(asked: argparse.Namespace) -> int:
         print(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False))
         print(f"\n{in_words(frame, metric)}")
     return 0
-
-
-def _runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
-    """The runs of a sweep, or of the newest."""
-    sweeps = store.sweeps()
-    if not sweeps:
-        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
-    chosen = sweep or sweeps[0].id
-    runs, unread = store.runs(chosen), store.unreadable(chosen)
-    for run in unread:
-        say(f"{run.name} cannot be read and is left out: {run.why}")
-    if not runs:
-        raise StoreError(f"No run of the sweep {chosen!r} can be read. Open the workspace with the version that wrote it.")
-    return runs
 
 
 def print_predictions(asked: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Starting runs: ``sweep`` and ``train``.
+"""Starting runs and going on with them: ``sweep``, ``train`` and ``resume``.
 
 In: what was asked for. Out: runs in the workspace, followed to their end, and their leaderboard on stdout.
 """
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.cli.arguments import given
-from tabtune_core.cli.board import score_to_rank_by, show_board
+from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.catalogue import check_request, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -78,17 +78,42 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
+    runs = _follow_or_cancel(store, sweep, ids)
+    if runs is None:
+        return 130
+    if asked.adapters:
+        _copy_adapters(store, runs, asked.adapters)
+    return show_board(store, runs, asked)
+
+
+def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str]) -> list[Run] | None:
+    """The runs of a sweep when they have ended; None after Ctrl-C, which cancels those of ``ids``."""
     try:
-        runs = follow(store, sweep)
+        return follow(store, sweep)
     except KeyboardInterrupt:
         for run_id in ids:
             store.ask(run_id, "cancel")
         say("\nCancelled what was queued, and asked the running run to end. Its log stays; press Ctrl-C again to leave at once.")
         follow(store, sweep)
-        return 130
-    if asked.adapters:
-        _copy_adapters(store, runs, asked.adapters)
-    return show_board(store, runs, asked)
+        return None
+
+
+def resume_runs(asked: argparse.Namespace) -> int:
+    """Goes on with interrupted runs of one sweep."""
+    store = RunStore(asked.home)
+    sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
+    runs = runs_of_sweep(store, sweep)
+    ids = asked.runs or [run.id for run in runs if run.status == "interrupted" and run.retried_as is None]
+    if not ids:
+        raise StoreError("No run of this sweep was interrupted, so there is nothing to resume. Name another with --sweep ID.")
+    if strangers := [run_id for run_id in ids if run_id not in {run.id for run in runs}]:
+        raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} are none of sweep {runs[0].sweep}.")
+    for run_id in ids:
+        goes_on = store.has_last_state(run_id)
+        store.resume(run_id)
+        say(f"{store.run(run_id).name}: {'goes on from its last state' if goes_on else 'starts anew; it had saved no state'}")
+    ended = _follow_or_cancel(store, runs[0].sweep, ids)
+    return 130 if ended is None else show_board(store, ended, asked)
 
 
 def _make_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from tabtune_core.cli.arguments import add_flags, add_reading_flags
 from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, write_merged
-from tabtune_core.cli.launch import start_sweep, start_training
+from tabtune_core.cli.launch import resume_runs, start_sweep, start_training
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import TabTuneError
@@ -22,6 +22,7 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import default_home
 
+NO_RESUME_VARIABLE = "TABTUNE_NO_RESUME"
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 
 
@@ -70,6 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_format(leaderboard)
     _add_home(leaderboard)
 
+    resume = commands.add_parser(
+        "resume",
+        help="go on with interrupted runs",
+        description="Goes on with runs whose process was killed from the last state that each saved, or starts those anew that saved none.",
+    )
+    resume.set_defaults(command=resume_runs)
+    resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted runs of the sweep)")
+    resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
+    _add_format(resume)
+    _add_home(resume)
+
     curve = commands.add_parser(
         "context-curve",
         help="scores by the number of context rows",
@@ -111,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
     doing.add_argument("--status", action="store_true", help="say what the worker does; the exit status is 1 where none runs or responds")
     doing.add_argument("--stop", action="store_true", help="end the worker; what runs goes on, and the next worker takes it over")
     worker.add_argument("--now", action="store_true", help="with --stop: end what runs, too; it becomes interrupted")
+    worker.add_argument(
+        "--no-resume",
+        action="store_true",
+        default=bool(os.environ.get(NO_RESUME_VARIABLE)),
+        help="leave a run whose process was killed to 'tabtune resume' and the Live page; otherwise it goes on by itself, once"
+        f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
+    )
     _add_home(worker)
     return parser
 

@@ -150,7 +150,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["trainable_percent"], "{:.2f} %"),
                 _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
-                ", ".join(part for part in (status, note, ended) if part),
+                ", ".join(part for part in (status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
             )
         )
     direction = "higher" if metric.higher_is_better else "lower"

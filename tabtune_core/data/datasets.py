@@ -7,8 +7,6 @@ folder appears whole or not at all, and is never written to again.
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from tabtune_core.data.findings import Column, Finding, Question, ReadingChoices
 from tabtune_core.data.samples import SAMPLES, sample_frame
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
+from tabtune_core.scratch import scratch_folder
 
 __all__ = [
     "SAMPLES",
@@ -190,11 +189,8 @@ def incoming(home: Path) -> Iterator[Path]:
     """A folder on the disk of the workspace that is gone afterwards, unless it was renamed to its place."""
     datasets = home / "datasets"
     datasets.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=datasets))
-    try:
+    with scratch_folder(datasets, "incoming-") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib._Hash, int]":

@@ -5,7 +5,6 @@ its columns, what was found, and what the file leaves open. The steps are the fi
 """
 
 import difflib
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tabtune_core.data.reading.kinds import type_column
 from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
 from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.scratch import scratch_folder
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
 
@@ -56,8 +56,7 @@ def read_table(
     ``limit_bytes`` bounds the file and what it unpacks to, and it has ``fewest`` rows and columns at least. Raises TableError, with the
     way out, for what is no table.
     """
-    with tempfile.TemporaryDirectory(prefix="tabtune-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         path, findings = plain_file(Path(source) if isinstance(source, str) else source, folder, limit_bytes=limit_bytes)
         with connect(folder) as connection:
             try:

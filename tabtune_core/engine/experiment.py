@@ -19,6 +19,7 @@ from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.runs import LAST_STATE, STATES
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
@@ -44,7 +45,8 @@ def run_experiment(
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
 
     ``given`` is the device that the run was given, where the settings leave the choice. The adapter package is tried in ``fresh``, or in a
-    new interpreter. With ``member``, training is that of a pack of runs, and the run's turn in it has come.
+    new interpreter. With ``member``, training is that of a pack of runs, and the run's turn in it has come. A run of its own goes on from
+    the last state in its folder, if there is one; a pack, a reference and zero-shot always start anew.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -58,7 +60,14 @@ def run_experiment(
     shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         environment = Environment(
-            device=device, meter=meter, folder=run_dir, emit=emit, stop_request=stop_request, shared=home / SHARED, member=member
+            device=device,
+            meter=meter,
+            folder=run_dir / STATES,
+            emit=emit,
+            stop_request=stop_request,
+            shared=home / SHARED,
+            last_state=run_dir / STATES / LAST_STATE if member is ALONE else None,
+            member=member,
         )
         fitted = fit(
             settings,

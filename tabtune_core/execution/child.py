@@ -68,6 +68,7 @@ def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str |
     fresh = [FreshProcess() for _ in run_ids]  # as long as there is one thread here
     for run_id in run_ids:
         store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
+        _begin_again(store, run_id, alone=len(run_ids) == 1)
     threading.Thread(target=_beat, args=(store, run_ids), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
     if len(run_ids) == 1:
@@ -84,6 +85,14 @@ def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str |
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def _begin_again(store: RunStore, run_id: str, *, alone: bool) -> None:
+    """Where an earlier process of the run was interrupted; of a pack of runs, none saves a state, so that all start anew."""
+    if store.run(run_id).resumptions:
+        if not alone:
+            store.forget_states(run_id)
+        store.begin_again(run_id)
 
 
 def _traced_once(work: Callable[[], None], traced: list[Exception]) -> None:
@@ -120,6 +129,8 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             store.finish(run_id, "cancelled")
         else:
             store.finish(run_id, result.outcome, result=result)
+    finally:
+        store.forget_states(run_id)
 
 
 def job_child(home: Path, job_id: str, jobs: str) -> None:

@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,10 @@ from types import FrameType
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child, memory_advice, run_child
 from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
 from tabtune_core.execution.scheduler import Slots, device_of
+from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.packs import fellows
 from tabtune_core.store.runs import ENDED, Run, RunStore
@@ -53,6 +56,8 @@ GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
+LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
+"""Letters: the path of a socket has so many less than that on any system (unix(7): ``sun_path``)."""
 LOST_JOB = (
     "The process that worked on this ended without an error message, most often because memory ran out. Ask again, or for less at once."
 )
@@ -64,15 +69,16 @@ ENDED_BY_A_PERSON = "It was ended with 'tabtune worker --stop --now'. Run it aga
 _log = logging.getLogger(__name__)
 
 
-def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EXPERIMENT, jobs: str = JOBS) -> None:
+def run_worker(home: Path, *, exit_when_idle: bool = False, resume: bool = True, experiment: str = EXPERIMENT, jobs: str = JOBS) -> None:
     """Works until SIGTERM or SIGINT, until asked to leave, or until the queue is empty.
 
     Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
-    told to leave a running child behind, because multiprocessing would wait for that child.
+    told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
+    queued again once.
     """
     store = RunStore(home)
     lock = WorkerLock(store.home)
-    worker = _Worker(store, lock, experiment, jobs)
+    worker = _Worker(store, lock, experiment, jobs, resume=resume)
     want_worker(store.home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
@@ -81,18 +87,22 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, experiment: str = EX
         _log.info("Worker %d is of another version: %s.", there.pid, there.version)
         ask_to_leave(store.home, there)
         patience = MAKE_WAY_SECONDS
-    while lock.take(patience):
-        _log.info("Worker %d drains %s.", os.getpid(), store.home)
-        try:
-            worker.drain(exit_when_idle)
-        finally:
-            lock.release()
-        if worker.leaving and (worker.watched or worker.job):
-            logging.shutdown()
-            os._exit(0)
-        # whoever queued a run and still saw this worker relies on this look after the lock is gone
-        if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
-            return
+    with scratch_folder() as folder:
+        if len(str(folder)) <= LONGEST_FOLDER:
+            tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
+        while lock.take(patience):
+            _log.info("Worker %d drains %s.", os.getpid(), store.home)
+            try:
+                sweep_up(store)
+                worker.drain(exit_when_idle)
+            finally:
+                lock.release()
+            if worker.leaving and (worker.watched or worker.job):
+                logging.shutdown()
+                os._exit(0)
+            # whoever queued a run and still saw this worker relies on this look after the lock is gone
+            if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
+                return
     _log.info("Another worker drains %s.", store.home)
 
 
@@ -133,7 +143,8 @@ class _Watched:
 class _Worker:
     """What is being watched, and the rules for starting, pressing and closing it."""
 
-    def __init__(self, store: RunStore, lock: WorkerLock, experiment: str, jobs: str) -> None:
+    def __init__(self, store: RunStore, lock: WorkerLock, experiment: str, jobs: str, *, resume: bool = True) -> None:
+        self.resume = resume
         self.store = store
         self.lock = lock
         self.experiment = experiment
@@ -300,7 +311,7 @@ class _Worker:
         return left
 
     def close(self, watched: _Watched, runs: Sequence[Run], error: str = "") -> None:
-        """Ends the rows of a process that is gone, unless it did so itself; ``error`` says why, where that is known."""
+        """Ends the rows of a process that is gone, unless it did so itself; ``error`` says why a person ended it, which is not gone on from."""
         for run in runs:
             if run.status in ENDED:
                 continue
@@ -308,6 +319,8 @@ class _Worker:
             if run.wish == "cancel":
                 discard(self.store.run_dir(run.id))
                 self.store.finish(run.id, "cancelled")
+            elif self.resume and not run.resumptions and not error:
+                self.store.requeue(run.id, _cause(watched)[0])
             else:
                 self.store.finish(run.id, "interrupted", error=error or _epitaph(watched, run.settings))
 
@@ -330,10 +343,18 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _epitaph(watched: _Watched, settings: RunSettings) -> str:
+    """What happened and what to do."""
+    cause, way_out = _cause(watched)
+    return f"{cause} {way_out or memory_advice(settings)}"
+
+
+def _cause(watched: _Watched) -> tuple[str, str]:
+    """Why the process is gone, and what to do; empty where memory is most often the cause."""
     exitcode = watched.process.exitcode if watched.process else None
     if exitcode is None:
-        return "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory). Run it again."
+        gone = "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory)."
+        return gone, "Resume it, or run it again."
     if exitcode == -signal.SIGKILL:
-        return f"The run's process was killed (signal 9), most often because memory ran out. {memory_advice(settings)}"
+        return "The run's process was killed (signal 9), most often because memory ran out.", ""
     how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
-    return f"The run's process ended without an error message ({how}). Its log may say more; run it again."
+    return f"The run's process ended without an error message ({how}).", "Its log may say more; resume it, or run it again."

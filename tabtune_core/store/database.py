@@ -20,10 +20,11 @@ ADDED = {
         "archived": "INTEGER NOT NULL DEFAULT 0",
         "slot": "TEXT NOT NULL DEFAULT ''",
         "identity": "TEXT",
+        "resumptions": "INTEGER NOT NULL DEFAULT 0",
     },
     "jobs": {"identity": "TEXT"},
 }
-"""Columns that tables of workspaces of earlier formats may lack: ``identity`` since format 2, the others since 1."""
+"""Columns that tables of workspaces of earlier formats may lack: ``identity`` and ``resumptions`` since format 2, the others since 1."""
 REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
 

@@ -11,12 +11,25 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Event, RunFinished, StopRequest, Unread, from_json, required, to_json
+from tabtune_core.events import (
+    Evaluated,
+    Event,
+    Note,
+    Resumed,
+    RunFinished,
+    StepDone,
+    StopRequest,
+    Unread,
+    from_json,
+    required,
+    to_json,
+)
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import new_id
@@ -27,6 +40,10 @@ RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Ended with a result."""
 ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
 RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
+STATES = "states"
+"""Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
+LAST_STATE = "last.safetensors"
+"""File there, from which a run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,19 @@ class Run:
     """Put away by a person."""
     slot: str = ""
     """Where the worker put it: a card such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
+    resumptions: int = 0
+    """How many times it was queued again after an interruption, by itself or by a person."""
+
+    @property
+    def resumed(self) -> str:
+        """For example ``Resumed at step 40 after an interruption``; empty for a run that was never interrupted and queued again."""
+        if not self.resumptions:
+            return ""
+        if self.result is None:
+            return "Resumed after an interruption"
+        if not self.result.resumed_steps:
+            return "Started anew after an interruption"
+        return f"Resumed at step {' and '.join(map(str, self.result.resumed_steps))} after an interruption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +183,8 @@ class RunStore(JobQueue):
         return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """What changes when a list of these runs must be read anew: id, status, name, note and archived of each; cheap to ask for."""
-        sql = "SELECT id, status, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
+        """What changes when a list of these runs must be read anew: id, status, resumptions, name, note and archived; cheap to ask for."""
+        sql = "SELECT id, status, resumptions, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, (sweep,)))
 
     def run(self, run_id: str) -> Run:
@@ -195,9 +225,17 @@ class RunStore(JobQueue):
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
 
     def append(self, run_id: str, event: Event) -> None:
-        """Adds an event to a run."""
+        """Adds an event to a run. ``Resumed`` takes away the steps and evaluations after it: they are done again."""
         kind, payload = to_json(event)
-        self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, time.time(), kind, payload))
+        with self._together() if isinstance(event, Resumed) else nullcontext():
+            self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, time.time(), kind, payload))
+            if isinstance(event, Resumed):
+                self._forget_steps(run_id, beyond=event.step)
+
+    def _forget_steps(self, run_id: str, *, beyond: int) -> None:
+        told = self.events(run_id, ["StepDone", "Evaluated"])
+        later = [one.seq for one in told if isinstance(one.event, (StepDone, Evaluated)) and one.event.step > beyond]
+        self._write("DELETE FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?))", (json.dumps(later),))
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
         """What a run has told since ``after``, oldest first; all kinds unless some are named."""
@@ -233,6 +271,51 @@ class RunStore(JobQueue):
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
+
+    def has_last_state(self, run_id: str) -> bool:
+        """Whether the run can go on from a state that it saved, and need not start anew."""
+        return (self.run_dir(run_id) / STATES / LAST_STATE).exists()
+
+    def forget_states(self, run_id: str) -> None:
+        """Takes away the best and the last state of a training, of which what lasts was made, or nothing is to be made."""
+        shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
+
+    def requeue(self, run_id: str, why: str) -> None:
+        """Queues a running run again in its old place, whose process is gone; ``why`` is told until it goes on."""
+        self._queue_again(run_id, "running", why)
+
+    def resume(self, run_id: str) -> None:
+        """Queues an interrupted run again, which goes on from its last state, or starts anew where it had saved none.
+
+        Raises:
+            StoreError: it was not interrupted, or another run repeats it.
+        """
+        old = self.run(run_id)
+        if old.retried_as is not None:
+            raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; it is not resumed beside that one.")
+        if not self._queue_again(run_id, "interrupted", old.error or ""):
+            raise StoreError(f"Run {run_id!r} is {self.run(run_id).status}; only an interrupted run can be resumed.")
+
+    def _queue_again(self, run_id: str, status: Status, why: str) -> int:
+        return self._write(
+            "UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, pid = NULL,"
+            " identity = NULL, slot = '' WHERE id = ? AND status = ? AND retried_as IS NULL",
+            (why, run_id, status),
+        )
+
+    def begin_again(self, run_id: str) -> None:
+        """To be called by the process of a run that was queued again: of what the last one told, the training up to a saved state stays.
+
+        The memory and phases of the process that is gone go with it, so that every curve counts from one start.
+        """
+        why, goes_on = self.run(run_id).error or "", self.has_last_state(run_id)
+        how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
+        told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
+        trained = [one.seq for one in told if isinstance(one.event, StepDone) or _is_of_training(one.event)]
+        with self._together():
+            self._write("DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))", (run_id, json.dumps(trained)))
+            self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
+            self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
     def ask(self, run_id: str, wish: StopRequest) -> None:
         """Asks a running run to stop (keep the best) or cancel (discard); a queued one is cancelled at once, an ended one left alone."""
@@ -302,6 +385,11 @@ class RunStore(JobQueue):
             self._write("DELETE FROM runs WHERE id = ?", (run_id,))
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
             self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run["sweep"],))
+
+
+def _is_of_training(event: Event) -> bool:
+    """Whether it is an evaluation between steps, none of zero-shot or of the end."""
+    return isinstance(event, Evaluated) and event.split == "validation" and event.step > 0
 
 
 def _marks(values: Sequence[str]) -> str:

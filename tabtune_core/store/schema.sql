@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS runs (
     settings        TEXT NOT NULL,      -- RunSettings as JSON, never changed
     position        REAL NOT NULL,      -- place in the queue, smallest first; no unit
     created         REAL NOT NULL,      -- unix seconds
-    started         REAL,               -- unix seconds at which a worker took it; NULL while queued
+    started         REAL,               -- unix seconds at which a worker took it, the last time; NULL until then
     ended           REAL,               -- unix seconds; NULL until it ended
     heartbeat       REAL,               -- unix seconds of the last sign of life of the run's process
     pid             INTEGER,            -- process id: the worker's at first, then the run's own
@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS runs (
     retried_as      TEXT,               -- id of the run that repeats this one
     note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
     archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
-    slot            TEXT NOT NULL DEFAULT ''    -- where the worker put it: a card such as 'cuda:1', or 'cpu'; empty while queued
+    slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a card such as 'cuda:1', or 'cpu'; empty while queued
+    resumptions     INTEGER NOT NULL DEFAULT 0  -- how many times it was queued again after an interruption; no unit
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);

@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
 from tabtune_core.lora.package_reader import ADAPTER_FILE, TENSORS, read_parts
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
+from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 
 ID = re.compile(r"[0-9a-f]{64}")
@@ -88,15 +88,12 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
     identity = hashlib.sha256(data).hexdigest()
     adapters = home / "adapters"
     adapters.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=adapters))
-    try:
+    with scratch_folder(adapters, "incoming-") as folder:
         (folder / ADAPTER_FILE).write_bytes(data)
         stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / ADAPTER_FILE))
         _write(folder, stored)
         if not (adapters / identity).exists():
             folder.rename(adapters / identity)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return get_adapter(home, identity)
 
 

@@ -102,6 +102,15 @@ class SharedArrays:
             if not file.exists():
                 self._write(file, array, seconds)
 
+    @property
+    def paid(self) -> list[str]:
+        """Names of what the run has made, or was charged for."""
+        return sorted(file.name for file in self._paid)
+
+    def count_as_paid(self, names: Sequence[str]) -> None:
+        """What an earlier process of the run has made, or was charged for."""
+        self._paid |= {self.folder / name for name in names}
+
     def _write(self, file: Path, array: NDArray[Any], seconds: float) -> None:
         partial_file = file.with_suffix(f".{os.getpid()}.partial")
         if self._used_bytes + array.nbytes > self.limit_bytes:

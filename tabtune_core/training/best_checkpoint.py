@@ -1,10 +1,12 @@
 """The best state so far, kept on disk so that it adds nothing to the memory that is measured."""
 
+import time
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
+
+from tabtune_core.training.state_file import StateFileError, read_state, write_state
 
 
 class BestState:
@@ -12,19 +14,41 @@ class BestState:
 
     def __init__(self, module: nn.Module, folder: Path) -> None:
         self._trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self._file, self._first = folder / "best.safetensors", folder / "first.safetensors"
-        self._write(self._first)
-        self._best = self._first
+        self._folder = folder
+        self._best = self._relied_on = 0
+        began = time.monotonic()
+        written = write_state(self._file(0), self._trainable, {})
+        self.seconds_a_byte = (time.monotonic() - began) / written
+        """That the disk takes."""
 
     @property
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """The trainable parameters themselves."""
         return list(self._trainable.items())
 
-    def keep(self) -> None:
-        """Makes the present state the best."""
-        self._write(self._file)
-        self._best = self._file
+    def keep(self, step: int) -> None:
+        """Makes the present state, that of a step, the best."""
+        write_state(self._file(step), self._trainable, {})
+        self._best = step
+        self._tidy()
+
+    def rely(self) -> None:
+        """The best state is kept until this is said of a later one: a last state that names it was saved."""
+        self._relied_on = self._best
+        self._tidy()
+
+    def take(self, step: int) -> None:
+        """Makes the state that an earlier process kept at a step the best.
+
+        Raises:
+            StateFileError: it is not there, damaged or of another module; the text says which.
+        """
+        if step:
+            held = read_state(self._file(step))[0]
+            if shapes(held) != shapes(self._trainable):
+                raise StateFileError(f"{self._file(step).name} holds other parameters than the model")
+        self._best = step
+        self.rely()
 
     def restore(self) -> None:
         """Puts the best state back."""
@@ -32,19 +56,23 @@ class BestState:
 
     def restore_first(self) -> None:
         """Puts candidate 0 back."""
-        self._read(self._first)
+        self._read(0)
 
-    def remove(self) -> None:
-        """Takes the files away."""
-        for file in (self._file, self._first):
-            file.unlink(missing_ok=True)
+    def _file(self, step: int) -> Path:
+        return self._folder / f"best-{step}.safetensors"
 
-    def _write(self, file: Path) -> None:
-        partial = file.with_suffix(".partial")
-        safetensors.torch.save_file({name: p.detach().contiguous() for name, p in self._trainable.items()}, partial)
-        partial.replace(file)
+    def _tidy(self) -> None:
+        needed = {self._file(step) for step in (0, self._best, self._relied_on)}
+        for file in self._folder.glob("best-*"):
+            if file not in needed:
+                file.unlink(missing_ok=True)
 
-    def _read(self, file: Path) -> None:
-        for name, value in safetensors.torch.load_file(file).items():
+    def _read(self, step: int) -> None:
+        for name, value in read_state(self._file(step))[0].items():
             with torch.no_grad():
                 self._trainable[name].copy_(value)
+
+
+def shapes(tensors: dict[str, torch.Tensor] | dict[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:
+    """Of tensors by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -22,6 +22,12 @@ class OwnClock:
         self.charged_seconds = 0.0
         """What others had computed and this run used, since ``start``."""
 
+    def go_on(self, seconds: float, charged_seconds: float) -> None:
+        """Training goes on here that took ``seconds`` in an earlier process, what was charged there among them."""
+        self.start()
+        self._began -= seconds - charged_seconds
+        self.charged_seconds = charged_seconds
+
     @property
     def seconds(self) -> float:
         """The run's own; they stand still while something is set aside."""

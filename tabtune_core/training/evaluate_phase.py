@@ -58,7 +58,6 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
     if not better:
         trained.best.restore_first()
         trained.result.best_step = 0
-    trained.best.remove()
     return predictions if better else zero_shot.predictions
 
 
@@ -99,6 +98,7 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
             },
             context_rows=plan.context_rows,
             train_context_rows=plan.train_context_rows,
+            resumed_steps=result.resumed_steps,
         )
     )
 

@@ -22,7 +22,7 @@ from tabtune_core.training.step import Stepped
 
 @dataclass(slots=True)
 class TrainResult:
-    """How training ended. Filled in while it goes on, so that a run that breaks off has it too."""
+    """How training ended. Filled in while it goes on, so that a run that breaks off has it too, and one that goes on begins with it."""
 
     outcome: Literal["finished", "stopped", "cancelled", "diverged"] = "finished"
     best_step: int = 0
@@ -39,6 +39,10 @@ class TrainResult:
     overflowed_steps: int = 0
     """Steps whose gradient was too large for fp16, as it was scaled then."""
     dead_layers: tuple[str, ...] = ()
+    misses: int = 0
+    """Evaluations without a better score since the best one."""
+    resumed_steps: tuple[int, ...] = ()
+    """After which training went on in another process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,14 @@ class Callbacks:
     """Asked before each step; 'stop' and 'cancel' end training."""
     find_dead: Callable[[], list[str]]
     """Names adapted layers without a gradient after the first backward pass."""
+    save_last: Callable[[], None] = lambda: None
+    """Called after each evaluation, when ``result`` is true of it."""
+
+
+def _steps_to_do(plan: LoopPlan, result: TrainResult) -> range:
+    """From the one after the last that is done; none where training ended before its last step."""
+    done = plan.steps if result.stopped_early or result.ended_by else result.steps_done
+    return range(done + 1, plan.steps + 1)
 
 
 def train(
@@ -113,12 +125,12 @@ def train(
         plan: how long, at what rate, and when to evaluate.
         ask: whom to ask and tell meanwhile.
         clock: the run's own, which tells the seconds of the events.
-        result: comes with the validation scores before the first step: candidate 0, which the others must beat.
+        result: comes with the validation scores before the first step: candidate 0, which the others must beat. Or it is that of an
+            evaluation of the same training, from which this goes on.
     """
     direction = METRICS[plan.metric]
-    misses = 0
     module.train()
-    for step in range(1, plan.steps + 1):
+    for step in _steps_to_do(plan, result):
         asked = ask.stop_request()
         if asked is not None:
             result.outcome = "stopped" if asked == "stop" else "cancelled"
@@ -149,11 +161,12 @@ def train(
             result.outcome = "diverged"
             return
         if best:
-            result.best_step, result.best_scores, misses = step, scores, 0
+            result.best_step, result.best_scores, result.misses = step, scores, 0
             ask.keep_best()
         else:
-            misses += 1
-        result.stopped_early = 0 < misses == plan.patience
+            result.misses += 1
+        result.stopped_early = 0 < result.misses == plan.patience
         result.ended_by = "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
+        ask.save_last()
         if result.stopped_early or result.ended_by:
             return

@@ -47,13 +47,15 @@ class Environment:
     meter: MemoryMeter
     """Is told of every phase."""
     folder: Path
-    """Of the best state while it trains."""
+    """Of the best state while it trains; whoever gave it takes it away."""
     emit: Callable[[Event], None]
     """Called from two threads."""
     stop_request: Callable[[], StopRequest | None] = lambda: None
     """Asked before every step."""
     shared: Path | None = None
     """Folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again."""
+    last_state: Path | None = None
+    """File of the state from which the fit goes on if its process is killed, and goes on now if it is there; None: it starts anew."""
     member: Member | Alone = ALONE
     """Of a pack of fits that train together; this one's turn has come."""
 

@@ -3,6 +3,7 @@
 In: a session, and zero-shot's scores as those to beat. Out: the model in its best state, how training ended, and what it took.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tabtune_core.models.base import Trainable
 from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
+from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, train
 from tabtune_core.training.memory.breakdown import held_bytes
 from tabtune_core.training.memory.malloc import large_blocks_apart
@@ -51,14 +53,17 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
         return Trained(result, None, held_bytes(module, None))
     clock = session.arrays.clock
     clock.start()
-    session.prefix.begin_in_full()
     best = BestState(module, environment.folder)
     with environment.meter.phase("train"), _as_asked(session):
         captured = _is_captured(session)
         for note in training_notes(session.settings, session.plan, session.prefix.cut, environment.member.others):
             environment.emit(note)
         optimizer = _optimizer(session, best, captured=captured)
-        _run_loop(session, best, optimizer, result, captured=captured)
+        last = LastState(session, best, optimizer, result)
+        last.restore()
+        if not result.steps_done:  # an earlier process has had that peak
+            session.prefix.begin_in_full()
+        _run_loop(session, best, optimizer, result, last, captured=captured)
         environment.member.wait_for_others(result.outcome, environment.stop_request)
         held = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
@@ -119,8 +124,10 @@ def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.op
     )
 
 
-def _run_loop(session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, *, captured: bool) -> None:
-    """Every step of the training; its events are told."""
+def _run_loop(
+    session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, last: LastState, *, captured: bool
+) -> None:
+    """Every step of the training that is not done yet; its events are told."""
     environment, model, report = session.environment, session.model, session.report
     trainable: Trainable = environment.member.join(model, session.prefix.cut)
     classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
@@ -134,13 +141,14 @@ def _run_loop(session: Session, best: BestState, optimizer: torch.optim.Optimize
     )
     callbacks = Callbacks(
         score_validation=lambda: _evaluate(session),
-        keep_best=best.keep,
+        keep_best=lambda: best.keep(result.best_step),
         stop_request=environment.stop_request,
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
+        save_last=last.save,
     )
     for event in train(
         trainable.module,
-        _episodes(session, most_classes=classes),
+        _episodes(session, most_classes=classes, done=result.steps_done),
         optimizer,
         take_step,
         LoopPlan.of(session.settings, steps=session.plan.steps, classes=classes),
@@ -151,9 +159,9 @@ def _run_loop(session: Session, best: BestState, optimizer: torch.optim.Optimize
         environment.emit(event)
 
 
-def _episodes(session: Session, *, most_classes: int) -> Iterator[Episode]:
-    """The endless row of episodes of the run's seed, or a set of them over and over."""
-    rows, classes, weight_K = session.rows, len(session.plan.classes), None
+def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
+    """The endless row of episodes of the run's seed, or a set of them over and over; without the first ones, which are ``done``."""
+    rows, classes, weight_K, count = session.rows, len(session.plan.classes), None, session.settings.train.episode_set
     if session.settings.train.class_weights == "balanced":
         weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N)
 
@@ -161,7 +169,7 @@ def _episodes(session: Session, *, most_classes: int) -> Iterator[Episode]:
         rng = np.random.default_rng([session.settings.seed, 1])
         return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=most_classes, weight_K=weight_K)
 
-    return in_rounds(draw, session.settings.train.episode_set)
+    return itertools.islice(in_rounds(draw, count), done % count if count else done, None)
 
 
 def _evaluate(session: Session) -> dict[str, float]:

@@ -92,6 +92,14 @@ def need_too_much(home, stop_request):
     raise MemoryError
 
 
+def die_once(home, stop_request):
+    """Is killed the first time and no more."""
+    if not (home / "died").exists():
+        (home / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result()
+
+
 def fail_once(home, stop_request):
     """Fails the first time and no more."""
     if not (home / "tried").exists():
@@ -112,4 +120,5 @@ BEHAVIOURS = {
     "greedy": need_too_much,
     "killed": lambda home, stop_request: os.kill(os.getpid(), signal.SIGKILL),
     "once": fail_once,
+    "unlucky": die_once,
 }

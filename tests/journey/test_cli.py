@@ -20,6 +20,7 @@ import torch
 from tiny import tiny_checkpoint
 
 from dashboard.views.new_run.as_code import command_line
+from tabtune_core.cli import launch
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
@@ -238,6 +239,24 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
     assert "Cancelled" in err
     assert "Traceback" not in err
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
+
+
+def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtune_here, monkeypatch):
+    store = RunStore(tmp_path)
+    sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
+    for run_id in (first, second):
+        store.finish(run_id, "interrupted", error="Killed.")
+    other = store.add_sweep([RunSettings(dataset="d", target="y")])[1][0]
+    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
+    assert tabtune_here(tmp_path, "resume", first, other)[0] == 2
+    assert {run.status for run in store.runs(sweep)} == {"interrupted"}
+    _, _, err = tabtune_here(tmp_path, "resume", first)
+    assert "starts anew; it had saved no state" in err
+    assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("interrupted", 0)]
+    tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    assert {run.status for run in store.runs(sweep)} == {"queued"}
+    code, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    assert (code, "No run of this sweep was interrupted" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,10 @@ def wait_until(condition, seconds=120):
         time.sleep(0.1)
 
 
+def steps_of(store, run_id):
+    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
+
+
 def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path):
     store = RunStore(tmp_path)
     serve()
@@ -36,13 +40,21 @@ def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_s
     wait_until(lambda: len(store.events(first, ["StepDone"])) > seen + 3)
     assert store.run(first).status == "running"
 
+    wait_until(lambda: store.has_last_state(first))
+    os.kill(store.run(first).pid, signal.SIGKILL)
+    wait_until(lambda: store.last(first, "Resumed"))
+    resumed_at = store.last(first, "Resumed").event.step
+    assert resumed_at > 0
+    wait_until(lambda: steps_of(store, first)[-1] > resumed_at)
+    assert steps_of(store, first) == list(range(1, steps_of(store, first)[-1] + 1))
+
     os.kill(store.run(first).pid, signal.SIGKILL)
     wait_until(lambda: store.run(second).status == "finished")
     killed = store.run(first)
     assert killed.status == "interrupted"
     assert "signal 9" in killed.error
-    assert store.events(first, ["Evaluated"]), "what it had is kept"
-    retried = store.retry(first)
-    wait_until(lambda: store.events(retried, ["StepDone"]))
-    store.ask(retried, "cancel")
-    wait_until(lambda: store.run(retried).status == "cancelled")
+    store.resume(first)
+    wait_until(lambda: store.run(first).status == "running" and store.last(first, "Resumed"))
+    store.ask(first, "cancel")
+    wait_until(lambda: store.run(first).status == "cancelled")
+    assert [path.name for path in store.run_dir(first).iterdir()] == ["log.txt"]

@@ -88,6 +88,22 @@ def test_a_run_that_diverged_is_one_click_away_from_half_the_rate(live, app, sto
     assert (new.settings.learning_rate, new.name) == (1e-4, "LoRA r=2, learning rate 1e-4")
 
 
+def test_an_interrupted_run_is_resumed_with_a_click(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    seeding.start(runs[0])
+    runs[0].step(1)
+    store.finish(runs[0].id, "interrupted", error="The run's process was killed (signal 9).")
+    live(sweep=sweep, run=runs[0].id)
+    assert "was killed" in texts(app.error)
+    assert "had saved no state" in app.button(key=f"resume_{runs[0].id}").help
+    app.button(key=f"resume_{runs[0].id}").click().run()
+    assert not app.exception
+    run = store.run(runs[0].id)
+    assert (run.status, run.resumptions, run.retried_as) == ("queued", 1, None)
+    assert not [found for found in app.button if found.label == "Resume"]
+    assert app.dataframe[0].value["Status"].tolist()[0] == "○ queued, resumed"
+
+
 def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     box = f"one_run_{sweep}"

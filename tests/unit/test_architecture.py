@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "upstream"},
+    {"errors", "events", "metrics", "gpus", "scratch", "upstream"},
     {"settings"},
     {"lora", "data"},
     {"models"},
@@ -26,6 +26,7 @@ PAGES_REACH = (
     "events",
     "metrics",
     "gpus",
+    "scratch",
     "upstream",
     "settings",
     "data",

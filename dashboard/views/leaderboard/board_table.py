@@ -95,8 +95,13 @@ def table(
         "Not compared": board["apart"],
         "Note": board["own_note"],
         "What happened": [
-            f"{note}; {limit}".strip("; ")
-            for note, limit in zip(board["note"], board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""), strict=True)
+            "; ".join(filter(None, told))
+            for told in zip(
+                board["note"],
+                board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""),
+                board["resumed"],
+                strict=True,
+            )
         ],
         PACK: board["pack"],
         "Archived": board["archived"].map({True: "archived", False: ""}),

@@ -36,6 +36,16 @@ def again(run: Run, settings: RunSettings | None = None, added: str = "") -> Non
     queries.keep_worker()
 
 
+def resume(run_id: str) -> None:
+    """Queues an interrupted run, which goes on from its last state."""
+    try:
+        queries.store().resume(run_id)
+    except StoreError as error:
+        st.toast(plain(str(error)))
+        return
+    queries.keep_worker()
+
+
 def duplicate(run_id: str, settings: RunSettings, name: str) -> None:
     """Queues other settings in the sweep of a run."""
     try:

@@ -7,7 +7,7 @@ from dashboard.components import unreadable
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import WAY_OUT, plain
 from dashboard.url_state import keep
-from dashboard.views.live.actions import again, ask
+from dashboard.views.live.actions import again, ask, resume
 from dashboard.views.live.tweak import tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
@@ -133,6 +133,19 @@ def buttons(run: Run) -> None:
             icon=":material/replay:",
             help="Queues the same settings again. For runs that failed, diverged, or were interrupted or cancelled.",
         )
+        if run.status == "interrupted" and run.retried_as is None:
+            saved = queries.store().has_last_state(run.id)
+            st.button(
+                "Resume",
+                on_click=resume,
+                args=(run.id,),
+                key=f"resume_{run.id}",
+                type="primary",
+                icon=":material/play_circle:",
+                help="Goes on from the last state that the run saved; its scores and curves become those of a run without interruption."
+                if saved
+                else "The run had saved no state yet, so it starts anew.",
+            )
         tweak(run, key=run.id)
 
 

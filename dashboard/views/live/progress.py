@@ -59,7 +59,7 @@ def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]
     rows = [
         {
             "Run": named[run.id],
-            "Status": ", ".join(filter(None, (STATUS[run.status], silence(run)))),
+            "Status": ", ".join(filter(None, (STATUS[run.status], "resumed" if run.resumptions else "", silence(run)))),
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",

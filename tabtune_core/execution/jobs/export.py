@@ -6,7 +6,6 @@ In: a run with a verified adapter, and a format. Out: the file in the job's fold
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.snippets import Snippet, file_name
+from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run, RunStore
@@ -77,8 +77,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
     store = RunStore(home)
     source = _open(store, run)
     file = folder / file_name(format, source.package.facts, run)
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        work, made = Path(name), Path(name) / "made" / file.name
+    with scratch_folder(folder) as work:
+        made = work / "made" / file.name
         made.parent.mkdir()
         _WRITERS[format](source, store, made, work)
         told = snippet(format, source.package.facts, run, table=TABLE)

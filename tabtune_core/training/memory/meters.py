@@ -116,6 +116,7 @@ class MemoryMeter:
         self.highest_bytes = 0
         self.growth_bytes: dict[Phase, int | None] = {}
         """Of each phase that is over: its peak above the level of the loaded base."""
+        self._earlier_growth_bytes: int | None = None
 
     def __enter__(self) -> "MemoryMeter":
         self._thread.start()
@@ -151,22 +152,39 @@ class MemoryMeter:
     def phase(self, name: Phase) -> Iterator[None]:
         """Announces a phase, and its peaks when it is over; ``load`` leaves the level of the loaded base behind."""
         with self._lock:
-            self._phase, self._peaks = name, {}
+            self._phase, self._peaks, self._earlier_growth_bytes = name, {}, None
             _give_back_freed_memory(self._device)
             self._kernel_keeps_peaks = _reset_peaks(self._device)
         self._emit(PhaseStarted(name))
         started = time.monotonic()
         yield
-        with self._lock:
-            peaks = {meter: self._peaks.get(meter) for meter in METERS} | self._exact_peaks()
+        peaks = self._phase_peaks()
         speaking = peaks[self.speaks] or 0
         self.highest_bytes = max(self.highest_bytes, speaking)
         if name == "load":
             _give_back_freed_memory(self._device)  # what loading freed must not count as the base, or growth over it would be too small
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
-        growth = None if self.base_bytes is None or name == "load" else max(0, speaking - self.base_bytes)
+        growth = None if name == "load" else self._growth(speaking)
         self.growth_bytes[name] = growth
         self._emit(PhaseDone(name, time.monotonic() - started, peaks, growth))
+
+    def so_far(self) -> tuple[int, int | None]:
+        """The highest of the run, and the growth of the phase that goes on, up to now; bytes."""
+        speaking = self._phase_peaks()[self.speaks] or 0
+        return max(self.highest_bytes, speaking), self._growth(speaking)
+
+    def carry_over(self, highest_bytes: int, growth_bytes: int | None) -> None:
+        """Peaks that an earlier process of the run had, up to the phase that goes on: the higher ones count."""
+        self.highest_bytes, self._earlier_growth_bytes = max(self.highest_bytes, highest_bytes), growth_bytes
+
+    def _growth(self, speaking: int) -> int | None:
+        """Over the level of the loaded base."""
+        return None if self.base_bytes is None else max(0, speaking - self.base_bytes, self._earlier_growth_bytes or 0)
+
+    def _phase_peaks(self) -> dict[str, int | None]:
+        """By meter, up to now."""
+        with self._lock:
+            return {meter: self._peaks.get(meter) for meter in METERS} | self._exact_peaks()
 
     def _exact_peaks(self) -> dict[str, int | None]:
         """Peaks kept by torch and the kernel, which no spike between two samples escapes."""

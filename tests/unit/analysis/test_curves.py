@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tabtune_core.analysis.curves import memory_frame, phase_frame, progress, score_frame, step_frame
-from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -97,6 +97,18 @@ def test_the_rest_of_the_training_is_told_in_the_time_that_a_person_waits_once_f
 def test_a_time_limit_is_the_end_of_the_training_on_the_runs_own_clock(store, two_seconds_an_event):
     run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 6)), train=TrainSettings(time_limit=3.5))
     assert progress(store, store.run(run_id)).eta_seconds == pytest.approx(2 * 2)  # two more steps of half a second each
+
+
+def test_time_left_of_a_resumed_run_is_told_by_the_steps_of_its_present_process(store, two_seconds_an_event):
+    run_id = running(store, *map(step, range(1, 9)))
+    store.requeue(run_id, "Killed.")
+    store.claim(1, "1")
+    for event in (PLAN, PhaseStarted("train"), Resumed(8), *map(step, range(9, 13))):
+        store.append(run_id, event)
+    assert progress(store, store.run(run_id)).eta_seconds is None
+    store.append(run_id, step(13))
+    # five steps of two seconds, and two for the word that it was resumed
+    assert progress(store, store.run(run_id)).eta_seconds == pytest.approx((PLAN.steps - 13) * 12 / 5)
 
 
 def test_no_time_is_told_after_the_training(store):

@@ -149,3 +149,14 @@ def test_a_reference_has_a_place_and_nothing_that_only_a_model_has(board_of):
     first = board.iloc[0]
     assert (first["name"], first["place"], first["model"], first["note"]) == ("Gradient boosting", 1, "scikit-learn", "")
     assert board.loc[0, ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]].isna().all()
+
+
+def test_a_resumed_run_says_so_on_the_board_and_in_its_configuration(board_of):
+    store = board_of.store
+    _, (run_id, _) = store.add_sweep([lora(2), lora(4)])
+    store.claim(1, "1", run_id)
+    store.requeue(run_id, "Killed.")
+    store.finish(run_id, "finished", result=scored(0.3, resumed_steps=(40,)))
+    board = leaderboard(store.runs())
+    assert board["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]
+    assert by_configuration(board, "log_loss")["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]

@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
@@ -77,10 +79,53 @@ def test_too_little_memory_is_told_with_the_settings_that_help(drained):
     assert error.startswith("There was not enough memory. Lower context_rows (now 512), then batch_size (now 256)")
 
 
-def test_a_killed_run_is_interrupted_and_keeps_its_events(drained):
+def test_a_run_that_is_killed_again_is_interrupted_and_keeps_its_events(drained):
     run = run_of(drained, "killed")
+    assert run.resumptions == 1
     assert "signal 9" in run.error
     assert [stored.event.step for stored in drained.events(run.id, ["StepDone"])] == [1]
+
+
+def test_a_killed_run_goes_on_by_itself_once_and_says_why(tmp_path):
+    store = RunStore(tmp_path)
+    (run_id,) = queue(store, "unlucky")
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    run = store.run(run_id)
+    assert (run.status, run.error, run.resumed) == ("finished", None, "Started anew after an interruption")
+    assert [stored.event.text for stored in store.events(run_id, ["Note"])] == [
+        "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed (signal 9), most often because "
+        "memory ran out."
+    ]
+    assert len(store.events(run_id, ["StepDone"])) == 1
+
+
+def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
+    store = RunStore(tmp_path)
+    (run_id,) = queue(store, "unlucky")
+    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
+    assert store.run(run_id).status == "interrupted"
+    store.resume(run_id)
+    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
+    assert store.run(run_id).status == "finished"
+
+
+def test_what_a_killed_worker_leaves_is_swept_up_by_the_next(tmp_path, monkeypatch):
+    with tempfile.TemporaryDirectory() as place:  # whose path is short, as a socket's must be
+        monkeypatch.setenv("TMPDIR", place)
+        _kill_a_worker(tmp_path, Path(place))
+        assert list(Path(place).iterdir()) == []
+
+
+def _kill_a_worker(tmp_path, place):
+    store = RunStore(tmp_path / "home")
+    (run_id,) = queue(store, "waiting")
+    first = start_worker(store.home)
+    wait_until(lambda: store.events(run_id))
+    first.kill()
+    first.wait()
+    assert [path.name for path in place.glob("tabtune-*/pymp-*/*")]
+    (store.home / "go").touch()
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
 
 
 def test_what_a_run_prints_goes_to_its_log(drained):
@@ -134,7 +179,7 @@ def test_a_run_that_does_not_hear_is_cancelled_all_the_same(live):
     wait_until(lambda: live.events(run_id))
     live.ask(run_id, "cancel")
     run = wait_for_end(live, run_id)
-    assert run.status == "cancelled"
+    assert (run.status, run.resumptions) == ("cancelled", 0)
     assert found(run.pid, run.identity) == "gone"
     assert [path.name for path in live.run_dir(run_id).iterdir()] == ["log.txt"]
 
@@ -145,13 +190,19 @@ def test_a_second_worker_ends_itself_and_the_first_goes_on(live):
     assert wait_for_end(live, run_id).status == "finished"
 
 
-def test_a_stale_row_of_an_earlier_worker_is_interrupted(tmp_path):
+def test_a_stale_row_of_an_earlier_worker_goes_on_or_is_interrupted(tmp_path):
     store = RunStore(tmp_path)
-    (run_id,) = queue(store, "quick")
-    store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but of a process that began long ago
+    (first,) = queue(store, "quick")
+    long_ago = f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}"  # this pid, but of a process that began then
+    store.claim(os.getpid(), long_ago)
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
-    assert store.run(run_id).status == "interrupted"
-    assert "is gone" in store.run(run_id).error
+    assert store.run(first).status == "finished"
+    assert "is gone" in store.events(first, ["Note"])[0].event.text
+    (third,) = queue(store, "quick")
+    store.claim(os.getpid(), long_ago)
+    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
+    assert store.run(third).status == "interrupted"
+    assert "is gone" in store.run(third).error
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

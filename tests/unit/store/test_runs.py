@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from seeding import claim_all
 
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Note, PhaseStarted, RunFinished, StepDone
+from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.store.runs import ENDED, RETRYABLE, RunStore, default_home
+from tabtune_core.store.runs import ENDED, LAST_STATE, RETRYABLE, STATES, RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)))
@@ -352,3 +353,85 @@ def test_marks_change_with_what_a_list_shows(store, change):
     assert store.marks() == before
     getattr(store, change)(run_id, *({"rename": ["new"], "annotate": ["seen"]}.get(change, [])))
     assert store.marks() != before
+
+
+SCORES = {"log_loss": 0.5}
+
+
+def interrupted(store, *, saved):
+    """A run of which the first process told of five steps, and was killed."""
+    run_id = running(store)
+    told = [Note("of the first process"), PhaseStarted("train"), Evaluated(0, "validation", SCORES, True, 0.0)]
+    told += [StepDone(step, math.nan, 1.0, 1e-4, step) for step in range(1, 6)]
+    told += [Evaluated(4, "validation", {"log_loss": math.inf}, True, 4.0), Evaluated(4, "test", SCORES, False, 4.0)]
+    for event in told:
+        store.append(run_id, event)
+    if saved:
+        (store.run_dir(run_id) / STATES).mkdir(parents=True)
+        (store.run_dir(run_id) / STATES / LAST_STATE).touch()
+    store.finish(run_id, "interrupted", error="The run's process was killed.")
+    return run_id
+
+
+def test_an_interrupted_run_is_resumed_in_its_old_place(store):
+    run_id = interrupted(store, saved=True)
+    store.add_sweep([SETTINGS])
+    store.resume(run_id)
+    run = store.run(run_id)
+    assert (run.status, run.resumptions, run.ended, run.pid, run.resumed) == ("queued", 1, None, None, "Resumed after an interruption")
+    assert store.claim(1, "1").id == run_id
+
+
+@pytest.mark.parametrize("status", sorted(ENDED - {"interrupted"}))
+def test_only_an_interrupted_run_is_resumed(store, status):
+    run_id = ended(store, status)
+    with pytest.raises(StoreError, match=f"is {status}; only an interrupted run can be resumed"):
+        store.resume(run_id)
+
+
+def test_a_run_that_was_queued_again_as_another_is_not_resumed_beside_it(store):
+    run_id = interrupted(store, saved=True)
+    again = store.retry(run_id)
+    with pytest.raises(StoreError, match=f"already queued again as '{again}'"):
+        store.resume(run_id)
+
+
+def test_of_a_process_that_is_gone_the_training_stays_and_later_steps_go_when_it_is_resumed(store):
+    run_id = interrupted(store, saved=True)
+    store.resume(run_id)
+    store.begin_again(run_id)
+    told = [stored.event for stored in store.events(run_id)]
+    assert [event.step for event in told if not isinstance(event, Note)] == [1, 2, 3, 4, 5, 4]
+    note = told[-1].text
+    assert note == "The run was interrupted, and goes on from its last saved state. The run's process was killed."
+    assert store.run(run_id).error is None
+    store.append(run_id, Resumed(3))
+    assert [stored.event.step for stored in store.events(run_id, ["StepDone", "Evaluated"])] == [1, 2, 3]
+    for step in (4, 5):
+        store.append(run_id, StepDone(step, 0.5, 1.0, 1e-4, step))
+    assert [values["step"] for values in store.fields([run_id], "StepDone")] == [1, 2, 3, 4, 5]
+
+
+def test_of_a_run_that_starts_anew_nothing_stays(store):
+    run_id, other = interrupted(store, saved=False), interrupted(store, saved=False)
+    store.resume(run_id)
+    store.begin_again(run_id)
+    (note,) = store.events(run_id)
+    assert note.event.text == "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed."
+    assert len(store.events(other)) == 10
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ((), "Started anew after an interruption"),
+        ((40,), "Resumed at step 40 after an interruption"),
+        ((40, 80), "Resumed at step 40 and 80 after an interruption"),
+    ],
+)
+def test_a_resumed_run_says_from_where_it_went_on(store, steps, said):
+    run_id = interrupted(store, saved=True)
+    assert store.run(run_id).resumed == ""
+    store.resume(run_id)
+    store.finish(run_id, "finished", result=replace(RESULT, resumed_steps=steps))
+    assert store.run(run_id).resumed == said

@@ -1,0 +1,35 @@
+"""What a kill leaves in a workspace and in the machine's temporary folder, taken away when a worker starts.
+
+In: a workspace. Out: the same without files of processes that are gone; what a process still uses, and what a run may go on from, stays.
+"""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from tabtune_core.errors import StoreError
+from tabtune_core.scratch import sweep
+from tabtune_core.store.runs import ENDED, STATES, RunStore
+
+INCOMING = "incoming-"
+"""How folders begin that tables and adapters are checked in before they are kept."""
+
+
+def sweep_up(store: RunStore) -> None:
+    """Scratch folders of dead processes, and the states of trainings that ended or were deleted."""
+    sweep()
+    for place in ("datasets", "adapters"):
+        sweep(store.home / place, INCOMING)
+    for folder in store.home.glob("jobs/*"):
+        sweep(folder)
+    for states in store.home.glob(f"runs/*/{STATES}"):
+        if not _is_needed(store, states):
+            shutil.rmtree(states, ignore_errors=True)
+
+
+def _is_needed(store: RunStore, states: Path) -> bool:
+    """Whether the run goes on, or may be resumed."""
+    with suppress(StoreError):
+        run = store.run(states.parent.name)
+        return run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)
+    return False

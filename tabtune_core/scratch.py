@@ -1,0 +1,58 @@
+"""Folders for what is needed for a while. They are gone afterwards, and where their process was killed, with the next one that is made.
+
+In: the folder that they lie in. Out: a folder under a lock, which the kernel takes away with the process: so a folder in use is known.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX, SUFFIX = "tabtune-", ".tmp"
+"""Of their names in the machine's temporary folder. Short: a socket's path, which may lie in one, has 103 letters at most."""
+
+
+@contextmanager
+def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
+    """A folder of this process, unless it was renamed to its place meanwhile; those of dead processes beside it are swept up first.
+
+    Args:
+        parent: where it lies; None: in the machine's temporary folder.
+        prefix: of its name.
+    """
+    sweep(parent, prefix)
+    folder, lock = _locked(parent, prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
+    """Takes away the folders of dead processes of this user; one that cannot be locked, or where locks are unknown, is left alone."""
+    place = parent or Path(tempfile.gettempdir())
+    for folder in place.glob(f"{prefix}*{SUFFIX}"):
+        with suppress(OSError):
+            if folder.lstat().st_uid == os.getuid():
+                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                finally:
+                    os.close(lock)
+
+
+def _locked(parent: Path | None, prefix: str) -> tuple[Path, int]:
+    """A new folder and its lock, which is none where the file system knows no locks; nobody sweeps there either."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX, dir=parent))
+        with suppress(FileNotFoundError):  # swept up before it was locked: another
+            lock = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(folder.stat(), os.fstat(lock)):
+                return folder, lock

@@ -1,0 +1,90 @@
+"""Tensors and facts of a training in one file, there whole or not at all even when the machine goes down, and read without running code.
+
+In: tensors by name, and facts as JSON knows them. Out: the same, or what is wrong with the file. It is a safetensors file
+(https://huggingface.co/docs/safetensors, "Format"), written tensor by tensor: a copy of all of them would count as memory of training.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
+import torch
+
+_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
+_NO_DIGEST = "0" * 128
+"""In its place until the tensors were written."""
+
+
+class StateFileError(ValueError):
+    """The file is damaged or none of ours; the text says how."""
+
+
+def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> int:
+    """Writes beside the file, waits for the disk, and puts it in the file's place. Returns the bytes.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to; the file is as it was.
+    """
+    partial = file.with_suffix(".partial")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb") as opened:
+        size = _write(opened, tensors, json.dumps(facts))
+        opened.flush()
+        os.fsync(opened.fileno())
+    partial.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return size
+
+
+def _write(opened: BinaryIO, tensors: Mapping[str, torch.Tensor], told: str) -> int:
+    entries: dict[str, Any] = {"__metadata__": {"digest": _NO_DIGEST, "facts": told}}
+    end, held = 0, sorted(tensors.items())
+    for name, tensor in held:
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        entries[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)
+    opened.write(len(header).to_bytes(8, "little") + header)
+    digest = hashlib.blake2b(told.encode())
+    for name, tensor in held:
+        opened.write(_tell(digest, name, tensor))
+    opened.seek(8 + header.index(_NO_DIGEST.encode()))
+    opened.write(digest.hexdigest().encode())
+    return 8 + len(header) + end
+
+
+def read_state(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors, on the CPU, and facts.
+
+    Raises:
+        StateFileError: saying what is wrong.
+    """
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            told = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name).clone() for name in sorted(opened.keys())}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StateFileError(f"{file.name} cannot be read ({error})") from error
+    digest = hashlib.blake2b(told.get("facts", "").encode())
+    for name, tensor in tensors.items():
+        _tell(digest, name, tensor)
+    if told.get("digest") != digest.hexdigest():
+        raise StateFileError(f"{file.name} is damaged: its content is not what was written")
+    facts: dict[str, Any] = json.loads(told["facts"])
+    return tensors, facts
+
+
+def _tell(digest: Any, name: str, tensor: torch.Tensor) -> memoryview:
+    """Adds a tensor to a digest (BLAKE2b, RFC 7693); its bytes."""
+    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+    digest.update(content)
+    return content

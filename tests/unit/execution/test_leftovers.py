@@ -1,0 +1,57 @@
+"""What a worker sweeps up when it starts, and what it leaves."""
+
+import pytest
+
+from tabtune_core.execution.leftovers import sweep_up
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import ENDED, LAST_STATE, STATES, RunStore
+
+SETTINGS = RunSettings(dataset="d", target="y")
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return RunStore(tmp_path / "home")
+
+
+def with_state(store, status):
+    _, (run_id,) = store.add_sweep([SETTINGS])
+    store.claim(1, "1", run_id)
+    states = store.home / "runs" / run_id / STATES
+    states.mkdir(parents=True)
+    (states / LAST_STATE).touch()
+    (states.parent / "log.txt").touch()
+    if status != "running":
+        store.finish(run_id, status)
+    return run_id, states
+
+
+@pytest.mark.parametrize("status", sorted(ENDED | {"running"}))
+def test_states_stay_as_long_as_a_run_may_go_on_from_them(store, status):
+    _, states = with_state(store, status)
+    sweep_up(store)
+    assert states.exists() == (status in ("running", "interrupted"))
+    assert (states.parent / "log.txt").exists()
+
+
+def test_states_of_a_run_that_was_deleted_or_is_repeated_go(store):
+    repeated, states = with_state(store, "interrupted")
+    store.retry(repeated)
+    lost = store.home / "runs" / "0123456789ab" / STATES
+    lost.mkdir(parents=True)
+    sweep_up(store)
+    assert not states.exists()
+    assert not lost.exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["home/datasets/incoming-12345678.tmp", "home/adapters/incoming-1.tmp", "home/jobs/0a/tabtune-1.tmp", "tmp/tabtune-1.tmp"]
+)
+def test_folders_of_dead_processes_go(store, tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "text.csv").write_text("much")
+    sweep_up(store)
+    assert not (tmp_path / place).exists()
+    assert (tmp_path / place).parent.exists()

@@ -1,0 +1,286 @@
+"""A training that was killed and goes on ends as one that never was: the same scores, curves and weights, to the last bit."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import tiny_checkpoint
+
+from tabtune_core.data.arrays import Labels, prepare_arrays
+from tabtune_core.events import Evaluated, MemorySampled, Note, Resumed, StepDone
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.runs import RunStore
+from tabtune_core.training import last_state
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.session import Environment
+
+TRAIN = TrainSettings(steps=12, eval_every=4, patience=9, batch_size=16, context_rows=32, learning_rate=3e-3)
+"""Evaluated, and saved, after steps 4, 8 and 12."""
+CPU = torch.device("cpu")
+
+
+class Killed(BaseException):
+    """Stands for a signal: nobody catches it, and nothing is tidied up."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny.ckpt"))
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Says when the next trainings are killed: after a step, or while the state of one is written."""
+
+    def say(step=None, writing=None):
+        monkeypatch.undo()
+        if writing is not None:
+            real = last_state.write_state
+
+            def torn(file, tensors, facts):
+                if facts["result"]["steps_done"] == writing:
+                    file.with_suffix(".partial").write_bytes(b"half a st")
+                    raise Killed
+                return real(file, tensors, facts)
+
+            monkeypatch.setattr(last_state, "write_state", torn)
+        say.step = step
+
+    say()
+    return say
+
+
+def rows(count=80):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 4))
+    return pd.DataFrame(x, columns=list("abcd")), pd.Series(np.where(x[:, 0] + x[:, 1] > 0, "yes", "no"))
+
+
+class Trained:
+    """One run in a store, whose processes are threads of this one."""
+
+    def __init__(self, folder, checkpoint, *, train=TRAIN, lora=None, **more):
+        self.folder, self.store = folder, RunStore(folder)
+        lora = lora or LoraSettings(rank=2)
+        self.settings = RunSettings(dataset="d", target="y", model="tabicl-v2", checkpoint=checkpoint, train=train, lora=lora, **more)
+        _, (self.id,) = self.store.add_sweep([self.settings])
+
+    def go(self, killed_at=None, *, seed=99):
+        """A process of the run; None where it was killed."""
+        torch.manual_seed(seed)  # chance of the process itself decides nothing
+        frame, y_N = rows()
+        labels = Labels.of(y_N, "classification")
+
+        def emit(event):
+            self.store.append(self.id, event)
+            if isinstance(event, StepDone) and killed_at and event.step == killed_at.step:
+                raise Killed
+
+        states = self.store.run_dir(self.id) / "states"
+        with MemoryMeter(CPU, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
+            environment = Environment(
+                device=CPU,
+                meter=meter,
+                folder=states,
+                emit=emit,
+                shared=self.folder / "shared",
+                last_state=states / "last.safetensors",
+            )
+            try:
+                self.fitted = fit(
+                    self.settings,
+                    lambda card: prepare_arrays(frame, y_N, labels, self.settings, max_classes=card.family.class_limit, withhold=True),
+                    environment,
+                )
+            except Killed:
+                meter.__exit__(None, None, None)
+                return None
+        return self.fitted
+
+    def events(self, kind):
+        return [stored.event for stored in self.store.events(self.id, [kind.__name__])]
+
+    def ended(self):
+        """All that must not depend on whether it was interrupted."""
+        result = dataclasses.replace(
+            self.fitted.result,
+            train_seconds=0.0,
+            predict_seconds=0.0,
+            shared_saved_seconds=0.0,
+            peak_memory_bytes=0,
+            growth_memory_bytes=0,
+            resumed_steps=(),
+            extra={name: self.fitted.result.extra[name] for name in ("used_rows", "skipped_rows", "skipped_episodes")},
+        )
+        steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
+        looks = [dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.step and event.split == "validation"]
+        weights = {name: p.detach().clone() for name, p in self.fitted.session.model.module.state_dict().items()}
+        return result, steps, looks, weights
+
+    def equals(self, other):
+        mine, its = self.ended(), other.ended()
+        return mine[:3] == its[:3] and all(torch.equal(mine[3][name], its[3][name]) for name in its[3] | mine[3])
+
+
+FROZEN_START = ("icl_predictor",)
+KINDS = {
+    "LoRA": {},
+    "dropout": {"lora": LoraSettings(rank=2, dropout=0.3)},
+    "DoRA": {"lora": LoraSettings(rank=2, use_dora=True, dropout=0.1)},
+    "PiSSA": {"lora": LoraSettings(rank=2, init_lora_weights="pissa")},
+    "all weights": {"strategy": "base-ft", "train": dataclasses.replace(TRAIN, learning_rate=1e-4)},
+    "fixed episodes, frozen stages cached": {
+        "train": dataclasses.replace(TRAIN, episode_set=5),
+        "lora": LoraSettings(rank=2, targets=FROZEN_START, dropout=0.2),
+    },
+    "SGD": {"train": dataclasses.replace(TRAIN, optimizer="sgd", learning_rate=0.05)},
+    "stops early": {"train": dataclasses.replace(TRAIN, learning_rate=0.3, patience=3, steps=40)},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_training_ends_as_one_that_was_never_interrupted(kind, tmp_path, checkpoint, killed_at):
+    whole = Trained(tmp_path / "whole", checkpoint, **KINDS[kind])
+    whole.go(seed=1)
+    resumed = Trained(tmp_path / "resumed", checkpoint, **KINDS[kind])
+    for moment in ({"step": 5}, {"step": 8}, {"writing": 8}, {"step": 10}):
+        killed_at(**moment)
+        assert resumed.go(killed_at) is None
+    killed_at()
+    resumed.go(seed=3)
+    assert resumed.equals(whole)
+    assert resumed.fitted.result.resumed_steps == (4, 8)
+
+
+@pytest.mark.parametrize("moment", [{"step": 1}, {"step": 4}, {"writing": 4}], ids=str)
+def test_killed_before_the_first_state_was_saved_it_starts_anew(moment, tmp_path, checkpoint, killed_at):
+    whole = Trained(tmp_path / "whole", checkpoint)
+    whole.go(seed=1)
+    resumed = Trained(tmp_path / "resumed", checkpoint)
+    killed_at(**moment)
+    assert resumed.go(killed_at) is None
+    killed_at()
+    resumed.store.begin_again(resumed.id)
+    resumed.go(seed=3)
+    assert resumed.equals(whole)
+    assert resumed.fitted.result.resumed_steps == ()
+
+
+def test_killed_after_the_last_step_it_is_evaluated_alone(tmp_path, checkpoint, killed_at):
+    whole = Trained(tmp_path / "whole", checkpoint)
+    whole.go()
+    resumed = Trained(tmp_path / "resumed", checkpoint)
+    resumed.go()  # its states are there until its row says that it ended
+    before = len(resumed.events(StepDone))
+    resumed.go(seed=3)
+    assert resumed.equals(whole)
+    assert len(resumed.events(StepDone)) == before
+    assert resumed.fitted.result.resumed_steps == (12,)
+
+
+def interrupted(folder, checkpoint, killed_at, **more):
+    """A run that was killed after step 5, with the state of step 4."""
+    run = Trained(folder, checkpoint, **more)
+    killed_at(step=5)
+    assert run.go(killed_at) is None
+    killed_at()
+    return run, run.store.run_dir(run.id) / "states" / "last.safetensors"
+
+
+def cut_short(run, state):
+    state.write_bytes(state.read_bytes()[:-9])
+
+
+def flip(run, state):
+    content = bytearray(state.read_bytes())
+    content[-9] ^= 1
+    state.write_bytes(content)
+
+
+def lose_the_best(run, state):
+    for file in state.parent.glob("best-*"):
+        file.write_bytes(b"")
+
+
+def ask_for_others(run, state):
+    run.settings = dataclasses.replace(run.settings, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut_short, "cannot be read"),
+        (flip, "last.safetensors is damaged"),
+        (lose_the_best, "best-4.safetensors cannot be read"),
+        (ask_for_others, "it belongs to other settings"),
+    ],
+)
+def test_a_damaged_or_foreign_state_is_not_used_and_that_is_said(damage, said, tmp_path, checkpoint, killed_at):
+    run, state = interrupted(tmp_path / "run", checkpoint, killed_at)
+    damage(run, state)
+    run.go()
+    whole = Trained(tmp_path / "whole", checkpoint, seed=run.settings.seed)
+    whole.go()
+    assert run.equals(whole)
+    assert [event.step for event in run.events(Resumed)] == [0]
+    assert any(said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note))
+
+
+def test_a_state_that_could_not_be_saved_ends_no_run(tmp_path, checkpoint, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(last_state, "write_state", full)
+    run = Trained(tmp_path, checkpoint)
+    run.go()
+    assert run.fitted.result.outcome == "finished"
+    assert [note.text for note in run.events(Note) if "could not be saved" in note.text] == [
+        "The state of step 4 could not be saved (No space left on device); no later one is. The run goes on, but it would start anew after an "
+        "interruption."
+    ]
+
+
+def test_the_best_state_is_that_of_the_saved_step_until_a_later_one_is_saved(tmp_path, checkpoint, killed_at):
+    run, state = interrupted(tmp_path / "run", checkpoint, killed_at)
+    killed_at(writing=8)
+    assert run.go(killed_at) is None
+    held = sorted(file.name for file in state.parent.glob("*.safetensors"))
+    assert held == ["best-0.safetensors", "best-4.safetensors", "best-8.safetensors", "last.safetensors"]
+    killed_at()
+    run.go()
+    held = sorted(file.name for file in state.parent.glob("*.safetensors"))
+    assert held == ["best-0.safetensors", "best-8.safetensors", "last.safetensors"]
+
+
+def test_a_heavy_state_is_saved_as_often_as_its_share_of_the_time_allows(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(last_state, "LIGHT_BYTES", 0)
+    monkeypatch.setattr(last_state, "SAVING_SHARE", 0.0)
+    never = Trained(tmp_path / "never", checkpoint)
+    never.go()
+    monkeypatch.setattr(last_state, "SAVING_SHARE", 1e9)
+    always = Trained(tmp_path / "always", checkpoint)
+    always.go()
+    assert [run.store.has_last_state(run.id) for run in (never, always)] == [False, True]
+
+
+def test_seconds_before_the_kill_count_and_the_higher_peak(tmp_path, checkpoint, killed_at):
+    run, _ = interrupted(tmp_path, checkpoint, killed_at)
+    before = next(event.seconds for event in run.events(Evaluated) if event.step == 4)
+    earlier, growth = 2**45, 2**44
+
+    def carry_over(self, highest_bytes, growth_bytes):
+        real(self, earlier, growth)
+
+    real, MemoryMeter.carry_over = MemoryMeter.carry_over, carry_over
+    try:
+        run.go()
+    finally:
+        MemoryMeter.carry_over = real
+    seconds = [event.seconds for event in run.events(StepDone)]
+    assert seconds == sorted(seconds)
+    assert seconds[4] > before
+    assert run.fitted.result.train_seconds < before + 60
+    assert (run.fitted.result.peak_memory_bytes, run.fitted.result.growth_memory_bytes) == (earlier, growth)

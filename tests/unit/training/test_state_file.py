@@ -1,0 +1,46 @@
+"""State files: the same back, and no damaged one for a whole one."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tabtune_core.training.state_file import StateFileError, read_state, write_state
+
+TENSORS = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.tensor(7.0), "c": torch.tensor([1, 2], dtype=torch.uint8)}
+FACTS = {"step": 3, "scores": [float("nan"), 0.1], "text": '"digest": ' + "0" * 128}
+
+
+def test_tensors_and_facts_come_back(tmp_path):
+    size = write_state(tmp_path / "new" / "state.safetensors", TENSORS, FACTS)
+    tensors, facts = read_state(tmp_path / "new" / "state.safetensors")
+    assert str(facts) == str(FACTS)
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {name: tensor.tolist() for name, tensor in TENSORS.items()}
+    assert [path.stat().st_size for path in (tmp_path / "new").iterdir()] == [size]
+
+
+def test_it_is_a_file_that_safetensors_opens(tmp_path):
+    write_state(tmp_path / "state.safetensors", TENSORS, FACTS)
+    assert load_file(tmp_path / "state.safetensors")["b"].tolist() == TENSORS["b"].tolist()
+
+
+@pytest.mark.parametrize("place", [0, 9, 40, 200, -1, -9, -30])
+def test_one_changed_byte_is_seen(tmp_path, place):
+    file = tmp_path / "state.safetensors"
+    write_state(file, TENSORS, FACTS)
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StateFileError, match=r"state\.safetensors"):
+        read_state(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 4096, b"\x02\0\0\0\0\0\0\0{}"])
+def test_what_is_no_state_is_refused(tmp_path, content):
+    (tmp_path / "state.safetensors").write_bytes(content)
+    with pytest.raises(StateFileError):
+        read_state(tmp_path / "state.safetensors")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(StateFileError, match="cannot be read"):
+        read_state(tmp_path / "state.safetensors")
