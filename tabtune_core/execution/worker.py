@@ -311,7 +311,7 @@ class _Worker:
         return left
 
     def close(self, watched: _Watched, runs: Sequence[Run], error: str = "") -> None:
-        """Ends the rows of a process that is gone, unless it did so itself; ``error`` says why a person ended it, which is not gone on from."""
+        """Ends the rows of a process that is gone, unless it did so itself; ``error`` says that a person ended it, for good."""
         for run in runs:
             if run.status in ENDED:
                 continue
