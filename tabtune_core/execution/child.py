@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
-from tabtune_core.errors import Cancelled, TabTuneError, is_out_of_memory
+from tabtune_core.errors import Cancelled, StoreError, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed, RunFinished
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
@@ -168,9 +168,15 @@ def _write_to(log: Path) -> None:
 
 
 def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
+    """Signs of life; a process that was taken for dead, and whose run has another one by now, ends itself without a trace in the row."""
+    identity = identity_of(os.getpid())
     while True:
         for run_id in run_ids:
             store.beat(run_id)
+            with contextlib.suppress(StoreError):  # ended and deleted
+                run = store.run(run_id)
+                if run.status == "queued" or (run.status == "running" and run.identity != identity):
+                    os._exit(1)
         time.sleep(HEARTBEAT_SECONDS)
 
 

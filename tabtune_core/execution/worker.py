@@ -227,10 +227,11 @@ class _Worker:
             claimed = self.store.claim_job(pid, identity_of(pid))
             if claimed is not None:
                 process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.jobs), name=f"job-{claimed.id}")
-                process.start()
-                assert process.pid is not None
-                _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, process.pid)
-                self.job = _Watched((claimed.id,), process.pid, identity_of(process.pid), process)
+                if (started := _start(process)) is None:
+                    self.store.finish_job(claimed.id, "interrupted", error=LOST_JOB)
+                    return
+                _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, started)
+                self.job = _Watched((claimed.id,), started, identity_of(started), process)
         elif (state := found(self.job.pid, self.job.identity)) in ("gone", "other"):
             if state == "gone":
                 _signal_group(self.job.pid, signal.SIGKILL)
@@ -250,10 +251,12 @@ class _Worker:
             return True  # cancelled in between; the next one may have a slot
         given = (self.store.home, ids, self.experiment, device_of(slot))
         process = self.context.Process(target=run_child, args=given, name=f"run-{ids[0]}")
-        process.start()
-        assert process.pid is not None
-        _log.info("Run %s is process %d on %s.", " and ".join(ids), process.pid, slot)
-        self.watched.append(_Watched(ids, process.pid, identity_of(process.pid), process, slot))
+        if (started := _start(process)) is None:
+            self.store.give_back(ids, pid)
+            time.sleep(POLL_SECONDS)
+            return True
+        _log.info("Run %s is process %d on %s.", " and ".join(ids), started, slot)
+        self.watched.append(_Watched(ids, started, identity_of(started), process, slot))
         return True
 
     def look_at(self, watched: _Watched) -> None:
@@ -323,6 +326,16 @@ class _Worker:
                 self.store.requeue(run.id, _cause(watched)[0])
             else:
                 self.store.finish(run.id, "interrupted", error=error or _epitaph(watched, run.settings))
+
+
+def _start(process: ForkServerProcess) -> int | None:
+    """The id of the process; None where the forkserver was killed meanwhile: multiprocessing starts another with the next process."""
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        _log.warning("No process could be started (%s).", error or "the forkserver is gone")
+        return None
+    return process.pid
 
 
 def _end(pid: int | None, identity: str | None) -> bool:

@@ -220,6 +220,12 @@ class RunStore(JobQueue):
         if not self._write(sql, (pid, identity, time.time(), run_id)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
+    def give_back(self, run_ids: Sequence[str], pid: int) -> None:
+        """Queues runs again that the worker ``pid`` took and could start no process for."""
+        sql = "UPDATE runs SET status = 'queued', started = NULL, pid = NULL, identity = NULL, slot = '' WHERE id = ? AND pid = ?"
+        for run_id in run_ids:
+            self._write(f"{sql} AND status = 'running'", (run_id, pid))
+
     def beat(self, run_id: str) -> None:
         """A sign of life of the run's process."""
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
@@ -387,7 +393,7 @@ class RunStore(JobQueue):
             self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run["sweep"],))
 
 
-def _is_of_training(event: Event) -> bool:
+def _is_of_training(event: Event | Unread) -> bool:
     """Whether it is an evaluation between steps, none of zero-shot or of the end."""
     return isinstance(event, Evaluated) and event.split == "validation" and event.step > 0
 

@@ -85,7 +85,7 @@ def test_a_clock_that_is_set_leaves_everything_running(store):
 @pytest.mark.parametrize("place", [0, 1], ids=["pid given anew", "machine started anew"])
 def test_a_run_that_is_over_for_certain_is_interrupted_and_nothing_is_signalled(store, stranger, place):
     run_id = running_row(store, stranger.pid, elsewhere(stranger.pid, place))
-    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
     assert store.run(run_id).status == "interrupted"
     assert stranger.poll() is None
 
@@ -96,7 +96,7 @@ def test_a_run_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signall
     run_id = running_row(store, stranger.pid, None if written == "of an earlier version" else elsewhere(stranger.pid, 2))
     if wish:
         store.ask(run_id, wish)
-    assert start_worker(store.home, "exit-when-idle", before=IMPATIENT).wait(timeout=60) == 0
+    assert start_worker(store.home, "exit-when-idle", "no-resume", before=IMPATIENT).wait(timeout=60) == 0
     assert store.run(run_id).status == ("cancelled" if wish else "interrupted")
     assert stranger.poll() is None
 
@@ -116,7 +116,7 @@ def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, 
     now = [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     run_id = running_row(store, stranger.pid, None)
-    working = worker._Worker(store, WorkerLock(store.home), "fake_experiment", "fake_jobs")
+    working = worker._Worker(store, WorkerLock(store.home), "fake_experiment", "fake_jobs", resume=False)
     working.reconcile()
     for _ in range(3):
         store.beat(run_id)
@@ -128,6 +128,20 @@ def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, 
     working.look_at(working.watched[0])
     assert store.run(run_id).status == "interrupted"
     assert working.watched == []
+
+
+def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):
+    (run_id,) = queue(store, "waiting")
+    busy = start_worker(store.home)
+    try:
+        wait_until(lambda: store.events(run_id))
+        first = store.run(run_id)
+        store.set_process(run_id, stranger.pid, identity_of(stranger.pid))
+        wait_until(lambda: found(first.pid, first.identity) == "gone")
+        assert store.run(run_id).pid == stranger.pid
+    finally:
+        end(store, busy)
+    assert stranger.poll() is None
 
 
 def test_a_suspended_run_is_not_taken_for_dead_and_can_be_cancelled(store):

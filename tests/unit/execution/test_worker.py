@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
@@ -106,6 +107,19 @@ def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
     assert store.run(run_id).status == "interrupted"
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
+    assert store.run(run_id).status == "finished"
+
+
+@pytest.mark.parametrize("error", [EOFError(), BrokenPipeError(32, "Broken pipe")])
+def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatch, error):
+    store = RunStore(tmp_path)
+    (run_id,) = queue(store, "quick")
+    one = worker._Worker(store, WorkerLock(tmp_path), "fake_experiment", "fake_jobs")
+    monkeypatch.setattr(one, "context", Mock(**{"Process.return_value.start.side_effect": error}))
+    assert one.start_next()
+    run = store.run(run_id)
+    assert (run.status, run.pid, run.resumptions, one.watched) == ("queued", None, 0, [])
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
 
 
