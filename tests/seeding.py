@@ -12,7 +12,7 @@ import pandas as pd
 from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
 from tabtune_core.execution.identity import identity_of
-from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 TOTAL, STEPS = 677_310, 60
@@ -47,13 +47,21 @@ def sweep_settings(
     return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 
 
+def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 128) -> dict[str, object]:
+    """What an adapter package says of a layer."""
+    rank, plain = min(lora.rank, out, width), {"target": "prediction_head", "kind": "linear", "capped": False}
+    size = {"out_features": out, "in_features": width, "rank": rank, "parameters": rank * (out + width)}
+    how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "scaling": lora.scaling, "variant": lora.variant}
+    return {"path": path, **plain, **size, **how}
+
+
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
     """What an adapter package says, of no real adapter."""
     dataset = get_dataset(home, settings.dataset)
     kinds = {column.name: column.kind for column in dataset.columns}
     return {
         "format": 1,
-        "layers": [],
+        "layers": [made_up_layer("icl_predictor.decoder.0", settings.lora)],
         "biases": [],
         "opens_with_peft": False,
         "settings": settings.to_dict(),

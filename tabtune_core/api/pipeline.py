@@ -28,13 +28,17 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_r
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import open_base, predict_rows
-from tabtune_core.events import Event, RunFinished, from_json, to_json
+from tabtune_core.errors import PipelineError
+from tabtune_core.events import Event, RunFinished
+from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
+from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import OWN, adapter_arguments
 from tabtune_core.models.base import BaseModel
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.scratch import scratch_folder
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
@@ -243,11 +247,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             "named": hasattr(self, "feature_names_in_"),
             "classes": [],
             "classes_type": "float64",
-            "history": [to_json(event) for event in self._history],
         }
         if hasattr(self, "classes_"):
             facts |= {"classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str}
-        write_pipeline(Path(path), PipelineContent(facts, tensors, self._context))
+        write_pipeline(Path(path), PipelineContent(facts, tensors, self._context, self._history))
 
     @classmethod
     def load(cls, path: str | Path, *, checkpoint: str | Path | None = None, device: str | None = None) -> Self:
@@ -260,37 +263,42 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             PipelineError: the file is no saved pipeline, or is damaged.
-            AdapterError: the base is not the one that was tuned.
+            AdapterError: the base is not the one that was tuned, or an adapter in the file does not fit it.
             CheckpointError: the base's weights cannot be found.
         """
         content = read_pipeline(Path(path))
         facts = content.facts
-        pipeline = cls(**params_today(facts["params"]))
-        pipeline._params = pipeline.get_params()
-        settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
+        with refused_as(
+            PipelineError, f"{Path(path).name} is no saved pipeline", " Save it again, or take the file from where it was made."
+        ):
+            pipeline = cls(**params_today(facts["params"]))
+            pipeline._params = pipeline.get_params()
+            settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
+            loras = _lora_settings(facts, settings)
+            card = get_card(settings.model)
+            if settings.task == "classification":
+                pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
+            if bool(facts["classes"]) != (settings.task == "classification"):
+                raise PipelineError(f"{Path(path).name} is for {settings.task} and names {len(facts['classes'])} classes: it is damaged.")
         base = open_base(
-            settings.model,
+            card.name,
             settings.task,
             facts["base"]["sha256"],
             checkpoint=checkpoint or settings.checkpoint,
             device=device or settings.device,
         )
         if settings.strategy == "base-ft":
-            base.module.load_state_dict(content.tensors)
-        pipeline._adapters, pipeline._lora = AdapterSet(base.module), {}
-        own = {"name": OWN, "lora": settings.to_dict()["lora"]}  # of the first format
-        for i, saved in enumerate(facts.get("adapters", [own] if settings.strategy == "peft" else [])):
-            lora = RunSettings.from_dict({**settings.to_dict(), "lora": saved["lora"]}).lora
+            with refused_as(PipelineError, f"{Path(path).name} holds other weights than {card.title} has", " The file is damaged."):
+                base.module.load_state_dict(content.tensors)
+        pipeline._adapters, pipeline._lora = AdapterSet(base.module), loras
+        for i, (name, lora) in enumerate(loras.items()):
             prefix = f"{i}/" if "adapters" in facts else ""
-            tensors = {name.removeprefix(prefix): value for name, value in content.tensors.items() if name.startswith(prefix)}
-            pipeline._adapters.add(saved["name"], tensors, **adapter_arguments(base, lora))
-            pipeline._lora[saved["name"]] = lora
+            tensors = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
+            pipeline._adapters.add(name, tensors, **adapter_arguments(base, lora))
         pipeline._adapters.set(facts.get("active_adapter", pipeline._adapters.active))
         base.module.requires_grad_(False).eval()
         pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts["columns"])
-        pipeline._history = tuple(from_json(*event) for event in facts["history"])
-        if settings.task == "classification":
-            pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
+        pipeline._history = content.history
         pipeline.n_features_in_ = len(pipeline._columns)
         if facts["named"]:
             pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)
@@ -304,6 +312,16 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
         pipeline = kind.load(file)
     pipeline.set_params(**params)
     return pipeline
+
+
+def _lora_settings(facts: Mapping[str, Any], settings: RunSettings) -> dict[str, LoraSettings]:
+    """Of the adapters in a file, by name and in their order; the first format had one, of the pipeline's own settings."""
+    own = {"name": OWN, "lora": settings.to_dict()["lora"]}
+    saved = facts.get("adapters", [own] if settings.strategy == "peft" else [])
+    loras = {one["name"]: RunSettings.from_dict({**settings.to_dict(), "lora": one["lora"]}).lora for one in saved}
+    for lora in loras.values():
+        check_strength(lora)
+    return loras
 
 
 def pipeline_of_run(

@@ -11,23 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
+from tabtune_core.api.pipeline_facts import check_facts, check_rows, read_history
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.task import Context
 from tabtune_core.errors import PipelineError
-from tabtune_core.lora.package_reader import DAMAGED
+from tabtune_core.events import Event, to_json
+from tabtune_core.files.archives import FREE_BYTES, LARGEST_FILE_BYTES, open_archive
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import read_json
+from tabtune_core.files.tensors import check_finite, read_header
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 2
 READABLE = (1, FORMAT)
 """The first had the tensors of one adapter under their own names, and no entry ``adapters``."""
-NEEDED = {"params", "base", "columns", "named", "classes", "classes_type", "history", "context"}
-"""Entries of ``pipeline.json`` without which there is no pipeline."""
+FACTS_LIMIT_BYTES = 64_000_000
+"""Most of ``pipeline.json`` is the history of the fit, some hundred bytes a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class PipelineContent:
     tensors: dict[str, torch.Tensor]
     """Of what was trained, on the CPU."""
     context: Context
+    history: tuple[Event, ...] = ()
 
 
 def write_pipeline(path: Path, content: PipelineContent) -> None:
@@ -50,6 +56,7 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     facts = {
         "format": FORMAT,
         **content.facts,
+        "history": [to_json(event) for event in content.history],
         "context": {"sha256": context.sha256, "encoder": context.encoder.to_json(), "classes": context.labels.classes},
     }
     try:
@@ -63,42 +70,44 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)
         archive.writestr(WEIGHTS, safetensors.torch.save(content.tensors))
-        archive.writestr(CONTEXT, safetensors.numpy.save(rows))
+        # rows of few different values shrink so far that a reader could not tell them from a file that is made to fill the memory
+        how = zipfile.ZIP_STORED if context.x_CF.nbytes > FREE_BYTES // 2 else zipfile.ZIP_DEFLATED
+        archive.writestr(CONTEXT, safetensors.numpy.save(rows), how)
     partial.replace(path)
 
 
-def read_pipeline(path: Path, *, limit_bytes: int = 2**33) -> PipelineContent:
+def read_pipeline(path: Path) -> PipelineContent:
     """Reads a file.
 
     Raises:
         PipelineError: it is no saved pipeline, is damaged, too large, or of a later format.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > limit_bytes:
-                raise PipelineError(f"{path.name} unpacks to more than {limit_bytes / 1e9:.1f} GB; that is no pipeline.")
-            facts = json.loads(archive.read(FACTS))
-            if not isinstance(facts, dict) or facts.get("format") not in READABLE:
-                raise PipelineError(f"{path.name} is of no pipeline format that this version reads ({' or '.join(map(str, READABLE))}).")
-            if not facts.keys() >= NEEDED:
-                raise PipelineError(f"{path.name} lacks {', '.join(sorted(NEEDED - facts.keys()))} in {FACTS}: the file is damaged.")
-            tensors = safetensors.torch.load(archive.read(WEIGHTS))
-            context = _context(facts["context"], safetensors.numpy.load(archive.read(CONTEXT)))
-    except FileNotFoundError as error:
-        raise PipelineError(f"There is no saved pipeline at {path}.") from error
-    except PipelineError:
-        raise
-    except (*DAMAGED, safetensors.SafetensorError) as error:
-        raise PipelineError(
-            f"{path.name} is no saved pipeline ({error}); it should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}."
-        ) from error
-    return PipelineContent(facts, tensors, context)
+    end = f" It should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}: save the pipeline again, or take the file from where it was made."
+    if not path.exists():
+        raise PipelineError(f"There is no saved pipeline at {path}.")
+    with refused_as(PipelineError, f"{path.name} is no saved pipeline", end), open_archive(path) as archive:
+        facts = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
+        if not isinstance(facts, dict) or facts.get("format") not in READABLE:
+            raise Damaged(f"it is of no pipeline format that this version reads ({' or '.join(map(str, READABLE))})")
+        check_facts(facts)
+        weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
+        tensors, _ = read_header(weights)
+        check_finite(weights, tensors)
+        context = _context(facts["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
+        return PipelineContent(facts, safetensors.torch.load(weights), context, read_history(facts["history"]))
 
 
-def _context(facts: Mapping[str, Any], rows: Mapping[str, Any]) -> Context:
+def _context(facts: Mapping[str, Any], content: bytes) -> Context:
     encoder = FeatureEncoder.from_json(facts["encoder"])
     labels = LabelEncoder(tuple(facts["classes"])) if facts["classes"] else NumberEncoder()
+    header, _ = read_header(content)
+    check_rows(encoder, len(facts["classes"]), header)
+    rows = safetensors.numpy.load(content)
     context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)
     if context.sha256 != facts["sha256"]:
-        raise PipelineError("The context rows in the file do not have the hash that was written down with them: the file is damaged.")
+        raise Damaged("its context rows do not have the hash that was written down with them")
+    if np.isinf(context.x_CF).any() or not np.isfinite(context.y_C).all():
+        raise Damaged("its context rows hold numbers that are not finite")
+    if labels.classes and not ((context.y_C >= 0) & (context.y_C < len(labels.classes))).all():
+        raise Damaged("its context rows are of classes that it does not name")
     return context

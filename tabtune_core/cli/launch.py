@@ -31,7 +31,7 @@ def start_sweep(asked: argparse.Namespace) -> int:
     """Runs a grid."""
     store = RunStore(asked.home)
     dataset = dataset_of(store, asked)
-    values = given(asked, read_settings_file(asked.settings))
+    values = given(asked, read_settings_file(asked.settings, SweepSettings))
     run = {**values.get("run", {}), "dataset": dataset.id}
     settle_target(store, dataset, run)
     sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
@@ -45,7 +45,7 @@ def start_training(asked: argparse.Namespace) -> int:
     """Does one run."""
     store = RunStore(asked.home)
     dataset = dataset_of(store, asked)
-    run = {**given(asked, read_settings_file(asked.settings)), "dataset": dataset.id}
+    run = {**given(asked, read_settings_file(asked.settings, RunSettings)), "dataset": dataset.id}
     settle_target(store, dataset, run)
     return _launch(store, asked, dataset, [RunSettings.from_dict(run)])
 

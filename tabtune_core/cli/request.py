@@ -1,7 +1,6 @@
 """What ``sweep`` and ``train`` are asked for: the table, the column to predict and how, checked before anything starts."""
 
 import argparse
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,12 @@ from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, TableError
+from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.gpus import count_cards
 from tabtune_core.models.catalogue import check_features, get_card
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.settings.serialization import MOST_LETTERS, read_toml
+from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
 
 if TYPE_CHECKING:
@@ -47,14 +49,18 @@ def _say_question(question: Question) -> None:
     say(f"question: {question.message} On the command line: {answer_flags(question)}.")
 
 
-def read_settings_file(path: Path | None) -> dict[str, Any]:
-    """The settings of a TOML file; none without one."""
+def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
+    """The settings of a TOML file, of the class ``cls``; none without one.
+
+    Raises:
+        SettingError: it cannot be read, or is no such file.
+    """
     if path is None:
         return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingError(f"The settings file {str(path)!r} cannot be read as TOML: {error}.") from error
+    called = f"The settings file {str(path)!r}"
+    with refused_as(SettingError, f"{called} cannot be read as TOML"):
+        text = read_text(path, most_bytes=4 * MOST_LETTERS)
+    return read_toml(text, cls, called)
 
 
 def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
@@ -66,6 +72,7 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
 
     frame = load_frame(store.home, dataset.id)
     target = run.get("target")
+    require(isinstance(target, str | None), f"target is {target!r}; it must be text.")
     if not target:
         likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading), dataset.name)
         hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"

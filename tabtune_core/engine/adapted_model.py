@@ -20,6 +20,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.scoring import Shown
@@ -120,9 +121,20 @@ class AdaptedModel:
 
 
 def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int) -> NDArray[np.float64]:
-    """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context."""
+    """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context.
+
+    Raises:
+        AdapterError: the model answers NaN or Infinity, from which nobody could tell a prediction.
+    """
     shown = Shown.to(model, context, views=views)
-    return shown.scorer.predict(model, shown.read(rows))
+    predicted = shown.scorer.predict(model, shown.read(rows))
+    odd = int((~np.isfinite(predicted)).reshape(len(predicted), -1).any(axis=1).sum())
+    if odd:
+        raise AdapterError(
+            f"{model.source.model} gives no number for {odd:,} of {len(predicted):,} rows: its adapter or its weights are damaged, or far "
+            f"too strong. Take another adapter."
+        )
+    return predicted
 
 
 def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:
@@ -132,13 +144,14 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         AdapterError: the weights are not those.
         CheckpointError: the weights cannot be found.
     """
-    model = load_model(get_card(name), task, resolve_device(device), checkpoint)
-    if model.source.sha256 != sha256:
+    card = get_card(name)
+    _, source = find_checkpoint(card, task, checkpoint)  # before it is opened: a pipeline from elsewhere may name any file
+    if source.sha256 != sha256:
         raise AdapterError(
-            f"The adapter was trained on weights with the SHA-256 {sha256}, but {model.source.file} has "
-            f"{model.source.sha256}. Name the right file as checkpoint=."
+            f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
+            f"{source.sha256}. Name the right file as checkpoint=."
         )
-    return model
+    return load_model(card, task, resolve_device(device), checkpoint)
 
 
 def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, device: str = "auto") -> AdaptedModel:

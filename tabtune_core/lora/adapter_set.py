@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tabtune_core.errors import AdapterError, TabTuneError
+from tabtune_core.errors import AdapterError, TabTuneError, TargetError
 from tabtune_core.lora.attach import attach, detach, weight_name
-from tabtune_core.lora.inject import LoraReport, inject, load_factors
+from tabtune_core.lora.inject import LoraReport, check_numbers, inject, load_factors
 from tabtune_core.lora.layers import LowRank
 from tabtune_core.lora.package import factor_tensors
 
@@ -64,7 +64,7 @@ class AdapterSet:
 
         Raises:
             AdapterError: the name is taken, or the tensors belong to another adapter; the set is as it was.
-            TargetError: see ``inject``; the set is as it was.
+            TargetError: see ``inject``, of a fresh one; the set is as it was.
         """
         if name in self._adapters:
             raise AdapterError(f"There is an adapter {name!r} already. Choose another name.")
@@ -79,11 +79,13 @@ class AdapterSet:
             self.set(name)
             if tensors is not None:
                 load_factors(self.module, report, tensors)
-        except TabTuneError:
+        except TabTuneError as error:
             self.set(before)
             self._adapters.pop(name, None)
             if merged:
                 self.merge()
+            if tensors is not None and isinstance(error, TargetError):
+                raise AdapterError(f"The adapter does not fit the model: {error}") from error
             raise
         return report
 
@@ -150,7 +152,7 @@ class AdapterSet:
         """Puts the active adapter into the weights: predictions cost what the base's cost.
 
         Raises:
-            AdapterError: no adapter is on.
+            AdapterError: no adapter is on, or with it a weight would be no number.
         """
         if self.active is None:
             raise AdapterError(f"No adapter is on. Turn one on first: {self._names()}.")
@@ -160,6 +162,11 @@ class AdapterSet:
         for path, layer in adapter.layers.items():
             weight = self.module.get_parameter(weight_name(path))
             merged[weight_name(path)] = nn.Parameter(layer.updated(weight).detach(), requires_grad=False)
+        try:
+            check_numbers(merged | adapter.biases, "Merged, it would damage the model.")
+        except AdapterError:
+            self.set(name)
+            raise
         self._base = _put(self.module, merged | adapter.biases)
         self.active, self.merged = name, True
 

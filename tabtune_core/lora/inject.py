@@ -15,12 +15,10 @@ from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
 from tabtune_core.lora.names import Groups, bias_of, pattern_values, some_of, under
+from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.lora.targets import Adaptable, Kind, find_targets
 from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.settings import Bias
-
-PREFIX = "base_model.model."
-"""What PEFT puts before the name of every tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +220,7 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
     """Copies all that an adapter holds, by the names of ``adapter_tensors``, into the model; a table's factors may be named as a linear's.
 
     Raises:
-        AdapterError: for missing, additional or differently shaped tensors; nothing has been copied then.
+        AdapterError: for missing, additional or differently shaped tensors, or numbers that are not finite; nothing has been copied then.
     """
     tensors = adapter_tensors(module, report)
     tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # which a file written by hand does not tell apart
@@ -240,9 +238,22 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
                 f"{name.removeprefix(PREFIX)!r} of the adapter has the shape {tuple(values[name].shape)}, "
                 f"the model needs {tuple(parameter.shape)}."
             )
+    values = {name: values[name].to(parameter) for name, parameter in tensors.items()}
+    check_numbers(values, "It is damaged.")
     with torch.no_grad():
         for name, parameter in tensors.items():
             parameter.copy_(values[name])
+
+
+def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
+    """Refuses NaN and Infinity, with which every prediction would be NaN.
+
+    Raises:
+        AdapterError: naming a tensor, then saying ``then``.
+    """
+    odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if odd:
+        raise AdapterError(f"{odd[0].removeprefix(PREFIX)!r} of the adapter holds NaN or Infinity, as do {len(odd) - 1} others. {then}")
 
 
 def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -264,13 +275,14 @@ def merged_copy(module: nn.Module) -> nn.Module:
     """A plain copy of an adapted module, of the same function; the module itself stays as it is.
 
     Raises:
-        AdapterError: there is no adapter in it.
+        AdapterError: there is no adapter in it, or with it a weight would be no number.
     """
     plain = copy.deepcopy(module)
     paths = list(adapted_paths(plain))
     if not paths:
         raise AdapterError("The model has no LoRA adapter to merge; its weights are plain as they are.")
-    return _merge(plain, paths)
+    check_numbers(dict(_merge(plain, paths).named_parameters()), "Merged, it would damage the model.")
+    return plain
 
 
 def _merge(module: nn.Module, paths: Iterable[str]) -> nn.Module:

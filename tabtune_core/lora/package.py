@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import LoraReport, adapter_tensors
+from tabtune_core.files.damaged import refused_as
+from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
 from tabtune_core.lora.package_reader import FACTS, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
 from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.settings.training import VARIANTS as TITLES
@@ -37,8 +37,14 @@ class AdapterPackage:
 
 
 def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Copies on the CPU of everything that the adapter holds, named as PEFT names it."""
-    return {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
+    """Copies on the CPU of everything that the adapter holds, named as PEFT names it.
+
+    Raises:
+        AdapterError: there is NaN or Infinity among it.
+    """
+    tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
+    check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
+    return tensors
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
@@ -74,28 +80,25 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout:
         "opens_with_peft": opens_with_peft is not None,
         **facts,
     }
-    partial = path.with_suffix(".partial")
+    partial, tensors = path.with_suffix(".partial"), factor_tensors(module, report)
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(TENSORS, safetensors.torch.save(factor_tensors(module, report)))
-        archive.writestr(FACTS, json.dumps(everything, indent=2))
+        archive.writestr(TENSORS, safetensors.torch.save(tensors))
+        archive.writestr(FACTS, json.dumps(everything))
         archive.writestr(README, readme(everything))
         if opens_with_peft is not None:
             archive.writestr(PEFT_CONFIG, json.dumps(opens_with_peft, indent=2))
     partial.replace(path)
 
 
-def read_package(path: Path, *, limit_bytes: int = 2**31) -> AdapterPackage:
+def read_package(path: Path) -> AdapterPackage:
     """Reads a package.
 
     Raises:
         AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
     """
-    facts, content = read_parts(path, limit_bytes=limit_bytes)
-    try:
-        tensors = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise AdapterError(f"{path.name} is no adapter package ({error}); its {TENSORS} cannot be read.") from error
-    return AdapterPackage(tensors, facts)
+    facts, content = read_parts(path)
+    with refused_as(AdapterError, f"{path.name} is no adapter package", f" Its {TENSORS} cannot be read."):
+        return AdapterPackage(safetensors.torch.load(content), facts)
 
 
 def readme(facts: Mapping[str, Any]) -> str:

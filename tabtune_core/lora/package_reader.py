@@ -1,81 +1,64 @@
-"""The zip of an adapter package, opened without torch and without trust: a page looks at a file from anywhere before anything else does.
+"""The zip of an adapter package, opened without torch and without trust: the one door for the page, the command line and Python.
 
 In: a file. Out: what its ``tabtune.json`` says and the bytes of its tensors. Nothing is unpacked to the disk and no code in it is run.
 """
 
-import json
-import zipfile
-import zlib
-from lzma import LZMAError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import AdapterError
+from tabtune_core.files.archives import Archive, open_archive
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import read_json
+from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.lora.package_facts import bytes_declared, check_facts, check_tensors
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
 ADAPTER_FILE = "adapter.zip"
 """What a package is called in the folder of a run, or of an adapter from elsewhere."""
 FORMAT = 1
-MOST_FILES = 32
-"""A package has four."""
-FACTS_LIMIT_BYTES = 64_000_000
-"""``tabtune.json`` lists the numbers of the context rows; so many bytes are some millions of them."""
-DAMAGED = (
-    zipfile.BadZipFile,
-    KeyError,
-    EOFError,
-    OSError,
-    ValueError,
-    zlib.error,
-    LZMAError,
-    NotImplementedError,
-    RuntimeError,
-)
-"""What zipfile raises for files that are damaged, encrypted, packed in an odd way or made to break a reader."""
+FACTS_LIMIT_BYTES = 8_000_000
+"""``tabtune.json`` lists the numbers of the context rows; so many bytes are a million of them."""
+_END = f" It should be the zip of an adapter, with {TENSORS} and {FACTS}: take the file again from where it was made."
 
 
-def read_parts(path: Path, *, limit_bytes: int = 2**31) -> tuple[dict[str, Any], bytes]:
+def read_parts(path: Path) -> tuple[dict[str, Any], bytes]:
     """The facts and the tensors, as they lie in the file.
 
     Raises:
         AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
     """
-    content = _read(path, (FACTS, TENSORS), limit_bytes)
-    return _facts(path, content[FACTS]), content[TENSORS]
+    with _opened(path) as archive:
+        facts = _facts(archive)
+        content = archive.read(TENSORS, most_bytes=bytes_declared(facts))
+        tensors, _ = read_header(content)
+        if not tensors:
+            raise Damaged(f"its {TENSORS} is empty, so there is no adapter in it")
+        check_tensors(facts, tensors)
+        check_finite(content, tensors)
+        return facts, content
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts alone. Raises AdapterError as ``read_parts`` does."""
-    return _facts(path, _read(path, (FACTS,), 2**31)[FACTS])
+    with _opened(path) as archive:
+        return _facts(archive)
 
 
-def _read(path: Path, names: tuple[str, ...], limit_bytes: int) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_sizes(path, archive, limit_bytes)
-            return {name: archive.read(name) for name in names}
-    except FileNotFoundError as error:
-        raise AdapterError(f"There is no adapter package at {path}.") from error
-    except DAMAGED as error:
-        raise AdapterError(f"{path.name} is no adapter package ({error}); it should be a zip with {TENSORS} and {FACTS}.") from error
+@contextmanager
+def _opened(path: Path) -> Iterator[Archive]:
+    with refused_as(AdapterError, f"{path.name} is no adapter package", _END):
+        if not path.exists():
+            raise AdapterError(f"There is no adapter package at {path}.")
+        with open_archive(path) as archive:
+            yield archive
 
 
-def _facts(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        facts = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{path.name} is no adapter package: its {FACTS} cannot be read ({error}).") from error
+def _facts(archive: Archive) -> dict[str, Any]:
+    facts = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise AdapterError(f"{path.name} is not of the package format {FORMAT} that this version reads.")
+        raise Damaged(f"it is not of the package format {FORMAT} that this version reads")
+    check_facts(facts)
     return facts
-
-
-def _check_sizes(path: Path, archive: zipfile.ZipFile, limit_bytes: int) -> None:
-    """By what the zip says of its files; ``zipfile`` stops reading a file there, and refuses one that goes on."""
-    files = archive.infolist()
-    if len(files) > MOST_FILES:
-        raise AdapterError(f"{path.name} holds {len(files):,} files; an adapter package has four.")
-    if sum(file.file_size for file in files) > limit_bytes:
-        raise AdapterError(f"{path.name} unpacks to more than {limit_bytes / 1e9:.1f} GB; that is no adapter.")
-    if archive.getinfo(FACTS).file_size > FACTS_LIMIT_BYTES:
-        raise AdapterError(f"{FACTS} in {path.name} is larger than {FACTS_LIMIT_BYTES / 1e6:.0f} MB; that is no adapter.")

@@ -4,8 +4,6 @@ In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. O
 Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
 """
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +12,20 @@ from typing import IO, Any, get_args
 import torch
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import PREFIX, AdaptedLayer, LoraReport
+from tabtune_core.files.archives import list_members
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import only
+from tabtune_core.files.torch_files import FLOATS, read_torch_file
+from tabtune_core.lora.inject import AdaptedLayer, LoraReport
 from tabtune_core.lora.package import FACTS, read_package
+from tabtune_core.lora.package_facts import HASH, PREFIX, SIDES, check_strength
 from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings
 
-_SIDES = {"lora_a": (".lora_A.weight", ".lora_embedding_A"), "lora_b": (".lora_B.weight", ".lora_embedding_B")}
+_SIDES = dict(zip(("lora_a", "lora_b"), SIDES, strict=True))
+_WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", "model", "base_sha256")
+"""Entries of a file of ``save_adapter``; the first four are those of the guide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +105,9 @@ def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[t
 
 
 def _is_package(path: Path) -> bool:
-    if not path.is_file():
-        raise AdapterError(f"There is no adapter at {path}.")
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return FACTS in archive.namelist()
+    """Both are zips; in that of ``torch.save`` everything lies in a folder."""
+    with refused_as(AdapterError, f"{path.name} is no adapter"):
+        return any(entry.filename == FACTS for entry in list_members(path))
 
 
 def _from_package(path: Path) -> LoraAdapter:
@@ -117,18 +119,31 @@ def _from_package(path: Path) -> LoraAdapter:
 
 
 def _from_tensors(path: Path) -> LoraAdapter:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise AdapterError(f"{path.name} is no adapter that can be opened safely: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not {"rank", "alpha", "lora_a", "lora_b"} <= content.keys():
-        raise AdapterError(f"{path.name} is no adapter: it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'.")
-    try:
-        if "tensors" in content:
-            settings = LoraSettings(**content["settings"])
-            return LoraAdapter(settings=settings, **{name: content[name] for name in ("tensors", "task", "model", "base_sha256")})
-        settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
-        tensors = {f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise AdapterError(f"{path.name} is no adapter: its entries are not as save_adapter writes them ({error}).") from error
+    with refused_as(AdapterError, f"{path.name} is no adapter", " Save it again with save_adapter."):
+        content = read_torch_file(path)
+        if not isinstance(content, dict) or not {"rank", "alpha", *_SIDES} <= content.keys():
+            raise Damaged("it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'")
+        adapter = _written(content) if "tensors" in content else _by_hand(content)
+        check_strength(adapter.settings)
+        odd = [name for name, value in adapter.tensors.items() if not isinstance(value, torch.Tensor) or value.dtype not in FLOATS]
+        if odd or not adapter.tensors:
+            raise Damaged(f"its tensors are not those of an adapter ({', '.join(map(repr, odd[:1])) or 'there are none'})")
+        return adapter
+
+
+def _written(content: Mapping[str, Any]) -> LoraAdapter:
+    """As ``save_adapter`` writes it."""
+    only(content, _WRITTEN, "it")
+    task, model, sha256 = (content[name] for name in ("task", "model", "base_sha256"))
+    if task not in (None, *get_args(Task)) or not isinstance(model, str | None) or not (sha256 is None or HASH.fullmatch(sha256)):
+        raise Damaged("its task, model or SHA-256 of the base is none")
+    return LoraAdapter(
+        settings=LoraSettings(**content["settings"]), tensors=dict(content["tensors"]), task=task, model=model, base_sha256=sha256
+    )
+
+
+def _by_hand(content: Mapping[str, Any]) -> LoraAdapter:
+    """As in the guide's section 10.1; what a person wrote beside the four entries stays theirs."""
+    settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
+    tensors = {f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()}
     return LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None)

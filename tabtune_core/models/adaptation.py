@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.inject import LoraReport, inject, load_factors
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -17,8 +18,18 @@ OWN = "default"
 
 
 def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.Tensor] | None = None) -> LoraReport:
-    """Puts the adapter that the settings describe on a model: a fresh one, or with the tensors of a package."""
-    report = inject(model.module, from_file=tensors is not None, **adapter_arguments(model, settings.lora))
+    """Puts the adapter that the settings describe on a model: a fresh one, or with the tensors of a package.
+
+    Raises:
+        AdapterError: the tensors are not those of such an adapter on this model.
+        TargetError: a fresh one cannot be made so.
+    """
+    try:
+        report = inject(model.module, from_file=tensors is not None, **adapter_arguments(model, settings.lora))
+    except TargetError as error:
+        if tensors is None:
+            raise
+        raise AdapterError(f"The adapter does not fit {model.source.model}: {error}") from error
     if tensors is not None:
         load_factors(model.module, report, tensors)
     return report

@@ -14,19 +14,37 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tabtune_core.errors import SettingError
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import check_values
 from tabtune_core.settings.validation import require
 
+MOST_LETTERS = 1_000_000
+"""Of a document; a sweep of a thousand values has a hundredth of it."""
 
-def read_toml(text: str) -> dict[str, Any]:
-    """The values of a document.
+
+def read_toml(text: str, cls: Any, called: str = "The settings") -> dict[str, Any]:
+    """The values of a document with the sections of a settings class; the one reader for the page and the command line.
 
     Raises:
-        SettingError: the text is not TOML.
+        SettingError: the text is not TOML, nested too deep, has numbers that no setting has, or no section where one is wanted.
     """
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and lists in lists without end
-        raise SettingError(f"The settings are not TOML: {error}.") from error
+    with refused_as(SettingError, f"{called} cannot be read as TOML"):
+        if len(text) > MOST_LETTERS:
+            raise Damaged(f"they have {len(text):,} letters, and no settings have more than {MOST_LETTERS:,}")
+        try:
+            values = tomllib.loads(text)
+        except RecursionError as error:
+            raise Damaged("they are nested too deep") from error
+        check_values(values)
+    _check_sections(cls, values, "")
+    return values
+
+
+def _check_sections(cls: Any, values: Mapping[str, Any], prefix: str) -> None:
+    for name, inner in getattr(cls, "_sections", {}).items():
+        found = values.get(name, {})
+        require(isinstance(found, Mapping), f"'{prefix}{name}' is {found!r}; it must be a section of settings.")
+        _check_sections(inner, found, f"{prefix}{name}.")
 
 
 def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
@@ -104,11 +122,11 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{prefix}{near[0]}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
             raise SettingError(f"Unknown setting '{prefix}{name}'. {hint}")
+    _check_sections(cls, values, prefix)
     sections = getattr(cls, "_sections", {})
     ready = {}
     for name, value in values.items():
         if name in sections:
-            require(isinstance(value, Mapping), f"'{prefix}{name}' is {value!r}; it must be a section of settings.")
             value = from_values(sections[name], value, f"{prefix}{name}.")
         ready[name] = value
     missing = [

@@ -153,7 +153,7 @@ class SweepSettings:
         Raises:
             SettingError: for text that is not TOML, unknown names and values out of range.
         """
-        read: SweepSettings = from_values(cls, read_toml(text), "")
+        read: SweepSettings = from_values(cls, read_toml(text, cls), "")
         return read
 
 

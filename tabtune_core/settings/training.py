@@ -20,6 +20,8 @@ Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
 ClassWeights = Literal["none", "balanced"]
 Amp = Literal["off", "bf16", "fp16"]
+MOST_VIEWS = 64
+"""Of an ensemble; more would keep the machine busy, not predict better. A package from elsewhere is held to it too."""
 LORA_ONLY = ("lr_ratio", "rate_scales_with_rank")
 ADAM_ONLY = ("betas", "eps")
 """Train settings that the other strategies, and the optimizer 'sgd', have no use for."""
@@ -176,7 +178,9 @@ class TrainSettings:
         if self.predict_context_rows is not None:
             check_whole("train.predict_context_rows", self.predict_context_rows, 10)
         check_whole("train.episode_set", self.episode_set, 0, "0 draws a fresh episode at every step.")
-        check_whole("train.views", self.views, 1, "4 is usual where a little more accuracy is worth four times the time.")
+        usual = "4 is usual where a little more accuracy is worth four times the time."
+        check_whole("train.views", self.views, 1, usual)
+        require(self.views <= MOST_VIEWS, f"train.views is {self.views}; it must be at most {MOST_VIEWS}. {usual}")
         check_whole("train.validation_rows", self.validation_rows, 10)
         check_whole("train.test_rows", self.test_rows, 10)
         check_number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")

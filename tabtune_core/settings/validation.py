@@ -12,6 +12,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tabtune_core.errors import SettingError
 
+MOST_WHOLE = 2**53
+"""Beyond it a whole number is not one any more once it has been a float."""
+
 
 def require(ok: bool, message: str) -> None:
     """Raises a SettingError with this message unless ``ok``."""
@@ -82,7 +85,9 @@ def _are_texts(values: Iterable[object]) -> bool:
 
 
 def check_whole(name: str, value: object, low: int, hint: str = "") -> None:
-    """Refuses what is no whole number of at least ``low``."""
+    """Refuses what is no whole number of at least ``low``, and one that no run reaches."""
+    if isinstance(value, int):
+        require(value <= MOST_WHOLE, f"{name} has more digits than any run reaches; it must be at most {MOST_WHOLE:,}. {hint}".rstrip())
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
     require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
 

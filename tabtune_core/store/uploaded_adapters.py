@@ -10,16 +10,14 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import safetensors
-
-from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
-from tabtune_core.lora.package_reader import ADAPTER_FILE, TENSORS, read_parts
+from tabtune_core.files.damaged import refused_as
+from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
+from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
 from tabtune_core.scratch import scratch_folder
@@ -27,32 +25,7 @@ from tabtune_core.settings import RunSettings
 
 ID = re.compile(r"[0-9a-f]{64}")
 LIMIT_BYTES = 200_000_000
-"""Of a file."""
-UNPACKED_LIMIT_BYTES = 500_000_000
-MOST_VIEWS = 64
-"""A package that asks for more would keep the machine busy, not predict better."""
-MOST_TABLE_ROWS = 2**53
-"""Of the table that an adapter was trained on; a larger number is no row's."""
-LONGEST_NAME = 1_000
-"""Letters in the names that a page shows: of the file of a table, of weights."""
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "base.model": str,
-    "base.file": str,
-    "base.sha256": str,
-    "settings": dict,
-    "classes": list,
-    "table.name": str,
-    "table.id": str,
-    "table.rows": int,
-    "reading": dict,
-    "kinds": dict,
-    "features": list,
-    "context.rows": list,
-    "context.sha256": str,
-    "layers": list,
-    "biases": list,
-}
-"""Entries of ``tabtune.json`` that a prediction needs."""
+"""Of a file: an adapter of rank 64 on every layer of the largest model has a quarter of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,58 +71,25 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
 
 
 def check_package(path: Path) -> dict[str, Any]:
-    """What a package says of itself, once it is known to be whole.
+    """What a package says of itself, once it is known to be whole and of layers that its model has.
 
     Raises:
         AdapterError: naming what is wrong.
     """
-    facts, content = read_parts(path, limit_bytes=UNPACKED_LIMIT_BYTES)
-    _check_entries(facts)
-    try:
-        settings = RunSettings.of_package(facts["settings"])
-        ReadingChoices.from_json(facts["reading"])
-    except (TabTuneError, TypeError, ValueError, KeyError) as error:
-        raise AdapterError(f"The settings in the package cannot be read: {error}") from error
-    if settings.strategy != "peft" or not 1 <= settings.train.views <= MOST_VIEWS or settings.model != facts["base"]["model"]:
-        raise AdapterError("The settings in the package are those of no LoRA run.")
-    try:
-        tensors = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
-        raise AdapterError(f"{TENSORS} in the package cannot be read ({error}); it is damaged.") from error
-    if not tensors:
-        raise AdapterError(f"{TENSORS} in the package is empty; there is no adapter in it.")
+    facts, _ = read_parts(path)
+    settings = RunSettings.of_package(facts["settings"])
+    card = CATALOGUE.get(settings.model)
+    if card is None or settings.checkpoint is not None or settings.task not in card.weights:  # whose layers are not known here
+        return facts
+    shapes = {name.removesuffix(".weight"): shape for name, shape in card.layers(settings.task).weights.items()}
+    for layer in facts["layers"]:
+        declared = layer["out_features"], layer["in_features"]
+        if shapes.get(layer["path"]) not in (declared, declared[::-1]):  # a table that is looked up takes its rows in
+            raise AdapterError(
+                f"The package adapts {layer['path'][:LONGEST_NAME]!r} of the shape {declared}, which {card.title} does not have; "
+                f"it is damaged, or of another version of the model."
+            )
     return facts
-
-
-def _check_entries(facts: Mapping[str, Any]) -> None:
-    """Refuses facts that lack what a prediction needs, or that no run wrote."""
-    for entry, kind in _KINDS.items():
-        value: Any = facts
-        for part in entry.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if not isinstance(value, kind):
-            raise AdapterError(f"The package lacks the entry '{entry}' in its tabtune.json, or it is of another kind; it is damaged.")
-    shown = (facts["table"]["name"], facts["table"]["id"], facts["base"]["file"], facts["base"]["sha256"])
-    if any(len(text) > LONGEST_NAME for text in shown) or not _is_text(facts):
-        raise AdapterError("The package's tabtune.json holds names that no table or file has; it is damaged.")
-    rows, names = facts["context"]["rows"], [*facts["classes"], *facts["features"]]
-    if (
-        not rows
-        or not all(isinstance(row, int) and 0 <= row < MOST_TABLE_ROWS for row in rows)
-        or not all(isinstance(name, str) for name in names)
-    ):
-        raise AdapterError("The context, the classes or the features in the package's tabtune.json are no list of its kind; it is damaged.")
-    if not all(facts["kinds"].get(name) in get_args(Kind) for name in facts["features"]):
-        raise AdapterError("The package does not say of each feature what kind of column it is; it is damaged.")
-
-
-def _is_text(facts: Mapping[str, Any]) -> bool:
-    """Whether all of it can be written down; half of a letter (a lone surrogate) cannot, and no page could show it."""
-    try:
-        json.dumps(facts, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
@@ -173,19 +113,13 @@ def _get_or_why(home: Path, identity: str) -> StoredAdapter | str:
 
 
 def get_adapter(home: Path, identity: str) -> StoredAdapter:
-    """One of them. Raises AdapterError where the workspace does not hold it, or what it knows of it cannot be read."""
-    folder = folder_of(home, identity)
-    try:
-        adapter = StoredAdapter(**json.loads((folder / "about.json").read_text(encoding="utf-8")))
-        _check_entries(adapter.facts)
-        RunSettings.of_package(adapter.facts["settings"])
+    """One of them. Raises AdapterError where the workspace does not hold it, or what it noted of it is damaged."""
+    about = folder_of(home, identity) / "about.json"
+    with refused_as(AdapterError, f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."):
+        adapter = StoredAdapter(**json.loads(about.read_text(encoding="utf-8")))
+        check_facts(adapter.facts)
         if not isinstance(adapter.name, str) or not isinstance(adapter.created, int | float) or not isinstance(adapter.size_bytes, int):
             raise TypeError("an entry is of another kind")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise AdapterError(
-            f"The adapter {identity[:12]} of the workspace cannot be read ({type(error).__name__}: {error})."
-            " Delete it and add its file again."
-        ) from error
     return adapter
 
 

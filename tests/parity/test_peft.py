@@ -11,8 +11,9 @@ from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from torch import nn
 
 from tabtune_core.lora import fused_linear
-from tabtune_core.lora.inject import PREFIX, adapter_factors, adapter_tensors, inject
+from tabtune_core.lora.inject import adapter_factors, adapter_tensors, inject
 from tabtune_core.lora.package import PEFT_CONFIG, TENSORS, factor_tensors, write_package
+from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
 

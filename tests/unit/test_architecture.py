@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "scratch", "upstream"},
+    {"errors", "events", "metrics", "gpus", "scratch", "upstream", "files"},
     {"settings"},
     {"lora", "data"},
     {"models"},

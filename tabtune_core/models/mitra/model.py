@@ -4,7 +4,6 @@ Upstream recomputes every layer in the backward pass (gradient checkpointing), a
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
+from tabtune_core.files.damaged import refused_as
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.mitra.family import FAMILY
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_config, read_safetensors
 
 try:
     from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
@@ -57,13 +56,11 @@ class MitraModel:
         if config["task"] != task.upper():
             found = str(config["task"]).lower()
             raise CheckpointError(f"{path.parent} holds a model for {found}, and the task is {task}. Name a checkpoint for {task}.")
-        try:
-            # "cpu" is upstream's word for attention without flash-attn, which cannot do fp32; it runs on a GPU as well
-            module = Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
-            module.load_state_dict(load_file(path))
-        except (TypeError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{path} is damaged or no Mitra checkpoint: {str(error).splitlines()[0]}") from error
-        return cls(card, task, source, module, device)
+        with refused_as(CheckpointError, f"{path} is damaged or no Mitra checkpoint", WAY_OUT):
+            tensors, _ = read_safetensors(path)
+        # "cpu" is upstream's word for attention without flash-attn, which cannot do fp32; it runs on a GPU as well
+        how = {**config, "use_pretrained_weights": False, "path_to_weights": "", "device": "cpu"}
+        return cls(card, task, source, build(path, lambda: Tab2D(**how), tensors, "autogluon.tabular"), device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """AutoGluon's steps, learnt from the context: mean for missing numbers, constant columns out.
@@ -148,14 +145,12 @@ def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> 
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {key: content[key] for key in ("dim", "dim_output", "n_layers", "n_heads", "task")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is missing or does not describe a Mitra model ({error!r}). A checkpoint is a folder with config.json and "
-            f"model.safetensors, as Tab2D.save_pretrained writes it."
-        ) from error
+    way_out = " A checkpoint is a folder with config.json and model.safetensors, as Tab2D.save_pretrained writes it."
+    with refused_as(CheckpointError, f"{path} is missing or does not describe a Mitra model", way_out):
+        content = read_config(path)
+        config = {key: content[key] for key in ("dim", "dim_output", "n_layers", "n_heads", "task")}
+        check_config(config)
+        return config
 
 
 MODEL = MitraModel

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -24,10 +23,13 @@ from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
 
 
 class TabDPTModel:
@@ -159,22 +161,23 @@ def read_checkpoint(path: Path) -> tuple[Network, str]:
     Raises:
         CheckpointError: for a file of another kind or version.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = (file.metadata() or {}).get("cfg")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
-    if config is None:
-        raise CheckpointError(f"{path} is no TabDPT checkpoint: its metadata lacks the entry 'cfg'.")
-    if any(name.startswith(("y_encoder.", "y_encoders.")) for name in tensors):
-        raise CheckpointError(f"{path} holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads those of 1.3.")
-    try:
-        settings = json.loads(config, object_hook=lambda entries: SimpleNamespace(**entries))
-        settings.env.device = "cpu"
-        return Network.load(tensors, settings, use_flash=False), config
-    except (ValueError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit the installed tabdpt package: {' '.join(str(error).split())[:200]}") from error
+    with refused_as(CheckpointError, f"{path} is no TabDPT checkpoint", WAY_OUT):
+        tensors, beside = read_safetensors(path)
+        if "cfg" not in beside:
+            raise Damaged("its metadata lacks the entry 'cfg'")
+        if any(name.startswith(("y_encoder.", "y_encoders.")) for name in tensors):
+            raise Damaged("it holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads those of 1.3")
+        check_config(read_json(beside["cfg"].encode())["model"])
+    with refused_as(CheckpointError, f"{path} does not fit the installed tabdpt package", WAY_OUT):
+        with torch.device("meta"):
+            Network.load(tensors, _settings(beside["cfg"], "meta"), use_flash=False)
+        return Network.load(tensors, _settings(beside["cfg"], "cpu"), use_flash=False), beside["cfg"]
+
+
+def _settings(config: str, device: str) -> SimpleNamespace:
+    settings: SimpleNamespace = json.loads(config, object_hook=lambda entries: SimpleNamespace(**entries))
+    settings.env.device = device
+    return settings
 
 
 MODEL = TabDPTModel

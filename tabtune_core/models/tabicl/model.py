@@ -3,7 +3,6 @@
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, L quantile levels.
 """
 
-import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,10 +20,13 @@ from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.torch_files import read_torch_file
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
 from tabtune_core.models.tabicl.lean_forward import needed_work_alone
 
 CACHE_BYTES = 500_000_000
@@ -56,13 +58,8 @@ class TabICLModel:
             CheckpointError: the file is missing or does not hold a TabICL model of this task.
         """
         path, source = find_checkpoint(card, task, checkpoint)
-        content = read_torch_checkpoint(path)
-        try:
-            module = TabICL(**content["config"])
-            module.load_state_dict(content["state_dict"])
-        except (TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{path} does not fit the installed tabicl package: {str(error).splitlines()[0]}") from error
-        config = {"max_classes": 10, **content["config"]}  # upstream's default
+        module, written = read_checkpoint(path)
+        config = {"max_classes": 10, **written}  # upstream's default
         found: Task = "classification" if config["max_classes"] else "regression"
         if found != task:
             raise CheckpointError(f"{path} holds a model for {found}, and the task is {task}. Name a checkpoint for {task}.")
@@ -191,19 +188,21 @@ def _nonzero(scale: torch.Tensor) -> torch.Tensor:
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
-def read_torch_checkpoint(path: Path) -> dict[str, Any]:
-    """A file with ``config`` and ``state_dict``, read without running any code in it.
+def read_checkpoint(path: Path) -> tuple[TabICL, dict[str, Any]]:
+    """The upstream module of a file with ``config`` and ``state_dict``, read without running any code in it, and its configuration.
 
     Raises:
         CheckpointError: for a file of another kind.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
-        raise CheckpointError(f"{path} is no TabICL checkpoint: it needs the entries 'config' and 'state_dict'.")
-    return content
+    with refused_as(CheckpointError, f"{path} is no TabICL checkpoint", WAY_OUT):
+        content = read_torch_file(path)
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
+            raise Damaged("it needs the entries 'config' and 'state_dict'")
+        config, tensors = content["config"], content["state_dict"]
+        if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+            raise Damaged("its 'state_dict' holds something else than tensors")
+        check_config(config)
+    return build(path, lambda: TabICL(**config), tensors, "tabicl"), config
 
 
 MODEL = TabICLModel

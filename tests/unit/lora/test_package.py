@@ -9,17 +9,22 @@ import pytest
 import torch
 from tiny import tiny_module
 
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.inject import PREFIX, adapter_tensors, inject, load_factors
+from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
 from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, readme, write_package
+from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.models.catalogue import CATALOGUE
 
 FACT = {
-    "settings": {"lora": {"rank": 4, "use_dora": True}, "target": 'it\'s "y"'},
-    "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": "a/b"},
+    "settings": {"dataset": "d", "model": "tabicl-v2", "lora": {"rank": 4, "use_dora": True}, "target": 'it\'s "y"'},
+    "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0" * 64, "repository": "a/b"},
     "classes": ["a", "b"],
-    "context": {"rows": [0], "sha256": "0"},
-    "table": {"name": 'odd" name.csv'},
+    "reading": ReadingChoices().to_json(),
+    "kinds": {"x": "number"},
+    "features": ["x"],
+    "context": {"rows": [0], "sha256": "0" * 64},
+    "table": {"name": 'odd" name.csv', "rows": 9, "id": "d"},
     "versions": {"tabtune_core": "0"},
 }
 
@@ -114,9 +119,19 @@ def test_half_a_pair_of_factors_is_named(written):
         load_factors(module, report, {**tensors, name: value[1:]})
 
 
-def test_a_package_that_unpacks_to_too_much_is_refused(written):
-    with pytest.raises(AdapterError, match="unpacks to more than"):
-        read_package(written[0], limit_bytes=1000)
+def test_an_adapter_without_numbers_is_neither_saved_nor_put_on_a_model(written, tmp_path):
+    path, module, report = written
+    tensors = dict(read_package(path).tensors)
+    name = next(iter(tensors))
+    with pytest.raises(AdapterError, match="holds NaN or Infinity, as do 0 others. It is damaged"):
+        load_factors(module, report, {**tensors, name: torch.full_like(tensors[name], torch.nan)})
+    with torch.no_grad():
+        adapter_tensors(module, report)[name].fill_(torch.inf)
+    with pytest.raises(AdapterError, match="It cannot be saved"):
+        write_package(tmp_path / "other.zip", module, report, dropout=0.1, facts=FACT)
+    assert not (tmp_path / "other.zip").exists()
+    with pytest.raises(AdapterError, match="Merged, it would damage the model"):
+        merged_copy(module)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip"])

@@ -10,7 +10,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint, sha256_of
-from tabtune_core.models.tabicl.model import read_torch_checkpoint
+from tabtune_core.models.tabicl.model import read_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -89,8 +89,8 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
     (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Payload()))
     torch.save({"config": Payload(), "state_dict": {}}, tmp_path / "evil2.ckpt")
     for name in ("evil.ckpt", "evil2.ckpt"):
-        with pytest.raises(CheckpointError, match="is not a checkpoint that can be opened safely"):
-            read_torch_checkpoint(tmp_path / name)
+        with pytest.raises(CheckpointError, match="is no TabICL checkpoint"):
+            read_checkpoint(tmp_path / name)
     assert "this code ran" not in capsys.readouterr().out
 
 

@@ -188,13 +188,13 @@ def test_a_single_value_where_a_list_belongs_is_refused(line, message):
 
 
 def test_text_that_is_not_toml_says_where():
-    with pytest.raises(SettingError, match="The settings are not TOML: .*line 1"):
+    with pytest.raises(SettingError, match="The settings cannot be read as TOML: .*line 1"):
         SweepSettings.from_toml("ranks = = 1")
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 5000])
 def test_toml_without_end_is_refused_as_any_other(text):
-    with pytest.raises(SettingError, match="The settings are not TOML"):
+    with pytest.raises(SettingError, match="The settings cannot be read as TOML"):
         SweepSettings.from_toml(text)
 
 

@@ -10,11 +10,13 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
+from seeding import made_up_layer
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError, CheckpointError
-from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, TENSORS
+from tabtune_core.lora.package_reader import FACTS, TENSORS
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings
 from tabtune_core.store.uploaded_adapters import (
     LIMIT_BYTES,
     add_adapter,
@@ -27,14 +29,24 @@ from tabtune_core.store.uploaded_adapters import (
 )
 
 MINI = CATALOGUE["tabicl-mini"].weights["classification"]
-TENSOR = safetensors.numpy.save({"base_model.model.x.lora_A.weight": np.ones((2, 3), np.float32)})
+LAYER = made_up_layer("icl_predictor.decoder.0", LoraSettings(rank=2))
+FACTORS = {"A": np.ones((2, 128), np.float32), "B": np.ones((256, 2), np.float32)}
+
+
+def factors(**changes):
+    """The tensors of a good package, with another A or B; one that is None is left out."""
+    named = {f"base_model.model.{LAYER['path']}.lora_{side}.weight": value for side, value in (FACTORS | changes).items()}
+    return safetensors.numpy.save({name: value for name, value in named.items() if value is not None})
+
+
+TENSOR = factors()
 
 
 def facts(**changes):
     whole = {
         "format": 1,
         "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256},
-        "layers": [],
+        "layers": [LAYER],
         "biases": [],
         "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini"},
         "classes": ["a", "b"],
@@ -77,7 +89,7 @@ def test_a_package_is_kept_once_under_its_hash_and_can_be_removed(tmp_path):
 @pytest.mark.parametrize("name", ["../../evil.zip", "/etc/passwd", "..\\..\\evil", "a\x00b.zip", "x" * 5000])
 def test_a_files_name_is_kept_for_people_and_is_part_of_no_path(tmp_path, name):
     home = tmp_path / "home"
-    adapter = add_adapter(home, package({"../../outside.txt": "no", "/tmp/absolute.txt": "no"}), name)
+    adapter = add_adapter(home, package(), name)
     assert adapter.name == name
     assert files_below(tmp_path) == [f"home/adapters/{adapter.id}/{file}" for file in ("about.json", "adapter.zip")]
 
@@ -102,28 +114,53 @@ def flipped(data):
     return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
 
 
+def with_settings(**changes):
+    return package({FACTS: json.dumps(facts(settings={**facts()["settings"], **changes}))})
+
+
 REFUSED = {
-    "a pickle": (pickle.dumps(Payload()), "is no adapter package"),
-    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "cannot be read"),
+    "a pickle": (pickle.dumps(Payload()), "is no adapter package: File is not a zip file"),
+    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is no adapter package: .*have no header"),
     "half a zip": (package()[:200], "is no adapter package"),
     "a flipped bit": (flipped(package()), "is no adapter package"),
-    "nothing": (b"", "is no adapter package"),
-    "no facts": (package({FACTS: ""}), "is no adapter package"),
-    "facts nested without end": (package({FACTS: "[" * 200_000}), "is no adapter package"),
-    "another format": (package({FACTS: json.dumps(facts(format=9))}), "is not of the package format 1"),
+    "nothing": (b"", "is no adapter package: it is empty"),
+    "no facts": (package({FACTS: ""}), "its JSON ends or breaks off"),
+    "facts nested without end": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
+    "facts nested a little": (package({FACTS: json.dumps(facts(scores=json.loads("[" * 90 + "]" * 90)))}), "nested deeper than 32 levels"),
+    "facts that are no text": (package({FACTS: b"\xff\xfe{}"}), "no text in UTF-8"),
+    "an entry twice": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
+    "another format": (package({FACTS: json.dumps(facts(format=9))}), "not of the package format 1"),
+    "an entry of a later version": (
+        package({FACTS: json.dumps(facts(loader="x"))}),
+        "it has the entry 'loader', which this version does not",
+    ),
+    "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
     "no tensors": (package({TENSORS: safetensors.numpy.save({})}), "there is no adapter in it"),
-    "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to more than 0.5 GB"),
-    "huge facts": (package({FACTS: bytes(FACTS_LIMIT_BYTES + 1)}), "larger than 64 MB"),
+    "half a pair": (package({TENSORS: factors(B=None)}), "the factors of its layer 'icl_predictor.decoder.0' have the shapes"),
+    "factors of another shape": (package({TENSORS: factors(A=np.ones((2, 127), np.float32))}), "have the shapes .*127"),
+    "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
+    "Infinity": (package({TENSORS: factors(B=np.full((256, 2), -np.inf, np.float32))}), "holds NaN or Infinity"),
+    "whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "is of the kind I64"),
+    "a layer that the model lacks": (package({FACTS: json.dumps(facts(layers=[{**LAYER, "path": "x"}]))}), "have the shapes"),
+    "a rank above its weight": (package({FACTS: json.dumps(facts(layers=[{**LAYER, "rank": 10**9}]))}), "has the rank 1000000000"),
+    "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
+    "huge facts": (package({FACTS: bytes(58_000_000)}), "tabtune.json unpacks to 58.0 MB or more, and 8.0 MB is the most"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
-    "no base": (package({FACTS: json.dumps(facts(base=None))}), "lacks the entry 'base.model'"),
-    "settings of nothing": (package({FACTS: json.dumps(facts(settings={"rank": 4}))}), "settings in the package cannot be read"),
-    "no LoRA run": (package({FACTS: json.dumps(facts(settings={**facts()["settings"], "strategy": "base-ft"}))}), "of no LoRA run"),
-    "a million views": (package({FACTS: json.dumps(facts(settings={**facts()["settings"], "train": {"views": 10**6}}))}), "no LoRA run"),
+    "a file elsewhere": (package({"../../outside.txt": "no"}), "would lie outside"),
+    "no base": (package({FACTS: json.dumps(facts(base=None))}), "its entry 'base' is of another kind"),
+    "settings of nothing": (package({FACTS: json.dumps(facts(settings={"rank": 4}))}), "Unknown setting 'rank'"),
+    "no LoRA run": (with_settings(strategy="base-ft"), "of no LoRA run"),
+    "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
+    "an alpha beyond numbers": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
     "a feature of no kind": (package({FACTS: json.dumps(facts(features=["z"]))}), "what kind of column"),
-    "rows below zero": (package({FACTS: json.dumps(facts(context={"rows": [-1], "sha256": "0"}))}), "it is damaged"),
-    "rows that no table has": (package({FACTS: json.dumps(facts(context={"rows": [10**30], "sha256": "0"}))}), "it is damaged"),
-    "half a letter": (package({FACTS: json.dumps(facts(table={"name": "\ud800", "id": "a", "rows": 1}))}), "names that no table"),
-    "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 1}))}), "names that no table"),
+    "rows below zero": (
+        package({FACTS: json.dumps(facts(context={"rows": [-1], "sha256": "0" * 64}))}),
+        "not different rows of a table of 30",
+    ),
+    "a row twice": (package({FACTS: json.dumps(facts(context={"rows": [1, 1], "sha256": "0" * 64}))}), "not different rows"),
+    "rows that no table has": (package({FACTS: json.dumps(facts(context={"rows": [10**30], "sha256": "0" * 64}))}), "number of 31 digits"),
+    "half a letter": (package({FACTS: json.dumps(facts(table={"name": "\ud800", "id": "a", "rows": 30}))}), "half of a letter"),
+    "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 30}))}), "name that no table"),
     "a reading of lists": (package({FACTS: json.dumps(facts(reading={**facts()["reading"], "encoding": ["x"]}))}), "of another kind"),
 }
 
@@ -162,7 +199,12 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_opened(tmp_path):
 def test_a_missing_base_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, base, settings, told):
     monkeypatch.setattr("tabtune_core.store.uploaded_adapters.is_here", lambda weights: weights.repository is None)
     changed = facts(base={**facts()["base"], **base}, settings={**facts()["settings"], **settings})
-    adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed)}), "x.zip")
+    content = {}
+    if changed["settings"]["model"] == "tabicl-v2":
+        out, width = CATALOGUE["tabicl-v2"].layers("classification").weights[f"{LAYER['path']}.weight"]
+        changed["layers"] = [made_up_layer(LAYER["path"], LoraSettings(rank=2), out, width)]
+        content = {TENSORS: factors(A=np.ones((2, width), np.float32), B=np.ones((out, 2), np.float32))}
+    adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed), **content}), "x.zip")
     assert __import__("re").search(told, missing_base(adapter))
 
 

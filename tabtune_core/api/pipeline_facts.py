@@ -1,0 +1,127 @@
+"""What ``pipeline.json`` may say: known entries alone, each of its kind, and rows that fit its encoders.
+
+In: values that were read, and the header of the context rows. Out: nothing, or what is wrong.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tabtune_core.data.encoding import FeatureEncoder
+from tabtune_core.events import EVENTS, Event, RunFinished, from_json
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import check_fields, entry, only, read_json, texts
+from tabtune_core.files.tensors import Stored
+from tabtune_core.lora.package_facts import HASH
+
+KNOWN = {
+    "": (
+        *("format", "params", "base", "columns", "adapters", "active_adapter", "named", "classes", "classes_type", "history"),
+        "context",
+    ),
+    "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
+    "base": ("model", "file", "repository", "revision", "sha256"),
+    "context": ("sha256", "encoder", "classes"),
+    "context.encoder": ("categories", "numbers", "dates", "left_out"),
+}
+CLASSES_TYPE = re.compile(r"float64|[<>|=](?:O|b1|[iu][1248]|f[248]|U\d{1,7})")
+"""Kinds of numpy's arrays that hold texts, numbers or switches."""
+LONGEST_CLASSES = 16_000_000
+"""Bytes of the array of classes."""
+MOST_ADAPTERS = 256
+
+
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuses facts that lack what a pipeline needs, or that none wrote.
+
+    Raises:
+        Damaged: naming the entry.
+    """
+    for part, known in KNOWN.items():
+        only(entry(facts, part, dict) if part else facts, known, f"'{part}'" if part else "it")
+    for name in ("params.model_name", "params.task", "params.tuning_strategy", "base.model", "base.file"):
+        entry(facts, name, str)
+    for name in ("base.sha256", "context.sha256"):
+        if not HASH.fullmatch(entry(facts, name, str)):
+            raise Damaged(f"its entry '{name}' is no SHA-256")
+    entry(facts, "params.tuning_params", (dict, type(None)))
+    columns = entry(facts, "columns", list)
+    if entry(facts, "named", bool):
+        texts(columns, "columns")
+    _check_classes(facts)
+    _check_adapters(facts)
+    _check_encoder(facts)
+
+
+def _check_classes(facts: Mapping[str, Any]) -> None:
+    classes, kind = entry(facts, "classes", list), entry(facts, "classes_type", str)
+    named = texts(entry(facts, "context.classes", list), "context.classes")
+    if not all(isinstance(name, str | int | float) for name in classes) or len(classes) != len(named):
+        raise Damaged("its classes are not those of its rows")
+    width = int(kind.partition("U")[2] or 8) if "U" in kind else 8
+    if not CLASSES_TYPE.fullmatch(kind) or 4 * width * len(classes) > LONGEST_CLASSES:
+        raise Damaged(f"its entry 'classes_type' is {kind[:20]!r}, which classes cannot be")
+
+
+def _check_adapters(facts: Mapping[str, Any]) -> None:
+    if "adapters" not in facts:
+        return
+    adapters, active = entry(facts, "adapters", list), entry(facts, "active_adapter", (str, type(None)))
+    names = texts([entry(adapter, "name", str) for adapter in adapters], "adapters")
+    for adapter in adapters:
+        only(adapter, ("name", "lora"), "an adapter")
+        entry(adapter, "lora", dict)
+    if len(names) > MOST_ADAPTERS or active not in (None, *names):
+        raise Damaged(f"it holds {len(names):,} adapters, and the one that is on is not among them")
+
+
+def _check_encoder(facts: Mapping[str, Any]) -> None:
+    encoder = facts["context"]["encoder"]
+    for name in ("numbers", "dates", "left_out"):
+        texts(entry(encoder, name, list), name)
+    for levels in entry(encoder, "categories", dict).values():
+        if not isinstance(levels, list) or not levels or not all(isinstance(level, str | None) for level in levels):
+            raise Damaged("the categories of a column are no list of texts")
+        if len(set(levels)) < len(levels):
+            raise Damaged("the categories of a column name one thing twice")
+    if not {*encoder["categories"], *encoder["numbers"], *encoder["dates"]} <= set(facts["columns"]):
+        raise Damaged("it predicts from columns that it does not name")
+
+
+def check_rows(encoder: FeatureEncoder, classes: int, tensors: Mapping[str, Stored]) -> None:
+    """Refuses context rows of another shape than their encoders make.
+
+    Raises:
+        Damaged: saying what is expected.
+    """
+    if tensors.keys() != {"rows", "x", "y"}:
+        raise Damaged("its context rows are not 'rows', 'x' and 'y'")
+    rows, features = tensors["rows"], len(encoder.categories) + len(encoder.numbers) + 3 * len(encoder.dates)
+    wanted = {
+        "rows": ("I64", (rows.numbers,)),
+        "x": ("F64", (rows.numbers, features)),
+        "y": ("I64" if classes else "F64", (rows.numbers,)),
+    }
+    found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    if found != wanted or not rows.numbers:
+        raise Damaged(f"its context rows are {found}, and its encoders make {wanted}")
+
+
+def read_history(history: Any) -> tuple[Event, ...]:
+    """What the fit told; the last is its result.
+
+    Raises:
+        Damaged: it is no such list.
+    """
+    events = list[Event]()
+    for told in history if isinstance(history, list) else [None]:
+        match told:
+            case [str(kind), str(payload)] if kind in EVENTS:
+                read_json(payload.encode())
+                events.append(from_json(kind, payload))
+                check_fields(events[-1])
+            case _:
+                raise Damaged("its history is no list of what a fit tells")
+    if not events or not isinstance(events[-1], RunFinished):
+        raise Damaged("its history has no result")
+    return tuple(events)

@@ -1,0 +1,160 @@
+"""Values from a text that somebody else wrote: JSON, or what a TOML reader made. Bounded in size, depth and numbers.
+
+In: a text or values. Out: the same values, safe to look through, to write down and to show.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import re
+import types
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tabtune_core.files.damaged import Damaged
+
+DEPTH = 32
+"""Lists in lists; what is written here has eight."""
+MOST_CONTAINERS = 1_000_000
+MOST_DIGITS = 18
+"""Of a whole number: fewer than make one that no 64 bits hold."""
+HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read_json(content: bytes) -> Any:
+    """Reads a JSON text. NaN and Infinity are read, as Python writes them: who uses a number looks whether it is one.
+
+    Raises:
+        Damaged: it is no JSON, nested too deep, names an entry twice, or has numbers or letters that cannot be kept.
+    """
+    if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
+        raise Damaged("its JSON holds more than a million lists")
+    try:
+        values = json.loads(content.decode(), parse_int=_whole, object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        raise Damaged(f"its JSON is no text in UTF-8 (byte {error.start:,})") from error
+    except RecursionError as error:
+        raise Damaged(f"its JSON is nested deeper than {DEPTH} levels") from error
+    except json.JSONDecodeError as error:
+        raise Damaged(f"its JSON ends or breaks off ({error})") from error
+    check_values(values)
+    if HALF_A_LETTER.search(content):
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Damaged("its JSON holds half of a letter (a lone surrogate), which no page can show") from error
+    return values
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise Damaged(f"it holds a whole number of {len(text):,} digits")
+    return int(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise Damaged("its JSON names an entry twice")
+    return values
+
+
+def check_values(values: Any) -> None:
+    """Looks through lists and dictionaries level by level.
+
+    Raises:
+        Damaged: they are nested too deep, or hold a whole number that no 64 bits hold.
+    """
+    level, depth = [values], 0
+    while level:
+        depth += 1
+        if depth > DEPTH:
+            raise Damaged(f"it is nested deeper than {DEPTH} levels")
+        parts = [part for one in level for part in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,))]
+        if any(isinstance(part, int) and abs(part) >= 10**MOST_DIGITS for part in parts):
+            raise Damaged(f"it holds a whole number of more than {MOST_DIGITS} digits")
+        level = [part for part in parts if isinstance(part, dict | list) and part]
+
+
+def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    """The value of a dotted name, of a kind; a switch is no number.
+
+    Raises:
+        Damaged: it is missing, or of another kind.
+    """
+    found = values
+    for part in name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            raise Damaged(f"it lacks the entry '{name}'")
+        found = found[part]
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
+        raise Damaged(f"its entry '{name}' is of another kind ({type(found).__name__})")
+    if isinstance(found, float) and not math.isfinite(found):
+        raise Damaged(f"its entry '{name}' is {found}, which is no number to compute with")
+    return found
+
+
+def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuses entries that this version does not know: to leave them out could be to do something else than the file says.
+
+    Raises:
+        Damaged: naming one of them.
+    """
+    for name in values:
+        if name not in known:
+            raise Damaged(
+                f"{where} has the entry {name[:60]!r}, which this version does not know; if a later version wrote the file, open it there"
+            )
+
+
+def texts(values: Any, name: str, *, longest: int = 10_000) -> tuple[str, ...]:
+    """A list of different texts.
+
+    Raises:
+        Damaged: it is none.
+    """
+    if not isinstance(values, list) or not all(isinstance(part, str) and len(part) <= longest for part in values):
+        raise Damaged(f"its entry '{name}' is no list of texts")
+    if len(set(values)) < len(values):
+        raise Damaged(f"its entry '{name}' names one thing twice")
+    return tuple(values)
+
+
+def check_fields(values: Any) -> None:
+    """Looks at every field of a dataclass that was made of such values.
+
+    Raises:
+        Damaged: one is not of the type that is written beside it.
+    """
+    kind: Any = type(values)
+    hints = _hints(kind)
+    for field in dataclasses.fields(values):
+        if not fits(getattr(values, field.name), hints[field.name]):
+            raise Damaged(f"its {type(values).__name__} has a {field.name} of another kind")
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type as it is written beside a field; a whole number is a float too, a switch is neither.
+
+    >>> fits({"a": 1}, dict[str, float]), fits(True, int), fits(None, int | None), fits(("a", 1), tuple[str, ...])
+    (True, False, True, False)
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in parts
+    if origin in (types.UnionType, Union):
+        return any(fits(value, part) for part in parts)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(part, parts[1]) for part in value.values())
+    if origin is tuple:
+        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)

@@ -1,0 +1,92 @@
+"""Tensors in the safetensors format, looked through without torch: names, shapes and kinds of numbers, and whether each is one.
+
+In: the bytes. Out: what the header says, once it is known to hold. The format: https://huggingface.co/docs/safetensors.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import read_json
+
+FLOATS: dict[str, np.unsignedinteger[Any]] = {
+    "F64": np.uint64(0x7FF << 52),
+    "F32": np.uint32(0xFF << 23),
+    "F16": np.uint16(0x1F << 10),
+    "BF16": np.uint16(0xFF << 7),
+}
+"""The bits of the exponent, which are all set in what is no finite number."""
+WHOLES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+SIZES = {name: bits.itemsize for name, bits in FLOATS.items()} | WHOLES
+HEADER_BYTES = 16_000_000
+CHUNK = 1 << 20
+METADATA = "__metadata__"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor as it lies in the file."""
+
+    dtype: str
+    """By the name of the format, for example F32."""
+    shape: tuple[int, ...]
+    start: int
+    """Of its first byte in the content."""
+
+    @property
+    def numbers(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape)
+
+
+def read_header(content: bytes | memoryview) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors by name, and the texts beside them.
+
+    Raises:
+        Damaged: the header is none, or does not fit the bytes after it.
+    """
+    if len(content) < 8:
+        raise Damaged("it is too short for tensors (safetensors)")
+    length = int.from_bytes(content[:8], "little")
+    if length > min(len(content) - 8, HEADER_BYTES):
+        raise Damaged("its tensors (safetensors) have no header, or it is cut short")
+    values = read_json(bytes(content[8 : 8 + length]))
+    if not isinstance(values, dict):
+        raise Damaged("the header of its tensors is no list of them")
+    beside = values.pop(METADATA, {})
+    if not isinstance(beside, dict) or not all(isinstance(text, str) for text in beside.values()):
+        raise Damaged("the texts beside its tensors are none")
+    return {name: _stored(name, value, 8 + length, len(content)) for name, value in values.items()}, beside
+
+
+def _stored(name: str, value: object, first: int, size: int) -> Stored:
+    match value:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **more} if not more:
+            if dtype not in SIZES:
+                raise Damaged(f"its tensor {name[:60]!r} is of the kind {dtype[:20]!r}; read are {', '.join(SIZES)}")
+            if len(shape) <= 8 and all(isinstance(side, int) and 0 <= side < 2**40 for side in shape):
+                stored = Stored(dtype, tuple(shape), first + start)
+                if start >= 0 and end - start == stored.numbers * SIZES[dtype] and first + end <= size:
+                    return stored
+    raise Damaged(f"the shape of its tensor {name[:60]!r} does not fit its bytes")
+
+
+def check_finite(content: bytes | memoryview, tensors: Mapping[str, Stored]) -> None:
+    """Looks at every number of the floating kinds.
+
+    Raises:
+        Damaged: naming a tensor with NaN or Infinity in it.
+    """
+    for name, stored in tensors.items():
+        bits = FLOATS.get(stored.dtype)
+        if bits is None:
+            continue
+        for first in range(0, stored.numbers, CHUNK):
+            count = min(CHUNK, stored.numbers - first)
+            numbers = np.frombuffer(content, bits.dtype, count, stored.start + first * bits.itemsize)
+            if ((numbers & bits) == bits).any():
+                raise Damaged(f"its tensor {name[:120]!r} holds NaN or Infinity, with which nothing can be computed")

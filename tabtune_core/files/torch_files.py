@@ -1,0 +1,70 @@
+"""Files of ``torch.save``, read with ``weights_only``: no code in them is run, and they take no more memory than they are large.
+
+In: a file. Out: plain values and plain tensors, all of whose numbers are finite.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tabtune_core.files.archives import check_stored
+from tabtune_core.files.damaged import ODD, Damaged, one_line
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+KNOWN = (*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+MOST_PARTS = 200_000
+"""Values and tensors of one file."""
+
+
+def read_torch_file(path: Path) -> Any:
+    """Reads a file.
+
+    Raises:
+        Damaged: it is none of ``torch.save``, holds code, or tensors that are not plain, or numbers that are not finite.
+    """
+    check_stored(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, ImportError, *ODD) as error:
+        raise Damaged(f"it cannot be opened safely: {one_line(error)}") from error
+    except MemoryError as error:
+        raise Damaged("it asks for more memory than there is") from error
+    _check_parts(content)
+    return content
+
+
+def _check_parts(content: Any) -> None:
+    """By a list and not by recursion; what is there twice is looked at once, since a file may say the same list without end."""
+    seen, waiting = set[int](), [content]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if len(seen) > MOST_PARTS:
+            raise Damaged(f"it holds more than {MOST_PARTS:,} values")
+        if isinstance(part, dict):
+            waiting += [*part, *part.values()]
+        elif isinstance(part, list | tuple):
+            waiting += part
+        elif isinstance(part, torch.Tensor):
+            check_tensor(part)
+        elif not isinstance(part, str | int | float | bool | None):
+            raise Damaged(f"it holds a value of the kind {type(part).__name__}")
+        elif isinstance(part, str) and not part.isascii():
+            part.encode()  # half of a letter cannot be written down
+
+
+def check_tensor(tensor: torch.Tensor, name: str = "a tensor") -> None:
+    """Refuses what is no plain tensor of finite numbers.
+
+    Raises:
+        Damaged: saying why.
+    """
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and tensor.dtype in KNOWN
+    if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise Damaged(f"{name} in it is not plain: its kind is {tensor.dtype}, its shape {tuple(tensor.shape)}")
+    if tensor.dtype in FLOATS and not torch.isfinite(tensor).all():
+        raise Damaged(f"{name} in it holds NaN or Infinity, with which nothing can be computed")
