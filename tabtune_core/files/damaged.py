@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from tabtune_core.errors import MissingPackageError, TabTuneError
 
 LONGEST = 300
@@ -28,8 +30,9 @@ ODD = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    SafetensorError,
 )
-"""What Python's and torch's own readers raise for content that is not as they expect."""
+"""What Python's, torch's and safetensors' own readers raise for content that is not as they expect."""
 
 
 class Damaged(ValueError):

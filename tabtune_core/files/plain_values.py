@@ -48,7 +48,7 @@ def read_json(content: bytes) -> Any:
 
 
 def _whole(text: str) -> int:
-    if len(text) > MOST_DIGITS:
+    if len(text.lstrip("-")) > MOST_DIGITS:
         raise Damaged(f"it holds a whole number of {len(text):,} digits")
     return int(text)
 

@@ -42,6 +42,11 @@ class Stored:
         """How many there are."""
         return math.prod(self.shape)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all of them."""
+        return self.numbers * SIZES[self.dtype]
+
 
 def read_header(content: bytes | memoryview) -> tuple[dict[str, Stored], dict[str, str]]:
     """The tensors by name, and the texts beside them.
@@ -60,7 +65,15 @@ def read_header(content: bytes | memoryview) -> tuple[dict[str, Stored], dict[st
     beside = values.pop(METADATA, {})
     if not isinstance(beside, dict) or not all(isinstance(text, str) for text in beside.values()):
         raise Damaged("the texts beside its tensors are none")
-    return {name: _stored(name, value, 8 + length, len(content)) for name, value in values.items()}, beside
+    tensors = {name: _stored(name, value, 8 + length, len(content)) for name, value in values.items()}
+    place = 8 + length
+    for stored in sorted(tensors.values(), key=lambda stored: (stored.start, stored.size_bytes)):
+        if stored.start != place:
+            raise Damaged("its tensors (safetensors) overlap, or leave out some of its bytes")
+        place += stored.size_bytes
+    if place != len(content):
+        raise Damaged("there are bytes after its tensors (safetensors), or they are cut short")
+    return tensors, beside
 
 
 def _stored(name: str, value: object, first: int, size: int) -> Stored:
@@ -70,7 +83,7 @@ def _stored(name: str, value: object, first: int, size: int) -> Stored:
                 raise Damaged(f"its tensor {name[:60]!r} is of the kind {dtype[:20]!r}; read are {', '.join(SIZES)}")
             if len(shape) <= 8 and all(isinstance(side, int) and 0 <= side < 2**40 for side in shape):
                 stored = Stored(dtype, tuple(shape), first + start)
-                if start >= 0 and end - start == stored.numbers * SIZES[dtype] and first + end <= size:
+                if start >= 0 and end - start == stored.size_bytes and first + end <= size:
                     return stored
     raise Damaged(f"the shape of its tensor {name[:60]!r} does not fit its bytes")
 

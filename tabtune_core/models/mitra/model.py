@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
-from tabtune_core.files.damaged import refused_as
+from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded
 from tabtune_core.models.cards import ModelCard
@@ -150,6 +150,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         content = read_config(path)
         config = {key: content[key] for key in ("dim", "dim_output", "n_layers", "n_heads", "task")}
         check_config(config)
+        if config["task"] not in ("CLASSIFICATION", "REGRESSION"):
+            raise Damaged("its task is neither CLASSIFICATION nor REGRESSION")
         return config
 
 

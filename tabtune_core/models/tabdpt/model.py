@@ -170,7 +170,7 @@ def read_checkpoint(path: Path) -> tuple[Network, str]:
         check_config(read_json(beside["cfg"].encode())["model"])
     with refused_as(CheckpointError, f"{path} does not fit the installed tabdpt package", WAY_OUT):
         with torch.device("meta"):
-            Network.load(tensors, _settings(beside["cfg"], "meta"), use_flash=False)
+            Network.load({name: tensor.to("meta") for name, tensor in tensors.items()}, _settings(beside["cfg"], "meta"), use_flash=False)
         return Network.load(tensors, _settings(beside["cfg"], "cpu"), use_flash=False), beside["cfg"]
 
 

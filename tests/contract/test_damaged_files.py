@@ -1,0 +1,84 @@
+"""Whatever a file has become, its door says in one line what is wrong, in good time and in little memory.
+
+The files are damaged by ``tests/damaging``; ``TABTUNE_DAMAGED_FILES=5000`` tries so many of each kind instead of some dozens.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from damaging.program import look
+
+PROGRAM = Path(__file__).parents[1] / "damaging" / "program.py"
+KINDS = (
+    *("adapter", "pipeline", "plain adapter", "TabICL weights", "TabDPT weights", "Mitra weights", "Mitra config", "settings"),
+    "leaderboard",
+)
+COUNT = int(os.environ.get("TABTUNE_DAMAGED_FILES", "40"))
+
+
+@pytest.fixture(scope="module")
+def tried():
+    """What the program found, by kind; one process, in which nothing else takes memory."""
+    pytest.importorskip("autogluon.tabular", reason="Mitra needs AutoGluon")
+    done = subprocess.run([sys.executable, PROGRAM, "--count", str(COUNT)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "CODE IN A FILE WAS RUN" not in done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_refused_in_a_sentence_or_opens(tried, kind):
+    assert tried.keys() == set(KINDS)
+    assert tried[kind]["files"] == COUNT
+    assert tried[kind]["refused"] > COUNT / 3, "the damage is real"
+    assert tried[kind]["found"] == []
+
+
+def raises(path):
+    return [][path.stat().st_size]
+
+
+def takes_memory(path):
+    bytearray(b"x" * 300_000_000)
+
+
+def has_no_end(path):
+    while True:
+        pass
+
+
+def tells_a_story(path):
+    raise ValueError("one line\nand another")
+
+
+@pytest.mark.parametrize(
+    ("opened", "found"),
+    [
+        (raises, "IndexError"),
+        (takes_memory, "took"),
+        (tells_a_story, "no sentence in one line"),
+        (has_no_end, "not done after"),
+    ],
+)
+def test_a_door_that_does_none_of_it_is_found_out(tmp_path, monkeypatch, opened, found):
+    import signal
+
+    from damaging import program
+
+    monkeypatch.setattr(program, "SECONDS", 1)
+    before = signal.signal(signal.SIGALRM, program.alarm)
+    (tmp_path / "file").write_bytes(b"1234")
+    try:
+        wrong, _ = look(opened, tmp_path / "file", ValueError)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert found in wrong
+
+
+def test_a_whole_file_passes(tmp_path):
+    (tmp_path / "file").write_bytes(b"1234")
+    assert look(Path.read_bytes, tmp_path / "file", ValueError) == (None, False)

@@ -1,0 +1,124 @@
+"""Opens damaged files by the thousand, each under a watch of its time and memory; what it found goes to stdout as JSON, by kind.
+
+    python tests/damaging/program.py --count 200            # so many of each kind
+    python tests/damaging/program.py --kind adapter --number 17   # one again, to look at
+
+A file is told by its kind and number: it is the same on every machine.
+"""
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+SECONDS = 30
+"""For one file; most take a hundredth of a second."""
+FREE_BYTES, TIMES_THE_FILE = 200_000_000, 10
+"""What opening a file may take of memory."""
+
+
+class TooLong(BaseException):
+    """A file that never ends. No reader catches it."""
+
+
+def alarm(*_):
+    raise TooLong
+
+
+def resident(name):
+    """Bytes, by the kernel's name for it: VmRSS, or VmHWM for the peak since ``forget_peak``."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def forget_peak():
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def look(opened, path, refusal):
+    """What is wrong with how a file is opened: nothing, most of all. Also whether it was refused."""
+    size, found, refused = path.stat().st_size, None, False
+    forget_peak()
+    before = resident("VmRSS")
+    signal.alarm(SECONDS)
+    try:
+        opened(path)
+    except refusal as error:
+        refused = True
+        if "\n" in str(error) or not str(error).strip() or len(str(error)) > 2_000:
+            found = f"no sentence in one line: {str(error)[:300]!r}"
+    except TooLong:
+        found = f"not done after {SECONDS} s"
+    except BaseException as error:  # noqa: BLE001
+        found = f"{type(error).__name__}: {str(error)[:300]}"
+    finally:
+        signal.alarm(0)
+    taken = resident("VmHWM") - before
+    if taken > TIMES_THE_FILE * size + FREE_BYTES and found is None:
+        found = f"a file of {size / 1e6:.2f} MB took {taken / 1e6:.0f} MB"
+    return found, refused
+
+
+def try_files(kind, name, numbers, folder):
+    """The damaged files of a kind, one after the other."""
+    from damaging.corpus import hashed
+    from damaging.mutations import damage
+
+    found, refused, began, slowest = [], 0, time.monotonic(), 0.0
+    for number in numbers:
+        rng = random.Random(f"{name} {number}")
+        data = damage(rng.choice(kind.seeds), kind.form, rng, rng.choice(kind.seeds))
+        path = folder / f"damaged-{name.replace(' ', '-')}.{kind.ending}"
+        path.write_bytes(hashed(data) if name == "pipeline" else data)
+        del data
+        gc.collect() if number % 50 == 0 else None
+        start = time.monotonic()
+        wrong, was_refused = look(kind.open, path, kind.refusal)
+        slowest, refused = max(slowest, time.monotonic() - start), refused + was_refused
+        if wrong:
+            found.append({"number": number, "found": wrong})
+    return {
+        "files": len(numbers),
+        "refused": refused,
+        "found": found,
+        "seconds": round(time.monotonic() - began, 1),
+        "slowest": round(slowest, 2),
+    }
+
+
+def main():
+    """Makes the files, damages them and tells."""
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--count", type=int, default=100, help="files of each kind (default: 100)")
+    asked.add_argument("--kind", help="one kind alone")
+    asked.add_argument("--number", type=int, help="one file alone, which is left in the current folder")
+    asked = asked.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGALRM, alarm)
+    from damaging.corpus import kinds
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        made = kinds(Path(folder))
+        chosen = {asked.kind: made[asked.kind]} if asked.kind else made
+        for kind in chosen.values():  # twice, so that what is loaded once is not taken for a file's
+            for seed in kind.seeds * 2:
+                (Path(folder) / f"whole.{kind.ending}").write_bytes(seed)
+                kind.open(Path(folder) / f"whole.{kind.ending}")
+        numbers = range(asked.count) if asked.number is None else [asked.number]
+        report = {
+            name: try_files(kind, name, numbers, Path(folder) if asked.number is None else Path.cwd()) for name, kind in chosen.items()
+        }
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The settings file of the command line: read as the page reads it, refused in a sentence."""
+
+import pytest
+
+from tabtune_core.cli.main import main
+from tabtune_core.cli.request import read_settings_file
+from tabtune_core.errors import SettingError
+from tabtune_core.settings import RunSettings, SweepSettings
+
+REFUSED = {
+    "a section of text": ('run = "text"', "'run' is 'text'; it must be a section of settings"),
+    "a section of numbers": ("[run]\nlora = 3", "'run.lora' is 3; it must be a section of settings"),
+    "a number without end": ("seeds = [" + "9" * 5000 + "]", "cannot be read as TOML: Exceeds the limit"),
+    "a large number": ("seeds = [" + "9" * 30 + "]", "a whole number of more than 18 digits"),
+    "lists in lists": ("ranks = " + "[" * 5000, "nested too deep"),
+    "names in names": ("run" + ".a" * 5000 + " = 1", "nested deeper than 32 levels"),
+    "no TOML": ("ranks = = 1", "line 1"),
+    "no text": (b"\xff\xfe\x00", "no text in UTF-8"),
+    "nothing": ("", "it is empty"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_settings_that_cannot_be_read_are_refused_in_one_line(tmp_path, what):
+    content, message = REFUSED[what]
+    path = tmp_path / "x.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SettingError, match=message) as refused:
+        read_settings_file(path, SweepSettings)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_folder_and_a_file_that_is_not_there_are_told_apart(tmp_path):
+    with pytest.raises(SettingError, match="is a folder"):
+        read_settings_file(tmp_path, RunSettings)
+    with pytest.raises(SettingError, match="there is no file"):
+        read_settings_file(tmp_path / "x.toml", RunSettings)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("target = [1]", "target is .1.; it must be text"), ("[train]\nepochs = 90000000000000000", "at most 9,007,199")],
+)
+def test_the_command_ends_with_the_sentence(tmp_path, capsys, content, message):
+    import re
+
+    (tmp_path / "x.toml").write_text(content)
+    (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+    target = [] if "target" in content else ["--target", "b"]
+    data = ["train", str(tmp_path / "x.csv"), *target, "--settings", str(tmp_path / "x.toml"), "--home", str(tmp_path / "home")]
+    assert main(data) == 2
+    assert re.search(message, capsys.readouterr().err)

@@ -1,0 +1,52 @@
+"""What a damaged adapter, or one far too strong, leads to: a sentence, never predictions that are empty."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tabtune_core import load_adapter
+from tabtune_core.cli.main import main
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.package_reader import FACTS, TENSORS
+
+KEPT = Path(__file__).parents[2] / "kept"
+
+
+def with_factors(path, value):
+    """The kept adapter with one number in all of its factors."""
+    with zipfile.ZipFile(KEPT / "adapter.zip") as archive:
+        members = {name: archive.read(name) for name in (FACTS, TENSORS)}
+    tensors = {name: np.full_like(tensor, value) for name, tensor in safetensors.numpy.load(members[TENSORS]).items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(FACTS, members[FACTS])
+        archive.writestr(TENSORS, safetensors.numpy.save(tensors))
+    return path
+
+
+@pytest.mark.parametrize(("value", "told"), [(np.nan, "holds NaN or Infinity"), (np.inf, "holds NaN or Infinity"), (3e38, "")])
+def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, capsys, value, told):
+    adapter, merged = with_factors(tmp_path / "adapter.zip", value), tmp_path / "merged.ckpt"
+    rows = ["--context", str(KEPT / "kept.csv"), "--device", "cpu"]
+    assert main(["predict", str(adapter), str(KEPT / "kept.csv"), *rows]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert (told or "gives no number for 90 of 90 rows") in said.err
+    assert main(["merge", str(adapter), str(merged), "--device", "cpu"]) == 2
+    assert (told or "Merged, it would damage the model") in capsys.readouterr().err
+    assert not merged.exists()
+
+
+def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
+    with zipfile.ZipFile(KEPT / "adapter.zip") as archive:
+        members = {name: archive.read(name) for name in (FACTS, TENSORS)}
+    facts = json.loads(members[FACTS])
+    facts["settings"]["lora"]["targets"] = ["no_such_part"]
+    with zipfile.ZipFile(tmp_path / "adapter.zip", "w") as archive:
+        archive.writestr(FACTS, json.dumps(facts))
+        archive.writestr(TENSORS, members[TENSORS])
+    with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini: No linear layer under 'no_such_part'"):
+        load_adapter(tmp_path / "adapter.zip", device="cpu")

@@ -1,0 +1,119 @@
+"""Zips from anywhere: looked through before anything is unpacked, and every byte counted while it comes."""
+
+import io
+import stat
+import zipfile
+
+import pytest
+
+from tabtune_core.files.archives import FREE_BYTES, MOST_MEMBERS, check_stored, open_archive
+from tabtune_core.files.damaged import Damaged
+
+
+def zipped(path, members, how=zipfile.ZIP_DEFLATED, **about):
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = how
+            for field, value in about.items():
+                setattr(info, field, value)
+            archive.writestr(info, content)
+    return path
+
+
+def test_a_member_is_read_up_to_its_limit(tmp_path):
+    path = zipped(tmp_path / "x.zip", [("a.json", b"x" * 100)])
+    with open_archive(path) as archive:
+        assert archive.read("a.json", most_bytes=100) == b"x" * 100
+        with pytest.raises(Damaged, match=r"a.json unpacks to 0.0 MB or more"):
+            archive.read("a.json", most_bytes=99)
+        with pytest.raises(Damaged, match="it lacks the member b.json"):
+            archive.read("b.json", most_bytes=1)
+
+
+def test_members_may_not_unpack_to_more_together_than_such_a_file_can_need(tmp_path):
+    half = bytes(FREE_BYTES // 2 + 5_000_000)
+    path = zipped(tmp_path / "bomb.zip", [("a", half), ("b", half)])
+    assert path.stat().st_size < 1_000_000
+    with (
+        pytest.raises(Damaged, match=r"the whole of it unpacks to 74.0 MB or more, .*zip it again without compression"),
+        open_archive(path),
+    ):
+        pass
+    zipped(path, [("a", half), ("b", half)], zipfile.ZIP_STORED)
+    with open_archive(path) as archive:
+        assert len(archive.read("a", most_bytes=len(half))) == len(half), "as the sentence says, it opens then"
+
+
+def test_a_size_that_is_a_lie_is_found_out_while_reading(tmp_path):
+    data = bytearray(zipped(tmp_path / "x.zip", [("a", bytes(5_000_000))]).read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (100).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(data)
+    with open_archive(tmp_path / "x.zip") as archive, pytest.raises((Damaged, zipfile.BadZipFile)):
+        archive.read("a", most_bytes=1000)
+
+
+REFUSED = {
+    "out of the folder": ([("../a", b"")], {}, "would lie outside"),
+    "from the root": ([("/a", b"")], {}, "would lie outside"),
+    "a link": ([("a", b"/etc/passwd")], {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "is a link"),
+    "too many": ([(f"a{i}", b"") for i in range(MOST_MEMBERS + 1)], {}, "holds 33 files"),
+    "packed otherwise": ([("a", b"1")], {"compress_type": zipfile.ZIP_LZMA}, "packed in another way"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_member_that_is_no_packages_is_refused(tmp_path, what):
+    members, about, message = REFUSED[what]
+    with pytest.raises(Damaged, match=message), open_archive(zipped(tmp_path / "x.zip", members, **about)):
+        pass
+
+
+def test_two_members_of_one_name_and_an_encrypted_one_are_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("a", b"1")
+        archive.writestr("a", b"2")
+    with pytest.raises(Damaged, match="two members of one name"), open_archive(path):
+        pass
+    data = bytearray(zipped(path, [("a", b"1")]).read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(Damaged, match="is encrypted"), open_archive(path):
+        pass
+
+
+def test_a_list_of_members_that_is_longer_than_any_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tabtune_core.files.archives.LIST_BYTES", 100_000)
+    path = zipped(tmp_path / "x.zip", [(f"{i}" * 50, b"") for i in range(2000)])
+    with pytest.raises(Damaged, match="list of members is longer"), open_archive(path):
+        pass
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "there is no file"), ("folder", "is a folder"), ("empty", "it is empty")])
+def test_what_is_no_file_is_told_apart(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").touch()
+    with pytest.raises(Damaged, match=message), open_archive(tmp_path / name):
+        pass
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "x.zip", [("a", b"")])
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", denied)
+    with pytest.raises(Damaged, match=r"it cannot be read \(Permission denied\)"), open_archive(path):
+        pass
+
+
+def test_a_packed_file_is_none_of_torch_save(tmp_path):
+    check_stored(zipped(tmp_path / "x.pt", [("x/data.pkl", b"1")], zipfile.ZIP_STORED))
+    with pytest.raises(Damaged, match="torch.save does neither"):
+        check_stored(zipped(tmp_path / "y.pt", [("x/data.pkl", bytes(1000))]))
+    (tmp_path / "z.pt").write_bytes(io.BytesIO(b"\x80\x02.").getvalue())
+    with pytest.raises(Damaged, match="no zip that can be opened"):
+        check_stored(tmp_path / "z.pt")

@@ -1,0 +1,72 @@
+"""JSON from anywhere: bounded, and refused with what was found."""
+
+import json
+
+import pytest
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import DEPTH, check_values, entry, fits, only, read_json, texts
+
+
+def nested(depth):
+    return b"[" * depth + b"]" * depth
+
+
+def test_what_python_writes_is_read_back():
+    values = {"a": [1, 2.5, None, True, "é🙂"], "b": {"c": -(10**17)}, "loss": float("inf")}
+    assert read_json(json.dumps(values).encode()) == values
+    assert read_json(nested(DEPTH)) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (nested(DEPTH + 2), "nested deeper than 32 levels"),
+        (nested(100_000), "nested deeper than 32 levels"),
+        (b"9" * 30, "a whole number of 30 digits"),
+        (b"-" + b"9" * 6000, "a whole number of 6,001 digits"),
+        (b'{"a": 1, "a": 2}', "names an entry twice"),
+        (b'"\\ud800"', "half of a letter"),
+        (b"\xff", "no text in UTF-8"),
+        (b'{"a": ', "ends or breaks off"),
+        (b"[" + b"[]," * 1_000_001, "more than a million lists"),
+    ],
+)
+def test_what_could_break_a_reader_is_refused(text, message):
+    with pytest.raises(Damaged, match=message):
+        read_json(text)
+
+
+def test_a_tree_that_no_reader_of_text_bounded_is_looked_through_too():
+    deep = here = {}
+    for _ in range(5000):  # as TOML's dotted keys make it
+        here["a"] = here = {}
+    with pytest.raises(Damaged, match="nested deeper"):
+        check_values(deep)
+    with pytest.raises(Damaged, match="whole number of more than 18 digits"):
+        check_values({"a": [{"b": 10**30}]})
+
+
+def test_an_entry_is_of_its_kind_or_named():
+    values = {"a": {"b": 1, "c": True, "d": float("nan")}}
+    assert entry(values, "a.b", int) == 1
+    for name, kind, message in (
+        ("a.x", int, "lacks"),
+        ("a.b", str, "another kind"),
+        ("a.c", int, "another kind"),
+        ("a.d", float, "is nan"),
+    ):
+        with pytest.raises(Damaged, match=message):
+            entry(values, name, kind)
+    with pytest.raises(Damaged, match="has the entry 'z', which this version does not know"):
+        only({"z": 1}, ("a",), "it")
+    for wrong in ("ab", [1], ["a", "a"]):
+        with pytest.raises(Damaged, match="'names'"):
+            texts(wrong, "names")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"), [([1], dict), ("1", int), (True, float), ({"a": "b"}, dict[str, float]), ((1, "a"), tuple[int, ...])]
+)
+def test_a_value_of_another_type_does_not_fit(value, hint):
+    assert not fits(value, hint)

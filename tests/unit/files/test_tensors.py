@@ -1,0 +1,90 @@
+"""Tensors are looked through without torch, and alike by the page and by what computes with them."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.files.torch_files import read_torch_file
+
+
+def with_header(header, content=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content
+
+
+def one(dtype="F32", shape=(1,), offsets=(0, 4)):
+    return {"a": {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}}
+
+
+def test_the_header_says_what_lies_in_the_file():
+    data = safetensors.numpy.save({"a": np.ones((2, 3), np.float32), "b": np.zeros(0)}, {"cfg": "x"})
+    tensors, beside = read_header(data)
+    assert {name: (one.dtype, one.shape) for name, one in tensors.items()} == {"a": ("F32", (2, 3)), "b": ("F64", (0,))}
+    assert beside == {"cfg": "x"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"1234", "too short"),
+        ((2**60).to_bytes(8, "little") + b"{}", "no header"),
+        (with_header([]), "no list of them"),
+        (with_header(one(), b"12"), "does not fit its bytes"),
+        (with_header(one(shape=(2**39, 2**39)), b"1234"), "does not fit its bytes"),
+        (with_header(one(shape=(-1,)), b"1234"), "does not fit its bytes"),
+        (with_header(one("F4"), b"1234"), "of the kind 'F4'"),
+        (with_header(one(), b"12345"), "bytes after its tensors"),
+        (with_header(one(offsets=(4, 8)), b"12345678"), "overlap, or leave out"),
+    ],
+)
+def test_a_header_that_lies_is_found_out(data, message):
+    with pytest.raises(Damaged, match=message):
+        read_header(data)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, "bfloat16"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_none_is_found_among_many(dtype, odd):
+    kind = getattr(torch, str(np.dtype(dtype))) if dtype != "bfloat16" else torch.bfloat16
+    values = torch.full((3, 700), -60_000.0, dtype=kind)
+    whole = torch_saved(values)
+    check_finite(whole, read_header(whole)[0])
+    values[2, 699] = odd
+    data = torch_saved(values)
+    with pytest.raises(Damaged, match="'a' holds NaN or Infinity"):
+        check_finite(data, read_header(data)[0])
+
+
+def torch_saved(values):
+    import safetensors.torch
+
+    return safetensors.torch.save({"a": values})
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(10**6, 10**6), "is not plain"),
+        (torch.eye(2).to_sparse(), "is not plain"),
+        (torch.empty(10**6, 10**6, device="meta"), "is not plain"),
+        (torch.ones(2, dtype=torch.complex64), "is not plain"),
+        (torch.tensor([1.0, torch.nan]), "holds NaN or Infinity"),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_seems_is_refused(tmp_path, tensor, message):
+    torch.save({"good": torch.ones(2), "odd": [tensor]}, tmp_path / "x.pt")
+    with pytest.raises(Damaged, match=message):
+        read_torch_file(tmp_path / "x.pt")
+
+
+def test_a_list_that_holds_itself_without_end_is_looked_at_once(tmp_path):
+    values = [torch.ones(1)]
+    for _ in range(60):
+        values = [values, values]  # 2^60 tensors to who follows each
+    torch.save(values, tmp_path / "x.pt")
+    assert len(read_torch_file(tmp_path / "x.pt")) == 2
