@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from tabtune_core.errors import MissingPackageError, TabTuneError
+from tabtune_core.errors import MissingPackageError, TabTuneError, is_out_of_memory
 
 LONGEST = 300
 """Letters of what was found; a crafted file may put megabytes of itself into an error's text."""
@@ -46,13 +46,15 @@ def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator
     Only for a block that reads such content and does nothing else.
 
     Raises:
-        TabTuneError: of the class ``error``. One that is of it already passes, and so does a package that is not installed.
+        TabTuneError: of the class ``error``. One that is of it already passes, and so do a package that is not installed and a full memory.
     """
     try:
         yield
     except (error, MissingPackageError):
         raise
     except (TabTuneError, *ODD) as found:
+        if isinstance(found, RuntimeError) and is_out_of_memory(found):  # not by a word that the file itself may hold
+            raise
         raise error(f"{start}: {one_line(found)}{end}") from found
 
 

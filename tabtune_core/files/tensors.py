@@ -4,6 +4,7 @@ In: the bytes. Out: what the header says, once it is known to hold. The format: 
 """
 
 import math
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ FLOATS: dict[str, np.unsignedinteger[Any]] = {
 }
 """The bits of the exponent, which are all set in what is no finite number."""
 WHOLES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+Content = bytes | memoryview | mmap.mmap
 SIZES = {name: bits.itemsize for name, bits in FLOATS.items()} | WHOLES
 HEADER_BYTES = 16_000_000
 CHUNK = 1 << 20
@@ -48,7 +50,7 @@ class Stored:
         return self.numbers * SIZES[self.dtype]
 
 
-def read_header(content: bytes | memoryview) -> tuple[dict[str, Stored], dict[str, str]]:
+def read_header(content: Content) -> tuple[dict[str, Stored], dict[str, str]]:
     """The tensors by name, and the texts beside them.
 
     Raises:
@@ -88,7 +90,7 @@ def _stored(name: str, value: object, first: int, size: int) -> Stored:
     raise Damaged(f"the shape of its tensor {name[:60]!r} does not fit its bytes")
 
 
-def check_finite(content: bytes | memoryview, tensors: Mapping[str, Stored]) -> None:
+def check_finite(content: Content, tensors: Mapping[str, Stored]) -> None:
     """Looks at every number of the floating kinds.
 
     Raises:

@@ -3,6 +3,7 @@
 In: a checkpoint's tensors and a way to build its module. Out: the module with these weights, no larger than the file.
 """
 
+import mmap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,10 +33,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
         Damaged: it is no such file, or holds numbers that are not finite.
     """
     check_file(path, most_bytes=LARGEST_FILE_BYTES)
-    content = path.read_bytes()
+    with path.open("rb") as stream:
+        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     header, beside = read_header(content)
     check_finite(content, header)
-    return safetensors.torch.load(content), beside
+    return safetensors.torch.load_file(path), beside
 
 
 def check_config(config: Mapping[str, Any]) -> None:

@@ -517,6 +517,53 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
         TabularPipeline.load(tmp_path / "nowhere.zip")
 
 
+def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitted, tmp_path):
+    fitted.save(tmp_path / "good.zip")
+    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
+    (tmp_path / "diary.txt").write_text("secret")
+    for named, error, message in (
+        (tmp_path / "diary.txt", AdapterError, "trained on weights with the SHA-256"),
+        (tmp_path / "nowhere", CheckpointError, "There is no checkpoint at"),
+        ("/dev/zero", CheckpointError, "There is no checkpoint at"),
+    ):
+        facts["params"]["tuning_params"]["checkpoint"] = str(named)
+        with_member(tmp_path / "good.zip", tmp_path / "named.zip", "pipeline.json", json.dumps(facts))
+        with pytest.raises(error, match=message) as refused:
+            TabularPipeline.load(tmp_path / "named.zip")
+        assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loader": 1}, "has the entry 'loader', which this version does not know"),
+        ({"classes_type": "<U99999999"}, "which classes cannot be"),
+        ({"columns": 3}, "'columns' is of another kind"),
+        ({"history": []}, "its history has no result"),
+        ({"history": [["RunFinished", "{}"]]}, "is no saved pipeline"),
+        ({"active_adapter": "other"}, "is not among them"),
+        ({"adapters": [{"name": "default", "lora": {"rank": 10**9}}]}, None),
+        (
+            {
+                "params": {
+                    "model_name": "tabicl-mini",
+                    "task": "classification",
+                    "tuning_strategy": "peft",
+                    "tuning_params": {"views": 10**9},
+                }
+            },
+            "at most 64",
+        ),
+    ],
+)
+def test_what_a_file_says_is_looked_at_before_anything_is_made_of_it(fitted, tmp_path, change, message):
+    fitted.save(tmp_path / "good.zip")
+    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
+    with_member(tmp_path / "good.zip", tmp_path / "bad.zip", "pipeline.json", json.dumps(facts | change))
+    with pytest.raises(PipelineError if message else AdapterError, match=message or "above the cap"):
+        TabularPipeline.load(tmp_path / "bad.zip")
+
+
 def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, test_rows):
     before, names = fitted.predict_proba(test_rows[0]), list(fitted.model.state_dict())
     merged = copy.copy(fitted._base)

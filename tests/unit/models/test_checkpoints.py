@@ -107,6 +107,45 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, content, message):
         load_model(CATALOGUE["tabicl-v2"], "classification", CPU, tmp_path / "other.ckpt")
 
 
+def changed(path, **config):
+    """A tiny checkpoint whose configuration says something else."""
+    content = torch.load(tiny_checkpoint(path), weights_only=True)
+    content["config"].update(config)
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"embed_dim": 2**20}, "has the shape .* in the file, and the model that it describes has"),
+        ({"icl_num_blocks": 10**9}, "its icl_num_blocks is 1,000,000,000, and no model has more than 1,000"),
+        ({"icl_num_blocks": 900}, "has the shape None in the file"),
+        ({"icl_nhead": 0}, "does not fit the installed tabicl package"),
+    ],
+)
+def test_an_architecture_that_the_weights_are_not_of_is_refused_before_it_is_built(tmp_path, config, message):
+    path = changed(tmp_path / "x.ckpt", **config)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(CATALOGUE["tabicl-v2"], "classification", CPU, path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    content = torch.load(tiny_checkpoint(tmp_path / "x.ckpt"), weights_only=True)
+    next(iter(content["state_dict"].values())).fill_(torch.nan)
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match="holds NaN or Infinity"):
+        load_model(CATALOGUE["tabicl-v2"], "classification", CPU, tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
+@pytest.mark.parametrize(("content", "message"), [(b"", "it is empty"), (b"PK", "is no Tab"), (b"\x80\x02N.", "is no Tab")])
+def test_a_file_of_nothing_and_one_of_something_else_are_no_checkpoint(tmp_path, name, content, message):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(CATALOGUE[name], "classification", CPU, tmp_path / "x")
+
+
 def test_a_damaged_file_in_the_cache_is_noticed(tmp_path, monkeypatch):
     import dataclasses
 
