@@ -86,6 +86,7 @@ def try_files(kind, name, numbers, folder):
         slowest, refused = max(slowest, time.monotonic() - start), refused + was_refused
         if wrong:
             found.append({"number": number, "found": wrong})
+            print(f"{name} {number}: {wrong}", file=sys.stderr, flush=True)
     return {
         "files": len(numbers),
         "refused": refused,

@@ -19,7 +19,7 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.api.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 from tabtune_core.engine.adapted_model import predict_rows
-from tabtune_core.errors import AdapterError, DeviceError, LabelError, PipelineError, SettingError, TableError
+from tabtune_core.errors import AdapterError, CheckpointError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
