@@ -21,7 +21,7 @@ from tabtune_core.api.pipeline_facts import check_facts, check_rows, read_histor
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.task import Context
 from tabtune_core.errors import PipelineError
-from tabtune_core.events import Event, to_json
+from tabtune_core.events import Event, MemorySampled, to_json
 from tabtune_core.files.archives import FREE_BYTES, LARGEST_FILE_BYTES, open_archive
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -31,8 +31,10 @@ FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safet
 FORMAT = 2
 READABLE = (1, FORMAT)
 """The first had the tensors of one adapter under their own names, and no entry ``adapters``."""
-FACTS_LIMIT_BYTES = 64_000_000
+FACTS_LIMIT_BYTES = 32_000_000
 """Most of ``pipeline.json`` is the history of the fit, some hundred bytes a step."""
+MOST_EVENTS = 50_000
+"""Of a history; of a longer one the looks at the memory are left out, and what is early. The peaks of each phase stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,25 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     """Writes the zip in one move: a half-written file never bears the final name.
 
     Raises:
-        PipelineError: the classes are of a kind that JSON does not know.
+        PipelineError: the classes are of a kind that JSON does not know, or the file could not be opened again.
     """
     context = content.context
     facts = {
         "format": FORMAT,
         **content.facts,
-        "history": [to_json(event) for event in content.history],
+        "history": [to_json(event) for event in _short(content.history)],
         "context": {"sha256": context.sha256, "encoder": context.encoder.to_json(), "classes": context.labels.classes},
     }
     try:
-        text = json.dumps(facts, indent=2)
+        text = json.dumps(facts)
     except TypeError as error:
         raise PipelineError(
             f"The pipeline cannot be saved: {error}. Its classes and settings must be texts, numbers or booleans."
         ) from error
+    if len(text) > FACTS_LIMIT_BYTES:
+        raise PipelineError(
+            f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of many different texts."
+        )
     rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C}
     partial = path.with_name(path.name + ".partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -74,6 +80,12 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
         how = zipfile.ZIP_STORED if context.x_CF.nbytes > FREE_BYTES // 2 else zipfile.ZIP_DEFLATED
         archive.writestr(CONTEXT, safetensors.numpy.save(rows), how)
     partial.replace(path)
+
+
+def _short(history: tuple[Event, ...]) -> tuple[Event, ...]:
+    if len(history) <= MOST_EVENTS:
+        return history
+    return tuple(event for event in history if not isinstance(event, MemorySampled))[-MOST_EVENTS:]
 
 
 def read_pipeline(path: Path) -> PipelineContent:

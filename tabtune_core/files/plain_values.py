@@ -17,6 +17,8 @@ from tabtune_core.files.damaged import Damaged
 DEPTH = 32
 """Lists in lists; what is written here has eight."""
 MOST_CONTAINERS = 1_000_000
+MOST_TEXTS = 4_000_000
+"""Quotation marks and commas beside numbers: each value takes some tens of bytes, however short it is written."""
 MOST_DIGITS = 18
 """Of a whole number: fewer than make one that no 64 bits hold."""
 HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -30,6 +32,8 @@ def read_json(content: bytes) -> Any:
     """
     if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
         raise Damaged("its JSON holds more than a million lists")
+    if content.count(b",") + content.count(b'"') > MOST_TEXTS:
+        raise Damaged("its JSON holds more than some million values")
     try:
         values = json.loads(content.decode(), parse_int=_whole, object_pairs_hook=_once)
     except UnicodeDecodeError as error:

@@ -19,7 +19,7 @@ from torch import nn
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
-from tabtune_core.lora.package_reader import FACTS, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
+from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
 from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.settings.training import VARIANTS as TITLES
 
@@ -71,7 +71,11 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
 
 
 def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout: float, facts: Mapping[str, Any]) -> None:
-    """Writes the zip in one move: a half-written file never bears the final name."""
+    """Writes the zip in one move: a half-written file never bears the final name.
+
+    Raises:
+        AdapterError: it could not be opened again: it would be too large, or holds NaN or Infinity.
+    """
     opens_with_peft = peft_config(report, dropout=dropout)
     everything = {
         "format": FORMAT,
@@ -80,10 +84,13 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout:
         "opens_with_peft": opens_with_peft is not None,
         **facts,
     }
+    text = json.dumps(everything, separators=(",", ":"))
+    if len(text) > FACTS_LIMIT_BYTES:
+        raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
     partial, tensors = path.with_suffix(".partial"), factor_tensors(module, report)
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(TENSORS, safetensors.torch.save(tensors))
-        archive.writestr(FACTS, json.dumps(everything))
+        archive.writestr(FACTS, text)
         archive.writestr(README, readme(everything))
         if opens_with_peft is not None:
             archive.writestr(PEFT_CONFIG, json.dumps(opens_with_peft, indent=2))

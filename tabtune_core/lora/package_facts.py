@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
+import numpy as np
+
 from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import entry, only, texts
@@ -43,7 +45,7 @@ VARIANT = ("variant", "use_dora")
 """The first; in earlier versions the second."""
 LONGEST_NAME = 1_000
 """Letters in the names that a page shows: of the file of a table, of weights."""
-MOST_STRENGTH = 1e6
+MOST_STRENGTH = 1e30
 """Of alpha: beyond it 32 bits soon hold no update."""
 HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -97,7 +99,7 @@ def _check_columns(facts: Mapping[str, Any]) -> None:
 
 def _check_rows(facts: Mapping[str, Any]) -> None:
     rows, table = entry(facts, "context.rows", list), entry(facts, "table.rows", int)
-    if not rows or not all(type(row) is int and 0 <= row < table for row in rows) or len(set(rows)) < len(rows):
+    if not rows or not all(type(row) is int and 0 <= row < table for row in rows) or np.unique(rows).size < len(rows):
         raise Damaged(f"the rows of its context are not different rows of a table of {table:,}")
 
 

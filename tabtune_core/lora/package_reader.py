@@ -19,8 +19,8 @@ TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json
 ADAPTER_FILE = "adapter.zip"
 """What a package is called in the folder of a run, or of an adapter from elsewhere."""
 FORMAT = 1
-FACTS_LIMIT_BYTES = 8_000_000
-"""``tabtune.json`` lists the numbers of the context rows; so many bytes are a million of them."""
+FACTS_LIMIT_BYTES = 12_000_000
+"""``tabtune.json`` lists the numbers of the context rows; so many bytes are more than a million of them."""
 _END = f" It should be the zip of an adapter, with {TENSORS} and {FACTS}: take the file again from where it was made."
 
 

@@ -144,3 +144,13 @@ def test_another_file_is_refused(tmp_path, content):
 def test_a_missing_file_says_where(tmp_path):
     with pytest.raises(AdapterError, match="There is no adapter package at .*nowhere.zip"):
         read_package(tmp_path / "nowhere.zip")
+
+
+def test_what_could_not_be_opened_again_is_not_saved(written, tmp_path):
+    _, module, report = written
+    large = {**FACT, "context": {"rows": list(range(2_000_000)), "sha256": "0" * 64}}
+    with pytest.raises(AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context rows"):
+        write_package(tmp_path / "large.zip", module, report, dropout=0.1, facts=large)
+    million = {**FACT, "context": {"rows": list(range(1_000_000)), "sha256": "0" * 64}, "table": {**FACT["table"], "rows": 10**6}}
+    write_package(tmp_path / "million.zip", module, report, dropout=0.1, facts=million)
+    assert len(read_package(tmp_path / "million.zip").facts["context"]["rows"]) == 10**6
