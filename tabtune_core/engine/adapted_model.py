@@ -128,7 +128,7 @@ def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context, *, view
     """
     shown = Shown.to(model, context, views=views)
     predicted = shown.scorer.predict(model, shown.read(rows))
-    odd = int((~np.isfinite(predicted)).reshape(len(predicted), -1).any(axis=1).sum())
+    odd = int((~np.isfinite(predicted)).any(axis=tuple(range(1, predicted.ndim))).sum())
     if odd:
         raise AdapterError(
             f"{model.source.model} gives no number for {odd:,} of {len(predicted):,} rows: its adapter or its weights are damaged, or far "
