@@ -61,7 +61,9 @@ def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator
 def one_line(found: BaseException) -> str:
     """The text of an error in one line, cut where it is long; its class where it has none."""
     text = " ".join(str(found)[: 4 * LONGEST].split()) or type(found).__name__
-    told = text if isinstance(found, Damaged | TabTuneError) or not isinstance(found, LookupError) else f"{type(found).__name__} {text}"
+    told = f"it lacks the entry {text}" if isinstance(found, KeyError) else text
+    if isinstance(found, TypeError | AttributeError | IndexError):
+        told = f"an entry of it is of another kind ({text})"
     told = told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"
     return told if told.endswith((".", "…")) else f"{told}."
 

@@ -70,9 +70,8 @@ def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Te
         wanted, found = ({name: tuple(value.shape) for name, value in state.items()} for state in (plan.state_dict(), tensors))
         odd = [name for name in sorted({**wanted, **found}) if wanted.get(name) != found.get(name)]
         if odd:
-            raise Damaged(
-                f"{odd[0]!r} has the shape {found.get(odd[0])} in the file, and the model that it describes has {wanted.get(odd[0])}"
-            )
+            in_file, in_model = (shapes.get(odd[0], "no such tensor") for shapes in (found, wanted))
+            raise Damaged(f"of the tensor {odd[0]!r} the file has {in_file}, and the model that it describes {in_model}")
         if sum(buffer.numel() * buffer.element_size() for buffer in plan.buffers()) > BUFFER_BYTES:
             raise Damaged("the model that it describes needs far more memory than its weights")
         module = make()

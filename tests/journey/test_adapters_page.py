@@ -32,7 +32,10 @@ def theirs(store, run, **changes):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("tabtune.json", json.dumps(facts))
-        archive.writestr("adapter_model.safetensors", safetensors.numpy.save({"a": np.ones(3, np.float32)}))
+        (layer,) = facts["layers"]
+        shapes = {"lora_A": (layer["rank"], layer["in_features"]), "lora_B": (layer["out_features"], layer["rank"])}
+        factors = {f"base_model.model.{layer['path']}.{side}.weight": np.ones(shape, np.float32) for side, shape in shapes.items()}
+        archive.writestr("adapter_model.safetensors", safetensors.numpy.save(factors))
     return buffer.getvalue()
 
 

@@ -1,6 +1,5 @@
 """Trained adapters: whether each was verified, the files it can leave as, and the code that opens them; and adapters from elsewhere."""
 
-import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,19 @@ from dashboard.formatting import megabytes, moment, plain, score
 from dashboard.url_state import go, pick
 from dashboard.views.adapters import adapter_upload, downloads
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.package_reader import ADAPTER_FILE, DAMAGED
+from tabtune_core.files.archives import list_members, open_archive
+from tabtune_core.files.damaged import refused_as
+from tabtune_core.lora.package_reader import ADAPTER_FILE, README
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import ENDED, Run
 from tabtune_core.store.uploaded_adapters import delete_adapter
 
 README_LIMIT_BYTES = 100_000
+
+
+def download_name(run: Run) -> str:
+    """What the browser calls the package."""
+    return f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip"
 
 
 def package(run: Run) -> Path:
@@ -30,14 +36,27 @@ def contents(path: Path) -> tuple[pd.DataFrame, str]:
     """The files inside, and the text of its README.
 
     Raises:
-        One of DAMAGED: when the file is.
+        AdapterError: the file is gone, or damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        inside = pd.DataFrame(
-            {"File": [item.filename for item in archive.infolist()], "Size (kB)": [item.file_size / 1e3 for item in archive.infolist()]}
-        )
-        readme = next((item for item in archive.infolist() if item.filename.endswith("README.md")), None)
-        return inside, archive.read(readme)[:README_LIMIT_BYTES].decode("utf-8", "replace") if readme else ""
+    with refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."):
+        members = list_members(path)
+        inside = pd.DataFrame({"File": [item.filename for item in members], "Size (kB)": [item.file_size / 1e3 for item in members]})
+        with open_archive(path) as archive:
+            readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in archive.names else b""
+        return inside, readme.decode("utf-8", "replace")
+
+
+def how_to_load(readme: str, run: Run) -> None:
+    """The package's README under the name of the download: its code to copy, the rest as plain text."""
+    if not readme:
+        st.info("This package has no README.")
+    for place, part in enumerate(readme.replace(ADAPTER_FILE, download_name(run)).split("```")):
+        if place % 2:
+            st.code(part.removeprefix("python").strip(), language="python", wrap_lines=True)
+            continue
+        for paragraph in filter(None, (text.strip() for text in part.split("\n\n"))):
+            text = plain(paragraph.lstrip("# "))
+            st.markdown(f"**{text}**" if paragraph.startswith("#") else text)
 
 
 def verification(run: Run) -> None:
@@ -81,7 +100,7 @@ def package_download(run: Run, path: Path) -> None:
         st.download_button(
             "Download the adapter",
             path.read_bytes,
-            f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip",
+            download_name(run),
             "application/zip",
             on_click="ignore",
             type="primary",
@@ -112,8 +131,8 @@ def one_run(run: Run) -> None:
     path = package(run)
     try:
         inside, readme = contents(path)
-    except DAMAGED:
-        st.error("This adapter package is damaged and cannot be opened. Run it again to get a new one.")
+    except AdapterError as error:
+        st.error(plain(str(error)))
         return
     verification(run)
     figures(run, path)
@@ -124,7 +143,8 @@ def one_run(run: Run) -> None:
         other_formats(run)
     st.subheader("About the package")
     how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
-    how.code(readme or "This package has no README.", language="markdown", wrap_lines=True)
+    with how:
+        how_to_load(readme, run)
     what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
     log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
 

@@ -118,9 +118,9 @@ def changed(path, **config):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"embed_dim": 2**20}, "has the shape .* in the file, and the model that it describes has"),
+        ({"embed_dim": 2**20}, "of the tensor .* the file has .*, and the model that it describes "),
         ({"icl_num_blocks": 10**9}, "its icl_num_blocks is 1,000,000,000, and no model has more than 1,000"),
-        ({"icl_num_blocks": 900}, "has the shape None in the file"),
+        ({"icl_num_blocks": 900}, "the file has no such tensor, and"),
         ({"icl_nhead": 0}, "does not fit the installed tabicl package"),
     ],
 )
