@@ -188,7 +188,7 @@ def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
     torch.save({"rank": 2, "alpha": 4, "lora_a": {}, "lora_b": {}, "tensors": {}}, path)
     with pytest.raises(AdapterError, match="it lacks the entry 'task'. Save it again with save_adapter"):
         load_lora_adapter(path)
-    with pytest.raises(AdapterError, match="There is no adapter at"):
+    with pytest.raises(AdapterError, match="nowhere.pt is no adapter: there is no file at"):
         load_lora_adapter(tmp_path / "nowhere.pt")
 
 
