@@ -14,7 +14,6 @@ from dashboard.formatting import moment
 from dashboard.queries.workspace import home, store
 from tabtune_core.data.datasets import (
     Dataset,
-    add_dataset,
     damaged_datasets,
     delete_dataset,
     folder_of,
@@ -27,6 +26,7 @@ from tabtune_core.data.encoding import count_features, label_texts
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.pair_leakage import pairs_that_give
+from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
@@ -210,25 +210,20 @@ def pair_leaks(table: str, column: str) -> tuple[Finding, ...]:
     return _pair_leaks(str(home()), table, column)
 
 
-def add(data: bytes, name: str, choices: ReadingChoices = ReadingChoices()) -> Dataset:  # noqa: B008 (frozen)
-    """Keeps an uploaded file as a table.
-
-    Raises:
-        TableError: when it cannot be read as one; a LayoutError when other choices may do.
-    """
-    return add_dataset(home(), data, name, choices, limit_bytes=LIMIT_BYTES)
+def start_reading(source: Path | bytes, name: str, choices: ReadingChoices) -> ReadingProcess:
+    """Begins to keep a file as a table, in a process of its own."""
+    return ReadingProcess(home(), source, name, choices, limit_bytes=LIMIT_BYTES)
 
 
-def read_again(dataset: Dataset, choices: ReadingChoices) -> Dataset:
-    """The same file read in another way; the old reading goes unless a run used it.
+def source_of(dataset: Dataset) -> Path:
+    """The file that a table was read from, as it was given."""
+    return folder_of(home(), dataset.id) / "source"
 
-    Raises:
-        TableError: when it cannot be read that way.
-    """
-    new = add_dataset(home(), folder_of(home(), dataset.id) / "source", dataset.name, choices, limit_bytes=LIMIT_BYTES)
-    if new.id != dataset.id and not any(run.settings.dataset == dataset.id for run in store().runs()):
-        delete_dataset(home(), dataset.id)
-    return new
+
+def forget_reading(old: str, new: str) -> None:
+    """Another reading of its file takes the place of a table, which goes unless a run used it."""
+    if new != old and not any(run.settings.dataset == old for run in store().runs()):
+        delete_dataset(home(), old)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

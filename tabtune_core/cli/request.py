@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.cli.arguments import answer_flags, given_reading
+from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, TableError
@@ -27,8 +28,9 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     from tabtune_core.data.datasets import ID, add_dataset, folder_of, get_dataset
 
     path, choices = asked.data, given_reading(asked)
-    if path.is_file():
-        dataset = add_dataset(store.home, path, path.name, choices)
+    if path.exists():
+        with telling() as tell:
+            dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
         for finding in dataset.findings:
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:

@@ -18,6 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Column, Finding, Question, ReadingChoices
+from tabtune_core.data.reading.decoding import check_is_file
+from tabtune_core.data.reading.failures import translated
+from tabtune_core.data.reading.names import shown_name
+from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.samples import SAMPLES, sample_frame
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
@@ -72,21 +76,25 @@ def add_dataset(
     choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
     *,
     limit_bytes: int = LIMIT_BYTES,
+    inside: Path | None = None,
+    tell: Tell = untold,
 ) -> Dataset:
     """Reads a file and keeps it. The same bytes read the same way are kept once, under the first name.
 
+    All that is written on the way lies in a folder of ``inside``, which is on the disk of the workspace; ``tell`` is as in ``read_table``.
     Raises TableError where ``read_table`` does; then nothing is kept.
     """
-    with incoming(home) as folder:
+    with incoming(home, inside) as folder:
         kept = folder / "source"
-        digest, size = keep(source, kept, limit_bytes)
+        with translated():
+            digest, size = keep(source, kept, limit_bytes)
         digest.update(json.dumps(choices.to_json(), sort_keys=True).encode())
         identity = digest.hexdigest()
         final = home / "datasets" / identity
         if not final.exists():
-            table = read_table(kept, choices, limit_bytes=limit_bytes)
+            table = read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
             found = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(identity, name, time.time(), len(table.frame), *found, size)
+            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *found, size)
             write(folder, table, dataset)
             try:
                 folder.rename(final)
@@ -185,11 +193,11 @@ def folder_of(home: Path, identity: str) -> Path:
 
 
 @contextmanager
-def incoming(home: Path) -> Iterator[Path]:
+def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
     """A folder on the disk of the workspace that is gone afterwards, unless it was renamed to its place."""
     datasets = home / "datasets"
     datasets.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(datasets, "incoming-") as folder:
+    with scratch_folder(inside or datasets, "incoming-") as folder:
         yield folder
 
 
@@ -198,8 +206,7 @@ def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib
     if isinstance(source, bytes):
         target.write_bytes(source)
         return hashlib.sha256(source), len(source)
-    if not source.is_file():
-        raise TableError(f"There is no file at {source}. Check the path.")
+    check_is_file(source)
     digest, size = hashlib.sha256(), 0
     with source.open("rb") as stream, target.open("wb") as out:
         while size <= limit_bytes and (chunk := stream.read(CHUNK_BYTES)):

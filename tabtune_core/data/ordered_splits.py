@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from tabtune_core.data.findings import Finding
-from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, sampled, strata_of
+from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, check_shares, sampled, strata_of
 from tabtune_core.data.target import absent
 from tabtune_core.errors import LabelError, SettingError
 
@@ -61,6 +61,7 @@ def split_by_column(
         SettingError: the column is not there, holds no such values, is missing in most rows, or has fewer values than there are parts.
         LabelError: a part would have rows of one class, or of a class that no training row has.
     """
+    check_shares(validation_share, test_share)
     shares = {"validation": validation_share} | ({"test": test_share} if test_share else {})
     labelled, strata = np.flatnonzero([label is not None for label in labels]), strata_of(labels)
     values = split_values(frame, column, by).iloc[labelled]

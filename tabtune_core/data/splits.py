@@ -97,6 +97,15 @@ def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_
     return strata
 
 
+def check_shares(validation_share: float, test_share: float) -> None:
+    """Raises LabelError where nothing is left to train on."""
+    if validation_share + test_share >= 1:
+        raise LabelError(
+            f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows and none is left to "
+            "train on. Make one of them smaller; 0.2 is usual."
+        )
+
+
 def split_rows(
     labels: NDArray[np.object_],
     *,
@@ -123,6 +132,7 @@ def split_rows(
     Raises:
         LabelError: too few rows to split.
     """
+    check_shares(validation_share, test_share)
     labelled = np.flatnonzero(np.array([label is not None for label in labels]))
     values = labels[labelled].astype(str)
     names, ids, counts = np.unique(values, return_inverse=True, return_counts=True)

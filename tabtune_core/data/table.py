@@ -10,22 +10,30 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
-from tabtune_core.data.reading.batched_queries import answered
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_parquet, load_text
+from tabtune_core.data.reading.batched_queries import answered, first_cells
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text
 from tabtune_core.data.reading.column_profile import describe
 from tabtune_core.data.reading.decoding import decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
-from tabtune_core.data.reading.kinds import type_column
-from tabtune_core.data.reading.sql import connect
+from tabtune_core.data.reading.failures import translated
+from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
+from tabtune_core.data.reading.parquet import load_parquet
+from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.sql import connect, hold_cells, unplanned
 from tabtune_core.data.reading.words import Typed
-from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.errors import LayoutError
 from tabtune_core.scratch import scratch_folder
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
 
 LIMIT_BYTES = 1_000_000_000
+MANY_ROWS = 10_000
+"""From here on, carrying out a query over some columns takes longer than planning it."""
+COLUMNS_TAKEN = 100
+"""Into the frame by one query: the seconds that DuckDB plans a query grow with the square of its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +58,39 @@ def read_table(
     *,
     limit_bytes: int = LIMIT_BYTES,
     fewest: int = FEWEST,
+    inside: Path | None = None,
+    tell: Tell = untold,
 ) -> Table:
     """Reads a CSV (any usual separator and encoding, also zipped or gzipped) or a Parquet file.
 
-    ``limit_bytes`` bounds the file and what it unpacks to, and it has ``fewest`` rows and columns at least. Raises TableError, with the
-    way out, for what is no table.
+    Args:
+        source: the file.
+        choices: what the person decided; all else is found out.
+        limit_bytes: of the file and of what it unpacks to, which is counted as it unpacks.
+        fewest: rows and columns at least.
+        inside: the folder for what is written meanwhile, up to a few times ``limit_bytes``; the system's own unless given.
+        tell: is called with how far reading is.
+
+    Raises:
+        TableError: it is no table that can be read; the text says the way out.
     """
-    with scratch_folder() as folder:
-        path, findings = plain_file(Path(source) if isinstance(source, str) else source, folder, limit_bytes=limit_bytes)
+    with scratch_folder(inside) as folder, translated():
+        path, findings = plain_file(Path(source) if isinstance(source, str) else source, folder, limit_bytes=limit_bytes, tell=tell)
         with connect(folder) as connection:
-            try:
-                if is_parquet(read_head(path)):
-                    cells = load_parquet(connection, path, choices.missing_marks, limit_bytes=limit_bytes, fewest=fewest)
-                    return finish(connection, cells, choices, findings, ())
-                text = folder / "text.csv"
-                decoded = decode(path, text, choices.encoding)
-                dialect = find_dialect(connection, text, choices)
-                cells = load_text(connection, text, dialect, choices.missing_marks, fewest=fewest)
-                used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
-                table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions)
-            except duckdb.OutOfMemoryException as error:
-                raise TableError("The table needs more memory or disk than reading may take. Take a sample of the rows.") from error
+            if is_parquet(read_head(path)):
+                marks = choices.missing_marks
+                cells = load_parquet(connection, path, folder, marks, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+                return finish(connection, cells, choices, findings, (), tell)
+            text = folder / "text.csv"
+            tell("Reading letters", 0, 0)
+            decoded = decode(path, text, choices.encoding)
+            tell("Finding the layout", 0, 0)
+            dialect = find_dialect(connection, text, choices)
+            tell("Splitting lines into cells", 0, 0)
+            hold_cells(connection, folder, dialect.width)
+            cells = load_text(connection, text, dialect, choices.missing_marks, fewest=fewest)
+            used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
+            table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions, tell)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -80,6 +100,7 @@ def finish(
     choices: ReadingChoices,
     findings: tuple[Finding, ...],
     questions: tuple[Question, ...],
+    tell: Tell,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database."""
     asked = dict(choices.kinds)
@@ -87,21 +108,31 @@ def finish(
         near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
         raise LayoutError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
     delimiter = choices.delimiter or ","
+    columns = len(cells.names)
+    firsts = first_cells(connection, columns, cells.rows, SAMPLE_CELLS)
     works = (
-        type_column(connection, f"c{place}", name, delimiter=delimiter, day_first=choices.day_first, asked=asked.get(name))
-        for place, name in enumerate(cells.names)
+        type_column(connection, f"c{place}", name, first, delimiter=delimiter, day_first=choices.day_first, asked=asked.get(name))
+        for place, (name, first) in enumerate(zip(cells.names, firsts, strict=True))
     )
-    typed = answered(connection, works, cells.rows)
-    columns, found, raised = describe(connection, cells, typed)
+    with unplanned(connection, when=cells.rows < MANY_ROWS):
+        typed = answered(connection, works, cells.rows, columns, lambda done: tell("Looking at columns", done, columns))
+        described, found, raised = describe(connection, cells, typed, lambda done: tell("Describing columns", done, columns))
     day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
     all_findings = (*findings, *cells.findings, *found)
-    return Table(take_frame(connection, cells, typed), columns, all_findings, (*questions, *raised), replace(choices, day_first=day_first))
+    tell("Taking the table out", 0, 0)
+    return Table(
+        take_frame(connection, cells, typed), described, all_findings, (*questions, *raised), replace(choices, day_first=day_first)
+    )
 
 
 def take_frame(connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed]) -> pd.DataFrame:
     """The typed columns as one frame."""
-    selected = ", ".join(f"{kind.value} AS c{place}" for place, kind in enumerate(typed))
-    arrow = connection.sql(f"SELECT {selected} FROM cells").to_arrow_table()
+    taken = []
+    for start in range(0, len(typed), COLUMNS_TAKEN):
+        selected = ", ".join(f"{kind.value} AS c{start + place}" for place, kind in enumerate(typed[start : start + COLUMNS_TAKEN]))
+        taken += connection.sql(f"SELECT {selected} FROM cells").to_arrow_table().columns
+    arrow = pa.table(taken, names=[f"c{place}" for place in range(len(taken))])
+    del taken
     frame: pd.DataFrame = arrow.to_pandas(split_blocks=True, self_destruct=True)
     frame.columns = pd.Index(cells.names)
     return frame

@@ -419,3 +419,24 @@ def test_nothing_that_a_person_waits_for_loads_torch():
 
 def test_every_run_of_this_workspace_has_ended(swept, home):
     assert {run.status for run in RunStore(home).runs()} <= ENDED
+
+
+def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(home, tmp_path):
+    (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n3,4,l\n" * 4_000_000)
+    reading = subprocess.Popen(**command(home, "train", tmp_path / "long.csv", "--target", "y"), stderr=subprocess.PIPE)
+    wait_until(lambda: list(home.glob("datasets/incoming-*/tabtune-*/cells.duckdb")))
+    reading.send_signal(signal.SIGINT)
+    said = reading.communicate(timeout=120)[1]
+    assert reading.returncode == 130, said
+    assert "Traceback" not in said
+    assert not list((home / "datasets").iterdir())
+
+
+def test_a_table_whose_file_has_a_name_that_is_no_text_is_read(home, tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9\n.csv")
+    with open(path, "wb") as out:
+        out.write(b"a,y\n" + b"1,k\n2,l\n" * 30)
+    done = subprocess.run(**command(home, "train", os.fsdecode(path)), capture_output=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert "Name the column to predict" in done.stderr
+    assert [dataset.name for dataset in list_datasets(home)] == ["caf\ufffd .csv"]

@@ -5,8 +5,10 @@ import io
 import pandas as pd
 import pytest
 from page_steps import button, texts, type_in
+from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
+from dashboard import queries
 from dashboard.views.data.columns_table import FOUND_OUT, KINDS, asked_for, rows
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
@@ -242,3 +244,33 @@ def test_another_table_that_asks_starts_without_a_choice(app, home):
     app.selectbox(key="chosen_target").set_value("age").run()
     app.selectbox(key="chosen_table").set_value(other.id).run()
     assert app.selectbox(key="chosen_target").value == ""
+
+
+class NeverEnding:
+    """In the place of a file that takes hours."""
+
+    cancelled = 0
+
+    def progress(self):
+        return "Looking at columns: 400 of 5,000"
+
+    def ended(self):
+        raise StopException  # what a click elsewhere does to the script that waits
+
+    def cancel(self):
+        NeverEnding.cancelled += 1
+
+
+def test_a_long_reading_shows_how_far_it_is_and_can_be_cancelled(app, home, monkeypatch):
+    app.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(queries, "start_reading", lambda *asked: NeverEnding())
+        upload(app, ("long.csv", CSV))
+    assert "Cancel reading" in [found.label for found in app.button]
+    button(app, "Cancel reading").click().run()
+    assert not app.exception
+    assert NeverEnding.cancelled == 1
+    assert "Reading was cancelled. Not added: long.csv." in texts(app.info).replace("\\", "")
+    assert not list((home / "datasets").glob("*"))
+    upload(app, ("long.csv", CSV))
+    assert names(home) == ["long.csv"]

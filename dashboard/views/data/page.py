@@ -9,7 +9,7 @@ from dashboard.components.split_picker import ask_split
 from dashboard.components.target_picker import NOT_CHOSEN
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick
-from dashboard.views.data import table_views, uploads
+from dashboard.views.data import reading, table_views, uploads
 from tabtune_core.data.datasets import Dataset, delete_dataset
 from tabtune_core.errors import TableError
 
@@ -79,6 +79,7 @@ def show(dataset: Dataset) -> None:
     table_views.picture(dataset)
 
 
+reading.follow()
 tables = queries.tables()
 if not tables:
     first_visit()

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NoReturn
 
 import streamlit as st
 
@@ -12,16 +13,15 @@ from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import megabytes, plain
 from dashboard.server.application import REPORT_PATH
-from dashboard.url_state import choose
 from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
+from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note, useless
-from dashboard.views.data.uploads import forget_notes
 from tabtune_core.data.datasets import Dataset, delete_dataset
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.target import Way
-from tabtune_core.errors import LabelError, TableError
+from tabtune_core.errors import LabelError
 
 LOOKS = {
     "error": ":red[:material/error: **Stops training**]",
@@ -133,19 +133,9 @@ def questions(dataset: Dataset) -> None:
         read_again(dataset, choices)
 
 
-def read_again(dataset: Dataset, choices: ReadingChoices) -> None:
+def read_again(dataset: Dataset, choices: ReadingChoices) -> NoReturn:
     """Reads the file of a table in another way and shows that; or says why it cannot be."""
-    try:
-        with st.spinner("Reading the file again"):
-            new = queries.read_again(dataset, choices)
-    except TableError as error:
-        st.error(plain(str(error)))
-        return
-    forget_notes()
-    choose("table", new.id)
-    for name in ("target", "way", "split"):  # another reading of the file is no other question
-        if name in st.query_params:
-            choose(name, st.query_params[name])
+    begin([Item(dataset.name, queries.source_of(dataset), choices, replaces=dataset.id)])
     st.rerun()
 
 

@@ -11,13 +11,12 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
+from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
 from tabtune_core.data.datasets import SAMPLES, Dataset, add_sample
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.data.reading.names import shown_name
 
 TYPES = ["csv", "tsv", "txt", "parquet", "zip", "gz"]
-NOTES, FAILED = "upload_notes", "failed_uploads"
-"""What an upload left for the next look at the page: sentences by severity; name, bytes and reason of files that other choices may help."""
 SAMPLE_WORDS = {
     "breast_cancer": "569 rows, 30 numbers, 2 classes",
     "wine": "178 rows, 13 numbers, 3 classes",
@@ -35,16 +34,6 @@ class Uploaded(Protocol):
         """Its content."""
 
 
-def failed() -> list[tuple[str, bytes, str]]:
-    """Name, bytes and reason of the files that wait for other choices."""
-    return list(st.session_state.get(FAILED, []))
-
-
-def tell(severity: str, text: str) -> None:
-    """Keeps a sentence for the next look at the page."""
-    st.session_state.setdefault(NOTES, []).append((severity, text))
-
-
 def use(dataset: Dataset) -> NoReturn:
     """Chooses a table and shows it."""
     choose("table", dataset.id)
@@ -57,53 +46,16 @@ def use_sample(name: str) -> NoReturn:
     use(add_sample(queries.home(), name))
 
 
-def forget_notes() -> None:
-    """Lets go of what earlier uploads left to say."""
-    st.session_state.pop(NOTES, None)
-
-
-def add_one(name: str, data: bytes, choices: ReadingChoices) -> Dataset | None:
-    """Keeps one file as a table, or what is to be said about it."""
-    known = queries.tables()
-    try:
-        dataset = queries.add(data, name, choices)
-    except LayoutError as error:
-        st.session_state[FAILED] = [*failed(), (name, data, str(error))]
-        return None
-    except TableError as error:
-        tell("error", f"{name} was not added. {error}")
-        return None
-    if dataset.id in known:
-        tell("info", f"{name} is in this workspace already, as {known[dataset.id].name}.")
-    return dataset
-
-
-def take(files: list[Uploaded]) -> None:
-    """Adds uploaded files and shows the first that could be read."""
-    forget_notes()
-    added = []
-    with st.spinner(f"Reading {len(files)} file{'s' * (len(files) != 1)}"):
-        for file in files:
-            dataset = add_one(file.name, file.getvalue(), ReadingChoices())
-            if dataset is not None:
-                added.append(dataset)
-    if len(files) > 1 and added:
-        tell("success", f"{len(added)} of {len(files)} files were added: {', '.join(dataset.name for dataset in added)}.")
-    if added:
-        use(added[0])
+def take(files: list[Uploaded]) -> NoReturn:
+    """Reads uploaded files and shows the first that could be read."""
+    begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
     st.rerun()
 
 
-def try_again(name: str, data: bytes, choices: ReadingChoices) -> None:
+def try_again(name: str, data: bytes, choices: ReadingChoices) -> NoReturn:
     """Another try with the first file that failed."""
     forget_first()
-    forget_notes()
-    waiting = failed()
-    st.session_state[FAILED] = []
-    dataset = add_one(name, data, choices)
-    st.session_state[FAILED] = [*failed(), *waiting]
-    if dataset is not None:
-        use(dataset)
+    begin([Item(name, data, choices)])
     st.rerun()
 
 
@@ -119,15 +71,15 @@ def notes() -> None:
     if not failed():
         return
     name, data, reason = failed()[0]
-    st.error(plain(f"{name} was not added. {reason}"))
+    st.error(plain(f"{shown_name(name)} was not added. {reason}"))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**Reading choices for {plain(name)}**", width="content")
+        st.markdown(f"**Reading choices for {plain(shown_name(name))}**", width="content")
         st.button("Forget this file", on_click=forget_first, type="tertiary", icon=":material/close:")
     choices = reading_form("upload", ReadingChoices(), button="Try again with these choices")
     if choices is not None:
         try_again(name, data, choices)
     if len(failed()) > 1:
-        st.caption(f"Then: {plain(', '.join(name for name, *_ in failed()[1:]))}.")
+        st.caption(f"Then: {plain(', '.join(shown_name(name) for name, *_ in failed()[1:]))}.")
 
 
 def add() -> None:

@@ -3,7 +3,8 @@
 Work on a column is a generator. Wherever it needs aggregates over all of the column's cells it yields their SQL, and is sent the values.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import duckdb
@@ -18,10 +19,19 @@ CELLS_AT_ONCE = 2_000_000
 """Of a long table the columns at once are fewer: to count different values takes memory for each."""
 
 
-def answered(connection: duckdb.DuckDBPyConnection, works: Iterable[Asking[Done]], rows: int) -> list[Done]:
-    """What each work returns, in their order; ``rows`` is the length of ``cells``."""
-    everything = list(works)
-    return [one for start, end in groups(len(everything), rows) for one in _in_step(connection, everything[start:end])]
+def answered(
+    connection: duckdb.DuckDBPyConnection,
+    works: Iterable[Asking[Done]],
+    rows: int,
+    columns: int,
+    tell: Callable[[int], None] = lambda done: None,
+) -> list[Done]:
+    """What each work returns, one a column of ``cells``, in their order. ``tell`` is called with the columns done."""
+    remaining, done = iter(works), list[Done]()
+    for start, end in groups(columns, rows):
+        tell(start)
+        done += _in_step(connection, list(islice(remaining, end - start)))
+    return done
 
 
 def groups(columns: int, rows: int) -> list[tuple[int, int]]:
@@ -43,6 +53,19 @@ def _in_step(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]
         answers = iter(counts(connection, *(term for terms in asked.values() for term in terms)) if asked else ())
         told = {place: tuple(next(answers) for _ in terms) for place, terms in asked.items()}
     return [done[place] for place in range(len(works))]
+
+
+def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, rows: int, most: int) -> Iterator[list[str]]:
+    """The first ``most`` cells with a value of each column: one query for many columns, one more for a gappy one."""
+    for start, end in groups(columns, min(rows, most)):
+        names = ", ".join(f"c{place}" for place in range(start, end))
+        batch = connection.sql(f"SELECT {names} FROM cells LIMIT {most}").to_arrow_table()
+        for name, found in zip(batch.column_names, batch.columns, strict=True):
+            if found.null_count and rows > most:
+                query = f"SELECT {name} FROM cells WHERE {name} IS NOT NULL LIMIT {most}"
+                yield [cell for (cell,) in connection.execute(query).fetchall()]
+            else:
+                yield found.drop_null().to_pylist()
 
 
 def holding(connection: duckdb.DuckDBPyConnection, conditions: Sequence[str], sample: Iterable[str]) -> list[int]:

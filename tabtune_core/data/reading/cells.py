@@ -5,17 +5,14 @@ Third step of reading. Every cell is text or missing: what a column holds is dec
 
 import re
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import SET_SEPARATOR, Finding
 from tabtune_core.data.reading.dialect import Dialect, open_quote
-from tabtune_core.data.reading.sql import count_rows, counts, first_row
+from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
@@ -88,7 +85,7 @@ def load_text(
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
-    return finish(connection, names, named if dialect.header else (), [*findings, *renamed], fewest)
+    return tidied(connection, names, named if dialect.header else (), [*findings, *renamed], fewest)
 
 
 def scan(
@@ -120,17 +117,14 @@ def scan(
     try:
         first = first_row(connection, f"SELECT * FROM {source} LIMIT 1", parameters)
         forget_rejects(connection)
-        connection.execute(
-            "PRAGMA disable_optimizer"
-        )  # it takes minutes and gigabytes for hundreds of columns, and there is nothing to gain
-        connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM {source} OFFSET {offset}", parameters | marks)
-        connection.execute("PRAGMA enable_optimizer")
+        with unplanned(connection):
+            connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM {source} OFFSET {offset}", parameters | marks)
         misfits = connection.execute("SELECT line_byte_position, error_type::VARCHAR FROM reject_errors").fetchall()
         forget_rejects(connection)
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        message = f"The file could not be read as a table split at {dialect.delimiter!r}: {reason}. Mend the file, or {SET_SEPARATOR}."
-        raise LayoutError(message) from error
+    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:  # all else is translated where reading begins
+        raise LayoutError(
+            f"The file could not be read as a table split at {dialect.delimiter!r}. Mend the file, or {SET_SEPARATOR}."
+        ) from error
     return first, misfits
 
 
@@ -138,32 +132,6 @@ def forget_rejects(connection: duckdb.DuckDBPyConnection) -> None:
     """Drops what the last scan wrote about lines that do not fit."""
     connection.execute("DROP TABLE IF EXISTS reject_errors")
     connection.execute("DROP TABLE IF EXISTS reject_scans")
-
-
-def load_parquet(
-    connection: duckdb.DuckDBPyConnection, path: Path, missing_marks: Sequence[str], *, limit_bytes: int, fewest: int = FEWEST
-) -> Cells:
-    """Reads a Parquet file into ``cells``, batch by batch. Raises TableError where it is damaged or unpacks over the limit."""
-    try:
-        with closing(pq.ParquetFile(path)) as file:
-            metadata = file.metadata
-            check_width(len(file.schema_arrow), fewest)
-            unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
-            if max(unpacked, metadata.num_rows * len(file.schema_arrow)) > limit_bytes:
-                raise TableError(f"The Parquet file unpacks to more than {limit_bytes:,} bytes, the limit. Take a sample of the rows.")
-            cell_names = [f"c{place}" for place in range(len(file.schema_arrow))]
-            columns = ", ".join(f"{name} VARCHAR" for name in cell_names)
-            connection.execute(f"CREATE OR REPLACE TABLE cells ({columns})")
-            marks = mark_parameters(missing_marks)
-            selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)", tuple(marks)) for name in cell_names)
-            for batch in file.iter_batches():
-                connection.register("batch", pa.Table.from_batches([batch]).rename_columns(cell_names))
-                connection.execute(f"INSERT INTO cells SELECT {selected} FROM batch", marks)
-                connection.unregister("batch")
-            names, findings = tidy_names(tuple(file.schema_arrow.names), told=True)
-    except (pa.ArrowException, OSError, duckdb.Error) as error:
-        raise TableError(f"The Parquet file could not be read: {str(error).splitlines()[0]}. Write it again, or save it as CSV.") from error
-    return finish(connection, names, (), findings, fewest)
 
 
 def check_width(width: int, fewest: int = FEWEST) -> None:
@@ -174,7 +142,7 @@ def check_width(width: int, fewest: int = FEWEST) -> None:
         raise TableError(f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave out columns that cannot matter.")
 
 
-def finish(
+def tidied(
     connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding], fewest: int
 ) -> Cells:
     """Drops blank rows and an empty last column that a trailing separator makes; refuses a table of too few rows."""

@@ -4,12 +4,12 @@ Fifth step of reading. In: the table ``cells`` and how its columns are typed. Ou
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import Column, Finding, Question, shorten
+from tabtune_core.data.findings import Column, Finding, Question
 from tabtune_core.data.reading.batched_queries import groups
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, first_row
@@ -25,9 +25,6 @@ RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
-EXAMPLE_ROWS = 1_000
-EXAMPLES = 3
-FIRST_ROWS = 30
 TERMS = 6
 LEAVE = "Leave it out, under Columns on the Data page."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
@@ -36,18 +33,17 @@ SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
 def describe(
-    connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed]
+    connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed], tell: Callable[[int], None] = lambda done: None
 ) -> tuple[tuple[Column, ...], list[Finding], list[Question]]:
-    """Every column with its counts, and what is worth saying or asking about each."""
+    """Every column with its counts, and what is worth saying or asking about each. ``tell`` is called with the columns done."""
     columns: list[Column] = []
     findings: list[Finding] = []
     questions: list[Question] = []
     seen: dict[int, str] = {}
-    facts, shown = [*facts_of(connection, typed, cells.rows)], first_examples(connection, len(typed))
-    for place, (name, kind) in enumerate(zip(cells.names, typed, strict=True)):
+    facts = facts_of(connection, typed, cells.rows, tell)
+    for place, (name, kind, (filled, unique, whole, content, low, high)) in enumerate(zip(cells.names, typed, facts, strict=True)):
         cell = f"c{place}"
-        filled, unique, whole, content, low, high = facts[place]
-        columns.append(Column(name, kind.kind, cells.rows - filled, unique, shown[place] or examples(connection, cell)))
+        columns.append(Column(name, kind.kind, cells.rows - filled, unique, kind.examples))
         findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=bool(whole))]
         questions += kind.questions
         if kind.kind == "ignored":
@@ -64,9 +60,12 @@ def describe(
     return tuple(columns), findings + row_findings(connection, cells), questions
 
 
-def facts_of(connection: duckdb.DuckDBPyConnection, typed: list[Typed], rows: int) -> Iterator[tuple[Any, ...]]:
+def facts_of(
+    connection: duckdb.DuckDBPyConnection, typed: list[Typed], rows: int, tell: Callable[[int], None]
+) -> Iterator[tuple[Any, ...]]:
     """Of each column: values, different ones, whether they are as row numbers are, a number for them in their rows, least, largest."""
     for start, end in groups(len(typed), rows):
+        tell(start)
         values = [f"{kind.value} AS v{place}" for place, kind in enumerate(typed[start:end])]
         terms = [term for place, kind in enumerate(typed[start:end]) for term in _terms(f"v{place}", kind)]
         # values have names of their own, or each term would repeat how they are read
@@ -140,19 +139,6 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
     message = f"{copies}. Where one trains and the other tests, the score is too good: delete them in the file unless they are real."
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
-
-
-def examples(connection: duckdb.DuckDBPyConnection, cell: str) -> tuple[str, ...]:
-    """Up to three different cells from the first rows, in the order of the file."""
-    rows = connection.execute(f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {EXAMPLE_ROWS}").fetchall()
-    return tuple(shorten(cell) for cell in list(dict.fromkeys(cell for (cell,) in rows))[:EXAMPLES])
-
-
-def first_examples(connection: duckdb.DuckDBPyConnection, columns: int) -> list[tuple[str, ...]]:
-    """What ``examples`` says of each column, where the very first rows tell; else nothing."""
-    first = connection.execute(f"SELECT * FROM cells LIMIT {FIRST_ROWS}").fetchall()
-    found = [list(dict.fromkeys(row[place] for row in first if row[place] is not None))[:EXAMPLES] for place in range(columns)]
-    return [tuple(map(shorten, cells)) if len(cells) == EXAMPLES else () for cells in found]
 
 
 def sentinels(connection: duckdb.DuckDBPyConnection, cell: str, value: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 First step of reading. In: a path or bytes. Out: files in a folder of our own, and findings.
 """
 
-import errno
 import gzip
 import re
 import shutil
@@ -17,6 +16,9 @@ from typing import IO
 from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.reading.failures import FULL
+from tabtune_core.data.reading.names import shown_path
+from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.errors import LayoutError, TableError
 
 CHUNK_BYTES = 1 << 20
@@ -72,7 +74,7 @@ class Decoded:
     questions: tuple[Question, ...]
 
 
-def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int) -> tuple[Path, tuple[Finding, ...]]:
+def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, tell: Tell = untold) -> tuple[Path, tuple[Finding, ...]]:
     """A file that is not compressed: the source itself, or one written to ``folder``.
 
     Raises TableError for no file, an empty one, one over ``limit_bytes`` (also once unpacked), and what is no table.
@@ -80,8 +82,7 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int) -> tuple
     path = source if isinstance(source, Path) else folder / "given"
     if isinstance(source, bytes):
         path.write_bytes(source)
-    if not path.is_file():
-        raise TableError(f"There is no file at {path}. Check the path.")
+    check_is_file(path)
     size = path.stat().st_size
     if size == 0:
         raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
@@ -93,10 +94,10 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int) -> tuple
         return path, ()
     unpacked = folder / "unpacked"
     try:
-        name = unzip(path, unpacked, limit_bytes) if head.startswith(b"PK") else gunzip(path, unpacked, limit_bytes)
+        name = unzip(path, unpacked, limit_bytes, tell) if head.startswith(b"PK") else gunzip(path, unpacked, limit_bytes, tell)
     except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise  # our disk is full; any other OSError is how a broken bzip2 stream or an odd offset shows
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # any other OSError is how a broken bzip2 stream or an odd offset shows
         raise TableError(f"The file is a damaged or unsupported archive ({error}). Unpack it yourself and add the CSV in it.") from error
     inner = read_head(unpacked)
     if not inner:
@@ -105,6 +106,16 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int) -> tuple
         raise TableError("The archive holds another archive. Unpack it and add the CSV in it.")
     refuse_other_formats(inner)
     return unpacked, (Finding("info", "compressed", f"The file was compressed; {name} in it was read."),)
+
+
+def check_is_file(path: Path) -> None:
+    """Raises TableError where there is nothing, or a folder, a pipe or a device, which has no end."""
+    if path.is_dir():
+        raise TableError(f"{shown_path(path)} is a folder. Give the path of one file in it.")
+    if path.exists() and not path.is_file():
+        raise TableError(f"{shown_path(path)} is a pipe or a device, not a file. Write the table to a file first.")
+    if not path.is_file():
+        raise TableError(f"There is no file at {shown_path(path)}. Check the path.")
 
 
 def refuse_other_formats(head: bytes) -> None:
@@ -131,7 +142,7 @@ def read_head(path: Path) -> bytes:
         return stream.read(HEAD_BYTES)
 
 
-def unzip(path: Path, target: Path, limit_bytes: int) -> str:
+def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
     """Writes the one file of a zip to ``target`` and returns its name."""
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith(("__MACOSX", "."))]
@@ -144,18 +155,18 @@ def unzip(path: Path, target: Path, limit_bytes: int) -> str:
         if members[0].flag_bits & 1:
             raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
         with archive.open(members[0]) as stream:
-            copy_at_most(stream, target, limit_bytes)
+            copy_at_most(stream, target, limit_bytes, tell)
         return names[0]
 
 
-def gunzip(path: Path, target: Path, limit_bytes: int) -> str:
+def gunzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
     """Writes the content of a gzip file to ``target``."""
     with gzip.open(path) as stream:
-        copy_at_most(stream, target, limit_bytes)
+        copy_at_most(stream, target, limit_bytes, tell)
     return "the file"
 
 
-def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes: int) -> None:
+def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes: int, tell: Tell) -> None:
     """Copies a stream to a file; raises TableError once it is longer than ``limit_bytes``."""
     written = 0
     with target.open("wb") as out:
@@ -164,6 +175,7 @@ def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes:
             if written > limit_bytes:
                 raise TableError(f"The archive unpacks to more than {limit_bytes:,} bytes, which is the limit. Take a sample of the rows.")
             out.write(chunk)
+            tell("Unpacking megabytes", written // 1_000_000, 0)
 
 
 def decode(path: Path, target: Path, encoding: str | None) -> Decoded:

@@ -56,13 +56,10 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     """
     if choices.delimiter is not None and (len(choices.delimiter) != 1 or choices.delimiter in '\r\n"'):
         raise LayoutError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
-    with path.open(encoding="utf-8", newline="") as text:
-        head = text.read(HEAD_CHARACTERS)
-        if "\n" not in head and len(more := text.read(LONGEST_LINE_CHARACTERS)) == LONGEST_LINE_CHARACTERS and "\n" not in more:
-            raise TableError("The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost.")
-    if not head.strip():
-        raise TableError("The file holds only blank space. Check that the export finished.")
-    given = {} if choices.delimiter is None else {"delim": choices.delimiter}
+    blank, head = first_letters(path)
+    given: dict[str, str | int] = {} if choices.delimiter is None else {"delim": choices.delimiter}
+    if blank:
+        given["skip"] = blank
     found = sniff(connection, path, **given)
     delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
     quote = quote or '"'
@@ -85,9 +82,34 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
             f"{width}. Mend the file, or {SET_SEPARATOR}."
         )
-    dialect = Dialect(delimiter, quote, escape or quote, comment, skip, max(width, len(first)), False, False)
+    dialect = Dialect(delimiter, quote, escape or quote, comment, blank + skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else has_header(connection, path, dialect, first)
     return replace(dialect, header=header, short_header=header and len(first) == width - 1)
+
+
+def first_letters(path: Path) -> tuple[int, str]:
+    """How many blank lines open a file, where they are more than a look takes in, and the text after them.
+
+    Raises TableError for a file without text, and for one whose first line has no end.
+    """
+    with path.open(encoding="utf-8", newline="") as text:
+        head = text.read(HEAD_CHARACTERS)
+        if head.strip():
+            if "\n" not in head and len(more := text.read(LONGEST_LINE_CHARACTERS)) == LONGEST_LINE_CHARACTERS and "\n" not in more:
+                raise TableError(
+                    "The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost."
+                )
+            return 0, head
+        blank = 0
+        while head and not head.strip():
+            blank += head.count("\n")
+            head = text.read(HEAD_CHARACTERS)
+        lead = head[: len(head) - len(head.lstrip())]
+        blank += lead.count("\n")
+        head = head[lead.rfind("\n") + 1 :] + text.read(HEAD_CHARACTERS)
+    if not head.strip():
+        raise TableError("The file holds only blank space. Check that the export finished.")
+    return blank, head
 
 
 def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, str, bool] | None:

@@ -4,24 +4,47 @@ Fourth step of reading. In: the table ``cells`` of a connection. Out: a kind, an
 of it. Dates are tried before numbers, numbers before words.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import duckdb
 
-from tabtune_core.data.findings import Kind
+from tabtune_core.data.findings import Kind, shorten
 from tabtune_core.data.reading.batched_queries import Asking
 from tabtune_core.data.reading.dates import as_date
 from tabtune_core.data.reading.numbers import as_number
 from tabtune_core.data.reading.words import Typed, as_words
 
 SAMPLE_CELLS = 2_000
+EXAMPLE_CELLS = 1_000
+EXAMPLES = 3
 
 
 def type_column(
-    connection: duckdb.DuckDBPyConnection, cell: str, name: str, *, delimiter: str, day_first: bool | None, asked: Kind | None
+    connection: duckdb.DuckDBPyConnection,
+    cell: str,
+    name: str,
+    first: Sequence[str],
+    *,
+    delimiter: str,
+    day_first: bool | None,
+    asked: Kind | None,
 ) -> Asking[Typed]:
-    """Decides what the column ``cell`` of the table ``cells`` holds; ``asked`` is the person's own word for it."""
-    first_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL LIMIT {SAMPLE_CELLS}"
-    rows = connection.execute(f"SELECT DISTINCT {cell} FROM ({first_cells})").fetchall()
-    sample = [row[0] for row in rows]
+    """Decides what the column ``cell`` holds. ``first`` are its first SAMPLE_CELLS values; ``asked`` is the person's own word."""
+    typed = yield from _decided(connection, cell, name, list(dict.fromkeys(first)), delimiter, day_first, asked)
+    shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
+    return replace(typed, examples=tuple(map(shorten, shown)))
+
+
+def _decided(
+    connection: duckdb.DuckDBPyConnection,
+    cell: str,
+    name: str,
+    sample: list[str],
+    delimiter: str,
+    day_first: bool | None,
+    asked: Kind | None,
+) -> Asking[Typed]:
     if asked == "date" or (asked is None and sample):
         dated = yield from as_date(connection, cell, name, sample, day_first, forced=asked == "date")
         if dated is not None:

@@ -1,14 +1,22 @@
-"""The DuckDB connection that the reading steps share: bounded, closed off, in memory.
+"""The DuckDB connection that the reading steps share: bounded, closed off, gone with its folder.
 
 In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no name or value of a person's file is
 ever part of a statement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+VECTOR_ROWS = 2_048
+"""DuckDB's own step; a group of rows is a multiple of it."""
+MOST_ROWS = 122_880
+"""In a group by DuckDB's own default."""
+CELLS_IN_MEMORY = 8_000_000
+"""In a group of rows. Each takes at least 16 bytes until its group is written."""
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -21,7 +29,28 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
         "threads": "2",
         "temp_directory": str(folder / "spill"),
     }
-    return duckdb.connect(":memory:", config=settings)
+    connection = duckdb.connect(":memory:", config=settings)
+    connection.execute("SET enable_progress_bar = false")  # or it draws on a terminal by itself
+    return connection
+
+
+def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int) -> None:
+    """Makes a file in ``folder`` the home of ``cells``, in groups of rows that fit into memory however many columns there are."""
+    rows = max(VECTOR_ROWS, min(MOST_ROWS, CELLS_IN_MEMORY // columns) // VECTOR_ROWS * VECTOR_ROWS)
+    where = str(folder / "cells.duckdb").replace("'", "''")
+    connection.execute(f"ATTACH '{where}' AS held (ROW_GROUP_SIZE {rows})")
+    connection.execute("USE held")
+
+
+@contextmanager
+def unplanned(connection: duckdb.DuckDBPyConnection, *, when: bool = True) -> Iterator[None]:
+    """Queries are carried out as they are written: to plan one over hundreds of columns takes longer than to carry it out."""
+    if when:
+        connection.execute("PRAGMA disable_optimizer")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA enable_optimizer")
 
 
 def first_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...]:

@@ -24,6 +24,9 @@ class Typed:
 
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
+    examples: tuple[str, ...] = ()
+    """Up to three different cells from the first rows, in the order of the file."""
+
     ambiguous_date: bool = False
     """Whether every date of it can be read both ways."""
 

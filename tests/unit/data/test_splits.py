@@ -1,10 +1,13 @@
 """The split: seeded, stratified, disjoint, and sparing with small classes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabtune_core.data.splits import sample_rows, split_rows
+from tabtune_core.data.task import split_table
 from tabtune_core.errors import LabelError
+from tabtune_core.settings import RunSettings
 
 SHARES = {"validation_share": 0.2, "test_share": 0.2, "context_rows": 2000, "validation_rows": 2000, "test_rows": 2000}
 
@@ -80,3 +83,13 @@ def test_how_many_rows_are_shown_moves_no_held_out_row_and_a_smaller_context_is_
         assert np.array_equal(few.validation, other.validation)
         assert np.array_equal(few.test, other.test)
     assert set(few.context) < set(more.context) < set(every.context) == set(every.train)
+
+
+@pytest.mark.parametrize("by", ["random", "time"])
+def test_shares_that_leave_nothing_to_train_on_are_named(by):
+    frame = pd.DataFrame({"when": range(40), "y": ["a", "b"] * 20})
+    shares = RunSettings(
+        dataset="d", target="y", validation_share=0.5, test_share=0.5, split_by=by, split_column=None if by == "random" else "when"
+    )
+    with pytest.raises(LabelError, match="validation_share is 0.5 and test_share is 0.5: .* Make one of them smaller"):
+        split_table(frame, frame["y"].to_numpy(dtype=object), shares)

@@ -25,14 +25,14 @@ def different(cell):
 @pytest.mark.parametrize("size", [1, 2, 40])
 def test_each_column_gets_its_own_answers_however_many_are_asked_together(connection, monkeypatch, size):
     monkeypatch.setattr(batched_queries, "COLUMNS_AT_ONCE", size)
-    found = answered(connection, [different("c0"), different("c2"), different("c1")], rows=3)
+    found = answered(connection, [different("c0"), different("c2"), different("c1")], rows=3, columns=3)
     assert found == [("c0", 3, (2, "2")), ("c2", 2, None), ("c1", 3, (2, "b"))]
 
 
 def test_one_query_serves_all_that_wait(connection, monkeypatch):
     asked = []
     monkeypatch.setattr(batched_queries, "counts", lambda connection, *terms: asked.append(terms) or sql.counts(connection, *terms))
-    answered(connection, [different("c0"), different("c1")], rows=3)
+    answered(connection, [different("c0"), different("c1")], rows=3, columns=2)
     assert asked == [("count(c0)", "count(c1)"), ("count(DISTINCT c0)", "max(c0)", "count(DISTINCT c1)", "max(c1)")]
 
 

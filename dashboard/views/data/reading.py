@@ -1,0 +1,135 @@
+"""Files on their way into the workspace: one after the other, each in a process of its own, with its progress and a way to cancel.
+
+What waits is kept for the tab, so that a click elsewhere on the page, or a look at another page, does not end the reading.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import plain
+from dashboard.url_state import choose
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading.names import shown_name
+from tabtune_core.data.reading_process import ReadingProcess
+from tabtune_core.errors import LayoutError, TableError
+
+NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
+"""What an upload left for the next look at the page: sentences by severity; name, bytes and reason of files that
+other choices may help; and what is being read."""
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file to read."""
+
+    name: str
+    source: Path | bytes
+    choices: ReadingChoices
+    replaces: str | None = None
+    """Id of the table that is read again."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """What a person gave at once."""
+
+    items: list[Item]
+    whole: int
+    added: list[Dataset] = field(default_factory=list)
+    process: ReadingProcess | None = None
+    """Reads the first of the items."""
+
+
+def tell(severity: str, text: str) -> None:
+    """Keeps a sentence for the next look at the page."""
+    st.session_state.setdefault(NOTES, []).append((severity, text))
+
+
+def forget_notes() -> None:
+    """Lets go of what earlier uploads left to say."""
+    st.session_state.pop(NOTES, None)
+
+
+def failed() -> list[tuple[str, bytes, str]]:
+    """Name, bytes and reason of the files that wait for other choices."""
+    return list(st.session_state.get(FAILED, []))
+
+
+def begin(items: Sequence[Item]) -> None:
+    """Reads these at the next look at the page."""
+    forget_notes()
+    st.session_state[WAITING] = Waiting(list(items), len(items))
+
+
+def cancel() -> None:
+    """Ends what is being read; nothing of it is kept."""
+    waiting: Waiting | None = st.session_state.pop(WAITING, None)
+    if waiting is None:
+        return
+    if waiting.process is not None:
+        waiting.process.cancel()
+    names = ", ".join(shown_name(item.name) for item in waiting.items)
+    tell("info", f"Reading was cancelled. Not added: {names}." if not waiting.items[0].replaces else "Reading was cancelled.")
+    show_added(waiting)
+
+
+def follow() -> None:
+    """Shows how far reading is until all files are read, then the first table; nothing where no file waits."""
+    waiting: Waiting | None = st.session_state.get(WAITING)
+    if waiting is None:
+        return
+    with st.container(border=True):
+        line = st.empty()
+        st.button("Cancel reading", on_click=cancel, icon=":material/close:")
+    while waiting.items:
+        item = waiting.items[0]
+        if waiting.process is None:
+            waiting.process = queries.start_reading(item.source, item.name, item.choices)
+        place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
+        while not waiting.process.ended():
+            line.markdown(f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{waiting.process.progress()}")
+            time.sleep(LOOK_SECONDS)
+        del waiting.items[0]
+        process, waiting.process = waiting.process, None
+        finish(item, process, waiting)
+    st.session_state.pop(WAITING, None)
+    show_added(waiting)
+    st.rerun()
+
+
+def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
+    """Takes the result of one file, or keeps what is to be said about it."""
+    known = queries.tables()
+    name = shown_name(item.name)
+    try:
+        new = process.result()
+    except TableError as error:
+        if isinstance(error, LayoutError) and isinstance(item.source, bytes):
+            st.session_state[FAILED] = [*failed(), (item.name, item.source, str(error))]
+        else:
+            tell("error", str(error) if item.replaces else f"{name} was not added. {error}")
+        return
+    if item.replaces is not None:
+        queries.forget_reading(item.replaces, new)
+        for asked in ("target", "way", "split"):  # another reading of the file is no other question
+            if asked in st.query_params:
+                choose(asked, st.query_params[asked])
+    elif new in known:
+        tell("info", f"{name} is in this workspace already, as {known[new].name}.")
+    waiting.added.append(queries.tables()[new])
+
+
+def show_added(waiting: Waiting) -> None:
+    """Chooses the first table that could be read."""
+    if waiting.whole > 1 and waiting.added:
+        names = ", ".join(dataset.name for dataset in waiting.added)
+        tell("success", f"{len(waiting.added)} of {waiting.whole} files were added: {names}.")
+    if waiting.added:
+        choose("table", waiting.added[0].id)

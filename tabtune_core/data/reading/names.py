@@ -1,0 +1,41 @@
+"""Names of files as they are kept and shown: whatever a file system allows becomes one short line that prints everywhere.
+
+Beside the path. A name is for people alone; no path is ever made of it.
+"""
+
+import re
+import unicodedata
+from pathlib import Path
+
+MOST_LETTERS = 120
+DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the direction of writing: with them, "csv.exe" can read as "exe.csv"."""
+
+
+def shown_name(name: str) -> str:
+    r"""A file's name without line breaks, control letters, marks of direction and bytes that are no UTF-8; cut where it is long.
+
+    >>> shown_name("a\nb\x1b[31m.csv"), shown_name("caf\udce9.csv"), shown_name("\u202evsc.exe"), shown_name("\n")
+    ('a b [31m.csv', 'caf�.csv', 'vsc.exe', 'table')
+    """
+    known = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _from_system(name) else _without_surrogates(name)
+    line = DIRECTIONS.sub("", known)
+    line = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in line)
+    line = " ".join(line.split()) or "table"
+    if len(line) <= MOST_LETTERS:
+        return line
+    return f"{line[: MOST_LETTERS - 21]}…{line[-20:]}"
+
+
+def shown_path(path: Path) -> str:
+    """A path as it stands in a sentence."""
+    return shown_name(str(path))
+
+
+def _from_system(name: str) -> bool:
+    """Whether all that is no Unicode in it stands for bytes of a file system."""
+    return all("\udc80" <= letter <= "\udcff" for letter in name if "\ud800" <= letter <= "\udfff")
+
+
+def _without_surrogates(name: str) -> str:
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)

@@ -1,0 +1,110 @@
+"""From a Parquet file to a DuckDB table of text cells, batch by batch.
+
+Third step of reading, beside ``cells``. What counts against the limit is what the cells take as they unpack: a dictionary of one long word
+stands for gigabytes in a file of kilobytes.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tabtune_core.data.reading.cells import FEWEST, Cells, check_width, cleaned, mark_parameters, tidied, tidy_names
+from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.sql import hold_cells, unplanned
+from tabtune_core.errors import TableError
+
+CELLS_AT_ONCE = 8_000_000
+ROWS_AT_ONCE = 65_536
+FEW_ROWS = 256
+"""At once, where one cell may be huge and Arrow keeps no dictionary of the column."""
+TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+
+
+def load_parquet(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    folder: Path,
+    missing_marks: Sequence[str],
+    *,
+    limit_bytes: int,
+    fewest: int = FEWEST,
+    tell: Tell = untold,
+) -> Cells:
+    """Reads a Parquet file into ``cells``, kept in ``folder``. Raises TableError where it is damaged or unpacks over the limit."""
+    try:
+        with closing(pq.ParquetFile(path)) as plain:
+            schema, metadata = plain.schema_arrow, plain.metadata
+        check_width(len(schema), fewest)
+        unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+        check_size(max(unpacked, metadata.num_rows * len(schema)), limit_bytes)
+        names = [f"c{place}" for place in range(len(schema))]
+        hold_cells(connection, folder, len(names))
+        connection.execute(f"CREATE TABLE cells ({', '.join(f'{name} VARCHAR' for name in names)})")
+        marks = mark_parameters(missing_marks)
+        selected = ", ".join(as_text(name, field.type, tuple(marks)) for name, field in zip(names, schema, strict=True))
+        shared = prefixed(metadata)
+        texts = [field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)]
+        read, size = 0, 0
+        with closing(pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)) as file, unplanned(connection):
+            for batch in file.iter_batches(rows_at_once(schema, shared)):
+                size += sum(map(unpacked_bytes, batch.columns))
+                check_size(size, limit_bytes)
+                connection.register("batch", pa.Table.from_batches([batch]).rename_columns(names))
+                connection.execute(f"INSERT INTO cells SELECT {selected} FROM batch", marks)
+                connection.unregister("batch")
+                read += batch.num_rows
+                tell("Reading rows", read, metadata.num_rows)
+    except (pa.ArrowException, OSError, duckdb.ConversionException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # not of the file's content; it is translated where reading begins
+        raise TableError(
+            "The Parquet file is damaged or holds columns of a kind that has no text. Write it again, or save it as CSV."
+        ) from error
+    tidy, findings = tidy_names(tuple(schema.names), told=True)
+    return tidied(connection, tidy, (), findings, fewest)
+
+
+def as_text(name: str, kind: pa.DataType, marks: Sequence[str]) -> str:
+    """The SQL for a cell as text, NULL where it is a mark; a number has no blanks to trim and no capitals."""
+    text = f"CAST({name} AS VARCHAR)"
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return cleaned(text, marks)
+    return f"CASE WHEN {text} IN ({', '.join(f'$m{place}' for place in range(len(marks)))}) THEN NULL ELSE {text} END"
+
+
+def check_size(found: int, limit_bytes: int) -> None:
+    """Raises TableError where the cells take more than the limit."""
+    if found > limit_bytes:
+        raise TableError(
+            f"The Parquet file unpacks to more than {limit_bytes:,} bytes, the limit: {found:,} or more. "
+            "Take a sample of the rows, or leave out the longest columns."
+        )
+
+
+def prefixed(metadata: pq.FileMetaData) -> set[str]:
+    """Columns in which a word says only how it differs from the one before; Arrow makes no dictionary of them."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    return {chunk.path_in_schema for chunk in chunks if any("DELTA" in encoding for encoding in chunk.encodings)}
+
+
+def rows_at_once(schema: pa.Schema, shared: set[str]) -> int:
+    """Rows of a batch: few of a wide table, and few where a cell may unpack to megabytes."""
+    if shared or any(pa.types.is_nested(field.type) for field in schema):
+        return FEW_ROWS
+    return max(1, min(ROWS_AT_ONCE, CELLS_AT_ONCE // len(schema)))
+
+
+def unpacked_bytes(column: pa.Array) -> int:
+    """What the cells of a column take once each stands for itself."""
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    if not any(is_text(column.type.value_type) for is_text in TEXTS):
+        return 8 * len(column)
+    lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+    return int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)

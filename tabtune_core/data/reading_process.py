@@ -1,0 +1,133 @@
+"""A file is read in a process of its own, so that a server goes on meanwhile and a person can end it.
+
+In: a file and choices, as for ``add_dataset``. Out: how far reading is, and the table of the workspace. The process lives as long as the
+pipe to it is open: a cancelled reading, a session that is let go of and a server that is killed end it alike, and its files go with it.
+"""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading.progress import in_words
+from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.scratch import scratch_folder
+
+PROGRESS, RESULT = "progress.txt", "result.json"
+TELL_SECONDS = 0.2
+GRACE_SECONDS = 3.0
+
+
+class ReadingProcess:
+    """One file on its way into a workspace."""
+
+    def __init__(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, *, limit_bytes: int) -> None:
+        """Starts to read. ``source`` is as for ``add_dataset``, and so are the others."""
+        datasets = home / "datasets"
+        datasets.mkdir(parents=True, exist_ok=True)
+        self._held = ExitStack()
+        self._folder = self._held.enter_context(scratch_folder(datasets, "incoming-"))
+        if isinstance(source, bytes):
+            (self._folder / "given").write_bytes(source)
+            source = self._folder / "given"
+        asked = {"home": str(home), "source": str(source), "name": name, "choices": choices.to_json(), "limit_bytes": limit_bytes}
+        command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it ended at once, which its result tells
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def progress(self) -> str:
+        """One line on how far it is."""
+        with suppress(OSError):
+            return (self._folder / PROGRESS).read_text(encoding="utf-8") or "Starting"
+        return "Starting"
+
+    def ended(self) -> bool:
+        """Whether there is a result."""
+        return self._process.poll() is not None
+
+    def result(self) -> str:
+        """The id of the table, once it has ended.
+
+        Raises:
+            TableError: the file cannot be read; a LayoutError where other choices may help.
+            OSError: the disk is full.
+        """
+        self._process.wait()
+        try:
+            told: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            told = {"error": "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."}
+        finally:
+            self.cancel()
+        if "full" in told:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), told["full"])
+        if "error" in told:
+            raise (LayoutError if told.get("layout") else TableError)(told["error"])
+        return str(told["id"])
+
+    def cancel(self) -> None:
+        """Ends the process and removes what it wrote; nothing where it has ended."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._held.close()
+
+
+def main(folder: Path) -> None:
+    """The process itself: reads what the first line of its input asks for, and ends at once where that input ends."""
+    asked = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
+    from tabtune_core.data.datasets import add_dataset
+
+    last = [0.0, ""]
+
+    def tell(stage: str, done: int, whole: int) -> None:
+        if stage != last[1] or time.monotonic() - float(last[0]) > TELL_SECONDS:
+            last[:] = [time.monotonic(), stage]
+            _write(folder / PROGRESS, in_words(stage, done, whole))
+
+    choices = ReadingChoices.from_json(asked["choices"])
+    try:
+        home, source, limit = Path(asked["home"]), Path(asked["source"]), asked["limit_bytes"]
+        told = {"id": add_dataset(home, source, asked["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
+    except TableError as error:
+        told = {"error": str(error), "layout": isinstance(error, LayoutError)}
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        told = {"full": str(asked["home"])}
+    _write(folder / RESULT, json.dumps(told))
+    os._exit(0)  # threads of the packages that read tables can abort an orderly end
+
+
+def _write(path: Path, text: str) -> None:
+    """In one step, so that no half of it is read."""
+    new = path.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+
+
+def _end_with_input(folder: Path) -> None:
+    sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,144 @@
+"""What is read is bounded as it unpacks, and what cannot be read ends in one sentence of ours."""
+
+import errno
+import os
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tabtune_core.data.datasets import add_dataset, list_datasets
+from tabtune_core.data.reading import sql
+from tabtune_core.data.reading.failures import translated
+from tabtune_core.data.reading.sql import hold_cells
+from tabtune_core.data.table import read_table
+from tabtune_core.errors import TableError
+
+LIMIT = 1_000_000
+N = 4_000
+WORD = "y" * 5_000
+
+
+def words(kind):
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(N, dtype=np.int32)), pa.array([WORD]))
+    return {"dictionary": column, "plain": pa.array([WORD] * N), "binary": pa.array([WORD.encode()] * N), "list": pa.array([[WORD]] * N)}[
+        kind
+    ]
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "plain", "binary", "list"])
+def test_words_of_a_parquet_file_count_each_time_that_they_stand_in_it(tmp_path, kind):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": words(kind), "b": pa.array(range(N))}), path)
+    assert path.stat().st_size < LIMIT / 10
+    with pytest.raises(TableError, match=r"unpacks to more than 1,000,000 bytes, the limit: .* or more. Take a sample of the rows"):
+        read_table(path, limit_bytes=LIMIT)
+    assert len(read_table(path, limit_bytes=30 * LIMIT).frame) == N
+
+
+def test_prefixes_that_words_share_count_too(tmp_path):
+    path = tmp_path / "t.parquet"
+    table = pa.table({"a": pa.array([WORD + str(i) for i in range(N)]), "b": pa.array(range(N))})
+    pq.write_table(table, path, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY", "b": "PLAIN"})
+    with pytest.raises(TableError, match="unpacks to more than"):
+        read_table(path, limit_bytes=LIMIT)
+
+
+def test_cells_beyond_the_memory_of_reading_go_to_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(sql, "CELLS_IN_MEMORY", 300_000)
+    with sql.connect(tmp_path) as connection:
+        connection.execute("SET memory_limit = '64MB'")
+        hold_cells(connection, tmp_path, 100)
+        columns = ", ".join(f"(range * {place + 7919} % 100003)::VARCHAR AS c{place}" for place in range(100))
+        connection.execute(f"CREATE TABLE cells AS SELECT {columns} FROM range(20000)")
+        assert connection.execute("SELECT c3 FROM cells").fetchall() == [(str(row * 7922 % 100003),) for row in range(20000)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (duckdb.OutOfMemoryException("could not allocate block"), "more memory than reading may take"),
+        (MemoryError(), "more memory than reading may take"),
+        (duckdb.IOException("IO Error: x"), "cannot be read as a table"),
+        (duckdb.ConversionException("Could not convert"), "cannot be read as a table"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "to its end .No such file or directory."),
+    ],
+)
+def test_errors_from_below_are_said_in_our_words(raised, told):
+    with pytest.raises(TableError, match=told) as found, translated():
+        raise raised
+    assert "block" not in str(found.value)
+
+
+@pytest.mark.parametrize("raised", [OSError(errno.ENOSPC, "x"), duckdb.IOException("Could not write: No space left on device")])
+def test_a_full_disk_is_no_fault_of_the_file(raised):
+    with pytest.raises(OSError) as found, translated():
+        raise raised
+    assert found.value.errno == errno.ENOSPC
+
+
+def test_blank_lines_before_a_table_are_passed_over_however_many():
+    for blank in (b"\n", b"  \t\n", b"\r\n"):
+        table = read_table(blank * 300_000 + b"a,y\n1,k\n2,l\n3,k\n")
+        assert table.frame.to_dict("list") == {"a": [1.0, 2.0, 3.0], "y": ["k", "l", "k"]}
+        assert "starts at line 300001" in " ".join(finding.message for finding in table.findings)
+    with pytest.raises(TableError, match="only blank space"):
+        read_table(b"\n" * 600_000)
+
+
+def test_what_is_no_file_is_said_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, told in (("pipe", "a pipe or a device"), ("folder", "is a folder"), ("none", "There is no file"), ("/dev/zero", "a device")):
+        for read in (read_table, lambda path: add_dataset(tmp_path / "home", path, "x")):
+            with pytest.raises(TableError, match=told):
+                read(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_said(tmp_path):
+    with pytest.raises(TableError, match="could not be read to its end"):
+        add_dataset(tmp_path, Path("/proc/self/mem"), "mem")
+    assert not list((tmp_path / "datasets").iterdir())
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"a\nb\x1b[31m.csv", "\u202evsc.exe.csv".encode(), b"x" * 250 + b".csv", b"a<b>|c?.csv"])
+def test_any_name_of_a_file_is_kept_as_one_short_line(tmp_path, name):
+    path = os.path.join(os.fsencode(tmp_path), name[-200:])
+    with open(path, "wb") as out:
+        out.write(b"a,y\n1,k\n2,l\n")
+    source = Path(os.fsdecode(path))
+    kept = add_dataset(tmp_path / "home", source, source.name)
+    assert list_datasets(tmp_path / "home") == [kept]
+    assert kept.name.isprintable() and kept.name.endswith(".csv") and len(kept.name) <= 120
+    kept.name.encode()
+
+
+def test_many_columns_are_read_as_few_are():
+    rng = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame(
+            {f"n{k}": rng.normal(size=50).round(2), f"w{k}": rng.choice(["a", "b"], 50), f"d{k}": pd.date_range("2020", periods=50)}
+        )
+        for k in range(40)
+    ]
+    parts[23].iloc[::2, 0] = np.nan
+    whole = read_table(pd.concat(parts, axis=1).to_csv(index=False).encode())
+    columns, frames = [], []
+    for part in parts[::23]:
+        one = read_table(part.to_csv(index=False).encode())
+        columns += one.columns
+        frames.append(one.frame)
+    named = {column.name: column for column in whole.columns}
+    assert [named[column.name] for column in columns] == columns
+    pd.testing.assert_frame_equal(whole.frame[[column.name for column in columns]], pd.concat(frames, axis=1))
+
+
+def test_examples_and_kinds_come_from_cells_with_a_value_however_late_the_first():
+    cells = [*[""] * 2_500, *[f"0{place:04d}" for place in range(50)]]
+    table = read_table("\n".join(["a,b", *(f"{cell},{place % 3}" for place, cell in enumerate(cells))]).encode())
+    assert table.columns[0].examples == ("00000", "00001", "00002")
+    assert table.columns[0].kind == "text"

@@ -1,0 +1,67 @@
+"""Reading in a process of its own: it ends as reading here does, and a cancelled one leaves nothing."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from tabtune_core.data.datasets import add_dataset, get_dataset
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading_process import ReadingProcess
+from tabtune_core.errors import LayoutError, TableError
+
+CSV = b"a,y\n1,k\n2,l\n3,k\n"
+LIMIT = 100_000_000
+
+
+def started(home, data, **more):
+    return ReadingProcess(home, data, "t.csv", ReadingChoices(**more), limit_bytes=LIMIT)
+
+
+def test_the_table_is_the_one_that_is_read_here(tmp_path):
+    id = started(tmp_path / "there", CSV, missing_marks=("k",)).result()
+    here = add_dataset(tmp_path / "here", CSV, "t.csv", ReadingChoices(missing_marks=("k",)))
+    assert replace(get_dataset(tmp_path / "there", id), created=here.created) == here
+    assert [folder.name for folder in (tmp_path / "there" / "datasets").iterdir()] == [id]
+
+
+@pytest.mark.parametrize(("data", "kind"), [(b"\x89PNG" + bytes(100), TableError), (b"a\n1\n2\n", LayoutError)])
+def test_an_error_is_the_one_that_is_raised_here(tmp_path, data, kind):
+    with pytest.raises(TableError) as here:
+        add_dataset(tmp_path, data, "t.csv")
+    with pytest.raises(TableError) as there:
+        started(tmp_path, data).result()
+    assert type(there.value) is type(here.value) is kind
+    assert str(there.value) == str(here.value)
+    assert not list((tmp_path / "datasets").iterdir())
+
+
+def slow(home):
+    return started(home, b"a,b,y\n" + b"1,2,k\n" * 5_000_000)
+
+
+def test_a_cancelled_reading_ends_and_leaves_nothing(tmp_path):
+    reading = slow(tmp_path)
+    while reading.progress() == "Starting":
+        time.sleep(0.02)
+    assert not reading.ended()
+    reading.cancel()
+    assert reading.ended()
+    assert not list((tmp_path / "datasets").iterdir())
+
+
+def test_a_reading_that_nobody_holds_ends_and_leaves_nothing(tmp_path):
+    reading = slow(tmp_path)
+    while reading.progress() == "Starting":
+        time.sleep(0.02)
+    reading._process.stdin.close()  # what the end of a server does
+    assert reading._process.wait(60) == 130
+    assert not list((tmp_path / "datasets").iterdir())
+
+
+def test_a_reading_that_is_killed_is_said(tmp_path):
+    reading = slow(tmp_path)
+    reading._process.kill()
+    with pytest.raises(TableError, match="ended from outside, or took more memory"):
+        reading.result()
+    assert not list((tmp_path / "datasets").iterdir())
