@@ -95,17 +95,18 @@ def main(folder: Path) -> None:
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
     from tabtune_core.data.datasets import add_dataset
 
-    last = [0.0, ""]
+    last = ("", 0.0)
 
     def tell(stage: str, done: int, whole: int) -> None:
-        if stage != last[1] or time.monotonic() - float(last[0]) > TELL_SECONDS:
-            last[:] = [time.monotonic(), stage]
+        nonlocal last
+        if stage != last[0] or time.monotonic() - last[1] > TELL_SECONDS:
+            last = (stage, time.monotonic())
             _write(folder / PROGRESS, in_words(stage, done, whole))
 
     choices = ReadingChoices.from_json(asked["choices"])
     try:
         home, source, limit = Path(asked["home"]), Path(asked["source"]), asked["limit_bytes"]
-        told = {"id": add_dataset(home, source, asked["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
+        told: dict[str, Any] = {"id": add_dataset(home, source, asked["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
     except TableError as error:
         told = {"error": str(error), "layout": isinstance(error, LayoutError)}
     except OSError as error:

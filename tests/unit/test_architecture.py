@@ -27,6 +27,8 @@ PAGES_REACH = (
     "metrics",
     "gpus",
     "scratch",
+    "files.archives",
+    "files.damaged",
     "upstream",
     "settings",
     "data",

@@ -106,5 +106,5 @@ def unpacked_bytes(column: pa.Array) -> int:
         return int(column.nbytes)
     if not any(is_text(column.type.value_type) for is_text in TEXTS):
         return 8 * len(column)
-    lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
-    return int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)
+    lengths = pc.take(pc.binary_length(column.dictionary), column.indices)  # type: ignore[attr-defined]
+    return int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)  # type: ignore[attr-defined]
