@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
 import streamlit as st
 
-from dashboard.charts.settled import Settled, join
+from dashboard.charts.composed import Drawn, compose
+from dashboard.charts.settled import Settled
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.analysis.figures import CONFIG
 
@@ -54,13 +54,18 @@ export default function ({ data, parentElement }) {
       if (sent) element.__labKept = { stamp: data.settled, lines: sent }
       const settled = data.settled && element.__labKept?.stamp === data.settled ? element.__labKept.lines : null
       if (data.settled && !settled) return // they are on their way
+      // a refresh that brings the same lines in the same colours draws nothing
+      const face = getComputedStyle(element)
+      const drawn = [data.figure, data.settled, face.getPropertyValue('--st-text-color'), face.getPropertyValue('--st-border-color')].join()
+      if (element.__labDrawn === drawn) return
+      element.__labDrawn = drawn
       const all = settled ? [...settled, ...lines].sort((one, other) => place(one) - place(other)) : lines
       Plotly.react(element, all, themed(figure.layout, element), config)
     }
     element.__labDraw = draw
     draw()
   }).catch((error) => { element.textContent = error.message })
-  return () => { if (window.Plotly) window.Plotly.purge(element) }
+  return () => { element.__labDrawn = undefined; if (window.Plotly) window.Plotly.purge(element) }
 }
 """
 # axes of parallel coordinates are black whatever the layout says
@@ -87,33 +92,34 @@ def show(
     key: str,
     label: str,
     numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
-    settled: Settled | None = None,
-    legend: bool = True,
 ) -> None:
     """Draws the figure and, behind it, the table of its numbers. ``label`` is what a screen reader says.
 
-    Zoom is kept as long as the axes mean the same. ``settled`` holds lines that do not change while others of the figure do: they are
-    sent once, beside the figure. ``numbers`` may be a function, which is called when the table is opened.
+    Zoom is kept as long as the axes mean the same. ``numbers`` may be a function, which is called when the table is opened.
     """
-    spec = join(figure, settled).to_plotly_json()
-    layout = spec["layout"]
-    across, up = layout.get("xaxis", {}), layout.get("yaxis", {})  # parallel coordinates have neither
-    level = up.get("range") is not None
-    axes = (across.get("title", {}).get("text"), up.get("title", {}).get("text"), up.get("type"))
-    # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
-    state = (bool(figure.data) or settled is not None, not level)
-    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
-    if not level:
-        up["autorange"] = True
+    show_drawn(compose(figure, key=key), key=key, label=label, numbers=numbers)
+
+
+def show_drawn(
+    drawn: Drawn,
+    *,
+    key: str,
+    label: str,
+    numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
+    settled: Settled | None = None,
+) -> None:
+    """The same for a figure that was composed before. ``settled`` holds lines that do not change while others of the figure do: they are
+    sent once, beside the figure.
+    """
     data = {
-        "figure": pio.to_json(spec, validate=False),
+        "figure": drawn.figure,
         "config": CONFIG,
         "source": PLOTLY_PATH,
         "label": label,
         "settled": settled.stamp if settled else "",
     }
     with st.container(gap=None):
-        _component(data=data, key=key, height=layout["height"])
+        _component(data=data, key=key, height=drawn.height)
         if settled:
             _settled(data={"traces": settled.traces, "stamp": settled.stamp}, key=f"settled_{key}", height=1)
     if numbers is None:

@@ -17,7 +17,7 @@ from dashboard.queries.boards import (
     ranked,
     recommended,
 )
-from dashboard.queries.frames import FRAMES, Latest, frame, latest, reach, settled
+from dashboard.queries.frames import FRAMES, Latest, drawn, frame, latest, reach, settled
 from dashboard.queries.machine import cards, memory_of_devices
 from dashboard.queries.tables import (
     BARS,
@@ -75,6 +75,7 @@ __all__ = [
     "curves",
     "damaged_tables",
     "damaged_uploads",
+    "drawn",
     "experienced",
     "facts",
     "features",

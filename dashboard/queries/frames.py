@@ -1,94 +1,155 @@
-"""Frames and figures of the Live page: what has ended is read and drawn once."""
+"""Frames and figures of the Live page, computed once for all tabs: what has ended once, what goes on when it has told something."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.charts import CHARTS
+from dashboard.charts.composed import Drawn, compose
 from dashboard.charts.memory import speaking_meter
 from dashboard.charts.settled import Settled, settle
 from dashboard.formatting import labels
-from dashboard.queries.workspace import home, mark, store, store_of
+from dashboard.queries.shared import Shared
+from dashboard.queries.workspace import home, store
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.curves import Progress
+from tabtune_core.analysis.run_curves import RunCurves
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import ENDED, Run, RunStore
+from tabtune_core.store.runs import Run
 
-FRAMES: dict[str, Callable[[RunStore, list[str]], pd.DataFrame]] = {
-    "steps": series.step_frame,
-    "scores": series.score_frame,
-    "memory": series.memory_frame,
-    "phases": series.phase_frame,
-}
+FRAMES = {"steps": series.step_frame, "scores": series.score_frame, "memory": series.memory_frame, "phases": series.phase_frame}
+"""What charts are drawn from."""
+EVERY_SECONDS = 1.0
+"""A run that goes on is read on at most so often, however many tabs look on."""
 
 
-READING_SHARE = 20
-"""A run that goes on is read again after so many times the time that reading took."""
+@dataclass(slots=True)
+class _Read:
+    """A run's curves and when they were read."""
+
+    curves: RunCurves
+    status: str = ""
+    """Of the run when it was last read: once that is an end, nothing new comes."""
+    moment: float = 0.0
+    """In monotonic seconds."""
 
 
-@st.cache_resource(max_entries=1024, show_spinner=False)
-def _still_frame(folder: str, kind: str, run_id: str, state: str) -> pd.DataFrame:
-    return FRAMES[kind](store_of(folder), [run_id])
+@st.cache_resource
+def _curves_held(folder: str) -> Shared[_Read]:
+    return Shared(most_entries=1024, most_bytes=200e6, size_bytes=lambda read: read.curves.size_bytes)
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _pace(folder: str, kind: str, run_id: str) -> list[float]:
-    """CPU seconds that the last read of a run took, to be written into."""
-    return [0.0]
+@st.cache_resource
+def _frames_held(folder: str) -> Shared[pd.DataFrame]:
+    return Shared(most_entries=128, most_bytes=100e6, size_bytes=lambda frame: int(frame.memory_usage().sum()))
 
 
-@st.cache_resource(ttl=60, max_entries=64, show_spinner=False)
-def _moving_frame(folder: str, kind: str, run_id: str, turn: tuple[int, int]) -> pd.DataFrame:
-    began = time.thread_time()
-    found = FRAMES[kind](store_of(folder), [run_id])
-    _pace(folder, kind, run_id)[0] = time.thread_time() - began
-    return found
+@st.cache_resource
+def _drawn_held(folder: str) -> Shared[Drawn]:
+    return Shared(most_entries=128, most_bytes=50e6, size_bytes=lambda drawn: len(drawn.figure))
+
+
+@st.cache_resource
+def _settled_held(folder: str) -> Shared[Settled | None]:
+    return Shared(most_entries=128, most_bytes=100e6, size_bytes=lambda settled: len(settled.traces) if settled else 0)
+
+
+@st.cache_resource
+def _figures_held(folder: str) -> Shared[Any]:
+    return Shared(most_entries=512, most_bytes=10e6, size_bytes=lambda figures: 1_000)
+
+
+def _curves(run: Run) -> RunCurves:
+    """What one run has told, up to a second ago while it goes on. Shared by all tabs."""
+    held = _curves_held(str(home()))
+    read = held.get(run.id, lambda: _first_read(run))
+    if read.status != run.status or (run.status == "running" and time.monotonic() - read.moment >= EVERY_SECONDS):
+        read.status, read.moment = run.status, time.monotonic()
+        read.curves.read_on()
+        held.weigh(run.id, read)
+    return read.curves
+
+
+def _first_read(run: Run) -> _Read:
+    """Of a run that nobody has looked at lately; those that were deleted meanwhile are let go."""
+    there = {other[0] for other in store().marks()}
+    _curves_held(str(home())).let_go(lambda run_id: run_id not in there)
+    return _Read(RunCurves(store(), run.id).read_on(), run.status, time.monotonic())
 
 
 def _frame_of(kind: str, run: Run) -> pd.DataFrame:
-    """The rows of one run; only what runs can have new ones. Shared by all tabs and never written to."""
-    folder = str(home())
-    if run.status == "running":
-        # once a second, or less often: a run of very many steps shall not keep the server busy with reading
-        every = max(1, int(READING_SHARE * _pace(folder, kind, run.id)[0]))
-        return _moving_frame(folder, kind, run.id, (every, int(time.monotonic() / every)))
-    return _still_frame(folder, kind, run.id, mark([run]))
+    """The rows of one run; never written to."""
+    curves = _curves(run)
+    if kind != "phases":
+        return curves.frames[kind]
+    key = (kind, run.id, run.status, curves.version(kind))
+    return _frames_held(str(home())).get(key, lambda: series.phase_frame(store(), [run.id]))
+
+
+def _stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
+    """Another one when one of the runs has told something of the kind."""
+    return tuple((run.id, run.status, _curves(run).version(kind)) for run in runs)
 
 
 def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.DataFrame:
-    """A frame for charts, with the runs named as the page names them ``among`` others."""
-    parts = [_frame_of(kind, run) for run in runs]
-    told = [part for part in parts if len(part)]
-    found = pd.concat(told, ignore_index=True) if told else parts[0] if parts else FRAMES[kind](store(), [])
+    """A frame for charts, with the runs named as the page names them ``among`` others. Never written to."""
     named = labels(among or runs)
-    return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
 
+    def make() -> pd.DataFrame:
+        parts = [_frame_of(kind, run) for run in runs]
+        told = [part for part in parts if len(part)]
+        found = pd.concat(told, ignore_index=True) if told else parts[0] if parts else FRAMES[kind](store(), [])
+        return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
 
-@st.cache_resource(max_entries=128, show_spinner=False)
-def _settled(folder: str, chart: str, kind: str, stamp: str, options: str, _draw: Callable[[], Settled | None]) -> Settled | None:
-    return _draw()
+    return _frames_held(str(home())).get((kind, _stamp(kind, runs), tuple(named.items())), make)
 
 
 def settled(chart: str, kind: str, runs: list[Run], among: list[Run], **options: Any) -> Settled | None:
     """What a chart draws of runs that have ended, drawn once; None when that is nothing."""
     if not runs:
         return None
-    stamp = mark(runs) + repr(labels(among))
-    return _settled(str(home()), chart, kind, stamp, repr(options), lambda: settle(CHARTS[chart].draw(frame(kind, runs, among), **options)))
+    key = (chart, _stamp(kind, runs), tuple(labels(among).items()), repr(options))
+    return _settled_held(str(home())).get(key, lambda: settle(CHARTS[chart].draw(frame(kind, runs, among), **options)))
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _reach(folder: str, kind: str, column: str, stamp: str, _runs: list[Run]) -> float:
-    return max((float(_frame_of(kind, run)[column].max()) for run in _runs), default=float("nan"))
+def drawn(
+    chart: str,
+    runs: list[Run],
+    ended: list[Run],
+    among: list[Run],
+    *,
+    key: str,
+    legend: bool,
+    options: dict[str, Any],
+    extra: dict[str, Any],
+) -> tuple[Drawn, Settled | None]:
+    """A chart as it is sent to every tab that looks at it: of ``runs`` anew when they have told something, of those ``ended`` once.
+
+    ``extra`` holds what only the lines of ``runs`` are drawn with; a frame in it is one of their phases.
+    """
+    kind = CHARTS[chart].frame
+    still = settled(chart, kind, ended, among, **options)
+    told = repr({name: _stamp("phases", runs) if isinstance(value, pd.DataFrame) else value for name, value in extra.items()})
+    stamp = (chart, key, legend, _stamp(kind, runs), tuple(labels(among).items()), repr(options), told, still.stamp if still else "")
+
+    def make() -> Drawn:
+        return compose(CHARTS[chart].draw(frame(kind, runs, among), **options, **extra), key=key, settled=still, legend=legend)
+
+    return _drawn_held(str(home())).get(stamp, make), still
 
 
 def reach(kind: str, column: str, runs: list[Run]) -> float:
-    """The largest value of a column over runs that have ended; NaN when there is none."""
-    return _reach(str(home()), kind, column, mark(runs), runs)
+    """The largest value of a column over runs; NaN when there is none."""
+    return float(
+        _figures_held(str(home())).get(
+            ("reach", column, _stamp(kind, runs)),
+            lambda: max((float(_frame_of(kind, run)[column].max()) for run in runs if len(_frame_of(kind, run))), default=float("nan")),
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +162,6 @@ class Latest:
     """The best validation score, on the metric that was asked for."""
     held_bytes: float | None
     """On the meter that speaks for the device."""
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _still_latest(folder: str, stamp: str, metric: str, _runs: list[Run]) -> dict[str, Latest]:
-    return {run.id: _latest(run, metric) for run in _runs}
 
 
 def _latest(run: Run, metric: str) -> Latest:
@@ -125,7 +181,5 @@ def _last(known: pd.Series) -> float | None:
 
 def latest(runs: list[Run], metric: str) -> dict[str, Latest]:
     """How far each run is and its last figures, by id."""
-    ended = [run for run in runs if run.status in ENDED]
-    return _still_latest(str(home()), mark(ended), metric, ended) | {
-        run.id: _latest(run, metric) for run in runs if run.status not in ENDED
-    }
+    held = _figures_held(str(home()))
+    return {run.id: held.get((metric, tuple(_stamp(kind, [run]) for kind in FRAMES)), partial(_latest, run, metric)) for run in runs}

@@ -3,8 +3,6 @@
 Seconds count from the start of the run, or of the training where the event says so; what could not be read is NaN, never 0.
 """
 
-import bisect
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tabtune_core.events import MemorySampled, PhaseStarted, Resumed, RunPlanned, StepDone
+from tabtune_core.analysis.run_curves import RunCurves, as_frame
+from tabtune_core.events import PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.store.runs import Run, RunStore
 
 STEPS_BEFORE_ETA = 5
@@ -33,15 +32,16 @@ class Progress:
 
 
 def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate."""
-    return _frame(store.fields(ids, "StepDone"), ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"])
+    """One row a step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
+
+    This and ``memory_frame`` hold at most ``run_curves.MOST`` rows of a run, which says what they leave out.
+    """
+    return _of_each(store, ids, "steps")
 
 
 def score_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
     """One row a look at the validation or test rows: run, step, seconds (since training began), split, best, a column a metric."""
-    found = store.fields(ids, "Evaluated")
-    metrics = list(dict.fromkeys(name for values in found for name in values["scores"]))
-    return _frame([values | values["scores"] for values in found], ["run", "step", "seconds", "split", "best", *metrics])
+    return _of_each(store, ids, "scores")
 
 
 def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
@@ -56,17 +56,7 @@ def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int 
 
 def memory_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
     """One row a look at the meters: run, step (the last one done), seconds (since the run started), phase, the meters of MemorySampled."""
-    meters = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
-    found = _with_seconds(store, ids, "MemorySampled")
-    steps: dict[str, list[tuple[float, int]]] = {}
-    for values in store.fields(ids, "StepDone"):
-        steps.setdefault(values["run"], []).append((values["time"], values["step"]))
-    for values in found:
-        done = steps.get(values["run"], [])
-        place = bisect.bisect_right(done, values["time"], key=lambda step: step[0])
-        values["step"] = done[place - 1][1] if place else 0
-    frame = _frame(found, ["run", "step", "seconds", "phase", *meters])
-    return frame.astype({"step": np.int64} | dict.fromkeys(meters, np.float64))
+    return _of_each(store, ids, "memory")
 
 
 def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
@@ -92,7 +82,7 @@ def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
             }
         )
     numbers = ["start_seconds", "end_seconds", "growth_bytes", *(f"peak_{meter}_bytes" for meter in METERS)]
-    return _frame(rows, ["run", "phase", *numbers]).astype(dict.fromkeys(numbers, np.float64))
+    return as_frame(rows, ["run", "phase", *numbers]).astype(dict.fromkeys(numbers, np.float64))
 
 
 def progress(store: RunStore, run: Run) -> Progress:
@@ -129,10 +119,6 @@ def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[s
     return [values | {"seconds": values["time"] - started[values["run"]]} for values in store.fields(ids, kind)]
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Column by column, which is faster than a frame of dicts. What should be a number and is none is NaN."""
-    frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
-    words = {"run", "phase", "split"}
-    odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
-    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in odd})
-    return frame.astype({name: "str" for name in columns if name in words})
+def _of_each(store: RunStore, ids: Sequence[str], frame: str) -> pd.DataFrame:
+    told = [found for run_id in ids if len(found := RunCurves(store, run_id).read_on().frames[frame])]
+    return pd.concat(told, ignore_index=True) if told else RunCurves(store, "").frames[frame]

@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,6 +259,18 @@ class RunStore(JobQueue):
         """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
+
+    def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
+        """The place of a run's latest event of each kind, all at one moment; 0 where there is none. Cheap to ask for."""
+        sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
+        return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
+
+    def told(self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000) -> Iterator[list[dict[str, Any]]]:
+        """As ``fields``, those with a place above ``after`` and not above ``upto``; some at once, so that a long run fits in memory."""
+        sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
+        rows = self._connection.execute(sql, (run_id, kind, after, upto))
+        while found := rows.fetchmany(at_once):
+            yield _parsed(found)
 
     def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
         """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""

@@ -134,7 +134,9 @@ def python(tree: Path, *arguments: object) -> subprocess.Popen:
     """A program of a source tree."""
     environment = os.environ | {"PYTHONPATH": str(tree)}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=environment, cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def steps_done(store: RunStore, run_id: str) -> tuple[float, int]:
@@ -166,7 +168,9 @@ class Figures:
     """A second and session."""
 
 
-async def measure(options: argparse.Namespace, store: RunStore, sweep: str, run_id: str, servers: dict[str, tuple[int, int]]) -> dict[str, Figures]:
+async def measure(
+    options: argparse.Namespace, store: RunStore, sweep: str, run_id: str, servers: dict[str, tuple[int, int]]
+) -> dict[str, Figures]:
     """Round after round."""
     figures = {name: Figures() for name in servers}
     alone = await window(store, run_id, options.seconds)

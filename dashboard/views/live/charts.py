@@ -4,6 +4,7 @@ What has ended is drawn once and kept; a refresh draws the runs that go on, and 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.charts.card import READINGS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
-from dashboard.components.plotly_chart import show
+from dashboard.components.plotly_chart import show_drawn
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.views.live.view import View
 from tabtune_core.metrics import METRICS
@@ -45,20 +46,16 @@ class Curves:
 
     def reach(self, kind: str, column: str) -> float:
         """The largest value of a column over all runs."""
-        reaches = [self.frame(kind)[column].max(), queries.reach(kind, column, self.settled)]
-        return max((float(value) for value in reaches if value == value), default=0.0)
+        return max((reach for runs in (self.fresh, self.settled) if (reach := queries.reach(kind, column, runs)) == reach), default=0.0)
 
     def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
         """One chart. ``extra`` holds what only the lines that are drawn anew are drawn with."""
-        kind = CHARTS[chart].frame
-        show(
-            CHARTS[chart].draw(self.frame(kind), **options, **(extra or {})),
-            key=f"{key}_{self.key}",
-            label=label,
-            numbers=lambda: queries.frame(kind, self.shown, self.runs),
-            settled=queries.settled(chart, kind, self.settled, self.runs, **options),
-            legend=len(self.shown) <= MOST_NAMED,
+        own, legend = f"{key}_{self.key}", len(self.shown) <= MOST_NAMED
+        drawn, settled = queries.drawn(
+            chart, self.fresh, self.settled, self.runs, key=own, legend=legend, options=options, extra=extra or {}
         )
+        numbers = partial(queries.frame, CHARTS[chart].frame, self.shown, self.runs)
+        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled)
 
 
 def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> None:

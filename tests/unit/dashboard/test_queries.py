@@ -1,6 +1,7 @@
 """Frames for charts: what has ended is read once, and the parts fit together."""
 
 import dataclasses
+import types
 
 import pandas as pd
 import pytest
@@ -22,22 +23,80 @@ def told(sweep, store, kind):
     return queries.frame(kind, store.runs(sweep))
 
 
-def test_what_has_ended_is_not_read_again_while_another_run_goes_on(store, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when a test says so."""
+    now = types.SimpleNamespace(seconds=1e6)
+    monkeypatch.setattr(frames, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
+    return now
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """(Run, kind) of every event that was parsed for a curve."""
+    events, told = [], RunStore.told
+
+    def note(store, run_id, kind, after, upto):
+        for rows in told(store, run_id, kind, after, upto):
+            events.extend([(run_id, kind)] * len(rows))
+            yield rows
+
+    monkeypatch.setattr(RunStore, "told", note)
+    return events
+
+
+def test_every_event_is_read_once_however_often_pages_look(store, clock, read):
     sweep, runs = seeding.going_sweep(store)
-    read = []
-
-    def count(kind):
-        make = queries.FRAMES[kind]
-        return lambda store, ids: read.extend(ids) or make(store, ids)
-
-    monkeypatch.setattr(frames, "FRAMES", {kind: count(kind) for kind in queries.FRAMES})
-    now = 1e9
-    monkeypatch.setattr(frames.time, "time", lambda: now)
-    for _ in range(3):
+    for step in (26, 27):
         for kind in queries.FRAMES:
             told(sweep, store, kind)
-        now += 1
-    assert {run.id: read.count(run.id) for run in runs} == {run.id: 12 if run is runs[3] else 4 for run in runs}
+        runs[3].step(step)
+        clock.seconds += 1
+    assert len(told(sweep, store, "steps").query("run == @runs[3].settings.label")) == 27
+    written = [(run.id, kind) for run in runs for kind in ("StepDone", "Evaluated", "MemorySampled") for _ in store.fields([run.id], kind)]
+    assert sorted(read) == sorted(written)
+
+
+def test_within_a_second_all_tabs_see_the_same(store, clock):
+    sweep, runs = seeding.going_sweep(store)
+    before = told(sweep, store, "steps")
+    runs[3].step(26)
+    assert told(sweep, store, "steps") is before
+    clock.seconds += 1
+    assert len(told(sweep, store, "steps")) == len(before) + 1
+
+
+def test_a_run_that_has_just_ended_is_read_to_its_end_at_once(store, clock):
+    sweep, runs = seeding.going_sweep(store)
+    before = told(sweep, store, "memory")
+    runs[3].end()
+    assert len(told(sweep, store, "memory")) == len(before) + 1
+
+
+def test_a_chart_is_drawn_once_for_all_tabs_until_there_is_something_new(store, clock, monkeypatch):
+    sweep, runs = seeding.going_sweep(store)
+    going, others = [run for run in store.runs(sweep) if run.id == runs[3].id], [run for run in store.runs(sweep) if run.id != runs[3].id]
+
+    def draw(chart):
+        return queries.drawn(chart, going, others, store.runs(sweep), key="k", legend=True, options={}, extra={})[0]
+
+    score, loss = draw("score"), draw("loss")
+    assert draw("loss") is loss
+    runs[3].step(26)  # no evaluation in it
+    clock.seconds += 1
+    assert draw("score") is score
+    assert draw("loss").figure != loss.figure
+
+
+def test_curves_of_deleted_runs_are_let_go(store):
+    sweep, runs = seeding.going_sweep(store)
+    told(sweep, store, "steps")
+    store.delete(runs[0].id)
+    new, _ = seeding.queue(store, seeding.sweep_settings(store.home))
+    told(new, store, "steps")
+    held = frames._curves_held(str(store.home))
+    there = {run.id for run in store.runs()}
+    assert len(held) == len(there)
 
 
 @pytest.mark.parametrize("kind", queries.FRAMES)

@@ -1,0 +1,36 @@
+"""A figure as the browser gets it: its JSON, with what keeps a person's zoom while data arrives."""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from dashboard.charts.settled import Settled, join
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure that is ready to be sent."""
+
+    figure: str
+    """As JSON."""
+    height: int
+    """In pixels."""
+
+
+def compose(figure: go.Figure, *, key: str, settled: Settled | None = None, legend: bool = True) -> Drawn:
+    """The figure with the axes of ``settled``, too, whose lines are sent beside it.
+
+    Zoom is kept as long as ``key`` and what the axes mean are the same.
+    """
+    spec = join(figure, settled).to_plotly_json()
+    layout = spec["layout"]
+    across, up = layout.get("xaxis", {}), layout.get("yaxis", {})  # parallel coordinates have neither
+    level = up.get("range") is not None
+    axes = (across.get("title", {}).get("text"), up.get("title", {}).get("text"), up.get("type"))
+    # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
+    state = (bool(figure.data) or settled is not None, not level)
+    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
+    if not level:
+        up["autorange"] = True
+    return Drawn(pio.to_json(spec, validate=False), layout["height"])

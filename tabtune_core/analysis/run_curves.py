@@ -1,0 +1,116 @@
+"""The curves of one run, read on from the last event seen and never longer than a chart needs.
+
+In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run told.
+
+Of a longer curve the older rows stand for several: a kept step is a real one, with the lowest or the highest loss among its neighbours,
+the first and the last always among them; a kept look at the meters has the most bytes of those that it stands for, and the mean of the
+card's readings. Highest and lowest values are never lost.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.events import MemorySampled
+from tabtune_core.store.runs import RunStore
+
+MOST = 4_000
+"""Rows kept of the steps or of the looks at the meters; when there are more, they are halved."""
+STEP_COLUMNS = ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
+SCORE_COLUMNS = ["run", "step", "seconds", "split", "best"]
+METER_COLUMNS = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
+MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS]
+KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySampled",), "phases": ("PhaseStarted", "PhaseDone")}
+"""The events that each frame is made of."""
+
+
+class RunCurves:
+    """``steps``, ``scores`` and ``memory`` of a run; safe from several threads. Frames that were given out are never written to."""
+
+    def __init__(self, store: RunStore, run_id: str) -> None:
+        self._store, self._run_id, self._lock = store, run_id, threading.Lock()
+        self._last_step = 0
+        self.seqs: dict[str, int] = {}
+        """By kind of event, the last one that was read."""
+        self.frames = {
+            "steps": as_frame([], STEP_COLUMNS),
+            "scores": as_frame([], SCORE_COLUMNS),
+            "memory": as_frame([], MEMORY_COLUMNS).astype({"step": np.int64} | dict.fromkeys(METER_COLUMNS, np.float64)),
+        }
+
+    def version(self, frame: str) -> int:
+        """Grows when a frame (or the phases) has changed."""
+        return max(self.seqs.get(kind, 0) for kind in KINDS[frame])
+
+    @property
+    def size_bytes(self) -> int:
+        """What the frames hold, about."""
+        return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
+
+    def read_on(self) -> "RunCurves":
+        """Takes in what the run has told since the last call."""
+        with self._lock:
+            seqs = self._store.last_seqs(self._run_id, [kind for kinds in KINDS.values() for kind in kinds])
+            done = [(np.array([-np.inf]), np.array([self._last_step], dtype=np.int64))]
+            for rows in self._new(seqs, "StepDone"):
+                done.append((np.array([row["time"] for row in rows]), np.array([row["step"] for row in rows], dtype=np.int64)))
+                self._add("steps", as_frame(rows, STEP_COLUMNS), halve_steps)
+            for rows in self._new(seqs, "Evaluated"):
+                metrics = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+                self._add("scores", as_frame([row | row["scores"] for row in rows], [*SCORE_COLUMNS, *metrics]), None)
+            times, steps = (np.concatenate(parts) for parts in zip(*done, strict=True))
+            self._last_step = int(steps[-1])
+            for rows in self._new(seqs, "MemorySampled"):
+                looked = np.array([row["time"] for row in rows])
+                began = self._store.run(self._run_id)
+                seconds = looked - (began.started or began.created)
+                frame = as_frame(rows, MEMORY_COLUMNS).assign(step=steps[np.searchsorted(times, looked, side="right") - 1], seconds=seconds)
+                self._add("memory", frame.astype(dict.fromkeys(METER_COLUMNS, np.float64)), halve_looks)
+            self.seqs = seqs
+        return self
+
+    def _new(self, seqs: dict[str, int], kind: str) -> Iterator[list[dict[str, Any]]]:
+        seen = self.seqs.get(kind, 0)
+        return iter(()) if seqs[kind] == seen else self._store.told(self._run_id, kind, seen, seqs[kind])
+
+    def _add(self, name: str, rows: pd.DataFrame, halve: Callable[[pd.DataFrame], pd.DataFrame] | None) -> None:
+        frame = pd.concat([self.frames[name], rows], ignore_index=True) if len(self.frames[name]) else rows
+        while halve is not None and len(frame) > MOST and len(fewer := halve(frame)) < len(frame):
+            frame = fewer
+        self.frames[name] = frame
+
+
+def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
+    """Of every four rows the ones with the lowest and the highest loss; one that is no number is the highest. The ends stay."""
+    inner = (len(steps) - 2) // 4 * 4
+    loss_G4 = np.nan_to_num(steps["loss"].to_numpy(dtype=np.float64)[1 : 1 + inner], nan=np.inf).reshape(-1, 4)  # G groups
+    first_G = 1 + 4 * np.arange(len(loss_G4))
+    chosen_G2 = np.sort(np.stack([first_G + loss_G4.argmin(axis=1), first_G + 3 - loss_G4[:, ::-1].argmax(axis=1)], axis=1), axis=1)
+    kept = np.unique(np.concatenate([[0], chosen_G2.ravel(), np.arange(1 + inner, len(steps))]))
+    return steps.iloc[kept].reset_index(drop=True)
+
+
+def halve_looks(looks: pd.DataFrame) -> pd.DataFrame:
+    """Two neighbours of one phase as one: the earlier place, the most bytes, the mean of the readings. The last look stays as it is."""
+    begins = (looks["phase"] != looks["phase"].shift()).to_numpy()
+    starts = np.flatnonzero(begins)
+    place = np.arange(len(looks)) - starts[np.cumsum(begins) - 1]  # of a look in its phase
+    alone = begins | (place % 2 == 0)
+    alone[-1] = True
+    group = np.cumsum(alone) - 1
+    how = {name: "max" if name.endswith("_bytes") else "mean" for name in METER_COLUMNS}
+    joined = looks.groupby(group, sort=False).agg({name: "first" for name in ("run", "step", "seconds", "phase")} | how)
+    return joined.reset_index(drop=True)[list(looks.columns)]
+
+
+def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Column by column, which is faster than a frame of dicts. What should be a number and is none is NaN."""
+    frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
+    words = {"run", "phase", "split"}
+    odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
+    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in odd})
+    return frame.astype({name: "str" for name in columns if name in words})
