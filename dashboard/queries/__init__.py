@@ -17,7 +17,7 @@ from dashboard.queries.boards import (
     ranked,
     recommended,
 )
-from dashboard.queries.frames import FRAMES, Latest, drawn, frame, latest, reach, settled
+from dashboard.queries.frames import FRAMES, Latest, drawn, frame, latest, reach, settled, watched
 from dashboard.queries.machine import cards, memory_of_devices
 from dashboard.queries.tables import (
     BARS,
@@ -119,5 +119,6 @@ __all__ = [
     "unreadable",
     "uploads",
     "values",
+    "watched",
     "ways",
 ]

@@ -14,7 +14,7 @@ from dashboard.charts.memory import speaking_meter
 from dashboard.charts.settled import Settled, settle
 from dashboard.formatting import labels
 from dashboard.queries.shared import Shared
-from dashboard.queries.workspace import home, store
+from dashboard.queries.workspace import home, stamp_of, store
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.run_curves import RunCurves
@@ -140,6 +140,13 @@ def drawn(
         return compose(CHARTS[chart].draw(frame(kind, runs, among), **options, **extra), key=key, settled=still, legend=legend)
 
     return _drawn_held(str(home())).get(stamp, make), still
+
+
+def watched(sweep: str) -> list[Run]:
+    """The runs of a sweep, read once for all tabs; heartbeats in them are up to a second old."""
+    key = ("runs", sweep, stamp_of(sweep), int(time.monotonic() / EVERY_SECONDS))
+    found: list[Run] = _figures_held(str(home())).get(key, lambda: store().runs(sweep))
+    return found
 
 
 def reach(kind: str, column: str, runs: list[Run]) -> float:

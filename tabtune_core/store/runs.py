@@ -183,8 +183,8 @@ class RunStore(JobQueue):
         return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """What changes when a list of these runs must be read anew: id, status, resumptions, name, note and archived; cheap to ask for."""
-        sql = "SELECT id, status, resumptions, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
+        """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived; cheap to ask for."""
+        sql = "SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, (sweep,)))
 
     def run(self, run_id: str) -> Run:

@@ -58,9 +58,9 @@ class Curves:
         show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled)
 
 
-def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> None:
-    """Two scores, the loss and the memory; behind tabs the rest, of which only the open one is drawn."""
-    curves = Curves(runs, named, chosen(runs, named, key), key)
+def charts(runs: list[Run], named: dict[str, str], ids: list[str], view: View, *, key: str) -> None:
+    """Two scores, the loss and the memory of the runs named in ``ids``; behind tabs the rest, of which only the open one is drawn."""
+    curves = Curves(runs, named, [run for run in runs if run.id in ids], key)
     task = runs[0].settings.task
     left, right = st.columns(2)
     reach = {"reach": curves.reach("scores", view.x)}
@@ -101,18 +101,18 @@ def charts(runs: list[Run], named: dict[str, str], view: View, *, key: str) -> N
                 draw()
 
 
-def chosen(runs: list[Run], named: dict[str, str], key: str) -> list[Run]:
-    """All runs, or those that a person picks where there are many."""
-    if len(runs) <= MOST_NAMED:
-        return runs
+def chosen(named: dict[str, str], key: str) -> list[str]:
+    """Ids of all runs, or of those that a person picks where there are many."""
+    if len(named) <= MOST_NAMED:
+        return list(named)
     ids = st.multiselect(
         "Only these runs",
         list(named),
         format_func=named.__getitem__,
         key=f"live_only_{key}",
-        placeholder=f"All {len(runs)}; hover over a curve to see its name",
+        placeholder=f"All {len(named)}; hover over a curve to see its name",
     )
-    return [run for run in runs if run.id in ids] or runs
+    return ids or list(named)
 
 
 def heading(text: str, chart: str) -> None:

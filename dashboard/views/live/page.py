@@ -12,8 +12,9 @@ from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.url_state import go, pick
 from dashboard.views.live import progress
-from dashboard.views.live.charts import charts
+from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.one_run import one_run, pick_run
+from dashboard.views.live.pace import SELDOM_SECONDS, refresh_seconds
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
@@ -32,39 +33,57 @@ if asked and asked not in sweeps:
 sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
 unreadable.runs()
 try:
-    going = queries.active(queries.store().runs(sweep))
+    stamp = queries.stamp_of(sweep)  # before the runs: what changes in between is then seen as a change
+    runs = queries.store().runs(sweep)
 except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
+if not runs:
+    st.stop()  # none of them can be read, which was said above
+named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
+every = refresh_seconds() if going else None
+
+# what changes with every step is drawn into these by one part of the page; what a person asks with stands still beside it
+above = st.container()
+with st.container(horizontal=True):
+    progress.sweep_buttons(runs, sweep)
+    share()
+st.fragment(queue, run_every=SELDOM_SECONDS if going else None)()
+with st.container():
+    view = controls(settings.task)
+    shown = chosen(named, sweep)
+below = st.container()
 
 
-@st.fragment(run_every=1.0 if going else None)
+@st.fragment(run_every=every)
 def watch() -> None:
-    """Draws the sweep as it stands; every second while something is still to come."""
-    runs = queries.store().runs(sweep)
-    if not runs:
-        return
-    named, settings = labels(runs), runs[0].settings
-    latest = queries.latest(runs, settings.selection_metric)
+    """Draws the sweep as it stands, again and again while something is still to come."""
+    if queries.stamp_of(sweep) != stamp:
+        st.rerun()  # a run began, ended or was renamed: the whole page
+    now = queries.watched(sweep)
+    latest = queries.latest(now, settings.selection_metric)
     # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
-    with st.container():
-        if queries.active(runs):
+    with above:
+        if going:
             worker_trouble(queries.look_after_worker())
-        progress.overall(runs, named, latest)
-        progress.runs_table(runs, named, latest, settings.selection_metric)
-    with st.container(horizontal=True):
-        progress.sweep_buttons(runs, sweep)
-        share()
-    with st.container():
-        queue()
-    with st.container():
-        charts(runs, named, controls(settings.task), key=sweep)
-    with st.container():
-        st.subheader("One run")
-        run = pick_run(runs, named, sweep)
-        one_run(run, named[run.id], runs)
-    if queries.active(runs) != going:
-        st.rerun()  # the whole page, so that polling starts or ends
+        progress.overall(now, named, latest)
+        progress.runs_table(now, named, latest, settings.selection_metric)
+    with below:
+        charts(now, named, shown, view, key=sweep)
+    if every is not None and refresh_seconds() != every:
+        st.rerun()
 
 
 watch()
+
+
+@st.fragment(run_every=SELDOM_SECONDS if going else None)
+def one() -> None:
+    """What one run said, and what can be asked of it."""
+    now = queries.store().runs(sweep)
+    st.subheader("One run")
+    run = pick_run(now, named, sweep)
+    one_run(run, named[run.id], now)
+
+
+one()
