@@ -9,7 +9,7 @@ from dashboard.views.live.tweak import tweak
 from tabtune_core.store.runs import Run
 
 SHOWN = 8
-"""Rows that are drawn at once: the page draws them anew every second."""
+"""Rows that are drawn at once: the page draws them anew every few seconds."""
 
 
 def queue() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
 from tabtune_core.training.memory import meters
-from tabtune_core.training.memory.meters import MemoryMeter, NvmlReader, open_nvml, pid_of_driver
+from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, Thinning, open_nvml, pid_of_driver
 
 CPU = torch.device("cpu")
 
@@ -160,3 +160,35 @@ def test_the_meter_samples_all_the_time_and_tells_phases_and_peaks():
     assert train.growth_bytes == meter.growth_bytes["train"]
     assert 35_000_000 < train.growth_bytes < 200_000_000
     assert meter.highest_bytes == max(load.peak_bytes["resident"], train.peak_bytes["resident"])
+
+
+def told_of(looks):
+    thinning = Thinning()
+    return [event for look in looks for event in thinning.take(look)] + list(thinning.rest())
+
+
+def test_a_short_run_tells_each_look():
+    looks = [MemorySampled("train", number) for number in range(DENSE)]
+    assert told_of(looks) == looks
+
+
+def test_samples_of_a_long_run_are_few_and_no_peak_is_lost():
+    bytes_N = np.random.default_rng(0).integers(0, 10**9, 115_200)
+    looks = [MemorySampled("train", int(value), torch_allocated_bytes=int(value) // 2) for value in bytes_N]
+    told = told_of(looks)
+    assert len(told) < 4_100
+    assert max(one.resident_bytes for one in told) == bytes_N.max()
+    assert max(one.torch_allocated_bytes for one in told) == bytes_N.max() // 2
+    assert told[-1].resident_bytes >= bytes_N[-1], "the last look is in it"
+
+
+def test_phases_of_a_long_run_are_not_mixed():
+    before = [MemorySampled("train", 9) for _ in range(3 * DENSE - 1)]  # the last of them waits for another
+    told = told_of([*before, MemorySampled("evaluate", 5), MemorySampled("evaluate", 7)])
+    assert [one.resident_bytes for one in told if one.phase == "evaluate"] == [7]
+    assert {one.resident_bytes for one in told if one.phase == "train"} == {9}
+
+
+def test_a_meter_that_could_not_be_read_stays_unknown():
+    told = told_of([MemorySampled("train", 1)] * (DENSE + 2))
+    assert {one.nvml_device_bytes for one in told} == {None}
