@@ -4,8 +4,9 @@ import fcntl
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from tabtune_core.errors import StoreError
 FORMAT = 2
 """Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
 Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
+TIMEOUT_SECONDS = 30
+"""How long a writer waits for its turn."""
+INCREMENTAL = 2
+"""Of ``PRAGMA auto_vacuum``: free pages can be given back some at a time."""
+PAGES_A_STEP = 256
+"""1 MB, which takes milliseconds."""
 ADDED = {
     "runs": {
         "note": "TEXT NOT NULL DEFAULT ''",
@@ -54,6 +61,7 @@ class Database:
                 f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
                 "Open it with the version that wrote it, or choose another folder with TABTUNE_HOME."
             )
+        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new one; an earlier one's is changed by _give_back
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
         with self._together():
@@ -70,7 +78,7 @@ class Database:
         """This thread's own connection; it closes with the thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.home / "runs.sqlite", timeout=30, isolation_level=None)
+            connection = sqlite3.connect(self.home / "runs.sqlite", timeout=TIMEOUT_SECONDS, isolation_level=None)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -95,6 +103,52 @@ class Database:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+    def _delete_in_steps(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Repeats a statement that deletes a few rows until none is left; who wants to write meanwhile gets a turn after each."""
+        while True:
+            began = time.monotonic()
+            if not self._write(sql, values):
+                return
+            time.sleep(time.monotonic() - began)
+
+    def _give_back(self, *, idle: bool) -> None:
+        """Makes the files as small as what they hold, in steps of milliseconds; what another process prevents is left for the next time.
+
+        The database of an earlier version must be written anew once for that, which takes seconds: only if ``idle``.
+        """
+        connection = self._connection
+        connection.execute("PRAGMA busy_timeout = 250")
+        try:
+            if self._read("PRAGMA auto_vacuum")[0][0] == INCREMENTAL:
+                while self._read("PRAGMA freelist_count")[0][0]:
+                    began = time.monotonic()
+                    self._read(f"PRAGMA incremental_vacuum({PAGES_A_STEP})")
+                    time.sleep(time.monotonic() - began)
+            elif idle:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("VACUUM")
+            self._read("PRAGMA wal_checkpoint(PASSIVE)")
+            self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL):
+                raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
+
+    def _file_bytes(self) -> int:
+        """What the database takes on disk, with what is not yet in its main file."""
+        return size_of(*(self.home / f"runs.sqlite{end}" for end in ("", "-wal")))
+
+
+def size_of(*paths: Path) -> int:
+    """Bytes of files and of all files in folders; what is not there, or goes meanwhile, has none."""
+    total = 0
+    for path in paths:
+        for file in path.rglob("*") if path.is_dir() else (path,):
+            with suppress(FileNotFoundError):
+                total += 0 if file.is_dir() else file.stat().st_size
+    return total
 
 
 def new_id() -> str:

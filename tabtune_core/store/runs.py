@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,13 +32,15 @@ from tabtune_core.events import (
 )
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
-from tabtune_core.store.database import new_id
+from tabtune_core.store.database import new_id, size_of
 from tabtune_core.store.jobs import JobQueue
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
 RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Ended with a result."""
 ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
+EVENTS_A_STEP = 2_000
+"""That are deleted at once, in milliseconds."""
 RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
 STATES = "states"
 """Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
@@ -385,24 +387,52 @@ class RunStore(JobQueue):
 
     def size_bytes(self, run_id: str) -> int:
         """What the run's folder takes on disk."""
-        return sum(path.stat().st_size for path in self.run_dir(run_id).rglob("*") if path.is_file())
+        return size_of(self.run_dir(run_id))
 
-    def delete(self, run_id: str) -> None:
-        """Removes an ended run with its events, its folder and the jobs about it, and its sweep with the last run."""
+    def delete(self, run_id: str) -> int:
+        """Removes an ended run with its events, its folder and the jobs about it, and its sweep with the last run.
+
+        With the last run of a table, what runs shared goes that was made in its time. Returns the bytes that were freed on disk.
+        """
         run = self._row(run_id)
         if run["status"] in ("queued", "running"):
             raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
         about_it = [job for job in self.jobs() if run_id in (job.arguments.get("run"), *job.arguments.get("runs", ()))]
         if any(job.status == "running" for job in about_it):
             raise StoreError(f"A job is at work on run {run_id!r}; wait for its end before deleting the run.")
+        folders = [self.home / "runs" / run["id"], *(self.job_dir(job.id) for job in about_it)]
+        freed = size_of(*folders) + self._drop_shared(run)
         for job in about_it:
             self.delete_job(job.id)
         # the folder first: after a crash in between, the row is still there to delete again
-        shutil.rmtree(self.home / "runs" / run["id"], ignore_errors=True)
+        shutil.rmtree(folders[0], ignore_errors=True)
+        before = self._file_bytes()
+        some = f"SELECT seq FROM events WHERE run = ? LIMIT {EVENTS_A_STEP}"
+        self._delete_in_steps(f"DELETE FROM events WHERE seq IN ({some})", (run_id,))
         with self._together():
             self._write("DELETE FROM runs WHERE id = ?", (run_id,))
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
             self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run["sweep"],))
+        self._give_back(idle=not (self.runs(status="running") or self.jobs(status="running")))
+        return freed + max(0, before - self._file_bytes())
+
+    def _drop_shared(self, run: sqlite3.Row) -> int:
+        """Bytes of the arrays that went. Other runs that want one make it anew; who reads one at this moment keeps it."""
+        same = (
+            "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT JSON_VALID(mine.settings)"
+            " OR NOT JSON_VALID(other.settings)"
+            " OR JSON_EXTRACT(other.settings, '$.dataset') = JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
+        )
+        if self._read(same, (run["id"],)) or run["started"] is None or run["ended"] is None:
+            return 0
+        freed = 0
+        for file in (self.home / "shared").glob("*.npy"):
+            with suppress(FileNotFoundError):
+                told = file.stat()
+                if run["started"] <= told.st_mtime <= run["ended"]:
+                    file.unlink()
+                    freed += told.st_size
+        return freed
 
 
 def _is_of_training(event: Event | Unread) -> bool:

@@ -257,4 +257,5 @@ def delete(dataset: Dataset) -> None:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
             delete_dataset(queries.home(), dataset.id)
+            st.toast(f"Deleted; {megabytes(dataset.size_bytes)} freed")
             st.rerun()

@@ -76,12 +76,12 @@ def _delete(runs: Sequence[Run]) -> None:
         st.markdown(f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone.")
         if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
             try:
-                for run in ended:
-                    queries.store().delete(run.id)
+                with st.spinner("Deleting"):
+                    freed_bytes = sum(queries.store().delete(run.id) for run in ended)
             except StoreError as error:  # started or deleted from another tab meanwhile
                 st.error(plain(str(error)))
             else:
-                _done(f"Deleted; {freed} freed")
+                _done(f"Deleted; {megabytes(freed_bytes)} freed")
 
 
 def _key(runs: Sequence[Run]) -> str:

@@ -1,4 +1,6 @@
+import json
 import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from seeding import claim_all
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.database import size_of
 from tabtune_core.store.runs import ENDED, LAST_STATE, RETRYABLE, STATES, RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
@@ -202,6 +205,72 @@ def test_deleting_takes_the_row_the_events_the_folder_and_an_empty_sweep(store):
     store.delete(run_id)
     assert not folder.exists()
     assert (store.runs(), store.sweeps(), store.fields([run_id], "Note")) == ([], [], [])
+
+
+def with_events(store, number):
+    run_id = ended(store, "failed")
+    rows = [(run_id, 1.0, "Note", json.dumps({"text": "x" * 200, "severity": "info"}))] * number
+    with store._together():
+        store._connection.executemany("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", rows)
+    return run_id
+
+
+def test_deleting_gives_the_space_back_and_says_how_much(store):
+    kept, gone = with_events(store, 10), with_events(store, 9_000)
+    folder = store.run_dir(gone)
+    folder.mkdir(parents=True)
+    (folder / "adapter.zip").write_bytes(bytes(500_000))
+    before = store._file_bytes()
+    freed = store.delete(gone)
+    assert freed == 500_000 + before - store._file_bytes()
+    assert freed > 2_500_000
+    assert size_of(store.home / "runs.sqlite-wal") == 0
+    assert len(store.events(kept)) == 10
+
+
+def test_deleting_from_a_database_of_an_earlier_version_gives_back_too_unless_a_run_goes_on(store):
+    kept, gone, later = (with_events(store, 3_000) for _ in range(3))
+    store._connection.execute("PRAGMA auto_vacuum = NONE")
+    store._connection.execute("VACUUM")
+    store._read("PRAGMA wal_checkpoint(TRUNCATE)")
+    going = running(store)
+    pages = store._read("PRAGMA page_count")[0][0]
+    store.delete(gone)
+    assert store._read("PRAGMA page_count")[0][0] == pages, "writing it all anew would keep the run waiting"
+    store.finish(going, "failed")
+    assert store.delete(later) > 1_000_000
+    assert store._read("PRAGMA page_count")[0][0] < pages / 2
+    assert len(store.events(kept)) == 3_000
+
+
+def test_a_long_run_is_deleted_in_short_steps_so_that_others_can_write_in_between(store, monkeypatch):
+    gone, going = with_events(store, 9_000), running(store)
+    deleted, write = [], RunStore._write
+
+    def note(self, sql, values=()):
+        rows = write(self, sql, values)
+        if sql.startswith("DELETE FROM events"):
+            deleted.append(rows)
+            with sqlite3.connect(store.home / "runs.sqlite", timeout=0) as other:  # would raise if it had to wait
+                other.execute("INSERT INTO events (run, time, kind, payload) VALUES (?, 1.0, 'Note', '{}')", (going,))
+        return rows
+
+    monkeypatch.setattr(RunStore, "_write", note)
+    store.delete(gone)
+    assert deleted == [2_000] * 4 + [1_000, 0]
+
+
+def test_with_the_last_run_of_a_table_the_arrays_go_that_were_made_in_its_time(store):
+    first, last = ended(store, "finished"), ended(store, "finished")
+    shared = store.home / "shared"
+    shared.mkdir()
+    for name, when in (("before", 0.0), ("during", (store.run(last).started + store.run(last).ended) / 2)):
+        (shared / f"{name}.npy").write_bytes(bytes(1_000))
+        os.utime(shared / f"{name}.npy", (when, when))
+    store.delete(first)
+    assert len(list(shared.iterdir())) == 2
+    assert store.delete(last) >= 1_000
+    assert [file.name for file in shared.iterdir()] == ["before.npy"]
 
 
 def test_a_run_that_goes_on_is_not_deleted(store):

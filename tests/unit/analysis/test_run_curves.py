@@ -1,0 +1,131 @@
+"""The curves of a run: read on, bounded, and true in what they leave out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.analysis import run_curves
+from tabtune_core.analysis.run_curves import MOST, RunCurves
+from tabtune_core.events import Evaluated, MemorySampled, StepDone, to_json
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def running(store):
+    store.add_sweep([RunSettings(dataset="d", target="y")])
+    return store.claim(1, 1.0).id
+
+
+def tell(store, run_id, events, began=0.0):
+    """All at once, a second apart."""
+    rows = [(run_id, began + place, *to_json(event)) for place, event in enumerate(events)]
+    with store._together():
+        store._connection.executemany("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", rows)
+
+
+def step(number, loss=0.5):
+    return StepDone(number, loss, 1.5, 2e-4, number * 0.5)
+
+
+def test_reading_on_gives_the_same_as_reading_all(store):
+    run_id = running(store)
+    curves = RunCurves(store, run_id)
+    events = [MemorySampled("load", 5), step(1), Evaluated(1, "validation", {"accuracy": 0.5}, True, 1.0), MemorySampled("train", 6)]
+    more = [
+        MemorySampled("train", 7),
+        step(2),
+        Evaluated(2, "validation", {"accuracy": 0.6, "mcc": 0.1}, True, 1.0),
+        MemorySampled("save", 8),
+    ]
+    tell(store, run_id, events)
+    curves.read_on()
+    tell(store, run_id, more, began=10.0)
+    curves.read_on()
+    for name, frame in RunCurves(store, run_id).read_on().frames.items():
+        pd.testing.assert_frame_equal(curves.frames[name], frame)
+    assert curves.frames["memory"]["step"].tolist() == [0, 1, 1, 2]
+
+
+def test_only_what_is_new_is_parsed(store, monkeypatch):
+    run_id = running(store)
+    curves, parsed, told = RunCurves(store, run_id), [], RunStore.told
+    monkeypatch.setattr(RunStore, "told", lambda *given: (parsed.extend(rows) or rows for rows in told(*given)))
+    tell(store, run_id, [step(1), step(2)])
+    before = curves.read_on().version("steps")
+    assert curves.read_on().version("steps") == before
+    tell(store, run_id, [step(3)])
+    assert curves.read_on().version("steps") > before
+    assert [values["step"] for values in parsed] == [1, 2, 3]
+
+
+def test_a_very_long_run_has_few_steps_its_ends_and_its_extremes(store):
+    run_id, curves = running(store), None
+    losses = np.random.default_rng(0).normal(1, 0.1, 30_000)
+    losses[[777, 15_555]] = (-3.0, 9.0)
+    curves = RunCurves(store, run_id)
+    for part in range(3):
+        tell(store, run_id, [step(place + 1, float(losses[place])) for place in range(10_000 * part, 10_000 * (part + 1))])
+        curves.read_on()
+    steps = curves.frames["steps"]
+    assert MOST / 4 < len(steps) <= MOST
+    assert (steps["step"].iloc[0], steps["step"].iloc[-1]) == (1, 30_000)
+    assert {777 + 1, 15_555 + 1} <= set(steps["step"])
+    assert steps["step"].is_monotonic_increasing
+    np.testing.assert_array_equal(steps["loss"], losses[steps["step"] - 1], "every point is a real step")
+
+
+def test_a_loss_that_is_no_number_is_kept(store):
+    run_id = running(store)
+    losses = [1.0] * (2 * MOST)
+    losses[3_333] = float("nan")
+    tell(store, run_id, [step(place + 1, loss) for place, loss in enumerate(losses)])
+    steps = RunCurves(store, run_id).read_on().frames["steps"]
+    assert steps.loc[steps["loss"].isna(), "step"].tolist() == [3_334]
+
+
+def test_every_evaluation_is_kept(store):
+    run_id = running(store)
+    tell(store, run_id, [Evaluated(number, "validation", {"accuracy": 0.5}, number == 7, 1.0) for number in range(2 * MOST)])
+    scores = RunCurves(store, run_id).read_on().frames["scores"]
+    assert (len(scores), scores.loc[scores["best"], "step"].tolist()) == (2 * MOST, [7])
+
+
+def test_the_many_samples_of_an_earlier_version_are_few_and_keep_the_peaks_and_phases(store):
+    run_id = running(store)
+    bytes_N = np.random.default_rng(0).integers(10**8, 10**9, 50_000)
+    phases = ["load"] * 3 + ["train"] * 49_990 + ["save"] * 7
+    looks = [
+        MemorySampled(phase, int(value), torch_allocated_bytes=int(10**9 - value), utilisation_percent=40 + 20 * (place % 2))
+        for place, (phase, value) in enumerate(zip(phases, bytes_N, strict=True))
+    ]
+    tell(store, run_id, looks)
+    memory = RunCurves(store, run_id).read_on().frames["memory"]
+    assert MOST / 4 < len(memory) <= MOST
+    assert list(memory["phase"].unique()) == ["load", "train", "save"]
+    for phase in ("load", "train", "save"):
+        of_phase = [place for place, name in enumerate(phases) if name == phase]
+        kept = memory[memory["phase"] == phase]
+        assert kept["resident_bytes"].max() == bytes_N[of_phase].max()
+        assert kept["torch_allocated_bytes"].max() == (10**9 - bytes_N[of_phase]).max()
+    assert memory["utilisation_percent"].between(45, 55).mean() > 0.9, "a load is not its peaks"
+    assert memory["nvml_device_bytes"].isna().all()
+
+
+def test_what_is_read_at_once_is_bounded(store):
+    run_id = running(store)
+    tell(store, run_id, [step(number) for number in range(1, 101)])
+    seqs = store.last_seqs(run_id, ["StepDone", "Evaluated"])
+    assert seqs["Evaluated"] == 0
+    assert [len(rows) for rows in store.told(run_id, "StepDone", 0, seqs["StepDone"], at_once=40)] == [40, 40, 20]
+
+
+def test_curves_that_cannot_be_halved_end(store, monkeypatch):
+    monkeypatch.setattr(run_curves, "MOST", 4)
+    run_id = running(store)
+    tell(store, run_id, [MemorySampled(("train", "evaluate")[number % 2], number) for number in range(50)])
+    assert len(RunCurves(store, run_id).read_on().frames["memory"]) == 50
