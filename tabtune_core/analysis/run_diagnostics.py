@@ -175,8 +175,10 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     noise = float(np.sqrt(start.var(ddof=1) / fifth + end.var(ddof=1) / fifth))
     if end.mean() < start.mean() - 2 * noise:
         return None
+    step = steps["step"].to_numpy()[np.isfinite(steps["loss"].to_numpy(dtype=np.float64))]  # of a long run not every step is here
+    first, last = step[fifth - 1] - step[0] + 1, step[-1] - step[-fifth] + 1
     return Trouble(
-        "flat", f"The mean training loss of the first {fifth} steps is {start.mean():.4f}, that of the last {fifth} {end.mean():.4f}."
+        "flat", f"The mean training loss of the first {first} steps is {start.mean():.4f}, that of the last {last} {end.mean():.4f}."
     )
 
 

@@ -33,6 +33,8 @@ from tabtune_core.store.runs import RunStore
 
 MOST_COST, MOST_SECONDS = 0.15, 2.0
 """Share of the training speed, and the time between two refreshes of one session."""
+LEAST_ELEMENTS = 30
+"""Of a refresh with the charts; parts of the page that change seldom are asked for on their own, and have fewer."""
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
 
@@ -53,39 +55,39 @@ class Session:
     """Seconds from the question to the end of its answer."""
     received: int = 0
     """Bytes."""
+    elements: int = 0
+    """That came since the last question."""
 
     async def watch(self) -> None:
         """Until it is cancelled."""
         address = f"ws://127.0.0.1:{self.port}/_stcore/stream"
         async with websockets.connect(address, subprotocols=["streamlit"], max_size=None) as self.wire:
             await self.ask()
-            elements = 0
             async for message in self.wire:
                 self.received += len(message)
-                told = ForwardMsg.FromString(message)
-                kind = told.WhichOneof("type")
-                if told.metadata.cacheable:
-                    self.seen.add(told.hash)
-                if kind == "new_session":
-                    elements, self.page = 0, told.new_session.page_script_hash
-                    if not told.metadata.run.fragment_ids:
-                        self.stop()
-                elif kind == "auto_rerun":
-                    name = told.auto_rerun.fragment_id
-                    if name in self.timers:
-                        self.timers.pop(name).cancel()
-                    self.timers[name] = asyncio.create_task(self.repeat(name, told.auto_rerun.interval))
-                elif kind == "stop_auto_rerun":
-                    for name in told.stop_auto_rerun.fragment_ids:
-                        if name in self.timers:
-                            self.timers.pop(name).cancel()
-                elif kind in ("delta", "ref_hash"):
-                    elements += 1
-                elif kind == "script_finished" and elements:
-                    self.drawn.append(time.monotonic())
-                    for asked in self.asked.values():
-                        self.waits.append(time.monotonic() - asked)
-                    self.asked.clear()
+                self.hear(ForwardMsg.FromString(message))
+
+    def hear(self, told: ForwardMsg) -> None:
+        """What the server said."""
+        kind = told.WhichOneof("type")
+        if told.metadata.cacheable:
+            self.seen.add(told.hash)
+        if kind == "new_session":
+            self.elements, self.page = 0, told.new_session.page_script_hash
+            if not told.metadata.run.fragment_ids:
+                self.stop()
+        elif kind == "auto_rerun":
+            self.stop(told.auto_rerun.fragment_id)
+            task = asyncio.create_task(self.repeat(told.auto_rerun.fragment_id, told.auto_rerun.interval))
+            self.timers[told.auto_rerun.fragment_id] = task
+        elif kind == "stop_auto_rerun":
+            self.stop(*told.stop_auto_rerun.fragment_ids)
+        elif kind in ("delta", "ref_hash"):
+            self.elements += 1
+        elif kind == "script_finished" and self.elements >= LEAST_ELEMENTS:
+            self.drawn.append(time.monotonic())
+            self.waits += [time.monotonic() - asked for asked in self.asked.values()]
+            self.asked.clear()
 
     async def ask(self, fragment: str = "") -> None:
         """For the page, or a part of it."""
@@ -104,11 +106,11 @@ class Session:
             await asyncio.sleep(seconds)
             await self.ask(fragment)
 
-    def stop(self) -> None:
-        """No part is asked for any more."""
-        for timer in self.timers.values():
-            timer.cancel()
-        self.timers.clear()
+    def stop(self, *fragments: str) -> None:
+        """These parts, or all, are not asked for any more."""
+        for fragment in fragments or tuple(self.timers):
+            if fragment in self.timers:
+                self.timers.pop(fragment).cancel()
 
 
 def queue(home: Path, others: int) -> tuple[str, str]:
@@ -178,11 +180,14 @@ async def measure(
         for name, (port, pid) in servers.items():
             sessions = [Session(port, f"sweep={sweep}") for _ in range(options.sessions)]
             tasks = [asyncio.create_task(session.watch()) for session in sessions]
-            await asyncio.sleep(options.settle)
+            deadline = time.monotonic() + 300
+            while min(len(session.drawn) for session in sessions) < 3:
+                assert time.monotonic() < deadline, "the page did not open"
+                await asyncio.sleep(0.5)
             process = psutil.Process(pid)
             for session in sessions:
-                assert session.drawn, "the page did not open"
-                session.drawn.clear(), session.waits.clear()
+                session.drawn.clear()
+                session.waits.clear()
                 session.received = 0
             cpu, began = sum(process.cpu_times()[:2]), time.monotonic()
             speed = await window(store, run_id, options.seconds)
@@ -217,7 +222,6 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="of a window")
-    parser.add_argument("--settle", type=float, default=20, help="seconds for the sessions to open the page")
     parser.add_argument("--others", type=int, default=4, help="runs of the sweep that have ended")
     parser.add_argument("--port", type=int, default=8710)
     parser.add_argument("--before", type=Path, help="another source tree, whose server takes turns")
