@@ -122,7 +122,9 @@ class Thinning:
     def rest(self) -> Iterator[MemorySampled]:
         """The looks that have not been told yet, as one."""
         if self._looks:
-            highest = {name: _highest([getattr(look, name) for look in self._looks]) for name in (f"{meter}_bytes" for meter in METERS)}
+            highest: dict[str, Any] = {
+                name: _highest([getattr(look, name) for look in self._looks]) for name in (f"{meter}_bytes" for meter in METERS)
+            }
             yield dataclasses.replace(self._looks[-1], **highest)
             self._told, self._looks = self._told + 1, []
 
