@@ -9,7 +9,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 SELDOM_SECONDS = 5.0
 """Between two looks at what changes with a run's state alone: its notes, its troubles, the queue."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
-SESSIONS_A_SECOND = 11
+REFRESHES_A_SECOND = 11
 """Refreshes that the server gives all tabs together in a second; each takes it about 20 ms of one core."""
 AWAY_SECONDS = 15.0
 """A tab that has not asked for so long is closed."""
@@ -22,17 +22,22 @@ class Lookers:
         self._lock, self._asked = threading.Lock(), dict[str, float]()
 
     def seconds(self, tab: str, now: float) -> float:
-        """How long this tab shall wait, in half seconds, at a moment in monotonic seconds."""
+        """How long this tab shall wait, in quarters of a second, at a moment in monotonic seconds."""
         with self._lock:
             self._asked[tab] = now
             self._asked = {name: asked for name, asked in self._asked.items() if now - asked < AWAY_SECONDS}
             tabs = len(self._asked)
-        return min(MOST_SECONDS, max(LEAST_SECONDS, round(2 * tabs / SESSIONS_A_SECOND) / 2))
+        return min(MOST_SECONDS, max(LEAST_SECONDS, round(4 * tabs / REFRESHES_A_SECOND) / 4))
 
 
 @st.cache_resource
 def _lookers() -> Lookers:
     return Lookers()
+
+
+def is_far_off(every: float) -> bool:
+    """Whether this tab, which asks ``every`` so many seconds, shall ask at another pace: small changes are not worth a new page."""
+    return not 0.75 <= refresh_seconds() / every <= 1.25
 
 
 def refresh_seconds() -> float:

@@ -14,7 +14,7 @@ from dashboard.url_state import go, pick
 from dashboard.views.live import progress
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.one_run import one_run, pick_run
-from dashboard.views.live.pace import SELDOM_SECONDS, refresh_seconds
+from dashboard.views.live.pace import SELDOM_SECONDS, is_far_off, refresh_seconds
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
@@ -70,7 +70,7 @@ def watch() -> None:
         progress.runs_table(now, named, latest, settings.selection_metric)
     with below:
         charts(now, named, shown, view, key=sweep)
-    if every is not None and refresh_seconds() != every:
+    if every is not None and is_far_off(every):
         st.rerun()
 
 

@@ -1,6 +1,6 @@
 """How often tabs ask: every second when few look on, together never too often."""
 
-from dashboard.views.live.pace import AWAY_SECONDS, SESSIONS_A_SECOND, Lookers
+from dashboard.views.live.pace import AWAY_SECONDS, REFRESHES_A_SECOND, Lookers
 
 
 def asked(lookers, tabs, now=0.0):
@@ -12,8 +12,8 @@ def test_few_tabs_are_told_every_second():
 
 
 def test_many_tabs_ask_the_server_no_more_often_together_and_wait_five_seconds_at_most():
-    assert asked(Lookers(), 20) == 2.0
-    assert 30 / asked(Lookers(), 30) <= 1.2 * SESSIONS_A_SECOND
+    assert asked(Lookers(), 20) == 1.75
+    assert 30 / asked(Lookers(), 30) <= 1.2 * REFRESHES_A_SECOND
     assert asked(Lookers(), 1_000) == 5.0
 
 
