@@ -61,7 +61,7 @@ class Session:
     async def watch(self) -> None:
         """Until it is cancelled."""
         address = f"ws://127.0.0.1:{self.port}/_stcore/stream"
-        async with websockets.connect(address, subprotocols=["streamlit"], max_size=None) as self.wire:
+        async with websockets.connect(address, subprotocols=["streamlit"], max_size=None, ping_interval=None) as self.wire:
             await self.ask()
             async for message in self.wire:
                 self.received += len(message)

@@ -18,7 +18,7 @@ def store(tmp_path):
 
 def running(store):
     store.add_sweep([RunSettings(dataset="d", target="y")])
-    return store.claim(1, 1.0).id
+    return store.claim(1, None).id
 
 
 def tell(store, run_id, events, began=0.0):
