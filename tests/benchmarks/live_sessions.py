@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/live_sessions.py [--before TREE]`` trains a model in a workspace of its own and opens so many sessions on its
 Live page: websockets that ask for the page and for its refreshes as a browser does, and draw nothing, so that what is measured is the
-server. With ``--before``, a server of another source tree takes turns with this one.
+server. With ``--before``, a server of another source tree, which must know the same format of a workspace, takes turns with this one.
 
 A round is a window without sessions, then one with them for each server; the training speed of a window is that of the windows without
 sessions before and after it, in steps a second. Printed are medians over the rounds, with the least and the most.
