@@ -272,7 +272,8 @@ class RunStore(JobQueue):
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         rows = self._connection.execute(sql, (run_id, kind, after, upto))
         while found := rows.fetchmany(at_once):
-            yield _parsed(found, kind)
+            if readable := _parsed(found, kind):
+                yield readable
 
     def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
         """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""
