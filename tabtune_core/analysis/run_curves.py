@@ -27,13 +27,21 @@ MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS]
 KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySampled",), "phases": ("PhaseStarted", "PhaseDone")}
 """The events that each frame is made of."""
 
+STARTS = ("RunPlanned", "Resumed")
+"""After one of these, a run that was interrupted has taken back some of what it told: it is read from the start."""
+
 
 class RunCurves:
     """``steps``, ``scores`` and ``memory`` of a run; safe from several threads. Frames that were given out are never written to."""
 
     def __init__(self, store: RunStore, run_id: str) -> None:
         self._store, self._run_id, self._lock = store, run_id, threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
         self._last_step = 0
+        self._starts: dict[str, int] = {}
+        """By kind of STARTS, the last one that was read."""
         self.seqs: dict[str, int] = {}
         """By kind of event, the last one that was read."""
         self.frames = {
@@ -54,7 +62,11 @@ class RunCurves:
     def read_on(self) -> "RunCurves":
         """Takes in what the run has told since the last call."""
         with self._lock:
-            seqs = self._store.last_seqs(self._run_id, [kind for kinds in KINDS.values() for kind in kinds])
+            seqs = self._store.last_seqs(self._run_id, [*STARTS, *(kind for kinds in KINDS.values() for kind in kinds)])
+            starts = {kind: seqs.pop(kind) for kind in STARTS}
+            if starts != self._starts:
+                self._begin()
+                self._starts = starts
             done = [(np.array([-np.inf]), np.array([self._last_step], dtype=np.int64))]
             for rows in self._new(seqs, "StepDone"):
                 done.append((np.array([row["time"] for row in rows]), np.array([row["step"] for row in rows], dtype=np.int64)))

@@ -252,7 +252,7 @@ class _Worker:
         given = (self.store.home, ids, self.experiment, device_of(slot))
         process = self.context.Process(target=run_child, args=given, name=f"run-{ids[0]}")
         if (started := _start(process)) is None:
-            self.store.give_back(ids, pid)
+            self.store.unclaim(ids, pid)
             time.sleep(POLL_SECONDS)
             return True
         _log.info("Run %s is process %d on %s.", " and ".join(ids), started, slot)

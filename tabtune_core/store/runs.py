@@ -185,7 +185,7 @@ class RunStore(JobQueue):
         return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived; cheap to ask for."""
+        """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived: cheap."""
         sql = "SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, (sweep,)))
 
@@ -222,7 +222,7 @@ class RunStore(JobQueue):
         if not self._write(sql, (pid, identity, time.time(), run_id)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
-    def give_back(self, run_ids: Sequence[str], pid: int) -> None:
+    def unclaim(self, run_ids: Sequence[str], pid: int) -> None:
         """Queues runs again that the worker ``pid`` took and could start no process for."""
         sql = "UPDATE runs SET status = 'queued', started = NULL, pid = NULL, identity = NULL, slot = '' WHERE id = ? AND pid = ?"
         for run_id in run_ids:

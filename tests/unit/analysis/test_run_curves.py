@@ -6,9 +6,9 @@ import pytest
 
 from tabtune_core.analysis import run_curves
 from tabtune_core.analysis.run_curves import MOST, RunCurves
-from tabtune_core.events import Evaluated, MemorySampled, StepDone, to_json
+from tabtune_core.events import Evaluated, MemorySampled, Resumed, RunPlanned, StepDone, to_json
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import RunStore
+from tabtune_core.store.runs import LAST_STATE, STATES, RunStore
 
 
 @pytest.fixture
@@ -49,6 +49,30 @@ def test_reading_on_gives_the_same_as_reading_all(store):
     for name, frame in RunCurves(store, run_id).read_on().frames.items():
         pd.testing.assert_frame_equal(curves.frames[name], frame)
     assert curves.frames["memory"]["step"].tolist() == [0, 1, 1, 2]
+
+
+def test_what_a_run_takes_back_when_it_is_resumed_goes_from_its_curves(store):
+    run_id = running(store)
+    held = store.run_dir(run_id) / STATES / LAST_STATE
+    held.parent.mkdir(parents=True)
+    held.touch()
+    plan = RunPlanned("cpu", 9, 1, 1, 1, 1, 1, 1, (), 1, 1, (), {})
+    score = Evaluated(2, "validation", {"accuracy": 0.5}, True, 1.0)
+    tell(store, run_id, [plan, MemorySampled("load", 5), step(1), step(2), score, step(3)])
+    curves = RunCurves(store, run_id).read_on()
+    store.requeue(run_id, "killed")
+    store.claim(2, None)
+    store.begin_again(run_id)
+    curves.read_on()
+    for told in ([plan, MemorySampled("load", 6)], [Resumed(2)], [step(3, 0.25), step(4)]):
+        for event in told:
+            store.append(run_id, event)
+        curves.read_on()
+        for name, frame in RunCurves(store, run_id).read_on().frames.items():
+            pd.testing.assert_frame_equal(curves.frames[name], frame)
+    assert curves.frames["steps"]["step"].tolist() == [1, 2, 3, 4]
+    assert curves.frames["steps"]["loss"].tolist()[2] == 0.25
+    assert curves.frames["memory"]["resident_bytes"].tolist() == [6]
 
 
 def test_only_what_is_new_is_parsed(store, monkeypatch):
