@@ -1,5 +1,6 @@
 """Real workers for tests: a program of their own, in which only what a run computes is a fake."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -65,4 +66,5 @@ def end(store, *workers):
         worker.kill()
         worker.wait()
     for run in store.runs(status="running"):
-        psutil.Process(run.pid).kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(run.pid).kill()

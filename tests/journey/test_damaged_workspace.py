@@ -11,7 +11,7 @@ from page_steps import button, go, texts
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.lock import started_at
+from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.runs import RunStore
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it", "guide")
@@ -125,9 +125,9 @@ def test_a_waiting_run_that_cannot_be_read_is_ended_and_not_the_queue(tmp_path):
     store = RunStore(tmp_path)
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     change(store.home, *BREAKS["settings that are no JSON"], runs[0].id)
-    assert store.claim(1, started_at(1), runs[0].id) is None
+    assert store.claim(1, identity_of(1), runs[0].id) is None
     assert "cannot be read" in store._row(runs[0].id)["error"]
-    assert store.claim(1, started_at(1)).id == runs[1].id
+    assert store.claim(1, identity_of(1)).id == runs[1].id
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What has to be true once nothing is going on: each check adds what it finds to the round's failures."""
 
 import contextlib
+import fcntl
+import math
 import os
 import re
 import sqlite3
@@ -15,7 +17,7 @@ from soaking.lab import patience, wait_until
 from tabtune_core.errors import TabTuneError
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.runs import ENDED, RANKED, Run
+from tabtune_core.store.runs import ENDED, RANKED, STATES, Run
 from tabtune_core.store.uploaded_adapters import check_package
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 STILL_SECONDS = 120.0
 """Without any change on an idle machine, after which what goes on is stuck."""
-INTERMEDIATE = ("best.safetensors", "first.safetensors", "*.partial", "tmp*")
-"""Files of a run or job that nobody needs once it has ended."""
+INTERMEDIATE = (STATES, "*.partial", "tmp*")
+"""Files and folders of a run or job that nobody needs once it has ended; the states of an interrupted one it goes on from."""
 BROWSER = re.compile(r"playwright|chrom|\.com\.google")
 """In the names of processes and temporary files that are the browser's, which lives on from round to round."""
 KEPT = re.compile(BROWSER.pattern + "|torchinductor_")
@@ -103,6 +105,7 @@ def rows_of_runs(round_: "Round") -> None:
     for run in rows.values():
         if run.id in round_.open:
             check_run(round_, run)
+    round_.asked.clear()
     round_.open.clear()
     for job in round_.lab.store.jobs(status="failed"):
         if job.id not in round_.told_jobs and "unexpected" in (job.error or ""):
@@ -160,13 +163,36 @@ def left_processes(round_: "Round") -> list[str]:
 def left_files(round_: "Round") -> list[str]:
     """Those that no row and no living process needs."""
     lab, store = round_.lab, round_.lab.store
-    sockets = Path("/proc/net/unix").read_text()
+    sockets, worker = Path("/proc/net/unix").read_text(), lab.worker
     found = [path for path in lab.temporary.iterdir() if not KEPT.search(path.name) and str(path) not in sockets]
+    interrupted = {run.id for run in store.runs(status="interrupted")}
     for kind, ids in (("runs", {run.id for run in store.runs()}), ("jobs", {job.id for job in store.jobs()})):
         for folder in (lab.home / kind).glob("*"):
-            found += [folder] if folder.name not in ids else [path for name in INTERMEDIATE for path in folder.rglob(name)]
+            names = () if folder.name in interrupted else INTERMEDIATE
+            found += [folder] if folder.name not in ids else [path for name in names for path in folder.rglob(name)]
     found += [*lab.home.glob("*/incoming-*"), *lab.home.glob("inputs/*")]
-    return [str(path.relative_to(lab.home.parent)) for path in found]
+    swept = worker.create_time() if worker else 0.0  # what a kill leaves goes when the next worker starts
+    return [str(path.relative_to(lab.home.parent)) for path in found if not is_in_use(path) and made(path) < swept]
+
+
+def made(path: Path) -> float:
+    """Unix seconds of its last change; infinity where it is gone."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return math.inf
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a living process holds the lock of a scratch folder."""
+    with contextlib.suppress(OSError):
+        lock = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+    return False
 
 
 def nothing_left(round_: "Round") -> None:

@@ -4,7 +4,6 @@ Every process that belongs to it inherits the mark and the folder for temporary 
 """
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -20,7 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from tabtune_core.execution.lock import ensure_worker, pid_alive
+from tabtune_core.execution.identity import found
+from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
@@ -123,11 +123,10 @@ class Lab:
     @property
     def worker(self) -> psutil.Process | None:
         """The worker, where one runs."""
-        try:
-            holder = json.loads((self.home / "worker.lock").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        return psutil.Process(holder["pid"]) if pid_alive(holder["pid"], holder["process_started"]) else None
+        holder = worker_of(self.home)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(holder.pid) if holder is not None and holder.pid else None
+        return None
 
     def helpers(self) -> list[psutil.Process]:
         """The worker's forkserver and resource tracker."""
@@ -141,15 +140,15 @@ class Lab:
     def at_work(self) -> list[psutil.Process]:
         """Processes of runs and jobs, as the store names them; none of the worker's own."""
         rows = [*self.store.runs(status="running"), *self.store.jobs(status="running")]
-        alive = {row.pid for row in rows if pid_alive(row.pid, row.process_started)}
+        alive = {row.pid for row in rows if found(row.pid, row.identity) == "alive"}
         own = self.worker
         return [psutil.Process(pid) for pid in sorted(alive) if own is None or pid != own.pid]
 
     def marked(self) -> list[psutil.Process]:
         """All living processes that began here, but this one."""
-        found = []
+        belonging = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get(MARK) == self.mark and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                    belonging.append(process)
+        return belonging
