@@ -54,9 +54,9 @@ def _replace(module: nn.Module, path: str, child: nn.Module) -> None:
 
 def _parametrized(owner: nn.Module, attribute: str) -> parametrize.ParametrizationList:
     assert isinstance(owner.parametrizations, nn.ModuleDict)
-    found = owner.parametrizations[attribute]
-    assert isinstance(found, parametrize.ParametrizationList)
-    return found
+    parametrizations = owner.parametrizations[attribute]
+    assert isinstance(parametrizations, parametrize.ParametrizationList)
+    return parametrizations
 
 
 def adapter_at(module: nn.Module, path: str) -> LowRank:

@@ -116,8 +116,8 @@ class _LowRankLinear(torch.autograd.Function):
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(low_NR, b.T)
         ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x as it came, which other layers keep too: x_NI may be a copy
-        given: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
-        return given
+        result: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

@@ -1,4 +1,4 @@
-"""Puts LoRA into a model: freezes everything, adapts the named parts, and tells layer by layer what was done.
+"""Puts LoRA into a model: freezes everything, adapts the named modules, and reports layer by layer what was done.
 
 In: a module and settings. Out: the same module, adapted in place, and a report that the optimizer and the pages trust.
 """
@@ -107,7 +107,7 @@ def inject(
         alpha: the update is scaled by alpha / rank; None: twice the rank of each layer.
         dropout: on the input of A, while training; a table that is looked up has none.
         targets: layer names, path prefixes or group names.
-        groups: names for several parts.
+        groups: names for several modules.
         passed_over: parts of a path, or shell patterns of whole paths, that are adapted only when a target names them.
         unused: path prefixes of what the model does not use for this task; nothing there is adapted.
         bias: 'all' trains every bias that is used, 'lora_only' those of the adapted layers.
@@ -125,19 +125,19 @@ def inject(
     if any(adapted_paths(module)):
         raise AdapterError("The model has a LoRA adapter already. Merge it first, or keep several in an AdapterSet.")
     groups = groups or {}
-    found, left_out = find_targets(module, targets, groups, passed_over, unused)
-    paths = [entry.path for entries in found.values() for entry in entries]
+    matched, left_out = find_targets(module, targets, groups, passed_over, unused)
+    paths = [entry.path for entries in matched.values() for entry in entries]
     ranks = dict.fromkeys(paths, rank) | pattern_values("rank_pattern", rank_pattern or {}, paths, groups)
     alphas = pattern_values("alpha_pattern", alpha_pattern or {}, paths, groups)
-    _check_ranks(rank, ranks, {e.path: min(e.weight.shape) for entries in found.values() for e in entries})
+    _check_ranks(rank, ranks, {e.path: min(e.weight.shape) for entries in matched.values() for e in entries})
 
     def plan(entry: Adaptable, target: str) -> AdaptedLayer:
-        (out, width), asked = entry.matrix.shape, ranks[entry.path]
-        used = min(asked, out, width)
-        strength = alphas.get(entry.path, 2.0 * asked if alpha is None else alpha) * (used / asked) ** (0.5 if use_rslora else 1)
-        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, strength, used < asked, use_rslora, variant)
+        (out, width), requested = entry.matrix.shape, ranks[entry.path]
+        used = min(requested, out, width)
+        strength = alphas.get(entry.path, 2.0 * requested if alpha is None else alpha) * (used / requested) ** (0.5 if use_rslora else 1)
+        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, strength, used < requested, use_rslora, variant)
 
-    plans = [(plan(entry, target), entry) for target, entries in found.items() for entry in entries]
+    plans = [(plan(entry, target), entry) for target, entries in matched.items() for entry in entries]
     layers = tuple(layer for layer, _ in plans)
     _refuse(variant, [entry for _, entry in plans])
     biases = _find_biases(module, bias, layers, unused)
@@ -156,7 +156,7 @@ def inject(
 
 def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]) -> None:
     for rank in sorted(set(ranks.values())):
-        largest = max(caps[path] for path, asked in ranks.items() if asked == rank)
+        largest = max(caps[path] for path, requested in ranks.items() if requested == rank)
         if rank > largest:
             which = "target" if rank == default else "layer that the rank pattern gives it to"
             raise TargetError(

@@ -153,9 +153,9 @@ class LowRankUpdate(LowRank):
             return LowRankWeight.of(weight, *half_factors(*self.update), self.scaling, self.active_dropout)
         if not self.active_dropout:
             return self.updated(weight)
-        shown: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
+        mask: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
         scale = self.variant.row_scale(self, weight)[:, None]
-        return weight + (scale - 1) * weight * shown + scale * self.scaling * self.lora_B @ (self.lora_A * shown)
+        return weight + (scale - 1) * weight * mask + scale * self.scaling * self.lora_B @ (self.lora_A * mask)
 
 
 class LoRAEmbedding(LowRank):

@@ -20,7 +20,7 @@ def under(path: str, prefix: str) -> bool:
 
 
 def resolve_targets(targets: Sequence[str], groups: Groups) -> dict[str, tuple[str, ...]]:
-    """Path prefixes that each target stands for: a group name stands for its parts, anything else for itself."""
+    """Path prefixes that each target stands for: a group name stands for its modules, anything else for itself."""
     return {target: tuple(groups.get(target, (target,))) for target in targets}
 
 
@@ -28,12 +28,12 @@ def resolve_targets(targets: Sequence[str], groups: Groups) -> dict[str, tuple[s
 class Matches:
     """What targets stand for."""
 
-    found: dict[str, str]
+    target_by_path: dict[str, str]
     """Path -> the first target that matches it."""
     left_out: list[str] = field(default_factory=list)
     """Paths passed over as too small."""
     idle: set[str] = field(default_factory=set)
-    """Targets that match a part which the task does not use."""
+    """Targets that match a module which the task does not use."""
     reached: set[str] = field(default_factory=set)
     """Targets that match something to adapt."""
 
@@ -53,7 +53,7 @@ def match_targets(
         elif path not in matching and any(_has(path, part) and not any(part in t for t in matching) for part in passed_over):
             matches.left_out.append(path)
         else:
-            matches.found[path] = matching[0]
+            matches.target_by_path[path] = matching[0]
             matches.reached.update(matching)
     return matches
 

@@ -58,13 +58,13 @@ class Stack:
         output: torch.Tensor = _StackedLinear.apply(x, weight, bias, self.a_KRI, b_KRO, self.scaling_K11, kept_KNI, merged)  # type: ignore[no-untyped-call]
         return output
 
-    def forward(self, given: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_or_weight: torch.Tensor) -> torch.Tensor:
         """In place of that of the first run's adapter: of a layer that is called, or a weight that is read."""
         base = getattr(self.adapters[0], "base", None)
         if base is not None:
-            return self.linear(given, base.weight, base.bias, self.b_KRO)
+            return self.linear(input_or_weight, base.weight, base.bias, self.b_KRO)
         assert isinstance(self.adapters[0], LowRankUpdate)
-        made: StackedWeight = given.as_subclass(StackedWeight)
+        made: StackedWeight = input_or_weight.as_subclass(StackedWeight)
         made.stack, made.b = self, self.b_KRO.permute(2, 0, 1)
         return made
 
@@ -124,8 +124,8 @@ class _StackedLinear(torch.autograd.Function):
             output = F.linear(x_KNI, weight, bias).baddbmm_(low_KNR, b_KRO * scaling_K11)
         ctx.save_for_backward(x, weight, a_KRI, b_KRO, scaling_K11, kept_KNI, low_KNR)
         ctx.merged = merged
-        given: torch.Tensor = torch.ops.aten._unsafe_view(output, (*x.shape[:-1], output.shape[-1]))
-        return given
+        result: torch.Tensor = torch.ops.aten._unsafe_view(output, (*x.shape[:-1], output.shape[-1]))
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

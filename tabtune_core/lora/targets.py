@@ -56,25 +56,25 @@ def find_targets(
     """
     prefixes, everything = resolve_targets(targets, groups), list(adaptable_weights(module))
     matches = match_targets([entry.path for entry in everything], targets, groups, passed_over, unused)
-    found: dict[str, list[Adaptable]] = {target: [] for target in targets}
+    by_target: dict[str, list[Adaptable]] = {target: [] for target in targets}
     for entry in everything:
-        if entry.path in matches.found:
-            found[matches.found[entry.path]].append(entry)
+        if entry.path in matches.target_by_path:
+            by_target[matches.target_by_path[entry.path]].append(entry)
     missed = [t for t in targets if t not in matches.reached]
     if missed or not targets:
         _refuse(prefixes, missed, [e.path for e in everything if not any(under(e.path, u) for u in unused)], matches.left_out, matches.idle)
-    return found, matches.left_out
+    return by_target, matches.left_out
 
 
 def _refuse(
     prefixes: Mapping[str, Sequence[str]], missed: Sequence[str], paths: Sequence[str], left_out: Sequence[str], idle: Collection[str]
 ) -> None:
     parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in paths}))
-    asked = ", ".join(repr(t) for t in missed) or "an empty list of targets"
+    requested = ", ".join(repr(t) for t in missed) or "an empty list of targets"
     only_small = [path for path in left_out if any(under(path, prefix) for t in missed for prefix in prefixes[t])]
     if only_small:
         raise TargetError(
-            f"Under {asked} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
+            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
             f"Name one of them to adapt it all the same."
         )
     never = ", ".join(repr(t) for t in missed if t in idle)
@@ -82,4 +82,4 @@ def _refuse(
         raise TargetError(
             f"The model does not use {never} for this task: an adapter there would never train. Modules that it uses: {parts}."
         )
-    raise TargetError(f"No linear layer under {asked}. Modules that have some: {parts}.")
+    raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")

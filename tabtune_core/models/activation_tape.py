@@ -45,7 +45,7 @@ class Block:
 
 @dataclass(slots=True)
 class Tape:
-    """Told of one layer after the other; a name stands for one tensor of the current block, which is kept once."""
+    """Records one layer after the other; a name stands for one tensor of the current block, which is kept once."""
 
     trained: Trained
     number_bytes: int = NUMBER_BYTES

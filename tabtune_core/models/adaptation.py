@@ -36,7 +36,7 @@ def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.T
 
 
 def adapter_arguments(model: BaseModel, lora: LoraSettings) -> dict[str, Any]:
-    """What ``inject``, or an ``AdapterSet`` of the model's module, is to be told."""
+    """What ``inject``, or an ``AdapterSet`` of the model's module, needs to know."""
     family, paths = model.card.family, (name for name, _ in model.module.named_parameters())
     return {
         "rank": lora.rank,

@@ -1,4 +1,4 @@
-"""What a model is, as data: its family, its weights by task, its parts and limits. Loads no torch."""
+"""What a model is, as data: its family, its weights by task, its modules and limits. Loads no torch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +82,7 @@ class Family:
     folder: str
     """Its package below ``tabtune_core.models``."""
     targets: tuple[str, ...]
-    """The guide's section 5.2: what LoRA adapts unless told otherwise."""
+    """The guide's section 5.2: what LoRA adapts unless targets are given."""
     groups: Mapping[Task, Mapping[str, tuple[str, ...]]]
     """Names that stand for parts whatever the size of the model: those of the guide's section 5.1, and old names of parts that moved."""
     late_blocks: str
@@ -90,9 +90,9 @@ class Family:
     head: tuple[str, ...]
     """What comes after them."""
     unused: Mapping[Task, tuple[str, ...]]
-    """Parts that a task never calls; an adapter there would be dead."""
+    """Modules that a task never calls; an adapter there would be dead."""
     passed_over: tuple[str, ...] = ()
-    """Parts that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
+    """Modules that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
     """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
     layers: Callable[[dict[str, Any], Task], Layers]
@@ -122,7 +122,7 @@ class Family:
         return upstream
 
     def groups_in(self, task: Task, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Names that stand for parts of a model of this family, told by the paths of its weights: ``groups``, and LATE."""
+        """Names that stand for modules of a model of this family, recognized by the paths of its weights: ``groups``, and LATE."""
         numbers = {
             int(path.removeprefix(f"{self.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{self.late_blocks}.")
         }
@@ -135,7 +135,7 @@ class Family:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is here; tells without importing it."""
+        """Whether its package is here; found out without importing it."""
         try:
             return bool(version(self.distribution))
         except PackageNotFoundError:
@@ -187,7 +187,7 @@ class ModelCard:
         family, shapes = self.family, self.layers(task).weights
         by_path = {path.removesuffix(".weight"): path for path in shapes}
         matches = match_targets(by_path, targets or family.targets, self.groups(task), family.passed_over, family.unused[task])
-        return {by_path[path]: shapes[by_path[path]] for path in matches.found}
+        return {by_path[path]: shapes[by_path[path]] for path in matches.target_by_path}
 
     def adapter_parameters(self, task: Task, rank: int, targets: Sequence[str] = ()) -> int:
         """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""

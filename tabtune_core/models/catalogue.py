@@ -35,12 +35,12 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: it does not exist.
     """
-    found = Path(os.path.expanduser(path))  # which leaves alone the home of somebody whom the machine does not know
-    if os.path.isdir(found):
-        found /= Path(card.weights_for(task).file).name
-    if not os.path.isfile(found):  # which says no of a name that is too long, where a Path raises
-        raise CheckpointError(f"There is no checkpoint at {found}. Name an existing file, or leave the path out to use {card.title}'s own.")
-    return found
+    file = Path(os.path.expanduser(path))  # which leaves alone the home of somebody whom the machine does not know
+    if os.path.isdir(file):
+        file /= Path(card.weights_for(task).file).name
+    if not os.path.isfile(file):  # which says no of a name that is too long, where a Path raises
+        raise CheckpointError(f"There is no checkpoint at {file}. Name an existing file, or leave the path out to use {card.title}'s own.")
+    return file
 
 
 def check_request(settings: RunSettings) -> None:
@@ -63,9 +63,9 @@ def check_request(settings: RunSettings) -> None:
     limit = card.family.context_limit
     trained = () if settings.strategy == "inference" else ("context_rows",)
     for name in (*trained, "predict_context_rows"):
-        asked = getattr(settings.train, name)
-        if limit is not None and asked is not None and asked > limit:
-            raise SettingError(f"train.{name} is {asked}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or fewer.")
+        rows = getattr(settings.train, name)
+        if limit is not None and rows is not None and rows > limit:
+            raise SettingError(f"train.{name} is {rows}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or fewer.")
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":

@@ -42,25 +42,25 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     weights = card.weights_for(task)
     repository = revision = None
     if path is not None:
-        found = named_checkpoint(card, task, path)
+        file = named_checkpoint(card, task, path)
     elif weights.repository is None:
-        found = WEIGHTS / weights.file
-        if not found.is_file():
+        file = WEIGHTS / weights.file
+        if not file.is_file():
             raise CheckpointError(
-                f"{card.title} ships as {found}, but the file is not there: the installation is damaged. Install the package again."
+                f"{card.title} ships as {file}, but the file is not there: the installation is damaged. Install the package again."
             )
     else:
         repository = weights.repository
-        found = _from_hub(card, weights)
-        revision = found.parent.name if found.parent.parent.name == "snapshots" else None
-    digest = sha256_of(found)
-    expected = None if path is not None else weights.sha256 or _published_sha256(found)
+        file = _from_hub(card, weights)
+        revision = file.parent.name if file.parent.parent.name == "snapshots" else None
+    digest = sha256_of(file)
+    expected = None if path is not None else weights.sha256 or _published_sha256(file)
     if expected not in (None, digest):
         raise CheckpointError(
-            f"{found} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
+            f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
-    return found, Source(card.name, found.name, repository, revision, digest)
+    return file, Source(card.name, file.name, repository, revision, digest)
 
 
 def _published_sha256(cached: Path) -> str | None:
@@ -84,7 +84,7 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     assert weights.repository is not None
     cached = is_here(weights)
     try:
-        found = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
+        files = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise CheckpointError(
             f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
@@ -92,7 +92,7 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
             f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
             f"or choose TabICL mini, which ships with the package."
         ) from error
-    return found[0]
+    return files[0]
 
 
 def sha256_of(path: Path) -> str:

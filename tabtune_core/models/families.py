@@ -1,4 +1,4 @@
-"""The model families: a folder and a line each. What a folder holds is told by ``Family``; importing this loads no torch."""
+"""The model families: a folder and a line each. What a folder holds is described by ``Family``; importing this loads no torch."""
 
 from importlib import import_module
 

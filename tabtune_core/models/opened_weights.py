@@ -67,10 +67,10 @@ def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Te
     with refused_as(CheckpointError, f"{path} does not fit the installed {package} package", WAY_OUT):
         with torch.device("meta"):
             plan = make()
-        wanted, found = ({name: tuple(value.shape) for name, value in state.items()} for state in (plan.state_dict(), tensors))
-        odd = [name for name in sorted({**wanted, **found}) if wanted.get(name) != found.get(name)]
+        wanted, stored = ({name: tuple(value.shape) for name, value in state.items()} for state in (plan.state_dict(), tensors))
+        odd = [name for name in sorted({**wanted, **stored}) if wanted.get(name) != stored.get(name)]
         if odd:
-            in_file, in_model = (shapes.get(odd[0], "no such tensor") for shapes in (found, wanted))
+            in_file, in_model = (shapes.get(odd[0], "no such tensor") for shapes in (stored, wanted))
             raise Damaged(f"of the tensor {odd[0]!r} the file has {in_file}, and the model that it describes {in_model}")
         if sum(buffer.numel() * buffer.element_size() for buffer in plan.buffers()) > BUFFER_BYTES:
             raise Damaged("the model that it describes needs far more memory than its weights")

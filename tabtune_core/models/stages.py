@@ -1,6 +1,6 @@
 """The stages of a forward pass: submodules in the order of their calls, and what stands in for one that need not run.
 
-A family's ``stages(module)`` tells those of a module, for whoever keeps what the first ones give while they are frozen. Between two
+A family's ``stages(module)`` lists those of a module, for whoever keeps what the first ones give while they are frozen. Between two
 stages upstream's own code runs as ever: a stage that is passed over gives something of the right shape, which nothing reads.
 """
 
@@ -57,9 +57,9 @@ class Instead:
         return self.value
 
 
-def first_of(*given: Any, **named: Any) -> Any:
+def first_of(*positional: Any, **named: Any) -> Any:
     """The first argument of a call."""
-    return (*given, *named.values())[0]
+    return (*positional, *named.values())[0]
 
 
 def spread(x: torch.Tensor, *shape: int) -> torch.Tensor:

@@ -83,7 +83,7 @@ class Variant:
         raise NotImplementedError
 
     def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
-        """Tells a tape what a layer keeps for the backward pass; see ``Tape.linear``."""
+        """Records on a tape what a layer keeps for the backward pass; see ``Tape.linear``."""
         for name, rows in inputs.items():
             tape.keep(name, rows * shape[1], trains=True)
             tape.keep_bytes(f"{path} {name} mask", rows * shape[1] if tape.hides else 0)

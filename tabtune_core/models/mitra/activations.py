@@ -10,10 +10,10 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Tells the tape of one training step; all outputs are computed, so that ``classes`` is idle."""
+    """Records one training step on the tape; all outputs are computed, so that ``classes`` is idle."""
     width, outputs, heads = config["dim"], config["dim_output"], config["n_heads"]
-    shown, asking = context * (features + 1), query * (features + 1)
-    cells = shown + asking
+    context_cells, query_cells = context * (features + 1), query * (features + 1)
+    cells = context_cells + query_cells
     with tape.block(0):
         tape.linear("x_embedding.x_embedding.weight", {"cells": cells}, (width, 1))
         tape.live = tape.live or "y_embedding.y_embedding.weight" in tape.trained.ranks
@@ -24,8 +24,8 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 over_rows = half == 1
                 tape.norm("input" if over_rows else f"cells {half}", cells, width)
                 for part in "qkv":
-                    read = cells + (shown if over_rows and part != "q" else 0)  # the query's keys are made of the context once more
-                    inputs = {f"normal {half}": cells} | ({f"normal {half} again": shown} if read > cells else {})
+                    read = cells + (context_cells if over_rows and part != "q" else 0)  # the query's keys are made of the context once more
+                    inputs = {f"normal {half}": cells} | ({f"normal {half} again": context_cells} if read > cells else {})
                     tape.linear(f"{path}.attention{half}.{part}.weight", inputs, (width, width))
                     tape.keep(f"{part} {half}", read * width)
                 tape.keep(f"answer {half}", cells * (width + heads))
@@ -35,19 +35,19 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 tape.keep(f"hidden {half}", cells * 4 * width)
                 tape.linear(f"{path}.{down}.weight", {f"active {half}": cells}, (width, 4 * width))
             tape.passing(9 * cells * width)  # of the block's output, and on both sides of the last GELU
-    with tape.block(asking * width):
-        tape.linear("final_layer.weight", {"normal": asking}, (outputs, width))
-        tape.keep("outputs", asking * outputs, wide=True)
+    with tape.block(query_cells * width):
+        tape.linear("final_layer.weight", {"normal": query_cells}, (outputs, width))
+        tape.keep("outputs", query_cells * outputs, wide=True)
 
 
-def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
     """Bytes at the widest moment of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
-    cells = (shown + asking) * (features + 1)
+    cells = (context + query) * (features + 1)
     return float(NUMBER_BYTES * 10 * cells * config["dim"])
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Operations for each pair of context rows of a prediction: rows look at each other column by column."""
+    """Operations for each pair of context rows of a prediction: rows attend to each other column by column."""
     return int(4 * config["n_layers"] * config["dim"] * (features + 1))
 
 

@@ -54,8 +54,8 @@ class MitraModel:
         path, source = find_checkpoint(card, task, checkpoint)
         config = _read_config(path.with_name("config.json"))
         if config["task"] != task.upper():
-            found = str(config["task"]).lower()
-            raise CheckpointError(f"{path.parent} holds a model for {found}, and the task is {task}. Name a checkpoint for {task}.")
+            stored_task = str(config["task"]).lower()
+            raise CheckpointError(f"{path.parent} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
         with refused_as(CheckpointError, f"{path} is damaged or no Mitra checkpoint", WAY_OUT):
             tensors, _ = read_safetensors(path)
         # "cpu" is upstream's word for attention without flash-attn, which cannot do fp32; it runs on a GPU as well

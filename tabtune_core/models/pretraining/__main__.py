@@ -32,25 +32,25 @@ def main() -> None:
         help="checkpoint whose fitting weights are the start; of several their mean",
     )
     parser.add_argument("--resume", action="store_true", help="go on from state.pt in the folder")
-    asked = parser.parse_args()
-    pool = Pool(asked.pool or asked.workdir / "pool", asked.groups)
+    arguments = parser.parse_args()
+    pool = Pool(arguments.pool or arguments.workdir / "pool", arguments.groups)
     started = time.monotonic()
-    if asked.family == TABLES:
+    if arguments.family == TABLES:
         for left in pool.fill():
             if left % 100 == 0:
                 print(f"{left} groups left  {time.monotonic() - started:.0f} s", flush=True)
         return
-    asked.workdir.mkdir(parents=True, exist_ok=True)
+    arguments.workdir.mkdir(parents=True, exist_ok=True)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=100))
     run = pretrain(
-        RECIPES[asked.family],
-        asked.workdir,
+        RECIPES[arguments.family],
+        arguments.workdir,
         pool,
-        steps=asked.steps,
-        rate=asked.rate,
-        seed=asked.seed,
-        resume=asked.resume,
-        start=asked.start,
+        steps=arguments.steps,
+        rate=arguments.rate,
+        seed=arguments.seed,
+        resume=arguments.resume,
+        start=arguments.start,
     )
     for step, losses in run:
         for name, loss in losses.items():

@@ -39,10 +39,10 @@ def rate_factor(step: int, steps: int) -> float:
 
 def start_from(model: nn.Module, *paths: Path) -> None:
     """Takes over every weight of other checkpoints that has the same name and shape here; of several, their mean."""
-    given = [_read_weights(path) for path in paths]
+    states = [_read_weights(path) for path in paths]
     own = model.state_dict()
-    fitting = [name for name, weight in own.items() if all(name in one and one[name].shape == weight.shape for one in given)]
-    model.load_state_dict({**own, **{name: sum(one[name] for one in given) / len(given) for name in fitting}})
+    fitting = [name for name, weight in own.items() if all(name in state and state[name].shape == weight.shape for state in states)]
+    model.load_state_dict({**own, **{name: sum(state[name] for state in states) / len(states) for name in fitting}})
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -71,7 +71,7 @@ def _size(recipe: Recipe, step: int, steps: int) -> Size:
 def _accumulate(recipe: Recipe, model: nn.Module, pool: Pool, size: Size, seed: int, step: int) -> dict[str, float]:
     """Adds up the gradients of the step's groups; the mean loss by task."""
     rng = np.random.default_rng([seed, step])
-    found: dict[str, list[float]] = {}
+    losses: dict[str, list[float]] = {}
     for index in range(recipe.step_groups):
         number = step * recipe.step_groups + index
         group = pool.group(number)
@@ -84,8 +84,8 @@ def _accumulate(recipe: Recipe, model: nn.Module, pool: Pool, size: Size, seed: 
         loss = task(model, group, size, rng)
         if torch.isfinite(loss):  # a group none of whose query rows could be scored gives no number
             (loss / recipe.step_groups).backward()  # type: ignore[no-untyped-call]
-            found.setdefault(task.__name__, []).append(loss.item())
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            losses.setdefault(task.__name__, []).append(loss.item())
+    return {name: float(np.mean(values)) for name, values in losses.items()}
 
 
 def pretrain(

@@ -10,7 +10,7 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Tells the tape of one training step; more classes than the model has outputs are asked digit by digit, a pass for each."""
+    """Records one training step on the tape; more classes than the model has outputs are predicted digit by digit, a pass for each."""
     passes, reach = 1, config["model"]["max_num_classes"]
     while reach < classes:
         passes, reach = passes + 1, reach * config["model"]["max_num_classes"]
@@ -18,12 +18,12 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
         _forward(tape, config["model"], context=context, query=query, regression=not classes)
 
 
-def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
     """Bytes at the widest moment of a prediction: in a feed-forward part, with five tensors of the width of a row and four hidden ones."""
     size = config["model"]
-    rows = size["n_thinking_rows"] + shown + asking
-    features_read = 5 * (shown + asking) * size["max_num_features"]  # cut off, normalised and cut off again, with masks
-    outputs = 4 * asking * (size["max_num_classes"] + size["regression_bin_count"])
+    rows = size["n_thinking_rows"] + context + query
+    features_read = 5 * (context + query) * size["max_num_features"]  # cut off, normalised and cut off again, with masks
+    outputs = 4 * query * (size["max_num_classes"] + size["regression_bin_count"])
     return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
 
 
@@ -41,8 +41,8 @@ def untrained(config: dict[str, Any], regression: bool) -> int:
 
 def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regression: bool) -> None:
     width, labels, hidden, heads = size["emsize"], size["y_encoder_dim"], size["ff_dim"], size["nhead"]
-    shown = size["n_thinking_rows"] + context
-    rows = shown + query
+    key_rows = size["n_thinking_rows"] + context
+    rows = key_rows + query
     with tape.block(0):
         read = size["max_num_features"]
         tape.linear("encoder.weight", {"features": context + query}, (width, read))
@@ -60,12 +60,12 @@ def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regr
             tape.keep("q", 2 * rows * width)  # as it is, for its norm and gate, and as attention reads it
             tape.keep("gate", 2 * rows * heads)
             copied = tape.trained.dropout and tape.trained.variant == "dora"
-            tape.linear(f"{path}.k_proj.weight", {"normal shown" if copied else "normal": shown}, (width, width))
-            tape.keep("k", 2 * shown * width)
-            tape.linear(f"{path}.v_proj.weight", {"normal and labels": shown}, (width, width + labels))
-            tape.keep("v", shown * width)
+            tape.linear(f"{path}.k_proj.weight", {"normal shown" if copied else "normal": key_rows}, (width, width))
+            tape.keep("k", 2 * key_rows * width)
+            tape.linear(f"{path}.v_proj.weight", {"normal and labels": key_rows}, (width, width + labels))
+            tape.keep("v", key_rows * width)
             if tape.trained.everything:
-                tape.keep("before the weights of the norms", (rows + shown) * width)
+                tape.keep("before the weights of the norms", (rows + key_rows) * width)
             tape.keep("answer", rows * (width + 3 * heads))
             tape.linear(f"{path}.out_proj.weight", {"gated": rows}, (width, width))
             tape.norm("sum", rows, width)

@@ -13,7 +13,7 @@ SSMAX_HIDDEN = 64
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Tells the tape of one training step; an episode shows no more classes than the model has outputs, so that ``classes`` is idle."""
+    """Records one training step on the tape; an episode shows no more classes than the model has outputs, so that ``classes`` is idle."""
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
     columns = features + reserved
@@ -52,13 +52,13 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
         tape.keep("outputs", rows * outputs + (2 if config["max_classes"] else 4) * query * outputs, wide=True)
 
 
-def predicting(config: dict[str, Any], *, shown: int, asking: int, features: int) -> float:
+def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
     """Bytes at the widest moment of a prediction: in the columns' blocks, ten tensors of one number for each unit of each cell.
 
     Those are the stage's input, the block's, its normalised copy, the attention's answer, the sum and its normalised copy, and twice the
     wider tensors around GELU.
     """
-    cells = (features + config["row_num_cls"]) * (shown + asking)
+    cells = (features + config["row_num_cls"]) * (context + query)
     return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
 
 
@@ -86,26 +86,27 @@ def attend(
     rope: bool = False,
     ssmax: object = False,
 ) -> None:
-    """One ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens look at ``shown`` ones, then think for themselves.
+    """One ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` ones, then a feed-forward layer.
 
-    ``own``: the tokens shown are some of those that ask, so that both come out of one norm.
+    ``own``: the tokens shown are some of the asking ones, so that both come out of one norm.
     """
-    asked, given, name = tables * asking, tables * shown, path.rpartition(".")[2]
-    tape.keep(f"{name} statistics", 2 * asked + (0 if own else 2 * given), wide=True)
-    inputs = {f"{name} asking": asked} | ({} if own else {f"{name} shown": given})
+    query_tokens, key_tokens, name = tables * asking, tables * shown, path.rpartition(".")[2]
+    tape.keep(f"{name} statistics", 2 * query_tokens + (0 if own else 2 * key_tokens), wide=True)
+    inputs = {f"{name} asking": query_tokens} | ({} if own else {f"{name} shown": key_tokens})
     tape.linear(f"{path}.attn.in_proj_weight", inputs, (3 * width, width), read=True)
-    queries = asked * width
+    queries = query_tokens * width
     if ssmax:
-        tape.keep(f"{name} scaled", 3 * queries + asked * heads * SSMAX_HIDDEN)  # unscaled, tanh, scales; GELU's input
+        tape.keep(f"{name} scaled", 3 * queries + query_tokens * heads * SSMAX_HIDDEN)  # unscaled, tanh, scales; GELU's input
         if tape.trained.everything:
-            tape.keep(f"{name} scaling", 2 * queries + asked * heads * SSMAX_HIDDEN)  # inputs of its layers and products
-    packed = 3 * asked if own and rope else 2 * given  # q, k and v lie in one tensor, which v keeps whole when q and k are rotated
-    rotated = asked + given if rope else asked
+            tape.keep(f"{name} scaling", 2 * queries + query_tokens * heads * SSMAX_HIDDEN)  # inputs of its layers and products
+    # q, k and v lie in one tensor, which v keeps whole when q and k are rotated
+    packed = 3 * query_tokens if own and rope else 2 * key_tokens
+    rotated = query_tokens + key_tokens if rope else query_tokens
     tape.keep(f"{name} q, k, v", (packed + rotated) * width)
-    tape.keep(f"{name} answer", queries + asked * heads)
-    tape.linear(f"{path}.attn.out_proj.weight", {f"{name} answer": asked}, (width, width), read=True)
-    tape.norm(f"{name} sum", asked, width)
+    tape.keep(f"{name} answer", queries + query_tokens * heads)
+    tape.linear(f"{path}.attn.out_proj.weight", {f"{name} answer": query_tokens}, (width, width), read=True)
+    tape.norm(f"{name} sum", query_tokens, width)
     hidden = config["ff_factor"] * width
-    tape.linear(f"{path}.linear1.weight", {f"{name} normal": asked}, (hidden, width))
-    tape.keep(f"{name} hidden", asked * hidden)
-    tape.linear(f"{path}.linear2.weight", {f"{name} active": asked}, (width, hidden))
+    tape.linear(f"{path}.linear1.weight", {f"{name} normal": query_tokens}, (hidden, width))
+    tape.keep(f"{name} hidden", query_tokens * hidden)
+    tape.linear(f"{path}.linear2.weight", {f"{name} active": query_tokens}, (width, hidden))

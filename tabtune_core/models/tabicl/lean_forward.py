@@ -2,7 +2,7 @@
 
 - The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
 - The last in-context block and the head answer for the context rows too.
-- While training it looks three times at what is known, and a GPU waits for each of the answers: whether a column is reserved, how many
+- While training it reads three known facts from the GPU, and waits for each of them: whether a column is reserved, how many
   classes there are, and for the logarithm of the number of rows.
 
 In: an upstream module. Out: the same losses, gradients and predictions, without that work and the memory that it keeps.
@@ -31,14 +31,14 @@ EMBED = "_compute_embeddings"
 
 
 @dataclass(slots=True)
-class _Asked:
+class _QueryRows:
     """Of one pass through the last block and the head."""
 
     context: int = 0
     """C rows that the block left out, and the head's answer is to have again."""
 
     def block(self, forward: Callable[..., Any], q: torch.Tensor, train_size: int | None = None, **named: Any) -> Any:
-        """``(B, T, D)`` to ``(B, Q, D)``: the query rows look at the context. Another call, as to fill a cache, is upstream's."""
+        """``(B, T, D)`` to ``(B, Q, D)``: the query rows attend to the context. Another call, as to fill a cache, is upstream's."""
         if train_size is None or named.keys() - {"rope"}:
             return forward(q=q, train_size=train_size, **named)
         self.context, shown_BCD = train_size, q[..., :train_size, :]
@@ -70,8 +70,8 @@ def _columns(
 ) -> torch.Tensor:
     """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
 
-    They come first. Inference may ask for some of the columns at a time, so that they are told by what they hold there; reserved ones alone
-    go through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean of 0.
+    They come first. Inference may ask for some of the columns at a time, so that they are known by what they hold there; reserved ones
+    alone go through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean of 0.
     """
     first, labels = int(owner.reserve_cls_tokens), y_train  # type: ignore[arg-type]
     if not owner.training:
@@ -93,27 +93,27 @@ def needed_work_alone(module: nn.Module) -> Iterator[None]:
     if not UPSTREAM.is_tested:
         yield
         return
-    asked = _Asked()
+    query_rows = _QueryRows()
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
     head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
     with ExitStack() as stack:
         for owner, name, stand_in in (
-            (last, "forward", asked.block),
-            (head, "forward", asked.head),
+            (last, "forward", query_rows.block),
+            (head, "forward", query_rows.head),
             (columns, EMBED, partial(_columns, columns)),
-            *(_unasked(columns) if module.training else ()),
+            *(_without_waiting(columns) if module.training else ()),
         ):
             stack.enter_context(_replaced(owner, name, stand_in))
         yield
 
 
-def _unasked(columns: nn.Module) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
-    """Upstream's own ways past the questions; a layer that is computed again in the backward pass keeps asking."""
+def _without_waiting(columns: nn.Module) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """Replacements that spare waiting for the GPU; a layer that is computed again in the backward pass keeps waiting."""
     yield ssmax, "_logn", lambda _, *size: _logarithm(*size)
     for layer in columns.modules():
         if hasattr(layer, "skip_value") and "forward" not in vars(layer):
             plain = partial(nn.Linear.forward, layer) if isinstance(layer, nn.Linear) else layer.induced_attention
-            yield layer, "forward", lambda _, *given, plain=plain, **named: plain(*given, **named)
+            yield layer, "forward", lambda _, *positional, plain=plain, **named: plain(*positional, **named)
 
 
 @contextmanager

@@ -60,9 +60,9 @@ class TabICLModel:
         path, source = find_checkpoint(card, task, checkpoint)
         module, written = read_checkpoint(path)
         config = {"max_classes": 10, **written}  # upstream's default
-        found: Task = "classification" if config["max_classes"] else "regression"
-        if found != task:
-            raise CheckpointError(f"{path} holds a model for {found}, and the task is {task}. Name a checkpoint for {task}.")
+        stored_task: Task = "classification" if config["max_classes"] else "regression"
+        if stored_task != task:
+            raise CheckpointError(f"{path} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
         return cls(card, task, source, module, config, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
@@ -126,7 +126,7 @@ class TabICLModel:
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, scaler = self._shown(y_C, classes)
         ask = self.module.forward_with_cache if scaler is None else self.module.predict_stats_with_cache
-        told = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
+        options = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
         with torch.no_grad(), on_its_card(self.device):
             self.module.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
         cache = self.module._cache
@@ -134,7 +134,7 @@ class TabICLModel:
 
         def predict(x_QF: Array) -> NDArray[np.float64]:
             with torch.no_grad(), on_its_card(self.device):
-                outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **told)
+                outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **options)
             self.module.clear_cache()  # the module would keep it for good
             return _answers(outputs_BQ[0], scaler, classes)
 
@@ -165,7 +165,7 @@ class TabICLModel:
 
 
 def on_its_card(device: torch.device) -> AbstractContextManager[Any]:
-    """While it lasts, the model's card is torch's current one: upstream's inference synchronizes it, which would open another one else."""
+    """While it lasts, the model's GPU is torch's current one: upstream's inference synchronizes it, which would open another one else."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 

@@ -21,7 +21,7 @@ def stages(module: nn.Module) -> Stages:
             path=f"icl_predictor.tf_icl.blocks.{i}",
             skip=first_of,
             keep=lambda output, *_, **__: [output],
-            give=lambda take, *given, **named: take(*first_of(*given, **named).shape),
+            give=lambda take, *positional, **named: take(*first_of(*positional, **named).shape),
         )
 
     first = (

@@ -1,7 +1,7 @@
 """What memory a run will take, before it starts: from the architecture in the catalogue and the sizes of the table. Loads no torch.
 
 In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
-too (see ``activations``), with two constants of the CPU for what no architecture tells: what torch still touches at the first steps, and
+too (see ``activations``), with two constants of the CPU for what no architecture says: what torch still touches at the first steps, and
 the gaps that glibc's heap has. On a card loading pays for the first use (see ``training.kernel_warmup``).
 ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
 """
@@ -57,20 +57,20 @@ class Sizes:
     def of(
         cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int, shown_rows: int | None = None
     ) -> "Sizes":
-        """For a table that is split already; ``predicted_rows`` are those of the largest part that is scored.
+        """For a table that is split already; ``predicted_rows`` are those of the largest split that is scored.
 
         ``shown_rows`` are the context of a prediction, as the settings ask for unless given.
         """
         train = settings.train
         step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
-        shown = shown_rows or min(train.predict_context_rows or train_rows, train_rows)
+        prediction_context = shown_rows or min(train.predict_context_rows or train_rows, train_rows)
         return cls(
             context_rows=step.context,
             query_rows=step.query,
             features=features,
             classes=classes,
-            shown_rows=shown,
-            evaluation_rows=min(shown, EVALUATION_ROWS),
+            shown_rows=prediction_context,
+            evaluation_rows=min(prediction_context, EVALUATION_ROWS),
             predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
         )
 
@@ -116,8 +116,8 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
         settings.strategy, adapter.trainable if adapter else 0
     )
-    shown = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
-    kept = heap * family.predicting(weights.config, shown=shown, asking=sizes.predicted_rows, features=sizes.features)
+    context_rows = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
+    kept = heap * family.predicting(weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features)
     if settings.strategy != "inference":
         kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(
@@ -133,7 +133,7 @@ def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, 
     """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
     first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
     counts = card.family.code("activations")
-    return first + heap * float(counts.predicting(card.weights_for(task).config, shown=shown, asking=predicted_rows, features=features))
+    return first + heap * float(counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features))
 
 
 def attention_operations(card: ModelCard, task: Task, features: int) -> int:
@@ -180,5 +180,5 @@ def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, 
     Raises:
         TargetError: a pattern that names no adapted layer.
     """
-    asked = asked_ranks(card, task, lora)
-    return {path: min(asked[path.removesuffix(".weight")], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
+    requested = asked_ranks(card, task, lora)
+    return {path: min(requested[path.removesuffix(".weight")], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
