@@ -129,32 +129,32 @@ class SharedArrays:
 
 def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
     """Time, bytes and path of files, the oldest first; without what another run takes away meanwhile."""
-    found = []
+    files = []
     for file in folder.glob(pattern):
         with suppress(FileNotFoundError):
-            told = file.stat()
-            found.append((told.st_mtime, told.st_size, file))
-    return sorted(found)
+            status = file.stat()
+            files.append((status.st_mtime, status.st_size, file))
+    return sorted(files)
 
 
 def _digest(parts: Sequence[Any]) -> str:
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        _tell(told, part)
-    return told.hexdigest()
+        _update(digest, part)
+    return digest.hexdigest()
 
 
-def _tell(told: Any, part: Any) -> None:
+def _update(digest: Any, part: Any) -> None:
     if isinstance(part, torch.Tensor):
         part = part.detach().cpu().numpy()
     if isinstance(part, np.ndarray):
-        told.update(f"{part.dtype}{part.shape}".encode())
-        told.update(np.ascontiguousarray(part).data)
+        digest.update(f"{part.dtype}{part.shape}".encode())
+        digest.update(np.ascontiguousarray(part).data)
     elif hasattr(part, "__dict__") and not isinstance(part, type):
-        told.update(type(part).__name__.encode())
+        digest.update(type(part).__name__.encode())
         for name, value in vars(part).items():
-            told.update(f"{name}=".encode())
-            _tell(told, value)
+            digest.update(f"{name}=".encode())
+            _update(digest, value)
     else:
-        told.update(repr(part).encode())
-    told.update(b"\0")
+        digest.update(repr(part).encode())
+    digest.update(b"\0")

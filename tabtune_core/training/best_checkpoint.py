@@ -44,8 +44,8 @@ class BestState:
             StateFileError: it is not there, damaged or of another module; the text says which.
         """
         if step:
-            held = read_state(self._file(step))[0]
-            if shapes(held) != shapes(self._trainable):
+            state = read_state(self._file(step))[0]
+            if shapes(state) != shapes(self._trainable):
                 raise StateFileError(f"{self._file(step).name} holds other parameters than the model")
         self._best = step
         self.rely()

@@ -1,6 +1,6 @@
 """A training step that is recorded once, as a CUDA graph, and then given to the GPU again and again as a whole.
 
-In: a model and its optimizer, and episodes of one shape. Out: what a plain step tells. Every tensor of the step keeps its place, each
+In: a model and its optimizer, and episodes of one shape. Out: what a plain step returns. Every tensor of the step keeps its place, each
 episode is copied into the first one's, and the host decides nothing within: not whether to step, nor at what rate.
 Random numbers go on from step to step: a graph moves the state of torch's own generator at each replay.
 """
@@ -29,7 +29,7 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
         train: how it trains.
         family: of the model.
         device: that it trains on.
-        read_from_files: what frozen parts give is looked up by the content of an episode.
+        read_from_files: what frozen stages give is looked up by the content of an episode.
         sizes_differ: the episodes are not all of one shape.
     """
     reasons = {
@@ -105,19 +105,19 @@ class CapturedStep:
         self._model, self._optimizer, self._classes, self._clip_norm = model, optimizer, classes, clip_norm
         self._precision, self._device, self._repeat = precision, device, repeat(self._work, device)
         self._inputs: tuple[torch.Tensor | None, ...] | None = None
-        self._told = torch.zeros(3, device=device)
+        self._loss_norm_scale = torch.zeros(3, device=device)
 
     def __call__(self, episode: Episode) -> Stepped:
         """One step on an episode of the shape of the first."""
-        given = episode_tensors(episode, self._classes, torch.device("cpu"))
+        tensors = episode_tensors(episode, self._classes, torch.device("cpu"))
         if self._inputs is None:
-            self._inputs = tuple(None if tensor is None else tensor.to(self._device, copy=True) for tensor in given)
-        for place, tensor in zip(self._inputs, given, strict=True):
+            self._inputs = tuple(None if tensor is None else tensor.to(self._device, copy=True) for tensor in tensors)
+        for place, tensor in zip(self._inputs, tensors, strict=True):
             if place is not None and tensor is not None:
                 assert place.shape == tensor.shape, "an episode of another shape than the one that was recorded"
                 place.copy_(tensor)
         self._repeat()
-        return stepped(self._told, self._precision)
+        return stepped(self._loss_norm_scale, self._precision)
 
     def _work(self) -> None:
         assert self._inputs is not None
@@ -128,4 +128,4 @@ class CapturedStep:
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision.autocast():
             loss = self._model.loss(x_BTF, y_BC, y_BQ, self._classes, weight_K)
-        self._told.copy_(queue_step(loss, self._optimizer, clip_norm=self._clip_norm, precision=self._precision))
+        self._loss_norm_scale.copy_(queue_step(loss, self._optimizer, clip_norm=self._clip_norm, precision=self._precision))

@@ -8,10 +8,10 @@ from tabtune_core.gpus import freest_card
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the CUDA card with the most free memory, or the CPU where there is none; anything else is taken at its word.
+    """'auto' is the CUDA GPU with the most free memory, or the CPU where there is none; anything else is taken at its word.
 
     Raises:
-        DeviceError: for a name torch does not know, a card that is not there, or one that cannot compute.
+        DeviceError: for a name torch does not know, a GPU that is not there, or one that cannot compute.
     """
     of_amd = torch.version.hip is not None
     cards = torch.cuda.device_count() if torch.cuda.is_available() and not of_amd else 0
@@ -27,17 +27,17 @@ def resolve_device(name: str) -> torch.device:
         raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     index = device.index or 0
     if index >= cards:
-        found = f"torch sees {cards} CUDA GPU{'s' if cards != 1 else ''}"
+        reason = f"torch sees {cards} CUDA GPU{'s' if cards != 1 else ''}"
         if of_amd:
-            found = "this build of torch is for AMD GPUs (ROCm), which were never tested"
+            reason = "this build of torch is for AMD GPUs (ROCm), which were never tested"
         elif torch.version.cuda is None:
-            found += " (this build of torch has no CUDA)"
-        raise DeviceError(f"The device {name!r} was requested, but {found}. Choose 'cpu', or 'auto' for an available device.")
+            reason += " (this build of torch has no CUDA)"
+        raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
     return _tried(torch.device("cuda", index))
 
 
 def _tried(device: torch.device) -> torch.device:
-    """The card, after it has computed something: a driver that is too old and a card that is in use by one process alone show only then."""
+    """The GPU, after it has computed something: a driver that is too old and a GPU that is in use by one process alone show only then."""
     try:
         torch.ones(1, device=device).add_(1).item()
     except (RuntimeError, AssertionError) as error:

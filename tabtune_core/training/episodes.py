@@ -29,7 +29,7 @@ class Episode:
     x_TF: NDArray[np.float32]
     y_C: Target
     y_Q: Target
-    """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes: nothing could tell it."""
+    """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes: nobody could know it."""
     weight_K: NDArray[np.float64] | None = None
     """How much a query row of each class id counts in the loss; None: all alike."""
 
@@ -75,20 +75,20 @@ def draw_episodes(
     """
     many, pool = most_classes is not None and classes > most_classes, RowPool(y_N, classes)
     while True:
-        shown, held = np.arange(classes), size
+        episode_classes, episode_size = np.arange(classes), size
         if many:
-            shown = rng.permutation(classes)[:most_classes]
-            held = EpisodeSize.plan(pool.size(shown), batch_size=size.query, context_rows=size.context)
-        drawn = pool.draw(rng, shown if many else None, held.context, held.query)
-        rows = _show_every_class(drawn, y_N, held) if classes else drawn[: held.context + held.query]
+            episode_classes = rng.permutation(classes)[:most_classes]
+            episode_size = EpisodeSize.plan(pool.size(episode_classes), batch_size=size.query, context_rows=size.context)
+        drawn = pool.draw(rng, episode_classes if many else None, episode_size.context, episode_size.query)
+        rows = _show_every_class(drawn, y_N, episode_size) if classes else drawn[: episode_size.context + episode_size.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
         if not classes:
-            yield Episode(np.ascontiguousarray(x_TF), y_N[rows[: held.context]], y_N[rows[held.context :]])
+            yield Episode(np.ascontiguousarray(x_TF), y_N[rows[: episode_size.context]], y_N[rows[episode_size.context :]])
             continue
         ids = np.zeros(classes, dtype=np.int64)
-        ids[shown] = rng.permutation(len(shown))
-        weights = None if weight_K is None else weight_K[shown[np.argsort(ids[shown])]]
-        y_C, y_Q = np.split(ids[y_N[rows]], [held.context])
+        ids[episode_classes] = rng.permutation(len(episode_classes))
+        weights = None if weight_K is None else weight_K[episode_classes[np.argsort(ids[episode_classes])]]
+        y_C, y_Q = np.split(ids[y_N[rows]], [episode_size.context])
         yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(np.isin(y_Q, y_C), y_Q, -1), weights)
 
 

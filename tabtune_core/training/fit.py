@@ -40,7 +40,7 @@ def fit(settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], e
     Args:
         settings: the model, what may change of it, and how; where the rows come from is not read here.
         prepare_table: makes the table ready for the model.
-        environment: where it runs, whom it tells, and what it shares.
+        environment: where it runs, whom it reports to, and what it shares.
 
     Raises:
         Cancelled: a person asked for the end without a result.

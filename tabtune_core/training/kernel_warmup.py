@@ -20,7 +20,7 @@ CONTEXT, QUERY, FEATURES = 64, 16, 4
 def use_once(model: BaseModel, *, device: torch.device) -> None:
     """One prediction and, where something trains, one step that moves nothing; chance, flags and gradients stay as they are.
 
-    On a card that is CUDA's start, which would count as the run's seconds, and the workspaces of cuBLAS, one for each of two threads, which
+    On a GPU that is CUDA's start, which would count as the run's seconds, and the workspaces of cuBLAS, one for each of two threads, which
     would count as its memory.
     """
     classes = 2 if model.task == "classification" else 0

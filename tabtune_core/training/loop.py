@@ -19,8 +19,8 @@ from tabtune_core.training.episodes import Episode
 from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.step import Stepped
 
-TOLD_STEPS = 5_000
-"""Steps after which the distance between two that are told doubles, at each doubling of their number."""
+REPORTED_STEPS = 5_000
+"""Steps after which the distance between two that are reported doubles, at each doubling of their number."""
 
 
 @dataclass(slots=True)
@@ -107,18 +107,18 @@ def _steps_to_do(plan: LoopPlan, result: TrainResult) -> range:
     return range(done + 1, plan.steps + 1)
 
 
-def is_told(step: int, plan: LoopPlan, went: str = "") -> bool:
-    """Whether a step is worth an event: each of the first TOLD_STEPS, then fewer and fewer; always the last, one that diverged
+def is_reported(step: int, plan: LoopPlan, went: str = "") -> bool:
+    """Whether a step is worth an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last, one that diverged
     (``went``), and those that are evaluated.
 
     Of a million steps, evaluated every thousandth, about 26,000 are.
     """
-    apart = 1 << ((step - 1) // TOLD_STEPS).bit_length()
+    apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
     return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps or went == "diverged"
 
 
-def _if_told(done: StepDone, plan: LoopPlan, went: str) -> list[StepDone]:
-    return [done] if is_told(done.step, plan, went) else []
+def _if_reported(done: StepDone, plan: LoopPlan, went: str) -> list[StepDone]:
+    return [done] if is_reported(done.step, plan, went) else []
 
 
 def train(
@@ -132,7 +132,7 @@ def train(
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
-    """Yields ``Evaluated`` and, of the steps that are told, ``StepDone``, and fills ``result``. Does not restore the best state.
+    """Yields ``Evaluated`` and, of the steps that are reported, ``StepDone``, and fills ``result``. Does not restore the best state.
 
     Args:
         module: that trains; it is put into training mode.
@@ -140,17 +140,17 @@ def train(
         optimizer: whose rate is set before each step.
         take_step: moves the module's parameters by one episode, as ``plain_step`` does.
         plan: how long, at what rate, and when to evaluate.
-        ask: whom to ask and tell meanwhile.
-        clock: the run's own, which tells the seconds of the events.
+        ask: whom to ask and inform meanwhile.
+        clock: the run's own, which gives the seconds of the events.
         result: comes with the validation scores before the first step: candidate 0, which the others must beat. Or it is that of an
             evaluation of the same training, from which this goes on.
     """
     direction = METRICS[plan.metric]
     module.train()
     for step in _steps_to_do(plan, result):
-        asked = ask.stop_request()
-        if asked is not None:
-            result.outcome = "stopped" if asked == "stop" else "cancelled"
+        request = ask.stop_request()
+        if request is not None:
+            result.outcome = "stopped" if request == "stop" else "cancelled"
             return
         rate = set_rate(optimizer, rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps))
         episode = next(episodes)
@@ -161,7 +161,7 @@ def train(
             value, norm, went = take_step(episode)
             if first:
                 result.dead_layers = tuple(ask.find_dead())
-            yield from _if_told(StepDone(step, value, norm, rate, clock.seconds), plan, went)
+            yield from _if_reported(StepDone(step, value, norm, rate, clock.seconds), plan, went)
             if went == "diverged":
                 result.outcome = "diverged"
                 return

@@ -1,4 +1,4 @@
-"""The table as the model reads it: encoded, normalised by what the context shows, in parts.
+"""The table as the model reads it: encoded, normalised by the context, split by split.
 
 Shape letters: N training rows, C context rows, F features.
 """
@@ -24,7 +24,7 @@ class ModelRows:
     x_NF: Array
     y_N: Target
     held_out: dict[SplitName, HeldOut]
-    """Of the parts that have rows: validation, then test."""
+    """Of the splits that have rows: validation, then test."""
     scorer: Scorer
     evaluator: Scorer
     """As ``scorer``, beside fewer rows where there are many: what scores the validation rows while training goes on."""
@@ -32,7 +32,7 @@ class ModelRows:
 
     @classmethod
     def of(cls, table: Prepared, model: BaseModel, settings: TrainSettings) -> "ModelRows":
-        """Fits the model's normalisation on the context and applies it to every part."""
+        """Fits the model's normalisation on the context and applies it to every split."""
         shown = Shown.to(model, table.context, views=settings.views)
         train = shown.read_labelled(table.frame, table.labels, table.split.train)
         parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}

@@ -1,4 +1,4 @@
-"""What a fit tells in words, beside its numbers: what differs from what a person may expect.
+"""What a fit says in words, beside its numbers: what differs from what a person may expect.
 
 In: settings, the table, what was planned and what came of it. Out: notes.
 """
@@ -14,7 +14,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
 
-SAVING_TOLD = 0.1
+SAVING_REPORTED = 0.1
 """Seconds that were computed before; less is not worth a sentence."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
@@ -59,15 +59,15 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
     """Which rows predictions and evaluations are shown, where that is not simply all."""
-    asked = settings.train.predict_context_rows
+    requested = settings.train.predict_context_rows
     if plan.context_rows < plan.train_rows:
         yield Note(
             f"Predictions use {plan.context_rows:,} of the {plan.train_rows:,} training rows as context rows"
             f"{'' if settings.strategy == 'inference' else '; all of them train'}."
         )
-    elif asked is not None and asked > plan.train_rows:
+    elif requested is not None and requested > plan.train_rows:
         yield Note(
-            f"Predictions use all {plan.train_rows:,} training rows as context rows: {asked:,} were requested, and there are no more."
+            f"Predictions use all {plan.train_rows:,} training rows as context rows: {requested:,} were requested, and there are no more."
         )
     if plan.evaluation_context_rows is not None and plan.evaluation_context_rows < plan.context_rows:
         yield Note(
@@ -99,7 +99,7 @@ def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
 
 
 def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None, others: int) -> Iterator[Note]:
-    """What the steps have in common; ``cut`` is the path of the last part that runs once for each input, ``others`` train with the run."""
+    """What the steps have in common; ``cut`` is the path of the last stage that runs once for each input, ``others`` train with the run."""
     count = settings.train.episode_set
     if others:
         yield Note(
@@ -123,7 +123,7 @@ def capture(why_not: str | None) -> Note:
 
 def costs(result: RunFinished) -> Iterator[Note]:
     """What of a run's own time it did not have to spend, or that time and memory are those of several runs."""
-    if result.shared_saved_seconds >= SAVING_TOLD:
+    if result.shared_saved_seconds >= SAVING_REPORTED:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
             "they count as this run's time, although it read them from the cache."
@@ -135,9 +135,9 @@ def costs(result: RunFinished) -> Iterator[Note]:
 def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
     """What turned out otherwise, said when all is scored; ``evaluated_step`` is the step that the evaluations while training chose."""
     if result.ended_by == "time limit":
-        one = ", which one step takes longer than," if result.steps_done == 1 else ""
+        single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
-            f"The time limit of {settings.train.time_limit:g} s{one} ended training after step {result.steps_done} of {steps}; "
+            f"The time limit of {settings.train.time_limit:g} s{single_step} ended training after step {result.steps_done} of {steps}; "
             "that step was evaluated as the last one."
         )
     if arrays.refused:

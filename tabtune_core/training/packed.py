@@ -53,11 +53,11 @@ class PackedPass:
         model, count = self._models[0], len(self._models)
         with self._stacked():
             if self._cut is None:
-                x_1TF, shown = x_1TF.repeat(count, 1, 1), y_1C.repeat(count, 1)
+                x_1TF, context_labels = x_1TF.repeat(count, 1, 1), y_1C.repeat(count, 1)
             else:
-                shown = y_1C
-            outputs_KQO = model.train_forward(x_1TF, shown, classes)
-            losses = torch.stack([model.loss_of(one, y_1C, y_1Q, classes, weight_K) for one in torch.split(outputs_KQO, 1)])
+                context_labels = y_1C
+            outputs_KQO = model.train_forward(x_1TF, context_labels, classes)
+            losses = torch.stack([model.loss_of(outputs_1QO, y_1C, y_1Q, classes, weight_K) for outputs_1QO in torch.split(outputs_KQO, 1)])
             factors = [factor for stack in self._stacks for factor in (stack.a_KRI, stack.b_KRO)]
             gradients = iter(torch.autograd.grad(losses.sum(), factors))
         for stack in self._stacks:
@@ -69,7 +69,7 @@ class PackedPass:
         """While it lasts, the first model's adapters are those of all runs."""
         module, count = self._models[0].module, len(self._models)
 
-        def repeat(part: Any, given: Any, output: torch.Tensor) -> torch.Tensor:
+        def repeat(part: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
             return output.repeat(count, *[1] * (output.dim() - 1))
 
         hook = None if self._cut is None else module.get_submodule(self._cut).register_forward_hook(repeat)

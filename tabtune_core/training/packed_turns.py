@@ -28,7 +28,7 @@ class Pack:
         self.members = [Member(self, place) for place in range(count)]
         self.arrays: SharedArrays | None = None
         """The first run's: what one run of a pack took from there costs the others nothing more."""
-        self.told: dict[str, Any] = {}
+        self.costs: dict[str, Any] = {}
         """What training took: runs, train_seconds, growth_memory_bytes."""
         self._passes: PackedPass | None = None
         self._of: list[Member] = []
@@ -38,12 +38,12 @@ class Pack:
         """Ends a member's turn, and waits for its next one unless it is over."""
         with self._changed:
             member.state = state
-            asking = [one for one in self.members if one.state == "asks"]
+            asking = [each for each in self.members if each.state == "asks"]
             if not self._ready():
                 if asking:
                     self._compute(asking)
-                for one in self.members:  # those that have trained look whether they are to go
-                    one.state = "ready" if one.state in ("asks", "trained") else one.state
+                for each in self.members:  # those that have trained check whether they may go
+                    each.state = "ready" if each.state in ("asks", "trained") else each.state
             self._turn = next(iter(self._ready()), -1)
             self._changed.notify_all()
             if state != "over":
@@ -55,24 +55,24 @@ class Pack:
             self._changed.wait_for(lambda: self._turn == member.place)
 
     def _ready(self) -> list[int]:
-        return [one.place for one in self.members if one.state == "ready"]
+        return [member.place for member in self.members if member.state == "ready"]
 
     def _compute(self, asking: list["Member"]) -> None:
         """The losses of those who ask; what goes wrong is everybody's."""
         try:
             if asking != self._of:
                 self._of = asking
-                self._passes = PackedPass([one.model for one in asking if one.model], asking[0].cut)
+                self._passes = PackedPass([member.model for member in asking if member.model], asking[0].cut)
             assert self._passes is not None
-            for one, generator in zip(asking, self._passes.generators, strict=True):
-                generator.set_state(one.random[-1])
+            for member, generator in zip(asking, self._passes.generators, strict=True):
+                generator.set_state(member.random[-1])
             with torch.enable_grad():
-                losses = self._passes.losses(*asking[0].asked)
-            for one, loss, generator in zip(asking, losses, self._passes.generators, strict=True):
-                one.answer, one.random[-1] = loss, generator.get_state()
+                losses = self._passes.losses(*asking[0].arguments)
+            for member, loss, generator in zip(asking, losses, self._passes.generators, strict=True):
+                member.answer, member.random[-1] = loss, generator.get_state()
         except Exception as error:  # noqa: BLE001 - each run raises it in its own thread
-            for one in asking:
-                one.answer = error
+            for member in asking:
+                member.answer = error
 
 
 @dataclass(eq=False)
@@ -83,11 +83,11 @@ class Member:
     place: int
     state: State = "ready"
     random: list[torch.Tensor] = field(default_factory=list)
-    """States of torch's random numbers while it is not its turn: of the CPU, and of its card."""
+    """States of torch's random numbers while it is not its turn: of the CPU, and of its GPU."""
     model: PackedModel | None = None
     cut: str | None = None
     trained: bool = False
-    asked: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] = ()
     answer: float | Exception = 0.0
 
     def carry_out(self, run: Callable[[], object]) -> None:
@@ -101,7 +101,7 @@ class Member:
     def join(self, model: BaseModel, cut: str | None) -> "JoinedModel":
         """Its model as training sees it. The frozen weights are the first run's from here on."""
         self.model, self.cut = cast(PackedModel, model), cut  # the catalogue refuses models of other families
-        first = next(one.model for one in self.pack.members if one.model)
+        first = next(member.model for member in self.pack.members if member.model)
         shared = dict(first.module.named_parameters())
         for name, parameter in model.module.named_parameters():
             if not parameter.requires_grad:
@@ -123,13 +123,13 @@ class Member:
         self.trained = True
         while outcome != "cancelled" and stop_request() != "cancel":
             self._pass_on("trained")
-            if all(one.trained or one.state == "over" for one in self.pack.members):
+            if all(other.trained or other.state == "over" for other in self.pack.members):
                 return
 
     def without_costs(self, result: RunFinished) -> RunFinished:
         """Time and memory are the pack's, as the first run that is through has measured them, and no run's own."""
-        self.pack.told = self.pack.told or {
-            "runs": sum(one.model is not None for one in self.pack.members),
+        self.pack.costs = self.pack.costs or {
+            "runs": sum(member.model is not None for member in self.pack.members),
             "train_seconds": result.train_seconds,
             "growth_memory_bytes": result.growth_memory_bytes,
         }
@@ -139,11 +139,11 @@ class Member:
             shared_saved_seconds=0.0,
             peak_memory_bytes=None,
             growth_memory_bytes=None,
-            extra={**result.extra, "memory_by_cause_bytes": None, "pack": self.pack.told},
+            extra={**result.extra, "memory_by_cause_bytes": None, "pack": self.pack.costs},
         )
 
-    def _loss(self, *asked: Any) -> torch.Tensor:
-        self.asked = asked
+    def _loss(self, *arguments: Any) -> torch.Tensor:
+        self.arguments = arguments
         self._pass_on("asks")
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -10,7 +10,7 @@ from tabtune_core.settings import Amp
 
 DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_CAPABILITY = (8, 0)
-"""Compute capability from which on a card computes in bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); others emulate it."""
+"""Compute capability from which on a GPU computes in bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); others emulate it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Precision:
         """What a setting stands for on a device.
 
         Raises:
-            DeviceError: 16-bit training was asked for, and the device is no CUDA card.
+            DeviceError: 16-bit training was asked for, and the device is no CUDA GPU.
         """
         if amp != "off" and device.type != "cuda":
             raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
@@ -42,7 +42,7 @@ class Precision:
 
 
 def emulation(amp: Amp, device: torch.device) -> list[Note]:
-    """What to know where the card has no units for the format that was asked for."""
+    """What to know where the GPU has no units for the format that was asked for."""
     if amp != "bf16" or torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
         return []
     name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)

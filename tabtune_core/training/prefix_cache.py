@@ -1,4 +1,4 @@
-"""The frozen first stages of a model, run once for each input, without a graph, whoever asks: a step, a look, another run.
+"""The frozen first stages of a model, run once for each input, without a graph, whoever asks: a step, an evaluation, another run.
 
 In: a model, its stages in the order of their calls, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after
 the last stage before which nothing trains; what goes on from there comes from a file by the hash of all that went into the model.
@@ -42,13 +42,13 @@ def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_frozen(stage: nn.Module) -> bool:
-    drops = any((getattr(one, "p", 0.0) if isinstance(one, nn.Dropout) else getattr(one, "dropout", 0.0)) for one in _floats(stage))
+    drops = any((getattr(layer, "p", 0.0) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", 0.0)) for layer in _floats(stage))
     return not drops and not any(adapted_paths(stage)) and not any(parameter.requires_grad for parameter in stage.parameters())
 
 
 def _floats(stage: nn.Module) -> Iterator[nn.Module]:
     """Submodules whose dropout, if they have one, is a number; one that is a module is among them itself."""
-    return (one for one in stage.modules() if isinstance(one, nn.Dropout) or isinstance(getattr(one, "dropout", None), float))
+    return (layer for layer in stage.modules() if isinstance(layer, nn.Dropout) or isinstance(getattr(layer, "dropout", None), float))
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class SharedPrefix:
         return frozen[-1].path if frozen else None
 
     def begin_in_full(self) -> None:
-        """From here on the first forwards are computed in full, though files have them: ``STEPS_IN_FULL`` steps, and one look.
+        """From here on the first forwards are computed in full, though files have them: ``STEPS_IN_FULL`` steps, and one evaluation.
 
         So what follows has the peak of memory that it has with an empty folder, whatever earlier runs left there.
         """
@@ -114,18 +114,18 @@ class SharedPrefix:
             owner = self.module.get_submodule(stage.path)
             yield owner, "forward", partial(self._stand_in, stage, owner.forward)
 
-    def _run(self, name: str, forward: Any, *given: Any, **named: Any) -> Any:
+    def _run(self, name: str, forward: Any, *positional: Any, **named: Any) -> Any:
         """The model's forward, or another method that calls the stages."""
         if self._within:
-            return forward(*given, **named)
-        inputs = [*given, sorted(named), *map(named.get, sorted(named))]
+            return forward(*positional, **named)
+        inputs = [*positional, sorted(named), *map(named.get, sorted(named))]
         with self.arrays.clock.aside():
             file = self.arrays.file_of([self._frozen[-1].path, self.module.training, *inputs])
             self._found = None if self._is_early(name, inputs) else self.arrays.read(file)
             self._taken, self._made, self._seconds = 0, [], 0.0
         self._within = True
         try:
-            result = forward(*given, **named)
+            result = forward(*positional, **named)
         finally:
             self._within = False
         if self._made:
@@ -138,27 +138,27 @@ class SharedPrefix:
         """Whether it is among the first of its kind; of several sizes, among the largest so far."""
         if self._in_full is None:
             return False
-        size = sum(one.numel() for one in inputs if isinstance(one, torch.Tensor))
+        size = sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor))
         sizes = self._in_full.setdefault((name, self.module.training), [])
         early = sum(other >= size for other in sizes) < (STEPS_IN_FULL if self.module.training else 1)
         if early:
             sizes.append(size)
         return early
 
-    def _stand_in(self, stage: Stage, forward: Any, *given: Any, **named: Any) -> Any:
+    def _stand_in(self, stage: Stage, forward: Any, *positional: Any, **named: Any) -> Any:
         """One frozen stage: runs, passes over, or at the cut gives what was kept."""
         if not self._within:
-            return forward(*given, **named)
+            return forward(*positional, **named)
         last, clock = stage is self._frozen[-1], self.arrays.clock
         with torch.no_grad():
             if self._found is not None and last:
                 assert stage.give is not None
                 with clock.aside():
-                    return stage.give(self._take, *given, **named)
+                    return stage.give(self._take, *positional, **named)
             if self._found is not None and stage.skip is not None:
-                return stage.skip(*given, **named)
+                return stage.skip(*positional, **named)
             began = clock.seconds
-            output = forward(*given, **named)
+            output = forward(*positional, **named)
             if last and next(self.module.parameters()).is_cuda:
                 torch.cuda.synchronize()  # or the copy below would wait for what is counted here
             if last or stage.skip is not None:
@@ -166,7 +166,7 @@ class SharedPrefix:
             if last and self._found is None:
                 assert stage.keep is not None
                 with clock.aside():
-                    self._made += [tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *given, **named)]
+                    self._made += [tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *positional, **named)]
         return output
 
     def _take(self, *shape: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
             del vars(block)["forward"]
 
 
-def _recomputed(forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """By position come the tensors too that are given by name: torch keeps the random state of the cards on which it finds one there."""
+def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
+    """By position come the tensors too that are given by name: torch keeps the random state of the GPUs on which it finds one there."""
     tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
-    return checkpoint(lambda *every: forward(*every[: len(given)], **named), *given, *tensors, use_reentrant=False)
+    return checkpoint(lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False)

@@ -28,7 +28,7 @@ MOST_CELLS = 2_000_000
 FEWEST_ROWS = 1_000
 """Of a table so wide that MOST_CELLS would leave fewer."""
 CELLS_OF_FOLDS = 200_000
-"""Up to so many, the choice is by cross-validation; of larger tables one fold tells enough."""
+"""Up to so many, the choice is by cross-validation; of larger tables one fold is enough."""
 FOLDS = 5
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """Times the squared length of the coefficients of standardised columns: ridge's alpha, and 1 / C of logistic regression."""
@@ -91,8 +91,11 @@ def _linear(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) 
         warnings.simplefilter("ignore", ConvergenceWarning)
         folds = list(_folds(x_NF, y_N, classes, seed))
         losses = [
-            sum(_loss(_fit_linear(x_NF[fit], y_N[fit], categories, classes, one)(x_NF[held]), y_N[held]) for fit, held in folds)
-            for one in PENALTIES
+            sum(
+                _loss(_fit_linear(x_NF[fit], y_N[fit], categories, classes, candidate)(x_NF[held_out]), y_N[held_out])
+                for fit, held_out in folds
+            )
+            for candidate in PENALTIES
         ]
         penalty = PENALTIES[int(np.argmin(losses))]
         predict = _fit_linear(x_NF, y_N, categories, classes, penalty)
@@ -119,7 +122,7 @@ def _fit_linear(x_NF: Array, y_N: Target, categories: int, classes: int, penalty
 
 def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:
     folds = list(_folds(x_NF, y_N, classes, seed))
-    curves = [_curve(x_NF, y_N, fit, held, categories, classes, seed) for fit, held in folds]
+    curves = [_curve(x_NF, y_N, fit, held_out, categories, classes, seed) for fit, held_out in folds]
     shortest = min(map(len, curves), default=0)
     rounds = 1 + int(np.argmin(np.sum([curve[:shortest] for curve in curves], axis=0))) if shortest else ROUNDS_AT_ONCE
     columns, model = _trees(categories, classes, rounds, seed)
@@ -132,19 +135,19 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
 
 
 def _curve(
-    x_NF: Array, y_N: Target, fit: NDArray[np.int64], held: NDArray[np.int64], categories: int, classes: int, seed: int
+    x_NF: Array, y_N: Target, fit: NDArray[np.int64], held_out: NDArray[np.int64], categories: int, classes: int, seed: int
 ) -> list[float]:
     """The loss on the held rows after each round, until it gets no better."""
     columns, model = _trees(categories, classes, ROUNDS_AT_ONCE, seed)
     model.set_params(warm_start=True)
-    fitted_NF, held_NF = columns.fit_transform(x_NF[fit]), columns.transform(x_NF[held])
+    fitted_NF, held_out_NF = columns.fit_transform(x_NF[fit]), columns.transform(x_NF[held_out])
     known_F = np.isfinite(fitted_NF).any(axis=0)
-    fitted_NF, held_NF = fitted_NF[:, known_F], held_NF[:, known_F]
+    fitted_NF, held_out_NF = fitted_NF[:, known_F], held_out_NF[:, known_F]
     curve: list[float] = []
     for rounds in range(ROUNDS_AT_ONCE, MOST_ROUNDS + 1, ROUNDS_AT_ONCE):
         model.set_params(max_iter=rounds).fit(fitted_NF, y_N[fit])
-        staged = model.staged_predict_proba(held_NF) if classes else model.staged_predict(held_NF)
-        curve = [_loss(predicted, y_N[held]) for predicted in staged]
+        staged = model.staged_predict_proba(held_out_NF) if classes else model.staged_predict(held_out_NF)
+        curve = [_loss(predicted, y_N[held_out]) for predicted in staged]
         if rounds - int(np.argmin(curve)) > PATIENCE * ROUNDS_AT_ONCE:
             break
     return curve

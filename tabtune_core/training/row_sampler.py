@@ -14,7 +14,7 @@ WHOLE_ROWS = 20_000
 
 
 class RowPool:
-    """Rows by class, so that those of some classes are found without a look at the others."""
+    """Rows by class, so that those of some classes are found without going through the others."""
 
     def __init__(self, y_N: NDArray[np.int64] | NDArray[np.float64], classes: int) -> None:
         """Args:
@@ -27,26 +27,26 @@ class RowPool:
         self._ends = np.cumsum(counts)
         self._begins = self._ends - counts
 
-    def size(self, shown: NDArray[np.int64] | None) -> int:
+    def size(self, classes: NDArray[np.int64] | None) -> int:
         """How many rows have one of these classes; None is all classes."""
-        return len(self._by_class) if shown is None else int((self._ends - self._begins)[shown].sum())
+        return len(self._by_class) if classes is None else int((self._ends - self._begins)[classes].sum())
 
-    def draw(self, rng: np.random.Generator, shown: NDArray[np.int64] | None, context: int, query: int) -> Rows:
+    def draw(self, rng: np.random.Generator, classes: NDArray[np.int64] | None, context: int, query: int) -> Rows:
         """Rows in random order, each once: ``context`` and ``query`` of them at least, where there are so many.
 
         Behind those come all others of the pool, or, of a pool of more than ``WHOLE_ROWS``, one of each class that the query has and the
         context lacks, if the class has one more.
         """
-        total = self.size(shown)
+        total = self.size(classes)
         if total <= WHOLE_ROWS:
-            return rng.permutation(np.arange(total) if shown is None else np.sort(np.concatenate([*map(self._members, shown)])))
+            return rng.permutation(np.arange(total) if classes is None else np.sort(np.concatenate([*map(self._members, classes)])))
         places = rng.choice(total, min(total, context + query), replace=False)
-        if shown is None:
+        if classes is None:
             drawn = self._by_class[places] if self._classes else places
         else:
-            ends = np.cumsum((self._ends - self._begins)[shown])
+            ends = np.cumsum((self._ends - self._begins)[classes])
             which = np.searchsorted(ends, places, side="right")
-            drawn = self._by_class[places - ends[which] + self._ends[shown][which]]
+            drawn = self._by_class[places - ends[which] + self._ends[classes][which]]
         return np.concatenate([drawn, [*self._more(rng, drawn, context)]]).astype(np.int64) if self._classes else drawn
 
     def _more(self, rng: np.random.Generator, drawn: Rows, context: int) -> Iterator[int]:

@@ -42,7 +42,7 @@ class Shown:
 
     @classmethod
     def to(cls, model: BaseModel, context: Context, *, views: int) -> "Shown":
-        """Fits the model's normalisation on the context. Predictions are averaged over so many ``views``."""
+        """Fits the model's normalisation on the context. Predictions are averaged over ``views`` ensemble members."""
         normalise = model.fit_preprocessing(context.x_CF)
         return cls(context, normalise, Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), views))
 
@@ -80,19 +80,19 @@ class Scorer:
             return np.empty((0, self.classes) if self.classes else 0)
         was_training = model.module.training
         model.module.eval()
-        total = self._of_view(model, x_NF, np.arange(x_NF.shape[1]), np.arange(self.classes))
+        total = self._of_member(model, x_NF, np.arange(x_NF.shape[1]), np.arange(self.classes))
         if self.views > 1:
             total = _log(total) if self.classes else total
-            for view in range(1, self.views):
-                rng = np.random.default_rng(view)  # the same views in every run, or scores could not be compared
-                predicted = self._of_view(model, x_NF, rng.permutation(x_NF.shape[1]), rng.permutation(self.classes))
+            for member in range(1, self.views):
+                rng = np.random.default_rng(member)  # the same members in every run, or scores could not be compared
+                predicted = self._of_member(model, x_NF, rng.permutation(x_NF.shape[1]), rng.permutation(self.classes))
                 total = total + (_log(predicted) if self.classes else predicted)
             total = np.asarray(softmax(total / self.views, axis=1)) if self.classes else total / self.views
         model.module.train(was_training)
         return total
 
-    def _of_view(self, model: BaseModel, x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predictions of one view of the table, classes in their own order; one context at a time is kept for all rows."""
+    def _of_member(self, model: BaseModel, x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predictions of one ensemble member, classes in their own order; one context at a time is kept for all rows."""
         y_C = ids[self.y_C] if self.classes else self.y_C
         x_CF, chunks = self.x_CF[:, columns], [slice(i, i + self.rows_at_once) for i in range(0, len(x_NF), self.rows_at_once)]
         if len(chunks) == 1:

@@ -41,11 +41,11 @@ PRIVATE = "frozen"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Where a fit runs, whom it tells, and what it shares."""
+    """Where a fit runs, whom it reports to, and what it shares."""
 
     device: torch.device
     meter: MemoryMeter
-    """Is told of every phase."""
+    """Measures every phase."""
     folder: Path
     """Of the best state while it trains; whoever gave it takes it away."""
     emit: Callable[[Event], None]
@@ -94,7 +94,7 @@ class Session:
 
 
 def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], environment: Environment) -> Session:
-    """Loads the model and the table, and tells the plan.
+    """Loads the model and the table, and emits the plan.
 
     Raises:
         TabTuneError: what was asked cannot be done; the text says why and what would do.

@@ -66,16 +66,16 @@ def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_nor
     precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     precision.scaler.unscale_(optimizer)
     norm, scale = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf), precision.scaler.scale(torch.ones_like(loss))
-    told = torch.stack([loss.detach(), norm, scale])
-    vars(optimizer).update(grad_scale=None, found_inf=1 - told.isfinite().all().float())
+    loss_norm_scale = torch.stack([loss.detach(), norm, scale])
+    vars(optimizer).update(grad_scale=None, found_inf=1 - loss_norm_scale.isfinite().all().float())
     optimizer.step()
     precision.scaler.update()
-    return told
+    return loss_norm_scale
 
 
-def stepped(told: torch.Tensor, precision: Precision) -> Stepped:
+def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
     """Of what ``queue_step`` returned. A gradient may be too large for the scale alone: a smaller one is tried down to 1, the true size."""
-    value, norm, scale = told.tolist()
+    value, norm, scale = loss_norm_scale.tolist()
     if not math.isfinite(value):
         return value, norm, "diverged"
     may_overflow = precision.scaler.is_enabled() and scale >= 1

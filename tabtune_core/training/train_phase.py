@@ -65,13 +65,13 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
             session.prefix.begin_in_full()
         _run_loop(session, best, optimizer, result, last, captured=captured)
         environment.member.wait_for_others(result.outcome, environment.stop_request)
-        held = held_bytes(module, optimizer)
+        bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # three numbers a trained weight that nothing after the training needs
     seconds, saved_seconds = clock.seconds, clock.charged_seconds
     environment.member.wait_for_others(result.outcome, environment.stop_request)  # who goes on resets the meters of the process
     best.restore()
-    return Trained(result, best, held, seconds, saved_seconds)
+    return Trained(result, best, bytes_by_cause, seconds, saved_seconds)
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.op
 def _run_loop(
     session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, last: LastState, *, captured: bool
 ) -> None:
-    """Every step of the training that is not done yet; its events are told."""
+    """Every step of the training that is not done yet; its events are emitted."""
     environment, model, report = session.environment, session.model, session.report
     trainable: Trainable = environment.member.join(model, session.prefix.cut)
     classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step

@@ -29,17 +29,17 @@ class ZeroShot:
 
 
 def score_zero_shot(session: Session) -> ZeroShot:
-    """Predicts every held-out row, and tells the scores as those of step 0."""
+    """Predicts every held-out row, and emits the scores as those of step 0."""
     rows = session.rows
     with session.environment.meter.phase("zero-shot"):
         predictions = {split: _predict(session, rows.scorer, split) for split in rows.held_out}
         scores = {split: score_all(held_out.y_N, predictions[split]) for split, held_out in rows.held_out.items()}
-        told = dict(scores)
+        reported = dict(scores)
         if "validation" in rows.held_out and rows.evaluator is not rows.scorer:
-            told["validation"] = score_all(rows.held_out["validation"].y_N, _predict(session, rows.evaluator, "validation"))
-        for split, values in told.items():
+            reported["validation"] = score_all(rows.held_out["validation"].y_N, _predict(session, rows.evaluator, "validation"))
+        for split, values in reported.items():
             session.environment.emit(Evaluated(0, split, values, split == "validation", 0.0))
-    return ZeroShot(predictions, scores, told.get("validation", {}))
+    return ZeroShot(predictions, scores, reported.get("validation", {}))
 
 
 def _predict(session: Session, scorer: Scorer, split: SplitName) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Memory, live: what the card, the process and torch hold, phase by phase.
+"""Memory, live: what the GPU, the process and torch hold, phase by phase.
 
 In: a device and a clock. Out: ``MemorySampled`` a few times a second, less often as a run grows old, and peaks of each phase. What cannot
 be read is None, never 0.
@@ -30,7 +30,7 @@ _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as 
 
 
 class NvmlReader:
-    """Reads one card through NVML. ``library`` is the module ``pynvml`` or an object that answers like it.
+    """Reads one GPU through NVML. ``library`` is the module ``pynvml`` or an object that answers like it.
 
     ``pid`` is this process as the driver knows it, None where that cannot be told: no other process is taken for it.
     """
@@ -41,7 +41,7 @@ class NvmlReader:
         self._handle = self._find(uuid)
 
     def _find(self, uuid: str) -> Any:
-        """By UUID: an index would be another card under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
+        """By UUID: an index would be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
         for name in names:
             try:
@@ -102,31 +102,31 @@ def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
 
 
 class Thinning:
-    """Fewer and fewer samples as a run grows old: each look is told at first; after DENSE told ones two looks are told as one, then four,
-    and so on. A told one has the most bytes of its looks and the card's readings of the last; one phase is never mixed with another.
+    """Fewer and fewer samples as a run grows old: each one is emitted at first; after DENSE of those two are emitted as one, then four, and
+    so on. A combined one has the most bytes of its samples and the GPU's readings of the last; one phase is never mixed with another.
 
-    Four looks a second for eight hours are 115,200, of which about 4,000 are told.
+    Four samples a second for eight hours are 115,200, of which about 4,000 are emitted.
     """
 
     def __init__(self) -> None:
-        self._told, self._looks = 0, list[MemorySampled]()
+        self._emitted, self._samples = 0, list[MemorySampled]()
 
-    def take(self, look: MemorySampled) -> Iterator[MemorySampled]:
-        """What is to be told now."""
-        if self._looks and self._looks[-1].phase != look.phase:
+    def take(self, sample: MemorySampled) -> Iterator[MemorySampled]:
+        """What is to be emitted now."""
+        if self._samples and self._samples[-1].phase != sample.phase:
             yield from self.rest()
-        self._looks.append(look)
-        if len(self._looks) >= 2 ** (self._told // DENSE):
+        self._samples.append(sample)
+        if len(self._samples) >= 2 ** (self._emitted // DENSE):
             yield from self.rest()
 
     def rest(self) -> Iterator[MemorySampled]:
-        """The looks that have not been told yet, as one."""
-        if self._looks:
+        """The samples that have not been emitted yet, as one."""
+        if self._samples:
             highest: dict[str, Any] = {
-                name: _highest([getattr(look, name) for look in self._looks]) for name in (f"{meter}_bytes" for meter in METERS)
+                name: _highest([getattr(sample, name) for sample in self._samples]) for name in (f"{meter}_bytes" for meter in METERS)
             }
-            yield dataclasses.replace(self._looks[-1], **highest)
-            self._told, self._looks = self._told + 1, []
+            yield dataclasses.replace(self._samples[-1], **highest)
+            self._emitted, self._samples = self._emitted + 1, []
 
 
 def _highest(values: list[int | None]) -> int | None:
@@ -163,7 +163,7 @@ class MemoryMeter:
         self._thread.join()
 
     def sample(self) -> MemorySampled:
-        """One look at all meters."""
+        """One sample of all meters."""
         cuda = self._device.type == "cuda"
         return MemorySampled(
             phase=self._phase,
@@ -174,7 +174,7 @@ class MemoryMeter:
         )
 
     def _run(self) -> None:
-        told = Thinning()
+        thinning = Thinning()
         while not self._stop.is_set():
             with self._lock:
                 sampled = self.sample()
@@ -182,10 +182,10 @@ class MemoryMeter:
                     value = getattr(sampled, f"{meter}_bytes")
                     if value is not None:
                         self._peaks[meter] = max(value, self._peaks.get(meter, 0))
-            for event in told.take(sampled):
+            for event in thinning.take(sampled):
                 self._emit(event)
             self._stop.wait(self._seconds)
-        for event in told.rest():
+        for event in thinning.rest():
             self._emit(event)
 
     @contextmanager
@@ -239,8 +239,8 @@ class MemoryMeter:
 
 def _peak_resident_bytes() -> int | None:
     """The kernel's high-water mark (VmHWM, proc(5))."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def _reset_peaks(device: torch.device) -> bool:
@@ -257,7 +257,7 @@ def _reset_peaks(device: torch.device) -> bool:
 def _give_back_freed_memory(device: torch.device) -> None:
     """What an earlier phase freed would otherwise count as the next one's, or be missing to the process that verifies the adapter.
 
-    What torch keeps of a card, pyarrow's pool, and malloc's where it is glibc's.
+    What torch keeps of a GPU, pyarrow's pool, and malloc's where it is glibc's.
     """
     if device.type == "cuda":
         torch.cuda.empty_cache()

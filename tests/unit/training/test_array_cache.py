@@ -16,7 +16,7 @@ from tabtune_core.events import Evaluated, Note, PhaseDone, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training import array_cache, prefix_cache
 from tabtune_core.training.array_cache import SharedArrays
-from tabtune_core.training.notices import SAVING_TOLD
+from tabtune_core.training.notices import SAVING_REPORTED
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one
     assert run("cold") == (0.0, [])
     saved, told = run("warm")
     assert saved > 0
-    assert len(told) == (saved >= SAVING_TOLD)
+    assert len(told) == (saved >= SAVING_REPORTED)
 
 
 def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_step_in_full):

@@ -12,7 +12,7 @@ from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.training import loop
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, is_told, train
+from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, is_reported, train
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
 from tabtune_core.training.step import episode_loss, plain_step, take_step
@@ -288,7 +288,7 @@ def test_seconds_are_those_of_the_clock_that_is_given():
 
 
 def test_a_very_long_run_tells_ever_fewer_steps_its_evaluated_ones_and_its_last(monkeypatch):
-    monkeypatch.setattr(loop, "TOLD_STEPS", 4)
+    monkeypatch.setattr(loop, "REPORTED_STEPS", 4)
     result, events, _ = run([0.9] * 99, steps=41, patience=0, eval_every=10)
     assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 30, 32, 40, 41]
     assert result.steps_done == 41
@@ -296,4 +296,4 @@ def test_a_very_long_run_tells_ever_fewer_steps_its_evaluated_ones_and_its_last(
 
 def test_of_a_million_steps_some_ten_thousands_are_told():
     plan = LoopPlan(steps=1_000_000, classes=2, metric="log_loss", eval_every=1_000, patience=0, schedule="constant", warmup_steps=0)
-    assert sum(is_told(step, plan) for step in range(1, plan.steps + 1)) < 30_000
+    assert sum(is_reported(step, plan) for step in range(1, plan.steps + 1)) < 30_000
