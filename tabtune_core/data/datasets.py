@@ -93,8 +93,8 @@ def add_dataset(
         final = home / "datasets" / identity
         if not final.exists():
             table = read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
-            found = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *found, size)
+            facts = (table.columns, table.findings, table.questions, table.reading)
+            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size)
             write(folder, table, dataset)
             try:
                 folder.rename(final)
@@ -111,15 +111,17 @@ def add_sample(home: Path, name: str) -> Dataset:
 
 def list_datasets(home: Path) -> list[Dataset]:
     """All tables of a workspace that can be read, the newest first."""
-    found = (_get_or_why(home, folder.name) for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
-    return sorted((dataset for dataset in found if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True)
+    datasets_or_reasons = (_get_or_why(home, folder.name) for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
+    return sorted(
+        (dataset for dataset in datasets_or_reasons if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True
+    )
 
 
 def damaged_datasets(home: Path) -> dict[str, str]:
     """Id -> why, of the tables of a workspace whose description cannot be read."""
     names = sorted(folder.name for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
-    found = {name: _get_or_why(home, name) for name in names}
-    return {name: why for name, why in found.items() if isinstance(why, str)}
+    datasets_or_reasons = {name: _get_or_why(home, name) for name in names}
+    return {name: why for name, why in datasets_or_reasons.items() if isinstance(why, str)}
 
 
 def _get_or_why(home: Path, identity: str) -> Dataset | str:
@@ -134,13 +136,13 @@ def get_dataset(home: Path, id: str) -> Dataset:
     folder = folder_of(home, id)
     try:
         data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-        found = {
+        facts = {
             "columns": tuple(Column.from_json(item) for item in data["columns"]),
             "findings": tuple(Finding.from_json(item) for item in data["findings"]),
             "questions": tuple(Question.from_json(item) for item in data["questions"]),
             "reading": ReadingChoices.from_json(data["reading"]),
         }
-        dataset = Dataset(**{**data, **found})
+        dataset = Dataset(**{**data, **facts})
         texts = [dataset.id, dataset.name, *(text for column in dataset.columns for text in (column.name, column.kind))]
         numbers = [dataset.created, dataset.rows, dataset.size_bytes, *(n for c in dataset.columns for n in (c.missing, c.unique))]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):

@@ -50,13 +50,13 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
         return ()
     candidates = [name for name in frame.columns if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT]
     scores = {name: tree_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
-    found = [_finding(str(name), target, score, task) for name, score in scores.items() if score >= NEARLY_ALL]
+    findings = [_finding(str(name), target, score, task) for name, score in scores.items() if score >= NEARLY_ALL]
     if len(candidates) > MOST_COLUMNS:
         message = (
             f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} away. Look at the others."
         )
-        found.append(Finding("info", "leak-unchecked", message))
-    return tuple(found)
+        findings.append(Finding("info", "leak-unchecked", message))
+    return tuple(findings)
 
 
 def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:

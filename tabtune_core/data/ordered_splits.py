@@ -1,7 +1,7 @@
 """Splits by a column: by time, or by group.
 
 In: a frame, its labels, the column and the shares. Out: the split and what to know of it, or why there is none.
-Shape letters: M rows with a label and a value in the column, U different values, S strata, P parts (train, validation, test).
+Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train, validation, test).
 """
 
 from collections import Counter
@@ -58,8 +58,8 @@ def split_by_column(
         test_rows: most rows in ``test``.
 
     Raises:
-        SettingError: the column is not there, holds no such values, is missing in most rows, or has fewer values than there are parts.
-        LabelError: a part would have rows of one class, or of a class that no training row has.
+        SettingError: the column is not there, holds no such values, is missing in most rows, or has fewer values than there are splits.
+        LabelError: a split would have rows of one class, or of a class that no training row has.
     """
     check_shares(validation_share, test_share)
     shares = {"validation": validation_share} | ({"test": test_share} if test_share else {})
@@ -70,28 +70,30 @@ def split_by_column(
     _check(values, by, parts=len(shares) + 1)
     place_M, values_U = pd.factorize(values_M, sort=by == "time")
     part_U = _by_time(np.bincount(place_M), shares) if by == "time" else _by_group(place_M, strata[rows_M].astype(str), shares, seed)
-    held = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
-    train = np.setdiff1d(labelled, np.concatenate([*held.values()]))
-    told = _time_told(part_U[place_M], values_M) if by == "time" else _groups_told(part_U[place_M], part_U, seed, column)
+    held_out = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
+    train = np.setdiff1d(labelled, np.concatenate([*held_out.values()]))
+    description = (
+        _time_description(part_U[place_M], values_M) if by == "time" else _group_description(part_U[place_M], part_U, seed, column)
+    )
     if not known.all():
-        told += f" The {(~known).sum():,} rows without a value in it only train."
-    findings = [Finding("info", "split", f"Split by {by} on {column!r}: {told}", column)]
-    findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held.items()]
+        description += f" The {(~known).sum():,} rows without a value in it only train."
+    findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
+    findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held_out.items()]
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"No value of {column!r} is in two rows: a split by it is one at random.", column))
     if isinstance(labels[labelled[0]], str):
-        held, lacking = _with_known_classes(held, train, labels, f"The split by {by} on {column!r}")
+        held_out, lacking = _with_known_classes(held_out, train, labels, f"The split by {by} on {column!r}")
         findings += lacking
     return sampled(
         strata,
         train,
-        held["validation"],
-        held.get("test", train[:0]),
+        held_out["validation"],
+        held_out.get("test", train[:0]),
         seed=seed,
         context_rows=context_rows,
         validation_rows=validation_rows,
         test_rows=test_rows,
-        findings=tuple(one for one in findings if one.message),
+        findings=tuple(finding for finding in findings if finding.message),
     )
 
 
@@ -139,7 +141,7 @@ def _check(values: pd.Series, by: By, *, parts: int) -> None:
 
 
 def _by_time(counts_U: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int64]:
-    """The part of each value, 0 the training rows, earliest first: cuts between two values, as near to the shares as there is one."""
+    """The split of each value, 0 the training rows, earliest first: cuts between two values, as near to the shares as there is one."""
     part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
     taken = 0.0
     for part in range(len(shares), 0, -1):
@@ -150,7 +152,7 @@ def _by_time(counts_U: NDArray[np.int64], shares: Mapping[str, float]) -> NDArra
 
 
 def _by_group(place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], seed: int) -> NDArray[np.int64]:
-    """The part of each group, 0 the training rows; the best of DRAWS random orders."""
+    """The split of each group, 0 the training rows; the best of DRAWS random orders."""
     rng, (names, stratum_M) = np.random.default_rng([seed, 2]), np.unique(strata_M, return_inverse=True)
     groups = int(place_M.max()) + 1
     counts_US = np.bincount(place_M * len(names) + stratum_M, minlength=groups * len(names)).reshape(groups, -1)
@@ -167,7 +169,7 @@ def _by_group(place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Ma
     return found_U
 
 
-def _time_told(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
+def _time_description(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
     texts = []
     for part, (does, from_to) in enumerate((("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))):
         there = values_M[part_M == part]
@@ -183,7 +185,7 @@ def _written(values: pd.Series) -> list[str]:
     return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
 
 
-def _groups_told(part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int, column: str) -> str:
+def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int, column: str) -> str:
     texts = [
         f"{does} on {(part_M == part).sum():,} rows of {(part_U == part).sum():,} groups"
         for part, does in enumerate(("trains", "validates", "tests"))
@@ -193,19 +195,19 @@ def _groups_told(part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int
 
 
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
-    """Of a part that is far from its share; without a message for others."""
+    """Of a split that is far from its share; without a message for others."""
     far = rows > FAR_OFF * wanted or wanted > FAR_OFF * rows
     message = f"The {part} part has {rows:,} rows, where its share is {wanted:,.0f}: many rows have one value of {column!r}." if far else ""
     return Finding("warning", "split-size", message, column)
 
 
 def _with_known_classes(
-    held: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str
+    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str
 ) -> tuple[dict[str, Rows], list[Finding]]:
-    """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a part lacks."""
+    """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks."""
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
-    for part, rows in held.items():
+    for part, rows in held_out.items():
         unknown = sorted((set(labels[rows]) - trained) & usual)
         if unknown:
             raise LabelError(
@@ -219,7 +221,7 @@ def _with_known_classes(
             raise LabelError(f"{split} gives {part} rows {named}, on which no score tells models apart. {WAY_OUT}")
         lacking = sorted(usual - there)
         if lacking:
-            shown = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-            message = f"{split} leaves no {part} row of {shown}; ROC AUC and average precision are not defined there."
+            class_names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            message = f"{split} leaves no {part} row of {class_names}; ROC AUC and average precision are not defined there."
             findings.append(Finding("warning", f"split-{part}", message))
     return kept, findings

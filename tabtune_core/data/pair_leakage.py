@@ -1,7 +1,7 @@
 """Two columns that give the target away together: their sum, difference, product or ratio is the target, up to a constant factor.
 
 Beside ``leaks.may_leak``, which looks at one column at a time. In: a frame with its target and the kinds of its columns. Out: findings.
-Letters: N rows, F columns, S rows of a first look.
+Letters: N rows, F columns, S rows of a first pass.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -54,15 +54,15 @@ def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, 
     sample = {str(name): as_number(frame[name].iloc[chosen]) for name in _candidates(frame, kinds, target)[:MOST_COLUMNS]}
     near = _Near(y_N[chosen])
     sample = {name: x_N for name, x_N in sample.items() if _varies(x_N) and near.judge(x_N).share < ALONE}
-    found = []
-    for sign, first, second in _first_look(sample, near):
+    pairs = []
+    for sign, first, second in _first_pass(sample, near):
         if near.judge(FORMS[sign](sample[first], sample[second])).share >= NEARLY_ALL:
             whole = _Near(y_N)
             judged = whole.judge(FORMS[sign](as_number(frame[first]), as_number(frame[second])))
             if judged.share >= NEARLY_ALL:
-                found.append((judged, _finding(first, sign, second, target, judged)))
-    found.sort(key=lambda one: (-one[0].share, -one[0].rows))
-    return tuple(finding for _, finding in found[:MOST_NAMED])
+                pairs.append((judged, _finding(first, sign, second, target, judged)))
+    pairs.sort(key=lambda pair: (-pair[0].share, -pair[0].rows))
+    return tuple(finding for _, finding in pairs[:MOST_NAMED])
 
 
 def _candidates(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> list[str]:
@@ -124,7 +124,7 @@ def factors(y_PN: Numbers, f_PN: Numbers) -> Numbers:
     return np.asarray(np.where(np.abs(np.abs(found_P) - 1) < CLOSE, np.sign(found_P), found_P))
 
 
-def _first_look(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[str, str, str]]:
+def _first_pass(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[str, str, str]]:
     """Formulas that give the target in most of a few rows: ``(sign, first, second)``."""
     names = list(sample)
     rows_S = np.concatenate([np.flatnonzero(near.telling_N), np.flatnonzero(~near.telling_N)])[:FIRST_LOOK]

@@ -54,12 +54,12 @@ def read_new_rows(
     table = None
     # the second way is for rows that another program wrote, with another separator or encoding
     for choices in (replace(reading, kinds=()), ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks)):
-        found = _read(source, choices, limit_bytes)
-        if found is not None and set(needed) <= set(found.frame.columns):
-            table, used = found, choices
+        candidate = _read(source, choices, limit_bytes)
+        if candidate is not None and set(needed) <= set(candidate.frame.columns):
+            table, used = candidate, choices
             break
-        if table is None and found is not None:
-            table, used = found, choices
+        if table is None and candidate is not None:
+            table, used = candidate, choices
     if table is None:
         alone = " A text file of one column needs a second one, which may be empty." if len(needed) == 1 else ""
         raise TableError(
@@ -91,7 +91,7 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     if not missing:
         return
     near = [
-        f"{name!r} (did you mean {found[0]!r}?)" if (found := difflib.get_close_matches(name, names, n=1)) else repr(name)
+        f"{name!r} (did you mean {matches[0]!r}?)" if (matches := difflib.get_close_matches(name, names, n=1)) else repr(name)
         for name in missing[:_SHOWN]
     ]
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
@@ -109,9 +109,10 @@ def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str
         words = frame[name].dropna().astype(str)
         new = words[~words.isin([str(level) for level in known])]
         if len(new):
-            shown = listed(new.drop_duplicates().tolist())
+            new_words = listed(new.drop_duplicates().tolist())
             notes.append(
-                f"{len(new):,} row{'s' * (len(new) != 1)} hold {shown} in {name!r}, which the context does not show: read as missing there."
+                f"{len(new):,} row{'s' * (len(new) != 1)} hold {new_words} in {name!r}, which the context does not show: "
+                "read as missing there."
             )
     return notes
 

@@ -38,12 +38,12 @@ class ReadingProcess:
         if isinstance(source, bytes):
             (self._folder / "given").write_bytes(source)
             source = self._folder / "given"
-        asked = {"home": str(home), "source": str(source), "name": name, "choices": choices.to_json(), "limit_bytes": limit_bytes}
+        request = {"home": str(home), "source": str(source), "name": name, "choices": choices.to_json(), "limit_bytes": limit_bytes}
         command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it ended at once, which its result tells
-            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
 
     def progress(self) -> str:
@@ -65,16 +65,16 @@ class ReadingProcess:
         """
         self._process.wait()
         try:
-            told: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
+            answer: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            told = {"error": "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."}
+            answer = {"error": "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."}
         finally:
             self.cancel()
-        if "full" in told:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), told["full"])
-        if "error" in told:
-            raise (LayoutError if told.get("layout") else TableError)(told["error"])
-        return str(told["id"])
+        if "full" in answer:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), answer["full"])
+        if "error" in answer:
+            raise (LayoutError if answer.get("layout") else TableError)(answer["error"])
+        return str(answer["id"])
 
     def cancel(self) -> None:
         """Ends the process and removes what it wrote; nothing where it has ended."""
@@ -91,7 +91,7 @@ class ReadingProcess:
 
 def main(folder: Path) -> None:
     """The process itself: reads what the first line of its input asks for, and ends at once where that input ends."""
-    asked = json.loads(sys.stdin.buffer.readline())
+    request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
     from tabtune_core.data.datasets import add_dataset
 
@@ -103,17 +103,17 @@ def main(folder: Path) -> None:
             last = (stage, time.monotonic())
             _write(folder / PROGRESS, in_words(stage, done, whole))
 
-    choices = ReadingChoices.from_json(asked["choices"])
+    choices = ReadingChoices.from_json(request["choices"])
     try:
-        home, source, limit = Path(asked["home"]), Path(asked["source"]), asked["limit_bytes"]
-        told: dict[str, Any] = {"id": add_dataset(home, source, asked["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
+        home, source, limit = Path(request["home"]), Path(request["source"]), request["limit_bytes"]
+        answer: dict[str, Any] = {"id": add_dataset(home, source, request["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
     except TableError as error:
-        told = {"error": str(error), "layout": isinstance(error, LayoutError)}
+        answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        told = {"full": str(asked["home"])}
-    _write(folder / RESULT, json.dumps(told))
+        answer = {"full": str(request["home"])}
+    _write(folder / RESULT, json.dumps(answer))
     os._exit(0)  # threads of the packages that read tables can abort an orderly end
 
 

@@ -77,7 +77,7 @@ class SplitSizes:
 
 
 def _held_rows(share: float, divided: int, least: int) -> int:
-    """Of a part that is held out."""
+    """Of a split that is held out."""
     return max(least, round(share * divided)) if share else 0
 
 
@@ -118,7 +118,7 @@ def split_rows(
 ) -> Split:
     """Splits the labelled rows.
 
-    A class with fewer than three rows cannot be in all parts and stays with the training rows.
+    A class with fewer than three rows cannot be in all splits and stays with the training rows.
 
     Args:
         labels: one a row of the table, None where it is missing.
@@ -143,15 +143,15 @@ def split_rows(
             f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; "
             f"two such classes are needed to train, choose and test."
         )
-    held = [_held_rows(share, len(spread), len(np.unique(ids[~rare]))) for share in (validation_share, test_share)]
-    if sum(held) + len(np.unique(ids[~rare])) > len(spread):
+    held_out_sizes = [_held_rows(share, len(spread), len(np.unique(ids[~rare]))) for share in (validation_share, test_share)]
+    if sum(held_out_sizes) + len(np.unique(ids[~rare])) > len(spread):
         raise LabelError(
             f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class."
         )
     rest, test = spread, spread[:0]
-    if held[1]:
-        rest, test = train_test_split(spread, test_size=held[1], random_state=seed, stratify=labels[spread].astype(str))
-    train, validation = train_test_split(rest, test_size=held[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
+    if held_out_sizes[1]:
+        rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=seed, stratify=labels[spread].astype(str))
+    train, validation = train_test_split(rest, test_size=held_out_sizes[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
     train = np.concatenate([train, labelled[rare]])
     return sampled(
         labels, train, validation, test, seed=seed, context_rows=context_rows, validation_rows=validation_rows, test_rows=test_rows
@@ -170,7 +170,7 @@ def sampled(
     test_rows: int,
     findings: tuple[Finding, ...] = (),
 ) -> Split:
-    """The split with these parts, in ascending order and no larger than is asked for."""
+    """The split of these rows, in ascending order and no larger than is asked for."""
     rng = np.random.default_rng([seed, 0])
 
     def at_most(rows: Rows, most: int) -> Rows:

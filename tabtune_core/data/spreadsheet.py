@@ -16,8 +16,8 @@ MARK = "'"
 def safe_csv(frame: pd.DataFrame) -> str:
     """The frame without its index. Texts and column names that begin with one of STARTS get MARK in front; what is a number does not."""
     texts = {place: column.map(_safe) for place, (_, column) in enumerate(frame.items()) if _has_text(column)}
-    shown = pd.concat([texts.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])], axis=1) if frame.shape[1] else frame
-    return shown.set_axis([_safe(name) for name in frame], axis=1).to_csv(index=False)
+    safe = pd.concat([texts.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])], axis=1) if frame.shape[1] else frame
+    return safe.set_axis([_safe(name) for name in frame], axis=1).to_csv(index=False)
 
 
 def _has_text(column: pd.Series) -> bool:

@@ -103,22 +103,22 @@ def finish(
     tell: Tell,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database."""
-    asked = dict(choices.kinds)
-    for name in asked.keys() - set(cells.names):
+    chosen_kinds = dict(choices.kinds)
+    for name in chosen_kinds.keys() - set(cells.names):
         near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
         raise LayoutError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
     delimiter = choices.delimiter or ","
     columns = len(cells.names)
     firsts = first_cells(connection, columns, cells.rows, SAMPLE_CELLS)
     works = (
-        type_column(connection, f"c{place}", name, first, delimiter=delimiter, day_first=choices.day_first, asked=asked.get(name))
+        type_column(connection, f"c{place}", name, first, delimiter=delimiter, day_first=choices.day_first, asked=chosen_kinds.get(name))
         for place, (name, first) in enumerate(zip(cells.names, firsts, strict=True))
     )
     with unplanned(connection, when=cells.rows < MANY_ROWS):
         typed = answered(connection, works, cells.rows, columns, lambda done: tell("Looking at columns", done, columns))
-        described, found, raised = describe(connection, cells, typed, lambda done: tell("Describing columns", done, columns))
+        described, column_findings, raised = describe(connection, cells, typed, lambda done: tell("Describing columns", done, columns))
     day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
-    all_findings = (*findings, *cells.findings, *found)
+    all_findings = (*findings, *cells.findings, *column_findings)
     tell("Taking the table out", 0, 0)
     return Table(
         take_frame(connection, cells, typed), described, all_findings, (*questions, *raised), replace(choices, day_first=day_first)
@@ -155,7 +155,7 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         return table
     if any(finding.code in ("mixed-numbers", "kept-as-text") for finding in table.findings):
         return table
-    shown = ", ".join(name or "" for name in cells.header)[:80]
-    message = f"All cells are words, so the first line ({shown}) may hold names or values; it was read as names."
+    names = ", ".join(name or "" for name in cells.header)[:80]
+    message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."
     question = Question("header", message, "header", ("true", "false"))
     return replace(table, questions=(question, *table.questions))

@@ -59,8 +59,8 @@ def propose_target(table: Table, title: str = "") -> Proposal:
     best = near[0].column
     task: Task = "regression" if ways_of(table.frame[best.name])[0] == "numbers" else "classification"
     if len(near) > 1:
-        told = [f"{one.column.name!r}, which {one.reason}" for one in near]
-        return Proposal(None, task, f"{'; '.join(told[:-1])}; or {told[-1]}.", tuple(one.column.name for one in near))
+        reasons = [f"{candidate.column.name!r}, which {candidate.reason}" for candidate in near]
+        return Proposal(None, task, f"{'; '.join(reasons[:-1])}; or {reasons[-1]}.", tuple(candidate.column.name for candidate in near))
     values = (
         f"numbers on a scale ({best.unique:,} different ones)" if task == "regression" else f"{best.unique:,} different values: classes"
     )
@@ -159,17 +159,17 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
     rare = sizes[sizes < rows_per_class]
-    shown = ", ".join(f"{label} ({count})" for label, count in zip(label_texts(pd.Series(rare.index[:5])), rare, strict=False))
+    examples = ", ".join(f"{label} ({count})" for label, count in zip(label_texts(pd.Series(rare.index[:5])), rare, strict=False))
     if len(sizes) - len(rare) < 2:
         raise LabelError(
             f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
-            f"Too small: {shown}. Add rows or choose another column."
+            f"Too small: {examples}. Add rows or choose another column."
         )
     findings = []
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {shown}. Too few to train, choose and test on; they only train. "
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on; they only train. "
             "Merge them with others in the file if they matter."
         )
         findings.append(Finding("warning", "rare-classes", message, target))

@@ -116,7 +116,7 @@ def rank_targets(columns: Sequence[Column], title: str, useless: Collection[str]
         }
         series = SERIES if stems[re.sub(r"\d+", "#", column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
-    return sorted(ranked, key=lambda one: -one.score)
+    return sorted(ranked, key=lambda candidate: -candidate.score)
 
 
 def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:
@@ -138,13 +138,13 @@ def name_weight(name: str) -> float:
 def in_title(columns: Iterable[Column], title: str) -> set[str]:
     """Columns that share a word with the table's name; none where more than two do, as then the word tells nothing."""
     of_title = [word for word in words_of(title.rsplit(".", 1)[0]) if len(word) > 2]
-    found = {
+    matching = {
         column.name
         for column in columns
         for word in words_of(column.name)
         if len(word) > 2 and any(word == other or (min(len(word), len(other)) > 3 and _starts(word, other)) for other in of_title)
     }
-    return found if len(found) <= 2 else set()
+    return matching if len(matching) <= 2 else set()
 
 
 def _starts(word: str, other: str) -> bool:

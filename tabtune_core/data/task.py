@@ -56,7 +56,7 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
     """The split that these settings stand for. ``test_share`` goes before theirs.
 
     Raises:
-        LabelError: too few rows, or a part without the classes that it needs.
+        LabelError: too few rows, or a split without the classes that it needs.
         SettingError: the column of the split cannot be one.
     """
     train = settings.train
@@ -82,7 +82,7 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
-    """How many rows each part of the split will have. Only rows are counted, so that it is quick on a large table."""
+    """How many rows each split will have. Only rows are counted, so that it is quick on a large table."""
     labels = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
     by_column, labelled = settings.split_by != "random", labels.notna()
     return SplitSizes.plan(
@@ -99,7 +99,7 @@ def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ..
     """What to know of a split by time or by group before it is used.
 
     Raises:
-        LabelError: a part would lack the classes that it needs.
+        LabelError: a split would lack the classes that it needs.
         SettingError: the column cannot split the table.
     """
     if settings.split_by == "random":
@@ -131,11 +131,11 @@ def make_context(
 
     ``target`` is a column of the frame that is no feature; ``names`` encodes the labels, learnt from the rows too unless given.
     """
-    shown, shown_labels = frame.iloc[rows], list(labels[rows])
-    encoder = FeatureEncoder.fit(shown, kinds, target)
+    context_frame, context_labels = frame.iloc[rows], list(labels[rows])
+    encoder = FeatureEncoder.fit(context_frame, kinds, target)
     if names is None:
-        names = LabelEncoder.fit(shown_labels) if isinstance(shown_labels[0], str) else NumberEncoder()
-    return Context(rows, encoder.transform(shown), names.transform(shown_labels), encoder, names)
+        names = LabelEncoder.fit(context_labels) if isinstance(context_labels[0], str) else NumberEncoder()
+    return Context(rows, encoder.transform(context_frame), names.transform(context_labels), encoder, names)
 
 
 @dataclass(frozen=True, slots=True)
