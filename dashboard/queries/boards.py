@@ -12,8 +12,8 @@ from dashboard.queries.workspace import home, listed, listed_in, stamp_of, store
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
-from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.recommendation import Recommendation, recommend
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.analysis.runtime_estimate import Pace, latest, read_paces
 from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.data.datasets import get_dataset
@@ -49,8 +49,8 @@ def recommended(sweep: str, rank_by: str) -> Recommendation:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _configurations(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
-    found = None if sweep is None else _recommended(folder, sweep, rank_by, stamp).configurations
-    return by_configuration(_ranked(folder, sweep, rank_by, stamp), rank_by, found)
+    configurations = None if sweep is None else _recommended(folder, sweep, rank_by, stamp).configurations
+    return by_configuration(_ranked(folder, sweep, rank_by, stamp), rank_by, configurations)
 
 
 def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
@@ -60,8 +60,8 @@ def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _full_or_lora(folder: str, sweep: str, rank_by: str, stamp: str) -> pd.DataFrame:
-    found = _recommended(folder, sweep, rank_by, stamp).configurations
-    return full_or_lora(_ranked(folder, sweep, rank_by, stamp), found, rank_by)
+    configurations = _recommended(folder, sweep, rank_by, stamp).configurations
+    return full_or_lora(_ranked(folder, sweep, rank_by, stamp), configurations, rank_by)
 
 
 def against_full(sweep: str, rank_by: str) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int
 
 
 def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
-    """Run id -> its validation score over the looks; at most ten seconds old where something still runs."""
+    """Run id -> its validation score over the evaluations; at most ten seconds old where something still runs."""
     runs = listed(sweep)
     now = int(time.monotonic() / 10) if any(run.status == "running" for run in runs) else 0
     return _curves(str(home()), sweep, metric, stamp_of(sweep), now)
@@ -108,7 +108,7 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """What each knob did in the runs of this workspace on one table, by knob; see tabtune_core.analysis.setting_effects."""
+    """What each setting did in the runs of this workspace on one table, by setting; see tabtune_core.analysis.setting_effects."""
     return _experience(str(home()), table, target, model, metric, stamp_of(None))
 
 
@@ -123,5 +123,5 @@ def paces(model: str) -> list[Pace]:
 
 
 def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:
-    asked = (table, target, model)
-    return [run for run in store.runs() if (run.settings.dataset, run.settings.target, run.settings.model) == asked]
+    wanted = (table, target, model)
+    return [run for run in store.runs() if (run.settings.dataset, run.settings.target, run.settings.model) == wanted]

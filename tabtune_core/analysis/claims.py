@@ -50,12 +50,12 @@ class Claim:
 
 
 def claim(
-    found: Comparison, board: pd.DataFrame, rank_by: str, load: Load, *, table_rows: int | None = None, evaluations: int = 0
+    comparison: Comparison, board: pd.DataFrame, rank_by: str, load: Load, *, table_rows: int | None = None, evaluations: int = 0
 ) -> Claim:
-    """About the best LoRA configuration of ``found``, which has one.
+    """About the best LoRA configuration of ``comparison``, which has one.
 
     Args:
-        found: of ``board``, which is the leaderboard of the sweep by ``rank_by``.
+        comparison: of ``board``, which is the leaderboard of the sweep by ``rank_by``.
         board: the same.
         rank_by: the score.
         load: reads predictions.
@@ -65,13 +65,13 @@ def claim(
     Without test rows the interval is of the validation rows and allows for the choice among all evaluations (Bonferroni; Dunn 1961,
     Journal of the American Statistical Association 56, 52-64).
     """
-    metric, chosen = METRICS[rank_by], found.configurations[found.configurations["strategy"] == "peft"].iloc[0]
+    metric, chosen = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"].iloc[0]
     runs = board.set_index("run").loc[list(chosen["own_runs"])].reset_index().assign(configuration=0)
     gain = float(runs["gain"].astype("float64").mean())
 
     def own(part: HeldOutPart) -> Difference:
         each = replicates(runs, metric, load, part)
-        return difference([one.final for one in each], [one.zero_shot for one in each], metric)
+        return difference([run.final for run in each], [run.zero_shot for run in each], metric)
 
     tested = runs["test_gain"].notna().any() or _rows_of(runs["run"].iloc[0], load) > 0
     choices = 0 if tested else max(evaluations, 1)
@@ -79,13 +79,13 @@ def claim(
     value = gain if choices else float(runs["test_gain"].astype("float64").mean())
     half = on_rows.half if not choices else float(-ndtri(0.025 / choices)) * on_rows.error
     test = Difference(value, on_rows.error, half, on_rows.of_seed, on_rows.between_seeds)
-    told = Claim(tuple(runs["run"]), gain, test, _verdict(gain, test), choices)
-    if told.verdict != "unclear" or value <= 0 or choices:
-        return told
+    lora_claim = Claim(tuple(runs["run"]), gain, test, _verdict(gain, test), choices)
+    if lora_claim.verdict != "unclear" or value <= 0 or choices:
+        return lora_claim
     rows = _rows_of(runs["run"].iloc[0], load)
     share = rows / table_rows if table_rows else 0.0
     needed = math.ceil(rows * len(runs) * (half / value) ** 2) if value > SMALLEST else None
-    return dataclasses.replace(told, more_seeds=seeds_needed(test, len(runs), share), rows_needed=needed)
+    return dataclasses.replace(lora_claim, more_seeds=seeds_needed(test, len(runs), share), rows_needed=needed)
 
 
 def _verdict(gain: float, test: Difference) -> Verdict:
@@ -109,5 +109,5 @@ def seeds_needed(test: Difference, seeds: int, share: float) -> int | None:
 
 
 def _rows_of(run: str, load: Load) -> int:
-    found = load(run, "test")
-    return 0 if found is None else len(np.asarray(found.y_N))
+    predictions = load(run, "test")
+    return 0 if predictions is None else len(np.asarray(predictions.y_N))

@@ -78,9 +78,9 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     parts: tuple[tuple[HeldOutPart, str], ...] = (("validation", ""), ("test", "test_"))
     for part, prefix in parts:
         each = replicates(once[once["seed"].isin(seeds)], meaning, load, part)
-        final = {c: [one.final for one in each if one.configuration == c] for c in table.index}
-        before = {c: [one.zero_shot for one in each if one.configuration == c] for c in table.index}
-        nothing = {c: [one and one.of_nothing() for one in final[c]] for c in table.index}
+        final = {c: [run.final for run in each if run.configuration == c] for c in table.index}
+        before = {c: [run.zero_shot for run in each if run.configuration == c] for c in table.index}
+        nothing = {c: [replicate and replicate.of_nothing() for replicate in final[c]] for c in table.index}
         _add(table, f"{prefix}gain", {c: difference(final[c], before[c], meaning) for c in table.index})
         _add(table, f"{prefix}score", {c: difference(final[c], nothing[c], meaning) for c in table.index})
         for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
@@ -94,10 +94,10 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     return Comparison(table, seeds, left_out, why)
 
 
-def _add(table: pd.DataFrame, name: str, found: Mapping[int, Difference]) -> None:
+def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference]) -> None:
     """Writes standard errors and half widths beside the column ``name``."""
-    table[f"{name}_error"] = pd.Series({c: one.error for c, one in found.items()}, dtype="float64")
-    table[f"{name}_interval"] = pd.Series({c: one.half for c, one in found.items()}, dtype="float64")
+    table[f"{name}_error"] = pd.Series({c: delta.error for c, delta in differences.items()}, dtype="float64")
+    table[f"{name}_interval"] = pd.Series({c: delta.half for c, delta in differences.items()}, dtype="float64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: HeldOutPart
     """Of each of ``runs`` (run, seed, configuration, best_step), in their order; all have the same groups of rows."""
     loaded = [load(run, part) for run in runs["run"]]
     first: dict[int, Predictions] = {}
-    for seed, found in zip(runs["seed"], loaded, strict=True):
-        if found is not None and len(found.y_N):
-            first.setdefault(seed, found)
-    groups = RowGroups([one.rows_N for one in first.values()], metric)
+    for seed, predictions in zip(runs["seed"], loaded, strict=True):
+        if predictions is not None and len(predictions.y_N):
+            first.setdefault(seed, predictions)
+    groups = RowGroups([predictions.rows_N for predictions in first.values()], metric)
     made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed have the same zero-shot predictions, mostly
 
     def of(seed: int, predicted: NDArray[np.float64] | None) -> Replicates | None:
@@ -127,13 +127,13 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: HeldOutPart
             made[key] = groups.leave_out(metric, rows.rows_N, rows.y_N, predicted)
         return made[key]
 
-    told = []
-    for seed, configuration, found in zip(runs["seed"], runs["configuration"], loaded, strict=True):
-        if found is None or seed not in first or not _same_rows(found, first[seed]):
-            told.append(RunReplicates(configuration, None, None))
+    run_replicates = []
+    for seed, configuration, predictions in zip(runs["seed"], runs["configuration"], loaded, strict=True):
+        if predictions is None or seed not in first or not _same_rows(predictions, first[seed]):
+            run_replicates.append(RunReplicates(configuration, None, None))
         else:
-            told.append(RunReplicates(configuration, of(seed, found.predicted), of(seed, found.zero_shot)))
-    return told
+            run_replicates.append(RunReplicates(configuration, of(seed, predictions.predicted), of(seed, predictions.zero_shot)))
+    return run_replicates
 
 
 def _same_rows(one: Predictions, other: Predictions) -> bool:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import half_intervals
-from tabtune_core.analysis.leaderboard import NO_GAIN
+from tabtune_core.analysis.runs_table import NO_GAIN
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -40,13 +40,13 @@ NOISE = {
 """Column of the result -> column of a recommendation's configurations."""
 
 
-def by_configuration(board: pd.DataFrame, rank_by: str, found: pd.DataFrame | None = None) -> pd.DataFrame:
-    """``board`` is the leaderboard of runs, of one sweep or many; ``found`` the configurations of a sweep's recommendation.
+def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame | None = None) -> pd.DataFrame:
+    """``board`` is the leaderboard of runs, of one sweep or many; ``compared`` the configurations of a sweep's comparison.
 
     Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
     over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all ``apart``, which is not
     compared with the others. ``..._interval`` is half the width of a 95 % interval: for the score that ranks and the gains that of
-    ``found``, from the rows; else Student's over the seeds, which takes their held-out rows for different ones.
+    ``compared``, from the rows; else Student's over the seeds, which takes their held-out rows for different ones.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
@@ -63,7 +63,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, found: pd.DataFrame | No
     table.insert(0, "name", _names(table, each))
     table = table.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
     table = table.astype({"place": "Int64", "seed_count": "Int64"})
-    return table if found is None else _with_noise(table, score, found)
+    return table if compared is None else _with_noise(table, score, compared)
 
 
 def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
@@ -130,11 +130,11 @@ def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
     return names
 
 
-def _with_noise(table: pd.DataFrame, score: str, found: pd.DataFrame) -> pd.DataFrame:
-    """With the columns of NOISE, and the intervals of ``found`` where they are known."""
-    each = found.explode("runs").drop_duplicates("runs").set_index("runs")
+def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.DataFrame:
+    """With the columns of NOISE, and the intervals of ``compared`` where they are known."""
+    each = compared.explode("runs").drop_duplicates("runs").set_index("runs")
     of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
     table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
     sources = {score: "score", score.replace("validation_", "test_"): "test_score", "gain": "gain", "test_gain": "test_gain"}
     intervals = {f"{name}_interval": of_first[f"{source}_interval"] for name, source in sources.items()}
-    return table.assign(**{name: found.fillna(table[name]) for name, found in intervals.items()})
+    return table.assign(**{name: interval.fillna(table[name]) for name, interval in intervals.items()})

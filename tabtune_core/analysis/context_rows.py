@@ -75,11 +75,11 @@ def _score(run: Run, metric: str, sign: int) -> float:
 def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
     """One row a state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes, ``<part>_<metric>``."""
     rows = []
-    for found in result["rows"]:
-        plain = {name: value for name, value in found.items() if name not in ("validation", "test")}
-        rank = "" if found["rank"] is None else f" r={found['rank']}"
-        scores = {f"{part}_{name}": value for part in ("validation", "test") for name, value in found.get(part, {}).items()}
-        rows.append({"name": STRATEGY_NAMES[found["strategy"]] + rank, **plain, **scores})
+    for point in result["rows"]:
+        plain = {name: value for name, value in point.items() if name not in ("validation", "test")}
+        rank = "" if point["rank"] is None else f" r={point['rank']}"
+        scores = {f"{part}_{name}": value for part in ("validation", "test") for name, value in point.get(part, {}).items()}
+        rows.append({"name": STRATEGY_NAMES[point["strategy"]] + rank, **plain, **scores})
     return pd.DataFrame(rows).astype({"rank": "Int64", "growth_memory_bytes": "float64"})
 
 

@@ -40,22 +40,22 @@ def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
 
 
 def score_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a look at the validation or test rows: run, step, seconds (since training began), split, best, a column a metric."""
+    """One row an evaluation on the validation or test rows: run, step, seconds (since training began), split, best, a column a metric."""
     return _of_each(store, ids, "scores")
 
 
 def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
-    """Run id -> its validation score at about ``points`` looks, the last among them; looks without a finite score are left out."""
-    found: dict[str, list[float]] = {}
-    for look in store.thinned(ids, "Evaluated", points):
-        value = look["scores"].get(metric)
-        if look["split"] == "validation" and isinstance(value, int | float) and np.isfinite(value):
-            found.setdefault(look["run"], []).append(value)
-    return found
+    """Run id -> its validation score at about ``points`` evaluations, the last among them; those without a finite score are left out."""
+    scores: dict[str, list[float]] = {}
+    for evaluation in store.thinned(ids, "Evaluated", points):
+        value = evaluation["scores"].get(metric)
+        if evaluation["split"] == "validation" and isinstance(value, int | float) and np.isfinite(value):
+            scores.setdefault(evaluation["run"], []).append(value)
+    return scores
 
 
 def memory_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a look at the meters: run, step (the last one done), seconds (since the run started), phase, the meters of MemorySampled."""
+    """One row a sample of the meters: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled."""
     return _of_each(store, ids, "memory")
 
 
@@ -120,5 +120,5 @@ def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[s
 
 
 def _of_each(store: RunStore, ids: Sequence[str], frame: str) -> pd.DataFrame:
-    told = [found for run_id in ids if len(found := RunCurves(store, run_id).read_on().frames[frame])]
-    return pd.concat(told, ignore_index=True) if told else RunCurves(store, "").frames[frame]
+    frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[frame])]
+    return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[frame]

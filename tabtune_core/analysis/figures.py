@@ -17,4 +17,4 @@ def plain_in_figure(text: str) -> str:
 
     A space of no width parts them.
     """
-    return re.sub(r"<|&|%(?=\{)", lambda found: f"{found[0]}\u200b", text)
+    return re.sub(r"<|&|%(?=\{)", lambda match: f"{match[0]}\u200b", text)

@@ -28,23 +28,23 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
     rows than most under their seed. Early stopping is part of a complete run. Of two ways that are as frequent the first is the usual one.
     Archived runs say nothing about what is usual.
     """
-    told = {run.id: ENDS.get(run.status, "") for run in runs}
+    reasons = {run.id: ENDS.get(run.status, "") for run in runs}
     for key, of, text in _SAME:
         groups: dict[Hashable, list[Run]] = defaultdict(list)
         for run in runs:
             if key(run) is not None:
                 groups[of(run)].append(run)
         for group in groups.values():
-            usual = _usual(key(run) for run in group if not run.archived and not told[run.id])
+            usual = _usual(key(run) for run in group if not run.archived and not reasons[run.id])
             for run in group:
-                if not told[run.id] and usual is not None and key(run) != usual:
-                    told[run.id] = text(key(run), usual)
-    return told
+                if not reasons[run.id] and usual is not None and key(run) != usual:
+                    reasons[run.id] = text(key(run), usual)
+    return reasons
 
 
 def _usual(keys: Iterable[Hashable]) -> Hashable:
-    found = Counter(keys).most_common(1)
-    return found[0][0] if found else None
+    most_common = Counter(keys).most_common(1)
+    return most_common[0][0] if most_common else None
 
 
 def _steps(run: Run) -> Hashable:

@@ -14,9 +14,9 @@ def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Ser
     """Rows that no other row equals or beats on every axis and beats on one; ``smaller_is_better`` says it for each axis (column)."""
     costs = pd.DataFrame({name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()})
     known = costs.notna().all(axis=1)
-    found = pd.Series(False, index=board.index)
-    found[known] = _undominated(costs[known].to_numpy())
-    return found
+    on_front = pd.Series(False, index=board.index)
+    on_front[known] = _undominated(costs[known].to_numpy())
+    return on_front
 
 
 def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -15,15 +15,15 @@ MOST_CLASSES = 12
 OTHERS = "other classes"
 
 
-def confusion(found: Predictions) -> pd.DataFrame:
+def confusion(predictions: Predictions) -> pd.DataFrame:
     """One row a pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1).
 
     Of more than 12 classes the most frequent stand for themselves and the rest together.
     """
-    label_N, predicted_N = found.y_N.astype(np.int64), found.predicted.argmax(axis=1)
-    counts_KK = np.zeros((len(found.classes), len(found.classes)), dtype=np.int64)
+    label_N, predicted_N = predictions.y_N.astype(np.int64), predictions.predicted.argmax(axis=1)
+    counts_KK = np.zeros((len(predictions.classes), len(predictions.classes)), dtype=np.int64)
     np.add.at(counts_KK, (label_N, predicted_N), 1)
-    names = np.array(found.classes, dtype=object)
+    names = np.array(predictions.classes, dtype=object)
     if len(names) > MOST_CLASSES:
         often = np.sort(np.argsort(-counts_KK.sum(axis=1), kind="stable")[: MOST_CLASSES - 1])
         place_K = np.full(len(names), len(often))
@@ -42,18 +42,25 @@ def confusion(found: Predictions) -> pd.DataFrame:
     )
 
 
-def reliability(found: Predictions, bins: int = 10) -> pd.DataFrame:
+def reliability(predictions: Predictions, bins: int = 10) -> pd.DataFrame:
     """One row a bin of confidence: low, high, rows, and where it has rows confidence and accuracy (means, 0 to 1)."""
-    rows_B, confidence_B, right_B = confidence_bins(found.y_N.astype(np.int64), found.predicted, bins).T
+    rows_B, confidence_B, right_B = confidence_bins(predictions.y_N.astype(np.int64), predictions.predicted, bins).T
     with np.errstate(invalid="ignore"):
         means = {"confidence": confidence_B / rows_B, "accuracy": right_B / rows_B}
     edges = np.arange(bins + 1) / bins
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows_B.astype(np.int64), **means})
 
 
-def errors(found: Predictions) -> pd.DataFrame:
+def errors(predictions: Predictions) -> pd.DataFrame:
     """One row a held-out row of a run that predicts numbers: row, label, predicted, error (predicted minus label)."""
-    return pd.DataFrame({"row": found.rows_N, "label": found.y_N, "predicted": found.predicted, "error": found.predicted - found.y_N})
+    return pd.DataFrame(
+        {
+            "row": predictions.rows_N,
+            "label": predictions.y_N,
+            "predicted": predictions.predicted,
+            "error": predictions.predicted - predictions.y_N,
+        }
+    )
 
 
 def together(first: Predictions, second: Predictions) -> pd.DataFrame:
@@ -64,13 +71,17 @@ def together(first: Predictions, second: Predictions) -> pd.DataFrame:
     return _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row").pipe(_with_move)
 
 
-def _one(found: Predictions, prefix: str) -> pd.DataFrame:
-    if not found.classes:
-        values = {"predicted": found.predicted, "error": found.predicted - found.y_N}
-        return pd.DataFrame({"row": found.rows_N, "label": found.y_N} | {prefix + name: value for name, value in values.items()})
-    names, guess_N = np.array(found.classes, dtype=object), found.predicted.argmax(axis=1)
-    values = {"predicted": names[guess_N], "confidence": found.predicted.max(axis=1), "right": guess_N == found.y_N}
-    return pd.DataFrame({"row": found.rows_N, "label": names[found.y_N]} | {prefix + name: value for name, value in values.items()})
+def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
+    if not predictions.classes:
+        values = {"predicted": predictions.predicted, "error": predictions.predicted - predictions.y_N}
+        return pd.DataFrame(
+            {"row": predictions.rows_N, "label": predictions.y_N} | {prefix + name: value for name, value in values.items()}
+        )
+    names, guess_N = np.array(predictions.classes, dtype=object), predictions.predicted.argmax(axis=1)
+    values = {"predicted": names[guess_N], "confidence": predictions.predicted.max(axis=1), "right": guess_N == predictions.y_N}
+    return pd.DataFrame(
+        {"row": predictions.rows_N, "label": names[predictions.y_N]} | {prefix + name: value for name, value in values.items()}
+    )
 
 
 def _with_move(both: pd.DataFrame) -> pd.DataFrame:

@@ -48,8 +48,8 @@ class Recommendation:
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendation:
     """``board`` is the leaderboard of one sweep of ``store``, ranked by ``rank_by``."""
     load = partial(read_predictions, store)
-    found = compare(board, rank_by, load)
-    table = found.configurations
+    comparison = compare(board, rank_by, load)
+    table = comparison.configurations
     tied = within(table["gap"], table["gap_error"])
     table = table.assign(tied=tied.astype("boolean").mask(table["gap_error"].isna()))
     lora = table[table["strategy"] == "peft"]
@@ -60,16 +60,16 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
     same_rows = plan is not None and store.run(lora["runs"].iloc[0][0]).settings.split_by == "time"  # under every seed
     whole = plan.test_rows if plan and same_rows else drawn_from
-    looks = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
-    told = claim(found, board, rank_by, load, table_rows=whole, evaluations=looks)
+    evaluations = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
+    lora_claim = claim(comparison, board, rank_by, load, table_rows=whole, evaluations=evaluations)
     label, metric = partial(label_of, lora), METRICS[rank_by]
-    sentences = list(_headline(told, lora.iloc[0], metric, label))
-    if told.chooses_a_rank:
+    sentences = list(_headline(lora_claim, lora.iloc[0], metric, label))
+    if lora_claim.chooses_a_rank:
         sentences += _rank(lora, metric, label)
     sentences += [*_memory(table), *_full(table, metric, label(lora.iloc[0]))]
-    if found.apart:
-        sentences.append(f"Not compared with the others: {'; '.join(found.apart)}.")
-    return Recommendation(tuple(sentences), _basis(found, told, plan), table, told)
+    if comparison.apart:
+        sentences.append(f"Not compared with the others: {'; '.join(comparison.apart)}.")
+    return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
@@ -104,41 +104,41 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
     return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
-def _headline(told: Claim, chosen: pd.Series, metric: Metric, label: Label) -> Iterator[str]:
+def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> Iterator[str]:
     """What validation chose, and what the test rows say about it."""
     name, score = label(chosen), chosen["score"]
-    if told.verdict == "no gain":
+    if claim.verdict == "no gain":
         yield "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
         return
-    yield f"Validation chooses {name}, which improves {_improvement(told.gain, metric, score)} over zero-shot there."
-    if told.verdict == "not known":
-        known = "" if pd.isna(told.test.value) else f" On the test rows it changes by {_change(told.test.value, metric, score)}."
+    yield f"Validation chooses {name}, which improves {_improvement(claim.gain, metric, score)} over zero-shot there."
+    if claim.verdict == "not known":
+        known = "" if pd.isna(claim.test.value) else f" On the test rows it changes by {_change(claim.test.value, metric, score)}."
         yield f"How much of that is noise is not known, so no gain is claimed.{known}"
         return
     digits = metric.decimals(score)
-    ends = sorted(_sign(metric) * end for end in (told.test.low, told.test.high))
-    interval = f"{_change(told.test.value, metric, score)}, 95 % interval {ends[0]:+z.{digits}f} to {ends[1]:+z.{digits}f}"
+    ends = sorted(_sign(metric) * end for end in (claim.test.low, claim.test.high))
+    interval = f"{_change(claim.test.value, metric, score)}, 95 % interval {ends[0]:+z.{digits}f} to {ends[1]:+z.{digits}f}"
     where = "On the test rows"
-    if told.choices:
-        interval += f" that allows for the choice among {told.choices} evaluations"
+    if claim.choices:
+        interval += f" that allows for the choice among {claim.choices} evaluations"
         where = "There are no test rows. On the validation rows"
-    if told.verdict == "better":
+    if claim.verdict == "better":
         yield f"{where} it is better than zero-shot: {interval}."
-    elif told.verdict == "worse":
+    elif claim.verdict == "worse":
         yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
     else:
-        yield f"{where} this is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(told)}"
+        yield f"{where} this is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(claim)}"
 
 
-def _what_settles(told: Claim) -> str:
+def _what_settles(claim: Claim) -> str:
     """The end of the sentence: how many more seeds, or why none."""
-    if told.choices or told.test.value <= 0:
+    if claim.choices or claim.test.value <= 0:
         return "."
-    if told.more_seeds is not None:
-        seeds = f"{told.more_seeds} more seed{'s' * (told.more_seeds > 1)}"
+    if claim.more_seeds is not None:
+        seeds = f"{claim.more_seeds} more seed{'s' * (claim.more_seeds > 1)}"
         return f", or repeat with {seeds}: by the noise that was seen, a gain of this size would then show."
     return f"; even {MOST_SEEDS} seeds would not show a gain of this size" + (
-        f", about {told.rows_needed:,} test rows would." if told.rows_needed else "."
+        f", about {claim.rows_needed:,} test rows would." if claim.rows_needed else "."
     )
 
 
@@ -198,17 +198,17 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
             yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {change}."
 
 
-def _basis(found: Comparison, told: Claim, plan: RunPlanned | None) -> str:
-    named = f"seed{'s' * (len(found.seeds) > 1)} {', '.join(map(str, found.seeds))}"
-    compared = f" Compared on {named}, where every configuration has a score." if found.left_out else ""
-    if found.configurations["gap_error"].isna().all() and told.verdict == "not known":
+def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
+    named = f"seed{'s' * (len(comparison.seeds) > 1)} {', '.join(map(str, comparison.seeds))}"
+    compared = f" Compared on {named}, where every configuration has a score." if comparison.left_out else ""
+    if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
         return f"How much of this is noise is not known: there are no predictions of its rows, or none before training.{compared}"
-    missing = found.configurations["gap_error"].isna().any()
+    missing = comparison.configurations["gap_error"].isna().any()
     unknown = " Runs without predictions for these rows have none." if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (
-        f" They hold the noise of the rows and the spread over {len(told.runs)} seeds."
-        if len(told.runs) > 1
+        f" They hold the noise of the rows and the spread over {len(claim.runs)} seeds."
+        if len(claim.runs) > 1
         else " This does not include variation from the split and the initialization; run several seeds to measure it."
     )
     return (

@@ -78,8 +78,8 @@ class RowGroups:
 
     def of(self, rows_N: NDArray[np.int64]) -> NDArray[np.int64]:
         """The group of each row."""
-        found: NDArray[np.int64] = self._group[np.searchsorted(self._rows, rows_N)]
-        return found
+        groups: NDArray[np.int64] = self._group[np.searchsorted(self._rows, rows_N)]
+        return groups
 
     def leave_out(self, metric: Metric, rows_N: NDArray[np.int64], y_N: NDArray[np.generic], predicted: Floats) -> Replicates:
         """The score of predictions ``(N, K)`` or ``(N,)`` without each group; the score itself without a group that has no row here."""

@@ -3,7 +3,7 @@
 In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run told.
 
 Of a longer curve the older rows stand for several: a kept step is a real one, with the lowest or the highest loss among its neighbours,
-the first and the last always among them; a kept look at the meters has the most bytes of those that it stands for, and the mean of the
+the first and the last always among them; a kept sample of the meters has the most bytes of those that it stands for, and the mean of the
 card's readings. Highest and lowest values are never lost.
 """
 
@@ -19,7 +19,7 @@ from tabtune_core.events import MemorySampled
 from tabtune_core.store.runs import RunStore
 
 MOST = 4_000
-"""Rows kept of the steps or of the looks at the meters; when there are more, they are halved."""
+"""Rows kept of the steps or of the samples of the meters; when there are more, they are halved."""
 STEP_COLUMNS = ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
 SCORE_COLUMNS = ["run", "step", "seconds", "split", "best"]
 METER_COLUMNS = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
@@ -28,7 +28,7 @@ KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySam
 """The events that each frame is made of."""
 
 STARTS = ("RunPlanned", "Resumed")
-"""After one of these, a run that was interrupted has taken back some of what it told: it is read from the start."""
+"""After one of these, a run that was interrupted has taken back some of the events that it emitted: it is read from the start."""
 
 
 class RunCurves:
@@ -60,7 +60,7 @@ class RunCurves:
         return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
 
     def read_on(self) -> "RunCurves":
-        """Takes in what the run has told since the last call."""
+        """Takes in what the run has emitted since the last call."""
         with self._lock:
             seqs = self._store.last_seqs(self._run_id, [*STARTS, *(kind for kinds in KINDS.values() for kind in kinds)])
             starts = {kind: seqs.pop(kind) for kind in STARTS}
@@ -77,11 +77,13 @@ class RunCurves:
             times, steps = (np.concatenate(parts) for parts in zip(*done, strict=True))
             self._last_step = int(steps[-1])
             for rows in self._new(seqs, "MemorySampled"):
-                looked = np.array([row["time"] for row in rows])
+                moments = np.array([row["time"] for row in rows])
                 began = self._store.run(self._run_id)
-                seconds = looked - (began.started or began.created)
-                frame = as_frame(rows, MEMORY_COLUMNS).assign(step=steps[np.searchsorted(times, looked, side="right") - 1], seconds=seconds)
-                self._add("memory", frame.astype(dict.fromkeys(METER_COLUMNS, np.float64)), halve_looks)
+                seconds = moments - (began.started or began.created)
+                frame = as_frame(rows, MEMORY_COLUMNS).assign(
+                    step=steps[np.searchsorted(times, moments, side="right") - 1], seconds=seconds
+                )
+                self._add("memory", frame.astype(dict.fromkeys(METER_COLUMNS, np.float64)), halve_samples)
             self.seqs = seqs
         return self
 
@@ -106,17 +108,17 @@ def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
     return steps.iloc[kept].reset_index(drop=True)
 
 
-def halve_looks(looks: pd.DataFrame) -> pd.DataFrame:
-    """Two neighbours of one phase as one: the earlier place, the most bytes, the mean of the readings. The last look stays as it is."""
-    begins = (looks["phase"] != looks["phase"].shift()).to_numpy()
+def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
+    """Two neighbours of one phase as one: the earlier place, the most bytes, the mean of the readings. The last sample stays as it is."""
+    begins = (samples["phase"] != samples["phase"].shift()).to_numpy()
     starts = np.flatnonzero(begins)
-    place = np.arange(len(looks)) - starts[np.cumsum(begins) - 1]  # of a look in its phase
+    place = np.arange(len(samples)) - starts[np.cumsum(begins) - 1]  # of a sample in its phase
     alone = begins | (place % 2 == 0)
     alone[-1] = True
     group = np.cumsum(alone) - 1
     how = {name: "max" if name.endswith("_bytes") else "mean" for name in METER_COLUMNS}
-    joined = looks.groupby(group, sort=False).agg({name: "first" for name in ("run", "step", "seconds", "phase")} | how)
-    return joined.reset_index(drop=True)[list(looks.columns)]
+    joined = samples.groupby(group, sort=False).agg({name: "first" for name in ("run", "step", "seconds", "phase")} | how)
+    return joined.reset_index(drop=True)[list(samples.columns)]
 
 
 def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

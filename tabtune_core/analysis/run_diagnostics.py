@@ -22,8 +22,8 @@ LEAST_CONTEXT = 10
 """The settings take no fewer context rows."""
 STEPS_TO_JUDGE = 40
 """A loss is not called flat, nor a score falling, before so many steps."""
-LOOKS_PAST_BEST = 4
-"""Looks at validation in a row that were worse than the best, before the run is said to overfit."""
+EVALUATIONS_PAST_BEST = 4
+"""Evaluations in a row that were worse than the best, before the run is said to overfit."""
 PREDICTING: tuple[Phase, ...] = ("zero-shot", "evaluate")
 """Phases that show the model the rows of predictions, and train nothing."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -114,23 +114,23 @@ def troubles(
     """
     if run.settings.strategy in REFERENCES:
         return []
-    found = [out_of_memory(run, plan, failure, phase), diverged(run)]
+    candidates = [out_of_memory(run, plan, failure, phase), diverged(run)]
     if run.settings.strategy != "inference":
-        found += [
+        candidates += [
             flat(run, frames["steps"], frames["scores"]),
             overfitting(run, frames["steps"], frames["scores"]),
             no_gain(run),
             behind(run, full, plan),
         ]
     else:
-        found.append(too_good(run))
-    return [trouble for trouble in found if trouble]
+        candidates.append(too_good(run))
+    return [trouble for trouble in candidates if trouble]
 
 
 def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase | None) -> Trouble | None:
     """The run asked for more memory than there is, or was killed for it."""
-    told = run.error or ""
-    full = failure in OUT_OF_MEMORY or "not enough memory" in told or "memory ran out" in told
+    message = run.error or ""
+    full = failure in OUT_OF_MEMORY or "not enough memory" in message or "memory ran out" in message
     if run.status not in ("failed", "interrupted") or not full:
         return None
     name, rows = _rows_to_lower(run.settings, plan, phase)
@@ -149,8 +149,8 @@ def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase 
     """The setting that memory goes with, and the rows that were shown: of predictions where it ended while predicting, else of a step."""
     if settings.strategy == "inference" or phase in PREDICTING:
         return "predict_context_rows", plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows
-    asked = settings.train.context_rows
-    return "context_rows", min(asked, plan.train_context_rows or plan.context_rows) if plan else asked
+    context_rows = settings.train.context_rows
+    return "context_rows", min(context_rows, plan.train_context_rows or plan.context_rows) if plan else context_rows
 
 
 def diverged(run: Run) -> Trouble | None:
@@ -165,7 +165,7 @@ def diverged(run: Run) -> Trouble | None:
 
 
 def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """The mean loss of the last fifth of the steps is not below that of the first by twice its standard error, and no look was a gain."""
+    """The mean loss of the last fifth of steps is not below that of the first by twice its standard error; no evaluation was a gain."""
     loss = _finite(steps, "loss")
     gained = scores[(scores["split"] == "validation") & (scores["step"] > 0)]["best"].astype(bool).any()
     if run.status == "diverged" or len(loss) < STEPS_TO_JUDGE or gained:
@@ -183,18 +183,18 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
 
 
 def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """Since the best look several in a row were worse, the later ones worse than the earlier, while the mean training loss went on down."""
+    """Since the best evaluation several in a row were worse, the later worse than the earlier, while the training loss went on down."""
     metric = run.settings.selection_metric
-    looks = scores[scores["split"] == "validation"]
-    if metric not in looks or len(looks) <= LOOKS_PAST_BEST:
+    evaluations = scores[scores["split"] == "validation"]
+    if metric not in evaluations or len(evaluations) <= EVALUATIONS_PAST_BEST:
         return None
     sign = -1.0 if METRICS[metric].higher_is_better else 1.0
-    cost = sign * looks[metric].to_numpy(dtype=np.float64)
+    cost = sign * evaluations[metric].to_numpy(dtype=np.float64)
     best = int(np.nanargmin(cost)) if np.isfinite(cost).any() else len(cost)
     past = cost[best + 1 :]
-    if best == 0 or len(past) < LOOKS_PAST_BEST or past[len(past) // 2 :].mean() <= past[: len(past) // 2].mean():
+    if best == 0 or len(past) < EVALUATIONS_PAST_BEST or past[len(past) // 2 :].mean() <= past[: len(past) // 2].mean():
         return None
-    best_step = int(looks["step"].iloc[best])
+    best_step = int(evaluations["step"].iloc[best])
     loss = _finite(steps[steps["step"] > best_step], "loss"), _finite(steps[steps["step"] <= best_step], "loss")
     if len(loss[0]) + len(loss[1]) < STEPS_TO_JUDGE or loss[0].mean() >= loss[1].mean():
         return None

@@ -49,17 +49,17 @@ class TrainedOn:
         return cls(train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device)
 
     def size_of(self, settings: RunSettings) -> "Size":
-        """Of a step, and of a look at the validation rows, of which the settings may score fewer."""
+        """Of a step, and of an evaluation on the validation rows, of which the settings may score fewer."""
         train = settings.train
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
-        shown = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
+        evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
         validation = min(self.validation_rows, train.validation_rows)
-        return Size(step.context, step.query, self.features, validation, shown, self.classes, self.device)
+        return Size(step.context, step.query, self.features, validation, evaluation_context, self.classes, self.device)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a training step and a look at the validation rows."""
+    """Of a training step and an evaluation on the validation rows."""
 
     context: int
     query: int
@@ -93,7 +93,7 @@ class Pace:
     kind: tuple[Any, ...]
     size: Size
     seconds_a_step: float
-    """The run's own, looks at the validation rows included."""
+    """The run's own, evaluations on the validation rows included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,8 @@ def latest(runs: Iterable[Run], model: str) -> list[Run]:
 def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
     """How fast these runs trained."""
     plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
-    found = [pace_of(store.run(run_id), told.event) for run_id, told in plans.items() if told and isinstance(told.event, RunPlanned)]
-    return [pace for pace in found if pace]
+    paces = [pace_of(store.run(run_id), plan.event) for run_id, plan in plans.items() if plan and isinstance(plan.event, RunPlanned)]
+    return [pace for pace in paces if pace]
 
 
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:

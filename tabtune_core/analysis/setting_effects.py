@@ -1,6 +1,6 @@
-"""What a knob did in a person's own runs so far: the sentence at the end of its tooltip.
+"""What a setting did in a person's own runs so far: the sentence at the end of its tooltip.
 
-In: the runs of one table, column and model. Out: a sentence for every knob that had several values in runs that were otherwise the same.
+In: the runs of one table, column and model. Out: a sentence for every hyperparameter with several values in runs that are alike otherwise.
 """
 
 import json
@@ -13,7 +13,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.runs import RANKED, Run
 
-KNOBS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
+HYPERPARAMETERS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
     "rank": ("rank", "lora.rank", lambda run: str(run.lora.rank)),
     "alpha": ("alpha", "lora.alpha", lambda run: "twice the rank" if run.lora.alpha is None else f"{run.lora.alpha:g}"),
     "dropout": ("dropout", "lora.dropout", lambda run: f"{run.lora.dropout:g}"),
@@ -22,22 +22,22 @@ KNOBS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
 }
 """By setting: what it is called, where it is among the settings, and its value in words."""
 MOST_VALUES = 6
-"""Of one knob in a sentence; the best ones."""
+"""Of one hyperparameter in a sentence; the best ones."""
 
 
 def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
-    """By knob, for example ``In your 6 runs on iris.csv that differ in nothing else: dropout 0.1 -> log-loss 0.079, 0 -> 0.081.``
+    """By hyperparameter, for example ``In your 6 runs on iris.csv that differ in nothing else: dropout 0.1 -> log-loss 0.079, 0 -> 0.081.``
 
     A value's score is the mean of the validation scores over groups of runs that share all other settings, the seed too, and that have
-    all the values told. Best first.
+    all the values named. Best first.
     """
     ranked = [run for run in runs if run.status in RANKED and run.settings.strategy == "peft" and _score(run, metric) is not None]
-    told = {}
-    for knob, (name, path, value_of) in KNOBS.items():
+    effects = {}
+    for hyperparameter, (name, path, value_of) in HYPERPARAMETERS.items():
         means, count = _means(ranked, path, value_of, metric)
         if len(means) > 1:
-            told[knob] = _sentence(name, means, count, metric, table)
-    return told
+            effects[hyperparameter] = _sentence(name, means, count, metric, table)
+    return effects
 
 
 def _means(runs: Sequence[Run], path: str, value_of: Callable[[RunSettings], str], metric: str) -> tuple[dict[str, float], int]:
@@ -72,11 +72,12 @@ def _sentence(name: str, means: dict[str, float], count: int, metric: str, table
     meaning = METRICS[metric]
     best_first = sorted(means, key=lambda value: means[value], reverse=meaning.higher_is_better)[:MOST_VALUES]
     digits = meaning.decimals(max(abs(score) for score in means.values()))
-    shown = [f"{means[value]:,.{digits}f}" for value in best_first]
+    score_texts = [f"{means[value]:,.{digits}f}" for value in best_first]
     runs = f"In {count} of your runs on {table} that differ in nothing else"
-    if len(set(shown)) == 1:
-        return f"{runs}: {name} {', '.join(best_first)} made no difference ({meaning.written} {shown[0]})."
+    if len(set(score_texts)) == 1:
+        return f"{runs}: {name} {', '.join(best_first)} made no difference ({meaning.written} {score_texts[0]})."
     scores = [
-        f"{value} → {'' if i else meaning.written + ' '}{score}" for i, (value, score) in enumerate(zip(best_first, shown, strict=True))
+        f"{value} → {'' if i else meaning.written + ' '}{score}"
+        for i, (value, score) in enumerate(zip(best_first, score_texts, strict=True))
     ]
     return f"{runs}: {name} {', '.join(scores)} (best first)."

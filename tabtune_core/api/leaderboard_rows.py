@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.intervals import half_interval
-from tabtune_core.analysis.leaderboard import NO_GAIN
+from tabtune_core.analysis.runs_table import NO_GAIN
 from tabtune_core.api.leaderboard_file import Fit
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Task, metrics_of
@@ -90,7 +90,7 @@ def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[st
 
 def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:
     """A metric of each result; NaN where it is of an earlier version, which did not know the metric."""
-    return [one.get(metric, math.nan) for one in scores]
+    return [result.get(metric, math.nan) for result in scores]
 
 
 def _mean(values: Sequence[float | None]) -> float:

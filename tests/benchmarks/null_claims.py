@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from real_tables import CLASSIFICATION, RealTable
 
-from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.data.splits import sample_rows
 from tabtune_core.engine import experiment

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tabtune_core import SweepSettings, TabularPipeline, load_adapter
-from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import list_datasets, load_frame
 from tabtune_core.errors import StoreError
 from tabtune_core.store.database import FORMAT

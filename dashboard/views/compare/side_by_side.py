@@ -13,7 +13,7 @@ from dashboard.views.compare.changed_rows import changed_rows
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
 from dashboard.views.compare.update_sizes import update_sizes
-from tabtune_core.analysis.leaderboard import SCIKIT_LEARN
+from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.store.runs import Run
@@ -27,16 +27,16 @@ View = Callable[[Compared, list[Run]], None]
 
 def flat(run: Run) -> dict[str, str]:
     """Settings with dots in their names, as they were used."""
-    found = {}
+    settings = {}
     for name, value in run.settings.to_dict().items():
-        found |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
-    found["train.learning_rate"] = f"{run.settings.learning_rate:g}"
-    found["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
-    found["strategy"] = STRATEGY_NAMES[run.settings.strategy]
+        settings |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
+    settings["train.learning_rate"] = f"{run.settings.learning_rate:g}"
+    settings["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
+    settings["strategy"] = STRATEGY_NAMES[run.settings.strategy]
     if run.settings.strategy in REFERENCES:
-        found["model"] = SCIKIT_LEARN
+        settings["model"] = SCIKIT_LEARN
     unused = {"peft": (), "base-ft": ("lora.",)}.get(run.settings.strategy, ("lora.", "train."))
-    return {name: value for name, value in found.items() if not name.startswith(unused) or name in OF_PREDICTION}
+    return {name: value for name, value in settings.items() if not name.startswith(unused) or name in OF_PREDICTION}
 
 
 def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:
@@ -109,8 +109,8 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
     own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}
     frames = {}
     for kind in ("steps", "scores"):
-        found = queries.frame(kind, runs)
-        frames[kind] = found.assign(run=pd.Categorical(found["run"].astype(str).map(own_names), categories=list(compared.named.values())))
+        rows = queries.frame(kind, runs)
+        frames[kind] = rows.assign(run=pd.Categorical(rows["run"].astype(str).map(own_names), categories=list(compared.named.values())))
     meaning = METRICS[compared.metric]
     with left:
         st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tabtune_core.analysis.html_report import page
-from tabtune_core.analysis.leaderboard import of_task
+from tabtune_core.analysis.runs_table import of_task
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.metrics import METRICS
 

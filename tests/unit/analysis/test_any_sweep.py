@@ -10,9 +10,9 @@ from tabtune_core.analysis.against_references import against_references
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.html_report import pareto
-from tabtune_core.analysis.leaderboard import leaderboard, of_task
 from tabtune_core.analysis.pareto import best_of, front
 from tabtune_core.analysis.recommendation import recommend, with_noise
+from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.metrics import metrics_of
 from tabtune_core.store.runs import RunStore

@@ -8,8 +8,8 @@ from null_sweeps import TABLE, sweep
 
 from tabtune_core.analysis.claims import MOST_SEEDS, claim, seeds_needed
 from tabtune_core.analysis.comparison import compare
-from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.replicates import Difference, RowGroups, difference
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, metrics_of
 
 SMALLEST_POWER, MOST_FALSE = 0.8, 0.05

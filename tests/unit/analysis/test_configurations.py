@@ -9,7 +9,7 @@ import pytest
 import seeding
 
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.leaderboard import leaderboard, of_task
+from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings

@@ -8,8 +8,8 @@ import pytest
 from scipy.special import stdtrit
 
 from tabtune_core.analysis.full_vs_lora import FULL, LORA, TIE, UNKNOWN, full_or_lora
-from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy.special import stdtrit
 
-from tabtune_core.analysis.leaderboard import leaderboard
 from tabtune_core.analysis.recommendation import recommend, with_noise
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished, RunPlanned, to_json
 from tabtune_core.metrics import metrics_of, score_all
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.leaderboard import COLUMNS, NO_GAIN, leaderboard
+from tabtune_core.analysis.runs_table import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.settings import LoraSettings, RunSettings

@@ -1,0 +1,218 @@
+"""The leaderboard: runs in, one frame out, best validation score first. Test scores are reported and never rank.
+
+Keys are plain; bytes, seconds and per cent are in their names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import pandas as pd
+
+from tabtune_core.analysis.incomplete import MODELS, apart
+from tabtune_core.errors import SettingError
+from tabtune_core.events import RunFinished, pack_costs
+from tabtune_core.metrics import METRICS, Metric, Task
+from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
+from tabtune_core.store.runs import Run
+
+NO_GAIN = "no gain over zero-shot"
+SCIKIT_LEARN = "scikit-learn"
+"""Model of the runs that need no foundation model."""
+_WHOLE = (
+    "place",
+    "rank",
+    "seed",
+    "steps",
+    "best_step",
+    "trainable_parameters",
+    "total_parameters",
+    "peak_memory_bytes",
+    "growth_memory_bytes",
+    "adapter_bytes",
+    "context_rows",
+    "train_context_rows",
+)
+_SETTINGS = (
+    "run",
+    "sweep",
+    "name",
+    "status",
+    "dataset",
+    "target",
+    "model",
+    "strategy",
+    "rank",
+    "alpha",
+    "dropout",
+    "targets",
+    "variant",
+    "learning_rate",
+    "seed",
+)
+_MEASURED = (
+    "steps",
+    "best_step",
+    "stopped_early",
+    "trainable_parameters",
+    "total_parameters",
+    "trainable_percent",
+    "peak_memory_bytes",
+    "growth_memory_bytes",
+    "memory_meter",
+    "train_seconds",
+    "shared_saved_seconds",
+    "ended_by",
+    "predict_seconds",
+    "adapter_bytes",
+    "adapter_verified",
+    "context_rows",
+    "train_context_rows",
+)
+_SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
+_NUMBERS = (
+    "alpha",
+    "dropout",
+    "learning_rate",
+    "trainable_percent",
+    "train_seconds",
+    "shared_saved_seconds",
+    "predict_seconds",
+    *_SCORES,
+    "gain",
+    "test_gain",
+)
+COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived", "resumed", "pack")
+_SHOWN_ELSEWHERE = {
+    "dataset",
+    "target",
+    "task",
+    "model",
+    "strategy",
+    "lora",
+    "seed",
+    "train.learning_rate",
+    "train.views",
+    "train.optimizer",
+    "train.schedule",
+    "train.amp",
+    "train.lr_ratio",
+    "train.rate_scales_with_rank",
+    "train.selection_metric",
+    "train.class_weights",
+    "split_by",
+    "split_column",
+    "train.predict_context_rows",
+}
+"""Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
+_OF_PREDICTION = ("predict_context_rows", "validation_rows", "test_rows")
+"""Train settings that matter without training."""
+
+
+def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
+    """One row a run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
+
+    Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
+    ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
+    0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
+    ``pack`` is what those took together that it trained with. ``resumed`` says that it went on after an interruption, and from where.
+
+    Raises:
+        SettingError: for a metric that does not exist.
+    """
+    if rank_by not in METRICS:
+        raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
+    higher_is_better = METRICS[rank_by].higher_is_better
+    more, why = _differing(runs), apart(runs)
+    rows = [_row(run, more[run.id]) | {"apart": why[run.id], **_gains(run, METRICS[rank_by])} for run in runs]
+    board = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
+    score = board[f"validation_{rank_by}"]
+    board["archived"] = board["archived"].astype(bool)
+    board["place"] = score.mask(board["archived"]).rank(method="min", ascending=not higher_is_better)
+    board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
+    return board.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The leaderboard without the scores of other tasks and their intervals."""
+    others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)
+    plain = {name: str(name).removesuffix("_interval") for name in board}
+    return board[[name for name in board if plain[name] not in _SCORES or not plain[name].endswith(others)]]
+
+
+def _differing(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id -> settings that are not the same in all runs of its sweep with its strategy and are shown nowhere else."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.sweep, run.settings.strategy), []).append(run)
+    said: dict[str, str] = {}
+    for alike in groups.values():
+        each = [_others(run.settings) for run in alike]
+        names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
+        said |= {
+            run.id: ", ".join(f"{name.removeprefix('train.')} {values[name]}" for name in names)
+            for run, values in zip(alike, each, strict=True)
+        }
+    return said
+
+
+def _others(settings: RunSettings) -> dict[str, Any]:
+    train = [field.name for field in fields(settings.train)] if settings.strategy in TRAINED else _OF_PREDICTION
+    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "train"}
+    values |= {f"train.{name}": getattr(settings.train, name) for name in train}
+    return {name: value for name, value in values.items() if name not in _SHOWN_ELSEWHERE}
+
+
+def _row(run: Run, differing: str) -> dict[str, Any]:
+    settings, lora = run.settings, run.settings.lora
+    row = {
+        "run": run.id,
+        "sweep": run.sweep,
+        "name": run.name,
+        "status": run.status,
+        "dataset": settings.dataset,
+        "target": settings.target,
+        "model": SCIKIT_LEARN if settings.strategy in REFERENCES else settings.model,
+        "strategy": settings.strategy,
+        "seed": settings.seed,
+        "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
+        "note": run.error or "",
+        "own_note": run.note,
+        "archived": run.archived,
+        "ended_by": "",
+        "pack": "",
+        "resumed": run.resumed,
+    }
+    if settings.strategy in TRAINED:
+        row["learning_rate"] = settings.learning_rate
+    if settings.strategy == "peft":
+        row |= {"rank": lora.rank, "alpha": lora.effective_alpha, "dropout": lora.dropout, "targets": " ".join(lora.targets) or "default"}
+    return row | _measured(run, run.result) if run.result else row
+
+
+def _gains(run: Run, metric: Metric) -> dict[str, float]:
+    """Against the run's own zero-shot."""
+    result = run.result
+    if result is None or run.settings.strategy not in MODELS:
+        return {}
+    sign, gains = 1 if metric.higher_is_better else -1, {}
+    for name, scores, before in (
+        ("gain", result.validation, result.zero_shot_validation),
+        ("test_gain", result.test, result.zero_shot_test),
+    ):
+        if metric.name in scores and metric.name in before:
+            gains[name] = sign * (scores[metric.name] - before[metric.name]) if result.best_step else 0.0
+    return gains
+
+
+def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
+    row["steps"], row["pack"] = result.steps_done, pack_costs(result)
+    row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
+    groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
+    row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}
+    if run.settings.strategy in REFERENCES:
+        row |= dict.fromkeys(("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent"))
+    if result.best_step == 0 and run.settings.strategy in TRAINED:
+        row["note"] = NO_GAIN
+    return row
