@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. In: facts from the training code. Out: rows of the store, points of a chart.
+"""What a run reports while it goes on. In: facts from the training code. Out: rows of the store, points of a chart.
 
 Every event is a frozen dataclass of plain values; bytes and seconds are in the field names, None is "could not be read".
 """
@@ -71,7 +71,7 @@ class StepDone:
     """Before clipping."""
     learning_rate: float
     seconds: float
-    """Own seconds since training began, as in ``RunFinished.train_seconds``; looks at the validation rows included."""
+    """Own seconds since training began, as in ``RunFinished.train_seconds``; evaluations on the validation rows included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Training goes on in another process, from a state that an earlier one saved; of what that one told of later steps nothing holds."""
+    """Training goes on in another process, from a state that an earlier one saved; what that one reported of later steps is void."""
 
     step: int
     """After which it goes on; 0: from the start."""
@@ -97,7 +97,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class MemorySampled:
-    """One look at the meters. Bytes, watts, degrees Celsius, per cent."""
+    """One sample of the meters. Bytes, watts, degrees Celsius, per cent."""
 
     phase: Phase
     resident_bytes: int
@@ -137,9 +137,9 @@ class RunFinished:
     zero_shot_validation: dict[str, float]
     zero_shot_test: dict[str, float]
     train_seconds: float
-    """The run's own: looks at the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what they cost
-    then; hashing and files are not. So a run has the same seconds whatever ran before it. NaN where they are not known: of a run that was
-    trained together with others, ``extra`` has what the pack took."""
+    """The run's own: evaluations on the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what
+    they cost then; hashing and files are not. So a run has the same seconds whatever ran before it. NaN where they are not known: of a
+    run that was trained together with others, ``extra`` has what the pack took."""
     predict_seconds: float
     """For the test rows."""
     peak_memory_bytes: int | None
@@ -170,12 +170,12 @@ class RunFinished:
 
 def pack_costs(result: RunFinished) -> str:
     """What a run's quick sweep took, measured for the pack, in a sentence; empty for a run that trained alone."""
-    told = result.extra.get("pack")
-    if told is None:
+    costs = result.extra.get("pack")
+    if costs is None:
         return ""
-    growth = told["growth_memory_bytes"]
+    growth = costs["growth_memory_bytes"]
     memory = "memory that could not be read" if growth is None else f"{growth / 1e6:,.1f} MB over one model, loading the others included"
-    return f"Measured for the pack of {told['runs']} runs that trained together: {told['train_seconds']:,.1f} s of training and {memory}."
+    return f"Measured for the pack of {costs['runs']} runs that trained together: {costs['train_seconds']:,.1f} s of training and {memory}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +269,11 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is Literal:
         return value in args
     if origin is UnionType:
-        return any(_fits(value, one) for one in args)
+        return any(_fits(value, option) for option in args)
     if origin is tuple:
-        return isinstance(value, list) and all(_fits(one, args[0]) for one in value)
+        return isinstance(value, list) and all(_fits(item, args[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(one, args[1]) for one in value.values())
+        return isinstance(value, dict) and all(_fits(item, args[1]) for item in value.values())
     if kind is NoneType or kind is bool or kind is str:
         return isinstance(value, kind)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -284,7 +284,7 @@ def _fits(value: Any, kind: Any) -> bool:
 def _not_known_any_more(values: dict[str, Any]) -> dict[str, Any]:
     """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured in another way.
 
-    It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out part.
+    It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out split.
     """
     extra, known = values["extra"], dict[str, float | None]()
     if "shared_seconds" in extra and extra["shared_made"] + extra["shared_reused"] > 2:

@@ -1,7 +1,7 @@
-"""Which NVIDIA cards a run could take, asked of the driver and not of torch, which would take seconds and hundreds of megabytes.
+"""Which NVIDIA GPUs a run could take, asked of the driver and not of torch, which would take seconds and hundreds of megabytes.
 
 The answer follows what torch does in the run's process: none for a build without CUDA, and CUDA_VISIBLE_DEVICES hides and orders
-cards. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the cards as the driver does.
+GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the GPUs as the driver does.
 """
 
 import functools
@@ -12,39 +12,39 @@ from typing import Any, TypeVar
 
 import pynvml
 
-Told = TypeVar("Told")
+Answer = TypeVar("Answer")
 
 
 def count_cards() -> int:
-    """How many cards a run could name: cuda:0, cuda:1, ..."""
-    return len(_of_every_card(lambda handle: True))
+    """How many GPUs a run could name: cuda:0, cuda:1, ..."""
+    return len(_of_every_gpu(lambda handle: True))
 
 
 def card_names() -> list[str]:
-    """Names of the cards by the number that torch gives them; empty where there is no driver, no card or no CUDA in torch."""
-    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
+    """Names of the GPUs by the number that torch gives them; empty where there is no driver, no GPU or no CUDA in torch."""
+    return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
 
 
 def card_memory() -> list[tuple[int, int] | None]:
-    """Free and total bytes of the same cards; None where the driver does not tell."""
-    return _of_every_card(_memory)
+    """Free and total bytes of the same GPUs; None where the driver does not report it."""
+    return _of_every_gpu(_memory)
 
 
 def card_uuids() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls the same cards, wherever they are counted from."""
-    return _of_every_card(lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)))
+    """What CUDA_VISIBLE_DEVICES calls the same GPUs, wherever they are counted from."""
+    return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)))
 
 
 def freest_card() -> int:
-    """Number of the card with the most free memory; 0 where the driver does not tell, or torch may count the cards in another order."""
+    """Number of the GPU with the most free memory; 0 where the driver does not report it, or torch may count the GPUs in another order."""
     free = [memory[0] if memory else -1 for memory in card_memory()]
     counts_alike = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     return free.index(max(free)) if free and counts_alike else 0
 
 
 def takes_one_process(place: int) -> bool:
-    """Whether a card is in exclusive-process mode: while a run holds it, no second process can compute there."""
-    exclusive = _of_every_card(_is_exclusive)
+    """Whether a GPU is in exclusive-process mode: while a run holds it, no second process can compute there."""
+    exclusive = _of_every_gpu(_is_exclusive)
     return place < len(exclusive) and exclusive[place]
 
 
@@ -57,13 +57,13 @@ def torch_has_cuda() -> bool:
 
 
 def visible_cards(visible: str, uuids: list[str]) -> list[int]:
-    """Places of the cards that CUDA_VISIBLE_DEVICES names, in its order.
+    """Places of the GPUs that CUDA_VISIBLE_DEVICES names, in its order.
 
-    Entries are indices or beginnings of UUIDs, all of one kind. The first that fits no card ends the list, and one card named twice leaves
+    Entries are indices or beginnings of UUIDs, all of one kind. The first that fits no GPU ends the list, and one GPU named twice leaves
     none: as ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA Environment Variables") have it.
     """
     entries = [entry.strip() for entry in visible.split(",")]
-    found: list[int] = []
+    places: list[int] = []
     for entry in entries:
         if entry.isdecimal() != entries[0].isdecimal():
             break
@@ -73,8 +73,8 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
             fitting = [place for place, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
         if len(fitting) != 1:
             break
-        found += fitting
-    return found if len(set(found)) == len(found) else []
+        places += fitting
+    return places if len(set(places)) == len(places) else []
 
 
 def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
@@ -82,8 +82,8 @@ def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
-def _of_every_card(ask: Callable[[Any], Told]) -> list[Told]:
-    """The driver's answer for each card that torch would see, in torch's order."""
+def _of_every_gpu(ask: Callable[[Any], Answer]) -> list[Answer]:
+    """The driver's answer for each GPU that torch would see, in torch's order."""
     if not torch_has_cuda():
         return []
     try:
@@ -101,7 +101,7 @@ def _open(library: Any) -> None:
 
 
 def _handles(visible: str | None) -> list[Any]:
-    """Of the cards that CUDA enumerates. A slice of a card (MIG) is the only one: NVIDIA MIG User Guide, "CUDA Device Enumeration"."""
+    """Of the GPUs that CUDA enumerates. A slice of a GPU (MIG) is the only one: NVIDIA MIG User Guide, "CUDA Device Enumeration"."""
     if visible is not None and visible.strip().startswith("MIG-"):
         return [pynvml.nvmlDeviceGetHandleByUUID(visible.partition(",")[0].strip())]
     handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
@@ -113,16 +113,16 @@ def _handles(visible: str | None) -> list[Any]:
 
 
 def _is_sliced(handle: Any) -> bool:
-    """Whether a card is split into slices, so that it cannot be taken as a whole."""
+    """Whether a GPU is split into slices, so that it cannot be taken as a whole."""
     try:
         present, _ = pynvml.nvmlDeviceGetMigMode(handle)
-    except nvml_errors(pynvml):  # a card that cannot be
+    except nvml_errors(pynvml):  # a GPU that cannot be
         return False
     return bool(present == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _first_slice(handle: Any) -> Any:
-    """The first slice of a card in slices; None where none was made."""
+    """The first slice of a GPU in slices; None where none was made."""
     for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
             return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)

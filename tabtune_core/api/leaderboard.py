@@ -120,10 +120,10 @@ class TabularLeaderboard:
         self._rank_by, self._repeats = rank_by, repeats
         data = hash_of(*self._train, *self._test) if self._folder else ""
         for name, (settings, params) in self._entries.items():
-            for one in seeds_of(settings, repeats):
-                fit = self._fits.get((name, one.seed))
+            for seeded in seeds_of(settings, repeats):
+                fit = self._fits.get((name, seeded.seed))
                 if fit is None or fit.error:
-                    fit = self._fits[name, one.seed] = self._fit(one, params, data)
+                    fit = self._fits[name, seeded.seed] = self._fit(seeded, params, data)
                 if fit.error:
                     break  # what stops one seed stops the others
         return self._board()
@@ -181,16 +181,16 @@ class TabularLeaderboard:
             )
         except TabTuneError as refused:
             return Fit(settings, None, {}, str(refused))
-        except (RuntimeError, MemoryError, ValueError, OSError) as broken:  # out of memory on a card is a RuntimeError
+        except (RuntimeError, MemoryError, ValueError, OSError) as broken:  # out of memory on a GPU is a RuntimeError
             return Fit(settings, None, {}, f"{type(broken).__name__}: {broken}")
         peaks = {str(event.phase): event.peak_bytes[result.memory_meter] for event in pipeline.history if isinstance(event, PhaseDone)}
         return Fit(settings, result, peaks)
 
     def _board(self) -> pd.DataFrame:
         fits = {
-            name: [self._fits[name, one.seed] for one in seeds_of(settings, self._repeats) if (name, one.seed) in self._fits]
+            name: [self._fits[name, seeded.seed] for seeded in seeds_of(settings, self._repeats) if (name, seeded.seed) in self._fits]
             for name, (settings, _) in self._entries.items()
         }
         if not any(fits.values()):
             raise SettingError("Nothing has run yet: add entries with add_model() and call run().")
-        return rows_of({name: found for name, found in fits.items() if found}, self._rank_by)
+        return rows_of({name: entry_fits for name, entry_fits in fits.items() if entry_fits}, self._rank_by)

@@ -91,8 +91,8 @@ def read_fit(path: Path, settings: RunSettings) -> Fit | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        told = content.pop("sha256", None)
-        if told is not None and told != _sha256_of(content):
+        sha256 = content.pop("sha256", None)
+        if sha256 is not None and sha256 != _sha256_of(content):
             raise ValueError("it was changed after it was written")
         result, peaks = from_json("RunFinished", json.dumps(content["result"])), content["peaks"]
         if not isinstance(result, RunFinished) or not isinstance(peaks, dict):

@@ -115,18 +115,18 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         y_N = read_labels(y, len(frame))
         labels = Labels.of(y_N, settings.task)
-        shown = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
+        resolved = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
         with scratch_folder() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
                 settings,
-                lambda card: prepare_arrays(frame, y_N, labels, shown, max_classes=card.family.class_limit, withhold=withhold),
+                lambda card: prepare_arrays(frame, y_N, labels, resolved, max_classes=card.family.class_limit, withhold=withhold),
                 Environment(device=device, meter=meter, folder=folder, emit=emit),
             )
         session = fitted.session
         table, context, scored_rows = session.table, session.table.context, None
         if withhold:
             scored_rows = len(context.y_C)
-            context = show_all(table.frame, table.labels, labels.texts, shown)
+            context = show_all(table.frame, table.labels, labels.texts, resolved)
         rows = {"scored_context_rows": scored_rows, "final_context_rows": len(context.y_C)}
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(dataclasses.replace(fitted.result, extra=fitted.result.extra | rows))
@@ -178,7 +178,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     @property
     def history(self) -> tuple[Event, ...]:
-        """Everything that the fit told: the plan, notes, steps, evaluations on the validation rows, memory, the result."""
+        """Everything that the fit reported: the plan, notes, steps, evaluations on the validation rows, memory, the result."""
         check_is_fitted(self)
         return self._history
 
@@ -318,7 +318,7 @@ def _lora_settings(facts: Mapping[str, Any], settings: RunSettings) -> dict[str,
     """Of the adapters in a file, by name and in their order; the first format had one, of the pipeline's own settings."""
     own = {"name": OWN, "lora": settings.to_dict()["lora"]}
     saved = facts.get("adapters", [own] if settings.strategy == "peft" else [])
-    loras = {one["name"]: RunSettings.from_dict({**settings.to_dict(), "lora": one["lora"]}).lora for one in saved}
+    loras = {entry["name"]: RunSettings.from_dict({**settings.to_dict(), "lora": entry["lora"]}).lora for entry in saved}
     for lora in loras.values():
         check_strength(lora)
     return loras
@@ -341,7 +341,7 @@ def pipeline_of_run(
         context: the rows that predictions are shown: the run's own, so that the pipeline gives the run's predictions. Its validation
             and test rows are not among them; a fit on all rows of the table would show them too.
         columns: that rows to predict must have.
-        history: what the run told; its last event is the result.
+        history: what the run reported; its last event is the result.
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())

@@ -102,20 +102,20 @@ def check_rows(encoder: FeatureEncoder, classes: int, tensors: Mapping[str, Stor
         "x": ("F64", (rows.numbers, features)),
         "y": ("I64" if classes else "F64", (rows.numbers,)),
     }
-    found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    if found != wanted or not rows.numbers:
-        raise Damaged(f"its context rows are {found}, and its encoders make {wanted}")
+    actual = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    if actual != wanted or not rows.numbers:
+        raise Damaged(f"its context rows are {actual}, and its encoders make {wanted}")
 
 
 def read_history(history: Any) -> tuple[Event, ...]:
-    """What the fit told; the last is its result.
+    """What the fit reported; the last is its result.
 
     Raises:
         Damaged: it is no such list.
     """
     events = list[Event]()
-    for told in history if isinstance(history, list) else [None]:
-        match told:
+    for pair in history if isinstance(history, list) else [None]:
+        match pair:
             case [str(kind), str(payload)] if kind in EVENTS:
                 read_json(payload.encode())
                 events.append(from_json(kind, payload))

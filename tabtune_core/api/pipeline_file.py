@@ -34,7 +34,7 @@ READABLE = (1, FORMAT)
 FACTS_LIMIT_BYTES = 32_000_000
 """Most of ``pipeline.json`` is the history of the fit, some hundred bytes a step."""
 MOST_EVENTS = 50_000
-"""Of a history; of a longer one the looks at the memory are left out, and what is early. The peaks of each phase stay."""
+"""Of a history; of a longer one the memory samples are left out, and what is early. The peaks of each phase stay."""
 
 
 @dataclass(frozen=True, slots=True)

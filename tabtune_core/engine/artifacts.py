@@ -52,7 +52,7 @@ def write_predictions(
 
 
 def write_weights(path: Path, model: BaseModel) -> None:
-    """The weights of a module as safetensors, whole: what full fine-tuning made, for a look at it later."""
+    """The weights of a module as safetensors, whole: what full fine-tuning made, to be inspected later."""
     partial = path.with_suffix(".partial")
     safetensors.torch.save_file(
         {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, partial

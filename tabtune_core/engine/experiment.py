@@ -57,7 +57,7 @@ def run_experiment(
     device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
+    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         environment = Environment(
             device=device,
@@ -71,7 +71,7 @@ def run_experiment(
         )
         fitted = fit(
             settings,
-            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, shown, max_classes=card.family.class_limit),
+            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, resolved, max_classes=card.family.class_limit),
             environment,
         )
         result, session = fitted.result, fitted.session
@@ -84,7 +84,7 @@ def run_experiment(
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(
-                    run_dir / ADAPTER_FILE, shown, dataset, session.table, session.model, session.report, scores, result.best_step
+                    run_dir / ADAPTER_FILE, resolved, dataset, session.table, session.model, session.report, scores, result.best_step
                 )
                 verified, sentence = verify_in_fresh_process(
                     run_dir, home=home, device=str(device), checkpoint=settings.checkpoint, fresh=fresh

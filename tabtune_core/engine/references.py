@@ -51,12 +51,12 @@ def run_reference(
                 emit(Note(f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that it takes seconds."))
                 strata = strata_of(table.labels)[rows].astype(str)
                 rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
-            shown = make_context(table.frame, table.labels, rows, kinds, settings.target)
+            context = make_context(table.frame, table.labels, rows, kinds, settings.target)
 
             parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-            x_NF = {name: shown.encoder.transform(table.frame.iloc[numbers]) for name, numbers in parts.items() if len(numbers)}
+            x_NF = {name: context.encoder.transform(table.frame.iloc[numbers]) for name, numbers in parts.items() if len(numbers)}
             held_out = {
-                name: HeldOut(parts[name], x.astype(np.float32), shown.labels.transform(list(table.labels[parts[name]])))
+                name: HeldOut(parts[name], x.astype(np.float32), context.labels.transform(list(table.labels[parts[name]])))
                 for name, x in x_NF.items()
             }
             plan = RunPlanned(
@@ -67,7 +67,7 @@ def run_reference(
                 test_rows=len(parts["test"]),
                 context_rows=0,
                 query_rows=0,
-                features=shown.x_CF.shape[1],
+                features=context.x_CF.shape[1],
                 classes=classes,
                 total_parameters=0,
                 trainable_parameters=0,
@@ -75,15 +75,15 @@ def run_reference(
                 base={"model": f"scikit-learn {sklearn.__version__}"},
             )
             emit(plan)
-            if shown.encoder.left_out:
-                emit(Note(f"Columns that the model does not use (free text or left out by you): {', '.join(shown.encoder.left_out)}."))
+            if context.encoder.left_out:
+                emit(Note(f"Columns that the model does not use (free text or left out by you): {', '.join(context.encoder.left_out)}."))
         with meter.phase("train"):
             started = time.monotonic()
             reference = fit_reference(
                 settings.strategy,
-                shown.x_CF,
-                shown.y_C,
-                categories=len(shown.encoder.categories),
+                context.x_CF,
+                context.y_C,
+                categories=len(context.encoder.categories),
                 classes=len(classes),
                 seed=settings.seed,
             )

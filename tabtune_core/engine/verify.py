@@ -22,9 +22,9 @@ from tabtune_core.gpus import takes_one_process
 TOLERANCE = 1e-6
 """Largest difference on the same CPU: of a probability, or of a number in standard deviations of the labels."""
 CARD_TOLERANCE = 1e-5
-"""The same on cards of one kind: TabICL's package splits a prediction by the free memory, and the order of sums goes by the split."""
+"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, and the order of sums goes by the split."""
 OTHER_DEVICE_TOLERANCE = 1e-3
-"""The same between a card and the CPU, or two kinds of cards."""
+"""The same between a GPU and the CPU, or two kinds of GPUs."""
 
 
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
@@ -73,10 +73,10 @@ def verify_in_fresh_process(
 ) -> tuple[bool, str]:
     """Whether the package of a run gives the run's predictions, and a sentence that says so; in ``fresh`` if there is one.
 
-    On the run's own device; on the CPU, where a card is in exclusive-process mode: labels at the edge may be others there.
+    On the run's own device; on the CPU, where the GPU is in exclusive-process mode: labels at the edge may be others there.
     """
-    held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
-    if held:
+    exclusive, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
+    if exclusive:
         device, tolerance = "cpu", OTHER_DEVICE_TOLERANCE
         where = "in a fresh process on the CPU, because the GPU is in exclusive-process mode,"
     answer = None
@@ -87,7 +87,7 @@ def verify_in_fresh_process(
     if answer is None:
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     difference, labels = answer
-    if difference <= tolerance and (held or labels == 0):
+    if difference <= tolerance and (exclusive or labels == 0):
         return True, f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}."
     return False, f"The adapter package gave other predictions {where} by up to {difference:.1e}; it is not offered."
 

@@ -130,4 +130,4 @@ ADVICE = (
 
 def advise(facts: Facts) -> list[Advice]:
     """The warnings that apply, in the order of the form."""
-    return [one for one in ADVICE if one.when(facts)]
+    return [warning for warning in ADVICE if warning.when(facts)]

@@ -38,11 +38,11 @@ def told_apart(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
 def numbered(names: Sequence[str]) -> list[str]:
     """A name that comes again has a number behind it."""
     seen: Counter[str] = Counter()
-    found = []
+    distinct = []
     for name in names:
         seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
 
 
 def short_targets(targets: Sequence[str]) -> str:

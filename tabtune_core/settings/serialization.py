@@ -42,9 +42,9 @@ def read_toml(text: str, cls: Any, called: str = "The settings") -> dict[str, An
 
 def _check_sections(cls: Any, values: Mapping[str, Any], prefix: str) -> None:
     for name, inner in getattr(cls, "_sections", {}).items():
-        found = values.get(name, {})
-        require(isinstance(found, Mapping), f"'{prefix}{name}' is {found!r}; it must be a section of settings.")
-        _check_sections(inner, found, f"{prefix}{name}.")
+        section = values.get(name, {})
+        require(isinstance(section, Mapping), f"'{prefix}{name}' is {section!r}; it must be a section of settings.")
+        _check_sections(inner, section, f"{prefix}{name}.")
 
 
 def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
