@@ -1,4 +1,4 @@
-"""How busy, how hungry and how warm the NVIDIA card is over the life of a run."""
+"""Utilization, power draw and temperature of the NVIDIA GPU over the life of a run."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,7 +16,7 @@ READINGS = {
 def card(
     samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
 ) -> go.Figure:
-    """``samples`` has one row a look at the meters: run, step, seconds (since the run started) and a column a reading of the card."""
+    """``samples`` has one row a sample of the meters: run, step, seconds (since the run started) and a column a reading of the GPU."""
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     x_title = X_TITLES["step"] if x == "step" else "Time since the run started (s)"
     nothing = "N/A: the NVIDIA driver has not reported this number"

@@ -12,19 +12,19 @@ LABEL_LETTERS = 40
 
 def class_counts(counts: pd.DataFrame) -> go.Figure:
     """``counts`` has one row a class, largest first: label, rows. The largest twelve are drawn, with their shares of all rows."""
-    shown = counts.head(MOST)
-    drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(shown)))
+    largest = counts.head(MOST)
+    drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(largest)))
     if counts.empty:
         return say(drawn, "No class to count")
-    share = shown["rows"] / counts["rows"].sum()
-    labels = shown["label"].astype(str)
-    places = np.arange(len(shown))  # not the labels: two may be cut to the same letters, and "1" and "01" to the same number
+    share = largest["rows"] / counts["rows"].sum()
+    labels = largest["label"].astype(str)
+    places = np.arange(len(largest))  # not the labels: two may be cut to the same letters, and "1" and "01" to the same number
     drawn.add_bar(
-        x=shown["rows"].to_numpy(),
+        x=largest["rows"].to_numpy(),
         y=places,
         orientation="h",
         marker={"color": COLOURS[0]},
-        text=[f"{rows:,} ({part:.1%})" for rows, part in zip(shown["rows"], share, strict=True)],
+        text=[f"{rows:,} ({part:.1%})" for rows, part in zip(largest["rows"], share, strict=True)],
         textposition="auto",
         cliponaxis=False,
         customdata=labels.to_numpy(dtype=object),
@@ -32,7 +32,7 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
         showlegend=False,
     )
     drawn.update_yaxes(autorange="reversed", tickvals=places, ticktext=[cut(label) for label in labels])
-    drawn.update_xaxes(range=[0, float(np.max(shown["rows"])) * 1.05])
+    drawn.update_xaxes(range=[0, float(np.max(largest["rows"])) * 1.05])
     return drawn
 
 

@@ -26,7 +26,7 @@ def steps() -> pd.DataFrame:
 
 
 def scores() -> pd.DataFrame:
-    """One row a look at the validation rows; zero-shot has one look."""
+    """One row an evaluation on the validation rows; zero-shot has one."""
     step = np.concatenate([[0], np.tile(np.arange(0, 21, 5), 3)])
     labels = ["Zero-shot", *[label for label in _RUNS[1:] for _ in range(5)]]
     accuracy = 0.8 + 0.005 * step
@@ -46,7 +46,7 @@ def scores() -> pd.DataFrame:
 
 
 def memory() -> pd.DataFrame:
-    """One row a look at the meters; a meter that does not exist here is not a number."""
+    """One row a sample of the meters; a meter that does not exist here is not a number."""
     second = np.tile(np.arange(10.0), 4)
     return pd.DataFrame(
         {

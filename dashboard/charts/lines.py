@@ -1,4 +1,4 @@
-"""One line a run over steps or seconds: the body of the loss, gradient norm, learning rate, speed and card charts."""
+"""One line a run over steps or seconds: the body of the loss, gradient norm, learning rate, speed and GPU charts."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def lines(
     x_title = x_title or X_TITLES[x]
     drawn = figure(x_title, y_title, log=log)
     most = points_each(frame)
-    shown = f"{y_title}, smoothed" if smoothing else y_title
+    value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
         places, values = rows[x].to_numpy(), rows[y].to_numpy(dtype=np.float64)
         common = {
@@ -46,7 +46,7 @@ def lines(
             y=compact(values[kept]),
             name=label,
             mode="lines" if len(kept) > 1 else "markers",
-            hovertemplate=f"{label}<br>{x_title}: %{{x:,.6~g}}<br>{shown}: %{{y:{hover}}}<extra></extra>",
+            hovertemplate=f"{label}<br>{x_title}: %{{x:,.6~g}}<br>{value_title}: %{{y:{hover}}}<extra></extra>",
             **common,
         )
     return drawn if drawn.data else say(drawn, nothing)

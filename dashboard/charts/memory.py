@@ -43,7 +43,7 @@ def memory(
     log: bool = False,
     reach: float | None = None,
 ) -> go.Figure:
-    """``samples`` has one row a look at the meters: run, step (the last one done), seconds (since the run started), phase, bytes by meter.
+    """``samples`` has one row a sample of the meters: run, step (the last one done), seconds (since the run started), phase, bytes a meter.
 
     ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
     on). ``reach`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.

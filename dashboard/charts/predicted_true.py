@@ -20,14 +20,14 @@ def predicted_true(errors: pd.DataFrame) -> go.Figure:
         x=ends, y=ends, name="Exactly right", mode="lines", hoverinfo="skip", line={"color": FAINT, "dash": "dot", "width": 1.5}
     )
     for label, rows, style in each_run(errors):
-        shown = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]
+        points = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]
         drawn.add_scatter(
-            x=shown["label"].to_numpy(dtype=np.float64),
-            y=shown["predicted"].to_numpy(dtype=np.float64),
+            x=points["label"].to_numpy(dtype=np.float64),
+            y=points["predicted"].to_numpy(dtype=np.float64),
             name=label,
             mode="markers",
             marker={"color": style.colour, "symbol": style.marker, "size": 7, "opacity": 0.6},
-            customdata=shown["row"].to_numpy(),
+            customdata=points["row"].to_numpy(),
             hovertemplate=f"{label}, row %{{customdata}}<br>true %{{x:,.5~g}}, predicted %{{y:,.5~g}}<extra></extra>",
         )
     return drawn

@@ -37,7 +37,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
             marker={"size": 9, "symbol": style.marker},
             hovertemplate=f"{state}, %{{x:,}} rows<br>%{{y:,.{digits}f}}<extra></extra>",
         )
-    shown = np.unique(curve["context_rows"].to_numpy())
-    close = [rows for rows, larger in zip(shown, [*shown[1:], np.inf], strict=True) if larger > 1.5 * rows]
+    row_counts = np.unique(curve["context_rows"].to_numpy())
+    close = [rows for rows, larger in zip(row_counts, [*row_counts[1:], np.inf], strict=True) if larger > 1.5 * rows]
     drawn.update_xaxes(type="log", tickvals=close, ticktext=[f"{rows:,}" for rows in close], tickangle=-45)
     return leave_room(drawn, values.to_numpy())

@@ -9,21 +9,21 @@ from tabtune_core.metrics import METRICS
 
 
 def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, reach: float | None = None) -> go.Figure:
-    """``scores`` has one row a look: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
+    """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
 
-    Zero-shot and references, which have one look, are level lines up to ``reach`` on the horizontal axis (the last look unless given);
-    the best look of a run carries a ring.
+    Zero-shot and references, which have one evaluation, are level lines up to ``reach`` on the horizontal axis (the last one unless given);
+    the best evaluation of a run carries a ring.
     """
     meaning = METRICS[metric]
     y_title = f"Validation {meaning.written} ({meaning.unit})"
     drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
-    shown = scores[scores["split"] == "validation"]
-    if metric not in shown or shown[metric].isna().all():
+    validation = scores[scores["split"] == "validation"]
+    if metric not in validation or validation[metric].isna().all():
         return say(drawn, "Not validated yet")
-    reach = max(float(shown[x].max()) if reach is None else reach, 1.0)
-    most = points_each(shown)
-    digits = meaning.decimals(float(shown[metric].abs().max()))
-    for label, rows, style in each_run(shown):
+    reach = max(float(validation[x].max()) if reach is None else reach, 1.0)
+    most = points_each(validation)
+    digits = meaning.decimals(float(validation[metric].abs().max()))
+    for label, rows, style in each_run(validation):
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
@@ -57,4 +57,4 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
                 legendrank=style.place,
                 hovertemplate=f"Best so far<br>{hover}",
             )
-    return leave_room(drawn, shown[metric].to_numpy(dtype=np.float64))
+    return leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))

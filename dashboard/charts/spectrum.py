@@ -16,14 +16,14 @@ TITLES = {
 def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     """``directions`` has one row a direction of a layer: layer, target, direction (from 1), singular_value, energy (0 to 1).
 
-    A thin line a layer in the colour of its part of the model; the thick line is their mean.
+    A thin line a layer in the colour of its target module; the thick line is their mean.
     """
     drawn = figure("Direction, strongest first (no unit)", TITLES[y], height=400)
     if directions.empty:
         return say(drawn, "The update is zero in every layer")
     strongest = directions.groupby("layer", sort=False)["singular_value"].transform("max")
-    shown = directions.assign(relative_value=directions["singular_value"] / strongest)
-    for place, (target, rows) in enumerate(shown.groupby("target", sort=False)):
+    relative = directions.assign(relative_value=directions["singular_value"] / strongest)
+    for place, (target, rows) in enumerate(relative.groupby("target", sort=False)):
         lines = [_with_gap(layer, y) for _, layer in rows.groupby("layer", sort=False)]
         points = pd.concat(lines, ignore_index=True)
         drawn.add_scatter(
@@ -36,7 +36,7 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
             customdata=points["layer"].to_numpy(dtype=object),
             hovertemplate="%{customdata}<br>direction %{x}: %{y:.4f}<extra></extra>",
         )
-    table = shown.pivot(index="direction", columns="layer", values=y)
+    table = relative.pivot(index="direction", columns="layer", values=y)
     mean = (table.ffill() if y == "energy" else table.fillna(0.0)).mean(axis=1)  # a narrow layer has fewer directions
     drawn.add_scatter(
         x=mean.index.to_numpy(),
@@ -50,7 +50,7 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     if y == "energy":
         drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
         drawn.update_yaxes(tickformat=".0%")
-    highest = int(shown["direction"].max())
+    highest = int(relative["direction"].max())
     drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
     drawn.update_yaxes(rangemode="tozero")
     return drawn

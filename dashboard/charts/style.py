@@ -69,10 +69,10 @@ def run_styles(labels: list[str]) -> dict[str, RunStyle]:
 def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]]:
     """Label, rows and style of every run that has rows, in the order of the categories or of appearance."""
     styles = run_styles(_labels(frame))
-    found = {str(label): rows for label, rows in frame.groupby("run", observed=True, sort=False)}
+    rows_by_label = {str(label): rows for label, rows in frame.groupby("run", observed=True, sort=False)}
     for label, style in styles.items():
-        if label in found:
-            yield label, found[label], style
+        if label in rows_by_label:
+            yield label, rows_by_label[label], style
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:

@@ -20,8 +20,8 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
     cut = curve[curve["rank"] > 0]
     written = f"%{{y:,.{meaning.decimals(float(curve[f'validation_{metric}'].abs().max()))}f}}<extra></extra>"
     ranks = cut["rank"].to_numpy(dtype=np.float64)
-    looks = {"validation": (COLOURS[0], "solid", "circle"), "test": (COLOURS[1], "dash", "square")}
-    for split, (colour, dash, marker) in looks.items():
+    styles = {"validation": (COLOURS[0], "solid", "circle"), "test": (COLOURS[1], "dash", "square")}
+    for split, (colour, dash, marker) in styles.items():
         column = f"{split}_{metric}"
         if column not in curve:
             continue

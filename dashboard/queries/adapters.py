@@ -37,8 +37,8 @@ def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, Store
 
 def uploads() -> dict[str, StoredAdapter]:
     """Adapters that were made elsewhere, by id, newest first."""
-    found = sorted((about.parent.name, about.stat().st_mtime_ns) for about in (home() / "adapters").glob("*/about.json"))
-    return _uploads(str(home()), tuple(found))
+    stamps = sorted((about.parent.name, about.stat().st_mtime_ns) for about in (home() / "adapters").glob("*/about.json"))
+    return _uploads(str(home()), tuple(stamps))
 
 
 def damaged_uploads() -> dict[str, str]:

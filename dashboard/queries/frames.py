@@ -1,4 +1,4 @@
-"""Frames and figures of the Live page, computed once for all tabs: what has ended once, what goes on when it has told something."""
+"""Frames and figures of the Live page, computed once for all tabs: what has ended once, what goes on when it has new events."""
 
 import time
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from tabtune_core.store.runs import Run
 FRAMES = {"steps": series.step_frame, "scores": series.score_frame, "memory": series.memory_frame, "phases": series.phase_frame}
 """What charts are drawn from."""
 EVERY_SECONDS = 1.0
-"""A run that goes on is read on at most so often, however many tabs look on."""
+"""A run that goes on is read on at most so often, however many tabs watch."""
 
 
 @dataclass(slots=True)
@@ -64,18 +64,18 @@ def _figures_held(folder: str) -> Shared[Any]:
 
 
 def _curves(run: Run) -> RunCurves:
-    """What one run has told, up to a second ago while it goes on. Shared by all tabs."""
-    held = _curves_held(str(home()))
-    read = held.get(run.id, lambda: _first_read(run))
+    """What one run has emitted, up to a second ago while it goes on. Shared by all tabs."""
+    cache = _curves_held(str(home()))
+    read = cache.get(run.id, lambda: _first_read(run))
     if read.status != run.status or (run.status == "running" and time.monotonic() - read.moment >= EVERY_SECONDS):
         read.status, read.moment = run.status, time.monotonic()
         read.curves.read_on()
-        held.weigh(run.id, read)
+        cache.weigh(run.id, read)
     return read.curves
 
 
 def _first_read(run: Run) -> _Read:
-    """Of a run that nobody has looked at lately; those that were deleted meanwhile are let go."""
+    """Of a run that nobody has opened lately; those that were deleted meanwhile are let go."""
     there = {other[0] for other in store().marks()}
     _curves_held(str(home())).let_go(lambda run_id: run_id not in there)
     return _Read(RunCurves(store(), run.id).read_on(), run.status, time.monotonic())
@@ -91,7 +91,7 @@ def _frame_of(kind: str, run: Run) -> pd.DataFrame:
 
 
 def _stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
-    """Another one when one of the runs has told something of the kind."""
+    """Another one when one of the runs has new events of the kind."""
     return tuple((run.id, run.status, _curves(run).version(kind)) for run in runs)
 
 
@@ -101,9 +101,9 @@ def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.Data
 
     def make() -> pd.DataFrame:
         parts = [_frame_of(kind, run) for run in runs]
-        told = [part for part in parts if len(part)]
-        found = pd.concat(told, ignore_index=True) if told else parts[0] if parts else FRAMES[kind](store(), [])
-        return found.assign(run=pd.Categorical(found["run"].map(named), categories=list(named.values())))
+        nonempty = [part for part in parts if len(part)]
+        combined = pd.concat(nonempty, ignore_index=True) if nonempty else parts[0] if parts else FRAMES[kind](store(), [])
+        return combined.assign(run=pd.Categorical(combined["run"].map(named), categories=list(named.values())))
 
     return _frames_held(str(home())).get((kind, _stamp(kind, runs), tuple(named.items())), make)
 
@@ -127,14 +127,14 @@ def drawn(
     options: dict[str, Any],
     extra: dict[str, Any],
 ) -> tuple[Drawn, Settled | None]:
-    """A chart as it is sent to every tab that looks at it: of ``runs`` anew when they have told something, of those ``ended`` once.
+    """A chart as it is sent to every tab that shows it: of ``runs`` anew when they have new events, of those ``ended`` once.
 
     ``extra`` holds what only the lines of ``runs`` are drawn with; a frame in it is one of their phases.
     """
     kind = CHARTS[chart].frame
     still = settled(chart, kind, ended, among, **options)
-    told = repr({name: _stamp("phases", runs) if isinstance(value, pd.DataFrame) else value for name, value in extra.items()})
-    stamp = (chart, key, legend, _stamp(kind, runs), tuple(labels(among).items()), repr(options), told, still.stamp if still else "")
+    extra_stamp = repr({name: _stamp("phases", runs) if isinstance(value, pd.DataFrame) else value for name, value in extra.items()})
+    stamp = (chart, key, legend, _stamp(kind, runs), tuple(labels(among).items()), repr(options), extra_stamp, still.stamp if still else "")
 
     def make() -> Drawn:
         return compose(CHARTS[chart].draw(frame(kind, runs, among), **options, **extra), key=key, settled=still, legend=legend)
@@ -145,8 +145,8 @@ def drawn(
 def watched(sweep: str) -> list[Run]:
     """The runs of a sweep, read once for all tabs; heartbeats in them are up to a second old."""
     key = ("runs", sweep, stamp_of(sweep), int(time.monotonic() / EVERY_SECONDS))
-    found: list[Run] = _figures_held(str(home())).get(key, lambda: store().runs(sweep))
-    return found
+    sweep_runs: list[Run] = _figures_held(str(home())).get(key, lambda: store().runs(sweep))
+    return sweep_runs
 
 
 def reach(kind: str, column: str, runs: list[Run]) -> float:
@@ -172,8 +172,8 @@ class Latest:
 
 
 def _latest(run: Run, metric: str) -> Latest:
-    looks, samples = _frame_of("scores", run), _frame_of("memory", run)
-    validation = looks.loc[looks["split"] == "validation", metric].dropna() if metric in looks else pd.Series(dtype=float)
+    evaluations, samples = _frame_of("scores", run), _frame_of("memory", run)
+    validation = evaluations.loc[evaluations["split"] == "validation", metric].dropna() if metric in evaluations else pd.Series(dtype=float)
     return Latest(
         series.progress(store(), run),
         _last(_frame_of("steps", run)["loss"].dropna()),
@@ -188,5 +188,5 @@ def _last(known: pd.Series) -> float | None:
 
 def latest(runs: list[Run], metric: str) -> dict[str, Latest]:
     """How far each run is and its last figures, by id."""
-    held = _figures_held(str(home()))
-    return {run.id: held.get((metric, tuple(_stamp(kind, [run]) for kind in FRAMES)), partial(_latest, run, metric)) for run in runs}
+    cache = _figures_held(str(home()))
+    return {run.id: cache.get((metric, tuple(_stamp(kind, [run]) for kind in FRAMES)), partial(_latest, run, metric)) for run in runs}

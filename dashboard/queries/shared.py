@@ -24,13 +24,13 @@ class Shared(Generic[Value]):
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of a key; what ``make`` raises is raised for all who wait, and not kept."""
         with self._lock:
-            found = self._held.get(key)
-            if found is None:
+            future = self._held.get(key)
+            if future is None:
                 mine = self._held[key] = Future()
             else:
                 self._held.move_to_end(key)
-        if found is not None:
-            return found.result()
+        if future is not None:
+            return future.result()
         try:
             value = make()
         except BaseException as error:

@@ -163,7 +163,7 @@ def _split_sizes(folder: str, settings: str) -> SplitSizes:
 
 
 def split_sizes(run: RunSettings) -> SplitSizes:
-    """How many rows each part of the run's split will have."""
+    """How many rows each split of the run's table will have."""
     alike = dataclasses.replace(run.with_strategy("inference"), seed=0, train=TrainSettings(), lora=LoraSettings())
     return _split_sizes(str(home()), json.dumps(alike.to_dict()))
 
@@ -195,8 +195,8 @@ def split_findings(sweep: SweepSettings) -> list[Finding]:
         return []
     metric = TrainSettings(selection_metric=sweep.run.train.selection_metric)  # all else of a run makes no difference
     runs = [dataclasses.replace(sweep.run, seed=seed, train=metric, lora=LoraSettings(), strategy="inference") for seed in sweep.seeds]
-    found = (finding for run in runs for finding in _split_findings(str(home()), json.dumps(run.to_dict())))
-    return list(dict.fromkeys(found))
+    findings = (finding for run in runs for finding in _split_findings(str(home()), json.dumps(run.to_dict())))
+    return list(dict.fromkeys(findings))
 
 
 @st.cache_data(max_entries=64, show_spinner="Checking for target leakage")
@@ -228,8 +228,8 @@ def forget_reading(old: str, new: str) -> None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _values(folder: str, table: str, column: str, most: int) -> list[str] | None:
-    found = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
-    return None if len(found) > most else sorted(found)
+    values = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
+    return None if len(values) > most else sorted(values)
 
 
 def values(table: str, column: str, *, most: int = 300) -> list[str] | None:

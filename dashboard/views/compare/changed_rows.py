@@ -28,10 +28,10 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
     with part:
         rows = which_rows()
     pair = [next(run for run in runs if run.id == run_id) for run_id in (first, second)]
-    found = predictions_of(compared, pair, rows)
-    if len(found) < 2:
+    predictions = predictions_of(compared, pair, rows)
+    if len(predictions) < 2:
         return
-    both = together(*(found[run.id] for run in pair))
+    both = together(*(predictions[run.id] for run in pair))
     if both.empty:
         st.info(f"These two runs have no {rows} row in common, because their seeds, and so their splits, differ.", icon=":material/info:")
         return
@@ -51,10 +51,10 @@ def _classes(both: pd.DataFrame, names: list[str], run: Run) -> None:
         return
     right = {(True, False): names[0], (False, True): names[1], (False, False): "neither"}
     who = [right[pair] for pair in zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)]
-    shown = changed[["row", "label"]].assign(right=who)
+    rows = changed[["row", "label"]].assign(right=who)
     for prefix, name in zip(("first", "second"), names, strict=True):
-        shown[f"{name}: predicted"], shown[f"{name}: probability"] = changed[f"{prefix}_predicted"], changed[f"{prefix}_confidence"]
-    _table(shown.rename(columns={**NAMES, "right": "Right"}), run, percent=[f"{name}: probability" for name in names])
+        rows[f"{name}: predicted"], rows[f"{name}: probability"] = changed[f"{prefix}_predicted"], changed[f"{prefix}_confidence"]
+    _table(rows.rename(columns={**NAMES, "right": "Right"}), run, percent=[f"{name}: probability" for name in names])
 
 
 def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str:
@@ -75,22 +75,22 @@ def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
         f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows get closer to the true value."
         f" The {len(moved)} rows with the largest change:"
     )
-    shown = moved[["row", "label", "move"]].copy()
+    rows = moved[["row", "label", "move"]].copy()
     for prefix, name in zip(("first", "second"), names, strict=True):
-        shown[f"{name}: predicted"], shown[f"{name}: error"] = moved[f"{prefix}_predicted"], moved[f"{prefix}_error"]
-    _table(shown.rename(columns=NAMES), run, percent=[])
+        rows[f"{name}: predicted"], rows[f"{name}: error"] = moved[f"{prefix}_predicted"], moved[f"{prefix}_error"]
+    _table(rows.rename(columns=NAMES), run, percent=[])
 
 
-def _table(shown: pd.DataFrame, run: Run, percent: list[str]) -> None:
+def _table(rows: pd.DataFrame, run: Run, percent: list[str]) -> None:
     """With the values of the rows in the table beside what was predicted."""
     settings = run.settings
     try:
-        values = queries.rows_of(settings.dataset, shown["Row"].to_numpy()).drop(columns=settings.target)
+        values = queries.rows_of(settings.dataset, rows["Row"].to_numpy()).drop(columns=settings.target)
     except TableError as error:
         st.caption(plain(str(error)))
-        values = pd.DataFrame(index=shown.index)
-    values.columns = [f"{name} (column)" if name in shown else name for name in values.columns]
+        values = pd.DataFrame(index=rows.index)
+    values.columns = [f"{name} (column)" if name in rows else name for name in values.columns]
     config = {name: st.column_config.NumberColumn(format="percent") for name in percent}
     config["Row"] = st.column_config.NumberColumn(pinned=True, help="Number of the row in the table, from 0.")
-    whole = pd.concat([shown.reset_index(drop=True), values.reset_index(drop=True)], axis=1)
+    whole = pd.concat([rows.reset_index(drop=True), values.reset_index(drop=True)], axis=1)
     st.dataframe(whole, hide_index=True, height="content" if len(whole) < 12 else 440, column_config=config)

@@ -33,24 +33,24 @@ def which_rows() -> queries.HeldOutPart:
 
 def predictions_of(compared: Compared, runs: list[Run], part: queries.HeldOutPart) -> dict[str, Predictions]:
     """By run id; says of which runs there are none."""
-    found = {run.id: queries.predictions(run, part) for run in runs}
-    absent = [compared.named[run_id] for run_id, one in found.items() if one is None]
+    by_run = {run.id: queries.predictions(run, part) for run in runs}
+    absent = [compared.named[run_id] for run_id, predictions in by_run.items() if predictions is None]
     if absent:
         st.caption(f"There are no predictions on disk of {plain(', '.join(absent))}.")
-    return {run_id: one for run_id, one in found.items() if one is not None}
+    return {run_id: predictions for run_id, predictions in by_run.items() if predictions is not None}
 
 
 def confusions(compared: Compared, runs: list[Run]) -> None:
     """One matrix a run."""
     st.caption(CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label.")
-    found = predictions_of(compared, runs, which_rows())
-    if not found:
+    by_run = predictions_of(compared, runs, which_rows())
+    if not by_run:
         return
-    with st.grid(min(len(found), 3), min_column_width=320):
-        for run_id, one in found.items():
+    with st.grid(min(len(by_run), 3), min_column_width=320):
+        for run_id, predictions in by_run.items():
             with st.container():
                 st.markdown(f"**{plain(compared.named[run_id])}**")
-                pairs = confusion(one)
+                pairs = confusion(predictions)
                 label = f"Confusion matrix of {compared.named[run_id]}"
                 show(CHARTS["confusion_matrix"].draw(pairs), key=f"confusion_{run_id}", label=label, numbers=pairs)
 
@@ -81,8 +81,8 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
             show(CHARTS[name].draw(off), key=name, label=CHARTS[name].help, numbers=off)
 
 
-def _together(compared: Compared, found: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:
+def _together(compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:
     """What is counted of each run in one frame, with the runs named; None without any."""
-    if not found:
+    if not by_run:
         return None
-    return compared.as_run(pd.concat([count(one).assign(run=run_id) for run_id, one in found.items()], ignore_index=True))
+    return compared.as_run(pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True))

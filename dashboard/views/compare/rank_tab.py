@@ -23,42 +23,42 @@ def rank_tab(compared: Compared) -> None:
     beside = next(name for name in BESIDE[compared.task] if name != compared.metric)
     left, right = st.columns(2)
     with left:
-        found = _curve(compared, compared.metric)
+        recommendation = _curve(compared, compared.metric)
     with right:
         _curve(compared, beside)
-    _what_bars_are(compared, found)
+    _what_bars_are(compared, recommendation)
     st.divider()
     one_run_rank(compared)
 
 
 def _curve(compared: Compared, metric: str) -> Recommendation:
     meaning = METRICS[metric]
-    found = queries.recommended(compared.sweep, metric)
-    board = with_noise(compared.board.assign(run=compared.board["id"]), found.configurations).assign(run=compared.board["run"])
-    smallest = smallest_tied(found.configurations)
-    star = None if smallest is None or found.claim is None or not found.claim.chooses_a_rank else int(smallest["rank"])
+    recommendation = queries.recommended(compared.sweep, metric)
+    board = with_noise(compared.board.assign(run=compared.board["id"]), recommendation.configurations).assign(run=compared.board["run"])
+    smallest = smallest_tied(recommendation.configurations)
+    star = None if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank else int(smallest["rank"])
     st.subheader(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "lora_gap_interval"]
     drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)
     show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])
     better = "Higher" if meaning.higher_is_better else "Lower"
     st.caption(f"{better} is better." + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best."))
-    return found
+    return recommendation
 
 
-def _what_bars_are(compared: Compared, found: Recommendation) -> None:
+def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
     """What the sweep says, and what its errors rest on."""
-    if found.sentences and not queries.active(compared.runs):
+    if recommendation.sentences and not queries.active(compared.runs):
         with st.container(border=True):
-            st.markdown("\n\n".join(map(plain, found.sentences)))
-            st.caption(plain(found.basis))
+            st.markdown("\n\n".join(map(plain, recommendation.sentences)))
+            st.caption(plain(recommendation.basis))
     elif compared.task == "regression":
         st.caption("The noise of a difference is not known here; run several seeds.")
     else:
         st.caption(
             "Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds."
         )
-    if found.configurations["lora_gap_interval"].notna().any():
+    if recommendation.configurations["lora_gap_interval"].notna().any():
         st.caption(
             "Bars at a rank: half the width of the 95 % interval of its difference to the best rank on the validation rows. A bar that"
             " reaches the level of the best is not beyond noise."

@@ -69,10 +69,10 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     with st.container(border=True):
         st.markdown(plain(in_words(curve, compared.metric)))
         st.caption("One split with one seed, so the noise is not known. A gain is positive where the score is better.")
-    one, two = st.columns(2)
-    axis = one.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
+    left, right = st.columns(2)
+    axis = left.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
     parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
-    split = two.segmented_control(
+    split = right.segmented_control(
         "Rows", parts, default=part_of(curve, compared.metric), required=True, key="rows_split", format_func=str.capitalize
     )
     drawn = CHARTS["rows_shown"].draw(curve, metric=compared.metric, split=split, axis=axis)

@@ -114,9 +114,9 @@ def choosing() -> None:
         }
         for row in PRESETS.values()
     ]
-    shown = pd.DataFrame(rows)
+    presets = pd.DataFrame(rows)
     st.dataframe(
-        shown if newest else shown.drop(columns="Yours"),
+        presets if newest else presets.drop(columns="Yours"),
         hide_index=True,
         column_config={"Alpha": st.column_config.NumberColumn(format="%g")},
     )

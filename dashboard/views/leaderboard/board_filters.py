@@ -45,15 +45,15 @@ def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, arc
 def ask(board: pd.DataFrame) -> "pd.Series[bool]":
     """Draws the filters that can change something and says which runs pass them. ``board`` has ``table``, the name of the table."""
     options = {name: _options(each.values(board)) for name, each in FILTERS.items()}
-    useful = {name: found for name, found in options.items() if len(found) > 1}
+    useful = {name: values for name, values in options.items() if len(values) > 1}
     away = int(board["archived"].sum())
     on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT))
     with st.expander("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:"):
         chosen = {}
-        for name, found in useful.items():
+        for name, values in useful.items():
             if name in st.session_state:  # another sweep has other values
-                st.session_state[name] = [value for value in st.session_state[name] if value in found]
-            chosen[name] = st.multiselect(FILTERS[name].label, found, key=name, bind="query-params", placeholder="All")
+                st.session_state[name] = [value for value in st.session_state[name] if value in values]
+            chosen[name] = st.multiselect(FILTERS[name].label, values, key=name, bind="query-params", placeholder="All")
         text = st.text_input("Text in the name or a note", key=TEXT, bind="query-params")
         archived = bool(away) and st.toggle(f"Show archived runs ({away})", key=ARCHIVED, bind="query-params")
     return kept(board, chosen, text, archived=archived)
@@ -61,5 +61,5 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
 
 def _options(values: "pd.Series[str]") -> list[str]:
     """Ranks in the order of numbers, all else in the order of the board."""
-    found = [str(value) for value in values.dropna().unique() if value != "r="]
-    return sorted(found, key=lambda value: int(value[2:])) if all(value[:2] == "r=" and value[2:].isdigit() for value in found) else found
+    texts = [str(value) for value in values.dropna().unique() if value != "r="]
+    return sorted(texts, key=lambda value: int(value[2:])) if all(value[:2] == "r=" and value[2:].isdigit() for value in texts) else texts

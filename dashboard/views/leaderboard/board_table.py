@@ -53,7 +53,7 @@ def table(
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
     number = "Float64"
-    shown = {
+    columns_by_title = {
         "Place": board["place"],
         "Run": board["name"],
         "Status": board["status"].map(lambda status: STATUS.get(status, status)),
@@ -95,8 +95,8 @@ def table(
         "Not compared": board["apart"],
         "Note": board["own_note"],
         "What happened": [
-            "; ".join(filter(None, told))
-            for told in zip(
+            "; ".join(filter(None, notes))
+            for notes in zip(
                 board["note"],
                 board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""),
                 board["resumed"],
@@ -106,37 +106,37 @@ def table(
         PACK: board["pack"],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
-    return pd.DataFrame({name: column for name, column in shown.items() if column is not None})
+    return pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
 
 
-def usual(shown: pd.DataFrame) -> list[str]:
+def usual(frame: pd.DataFrame) -> list[str]:
     """The columns to begin with."""
-    differing = [name for name in WHERE_IT_DIFFERS if name in shown and shown[name].nunique() > 1]
-    ranks = shown.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
+    differing = [name for name in WHERE_IT_DIFFERS if name in frame and frame[name].nunique() > 1]
+    ranks = frame.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
-    told = [name for name in WHERE_IT_IS if (shown[name] != "").any()]
-    told += [SAVED] if (shown[SAVED] > 0).any() else []
-    empty = [name for name in NOISE if name in shown and (shown[name].isna() | (shown[name] == "")).all()]
-    return [name for name in shown if name in (*ALWAYS, *differing, *told) and name not in empty]
+    informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
+    informative += [SAVED] if (frame[SAVED] > 0).any() else []
+    empty = [name for name in NOISE if name in frame and (frame[name].isna() | (frame[name] == "")).all()]
+    return [name for name in frame if name in (*ALWAYS, *differing, *informative) and name not in empty]
 
 
-def ask_columns(shown: pd.DataFrame, key: str) -> list[str]:
+def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
     """Draws the choice of columns; one that becomes usual later, as with the first note, joins those that a person chose."""
-    now, before = usual(shown), st.session_state.get(f"usual_{key}", [])
+    now, before = usual(frame), st.session_state.get(f"usual_{key}", [])
     if key in st.session_state and before:
         wanted = {*st.session_state[key], *(name for name in now if name not in before)}
-        st.session_state[key] = [name for name in shown if name in wanted]
+        st.session_state[key] = [name for name in frame if name in wanted]
     st.session_state[f"usual_{key}"] = now
     with st.expander("Columns", icon=":material/view_column:"):
-        return st.multiselect("Columns to show", list(shown), default=now, key=key, label_visibility="collapsed")
+        return st.multiselect("Columns to show", list(frame), default=now, key=key, label_visibility="collapsed")
 
 
-def columns(shown: pd.DataFrame, metric: str) -> dict[str, object]:
+def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
     """How each column is written."""
     meaning = METRICS[metric]
-    digits = meaning.decimals(float(shown["Validation"].abs().max()))
+    digits = meaning.decimals(float(frame["Validation"].abs().max()))
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
-    most = float(shown["Peak memory (MB)"].max()) if shown["Peak memory (MB)"].notna().any() else 1.0
+    most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return {
         "Place": number(width="small", help="Ranking by the validation score. Equal scores share a place; archived runs have none."),

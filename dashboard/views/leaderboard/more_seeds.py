@@ -16,12 +16,12 @@ from tabtune_core.store.runs import Run
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     """The settings of ``chosen`` and of zero-shot under so many seeds that no run of the sweep has yet, zero-shot first."""
     first = max(run.settings.seed for run in runs) + 1
-    shown = chosen.settings.train.predict_context_rows
-    alike = (run.settings for run in runs if run.settings.train.predict_context_rows == shown)
+    context_rows = chosen.settings.train.predict_context_rows
+    alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
     zero_shot = next((settings for settings in alike if settings.strategy == "inference"), None)
     if zero_shot is None:
         zero_shot = chosen.settings.with_strategy("inference")
-    return [dataclasses.replace(one, seed=first + more) for more in range(number) for one in (zero_shot, chosen.settings)]
+    return [dataclasses.replace(run_settings, seed=first + more) for more in range(number) for run_settings in (zero_shot, chosen.settings)]
 
 
 def offer(claim: Claim, runs: Sequence[Run]) -> None:
@@ -40,8 +40,8 @@ def offer(claim: Claim, runs: Sequence[Run]) -> None:
 
 def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
     try:
-        for one in settings:
-            queries.store().duplicate(chosen.id, one, f"{one.label} seed {one.seed}")
+        for run_settings in settings:
+            queries.store().duplicate(chosen.id, run_settings, f"{run_settings.label} seed {run_settings.seed}")
     except StoreError as error:  # deleted from another tab meanwhile
         st.toast(plain(str(error)))
         return

@@ -20,19 +20,19 @@ ALL = "all"
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
-def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, going: bool) -> None:
+def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: str, *, going: bool) -> None:
     """The sentences that people came for, or why there are none."""
     done = board.dropna(subset=["place"])
-    if found is None:
+    if recommendation is None:
         st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")
     elif going:
         st.caption("Some runs of this sweep have not ended. The recommendation appears after the last one.")
-    elif found.sentences:
+    elif recommendation.sentences:
         with st.container(border=True):
-            st.markdown("\n\n".join(map(plain, found.sentences)))
-            if found.claim is not None:
-                more_seeds.offer(found.claim, list(runs.values()))
-            st.caption(plain(found.basis))
+            st.markdown("\n\n".join(map(plain, recommendation.sentences)))
+            if recommendation.claim is not None:
+                more_seeds.offer(recommendation.claim, list(runs.values()))
+            st.caption(plain(recommendation.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]

@@ -54,8 +54,8 @@ def _annotate(runs: Sequence[Run]) -> None:
 
 def _archive(runs: Sequence[Run]) -> None:
     away = all(run.archived for run in runs)
-    told = "Archived runs are excluded from the ranking and the recommendation. Nothing is deleted."
-    if st.button("Restore from the archive" if away else "Archive", icon=":material/archive:", help=told):
+    help_text = "Archived runs are excluded from the ranking and the recommendation. Nothing is deleted."
+    if st.button("Restore from the archive" if away else "Archive", icon=":material/archive:", help=help_text):
         for run in runs:
             queries.store().archive(run.id, not away)
         _done("Restored from the archive" if away else "Archived")
