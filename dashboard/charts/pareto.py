@@ -116,10 +116,10 @@ def group_runs(runs: pd.DataFrame) -> pd.Series:
     return ways.astype("category")
 
 
-def _points(drawn: go.Figure, rows: pd.DataFrame, axes: list[Axis], hover: str, **look: object) -> None:
+def _points(drawn: go.Figure, rows: pd.DataFrame, axes: list[Axis], hover: str, **trace: object) -> None:
     numbers = np.column_stack([axis.values(rows) for axis in axes])
-    look = {"mode": "markers", "customdata": np.column_stack([rows["run"].astype(str).to_numpy(dtype=object), numbers])} | look
-    drawn.add_scatter(x=numbers[:, 0], y=numbers[:, 1], hovertemplate=hover, **look)
+    trace = {"mode": "markers", "customdata": np.column_stack([rows["run"].astype(str).to_numpy(dtype=object), numbers])} | trace
+    drawn.add_scatter(x=numbers[:, 0], y=numbers[:, 1], hovertemplate=hover, **trace)
 
 
 def _hover(axes: list[Axis], digits: int) -> str:

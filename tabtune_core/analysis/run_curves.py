@@ -1,10 +1,10 @@
 """The curves of one run, read on from the last event seen and never longer than a chart needs.
 
-In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run told.
+In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run emitted.
 
 Of a longer curve the older rows stand for several: a kept step is a real one, with the lowest or the highest loss among its neighbours,
 the first and the last always among them; a kept sample of the meters has the most bytes of those that it stands for, and the mean of the
-card's readings. Highest and lowest values are never lost.
+GPU's readings. Highest and lowest values are never lost.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """A model fitted to rows in memory, in the manner of scikit-learn: fit, predict, evaluate, save, load.
 
-In: X and y. Out: predictions, and everything that a run would have told: the events, the adapted layers, the scores.
+In: X and y. Out: predictions, and everything that a run would have reported: the events, the adapted layers, the scores.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """The adapter that settings describe, on a base model.
 
-In: a base model, LoRA settings. Out: what ``inject``, or an ``AdapterSet``, is to be told; or the model with the adapter on it.
+In: a base model, LoRA settings. Out: what ``inject``, or an ``AdapterSet``, needs to know; or the model with the adapter on it.
 """
 
 from collections.abc import Mapping

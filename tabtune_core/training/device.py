@@ -14,9 +14,9 @@ def resolve_device(name: str) -> torch.device:
         DeviceError: for a name torch does not know, a GPU that is not there, or one that cannot compute.
     """
     of_amd = torch.version.hip is not None
-    cards = torch.cuda.device_count() if torch.cuda.is_available() and not of_amd else 0
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() and not of_amd else 0
     if name == "auto":
-        return _tried(torch.device("cuda", min(freest_card(), cards - 1))) if cards else torch.device("cpu")
+        return _tried(torch.device("cuda", min(freest_card(), gpus - 1))) if gpus else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -26,8 +26,8 @@ def resolve_device(name: str) -> torch.device:
     if device.type != "cuda":
         raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     index = device.index or 0
-    if index >= cards:
-        reason = f"torch sees {cards} CUDA GPU{'s' if cards != 1 else ''}"
+    if index >= gpus:
+        reason = f"torch sees {gpus} CUDA GPU{'s' if gpus != 1 else ''}"
         if of_amd:
             reason = "this build of torch is for AMD GPUs (ROCm), which were never tested"
         elif torch.version.cuda is None:

@@ -16,7 +16,7 @@ from tabtune_core.store.runs import Run
 
 
 def which_rows() -> queries.HeldOutPart:
-    """Which held-out rows to look at."""
+    """Which held-out rows to show."""
     part: queries.HeldOutPart = st.segmented_control(
         "Rows",
         ["validation", "test"],

@@ -2,7 +2,7 @@
 
 In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
 too (see ``activations``), with two constants of the CPU for what no architecture says: what torch still touches at the first steps, and
-the gaps that glibc's heap has. On a card loading pays for the first use (see ``training.kernel_warmup``).
+the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``).
 ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
 """
 
