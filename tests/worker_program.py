@@ -16,15 +16,16 @@ TESTS = Path(__file__).parent
 PROGRAM = """
 import sys
 from pathlib import Path
-from tabtune_core.execution import worker
-worker.GRACE_SECONDS.update(cancel=0.3, end=0.3)
-worker.KILL_SECONDS = 0.3
+from tabtune_core.execution import processes, worker
+processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
+processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
 worker.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,
+    job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
     experiment="fake_experiment",
     jobs="fake_jobs",
 )
@@ -65,6 +66,6 @@ def end(store, *workers):
     for worker in workers:
         worker.kill()
         worker.wait()
-    for run in store.runs(status="running"):
+    for one in (*store.runs(status="running"), *store.jobs(status="running")):
         with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(run.pid).kill()
+            psutil.Process(one.pid).kill()

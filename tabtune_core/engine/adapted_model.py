@@ -1,8 +1,8 @@
 """Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +120,18 @@ class AdaptedModel:
         return predict_rows(self.model, rows, context, views=self.settings.train.views)
 
 
-def predict_rows(model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int) -> NDArray[np.float64]:
+def predict_rows(
+    model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int, told: Callable[[int], None] | None = None
+) -> NDArray[np.float64]:
     """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context.
+
+    ``told`` is told how many more rows of a view were predicted.
 
     Raises:
         AdapterError: the model answers NaN or Infinity, from which nobody could tell a prediction.
     """
     shown = Shown.to(model, context, views=views)
-    predicted = shown.scorer.predict(model, shown.read(rows))
+    predicted = replace(shown.scorer, told=told).predict(model, shown.read(rows))
     odd = int((~np.isfinite(predicted)).any(axis=tuple(range(1, predicted.ndim))).sum())
     if odd:
         raise AdapterError(

@@ -44,7 +44,7 @@ def memory_advice(settings: RunSettings) -> str:
 
 
 def discard(run_dir: Path) -> None:
-    """Empties the folder of a cancelled run but for its log."""
+    """Empties the folder of a cancelled run or job but for its log."""
     for path in run_dir.iterdir() if run_dir.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
@@ -142,12 +142,18 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
     _write_to(folder / "log.txt")
     store.set_job_process(job_id, os.getpid(), identity_of(os.getpid()))
     job = store.job(job_id)
+    if job.status != "running":  # its worker was killed before it told the process, and the next one took the job for lost
+        return
     try:
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
         store.finish_job(job_id, "failed", error=_explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}"))
         raise  # for the log
-    store.finish_job(job_id, "finished", result=result)
+    if store.job(job_id).wish == "cancel":  # asked for meanwhile
+        discard(folder)
+        store.finish_job(job_id, "cancelled")
+    else:
+        store.finish_job(job_id, "finished", result=result)
 
 
 def _stand_apart() -> None:

@@ -11,18 +11,18 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
 
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.child import discard, job_child, memory_advice, run_child
+from tabtune_core.execution.child import discard, memory_advice, run_child
 from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
@@ -50,17 +50,8 @@ CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Whatever the worker's own says: cuda:1 is the same card for torch as for the page, which asks NVML."""
 POLL_SECONDS = 0.3
 RECONCILE_SECONDS = 3.0
-GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
-"""How long a process may take to cancel, and to go away once its run has ended, before it is made to (TERM).
-
-A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
-KILL_SECONDS = 5.0
-"""From TERM to KILL."""
 LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
 """Letters: the path of a socket has so many less than that on any system (unix(7): ``sun_path``)."""
-LOST_JOB = (
-    "The process that worked on this ended without an error message, most often because memory ran out. Ask again, or for less at once."
-)
 SILENT_SECONDS = 60.0
 """What cannot be told from another process, as after an upgrade or in another container, has ended after as long without a heartbeat.
 It is never signalled."""
@@ -69,16 +60,24 @@ ENDED_BY_A_PERSON = "It was ended with 'tabtune worker --stop --now'. Run it aga
 _log = logging.getLogger(__name__)
 
 
-def run_worker(home: Path, *, exit_when_idle: bool = False, resume: bool = True, experiment: str = EXPERIMENT, jobs: str = JOBS) -> None:
+def run_worker(
+    home: Path,
+    *,
+    exit_when_idle: bool = False,
+    resume: bool = True,
+    job_minutes: Mapping[str, float] | None = None,
+    experiment: str = EXPERIMENT,
+    jobs: str = JOBS,
+) -> None:
     """Works until SIGTERM or SIGINT, until asked to leave, or until the queue is empty.
 
     Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
     told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
-    queued again once.
+    queued again once. ``job_minutes`` says how long jobs of some kinds may take.
     """
     store = RunStore(home)
     lock = WorkerLock(store.home)
-    worker = _Worker(store, lock, experiment, jobs, resume=resume)
+    worker = _Worker(store, lock, experiment, jobs, resume=resume, job_minutes=job_minutes)
     want_worker(store.home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
@@ -97,7 +96,7 @@ def run_worker(home: Path, *, exit_when_idle: bool = False, resume: bool = True,
                 worker.drain(exit_when_idle)
             finally:
                 lock.release()
-            if worker.leaving and (worker.watched or worker.job):
+            if worker.leaving and (worker.watched or worker.lanes.going):
                 logging.shutdown()
                 os._exit(0)
             # whoever queued a run and still saw this worker relies on this look after the lock is gone
@@ -124,33 +123,24 @@ def end_everything(home: Path) -> list[str]:
         lock.release()
 
 
-@dataclass(slots=True)
-class _Watched:
-    """A process that carries out a run or a job."""
-
-    ids: tuple[str, ...]
-    """Of the job, or the run, or the runs that train together there."""
-    pid: int
-    identity: str | None
-    process: ForkServerProcess | None
-    """None for one that an earlier worker started."""
-    slot: str = ""
-    """That a run holds; a job holds none, it goes on beside the runs: a person waits for it."""
-    asked: dict[str, float] = field(default_factory=dict)
-    """When each thing that it has to do was first seen, in monotonic seconds."""
-
-
 class _Worker:
     """What is being watched, and the rules for starting, pressing and closing it."""
 
-    def __init__(self, store: RunStore, lock: WorkerLock, experiment: str, jobs: str, *, resume: bool = True) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        lock: WorkerLock,
+        experiment: str,
+        jobs: str,
+        *,
+        resume: bool = True,
+        job_minutes: Mapping[str, float] | None = None,
+    ) -> None:
         self.resume = resume
         self.store = store
         self.lock = lock
         self.experiment = experiment
-        self.jobs = jobs
-        self.watched: list[_Watched] = []
-        self.job: _Watched | None = None
+        self.watched: list[Watched] = []
         self.leaving = False
         self.slots = Slots()
         self.heard: dict[str, tuple[float | None, float]] = {}
@@ -159,6 +149,7 @@ class _Worker:
             os.environ.setdefault(name, value)
         os.environ.update(CARD_ORDER)
         self.context = multiprocessing.get_context("forkserver")
+        self.lanes = JobLanes(store, self.context, jobs, job_minutes or {})
         loaded = LOADED_BY_RUNS if experiment == EXPERIMENT else ()
         self.context.set_forkserver_preload([experiment, jobs, run_child.__module__, *loaded])
 
@@ -180,13 +171,13 @@ class _Worker:
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 self.reconcile()
                 reconciled = time.monotonic()
-            self.look_at_job()
+            self.lanes.look()
             started = self.start_next()
-            if exit_when_idle and not (started or self.watched or self.job):
+            if exit_when_idle and not (started or self.watched or self.lanes.going):
                 return
             if started:
                 continue  # there may be a slot for another
-            busy = [*self.watched, *([self.job] if self.job else [])]
+            busy = [*self.watched, *self.lanes.going]
             wait([watched.process.sentinel for watched in busy if watched.process], timeout=POLL_SECONDS)
             for watched in list(self.watched):
                 self.look_at(watched)
@@ -199,18 +190,13 @@ class _Worker:
             if run.id not in known:
                 lost.setdefault((run.pid or 0, run.identity), []).append(run)
         for (pid, identity), runs in lost.items():
-            watched = _Watched(tuple(run.id for run in runs), pid, identity, None, self.slots.of(runs[0]))
+            watched = Watched(tuple(run.id for run in runs), pid, identity, None, self.slots.of(runs[0]))
             if found(pid, identity) in ("alive", "unknown"):
                 _log.info("Adopted %s in process %d.", " and ".join(watched.ids), pid)
                 self.watched.append(watched)
             else:
                 self.close(watched, runs)
-        for job in self.store.jobs(status="running"):
-            if self.job is not None and (job.id,) == self.job.ids:
-                continue
-            state = found(job.pid, job.identity)
-            if state in ("gone", "other") or (state == "unknown" and self.is_silent(job.id, None)):
-                self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
+        self.lanes.reconcile(self.is_silent)
 
     def is_silent(self, name: str, heartbeat: float | None) -> bool:
         """Whether the heartbeat, which is compared with no clock, has been the same for too long."""
@@ -219,24 +205,6 @@ class _Worker:
         if name not in self.heard or heartbeat != last:
             self.heard[name] = (heartbeat, now)
         return heartbeat == last and now - since > SILENT_SECONDS
-
-    def look_at_job(self) -> None:
-        """Starts the next job when none is going on, and ends the row of one whose process is gone."""
-        if self.job is None:
-            pid = os.getpid()
-            claimed = self.store.claim_job(pid, identity_of(pid))
-            if claimed is not None:
-                process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.jobs), name=f"job-{claimed.id}")
-                if (started := _start(process)) is None:
-                    self.store.finish_job(claimed.id, "interrupted", error=LOST_JOB)
-                    return
-                _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, started)
-                self.job = _Watched((claimed.id,), started, identity_of(started), process)
-        elif (state := found(self.job.pid, self.job.identity)) in ("gone", "other"):
-            if state == "gone":
-                _signal_group(self.job.pid, signal.SIGKILL)
-            self.store.finish_job(self.job.ids[0], "interrupted", error=LOST_JOB)  # unless it ended its row itself
-            self.job = None
 
     def start_next(self) -> bool:
         """Whether there was a queued run and a slot for it; it has a process now."""
@@ -251,15 +219,15 @@ class _Worker:
             return True  # cancelled in between; the next one may have a slot
         given = (self.store.home, ids, self.experiment, device_of(slot))
         process = self.context.Process(target=run_child, args=given, name=f"run-{ids[0]}")
-        if (started := _start(process)) is None:
+        if (started := start(process)) is None:
             self.store.unclaim(ids, pid)
             time.sleep(POLL_SECONDS)
             return True
         _log.info("Run %s is process %d on %s.", " and ".join(ids), started, slot)
-        self.watched.append(_Watched(ids, started, identity_of(started), process, slot))
+        self.watched.append(Watched(ids, started, identity_of(started), process, slot))
         return True
 
-    def look_at(self, watched: _Watched) -> None:
+    def look_at(self, watched: Watched) -> None:
         """Closes a process that is gone, presses one that is late."""
         state = found(watched.pid, watched.identity)
         if state == "alive":
@@ -273,13 +241,13 @@ class _Worker:
         if state == "unknown" and any(run.status not in ENDED and not self.is_silent(run.id, run.heartbeat) for run in rows):
             return
         if state == "gone" and watched.identity:
-            _signal_group(watched.pid, signal.SIGKILL)  # what the run started itself would keep the device's memory
+            signal_group(watched.pid, signal.SIGKILL)  # what the run started itself would keep the device's memory
         if watched.process:
             watched.process.join(timeout=1)
         self.close(watched, rows)
         self.watched.remove(watched)
 
-    def rows(self, watched: _Watched) -> list[Run]:
+    def rows(self, watched: Watched) -> list[Run]:
         """The rows of its runs, without those that ended and were deleted at once; an adopted run names its process there."""
         runs = []
         for run_id in watched.ids:
@@ -290,30 +258,22 @@ class _Worker:
                 watched.pid, watched.identity = run.pid, run.identity
         return runs
 
-    def press(self, watched: _Watched, wanted: str | None) -> None:
+    def press(self, watched: Watched, wanted: str | None) -> None:
         """Sends TERM, later KILL, to a process that does not do what was asked of it."""
-        if wanted not in GRACE_SECONDS:
-            return
-        late = time.monotonic() - watched.asked.setdefault(wanted, time.monotonic()) - GRACE_SECONDS[wanted]
-        if late > 0:
-            _signal_group(watched.pid, signal.SIGKILL if late > KILL_SECONDS else signal.SIGTERM)
+        if wanted in GRACE_SECONDS:
+            press(watched, wanted, GRACE_SECONDS[wanted])
 
     def end_all(self) -> list[str]:
         """Ends what runs, whose rows become 'interrupted'. Returns the ids of what could not be told from another process, and goes on."""
         left: list[str] = []
         for watched in self.watched:
-            if _end(watched.pid, watched.identity):
+            if end(watched.pid, watched.identity):
                 self.close(watched, self.rows(watched), ENDED_BY_A_PERSON)
             else:
                 left += watched.ids
-        for job in self.store.jobs(status="running"):
-            if _end(job.pid, job.identity):
-                self.store.finish_job(job.id, "interrupted", error=ENDED_BY_A_PERSON)
-            else:
-                left.append(job.id)
-        return left
+        return left + self.lanes.end_all(ENDED_BY_A_PERSON)
 
-    def close(self, watched: _Watched, runs: Sequence[Run], error: str = "") -> None:
+    def close(self, watched: Watched, runs: Sequence[Run], error: str = "") -> None:
         """Ends the rows of a process that is gone, unless it did so itself; ``error`` says that a person ended it, for good."""
         for run in runs:
             if run.status in ENDED:
@@ -328,40 +288,13 @@ class _Worker:
                 self.store.finish(run.id, "interrupted", error=error or _epitaph(watched, run.settings))
 
 
-def _start(process: ForkServerProcess) -> int | None:
-    """The id of the process; None where the forkserver was killed meanwhile: multiprocessing starts another with the next process."""
-    try:
-        process.start()
-    except (EOFError, OSError) as error:
-        _log.warning("No process could be started (%s).", error or "the forkserver is gone")
-        return None
-    return process.pid
-
-
-def _end(pid: int | None, identity: str | None) -> bool:
-    """Whether a process has ended, now that it was told and, after a while, made to; one that may be another is left alone."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + KILL_SECONDS
-        if pid and found(pid, identity) == "alive":
-            _signal_group(pid, number)
-        while found(pid, identity) == "alive" and time.monotonic() < deadline:
-            time.sleep(0.02)
-    return found(pid, identity) in ("gone", "other")
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    """A child leads its own process group, so this reaches what it started, too."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
-
-
-def _epitaph(watched: _Watched, settings: RunSettings) -> str:
+def _epitaph(watched: Watched, settings: RunSettings) -> str:
     """What happened and what to do."""
     cause, way_out = _cause(watched)
     return f"{cause} {way_out or memory_advice(settings)}"
 
 
-def _cause(watched: _Watched) -> tuple[str, str]:
+def _cause(watched: Watched) -> tuple[str, str]:
     """Why the process is gone, and what to do; empty where memory is most often the cause."""
     exitcode = watched.process.exitcode if watched.process else None
     if exitcode is None:

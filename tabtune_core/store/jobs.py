@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.store.database import Database, new_id
+from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
-JobStatus = Literal["queued", "running", "finished", "failed", "interrupted"]
-JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted"})
+JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
+JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Job:
 
     id: str
     kind: str
-    """A name in ``tabtune_core.execution.jobs.registry.JOBS``."""
+    """A name in ``tabtune_core.store.job_kinds.KINDS``."""
     arguments: dict[str, Any]
     status: JobStatus
     created: float
@@ -37,6 +38,8 @@ class Job:
     error: str | None
     """For the person: what happened and what to do."""
     result: dict[str, Any] | None
+    wish: Literal["cancel"] | None
+    """What a person asked for while it was running."""
 
 
 class JobQueue(Database):
@@ -72,17 +75,26 @@ class JobQueue(Database):
             raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
         return found
 
-    def claim_job(self, pid: int, identity: str | None) -> Job | None:
-        """Takes the oldest that waits for this process; of several askers only one gets it."""
+    def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
+        """Takes the oldest that waits, of one lane or all, for this process; of several askers only one gets it."""
+        in_lane = "COALESCE(? = IIF(kind IN (SELECT value FROM JSON_EACH(?)), 'short', 'long'), TRUE)"
+        short = json.dumps([kind for kind, known in KINDS.items() if known.lane == "short"])
         rows = self._read(
             "UPDATE jobs SET status = 'running', started = ?, pid = ?, identity = ? WHERE status = 'queued'"
-            " AND id = (SELECT id FROM jobs WHERE status = 'queued' ORDER BY rowid LIMIT 1) RETURNING *",
-            (time.time(), pid, identity),
+            f" AND id = (SELECT id FROM jobs WHERE status = 'queued' AND {in_lane} ORDER BY rowid LIMIT 1) RETURNING *",
+            (time.time(), pid, identity, lane, short),
         )
         found = _job(rows[0]) if rows else None
         if rows and found is None:
             self.finish_job(rows[0]["id"], "failed", error="It cannot be read; it is damaged or of another version. Ask for it again.")
         return found
+
+    def unclaim_job(self, job_id: str, pid: int) -> None:
+        """Gives a job back to its place in the queue that was taken by process ``pid``, which could start none for it."""
+        self._write(
+            "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL WHERE id = ? AND status = 'running' AND pid = ?",
+            (job_id, pid),
+        )
 
     def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
         """Notes which process carries out a running job."""
@@ -97,10 +109,25 @@ class JobQueue(Database):
             (status, None if result is None else json.dumps(dict(result)), error, time.time(), job_id),
         )
 
+    def cancel_job(self, job_id: str) -> None:
+        """Cancels a queued job at once, and asks the worker to end a running one; one that has ended stays as it is."""
+        self.job(job_id)
+        if not self._write("UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)):
+            self._write("UPDATE jobs SET wish = 'cancel' WHERE id = ? AND status = 'running'", (job_id,))
+
+    def refuse_while_used(self, what: str, *ids: str) -> None:
+        """Raises StoreError where a queued or running job uses one of the runs, adapters or tables, which are to be deleted as ``what``."""
+        for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
+            if not uses(job.arguments).isdisjoint(ids):
+                raise StoreError(
+                    f"A {kind_of(job.kind).title} that is {job.status} uses {what}. Cancel it on its page or with"
+                    f" 'tabtune jobs --cancel {job.id}', or wait for its end; then delete {what}."
+                )
+
     def delete_job(self, job_id: str) -> None:
         """Removes a job that does not run, with its folder."""
         if self.job(job_id).status == "running":
-            raise StoreError(f"Job {job_id!r} is running; wait for its end before deleting it.")
+            raise StoreError(f"Job {job_id!r} is running; cancel it, or wait for its end, before deleting it.")
         shutil.rmtree(self.job_dir(job_id), ignore_errors=True)
         self._write("DELETE FROM jobs WHERE id = ?", (job_id,))
 

@@ -33,6 +33,7 @@ from tabtune_core.events import (
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import new_id, size_of
+from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.jobs import JobQueue
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
@@ -398,9 +399,8 @@ class RunStore(JobQueue):
         run = self._row(run_id)
         if run["status"] in ("queued", "running"):
             raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
-        about_it = [job for job in self.jobs() if run_id in (job.arguments.get("run"), *job.arguments.get("runs", ()))]
-        if any(job.status == "running" for job in about_it):
-            raise StoreError(f"A job is at work on run {run_id!r}; wait for its end before deleting the run.")
+        self.refuse_while_used(f"run {run_id!r}", run_id)
+        about_it = [job for job in self.jobs() if run_id in uses(job.arguments)]
         folders = [self.home / "runs" / run["id"], *(self.job_dir(job.id) for job in about_it)]
         freed = size_of(*folders) + self._drop_shared(run)
         for job in about_it:

@@ -33,16 +33,17 @@ CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);
 
 CREATE TABLE IF NOT EXISTS jobs (
     id              TEXT PRIMARY KEY,   -- made by the store; also the name of the job's folder
-    kind            TEXT NOT NULL,      -- a name in tabtune_core.jobs.JOBS
+    kind            TEXT NOT NULL,      -- a name in tabtune_core.store.job_kinds.KINDS
     arguments       TEXT NOT NULL,      -- JSON
-    status          TEXT NOT NULL,      -- queued, running, finished, failed or interrupted
+    status          TEXT NOT NULL,      -- queued, running, finished, failed, interrupted or cancelled
     created         REAL NOT NULL,      -- unix seconds
     started         REAL,               -- unix seconds at which a worker took it; NULL while queued
     ended           REAL,               -- unix seconds; NULL until it ended
     pid             INTEGER,            -- process id: the worker's at first, then the job's own
     identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
     error           TEXT,               -- for the person: what happened and what to do
-    result          TEXT                -- JSON; NULL unless it finished
+    result          TEXT,               -- JSON; NULL unless it finished
+    wish            TEXT                -- NULL or 'cancel': what a person asked of it while it ran
 );
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, created);
 

@@ -73,6 +73,8 @@ class Scorer:
     Of probabilities the logarithms are averaged, as ``tabicl`` averages logits by default.
     """
     rows_at_once: int = ROWS_AT_ONCE
+    told: Callable[[int], None] | None = None
+    """Is told how many more rows of a view were predicted."""
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
         """Probabilities ``(N, K)`` or numbers ``(N,)``; rows do not see each other, so that their number at once bounds memory alone."""
@@ -96,11 +98,16 @@ class Scorer:
         y_C = ids[self.y_C] if self.classes else self.y_C
         x_CF, chunks = self.x_CF[:, columns], [slice(i, i + self.rows_at_once) for i in range(0, len(x_NF), self.rows_at_once)]
         if len(chunks) == 1:
-            predicted = model.predict(x_CF, y_C, x_NF[:, columns], self.classes)
+            predicted = self._telling(model.predict(x_CF, y_C, x_NF[:, columns], self.classes))
         else:
             ask = model.read_context(x_CF, y_C, self.classes)
-            predicted = np.concatenate([ask(x_NF[rows][:, columns]) for rows in chunks])
+            predicted = np.concatenate([self._telling(ask(x_NF[rows][:, columns])) for rows in chunks])
         return predicted[:, ids] if self.classes else predicted
+
+    def _telling(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.told is not None:
+            self.told(len(predicted))
+        return predicted
 
     def score(self, model: BaseModel, part: HeldOut) -> dict[str, float]:
         """Every metric on the rows of ``part``."""

@@ -58,7 +58,7 @@ def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, 
     assert len(layer["singular_values"]) == width
     assert 0 < layer["update_norm"] < layer["weight_norm"]
     assert json.loads(json.dumps(found)) == found
-    assert read_progress(home) == (len(found["ranks"]) - 1) / len(found["ranks"])
+    assert read_progress(home).share == (len(found["ranks"]) - 1) / len(found["ranks"])
 
 
 def test_a_run_without_an_update_is_refused(tmp_path):

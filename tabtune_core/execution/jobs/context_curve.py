@@ -68,7 +68,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
                 model = _open(store, state)
                 use_once(model, device=device)
             for done, (split, context) in enumerate(contexts):
-                write_progress(folder, place * len(contexts) + done, len(states) * len(contexts))
+                write_progress(folder, place * len(contexts) + done, len(states) * len(contexts), "points of the curve")
                 with meter.phase("evaluate"):
                     scores, seconds = _scored(model, state.settings, table, split, context)
                 found.append(

@@ -33,13 +33,15 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.snippets import Snippet, file_name
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import TrainSettings
+from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run, RunStore
 
 MOST_ROWS = 500
 """Test rows that are compared; of the run's first ones."""
-MINUTES = 30
 TABLE = "table"
+STEPS = 3
+"""Opened, written, tried in a fresh process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,17 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         TableError: the table of the run is gone.
     """
     store = RunStore(home)
+    write_progress(folder, 0, STEPS, "steps")
     source = _open(store, run)
     file = folder / file_name(format, source.package.facts, run)
     with scratch_folder(folder) as work:
         made = work / "made" / file.name
         made.parent.mkdir()
+        write_progress(folder, 1, STEPS, "steps")
         _WRITERS[format](source, store, made, work)
         told = snippet(format, source.package.facts, run, table=TABLE)
         _gather(work, source, home, made)
+        write_progress(folder, 2, STEPS, "steps")
         difference, labels, rows = _compared(source, told, work)
         # merging rounds each weight once more, and its snippets are for the CPU
         tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.trial.tolerance
@@ -213,6 +218,5 @@ def _run(code: str, work: Path, visible: str | None) -> subprocess.CompletedProc
         text=True,
         stdin=subprocess.DEVNULL,
         check=False,
-        timeout=60 * MINUTES,
         env={**os.environ, **cards, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )

@@ -25,6 +25,7 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.job_progress import Counted
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import ID as UPLOADED
 from tabtune_core.store.uploaded_adapters import get_adapter, package_of
@@ -74,10 +75,11 @@ def predict(
     frame, shown, notes = take_rows(home, rows, folder), load_frame(home, table), dict[str, None]()
     opened = [_open(home, adapter["id"], adapter["title"]) for adapter in adapters]
     _check_alike(opened)
-    columns: list[_Column] = []
+    times = (1 + base) * sum(adapter.settings.train.views for adapter in opened)
+    progress, columns = Counted(folder, len(frame) * times, "predictions"), list[_Column]()
     for one in dict.fromkeys(adapter.base for adapter in opened):
         group = [adapter for adapter in opened if adapter.base == one]
-        columns += _predict_group(group, frame, shown, base=base, device=device, notes=notes)
+        columns += _predict_group(group, frame, shown, base=base, device=device, notes=notes, progress=progress)
     columns.sort(key=lambda column: column.kind != "base")
     for column in columns:
         notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
@@ -115,7 +117,14 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
 
 
 def _predict_group(
-    group: Sequence[_Adapter], frame: pd.DataFrame, shown: pd.DataFrame, *, base: bool, device: str, notes: dict[str, None]
+    group: Sequence[_Adapter],
+    frame: pd.DataFrame,
+    shown: pd.DataFrame,
+    *,
+    base: bool,
+    device: str,
+    notes: dict[str, None],
+    progress: Counted,
 ) -> Iterator[_Column]:
     """Those of one base, which is opened once."""
     first = group[0]
@@ -127,12 +136,14 @@ def _predict_group(
         model.module.requires_grad_(False).eval()
         context = _context(AdaptedModel(model, adapter.settings, adapter.package.facts), shown, adapter.title, notes)
         views = adapter.settings.train.views
-        yield _Column(adapter.title, "adapter", predict_rows(model, frame, context, views=views), context)
+        yield _Column(adapter.title, "adapter", predict_rows(model, frame, context, views=views, told=progress.add), context)
         if base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
             with adapters.disabled():
-                yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views), context)
+                yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views, told=progress.add), context)
+        elif base:
+            progress.add(views * len(frame))  # the same base, context and views have predicted before
 
 
 def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> Context:

@@ -64,7 +64,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
 
     ranks, scored = ranks_up_to(max(len(found.values) for found in trained.found.values())), []
     for done, rank in enumerate(ranks):
-        write_progress(folder, done, len(ranks))
+        write_progress(folder, done, len(ranks), "ranks")
         trained.cut(rank)
         scored.append({part: score_all(rows.y_N, scorer.predict(model, rows.x_NF)) for part, rows in held_out.items()})
     return {

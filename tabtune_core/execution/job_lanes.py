@@ -1,0 +1,137 @@
+"""Jobs under the worker: one at a time in each lane, beside the runs; ended where a person cancels them or their time is over.
+
+In: queued jobs and wishes. Out: jobs that have ended. One that is interrupted is not queued again: a person who waits asks again, and one
+who does not has no use for it.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerContext
+
+from tabtune_core.errors import StoreError
+from tabtune_core.execution.child import discard, job_child
+from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
+from tabtune_core.store.job_kinds import LANES, Lane, kind_of
+from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.runs import RunStore
+
+LOST_JOB = (
+    "The process that worked on this ended without an error message, most often because memory ran out. Ask again, or for less at once."
+)
+AGAIN_SECONDS = 0.3
+"""Until another process is tried where none could be started."""
+
+_log = logging.getLogger(__name__)
+
+
+class JobLanes:
+    """The jobs that go on, and the rules for starting, pressing and closing them."""
+
+    def __init__(self, store: RunStore, context: ForkServerContext, program: str, minutes: Mapping[str, float]) -> None:
+        self.store, self.context = store, context
+        self.program = program
+        """Module whose ``run_job`` carries out a job."""
+        self.minutes = minutes
+        """That jobs of some kinds may take, where a person says so; the others have those of their kind."""
+        self.going: list[Watched] = []
+
+    def look(self) -> None:
+        """Closes what is gone, presses what is to end, and starts the next job of each lane that is free."""
+        for watched in list(self.going):
+            self._look_at(watched)
+        busy = {watched.slot for watched in self.going}
+        for lane in LANES:
+            if lane not in busy:
+                self._start_next(lane)
+
+    def reconcile(self, is_silent: Callable[[str, float | None], bool]) -> None:
+        """Adopts the jobs of an earlier worker whose process lives, and ends the rows of others that say 'running'."""
+        known = {watched.ids[0] for watched in self.going}
+        for job in self.store.jobs(status="running"):
+            if job.id in known:
+                continue
+            watched = Watched((job.id,), job.pid or 0, job.identity, None, kind_of(job.kind).lane)
+            state = found(job.pid, job.identity)
+            if state == "alive":
+                _log.info("Adopted job %s in process %d.", job.id, watched.pid)
+                self.going.append(watched)
+            elif state in ("gone", "other") or is_silent(job.id, None):
+                self._close(watched, job)
+
+    def end_all(self, why: str) -> list[str]:
+        """Ends what goes on, whose rows become 'interrupted'. Returns the ids of what cannot be told from another process, and goes on."""
+        left = []
+        for job in self.store.jobs(status="running"):
+            if end(job.pid, job.identity):
+                self.store.finish_job(job.id, "interrupted", error=why)
+            else:
+                left.append(job.id)
+        return left
+
+    def _start_next(self, lane: Lane) -> None:
+        pid = os.getpid()
+        claimed = self.store.claim_job(pid, identity_of(pid), lane)
+        if claimed is None:
+            return
+        process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.program), name=f"job-{claimed.id}")
+        if (started := start(process)) is None:
+            self.store.unclaim_job(claimed.id, pid)
+            time.sleep(AGAIN_SECONDS)
+            return
+        _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, started)
+        self.going.append(Watched((claimed.id,), started, identity_of(started), process, lane))
+
+    def _look_at(self, watched: Watched) -> None:
+        job: Job | None = None
+        with contextlib.suppress(StoreError):  # its row was deleted, or is damaged
+            job = self.store.job(watched.ids[0])
+        state = found(watched.pid, watched.identity)
+        if state in ("alive", "unknown"):
+            if state == "alive":
+                # a sentinel that fires while the process lives means that the forkserver is gone; the pid still tells
+                if watched.process and watched.process.exitcode is not None:
+                    watched.process = None
+                self._press(watched, job)
+            return
+        if state == "gone" and watched.identity:
+            signal_group(watched.pid, signal.SIGKILL)  # what the job started itself
+        self.going.remove(watched)
+        if job is not None:
+            self._close(watched, job)
+
+    def _press(self, watched: Watched, job: Job | None) -> None:
+        """A job has nothing to keep, so that one that is to end gets no grace."""
+        if job is None or job.status in JOB_ENDED:
+            press(watched, "end", GRACE_SECONDS["end"])
+        elif job.wish == "cancel":
+            press(watched, "cancel", 0.0)
+        elif time.monotonic() - watched.since > 60 * self._minutes(job):
+            press(watched, "limit", 0.0)
+
+    def _minutes(self, job: Job) -> float:
+        return self.minutes.get(job.kind, kind_of(job.kind).minutes)
+
+    def _close(self, watched: Watched, job: Job) -> None:
+        """Ends the row of a process that is gone, unless it did so itself; what it wrote goes with it."""
+        if job.status in JOB_ENDED:
+            return
+        with contextlib.suppress(OSError):  # goes with the job
+            discard(self.store.job_dir(job.id))
+        if job.wish == "cancel":
+            self.store.finish_job(job.id, "cancelled")
+        elif "limit" in watched.asked:
+            self.store.finish_job(job.id, "failed", error=_over(self._minutes(job)))
+        else:
+            self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
+
+
+def _over(minutes: float) -> str:
+    return (
+        f"It was ended after {minutes:g} minutes, the longest that it may take. Ask for less at once, or let the worker wait longer: "
+        f"'tabtune worker --job-minutes', or TABTUNE_JOB_MINUTES for one that the pages start."
+    )

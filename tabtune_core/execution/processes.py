@@ -1,0 +1,75 @@
+"""What runs and jobs share: a process of their own that is started, watched, pressed and ended.
+
+In: a process to start, or a pid with its identity. Out: signals, to nothing that may be another program's.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+
+from tabtune_core.execution.identity import found
+
+GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
+"""How long a run's process may take to cancel, and any to go away once its row has ended, before it is made to (TERM).
+
+A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
+KILL_SECONDS = 5.0
+"""From TERM to KILL."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Watched:
+    """A process that carries out a run or a job."""
+
+    ids: tuple[str, ...]
+    """Of the job, or the run, or the runs that train together there."""
+    pid: int
+    identity: str | None
+    process: ForkServerProcess | None
+    """None for one that an earlier worker started."""
+    slot: str = ""
+    """That a run holds; of a job, its lane: it goes on beside the runs, because a person waits for it."""
+    asked: dict[str, float] = field(default_factory=dict)
+    """When each thing that it has to do was first seen, in monotonic seconds."""
+    since: float = field(default_factory=time.monotonic)
+    """When this worker began to watch it, in monotonic seconds."""
+
+
+def start(process: ForkServerProcess) -> int | None:
+    """The id of the process; None where the forkserver was killed meanwhile: multiprocessing starts another with the next process."""
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        _log.warning("No process could be started (%s).", error or "the forkserver is gone")
+        return None
+    return process.pid
+
+
+def press(watched: Watched, wanted: str, grace_seconds: float) -> None:
+    """Sends TERM, later KILL, to a process that has not done what was asked of it in ``grace_seconds``."""
+    late = time.monotonic() - watched.asked.setdefault(wanted, time.monotonic()) - grace_seconds
+    if late >= 0:
+        signal_group(watched.pid, signal.SIGKILL if late > KILL_SECONDS else signal.SIGTERM)
+
+
+def end(pid: int | None, identity: str | None) -> bool:
+    """Whether a process has ended, now that it was told and, after a while, made to; one that may be another is left alone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + KILL_SECONDS
+        if pid and found(pid, identity) == "alive":
+            signal_group(pid, number)
+        while found(pid, identity) == "alive" and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return found(pid, identity) in ("gone", "other")
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """A child leads its own process group, so this reaches what it started, too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)

@@ -1,0 +1,110 @@
+"""Jobs under a real worker, with real processes: side by side, cancelled, ended where their time is over, adopted."""
+
+import signal
+from unittest.mock import Mock
+
+import psutil
+import pytest
+from worker_program import end, start_worker, wait_until
+
+from tabtune_core.execution.identity import found
+from tabtune_core.execution.job_lanes import JobLanes
+from tabtune_core.execution.lock import worker_of
+from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.runs import RunStore
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """A store with a worker at it, whose limit for the kind 'stubborn' is 0.3 seconds."""
+    store = RunStore(tmp_path_factory.mktemp("live"))
+    worker = start_worker(store.home, "short-limits")
+    wait_until(lambda: worker_of(store.home))
+    yield store
+    end(store, worker)
+
+
+def begun(store, kind):
+    """A job that has written something and started a process of its own."""
+    job_id = store.add_job(kind, {"number": 1})
+    helper = store.job_dir(job_id) / "helper"
+    wait_until(lambda: helper.exists() and helper.read_text())
+    return job_id, psutil.Process(int(helper.read_text()))
+
+
+def ended(store, job_id):
+    wait_until(lambda: store.job(job_id).status in JOB_ENDED)
+    return store.job(job_id)
+
+
+def left_by(store, job_id):
+    return {path.name for path in store.job_dir(job_id).iterdir()}
+
+
+def is_gone(process):
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_prediction_goes_on_beside_a_curve_and_the_next_curve_waits_until_both_are_cancelled(live):
+    first, _ = begun(live, "context_curve")
+    second = live.add_job("context_curve", {"number": 2})
+    prediction, helper = begun(live, "predict")
+    assert [live.job(job).status for job in (first, second, prediction)] == ["running", "queued", "running"]
+    live.cancel_job(second)
+    assert (live.job(second).status, live.job(second).started) == ("cancelled", None)
+    for job_id in (first, prediction):
+        live.cancel_job(job_id)
+        job = ended(live, job_id)
+        assert (job.status, job.result, job.error) == ("cancelled", None, None)
+        assert found(job.pid, job.identity) == "gone"
+        assert left_by(live, job_id) == {"log.txt"}
+    wait_until(lambda: is_gone(helper))
+
+
+def test_a_job_that_passes_its_limit_is_ended_even_against_its_will_and_says_so(live):
+    job_id, helper = begun(live, "stubborn")
+    job = ended(live, job_id)
+    assert job.status == "failed"
+    assert "It was ended after 0.005 minutes, the longest that it may take." in job.error
+    assert found(job.pid, job.identity) == "gone"
+    assert left_by(live, job_id) == {"log.txt"}
+    wait_until(lambda: is_gone(helper))
+
+
+def test_a_job_outlives_its_worker_and_the_next_one_cancels_it(tmp_path):
+    store = RunStore(tmp_path)
+    worker = start_worker(tmp_path)
+    try:
+        job_id, _ = begun(store, "waiting")
+    finally:
+        worker.kill()
+        worker.wait()
+    job = store.job(job_id)
+    assert found(job.pid, job.identity) == "alive"
+    waiting = store.add_job("waiting", {"number": 1})
+    store.cancel_job(job_id)
+    next_worker = start_worker(tmp_path)
+    try:
+        assert ended(store, job_id).status == "cancelled"
+        (tmp_path / "go_on").touch()
+        assert ended(store, waiting).status == "finished"
+    finally:
+        end(store, next_worker)
+
+
+def test_a_job_whose_process_cannot_be_started_goes_back_to_its_place(tmp_path):
+    store = RunStore(tmp_path)
+    first, second = (store.add_job("double", {"number": number}) for number in (1, 2))
+    lanes = JobLanes(store, Mock(**{"Process.return_value.start.side_effect": EOFError()}), "fake_jobs", {})
+    lanes.look()
+    job = store.job(first)
+    assert (job.status, job.started, job.pid, lanes.going) == ("queued", None, None, [])
+    assert [store.claim_job(1, None).id for _ in range(2)] == [first, second]
+
+
+def test_a_job_that_was_killed_is_not_asked_again_by_itself(live):
+    job_id, _ = begun(live, "waiting")
+    psutil.Process(live.job(job_id).pid).send_signal(signal.SIGKILL)
+    job = ended(live, job_id)
+    assert job.status == "interrupted"
+    assert "Ask again" in job.error
