@@ -18,6 +18,9 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.store.runs import RunStore, default_home
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line as values."""
@@ -126,15 +129,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     greet(access, urls, home)
     if not options.no_browser:
         threading.Timer(1.5, webbrowser.open, (urls[-1],)).start()
-    application(access).run(
-        config={
-            "server.address": access.address,
-            "server.port": port,
-            "server.maxUploadSize": options.upload_limit_mb,
-            "server.allowedHosts": list(access.names),
-            "logger.hideWelcomeMessage": True,  # it names the address without its token
-        }
-    )
+    config = {
+        "server.address": access.address,
+        "server.port": port,
+        "server.maxUploadSize": options.upload_limit_mb,
+        "server.allowedHosts": list(access.names),
+        "logger.hideWelcomeMessage": True,  # it names the address without its token
+    }
+    try:
+        application(access).run(config=config)
+    except KeyboardInterrupt:  # raised once more by uvicorn, after an orderly end
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -1,19 +1,24 @@
-"""Waiting for the worker: how far the jobs of a page are, and what to do where no worker stays up."""
+"""Waiting for the worker: how far the jobs of a page are, a way to cancel them, and what to do where no worker stays up."""
 
-import numpy as np
+import contextlib
+
 import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.server.worker_watch import WorkerTrouble
 from tabtune_core.errors import StoreError
+from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.jobs import JOB_ENDED, Job
 
 
 @st.fragment(run_every=1.0)
 def wait_for(jobs: list[Job], doing: str) -> None:
-    """How far the jobs are, as far as they say it; the whole page is drawn anew when one has ended. ``doing`` is what is going on."""
+    """How far the jobs are, as far as they say it, with a button that cancels them; the whole page is drawn anew when one has ended.
+
+    ``doing`` is what is going on.
+    """
     store = queries.store()
     try:
         now = [store.job(job.id) for job in jobs]
@@ -22,14 +27,53 @@ def wait_for(jobs: list[Job], doing: str) -> None:
     if any(job.status in JOB_ENDED for job in now):
         st.rerun()
     worker_trouble(queries.look_after_worker())
-    if all(job.status == "queued" for job in now):
-        st.markdown(":material/hourglass_top: Waiting for the worker …")
+    ending = all(job.wish for job in now)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container():
+            if ending:
+                st.markdown(":material/hourglass_top: Cancelling …")
+            else:
+                _how_far(now, doing)
+        st.button(
+            "Cancel",
+            on_click=_cancel,
+            args=([job.id for job in now],),
+            disabled=ending,
+            key=f"cancel_{now[0].id}",
+            icon=":material/cancel:",
+            help="Ends it and removes what it has written. You can ask for it again.",
+        )
+
+
+def _how_far(jobs: list[Job], doing: str) -> None:
+    """A bar with words; words alone before anything is done."""
+    if all(job.status == "queued" for job in jobs):
+        lane = kind_of(jobs[0].kind).lane
+        before = [job for job in queries.store().jobs(status="running") if kind_of(job.kind).lane == lane]
+        what = f"until another job ({kind_of(before[0].kind).title}) has ended" if before else "for the worker"
+        st.markdown(f":material/hourglass_top: Waiting {what} …")
         return
-    told = [share for job in jobs if (share := read_progress(store.job_dir(job.id))) is not None]
-    if told:
-        st.progress(float(np.sum(told)) / len(jobs), doing)
-    else:
+    told = [progress for job in jobs if (progress := read_progress(queries.store().job_dir(job.id))) is not None]
+    if not told:
         st.markdown(f":material/hourglass_top: {doing} …")
+        return
+    waiting = sum(job.status == "queued" for job in jobs)
+    words = " and ".join(map(str, told)) + (f"; {waiting} more to come" if waiting else "")
+    st.progress(sum(progress.share for progress in told) / len(jobs), f"{doing}: {words}")
+
+
+def _cancel(job_ids: list[str]) -> None:
+    for job_id in job_ids:
+        with contextlib.suppress(StoreError):  # deleted in another tab
+            queries.store().cancel_job(job_id)
+
+
+def why_without_result(job: Job) -> None:
+    """Says why a job that has ended brought nothing."""
+    if job.status == "cancelled":
+        st.info("It was cancelled.", icon=":material/cancel:")
+    else:
+        st.error(plain(job.error or "The process ended without an error message. Try again."))
 
 
 def worker_trouble(trouble: WorkerTrouble | None) -> None:

@@ -27,7 +27,7 @@ def facts(run: Run) -> dict[str, Any]:
         AdapterError: there is none, or it cannot be read.
     """
     path = store().run_dir(run.id) / ADAPTER_FILE
-    return _facts(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+    return _facts(str(path), _changed(path))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -37,7 +37,7 @@ def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, Store
 
 def uploads() -> dict[str, StoredAdapter]:
     """Adapters that were made elsewhere, by id, newest first."""
-    stamps = sorted((about.parent.name, about.stat().st_mtime_ns) for about in (home() / "adapters").glob("*/about.json"))
+    stamps = sorted((about.parent.name, _changed(about)) for about in (home() / "adapters").glob("*/about.json"))
     return _uploads(str(home()), tuple(stamps))
 
 
@@ -55,7 +55,16 @@ def _test_rows(path: str, changed: int) -> list[int]:
 def test_rows(run: Run) -> list[int]:
     """Numbers of the rows that a run only tested on; none where they were not kept."""
     path = store().run_dir(run.id) / PREDICTIONS_FILE
-    return _test_rows(str(path), path.stat().st_mtime_ns) if path.exists() else []
+    changed = _changed(path)
+    return _test_rows(str(path), changed) if changed else []
+
+
+def _changed(path: Path) -> int:
+    """When a file was changed, in nanoseconds; 0 where there is none, or none any more."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 @st.cache_data(max_entries=2, show_spinner="Reading the rows")

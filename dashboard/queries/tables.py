@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from dashboard.queries.workspace import home, store
 from tabtune_core.data.datasets import (
     Dataset,
     damaged_datasets,
-    delete_dataset,
     folder_of,
     get_dataset,
     list_datasets,
@@ -31,8 +31,10 @@ from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.data.task import check_split, plan_split
+from tabtune_core.errors import StoreError
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.store.deletion import delete_table
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
 
@@ -223,7 +225,8 @@ def source_of(dataset: Dataset) -> Path:
 def forget_reading(old: str, new: str) -> None:
     """Another reading of its file takes the place of a table, which goes unless a run used it."""
     if new != old and not any(run.settings.dataset == old for run in store().runs()):
-        delete_dataset(home(), old)
+        with suppress(StoreError):  # a prediction is shown its rows just now
+            delete_table(store(), old)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

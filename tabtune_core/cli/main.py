@@ -13,16 +13,19 @@ from typing import NoReturn
 
 from tabtune_core.cli.arguments import add_flags, add_reading_flags
 from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, write_merged
+from tabtune_core.cli.jobs_command import show_or_cancel
 from tabtune_core.cli.launch import resume_runs, start_sweep, start_training
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
-from tabtune_core.errors import TabTuneError
+from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.store.job_kinds import KINDS, read_minutes
 from tabtune_core.store.runs import default_home
 
 NO_RESUME_VARIABLE = "TABTUNE_NO_RESUME"
+JOB_MINUTES_VARIABLE = "TABTUNE_JOB_MINUTES"
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 
 
@@ -111,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_adapter(merge)
     merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
 
+    jobs = commands.add_parser(
+        "jobs",
+        help="what the pages asked of the worker, and a way to cancel it",
+        description="Lists the predictions, exports and curves that are queued or running, newest first.",
+    )
+    jobs.set_defaults(command=show_or_cancel)
+    jobs.add_argument("--all", action="store_true", help="list those that have ended, too")
+    jobs.add_argument("--cancel", metavar="ID", nargs="+", help="cancel these: one that runs is ended, and what it wrote is removed")
+    _add_home(jobs)
+
     worker = commands.add_parser(
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
@@ -130,8 +143,24 @@ def _parser() -> argparse.ArgumentParser:
         help="leave a run whose process was killed to 'tabtune resume' and the Live page; otherwise it goes on by itself, once"
         f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
     )
+    worker.add_argument(
+        "--job-minutes",
+        metavar="MINUTES",
+        type=_minutes,
+        default=os.environ.get(JOB_MINUTES_VARIABLE, ""),
+        help="how long a prediction, export or curve may take before it is ended: a number for all kinds, or some as predict=10,export=90"
+        f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())}; also with {JOB_MINUTES_VARIABLE} in the"
+        " environment of whatever starts the worker)",
+    )
     _add_home(worker)
     return parser
+
+
+def _minutes(text: str) -> dict[str, float]:
+    try:
+        return read_minutes(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_adapter(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ def work(asked: argparse.Namespace) -> int:
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    run_worker(asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume)
+    run_worker(asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume, job_minutes=asked.job_minutes)
     return 0
 
 

@@ -21,7 +21,7 @@ class JobKind:
     """What is known of a kind before a job of it begins."""
 
     title: str
-    """For people, in the middle of a sentence."""
+    """For people, in the middle of a sentence, without an article."""
     lane: Lane = "long"
     minutes: float = 60.0
     """How long it may take, unless a person says otherwise; then it is ended."""

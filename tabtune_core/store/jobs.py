@@ -92,7 +92,8 @@ class JobQueue(Database):
     def unclaim_job(self, job_id: str, pid: int) -> None:
         """Gives a job back to its place in the queue that was taken by process ``pid``, which could start none for it."""
         self._write(
-            "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL WHERE id = ? AND status = 'running' AND pid = ?",
+            "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
+            " WHERE id = ? AND status = 'running' AND pid = ?",
             (job_id, pid),
         )
 
@@ -120,7 +121,7 @@ class JobQueue(Database):
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
                 raise StoreError(
-                    f"A {kind_of(job.kind).title} that is {job.status} uses {what}. Cancel it on its page or with"
+                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page or with"
                     f" 'tabtune jobs --cancel {job.id}', or wait for its end; then delete {what}."
                 )
 

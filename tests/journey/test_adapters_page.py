@@ -9,13 +9,18 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 import seeding
+import streamlit as st
 from made_run import made_run, mixed_csv
 from page_steps import button, go, texts
 
+from dashboard import queries as page_queries
 from tabtune_core.data.datasets import delete_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED
+from tabtune_core.errors import StoreError
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.store.uploaded_adapters import list_adapters
+from tabtune_core.store.deletion import delete_table, delete_uploaded
+from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.uploaded_adapters import add_adapter, list_adapters
 
 
 def verified_run(store, **more):
@@ -83,6 +88,83 @@ def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
     app.button(key=f"drop_pipeline_{run}").click().run()
     assert store.jobs("export") == []
     assert not folder.exists()
+
+
+def test_an_export_is_shown_with_how_far_it_is_and_cancelled_while_it_waits_or_runs(app, store):
+    run = verified_run(store)
+    go(app, "adapters", run=run)
+    for form in ("pipeline", "merged"):
+        app.button(key=f"make_{form}_{run}").click().run()
+    going = store.claim_job(1, None)
+    store.job_dir(going.id).mkdir(parents=True)
+    write_progress(store.job_dir(going.id), 1, 3, "steps")
+    app.run()
+    (bar,) = app.get("progress")
+    assert bar.proto.text.endswith(": 1 of 3 steps; 1 more to come")
+    button(app, "Cancel").click().run()
+    assert not app.exception
+    assert button(app, "Cancel").disabled
+    assert "Cancelling" in texts(app.markdown)
+    assert {job.arguments["format"]: (job.status, job.wish) for job in store.jobs()} == {
+        "pipeline": ("running", "cancel"),
+        "merged": ("cancelled", None),
+    }
+    store.finish_job(going.id, "cancelled")
+    app.run()
+    assert texts(app.info).count("It was cancelled.") == 2
+    assert not app.error
+    assert app.button(key=f"make_pipeline_{run}")
+
+
+def test_a_run_that_another_tab_deletes_while_its_adapter_is_drawn_is_said(app, store, monkeypatch):
+    run = verified_run(store)
+    real = page_queries.facts
+
+    def too_late(asked):
+        store.delete(asked.id)
+        return real(asked)
+
+    monkeypatch.setattr(page_queries, "facts", too_late)
+    go(app, "adapters", run=run)
+    assert not app.exception
+    assert "deleted in another tab" in texts(app.info)
+    button(app, "Show what is there now").click().run()
+    assert "No adapter yet" in texts(app.info)
+
+
+def test_a_package_that_goes_between_two_looks_at_it_is_said(app, store, monkeypatch):
+    run = verified_run(store)
+    package = store.run_dir(run) / "adapter.zip"
+    real = st.badge
+    monkeypatch.setattr(st, "badge", lambda *text, **more: package.unlink() or real(*text, **more))  # once it was opened
+    go(app, "adapters", run=run)
+    assert not app.exception
+    assert "deleted in another tab" in texts(app.info)
+
+
+def test_what_a_job_uses_is_deleted_only_after_it_has_ended(app, store):
+    run = verified_run(store)
+    (table,) = {one.settings.dataset for one in store.runs()}
+    adapter = add_adapter(store.home, theirs(store, run), "theirs.zip")
+    about_run = store.add_job("rank_curve", {"run": run})
+    with pytest.raises(StoreError, match=r"A queued job \(rank curve\) uses this table\. Cancel it"):
+        delete_table(store, table)
+    store.cancel_job(about_run)
+    job = store.add_job("predict", {"rows": "0" * 16, "adapters": [{"id": adapter.id, "title": "theirs"}], "table": table, "base": True})
+    go(app, "adapters", run=adapter.id)
+    app.button(key=f"delete_{adapter.id[:12]}").click().run()
+    assert "A queued job (prediction) uses this adapter" in texts(app.error)
+    go(app, "data", table=table)
+    app.button(key=f"delete_{table[:12]}").click().run()
+    assert not app.exception
+    assert "A queued job (prediction) uses this table" in texts(app.error)
+    assert app.button(key=f"delete_{table[:12]}"), "the table is still there"
+    store.claim_job(1, None)
+    store.finish_job(job, "finished", result={})
+    delete_uploaded(store, adapter.id)
+    delete_table(store, table)
+    assert not list_adapters(store.home)
+    assert not list((store.home / "datasets").glob(table))
 
 
 def test_a_format_that_failed_says_why_and_can_be_prepared_again(app, store):

@@ -6,7 +6,9 @@ import pytest
 import seeding
 import streamlit as st
 
+from dashboard import queries
 from tabtune_core.events import MemorySampled, RunFailed
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
@@ -166,3 +168,19 @@ def test_the_sweep_tells_its_rest_once_such_a_run_has_ended(live, app, store):
     seeding.finish(runs[2])
     app.run()
     assert "left for the sweep. Estimated: each remaining run takes as long" in texts(app.caption)
+
+
+@pytest.mark.parametrize(("whose", "part"), [(queries, "watched"), (RunStore, "run")])
+def test_a_sweep_that_another_tab_deletes_while_it_is_drawn_makes_way_for_the_next(live, app, store, monkeypatch, whose, part):
+    kept, gone = seeding.finished_sweep(store), seeding.finished_sweep(store)
+    real = getattr(whose, part)
+
+    def too_late(*asked):
+        for run in store.runs(gone) if gone in {sweep.id for sweep in store.sweeps()} else ():
+            store.delete(run.id)
+        return real(*asked)
+
+    monkeypatch.setattr(whose, part, too_late)
+    live(sweep=gone)
+    assert not app.exception
+    assert app.selectbox(key="chosen_sweep").value == kept

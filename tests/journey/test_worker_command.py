@@ -10,6 +10,7 @@ from worker_program import end, queue, start_worker, wait_for_end, wait_until
 from tabtune_core.cli.main import main
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.lock import is_stopped, worker_of
+from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.runs import RunStore
 
 
@@ -45,6 +46,31 @@ def test_status_says_who_works_on_what(store, worker, capsys):
     assert f"Running: run LoRA r=8 ({run.id}), process {run.pid}." in said
     assert "Queued: 1 run, 0 jobs." in said
     assert "another version" not in said
+
+
+def test_jobs_are_listed_with_how_far_they_are_and_cancelled(store, worker, capsys):
+    def jobs(*flags):
+        status = main(["jobs", "--home", str(store.home), *flags])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    going, waiting = (store.add_job("context_curve", {"number": number}) for number in (1, 2))
+    wait_until(lambda: (store.job_dir(going) / "left.txt").exists())
+    write_progress(store.job_dir(going), 3, 12, "points of the curve")
+    status, listed, _ = jobs()
+    assert status == 0
+    assert [line.split()[:2] for line in listed.splitlines()] == [[waiting, "queued"], [going, "running"]]
+    assert listed.splitlines()[1].endswith("context-row curve, 3 of 12 points of the curve")
+    status, _, said = jobs("--cancel", waiting, going)
+    assert status == 0
+    assert f"{waiting} is cancelled" in said
+    assert f"{going} is ended by the worker within seconds" in said
+    wait_until(lambda: store.job(going).status == "cancelled")
+    assert jobs()[1:] == ("", f"No job is queued or running in {store.home}.\n")
+    assert len(jobs("--all")[1].splitlines()) == 2
+    status, _, said = jobs("--cancel", going)
+    assert status == 2
+    assert f"Job {going!r} has ended already: it is cancelled." in said
 
 
 def test_status_of_a_worker_of_another_version(store, worker, capsys, monkeypatch):

@@ -7,7 +7,8 @@ from dashboard.formatting import megabytes, moment, plain
 from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.url_state import choose, go
 from tabtune_core.errors import TabTuneError
-from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, add_adapter, delete_adapter, missing_base, name_checkpoint
+from tabtune_core.store.deletion import delete_uploaded
+from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, add_adapter, missing_base, name_checkpoint
 
 
 def title(adapter: StoredAdapter) -> str:
@@ -74,8 +75,12 @@ def details(adapter: StoredAdapter) -> None:
         with st.popover("Delete", icon=":material/delete:"):
             st.caption(f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file is not touched.")
             if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
-                delete_adapter(queries.home(), adapter.id)
-                st.rerun()
+                try:
+                    delete_uploaded(queries.store(), adapter.id)
+                except TabTuneError as error:  # a job uses it, or another tab was faster
+                    st.error(plain(str(error)))
+                else:
+                    st.rerun()
 
 
 def _ask_for_weights(adapter: StoredAdapter) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.downloads import data_of
-from dashboard.components.job_status import wait_for
+from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
@@ -29,9 +29,10 @@ def export_jobs(run_id: str) -> dict[str, Job]:
 def prepare(run_id: str, form: Format) -> None:
     """Asks the worker for a file; a failed attempt makes way."""
     old = export_jobs(run_id).get(form)
-    if old is not None:
-        remove(old.id)
-    queries.store().add_job("export", {"run": run_id, "format": form})
+    if old is None or old.status in JOB_ENDED:  # another tab may have asked since this page was drawn
+        if old is not None:
+            remove(old.id)
+        queries.store().add_job("export", {"run": run_id, "format": form})
     queries.keep_worker()
 
 
@@ -67,8 +68,8 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
             )
         if job is not None and job.status == "finished" and job.result:
             _verified(job.result, run)
-        elif job is not None and job.error:
-            st.error(plain(job.error))
+        elif job is not None and job.status in JOB_ENDED:
+            why_without_result(job)
         with st.expander("How to open it", icon=":material/code:"):
             if job is None or job.status != "finished":
                 st.caption("Preparing the file runs exactly this code in a fresh process, on the test rows.")

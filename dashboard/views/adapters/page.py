@@ -11,13 +11,13 @@ from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, moment, plain, score
 from dashboard.url_state import go, pick
 from dashboard.views.adapters import adapter_upload, downloads
-from tabtune_core.errors import AdapterError
+from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.files.archives import list_members, open_archive
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.package_reader import ADAPTER_FILE, README
 from tabtune_core.metrics import METRICS
+from tabtune_core.store.deletion import delete_uploaded
 from tabtune_core.store.runs import ENDED, Run
-from tabtune_core.store.uploaded_adapters import delete_adapter
 
 README_LIMIT_BYTES = 100_000
 
@@ -29,7 +29,7 @@ def download_name(run: Run) -> str:
 
 def package(run: Run) -> Path:
     """Where the run's adapter package lies, if it has one."""
-    return queries.store().run_dir(run.id) / ADAPTER_FILE
+    return queries.home() / "runs" / run.id / ADAPTER_FILE
 
 
 def contents(path: Path) -> tuple[pd.DataFrame, str]:
@@ -168,7 +168,7 @@ unreadable.damaged(
     queries.damaged_uploads(),
     "adapter",
     "Its folder in the workspace is damaged or of another version of LoRA Lab.",
-    lambda identity: delete_adapter(queries.home(), identity),
+    lambda identity: delete_uploaded(queries.store(), identity),
 )
 with st.expander(
     "Add an adapter from another machine",
@@ -182,4 +182,8 @@ if names:
     if chosen in uploads:
         adapter_upload.details(uploads[chosen])
     else:
-        one_run(runs[chosen])
+        try:
+            one_run(runs[chosen])
+        except (FileNotFoundError, StoreError):
+            st.info("Something of this adapter was deleted in another tab while this page was drawn.", icon=":material/delete:")
+            st.button("Show what is there now", icon=":material/refresh:")

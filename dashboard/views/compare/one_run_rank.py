@@ -8,9 +8,9 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.charts import CHARTS
-from dashboard.components.job_status import wait_for
+from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, plain, score
+from dashboard.formatting import duration, score
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.metrics import METRICS
@@ -40,7 +40,7 @@ def one_run_rank(compared: Compared) -> None:
         wait_for([job], DOING)
     elif job is None or job.result is None:
         if job is not None:
-            st.error(plain(job.error or "The process ended without an error message. Try again."))
+            why_without_result(job)
         button([run.id], "Compute", key="work_out")
     else:
         with how:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.charts import CHARTS
-from dashboard.components.job_status import wait_for
+from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
@@ -42,7 +42,7 @@ def rows_shown(compared: Compared) -> None:
         wait_for([job], "Predicting with more and more context rows")
     elif job is None or job.result is None:
         if job is not None:
-            st.error(plain(job.error or "The process ended without an error message. Try again."))
+            why_without_result(job)
         named = ", ".join(compared.named[run.id] for run in runs)
         st.button(
             "Compute",

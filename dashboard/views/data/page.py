@@ -10,8 +10,9 @@ from dashboard.components.target_picker import NOT_CHOSEN
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads
-from tabtune_core.data.datasets import Dataset, delete_dataset
+from tabtune_core.data.datasets import Dataset
 from tabtune_core.errors import TableError
+from tabtune_core.store.deletion import delete_table
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
@@ -40,7 +41,7 @@ def first_visit() -> None:
 def damaged() -> None:
     """Tables whose folder cannot be read."""
     way_out = "Its folder in the workspace is damaged or of another version of LoRA Lab."
-    unreadable.damaged(queries.damaged_tables(), "table", way_out, lambda identity: delete_dataset(queries.home(), identity))
+    unreadable.damaged(queries.damaged_tables(), "table", way_out, lambda identity: delete_table(queries.store(), identity))
 
 
 def show(dataset: Dataset) -> None:

@@ -17,11 +17,12 @@ from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note, useless
-from tabtune_core.data.datasets import Dataset, delete_dataset
+from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.target import Way
-from tabtune_core.errors import LabelError
+from tabtune_core.errors import LabelError, TabTuneError
+from tabtune_core.store.deletion import delete_table
 
 LOOKS = {
     "error": ":red[:material/error: **Stops training**]",
@@ -256,6 +257,10 @@ def delete(dataset: Dataset) -> None:
         if busy:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
-            delete_dataset(queries.home(), dataset.id)
-            st.toast(f"Deleted; {megabytes(dataset.size_bytes)} freed")
-            st.rerun()
+            try:
+                delete_table(queries.store(), dataset.id)
+            except TabTuneError as error:  # a run or job uses it, or another tab was faster
+                st.error(plain(str(error)))
+            else:
+                st.toast(f"Deleted; {megabytes(dataset.size_bytes)} freed")
+                st.rerun()

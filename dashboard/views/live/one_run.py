@@ -19,7 +19,11 @@ SEVERE = ("diverged", "memory")
 
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
-    """The run that the address or a person names; else the one that runs, then one that failed, then the first."""
+    """The run that the address or a person names; else the one that runs, then one that failed, then the first.
+
+    Raises:
+        StoreError: it was deleted since the page was drawn.
+    """
     key, held, ids = f"one_run_{sweep}", f"one_run_chosen_{sweep}", list(named)
     if held not in st.session_state:
         st.session_state[held] = st.query_params.get("run")
@@ -53,7 +57,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
         keep("run", shown)
     elif "run" in st.query_params:
         del st.query_params["run"]
-    return next(run for run in runs if run.id == shown)
+    return queries.store().run(shown)
 
 
 def _choose(held: str, key: str | None) -> None:

@@ -3,6 +3,9 @@
 The page reads the store and holds nothing: a reload, a second tab and a restart of the server show the same.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import streamlit as st
 
 from dashboard import queries
@@ -55,21 +58,33 @@ with st.container():
 below = st.container()
 
 
+@contextmanager
+def as_it_stands() -> Iterator[None]:
+    """The whole page is drawn anew where a run began, ended, was renamed or deleted, also where that is seen only while this is drawn."""
+    if queries.stamp_of(sweep) != stamp:
+        st.rerun()
+    try:
+        yield
+    except StoreError:
+        if queries.stamp_of(sweep) == stamp:
+            raise
+        st.rerun()
+
+
 @st.fragment(run_every=every)
 def watch() -> None:
     """Draws the sweep as it stands, again and again while something is still to come."""
-    if queries.stamp_of(sweep) != stamp:
-        st.rerun()  # a run began, ended or was renamed: the whole page
-    now = queries.watched(sweep)
-    latest = queries.latest(now, settings.selection_metric)
-    # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
-    with above:
-        if going:
-            worker_trouble(queries.look_after_worker())
-        progress.overall(now, named, latest)
-        progress.runs_table(now, named, latest, settings.selection_metric)
-    with below:
-        charts(now, named, shown, view, key=sweep)
+    with as_it_stands():
+        now = queries.watched(sweep)
+        latest = queries.latest(now, settings.selection_metric)
+        # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
+        with above:
+            if going:
+                worker_trouble(queries.look_after_worker())
+            progress.overall(now, named, latest)
+            progress.runs_table(now, named, latest, settings.selection_metric)
+        with below:
+            charts(now, named, shown, view, key=sweep)
     if every is not None and is_far_off(every):
         st.rerun()
 
@@ -80,10 +95,11 @@ watch()
 @st.fragment(run_every=SELDOM_SECONDS if going else None)
 def one() -> None:
     """What one run said, and what can be asked of it."""
-    now = queries.store().runs(sweep)
-    st.subheader("One run")
-    run = pick_run(now, named, sweep)
-    one_run(run, named[run.id], now)
+    with as_it_stands():
+        now = queries.store().runs(sweep)
+        st.subheader("One run")
+        run = pick_run(now, named, sweep)
+        one_run(run, named[run.id], now)
 
 
 one()

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.glossary import define
-from dashboard.components.job_status import wait_for
+from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.formatting import plain
 from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
@@ -66,7 +66,7 @@ def show_result(now_chosen: tuple[object, ...]) -> None:
     elif job.result:
         try_result.draw(job.result, queries.store().job_dir(job.id))
     else:
-        st.error(plain(job.error or "The prediction ended without an error message. Press Predict again."))
+        why_without_result(job)
 
 
 st.title("Try it", help=define("Context row", "Zero-shot"))

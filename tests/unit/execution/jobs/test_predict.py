@@ -15,6 +15,7 @@ from tabtune_core.data.prediction_rows import CSV, PREDICTED, forget_rows, keep_
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.execution.jobs.predict import predict
+from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter
 
@@ -58,6 +59,7 @@ def test_each_column_is_what_that_model_says_alone(store, task):
     assert min(np.abs(a - b).max() for i, a in enumerate(columns) for b in columns[:i]) > 1e-3, "the models must differ to be told apart"
     assert csv["size"].tolist() == pytest.approx(rows["size"].tolist(), nan_ok=True)
     assert not list((store.home / "inputs").iterdir())
+    assert read_progress(store.home / "job").total == 6 * len(rows), "three adapters, and a base for each; two of them share theirs"
 
 
 def test_runs_of_other_seeds_have_a_base_each_because_their_context_differs(store):

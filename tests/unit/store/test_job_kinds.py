@@ -1,0 +1,57 @@
+"""What is known of each kind of job without torch, and what its progress says."""
+
+import pytest
+
+from tabtune_core.errors import SettingError
+from tabtune_core.execution.jobs.registry import JOBS
+from tabtune_core.store.job_kinds import KINDS, kind_of, read_minutes, uses
+from tabtune_core.store.job_progress import FILE, Counted, read_progress
+
+
+def test_every_kind_that_can_be_carried_out_is_described():
+    assert JOBS.keys() == KINDS.keys()
+    assert {kind_of("of a later version").lane} == {"long"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        ({"run": "r1", "format": "merged"}, {"r1"}),
+        ({"runs": ["r1", "r2"]}, {"r1", "r2"}),
+        ({"adapters": [{"id": "r1", "title": "a"}, {"id": "u1", "title": "b"}], "table": "t1", "base": True}, {"r1", "u1", "t1"}),
+        ({}, set()),
+        ({"runs": 3, "run": None, "adapters": [[{"of": {"a later": "r1"}}]]}, {"r1"}),
+    ],
+)
+def test_what_a_job_names_is_what_it_uses(arguments, ids):
+    assert ids <= uses(arguments) <= ids | {"merged", "a", "b"}
+
+
+def test_minutes_are_for_all_kinds_or_for_some():
+    assert read_minutes(" ") == {}
+    assert read_minutes("5") == dict.fromkeys(KINDS, 5.0)
+    assert read_minutes("predict=1, export=0.5") == {"predict": 1.0, "export": 0.5}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", "predict=", "predikt=5", "5,predict=1"])
+def test_minutes_that_are_none_are_refused(text):
+    with pytest.raises(SettingError, match="job"):
+        read_minutes(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"done": 1}', '{"done": 1, "total": 0, "unit": "rows"}', '{"done": "1", "total": 2, "unit": "r"}']
+)
+def test_progress_that_cannot_be_read_is_none(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    assert read_progress(tmp_path) is None
+
+
+def test_what_is_counted_is_told_in_words_and_not_with_every_row(tmp_path):
+    counted = Counted(tmp_path, 3_000, "rows")
+    for _ in range(1_500):
+        counted.add(1)
+    told = read_progress(tmp_path)
+    assert told.total == 3_000
+    assert 1 <= told.done <= 1_500
+    assert str(told) == f"{told.done:,} of 3,000 rows"
