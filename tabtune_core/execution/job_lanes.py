@@ -55,6 +55,9 @@ class JobLanes:
         for job in self.store.jobs(status="running"):
             if job.id in known:
                 continue
+            if job.pid == os.getpid():  # taken here, but no process was started for it
+                self.store.unclaim_job(job.id, os.getpid())
+                continue
             watched = Watched((job.id,), job.pid or 0, job.identity, None, kind_of(job.kind).lane)
             state = found(job.pid, job.identity)
             if state == "alive":
@@ -90,6 +93,8 @@ class JobLanes:
         job: Job | None = None
         with contextlib.suppress(StoreError):  # its row was deleted, or is damaged
             job = self.store.job(watched.ids[0])
+        if watched.process is None and job is not None and job.pid and job.identity:  # an adopted job names its process there
+            watched.pid, watched.identity = job.pid, job.identity
         state = found(watched.pid, watched.identity)
         if state in ("alive", "unknown"):
             if state == "alive":
@@ -100,9 +105,9 @@ class JobLanes:
             return
         if state == "gone" and watched.identity:
             signal_group(watched.pid, signal.SIGKILL)  # what the job started itself
-        self.going.remove(watched)
         if job is not None:
             self._close(watched, job)
+        self.going.remove(watched)
 
     def _press(self, watched: Watched, job: Job | None) -> None:
         """A job has nothing to keep, so that one that is to end gets no grace."""

@@ -1,6 +1,7 @@
 """What a page asks of torch while a person waits, by kind: one function each, called in a process of its own.
 
-To add a kind: write ``function(home, folder, **arguments)`` in a module of its own and add a line to JOBS. It returns JSON values and may
+To add a kind: write ``function(home, folder, **arguments)`` in a module of its own, add a line to JOBS and one to
+``tabtune_core.store.job_kinds.KINDS``. Ids of runs, adapters and tables that it needs are among its arguments. It returns JSON values and may
 write files into ``folder``; the text of a TabTuneError that it raises is shown to the person.
 """
 

@@ -1,5 +1,6 @@
 """Jobs under a real worker, with real processes: side by side, cancelled, ended where their time is over, adopted."""
 
+import os
 import signal
 from unittest.mock import Mock
 
@@ -7,7 +8,7 @@ import psutil
 import pytest
 from worker_program import end, start_worker, wait_until
 
-from tabtune_core.execution.identity import found
+from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.store.jobs import JOB_ENDED
@@ -100,6 +101,15 @@ def test_a_job_whose_process_cannot_be_started_goes_back_to_its_place(tmp_path):
     job = store.job(first)
     assert (job.status, job.started, job.pid, lanes.going) == ("queued", None, None, [])
     assert [store.claim_job(1, None).id for _ in range(2)] == [first, second]
+
+
+def test_a_job_that_the_worker_took_and_did_not_start_is_never_taken_for_the_worker_itself(tmp_path):
+    store = RunStore(tmp_path)
+    job_id = store.add_job("double", {"number": 1})
+    store.claim_job(os.getpid(), identity_of(os.getpid()))
+    lanes = JobLanes(store, Mock(), "fake_jobs", {})
+    lanes.reconcile(lambda name, heartbeat: False)
+    assert (store.job(job_id).status, lanes.going) == ("queued", [])
 
 
 def test_a_job_that_was_killed_is_not_asked_again_by_itself(live):
