@@ -1,8 +1,8 @@
 """What a page asks of torch while a person waits, by kind: one function each, called in a process of its own.
 
 To add a kind: write ``function(home, folder, **arguments)`` in a module of its own, add a line to JOBS and one to
-``tabtune_core.store.job_kinds.KINDS``. Ids of runs, adapters and tables that it needs are among its arguments. It returns JSON values and may
-write files into ``folder``; the text of a TabTuneError that it raises is shown to the person.
+``tabtune_core.store.job_kinds.KINDS``. Ids of runs, adapters and tables that it needs are among its arguments. It returns JSON values and
+may write files into ``folder``; the text of a TabTuneError that it raises is shown to the person.
 """
 
 from collections.abc import Callable

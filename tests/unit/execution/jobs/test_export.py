@@ -18,6 +18,7 @@ from tabtune_core.execution.jobs import export as exports
 from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, snippet
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.models.snippets import file_name
+from tabtune_core.store.job_progress import FILE as PROGRESS
 from tabtune_core.store.runs import RunStore
 
 
@@ -58,7 +59,7 @@ def test_every_format_predicts_what_the_run_did(store, job, here, form, model, t
     assert told["difference"] <= (1e-5 if form == "merged" else 1e-6)
     assert (told["labels"], told["rows"]) == (0, 18)
     assert (job / told["file"]).stat().st_size == told["size_bytes"] > 10_000
-    assert [path.name for path in job.iterdir()] == [told["file"]], "nothing else is left"
+    assert {path.name for path in job.iterdir()} == {told["file"], PROGRESS}, "nothing else is left"
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -92,14 +93,14 @@ def test_a_file_that_predicts_something_else_is_not_offered(store, job, here, mo
     monkeypatch.setitem(exports._WRITERS, "lora", spoil)
     with pytest.raises(AdapterError, match="got other predictions than the run, by up to"):
         exports.export(store.home, job, run=run, format="lora")
-    assert list(job.iterdir()) == []
+    assert [path.name for path in job.iterdir()] == [PROGRESS]
 
 
 def test_a_file_that_a_fresh_process_cannot_open_is_not_left_and_the_log_is_named(store, job, monkeypatch):
     monkeypatch.setattr(exports, "_run", lambda code, work, visible: subprocess.CompletedProcess([], 1, "", "no such package"))
     with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
         exports.export(store.home, job, run=made_run(store), format="pipeline")
-    assert list(job.iterdir()) == []
+    assert [path.name for path in job.iterdir()] == [PROGRESS]
 
 
 def test_without_its_table_nothing_can_be_compared_and_that_is_said(store, job):
