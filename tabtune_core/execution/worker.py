@@ -190,6 +190,9 @@ class _Worker:
             if run.id not in known:
                 lost.setdefault((run.pid or 0, run.identity), []).append(run)
         for (pid, identity), runs in lost.items():
+            if pid == os.getpid() and found(pid, identity) == "alive":  # claimed, and then the database or the forkserver was not there
+                self.store.unclaim([run.id for run in runs], pid)
+                continue
             watched = Watched(tuple(run.id for run in runs), pid, identity, None, self.slots.of(runs[0]))
             if found(pid, identity) in ("alive", "unknown"):
                 _log.info("Adopted %s in process %d.", " and ".join(watched.ids), pid)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 
-FORMAT = 3
+FORMAT = 2
 """Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
 Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -31,8 +31,7 @@ ADDED = {
     },
     "jobs": {"identity": "TEXT", "wish": "TEXT"},
 }
-"""Columns that tables of workspaces of earlier formats may lack: a job's ``wish`` since format 3, ``identity`` and ``resumptions`` since 2,
-the others since 1."""
+"""Columns that tables of workspaces of earlier formats may lack: the first three since format 1, the others since 2."""
 REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
 
