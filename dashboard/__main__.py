@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, SERVER_PATHS_VARIABLE, Access, decide, typed_paths_are_open
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.lock import ensure_worker
+from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 
 INTERRUPTED = 130
@@ -118,9 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
     try:
-        RunStore(home)
-        ensure_worker(home)
-    except (StoreError, OSError) as error:  # at once, not on the first page
+        with named(folder=home):
+            RunStore(home)
+            ensure_worker(home)
+    except TabTuneError as error:  # at once, not on the first page
         print(f"tabtune-dashboard: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 

@@ -1,8 +1,33 @@
 """What can go wrong that a person can mend. Every message says what was asked, what was found and the way out."""
 
+from typing import Literal
+
 
 class TabTuneError(Exception):
     """Anything this package raises on purpose; the command line and the pages show its text and no trace."""
+
+
+Lack = Literal["room", "quota", "writable disk", "sound disk", "permission", "turn", "memory", "processes", "files"]
+"""What a machine can be short of; a turn at a database that another program has locked."""
+PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})
+"""What comes back when a person or another program makes way, so that it is worth waiting for."""
+
+
+class ShortageError(TabTuneError):
+    """The machine lacks something. ``shortage.shortage_of`` makes it of what the system and the packages raise."""
+
+    def __init__(self, text: str, lack: Lack) -> None:
+        super().__init__(text)
+        self.lack = lack
+
+    def __reduce__(self) -> tuple[type, tuple[str, Lack]]:
+        """Both go to another process."""
+        return type(self), (str(self), self.lack)
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is worth waiting for."""
+        return self.lack in PASSING
 
 
 class TableError(TabTuneError, ValueError):
@@ -49,6 +74,8 @@ class StoreError(TabTuneError, ValueError):
     """A run, sweep or dataset that the workspace does not hold."""
 
 
+FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
+"""Of torch and DuckDB, by name: loading them to ask takes seconds. Arrow's is a MemoryError."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What errors say that are raised for a full memory, of the machine or of a card, and have no class of their own."""
 
@@ -60,11 +87,16 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     (True, False)
     """
     while error is not None:
-        named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        if named or any(words in str(error) for words in OUT_OF_MEMORY):
+        if says_out_of_memory(error):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """The same of the error alone."""
+    named = isinstance(error, MemoryError) or type(error).__name__ in FULL_MEMORY_CLASSES
+    return named or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 class Cancelled(TabTuneError):

@@ -1,13 +1,5 @@
 """The devices that a run can be given, in words. What cards there are tells ``tabtune_core.gpus``."""
 
-import psutil
-
-
-def machine_memory() -> tuple[int, int]:
-    """Bytes of the machine's memory that are available, and all of it."""
-    memory = psutil.virtual_memory()
-    return memory.available, memory.total
-
 
 def device_names(cards: list[str]) -> dict[str, str]:
     """What a person reads for each value of the setting ``device``.

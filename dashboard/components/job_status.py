@@ -80,7 +80,9 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
     """Says why runs or jobs wait for the worker, or that it is of another version."""
     if trouble is None:
         return
-    if trouble.why == "outdated":
+    if trouble.why == "no room":
+        st.warning(f"{plain(trouble.what)} What is queued waits, and goes on by itself.", icon=":material/hard_drive:")
+    elif trouble.why == "outdated":
         asked = "It was asked to make way for one of this version; what runs goes on."
         by_hand = f"It cannot be asked to make way; end it with `kill {trouble.pid}`. What runs goes on."
         how = asked if trouble.can_be_asked else by_hand

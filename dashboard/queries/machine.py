@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard.components.device_names import machine_memory
 from tabtune_core.gpus import card_memory, card_names
+from tabtune_core.machine import machine_memory
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from dashboard.server import failures
 from dashboard.server.access import Access, bracketed
 from dashboard.server.borders import Borders
 from dashboard.server.guard import LoginGuard, TokenGuard
@@ -56,4 +57,10 @@ def application(access: Access) -> st.App:
         middleware.append(Middleware(TokenGuard, token=access.token))
     if access.login:
         middleware.append(Middleware(LoginGuard, emails=access.emails))
-    return st.App(Path(__file__).parents[1] / "app.py", routes=ROUTES, middleware=middleware)
+    return st.App(
+        Path(__file__).parents[1] / "app.py",
+        routes=ROUTES,
+        middleware=middleware,
+        on_script_error=failures.show,
+        exception_handlers=failures.HANDLERS,
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.shortage import why_nothing_starts
 
 LOOK_SECONDS = 15.0
 """Between two looks: how long a worker may take to appear."""
@@ -23,9 +24,12 @@ TAIL_BYTES = 200_000
 class WorkerTrouble:
     """What a person has to know of the worker."""
 
-    why: Literal["ended", "stopped", "suspended", "outdated"]
-    """It was started and is not there; a person ended it; it was sent STOP and does nothing; it has other code than this program."""
+    why: Literal["no room", "ended", "stopped", "suspended", "outdated"]
+    """Its disk is full or read-only; it was started and is not there; a person ended it; it was sent STOP and does nothing; it has other
+    code than this program."""
     log: Path
+    what: str = ""
+    """What the machine lacks, in sentences."""
     starts: int = 0
     last_lines: str = ""
     """Of its log."""
@@ -59,12 +63,14 @@ class WorkerWatch:
         """Starts a worker if none runs, at most three times in a row; says so when one that was started is not there."""
         with self._lock:
             worker, log = worker_lock.worker_of(self.home), self.home / "worker.log"
+            if lacking := why_nothing_starts(self.home):
+                return WorkerTrouble("no room", log, lacking)
             if worker is None and worker_lock.is_stopped(self.home):
                 return WorkerTrouble("stopped", log)
             if self._clock() >= self._next_look:
                 self._look_closely(worker)
             if worker is None:
-                return WorkerTrouble("ended", log, self._starts, tail(log, LOG_LINES)) if self._failed else None
+                return WorkerTrouble("ended", log, starts=self._starts, last_lines=tail(log, LOG_LINES)) if self._failed else None
             if worker.suspended or self._outdated:
                 why: Literal["suspended", "outdated"] = "suspended" if worker.suspended else "outdated"
                 return WorkerTrouble(why, log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None)

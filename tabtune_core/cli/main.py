@@ -1,13 +1,14 @@
 """The command line, the only file that prints: results on stdout; progress, findings and errors on stderr.
 
 In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
-Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request, 130 after Ctrl-C.
+Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request or on the machine, 130 after Ctrl-C.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,12 +16,14 @@ from tabtune_core.cli.arguments import add_flags, add_reading_flags
 from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, write_merged
 from tabtune_core.cli.jobs_command import show_or_cancel
 from tabtune_core.cli.launch import resume_runs, start_sweep, start_training
+from tabtune_core.cli.request import INSIST
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.shortage import named
 from tabtune_core.store.job_kinds import KINDS, read_minutes
 from tabtune_core.store.runs import default_home
 
@@ -34,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = asked.command
     try:
-        return command(asked)
+        with named(folder=getattr(asked, "home", None)):
+            status = command(asked)
+            sys.stdout.flush()  # what it is sent to may be full
+            return status
     except TabTuneError as error:
         say(f"tabtune: {error}")
         return 2
@@ -185,6 +191,9 @@ def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Se
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     _add_format(parser)
+    parser.add_argument(
+        INSIST, dest="insist", action="store_true", help="start also what needs more memory than its device has, as estimated"
+    )
     parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
     _add_home(parser)
 
@@ -214,7 +223,8 @@ def program() -> NoReturn:
     """
     status = main()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError):  # full: main has said so, if anybody can hear it
+            stream.flush()
     if sys.argv[1:2] == ["worker"]:
         sys.exit(status)
     os._exit(status)

@@ -17,6 +17,7 @@ from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned
 from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
+from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.runs import ENDED, RANKED, Run, RunStore
 
 if TYPE_CHECKING:
@@ -60,11 +61,16 @@ class _WorkerCare:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.starts, self.looks, self.next_look = 0, 0, -float("inf")
+        self.waits = False
         self.replaced: set[str] = set()
         """Versions that were asked to make way, each once: programs of two versions shall not go on replacing each other's worker."""
 
     def look(self) -> None:
         """Starts a worker if none runs; a StoreError where none stays up, or a person has stopped it since the first look."""
+        waits = why_nothing_starts(self.home)
+        if waits and not self.waits:
+            say(f"{waits} What is queued waits, and goes on by itself.")
+        self.waits = bool(waits)
         if time.monotonic() < self.next_look:
             return
         self.next_look, self.looks = time.monotonic() + WORKER_SECONDS, self.looks + 1

@@ -12,6 +12,7 @@ from pathlib import Path
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.runs import Run, RunStore
 
@@ -43,6 +44,8 @@ def _show_status(store: RunStore) -> int:
             print(_suspended(worker))
         elif worker.outdated:
             print("It is of another version than this program; the next worker that is started takes over from it.")
+    if waits := why_nothing_starts(store.home):
+        print(f"No queued run can start: {waits}")
     for line in _what_runs(store):
         print(f"Running: {line}")
     print(f"Queued: {_counted(store.runs(status='queued'), 'run')}, {_counted(store.jobs(status='queued'), 'job')}.")

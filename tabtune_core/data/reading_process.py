@@ -18,10 +18,13 @@ from typing import Any
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.progress import in_words
-from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.errors import LayoutError, ShortageError, TableError
 from tabtune_core.scratch import scratch_folder
+from tabtune_core.shortage import named, shortage_of
 
 PROGRESS, RESULT = "progress.txt", "result.json"
+UNSAID = 64
+"""Exit status of a process that could not write its result, with the system's number of the reason added."""
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 
@@ -30,10 +33,22 @@ class ReadingProcess:
     """One file on its way into a workspace."""
 
     def __init__(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, *, limit_bytes: int) -> None:
-        """Starts to read. ``source`` is as for ``add_dataset``, and so are the others."""
+        """Starts to read. ``source`` is as for ``add_dataset``, and so are the others.
+
+        Raises:
+            ShortageError: the machine lacks what that needs, such as room on the disk.
+        """
+        self._held = ExitStack()
+        try:
+            with named(folder=home, starting=True):
+                self._start(home, source, name, choices, limit_bytes)
+        except ShortageError:
+            self._held.close()
+            raise
+
+    def _start(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, limit_bytes: int) -> None:
         datasets = home / "datasets"
         datasets.mkdir(parents=True, exist_ok=True)
-        self._held = ExitStack()
         self._folder = self._held.enter_context(scratch_folder(datasets, "incoming-"))
         if isinstance(source, bytes):
             (self._folder / "given").write_bytes(source)
@@ -61,20 +76,26 @@ class ReadingProcess:
 
         Raises:
             TableError: the file cannot be read; a LayoutError where other choices may help.
-            OSError: the disk is full.
+            ShortageError: the disk is full, or the machine lacks something else.
         """
         self._process.wait()
         try:
             answer: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             answer = {"error": "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."}
+            if lacking := self._lacking(self._process.returncode - UNSAID):
+                answer = {"error": str(lacking), "lack": lacking.lack}
         finally:
             self.cancel()
-        if "full" in answer:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), answer["full"])
+        if "lack" in answer:
+            raise ShortageError(answer["error"], answer["lack"])
         if "error" in answer:
             raise (LayoutError if answer.get("layout") else TableError)(answer["error"])
         return str(answer["id"])
+
+    def _lacking(self, number: int) -> ShortageError | None:
+        """What a process lacked that could not write its result, by the system's number; None where that is no such number."""
+        return shortage_of(OSError(number, os.strerror(number), str(self._folder.parent))) if number in errno.errorcode else None
 
     def cancel(self) -> None:
         """Ends the process and removes what it wrote; nothing where it has ended."""
@@ -109,11 +130,15 @@ def main(folder: Path) -> None:
         answer: dict[str, Any] = {"id": add_dataset(home, source, request["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
     except TableError as error:
         answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        lacking = shortage_of(error, folder=folder)
+        if lacking is None:
             raise
-        answer = {"full": str(request["home"])}
-    _write(folder / RESULT, json.dumps(answer))
+        answer = {"error": str(lacking), "lack": lacking.lack}
+    try:
+        _write(folder / RESULT, json.dumps(answer))
+    except OSError as error:
+        os._exit(UNSAID + (error.errno or 0))
     os._exit(0)  # threads of the packages that read tables can abort an orderly end
 
 

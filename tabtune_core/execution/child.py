@@ -14,15 +14,19 @@ from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
-from tabtune_core.errors import Cancelled, StoreError, TabTuneError, is_out_of_memory
+from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed, RunFinished
 from tabtune_core.execution.identity import identity_of
+from tabtune_core.execution.patience import Teller, patiently
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import RunStore
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
 """What CUDA says to attention over more tables at once than a grid of blocks has places (https://github.com/pytorch/pytorch/issues/142228)."""
+NO_ROOM_STATUS = os.EX_TEMPFAIL
+"""Exit status of a process whose run could not go on, nor say so in its row, because the machine lacked something that comes back."""
 FIRST_TO_GO = 500
 """Added to a run's score for the kernel's OOM killer (-1000 to 1000): where memory ends, it goes, and not the worker or the pages."""
 JOB_ADVICE = "Wait until the runs that go on have ended, or ask for fewer rows or adapters at once."
@@ -53,9 +57,24 @@ def discard(run_dir: Path) -> None:
 
 
 def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str | None) -> None:
-    """One run, or several that train together; ``device`` is the one that they were given, None for what their settings say."""
+    """One run, or several that train together; ``device`` is the one that they were given, None for what their settings say.
+
+    Where the machine lacks something that comes back, such as room on the disk, the process ends with NO_ROOM_STATUS: its runs were
+    interrupted, and their last states stay.
+    """
     _stand_apart()
-    store = RunStore(home)
+    try:
+        _run_all(home, run_ids, experiment, device)
+    except Exception as error:
+        lacking = shortage_of(error, folder=home)
+        if lacking is None or not lacking.passes:
+            raise
+        traceback.print_exception(error)
+        sys.exit(NO_ROOM_STATUS)
+
+
+def _run_all(home: Path, run_ids: Sequence[str], experiment: str, device: str | None) -> None:
+    store = patiently(lambda: RunStore(home))
     logs = [store.run_dir(run_id) / "log.txt" for run_id in run_ids]
     for log in logs:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +104,8 @@ def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str |
         thread.start()
     for thread in threads:
         thread.join()
+    if lacking := next((error for error in traced if isinstance(error, ShortageError)), None):
+        raise lacking
 
 
 def _begin_again(store: RunStore, run_id: str, *, alone: bool) -> None:
@@ -106,54 +127,61 @@ def _traced_once(work: Callable[[], None], traced: list[Exception]) -> None:
 
 
 def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
-    settings, run_dir = store.run(run_id).settings, store.run_dir(run_id)
+    settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     try:
         result = run_experiment(
             settings,
             home=store.home,
             run_dir=run_dir,
-            emit=lambda event: store.append(run_id, event),
+            emit=teller.tell,
             stop_request=lambda: store.wish(run_id),
         )
+        teller.finish()
     except Cancelled:
         discard(run_dir)
-        store.finish(run_id, "cancelled")
+        patiently(lambda: store.finish(run_id, "cancelled"))
     except Exception as error:
-        message = _explain(error, memory_advice(settings), "the run's log")
-        store.append(run_id, RunFailed(message, _kind(error)))
-        store.finish(run_id, "failed", error=message)
+        lacking = shortage_of(error, "The run could not go on", store.home)
+        if lacking is not None and lacking.passes:
+            with contextlib.suppress(ShortageError):  # the worker says it, then
+                store.append(run_id, RunFailed(str(lacking), type(lacking).__name__))
+            raise lacking from error  # to the exit status: the row and the last state stay, for the run to be resumed
+        message = _explain(error, memory_advice(settings), "the run's log", store.home)
+        patiently(partial(store.append, run_id, RunFailed(message, _kind(error))))
+        patiently(partial(store.finish, run_id, "failed", error=message))
+        store.forget_states(run_id)
         raise  # the trace is written to stderr, which is the log; of a run alone, the exit status says that it failed
     else:
         if store.wish(run_id) == "cancel":  # asked for after the last look at it
             discard(run_dir)
-            store.finish(run_id, "cancelled")
+            patiently(lambda: store.finish(run_id, "cancelled"))
         else:
-            store.finish(run_id, result.outcome, result=result)
-    finally:
-        store.forget_states(run_id)
+            patiently(lambda: store.finish(run_id, result.outcome, result=result))
+    store.forget_states(run_id)
 
 
 def job_child(home: Path, job_id: str, jobs: str) -> None:
     """One job."""
     _stand_apart()
-    store = RunStore(home)
+    store = patiently(lambda: RunStore(home))
     folder = store.job_dir(job_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_to(folder / "log.txt")
-    store.set_job_process(job_id, os.getpid(), identity_of(os.getpid()))
-    job = store.job(job_id)
-    if job.status != "running":  # its worker was killed before it told the process, and the next one took the job for lost
-        return
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_to(folder / "log.txt")
+        patiently(lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid())))
+        job = store.job(job_id)
+        if job.status != "running":  # its worker was killed before it told the process, and the next one took the job for lost
+            return
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
-        store.finish_job(job_id, "failed", error=_explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}"))
+        message = _explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}", home)
+        patiently(lambda: store.finish_job(job_id, "failed", error=message))
         raise  # for the log
     if store.job(job_id).wish == "cancel":  # asked for meanwhile
         discard(folder)
-        store.finish_job(job_id, "cancelled")
+        patiently(lambda: store.finish_job(job_id, "cancelled"))
     else:
-        store.finish_job(job_id, "finished", result=result)
+        patiently(lambda: store.finish_job(job_id, "finished", result=result))
 
 
 def _stand_apart() -> None:
@@ -178,8 +206,8 @@ def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
     identity = identity_of(os.getpid())
     while True:
         for run_id in run_ids:
-            store.beat(run_id)
-            with contextlib.suppress(StoreError):  # ended and deleted
+            with contextlib.suppress(StoreError, ShortageError):  # ended and deleted; or a disk without room, where the next beat may fit
+                store.beat(run_id)
                 run = store.run(run_id)
                 if run.status == "queued" or (run.status == "running" and run.identity != identity):
                     os._exit(1)
@@ -191,7 +219,7 @@ def _kind(error: Exception) -> str:
     return "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
 
 
-def _explain(error: Exception, advice: str, log: str) -> str:
+def _explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:
     """For the person: what happened and what to do; ``advice`` is what to do where memory was full."""
     if isinstance(error, TabTuneError):
         return str(error)
@@ -199,4 +227,6 @@ def _explain(error: Exception, advice: str, log: str) -> str:
         return f"There was not enough memory. {advice}"
     if BEYOND_A_GRID in str(error):
         return f"The GPU's attention kernels take at most 65,535 rows at once; the run probably needed more. {advice}"
+    if lacking := shortage_of(error, folder=home):
+        return str(lacking)
     return f"Something unexpected happened ({type(error).__name__}: {error}). The trace is in {log}."

@@ -14,9 +14,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.execution.code_version import code_version
 from tabtune_core.execution.identity import identity_of, is_suspended
+from tabtune_core.shortage import named
 
 LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
 TAKE_SECONDS = 0.5
@@ -65,7 +66,11 @@ class WorkerLock:
             raise StoreError(f"The workspace {home} takes no worker: {error}. Choose another folder with TABTUNE_HOME.") from error
 
     def take(self, patience_seconds: float = TAKE_SECONDS) -> bool:
-        """Whether this process is the worker now."""
+        """Whether this process is the worker now.
+
+        Raises:
+            ShortageError: it could be, and cannot say so.
+        """
         deadline = time.monotonic() + patience_seconds
         while True:
             try:
@@ -77,9 +82,18 @@ class WorkerLock:
                 time.sleep(0.02)
         pid = os.getpid()
         self._mine = Holder(pid, identity_of(pid), code_version(), time.time())
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(asdict(self._mine)).encode(), 0)
+        try:
+            with named(f"The worker of {self._home} could not write down that it is there", self._home):
+                self._write(json.dumps(asdict(self._mine)).encode())
+        except ShortageError:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            raise
         return True
+
+    def _write(self, content: bytes) -> None:
+        """Over what is there, and cut only then: a full disk has no room for what was let go of."""
+        os.pwrite(self._file, content, 0)
+        os.ftruncate(self._file, len(content))
 
     def asked_to_leave(self) -> bool:
         """Whether somebody wants this very worker to end."""
@@ -90,7 +104,7 @@ class WorkerLock:
 
     def release(self) -> None:
         """Lets another worker in."""
-        os.ftruncate(self._file, 0)
+        self._write(b"{}")
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
@@ -146,16 +160,27 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
 
     Two that start at once are harmless: the second ends itself. Queue the runs first: a worker about to end because it is idle looks once
     more after it has let go of the lock. While one that this process started has not ended, no other is started.
+
+    Raises:
+        ShortageError: the machine lacks what a process needs.
     """
+    with named(f"The worker of {home} could not be started", home, starting=True):
+        process = _started_worker(home, exit_when_idle=exit_when_idle)
+        if process is not None:  # someone has to collect its exit status, or it stays behind as a zombie
+            threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
+
+
+def _started_worker(home: Path, *, exit_when_idle: bool) -> "subprocess.Popen[bytes] | None":
+    """None where there is one."""
     want_worker(home)
     worker = worker_of(home)
     if worker is not None and not worker.outdated:
-        return
+        return None
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home.absolute())]
     with _starting:
         if (started := _started.get(home.absolute())) is not None and started.poll() is None:
-            return  # it loads, or waits for the worker that it replaces
+            return None  # it loads, or waits for the worker that it replaces
         with (home / "worker.log").open("ab") as log:
             process = _started[home.absolute()] = subprocess.Popen(
                 [*command, "--exit-when-idle"] if exit_when_idle else command,
@@ -164,8 +189,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
                 stderr=log,
                 start_new_session=True,
             )
-    # someone has to collect its exit status, or it stays behind as a zombie
-    threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
+    return process
 
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 
 from tabtune_core.execution.identity import found
+from tabtune_core.machine import oom_kills
+from tabtune_core.shortage import shortage_of
 
 GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 """How long a run's process may take to cancel, and any to go away once its row has ended, before it is made to (TERM).
@@ -39,6 +41,8 @@ class Watched:
     """When each thing that it has to do was first seen, in monotonic seconds."""
     since: float = field(default_factory=time.monotonic)
     """When this worker began to watch it, in monotonic seconds."""
+    oom_kills: int | None = field(default_factory=oom_kills)
+    """How many processes the system had ended for their memory when this one was started."""
 
 
 def start(process: ForkServerProcess) -> int | None:
@@ -46,7 +50,8 @@ def start(process: ForkServerProcess) -> int | None:
     try:
         process.start()
     except (EOFError, OSError) as error:
-        _log.warning("No process could be started (%s).", error or "the forkserver is gone")
+        why = shortage_of(error, starting=True) or error or "the forkserver is gone"
+        _log.warning("No process could be started (%s).", why)
         return None
     return process.pid
 

@@ -11,21 +11,24 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
-from tabtune_core.errors import StoreError
-from tabtune_core.execution.child import discard, memory_advice, run_child
+from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.events import RunFailed
+from tabtune_core.execution.child import NO_ROOM_STATUS, discard, memory_advice, run_child
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of
+from tabtune_core.machine import oom_kills
 from tabtune_core.scratch import scratch_folder
-from tabtune_core.settings import RunSettings
+from tabtune_core.shortage import named, why_nothing_starts
 from tabtune_core.store.packs import fellows
 from tabtune_core.store.runs import ENDED, Run, RunStore
 
@@ -49,6 +52,8 @@ RUN_ENVIRONMENT = {
 CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Whatever the worker's own says: cuda:1 is the same card for torch as for the page, which asks NVML."""
 POLL_SECONDS = 0.3
+AGAIN_SECONDS = 1.0
+"""After something that the machine lacked, such as room on the disk, before it is tried again."""
 RECONCILE_SECONDS = 3.0
 LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
 """Letters: the path of a socket has so many less than that on any system (unix(7): ``sun_path``)."""
@@ -75,7 +80,7 @@ def run_worker(
     told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
     queued again once. ``job_minutes`` says how long jobs of some kinds may take.
     """
-    store = RunStore(home)
+    store = _once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
     worker = _Worker(store, lock, experiment, jobs, resume=resume, job_minutes=job_minutes)
     want_worker(store.home)
@@ -89,10 +94,11 @@ def run_worker(
     with scratch_folder() as folder:
         if len(str(folder)) <= LONGEST_FOLDER:
             tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
-        while lock.take(patience):
+        while _once_there_is_room(lambda: lock.take(patience)):
             _log.info("Worker %d drains %s.", os.getpid(), store.home)
             try:
-                sweep_up(store)
+                with worker.surviving():
+                    sweep_up(store)
                 worker.drain(exit_when_idle)
             finally:
                 lock.release()
@@ -103,6 +109,24 @@ def run_worker(
             if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
                 return
     _log.info("Another worker drains %s.", store.home)
+
+
+Given = TypeVar("Given")
+
+
+def _once_there_is_room(begin: Callable[[], Given]) -> Given:
+    """What ``begin`` gives, however long the machine lacks what comes back."""
+    said = ""
+    while True:
+        try:
+            return begin()
+        except ShortageError as error:
+            if not error.passes:
+                raise
+            if error.lack != said:
+                _log.warning("%s This worker waits.", error)
+            said = error.lack
+        time.sleep(AGAIN_SECONDS)
 
 
 def end_everything(home: Path) -> list[str]:
@@ -142,6 +166,8 @@ class _Worker:
         self.experiment = experiment
         self.watched: list[Watched] = []
         self.leaving = False
+        self.lacking = ""
+        """What the machine lacked at the last turn; empty where it lacked nothing. Nothing ends for it: all is tried again."""
         self.slots = Slots()
         self.heard: dict[str, tuple[float | None, float]] = {}
         """Of what cannot be told from another process: its heartbeat, and since when, in monotonic seconds, it is the same."""
@@ -168,19 +194,37 @@ class _Worker:
                 _log.info("Asked to leave.")
                 self.leaving = True
                 return
+            lacked, self.lacking, started = self.lacking, "", False
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
-                self.reconcile()
                 reconciled = time.monotonic()
-            self.lanes.look()
-            started = self.start_next()
-            if exit_when_idle and not (started or self.watched or self.lanes.going):
+                with self.surviving(lacked):
+                    self.reconcile()
+            with self.surviving(lacked):
+                self.lanes.look()
+            with self.surviving(lacked):
+                started = self.start_next()
+            if exit_when_idle and not (started or self.watched or self.lanes.going or self.lacking):
                 return
             if started:
                 continue  # there may be a slot for another
             busy = [*self.watched, *self.lanes.going]
-            wait([watched.process.sentinel for watched in busy if watched.process], timeout=POLL_SECONDS)
+            ending = wait([watched.process.sentinel for watched in busy if watched.process], timeout=POLL_SECONDS)
             for watched in list(self.watched):
-                self.look_at(watched)
+                with self.surviving(lacked):
+                    self.look_at(watched)
+            if self.lacking and ending:
+                time.sleep(AGAIN_SECONDS)  # who has ended and could not be closed would end the next wait at once
+
+    @contextlib.contextmanager
+    def surviving(self, said: str = "") -> Iterator[None]:
+        """Where the machine lacks something inside, as on a full disk, that is logged unless it was ``said`` before, and nothing ends."""
+        try:
+            with named(folder=self.store.home):
+                yield
+        except ShortageError as error:
+            self.lacking = error.lack
+            if error.lack != said:
+                _log.warning("%s The worker tries again.", error)
 
     def reconcile(self) -> None:
         """Brings rows that say 'running' in line with the processes there are: adopts the living, ends the others."""
@@ -215,6 +259,8 @@ class _Worker:
         chosen = None if self.slots.are_full(taken) else self.slots.next(queued, taken)
         if chosen is None:
             return False
+        if why := why_nothing_starts(self.store.home):
+            raise ShortageError(f"{why} Queued runs wait.", "room")
         (first, slot), pid = chosen, os.getpid()
         claimed = [self.store.claim(pid, identity_of(pid), run.id, slot=slot) for run in fellows(first, queued)]
         ids = tuple(run.id for run in claimed if run)
@@ -286,24 +332,32 @@ class _Worker:
                 discard(self.store.run_dir(run.id))
                 self.store.finish(run.id, "cancelled")
             elif self.resume and not run.resumptions and not error:
-                self.store.requeue(run.id, _cause(watched)[0])
+                self.store.requeue(run.id, self.cause(watched, run)[0])
             else:
-                self.store.finish(run.id, "interrupted", error=error or _epitaph(watched, run.settings))
+                cause, way_out = self.cause(watched, run)
+                self.store.finish(run.id, "interrupted", error=error or f"{cause} {way_out or memory_advice(run.settings)}")
 
-
-def _epitaph(watched: Watched, settings: RunSettings) -> str:
-    """What happened and what to do."""
-    cause, way_out = _cause(watched)
-    return f"{cause} {way_out or memory_advice(settings)}"
+    def cause(self, watched: Watched, run: Run) -> tuple[str, str]:
+        """Why the process is gone, as it said itself where it could, and what to do; empty where memory is the cause, or often is."""
+        told = self.store.last(run.id, "RunFailed")
+        if told is not None and isinstance(told.event, RunFailed):
+            return told.event.message, "Resume it, or run it again."
+        return _cause(watched)
 
 
 def _cause(watched: Watched) -> tuple[str, str]:
-    """Why the process is gone, and what to do; empty where memory is most often the cause."""
+    """The same by how it ended."""
     exitcode = watched.process.exitcode if watched.process else None
     if exitcode is None:
         gone = "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory)."
         return gone, "Resume it, or run it again."
+    if exitcode == NO_ROOM_STATUS:
+        lacked = "The run's process had no room on a disk, or lacked something else that comes back, for too long."
+        return lacked, "Its log may say more; make room, and resume it."
     if exitcode == -signal.SIGKILL:
+        now = oom_kills()
+        if now is not None and watched.oom_kills is not None and now > watched.oom_kills:
+            return "The system ended the run's process (signal 9), because memory ran out.", ""
         return "The run's process was killed (signal 9), most often because memory ran out.", ""
     how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
     return f"The run's process ended without an error message ({how}).", "Its log may say more; resume it, or run it again."

@@ -6,11 +6,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.shortage import named, shortage_of
 
 FORMAT = 2
 """Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
@@ -41,6 +42,7 @@ class Database:
 
     Raises:
         StoreError: when the folder or its database cannot be opened, or was written by a later version.
+        ShortageError: when that may pass, as where its disk is full; and so does every method where the machine lacks something.
     """
 
     def __init__(self, home: Path) -> None:
@@ -51,8 +53,12 @@ class Database:
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
                 self._migrate(self._read("PRAGMA user_version")[0][0])
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"The workspace {self.home} cannot be opened: {error}. Choose another folder with TABTUNE_HOME.") from error
+        except (OSError, sqlite3.Error, ShortageError) as error:
+            lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
+            if lacking is not None and lacking.passes:
+                raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
+            why = str(lacking or error).rstrip(".")
+            raise StoreError(f"{start}: {why}. Choose another folder with TABTUNE_HOME.") from error
 
     def _migrate(self, held: int) -> None:
         """Makes a workspace of format ``held``, or an empty one, one of FORMAT."""
@@ -61,17 +67,25 @@ class Database:
                 f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
                 "Open it with the version that wrote it, or choose another folder with TABTUNE_HOME."
             )
-        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new one; an earlier one's is changed by _give_back
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
-        with self._together():
-            for table, columns in ADDED.items():
-                there = {row["name"] for row in self._read(f"PRAGMA table_info({table})")}
-                for name in columns.keys() - there:
-                    self._write(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
-                for name in there.intersection(REMOVED):
-                    self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
-            self._write(f"PRAGMA user_version = {FORMAT}")  # also where it is that already: a database that cannot be written says so here
+        try:
+            with self._lacks_named():
+                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new one; an earlier one's is changed by _give_back
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+            with self._together():
+                self._add_columns()
+                self._write(f"PRAGMA user_version = {FORMAT}")  # also where it is that already: who may not write is told so here
+        except ShortageError as error:
+            if error.lack != "room" or held != FORMAT:
+                raise  # else it can be read, and deleting runs makes room
+
+    def _add_columns(self) -> None:
+        for table, columns in ADDED.items():
+            there = {row["name"] for row in self._read(f"PRAGMA table_info({table})")}
+            for name in columns.keys() - there:
+                self._write(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+            for name in there.intersection(REMOVED):
+                self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -86,23 +100,30 @@ class Database:
         return connection
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return self._connection.execute(sql, values).fetchall()
+        with self._lacks_named():
+            return self._connection.execute(sql, values).fetchall()
 
     def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Rows that were changed."""
-        return self._connection.execute(sql, values).rowcount
+        with self._lacks_named():
+            return self._connection.execute(sql, values).rowcount
+
+    def _lacks_named(self) -> AbstractContextManager[None]:
+        return named("The workspace's database could not be read or written", self.home)
 
     @contextmanager
     def _together(self) -> Iterator[None]:
         """All statements inside, or none."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        with self._lacks_named():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # SQLite has taken all back by itself where the disk is full
+                    connection.execute("ROLLBACK")
+                raise
 
     def _delete_in_steps(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Repeats a statement that deletes a few rows until none is left; who wants to write meanwhile gets a turn after each."""
@@ -130,8 +151,9 @@ class Database:
                 connection.execute("VACUUM")
             self._read("PRAGMA wal_checkpoint(PASSIVE)")
             self._read("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL):
+        except (sqlite3.OperationalError, ShortageError) as error:
+            found = shortage_of(error, folder=self.home)
+            if found is None or not found.passes:
                 raise
         finally:
             connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")

@@ -233,11 +233,15 @@ class RunStore(JobQueue):
         """A sign of life of the run's process."""
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
 
-    def append(self, run_id: str, event: Event) -> None:
-        """Adds an event to a run. ``Resumed`` takes away the steps and evaluations after it: they are done again."""
+    def append(self, run_id: str, event: Event, at: float | None = None) -> None:
+        """Adds an event to a run, of now or of ``at`` (unix seconds).
+
+        ``Resumed`` takes away the steps and evaluations after it: they are done again.
+        """
         kind, payload = to_json(event)
         with self._together() if isinstance(event, Resumed) else nullcontext():
-            self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, time.time(), kind, payload))
+            sql = "INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)"
+            self._write(sql, (run_id, time.time() if at is None else at, kind, payload))
             if isinstance(event, Resumed):
                 self._forget_steps(run_id, beyond=event.step)
 

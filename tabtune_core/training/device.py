@@ -1,10 +1,10 @@
 """Where a run computes. A device that was asked for and is not there is an error, never another device."""
 
-import psutil
 import torch
 
 from tabtune_core.errors import DeviceError, is_out_of_memory
 from tabtune_core.gpus import freest_card
+from tabtune_core.machine import machine_memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -58,4 +58,4 @@ def describe_device(device: torch.device) -> str:
 
 def memory_bytes(device: torch.device) -> int:
     """All the memory that a device has, free or not; of the CPU, the machine's."""
-    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else psutil.virtual_memory().total
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else machine_memory()[1]

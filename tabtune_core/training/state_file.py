@@ -31,10 +31,14 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
     """
     partial = file.with_suffix(".partial")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as opened:
-        size = _write(opened, tensors, json.dumps(facts))
-        opened.flush()
-        os.fsync(opened.fileno())
+    try:
+        with partial.open("wb") as opened:
+            size = _write(opened, tensors, json.dumps(facts))
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)  # a full disk would stay full of it
+        raise
     partial.replace(file)
     folder = os.open(file.parent, os.O_RDONLY)
     try:

@@ -108,6 +108,16 @@ def fail_once(home, stop_request):
     return result()
 
 
+def fill_once(home, stop_request):
+    """Writes until the disk is full, the first time and no more."""
+    if not (home / "filled").exists():
+        (home / "filled").touch()
+        with (home / "filler").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+    return result()
+
+
 BEHAVIOURS = {
     "quick": lambda home, stop_request: result(),
     "obedient": obey,
@@ -121,4 +131,5 @@ BEHAVIOURS = {
     "killed": lambda home, stop_request: os.kill(os.getpid(), signal.SIGKILL),
     "once": fail_once,
     "unlucky": die_once,
+    "filling": fill_once,
 }

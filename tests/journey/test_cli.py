@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -440,3 +441,20 @@ def test_a_table_whose_file_has_a_name_that_is_no_text_is_read(home, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "Name the column to predict" in done.stderr
     assert [dataset.name for dataset in list_datasets(home)] == ["caf\ufffd .csv"]
+
+
+def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
+    monkeypatch.setattr("tabtune_core.cli.request.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
+    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids: None)
+    asked = ("train", table, "--target", "class", "--device", "cpu")
+    status, out, err = tabtune_here(tmp_path, *asked)
+    assert (status, out) == (2, "")
+    *_, line = err.splitlines()
+    assert re.fullmatch(
+        r"tabtune: This needs about 0\.\d GB of memory, as estimated; the CPU has 0\.4 GB in all\. Lower .* \(now .*\)\."
+        r" Nothing was started; --even-if-it-does-not-fit starts it all the same\.",
+        line,
+    )
+    assert RunStore(tmp_path).runs() == []
+    assert tabtune_here(tmp_path, *asked, "--even-if-it-does-not-fit")[0] == 130
+    assert [run.status for run in RunStore(tmp_path).runs()] == ["queued"]

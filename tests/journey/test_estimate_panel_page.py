@@ -2,8 +2,8 @@
 
 import seeding
 
-from dashboard.views.new_run.estimate_panel import judge
 from tabtune_core.data.datasets import add_sample
+from tabtune_core.training.memory.fitting import judge
 
 
 def new_run(app):
@@ -73,3 +73,21 @@ def test_a_time_limit_of_nothing_is_refused_before_the_launch(app, store):
 
 def test_judgement_leaves_room_for_the_error_of_the_estimate():
     assert [judge(need, 100) for need in (80, 81, 100, 101)] == ["fits", "tight", "tight", "exceeds"]
+
+
+def launch_is_open(app):
+    return not next(found for found in app.button if found.label.startswith("Launch")).disabled
+
+
+def test_what_cannot_fit_the_machine_starts_only_for_who_insists(app, store, monkeypatch):
+    monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((10**9, 12 * 10**8), []))
+    add_sample(store.home, "breast_cancer")
+    new_run(app)
+    assert launch_is_open(app)
+    monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((3 * 10**8, 4 * 10**8), []))
+    app.run()
+    errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
+    assert "the CPU has 0.4 GB in all. Lower " in errors
+    assert not launch_is_open(app)
+    app.checkbox(key="insists").check().run()
+    assert launch_is_open(app)

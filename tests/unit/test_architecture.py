@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "scratch", "upstream", "files"},
+    {"errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "upstream", "files"},
     {"settings"},
     {"lora", "data"},
     {"models"},
@@ -26,6 +26,8 @@ PAGES_REACH = (
     "events",
     "metrics",
     "gpus",
+    "machine",
+    "shortage",
     "scratch",
     "files.archives",
     "files.damaged",
@@ -39,6 +41,7 @@ PAGES_REACH = (
     "lora.package_reader",
     "training.episodes",
     "training.memory.estimate",
+    "training.memory.fitting",
     "training.memory.prediction_context",
     "store",
     "analysis",

@@ -42,3 +42,9 @@ def test_other_errors_keep_their_name():
     assert not is_out_of_memory(RuntimeError("boom"))
     assert _kind(RuntimeError("boom")) == "RuntimeError"
     assert _explain(LabelError("No such column."), "", "the log") == "No such column."
+
+
+def test_a_full_disk_is_no_full_memory():
+    told = _explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
+    assert told.startswith("The disk of /tmp/a is full")
+    assert "context_rows" not in told

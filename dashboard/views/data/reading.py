@@ -17,7 +17,7 @@ from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading_process import ReadingProcess
-from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.errors import LayoutError, ShortageError, TableError, TabTuneError
 
 NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
 """What an upload left for the next look at the page: sentences by severity; name, bytes and reason of files that
@@ -91,7 +91,11 @@ def follow() -> None:
     while waiting.items:
         item = waiting.items[0]
         if waiting.process is None:
-            waiting.process = queries.start_reading(item.source, item.name, item.choices)
+            try:
+                waiting.process = queries.start_reading(item.source, item.name, item.choices)
+            except ShortageError as error:
+                not_added(waiting.items.pop(0), error)
+                continue
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
         while not waiting.process.ended():
             line.markdown(f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{waiting.process.progress()}")
@@ -110,11 +114,11 @@ def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
     name = shown_name(item.name)
     try:
         new = process.result()
-    except TableError as error:
+    except (TableError, ShortageError) as error:
         if isinstance(error, LayoutError) and isinstance(item.source, bytes):
             st.session_state[FAILED] = [*failed(), (item.name, item.source, str(error))]
         else:
-            tell("error", str(error) if item.replaces else f"{name} was not added. {error}")
+            not_added(item, error)
         return
     if item.replaces is not None:
         queries.forget_reading(item.replaces, new)
@@ -124,6 +128,11 @@ def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
     elif new in known:
         tell("info", f"{name} is in this workspace already, as {known[new].name}.")
     waiting.added.append(queries.tables()[new])
+
+
+def not_added(item: Item, error: TabTuneError) -> None:
+    """Says why, at the next look at the page."""
+    tell("error", str(error) if item.replaces else f"{shown_name(item.name)} was not added. {error}")
 
 
 def show_added(waiting: Waiting) -> None:

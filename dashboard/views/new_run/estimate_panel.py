@@ -4,7 +4,6 @@ In: the sweep, its model and table. Out: a picture by cause, whether it fits the
 """
 
 import dataclasses
-from typing import Literal
 
 import streamlit as st
 
@@ -15,15 +14,10 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came
 from tabtune_core.data.target import Way
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.store.packs import largest_pack
-from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.fitting import PROCESS_BYTES, DeviceMemory, cannot_fit, judge, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
-PROCESS_BYTES = 450e6
-"""Python, torch and a CUDA context beside the tensors: 430 MB resident on the CPU when TabICL mini was loaded; a context is as large.
-On a card cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
-TIGHT = 0.8
-"""Of the free memory; the estimate was up to a fifth off where it was measured."""
 GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
 BADGES = {
@@ -31,16 +25,6 @@ BADGES = {
     "tight": ":orange-badge[:material/warning: tight]",
     "exceeds": ":red-badge[:material/block: exceeds]",
 }
-Fit = Literal["fits", "tight", "exceeds"]
-
-
-def judge(need_bytes: float, free_bytes: float) -> Fit:
-    """Whether a need fits what is free.
-
-    >>> judge(5e9, 10e9), judge(9e9, 10e9), judge(11e9, 10e9)
-    ('fits', 'tight', 'exceeds')
-    """
-    return "fits" if need_bytes <= TIGHT * free_bytes else "tight" if need_bytes <= free_bytes else "exceeds"
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
@@ -50,23 +34,6 @@ def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
     ends = {} if not adapters else {run.lora.rank: run for run in (adapters[0], *adapters)}
     kept = {rank: ends[rank] for rank in sorted({min(ends), max(ends)})} if ends else {}
     return {"Full fine-tuning": full} | {f"LoRA r={rank}": run for rank, run in kept.items()}
-
-
-def heaviest(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
-    """Of the runs of the sweep, the one that takes most; runs that differ in nothing that memory asks for are one."""
-    runs = dataclasses.replace(sweep, references=False).one_seed()  # which no memory is estimated for
-    distinct = {(run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs}
-    return max((estimate_memory(run, card, sizes, on_gpu=on_gpu) for run in distinct.values()), key=lambda memory: memory.total)
-
-
-def need_bytes(sweep: SweepSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> float:
-    """Most that a run, or the runs of a quick sweep that train together, take beside the process: while training, or while predicting."""
-    training = heaviest(sweep, card, sizes, on_gpu=on_gpu)
-    together = training.weights + largest_pack(sweep.one_seed()) * (training.total - training.weights)
-    predicting = prediction_bytes(
-        card, sweep.run.task, shown=sizes.shown_rows, features=sizes.features, on_gpu=on_gpu, predicted_rows=sizes.predicted_rows
-    )
-    return max(together, training.weights + training.adapter + predicting)
 
 
 def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
@@ -88,8 +55,8 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     return f"Predictions use {which} training rows as context{why}."
 
 
-def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> None:
-    """Memory by cause, fits or not, and time. Priced anew whenever the form changes."""
+def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> str | None:
+    """Memory by cause, fits or not, and time. Priced anew whenever the form changes. Returns why the runs cannot fit this machine."""
     counts = None if way == "numbers" else queries.class_counts(table, target, way)
     split = queries.split_sizes(sweep.run)
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
@@ -105,12 +72,13 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         persist_state="session",
         help="Estimates for a GPU with this much memory, even if there is none here. Empty: the device chosen above.",
     )
-    of_plan = (f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE) if planned else None
-    device, free_bytes, all_bytes = of_plan or _device(sweep.run.device)
-    on_gpu = bool(planned) or device != "the CPU"
+    device = DeviceMemory.of(sweep.run.device, *queries.memory_of_devices())
+    if planned:
+        device = DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True)
+    on_gpu = device.on_gpu
     asked = sweep.run.train.predict_context_rows
-    if all_bytes is not None:
-        run = with_shown_rows(sweep.run, features=features, memory_bytes=round(all_bytes), on_gpu=on_gpu)
+    if device.all_bytes is not None:
+        run = with_shown_rows(sweep.run, features=features, memory_bytes=round(device.all_bytes), on_gpu=on_gpu)
         sweep = dataclasses.replace(sweep, run=run)
     sizes = Sizes.plan(sweep.run, split, features=features, classes=0 if counts is None else len(counts))
     bars = [
@@ -120,22 +88,23 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     ]
     draw(bars, key="estimate_by_cause")
     st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
-    need = need_bytes(sweep, card, sizes, on_gpu=on_gpu) + PROCESS_BYTES
-    if free_bytes is None:
-        st.caption(
-            f"Needs about {need / GIGABYTE:.1f} GB at most ({BESIDE}). Free memory on {device}: N/A (its driver does not report it)."
-        )
+    need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu)
+    if device.free_bytes is None:
+        needs = f"Needs about {need.bytes / GIGABYTE:.1f} GB at most ({BESIDE})."
+        st.caption(f"{needs} Free memory on {device.name}: N/A (its driver does not report it).")
     else:
-        fit = judge(need, free_bytes)
-        st.markdown(f"{BADGES[fit]} about {need / GIGABYTE:.1f} GB at most, of {free_bytes / GIGABYTE:.1f} GB on {device}.")
+        fit = judge(need.bytes, device.free_bytes)
+        free = device.free_bytes / GIGABYTE
+        st.markdown(f"{BADGES[fit]} about {need.bytes / GIGABYTE:.1f} GB at most, of {free:.1f} GB on {device.name}.")
         st.caption(f"{BESIDE}.")
         if fit != "fits":
             st.caption(_WAY_OUT)
     if planned:
         st.caption("The time on that GPU is known after the first run there.")
-    else:
-        classes = 0 if counts is None else len(counts)
-        _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
+        return None  # not of this machine
+    classes = 0 if counts is None else len(counts)
+    _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
+    return cannot_fit(need, device, sweep.run)
 
 
 _HELP = (
@@ -154,16 +123,6 @@ _TIME_HELP = (
     " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"
     " rows x features. Each run's own time: where runs share frozen layers, you wait less."
 )
-
-
-def _device(asked: str) -> tuple[str, float | None, float | None]:
-    """The device in words, and the memory that is free there, and all of it; None where that is not known."""
-    machine, cards = queries.memory_of_devices()
-    if asked == "cpu" or (asked == "auto" and not cards):
-        return "the CPU", *machine
-    place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
-    memory = cards[place] if place < len(cards) else None
-    return f"cuda:{place}", *(memory or (None, None))
 
 
 def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:

@@ -131,15 +131,22 @@ def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:
     return min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
 
 
-def launch_button(sweep: SweepSettings, name: str, *, stopped: bool) -> None:
-    """Starts the sweep; a large one asks first."""
+def launch_button(sweep: SweepSettings, name: str, *, stopped: bool, too_large: str | None) -> None:
+    """Starts the sweep; a large one, and one that is ``too_large`` for the memory of its device, ask first."""
+    if too_large:
+        st.error(plain(too_large), icon=":material/memory:")
+    insists = not too_large or st.checkbox(
+        "Start even if it does not fit",
+        key="insists",
+        help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs.",
+    )
     sure = sweep.size <= MANY_RUNS or st.checkbox(
         f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
     )
     if st.button(
         f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}",
         type="primary",
-        disabled=stopped or not sure,
+        disabled=stopped or not sure or not insists,
         icon=":material/rocket_launch:",
         width="stretch",
     ):

@@ -71,17 +71,17 @@ with price:
         st.stop()
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
-    no_start = launch_panel.refused(sweep, queries.cards())
+    no_start, too_large = launch_panel.refused(sweep, queries.cards()), None
     try:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        estimate_panel(sweep, card, table, target, way)
+        too_large = estimate_panel(sweep, card, table, target, way)
         launch_panel.show_advice(card, task, sweep, rows)
     except TargetError as error:  # a pattern for the layers of another model
         no_start = no_start or str(error)
     if no_start:
         st.error(plain(no_start))
     name = forms.sweep_name(tables[table].name, card.title, sweep)
-    launch_panel.launch_button(sweep, name, stopped=bool(no_fit or no_start))
+    launch_panel.launch_button(sweep, name, stopped=bool(no_fit or no_start), too_large=too_large)
     with st.expander("Settings as text", icon=":material/code:"):
         text_panel.show(sweep, name)

@@ -57,3 +57,12 @@ def test_whoever_starts_runs_wants_a_worker_and_whoever_stops_it_meanwhile_does_
     assert started == [tmp_path]
     with pytest.raises(StoreError, match="was stopped with 'tabtune worker --stop'"):
         care.look()
+
+
+def test_why_nothing_starts_is_said_once_each_time(tmp_path, monkeypatch, started, capsys):
+    there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
+    care = terminal._WorkerCare(tmp_path)
+    for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
+        monkeypatch.setattr(terminal, "why_nothing_starts", lambda home, why=why: why)
+        care.look()
+    assert capsys.readouterr().err.splitlines() == ["The disk is full. What is queued waits, and goes on by itself."] * 2

@@ -1,14 +1,16 @@
 """Reading in a process of its own: it ends as reading here does, and a cancelled one leaves nothing."""
 
+import os
 import time
 from dataclasses import replace
 
 import pytest
+from small_disk import fill, small_disk
 
 from tabtune_core.data.datasets import add_dataset, get_dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading_process import ReadingProcess
-from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.errors import LayoutError, ShortageError, TableError
 
 CSV = b"a,y\n1,k\n2,l\n3,k\n"
 LIMIT = 100_000_000
@@ -65,3 +67,25 @@ def test_a_reading_that_is_killed_is_said(tmp_path):
     with pytest.raises(TableError, match="ended from outside, or took more memory"):
         reading.result()
     assert not list((tmp_path / "datasets").iterdir())
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / "datasets").mkdir()
+        fill(disk)
+        with pytest.raises(ShortageError, match=f"The disk of {disk}.* is full"):
+            started(disk, b"a,b\n" + b"1,2\n" * 100_000)
+        assert list((disk / "datasets").iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [8_192, 200_000])
+def test_what_the_process_lacked_is_raised_here(tmp_path, left):
+    with small_disk(tmp_path / "disk") as disk:
+        table = tmp_path / "table.csv"
+        table.write_text("a,b\n" + "".join(f"{i},{i * 0.37}\n" for i in range(200_000)))
+        (disk / "datasets").mkdir()
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - left)  # for folders, perhaps for what it says, and not for the table
+        with pytest.raises(ShortageError, match="is full"):
+            started(disk, table).result()
+        assert list((disk / "datasets").iterdir()) == []

@@ -286,3 +286,18 @@ def test_a_job_whose_process_is_gone_is_interrupted(live):
         " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, '1 boot pid:[1]')"
     )
     wait_until(lambda: live.job("lost").status == "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (3, 4, "The system ended the run's process (signal 9), because memory ran out."),
+        (3, 3, "most often because"),
+        (None, 4, "most often"),
+    ],
+)
+def test_memory_is_blamed_for_certain_only_where_the_system_counted_an_end_for_it(monkeypatch, before, now, said):
+    monkeypatch.setattr(worker, "oom_kills", lambda: now)
+    watched = worker._Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
+    assert said in worker._cause(watched)[0]
+    assert "memory" not in worker._cause(worker._Watched(("a",), 1, None, Mock(exitcode=worker.NO_ROOM_STATUS)))[0]

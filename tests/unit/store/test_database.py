@@ -61,5 +61,5 @@ def test_a_database_that_cannot_be_written_is_said_when_it_is_opened(tmp_path, m
         return real(f"file:{file}?mode=ro", uri=True, **more)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    with pytest.raises(StoreError, match="readonly database"):
+    with pytest.raises(StoreError, match="This user may not open or write to"):
         RunStore(tmp_path)

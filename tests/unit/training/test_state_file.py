@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_disk import fill, small_disk
 
 from tabtune_core.training.state_file import StateFileError, read_state, write_state
 
@@ -44,3 +45,16 @@ def test_what_is_no_state_is_refused(tmp_path, content):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(StateFileError, match="cannot be read"):
         read_state(tmp_path / "state.safetensors")
+
+
+def test_a_disk_that_fills_keeps_the_earlier_state_and_no_half_of_the_new_one(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        file = disk / "state.safetensors"
+        write_state(file, TENSORS, FACTS)
+        filler = fill(disk)
+        with filler.open("r+b") as opened:
+            opened.truncate(filler.stat().st_size - 20_000)
+        with pytest.raises(OSError, match="No space left"):
+            write_state(file, {"large": torch.zeros(100_000)}, FACTS)
+        assert {path.name for path in disk.iterdir()} == {"state.safetensors", "filler"}
+        assert sorted(read_state(file)[0]) == sorted(TENSORS)

@@ -122,3 +122,9 @@ def test_one_that_is_suspended_is_said_and_no_other_is_started(world, watch):
         assert watch.look() is None
         process.kill()
     assert world.starts == 0
+
+
+def test_a_disk_where_nothing_can_start_is_said_before_all_else(watch, world, monkeypatch):
+    monkeypatch.setattr("dashboard.server.worker_watch.why_nothing_starts", lambda home: "The disk is full.")
+    trouble = watch.look()
+    assert (trouble.why, trouble.what, world.starts) == ("no room", "The disk is full.", 0)

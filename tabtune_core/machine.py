@@ -1,0 +1,95 @@
+"""What the machine gives this process: room on its disks, and memory within the limits of its control group (a container's, for example).
+
+In: paths. Out: bytes, and how often the system ended a process because memory ran out. What the system does not tell is None.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+"""Which groups this process is in, and where they are described: cgroups(7)."""
+VMSTAT = Path("/proc/vmstat")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that a path lies on, or would."""
+
+    mount: Path
+    free_bytes: int
+    """For this user."""
+    total_bytes: int
+    read_only: bool
+    has_names: bool
+    """Whether a new file can have a name: false where all inodes are taken, however many bytes are free."""
+
+
+def disk_of(path: Path) -> Disk | None:
+    """Of a path, or of the first folder above it that is there."""
+    place = Path(os.path.abspath(path))
+    try:
+        while not place.exists():
+            place = place.parent
+        told = os.statvfs(place)
+        while not os.path.ismount(place):
+            place = place.parent
+    except OSError:
+        return None
+    names = not told.f_files or told.f_favail > 0
+    return Disk(place, told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, bool(told.f_flag & os.ST_RDONLY), names)
+
+
+def machine_memory(groups: Path = CGROUP, root: Path = CGROUPS) -> tuple[int, int]:
+    """Bytes of memory that are available, and all that there is: of the machine, or of a control group where that has less."""
+    memory = psutil.virtual_memory()
+    available, total = memory.available, memory.total
+    for limit, used in _limits(groups, root):
+        available, total = min(available, max(0, limit - used)), min(total, limit)
+    return available, total
+
+
+def _limits(groups: Path, root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use, without what the kernel would give up, of every group around this process that has a limit."""
+    for folder in _folders(groups, root):
+        for limit_name, used_name, spare in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit, used = _number(folder / limit_name), _number(folder / used_name)
+            if limit is not None and used is not None:
+                yield limit, max(0, used - (_number(folder / "memory.stat", spare) or 0))
+
+
+def _folders(groups: Path, root: Path) -> Iterator[Path]:
+    """Of the groups around this process, for version 2 (also beside version 1) and for version 1; some are not there in a container."""
+    lines = [line.split(":", 2) for line in _text(groups).splitlines()]
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if not controllers or "memory" in controllers.split(","):
+            for base in (root, root / "unified") if not controllers else (root / "memory",):
+                place = base / path.strip("/")
+                yield from (place, *(above for above in place.parents if above.is_relative_to(base)))
+
+
+def oom_kills(groups: Path = CGROUP, root: Path = CGROUPS, vmstat: Path = VMSTAT) -> int | None:
+    """How many processes the system has ended because memory ran out: of the groups around this process, or of the whole machine."""
+    told = [_number(folder / name, "oom_kill") for folder in _folders(groups, root) for name in ("memory.events", "memory.oom_control")]
+    counted = [number for number in (*told, _number(vmstat, "oom_kill")) if number is not None]
+    return sum(counted) if counted else None
+
+
+def _number(file: Path, name: str = "") -> int | None:
+    """What a file says, or its line of that name; None where it says nothing or ``max``."""
+    found = re.search(rf"^{name + ' ' if name else ''}(\d+)$", _text(file), re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

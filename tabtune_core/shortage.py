@@ -1,0 +1,160 @@
+"""What the machine lacked, in a sentence: room on a disk, leave to write, memory, processes, open files.
+
+In: whatever was raised. Out: a ``ShortageError`` that says what was being done, which disk or folder it is, and what to do; None where the
+machine lacked nothing. It goes by the system's own number (errno), SQLite's code, or the system's words where a package hides the number.
+"""
+
+import errno
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tabtune_core.errors import Lack, ShortageError, TabTuneError, says_out_of_memory
+from tabtune_core.machine import Disk, disk_of
+
+BY_NUMBER: dict[int, Lack] = {
+    errno.ENOSPC: "room",
+    errno.EDQUOT: "quota",
+    errno.EROFS: "writable disk",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EIO: "sound disk",
+    errno.ENOMEM: "memory",
+    errno.EMFILE: "files",
+    errno.ENFILE: "files",
+}
+HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
+"""Numbers whose words are looked for in errors without a number: DuckDB's, and those of packages in Rust."""
+BY_SQLITE: dict[int, Lack] = {5: "turn", 6: "turn", 7: "memory", 8: "permission", 10: "sound disk", 13: "room", 14: "sound disk"}
+"""https://www.sqlite.org/rescode.html: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN."""
+SQLITE_IOERR_NOMEM = 3082
+LEAST_BYTES = 64 * 1024
+"""A disk with less free is full: SQLite wants 32 kB for the index of its log alone."""
+START_BYTES = 8_000_000
+"""Free where a run may start: its log, its first events and states of an adapter need about as much."""
+
+
+def shortage_of(error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False) -> ShortageError | None:
+    """What the machine lacked when this was raised, or what it was raised from.
+
+    Args:
+        error: any.
+        doing: what was being done, as the start of a sentence: ``The table could not be added``.
+        folder: where that was written, where the error itself names no file.
+        starting: whether it was a process that should start; "try again" (EAGAIN) then means that there are too many.
+    """
+    if isinstance(error, TabTuneError) and not isinstance(error, ShortageError):
+        return None  # it says itself what to do
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ShortageError):
+            return found
+        path = _path(found, folder)
+        lack = _lack(found, path, starting)
+        if lack is not None:
+            start = f"{doing}. " if doing else ""
+            return ShortageError(start + _sentence(lack, path), lack)
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    return None
+
+
+@contextmanager
+def named(doing: str = "", folder: Path | None = None, *, starting: bool = False) -> Iterator[None]:
+    """Raises ShortageError where the machine lacks something inside; all else as it is."""
+    try:
+        yield
+    except Exception as error:
+        found = shortage_of(error, doing, folder, starting=starting)
+        if found is None or found is error:
+            raise
+        raise found from error
+
+
+def why_nothing_starts(home: Path) -> str | None:
+    """Why no run can start in a workspace now, looked up there: the same for the worker, the pages and the command line."""
+    disk = disk_of(home)
+    if disk is None:
+        return None
+    if disk.read_only or not os.access(home, os.W_OK):
+        return _sentence("writable disk" if disk.read_only else "permission", home)
+    return _sentence("room", home) if disk.free_bytes < START_BYTES or not disk.has_names else None
+
+
+def _lack(error: BaseException, path: Path | None, starting: bool) -> Lack | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        lack = "memory" if code == SQLITE_IOERR_NOMEM else BY_SQLITE.get(code & 0xFF)
+        return _looked_up(path, lack) if lack in ("sound disk", "permission") else lack
+    if isinstance(error, OSError):
+        number = error.errno or 0
+        return "processes" if starting and number == errno.EAGAIN else BY_NUMBER.get(number) or _by_words(error)
+    if says_out_of_memory(error):
+        return "memory"
+    return "processes" if "can't start new thread" in str(error) else _by_words(error)
+
+
+def _by_words(error: BaseException) -> Lack | None:
+    text = str(error).lower()
+    return next((BY_NUMBER[number] for number in HIDDEN if os.strerror(number).lower() in text), None)
+
+
+def _looked_up(path: Path | None, lack: Lack) -> Lack:
+    """What is plainly the matter with a disk of which SQLite says no more than that it could not be read or written."""
+    disk = None if path is None else disk_of(path)
+    if disk is None or path is None:
+        return lack
+    if disk.read_only:
+        return "writable disk"
+    if lack == "permission" or (path.is_dir() and not os.access(path, os.W_OK)):
+        return "permission"
+    return "room" if disk.free_bytes < LEAST_BYTES or not disk.has_names else lack
+
+
+def _path(error: BaseException, folder: Path | None) -> Path | None:
+    """The file that the error names; else of the folder, the temporary one and the current one, that with the least room."""
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        return Path(os.fsdecode(error.filename2 or error.filename))
+    if folder is not None and hasattr(error, "sqlite_errorcode"):
+        return folder
+    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd()) if place is not None]
+    disks = [(place, disk) for place in places if (disk := disk_of(place))]
+    return min(disks, key=lambda one: one[1].free_bytes)[0] if disks else folder
+
+
+SENTENCES: dict[Lack, str] = {
+    "room": "{Where} is full{room}. Delete runs that you no longer need, or other files there; then try again.",
+    "quota": "Your quota on {where} is used up{room}. Delete files there, or ask for more; then try again.",
+    "writable disk": "Nothing can be written to {where}{mount}: it is read-only. Mount it for writing, or choose another folder.",
+    "permission": "This user may not open or write to {path}. Change its permissions, or choose another.",
+    "sound disk": "{Where} reports an error in reading or writing. Look for damage in the system's log, and try again.",
+    "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
+    "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
+    "processes": "The system starts no more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
+    "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",
+}
+NO_NAMES = "No more files fit on {where}, because all of its names (inodes) are taken{mount}. Delete files there, and try again."
+
+
+def _sentence(lack: Lack, path: Path | None) -> str:
+    disk = None if path is None else disk_of(path)
+    where = "a disk" if path is None else f"the disk of {path}"
+    text = SENTENCES[lack]
+    if disk and lack == "room" and not disk.has_names and disk.free_bytes >= LEAST_BYTES:
+        text = NO_NAMES
+    return text.format(
+        where=where,
+        Where=where[0].upper() + where[1:],
+        path=path or "a file",
+        room=_room(disk),
+        mount=f" (mounted at {disk.mount})" if disk else "",
+        files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    )
+
+
+def _room(disk: Disk | None) -> str:
+    if disk is None:
+        return ""
+    return f" ({disk.free_bytes / 1e6:,.1f} MB of {disk.total_bytes / 1e6:,.0f} MB are free at {disk.mount})"

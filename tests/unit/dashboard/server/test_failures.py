@@ -1,0 +1,47 @@
+"""Where the machine lacks something, each page and each plain address says so in a sentence."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.server import failures
+from dashboard.server.access import decide
+from dashboard.server.application import application
+
+
+def page(number):
+    import os
+
+    from dashboard.server import failures
+
+    error = OSError(number, os.strerror(number), "/tmp/a") if number else KeyError("a mistake of ours")
+    assert failures.show(error) == bool(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(28, "The disk of /tmp/a is full"), (30, "read-only"), (5, "reports an error"), (12, "memory")]
+)
+def test_a_page_says_what_the_machine_lacks(number, said):
+    app = AppTest.from_function(page, args=(number,)).run(timeout=30)
+    assert not app.exception
+    (shown,) = app.error
+    assert said in str(shown.value).replace("\\", "")
+
+
+def test_a_mistake_of_ours_is_left_to_streamlit():
+    app = AppTest.from_function(page, args=(0,)).run(timeout=30)
+    assert not app.exception
+    assert not app.error
+
+
+def test_every_page_and_address_of_the_application_is_under_it():
+    made = application(decide("127.0.0.1", [], login=None))
+    assert made._on_script_error is failures.show
+    assert made._exception_handlers == failures.HANDLERS
+
+
+def test_a_plain_request_is_answered_with_the_sentence():
+    answered = failures.answer(None, OSError(28, "No space left on device", "/tmp/a"))
+    assert answered.status_code == 507
+    assert b"The disk of /tmp/a is full" in answered.body
+    with pytest.raises(FileNotFoundError):
+        failures.answer(None, FileNotFoundError(2, "No such file or directory"))

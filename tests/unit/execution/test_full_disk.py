@@ -1,0 +1,109 @@
+"""A disk that is full, for real: nothing ends for it that could go on, and what waits goes on by itself."""
+
+import os
+
+import pytest
+from small_disk import fill, small_disk
+from worker_program import end, queue, start_worker, wait_for_end, wait_until
+
+from tabtune_core.errors import ShortageError
+from tabtune_core.events import StepDone
+from tabtune_core.execution import patience
+from tabtune_core.execution.identity import found
+from tabtune_core.execution.patience import Teller, patiently
+from tabtune_core.shortage import why_nothing_starts
+from tabtune_core.store.runs import RunStore
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk") as place:
+        yield place
+
+
+@pytest.fixture
+def store(disk):
+    return RunStore(disk)
+
+
+def steps(store, run_id):
+    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
+
+
+def tell_until_full(teller, store, run_id):
+    """The number of steps that were told or wait; some of them wait."""
+    told = 0
+    while len(steps(store, run_id)) == told:
+        told += 1
+        teller.tell(StepDone(told, 0.5, 1.0, 2e-4, 0.5))
+    return told
+
+
+def test_a_training_goes_on_while_the_disk_is_full_and_tells_all_of_it_later(store, disk):
+    (run_id,) = queue(store, "quick")
+    teller = Teller(store, run_id)
+    teller.tell(StepDone(0, 0.5, 1.0, 2e-4, 0.5))
+    store._write("DELETE FROM events")
+    filler = fill(disk)
+    last = tell_until_full(teller, store, run_id)
+    filler.unlink()
+    teller.tell(StepDone(last + 1, 0.5, 1.0, 2e-4, 0.5))
+    teller.finish()
+    assert steps(store, run_id) == list(range(1, last + 2))
+
+
+def test_patience_ends(store, disk, monkeypatch):
+    (run_id,) = queue(store, "quick")
+    teller = Teller(store, run_id)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "AGAIN_SECONDS", 0.0)
+    fill(disk)
+    with pytest.raises(ShortageError, match=rf"The disk of {disk} is full \(0.0 MB of 21 MB are free at {disk}\)"):
+        for step in range(1000):
+            teller.tell(StepDone(step, 0.5, 1.0, 2e-4, 0.5))
+    with pytest.raises(ShortageError, match="is full"):
+        patiently(teller.finish)
+
+
+def test_what_does_not_come_back_is_not_waited_for():
+    def refuse():
+        raise ShortageError("No.", "writable disk")
+
+    with pytest.raises(ShortageError, match="No"):
+        patiently(refuse)
+
+
+@pytest.mark.parametrize("left", [0, 2**20])
+def test_a_queued_run_waits_for_room_and_goes_on_by_itself(store, disk, tmp_path, left):
+    (run_id,) = queue(store, "quick")
+    filler, said = fill(disk), tmp_path / "said.txt"
+    os.truncate(filler, filler.stat().st_size - left)
+    working = start_worker(disk, "exit-when-idle", before=f"import sys\nsys.stderr = open({str(said)!r}, 'w', buffering=1)\n")
+    try:
+        wait_until(lambda: said.exists() and "is full" in said.read_text())
+        assert "is full" in why_nothing_starts(disk)
+        assert store.run(run_id).status == "queued"
+        filler.unlink()
+        assert why_nothing_starts(disk) is None
+        assert working.wait(timeout=60) == 0
+        assert store.run(run_id).status == "finished"
+    finally:
+        end(store, working)
+
+
+def test_a_run_that_fills_the_disk_says_so_and_goes_on_when_there_is_room(store, disk):
+    (run_id,) = queue(store, "filling")
+    working = start_worker(disk)
+    try:
+        wait_until(lambda: store.run(run_id).identity and (disk / "filler").exists())
+        first = store.run(run_id)
+        wait_until(lambda: found(first.pid, first.identity) == "gone")
+        assert working.poll() is None
+        (disk / "filler").unlink()
+        run = wait_for_end(store, run_id)
+        assert (run.status, run.resumptions) == ("finished", 1)
+        (told,) = [stored.event.text for stored in store.events(run_id, ["Note"])]
+        assert "is full" in told or "had no room on a disk" in told
+        assert "memory" not in told
+    finally:
+        end(store, working)

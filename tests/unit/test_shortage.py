@@ -1,0 +1,157 @@
+"""What the machine lacks is told by the system's own number or words, never guessed."""
+
+import errno
+import os
+import sqlite3
+import subprocess
+import threading
+
+import duckdb
+import pytest
+from small_disk import fill, small_disk
+
+from tabtune_core.cli.main import main
+from tabtune_core.errors import ShortageError, StoreError, TableError
+from tabtune_core.shortage import named, shortage_of, why_nothing_starts
+from tabtune_core.store.runs import RunStore
+
+
+def system(number, path=None):
+    return OSError(number, os.strerror(number), path)
+
+
+def raised_from(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "lack", "said"),
+    [
+        (system(errno.ENOSPC, "/tmp/a"), "room", r"The disk of /tmp/a is full \(.* MB of .* MB are free at /.*\)\. Delete runs"),
+        (system(errno.EDQUOT, "/tmp/a"), "quota", "Your quota on the disk of /tmp/a is used up"),
+        (system(errno.EACCES, "/tmp/a"), "permission", "This user may not open or write to /tmp/a"),
+        (system(errno.EIO, "/tmp/a"), "sound disk", "The disk of /tmp/a reports an error"),
+        (system(errno.ENOMEM), "memory", "not enough memory"),
+        (system(errno.EMFILE), "files", r"Too many files are open; a process may have [\d,]+ \(ulimit -n\)"),
+        (MemoryError(), "memory", "not enough memory"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"), "memory", "not enough memory"),
+        (duckdb.IOException('IO Error: Could not write file "/t/a": No space left on device'), "room", "is full"),
+        (RuntimeError("can't start new thread"), "processes", "starts no more processes or threads"),
+        (raised_from(RuntimeError("the step failed"), system(errno.ENOSPC, "/tmp/a")), "room", "The disk of /tmp/a is full"),
+    ],
+    ids=str,
+)
+def test_what_is_lacking_is_named(error, lack, said):
+    found = shortage_of(error)
+    assert found.lack == lack
+    with pytest.raises(ShortageError, match=said):
+        raise found
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), system(errno.ENOENT, "/tmp/a"), TableError("No space left on device"), KeyError("memory")]
+)
+def test_what_is_no_shortage_stays_what_it_is(error):
+    assert shortage_of(error) is None
+    with pytest.raises(type(error)), named("Something"):
+        raise error
+
+
+def test_try_again_means_too_many_processes_only_where_one_is_started():
+    assert shortage_of(system(errno.EAGAIN)) is None
+    assert shortage_of(system(errno.EAGAIN), starting=True).lack == "processes"
+
+
+def test_a_database_that_is_locked_is_told_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr("tabtune_core.store.database.TIMEOUT_SECONDS", 0)
+    store = RunStore(tmp_path)
+    other = sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ShortageError, match="kept the database in .* locked") as found:
+        store.add_job("predict", {})
+    assert found.value.passes
+    other.execute("ROLLBACK")
+    assert store.add_job("predict", {})
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk") as place:
+        yield place
+
+
+def write_until_full(store):
+    for _ in range(10_000):
+        store.add_job("predict", {"text": "x" * 1000})
+
+
+def test_a_full_disk_is_named_by_the_store_which_goes_on_afterwards(disk):
+    store = RunStore(disk)
+    filler = fill(disk)
+    with pytest.raises(ShortageError, match=f"The workspace's database could not be read or written. The disk of {disk} is full"):
+        write_until_full(store)
+    with pytest.raises(ShortageError), store._together():
+        write_until_full(store)
+    filler.unlink()
+    before = len(store.jobs())
+    store.add_job("predict", {})
+    assert len(store.jobs()) == before + 1
+
+
+def test_a_workspace_on_a_full_disk_opens_where_it_is_one_already_so_that_runs_can_be_deleted(disk):
+    first = RunStore(disk)
+    job = first.add_job("predict", {})
+    fill(disk)
+    with pytest.raises(ShortageError):
+        write_until_full(first)
+    assert RunStore(disk).job(job).status == "queued"
+    with pytest.raises(ShortageError, match=f"The workspace {disk / 'new'} cannot be opened. .*is full"):
+        RunStore(disk / "new")
+
+
+@pytest.fixture
+def read_only(disk, tmp_path):
+    """The same disk, mounted a second time so that it can only be read."""
+    (place := tmp_path / "read-only").mkdir()
+    subprocess.run(["mount", "--bind", str(disk), str(place)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_read_only_disk_is_named(disk, read_only, capsys):
+    RunStore(disk)
+    told = f"Nothing can be written to the disk of {read_only}"
+    assert (
+        why_nothing_starts(read_only)
+        == f"{told} (mounted at {read_only}): it is read-only. Mount it for writing, or choose another folder."
+    )
+    with pytest.raises(StoreError, match=f"cannot be opened: {told}"):
+        RunStore(read_only)
+    assert main(["leaderboard", "--home", str(read_only)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tabtune: The workspace {read_only} cannot be opened: {told}")
+
+
+def test_the_command_line_says_that_the_disk_is_full_in_a_line(disk, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(200)))
+    RunStore(disk)
+    fill(disk)
+    assert main(["train", str(table), "--target", "y", "--home", str(disk)]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("tabtune: ")
+    assert f"The disk of {disk}" in line
+    assert "is full" in line
+
+
+def test_a_thread_that_cannot_be_started_is_named(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading, "_start_new_thread", refuse)
+    with pytest.raises(ShortageError, match="no more processes or threads"), named("The worker could not be started"):
+        threading.Thread(target=print).start()
