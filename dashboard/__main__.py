@@ -13,7 +13,16 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from dashboard.server.access import LOGIN_VARIABLE, LOOPBACK, SERVER_PATHS_VARIABLE, Access, decide, typed_paths_are_open
+from dashboard.server.access import (
+    LOGIN_VARIABLE,
+    LOOPBACK,
+    SERVER_PATHS_VARIABLE,
+    Access,
+    decide,
+    listed_admins,
+    typed_paths_are_open,
+    unowned_is_open,
+)
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.shortage import named
@@ -90,6 +99,9 @@ def let_in(options: argparse.Namespace) -> Access:
     try:
         access = decide(options.address, options.allow_host, login=login)
         paths = login is not None and typed_paths_are_open(login)
+        if login is not None:  # what the pages ask for is checked before the first one
+            listed_admins(login)
+            unowned_is_open(login)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     os.environ[LOGIN_VARIABLE] = "1" if access.login else ""

@@ -3,6 +3,7 @@
 import re
 import time
 
+from dashboard.server.people import by
 from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
@@ -73,7 +74,7 @@ def moment(unix_seconds: float) -> str:
 def sweep_title(sweep: Sweep) -> str:
     """What a list calls a sweep."""
     total = sum(sweep.counts.values())
-    return f"{sweep.name or 'Sweep'} · {total} run{'s' * (total != 1)} · {moment(sweep.created)}"
+    return f"{sweep.name or 'Sweep'} · {total} run{'s' * (total != 1)} · {moment(sweep.created)}{by(sweep.owner)}"
 
 
 def labels(runs: list[Run]) -> dict[str, str]:

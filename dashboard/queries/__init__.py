@@ -3,7 +3,7 @@
 What has ended never changes and is read once; what runs is read at most once a second, however many tabs watch.
 """
 
-from dashboard.queries.adapters import damaged_uploads, facts, new_rows, test_rows, uploads
+from dashboard.queries.adapters import damaged_uploads, delete_upload, facts, keep_upload, name_weights, new_rows, test_rows, uploads
 from dashboard.queries.boards import (
     HeldOutPart,
     against_full,
@@ -25,10 +25,12 @@ from dashboard.queries.tables import (
     TASKS,
     class_counts,
     damaged_tables,
+    delete_table,
     features,
     first_rows,
     forget_reading,
     histogram,
+    keep_sample,
     label_findings,
     pair_leaks,
     proposal,
@@ -75,6 +77,8 @@ __all__ = [
     "curves",
     "damaged_tables",
     "damaged_uploads",
+    "delete_table",
+    "delete_upload",
     "drawn",
     "experienced",
     "facts",
@@ -84,6 +88,8 @@ __all__ = [
     "frame",
     "histogram",
     "home",
+    "keep_sample",
+    "keep_upload",
     "keep_worker",
     "label_findings",
     "latest",
@@ -92,6 +98,7 @@ __all__ = [
     "look_after_worker",
     "mark",
     "memory_of_devices",
+    "name_weights",
     "new_rows",
     "paces",
     "pair_leaks",

@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.queries.workspace import home, store
+from dashboard.server.people import check_may_change, person
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_facts
-from tabtune_core.store import uploaded_adapters
+from tabtune_core.store import deletion, uploaded_adapters
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.runs import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
@@ -39,6 +40,34 @@ def uploads() -> dict[str, StoredAdapter]:
     """Adapters that were made elsewhere, by id, newest first."""
     stamps = sorted((about.parent.name, _changed(about)) for about in (home() / "adapters").glob("*/about.json"))
     return _uploads(str(home()), tuple(stamps))
+
+
+def keep_upload(data: bytes, name: str) -> StoredAdapter:
+    """Checks a package and keeps it as the person's. Raises AdapterError where it is none."""
+    return uploaded_adapters.add_adapter(home(), data, name, owner=person())
+
+
+def delete_upload(identity: str) -> None:
+    """Removes an adapter from elsewhere.
+
+    Raises:
+        NotYoursError: it belongs to somebody else.
+        StoreError: a job that is queued or running uses it.
+        AdapterError: the workspace does not hold it.
+    """
+    _check_upload(identity)
+    deletion.delete_uploaded(store(), identity)
+
+
+def name_weights(identity: str, path: str) -> None:
+    """Notes where the weights of its base lie; raises as ``name_checkpoint`` does, and as ``delete_upload`` for another's."""
+    _check_upload(identity)
+    uploaded_adapters.name_checkpoint(home(), identity, path)
+
+
+def _check_upload(identity: str) -> None:
+    held = uploads().get(identity)
+    check_may_change(held.owner if held else "")  # of one that cannot be read, nobody is known as the owner
 
 
 def damaged_uploads() -> dict[str, str]:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from dashboard.formatting import moment
 from dashboard.queries.workspace import home, store
+from dashboard.server.people import by, check_may_change, may_change, person
 from tabtune_core.data.datasets import (
     Dataset,
+    add_sample,
     damaged_datasets,
     folder_of,
     get_dataset,
@@ -34,7 +36,7 @@ from tabtune_core.data.task import check_split, plan_split
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.store.deletion import delete_table
+from tabtune_core.store import deletion
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
 
@@ -59,7 +61,7 @@ def damaged_tables() -> dict[str, str]:
 
 def table_title(dataset: Dataset) -> str:
     """What a list calls a table."""
-    return f"{dataset.name} · {dataset.rows:,} rows, {len(dataset.columns)} columns · {moment(dataset.created)}"
+    return f"{dataset.name} · {dataset.rows:,} rows, {len(dataset.columns)} columns · {moment(dataset.created)}{by(dataset.owner)}"
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the table")
@@ -213,8 +215,26 @@ def pair_leaks(table: str, column: str) -> tuple[Finding, ...]:
 
 
 def start_reading(source: Path | bytes, name: str, choices: ReadingChoices) -> ReadingProcess:
-    """Begins to keep a file as a table, in a process of its own."""
-    return ReadingProcess(home(), source, name, choices, limit_bytes=LIMIT_BYTES)
+    """Begins to keep a file as a table of the person's, in a process of its own."""
+    return ReadingProcess(home(), source, name, choices, owner=person(), limit_bytes=LIMIT_BYTES)
+
+
+def keep_sample(name: str) -> Dataset:
+    """Keeps one of the samples as a table of the person's."""
+    return add_sample(home(), name, owner=person())
+
+
+def delete_table(identity: str) -> None:
+    """Removes a table and its file.
+
+    Raises:
+        NotYoursError: it belongs to somebody else.
+        StoreError: something that is queued or running uses it.
+        TableError: the workspace does not hold it.
+    """
+    held = tables().get(identity)
+    check_may_change(held.owner if held else "")  # of one that cannot be read, nobody is known as the owner
+    deletion.delete_table(store(), identity)
 
 
 def source_of(dataset: Dataset) -> Path:
@@ -223,10 +243,10 @@ def source_of(dataset: Dataset) -> Path:
 
 
 def forget_reading(old: str, new: str) -> None:
-    """Another reading of its file takes the place of a table, which goes unless a run used it."""
-    if new != old and not any(run.settings.dataset == old for run in store().runs()):
+    """Another reading of its file takes the place of a table, which goes unless a run used it or it is somebody else's."""
+    if new != old and may_change(get_dataset(home(), old).owner) and not any(run.settings.dataset == old for run in store().runs()):
         with suppress(StoreError):  # a prediction is shown its rows just now
-            delete_table(store(), old)
+            deletion.delete_table(store(), old)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.queries.owned_store import OwnedStore
 from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
-from tabtune_core.store.runs import ENDED, Run, RunStore, Sweep, Unreadable, default_home
+from tabtune_core.store.runs import ENDED, Run, Sweep, Unreadable, default_home
 
 
 def home() -> Path:
@@ -15,13 +16,13 @@ def home() -> Path:
 
 
 @st.cache_resource
-def store_of(folder: str) -> RunStore:
+def store_of(folder: str) -> OwnedStore:
     """The run store of a workspace, named so that a cached read depends on which."""
-    return RunStore(Path(folder))
+    return OwnedStore(Path(folder))
 
 
-def store() -> RunStore:
-    """The run store of the workspace; one a process, safe from every tab."""
+def store() -> OwnedStore:
+    """The run store of the workspace; one a process, safe from every tab. It knows whose page asks."""
     return store_of(str(home()))
 
 

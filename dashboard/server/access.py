@@ -94,10 +94,25 @@ def listed_emails(secrets: Mapping[str, object]) -> tuple[str, ...]:
     Raises:
         ValueError: for something other than a list of texts.
     """
-    found = _section(secrets, "tabtune").get("emails", [])
-    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
-        raise ValueError(f'emails under [tabtune] in secrets.toml is {found!r}; write a list, for example emails = ["ann@example.org"].')
-    return tuple(found)
+    return _listed(secrets, "emails")
+
+
+def listed_admins(secrets: Mapping[str, object]) -> frozenset[str]:
+    """Who may change what others own, by e-mail address in small letters.
+
+    Raises:
+        ValueError: for something other than a list of texts.
+    """
+    return frozenset(email.casefold() for email in _listed(secrets, "admins"))
+
+
+def unowned_is_open(secrets: Mapping[str, object]) -> bool:
+    """Whether everybody who is let in may change what has no owner: ``unowned_open = true`` under [tabtune]; else admins alone.
+
+    Raises:
+        ValueError: for something other than true or false.
+    """
+    return _switch(secrets, "unowned_open")
 
 
 def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
@@ -106,10 +121,7 @@ def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
     Raises:
         ValueError: for something other than true or false.
     """
-    found = _section(secrets, "tabtune").get("server_paths", False)
-    if not isinstance(found, bool):
-        raise ValueError(f"server_paths under [tabtune] in secrets.toml is {found!r}; write true or false.")
-    return found
+    return _switch(secrets, "server_paths")
 
 
 def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
@@ -118,6 +130,20 @@ def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 NO_PATHS = "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in secrets.toml."
+
+
+def _listed(secrets: Mapping[str, object], name: str) -> tuple[str, ...]:
+    found = _section(secrets, "tabtune").get(name, [])
+    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
+        raise ValueError(f'{name} under [tabtune] in secrets.toml is {found!r}; write a list, for example {name} = ["ann@example.org"].')
+    return tuple(found)
+
+
+def _switch(secrets: Mapping[str, object], name: str) -> bool:
+    found = _section(secrets, "tabtune").get(name, False)
+    if not isinstance(found, bool):
+        raise ValueError(f"{name} under [tabtune] in secrets.toml is {found!r}; write true or false.")
+    return found
 
 
 def _section(values: Mapping[str, object], name: str) -> Mapping[str, object]:

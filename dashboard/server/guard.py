@@ -105,7 +105,13 @@ def admitted(user: Mapping[str, Any], emails: tuple[str, ...]) -> bool:
     """Whether somebody who has logged in may come in: everybody, unless addresses are listed."""
     if not user.get("is_logged_in"):
         return False
-    return not emails or str(user.get("email", "")).casefold() in {email.casefold() for email in emails}
+    return not emails or email_of(user) in {email.casefold() for email in emails}
+
+
+def email_of(user: Mapping[str, Any]) -> str:
+    """In small letters; empty where there is none, or the provider says that it has not seen that it is theirs."""
+    unseen = str(user.get("email_verified", True)).casefold() == "false"
+    return "" if unseen else str(user.get("email") or "").casefold()
 
 
 def user_of(connection: HTTPConnection) -> dict[str, Any]:

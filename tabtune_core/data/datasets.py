@@ -68,6 +68,9 @@ class Dataset:
     size_bytes: int
     """Of the file as given."""
 
+    owner: str = ""
+    """Who added it, where people log in; empty: not known."""
+
 
 def add_dataset(
     home: Path,
@@ -75,13 +78,15 @@ def add_dataset(
     name: str,
     choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
     *,
+    owner: str = "",
     limit_bytes: int = LIMIT_BYTES,
     inside: Path | None = None,
     tell: Tell = untold,
 ) -> Dataset:
-    """Reads a file and keeps it. The same bytes read the same way are kept once, under the first name.
+    """Reads a file and keeps it. The same bytes read the same way are kept once, under the first name and owner.
 
-    All that is written on the way lies in a folder of ``inside``, which is on the disk of the workspace; ``tell`` is as in ``read_table``.
+    All that is written on the way lies in a folder of ``inside``, which is on the disk of the workspace; ``tell`` is as in ``read_table``,
+    and ``owner`` is the person who logged in to add it.
     Raises TableError where ``read_table`` does; then nothing is kept.
     """
     with incoming(home, inside) as folder:
@@ -94,7 +99,7 @@ def add_dataset(
         if not final.exists():
             table = read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
             facts = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size)
+            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner)
             write(folder, table, dataset)
             try:
                 folder.rename(final)
@@ -104,9 +109,9 @@ def add_dataset(
     return get_dataset(home, identity)
 
 
-def add_sample(home: Path, name: str) -> Dataset:
+def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
     """Keeps one of SAMPLES. Raises TableError for another name."""
-    return add_dataset(home, sample_frame(name).to_csv(index=False).encode(), f"{name}.csv")
+    return add_dataset(home, sample_frame(name).to_csv(index=False).encode(), f"{name}.csv", owner=owner)
 
 
 def list_datasets(home: Path) -> list[Dataset]:
@@ -143,7 +148,7 @@ def get_dataset(home: Path, id: str) -> Dataset:
             "reading": ReadingChoices.from_json(data["reading"]),
         }
         dataset = Dataset(**{**data, **facts})
-        texts = [dataset.id, dataset.name, *(text for column in dataset.columns for text in (column.name, column.kind))]
+        texts = [dataset.id, dataset.name, dataset.owner, *(text for column in dataset.columns for text in (column.name, column.kind))]
         numbers = [dataset.created, dataset.rows, dataset.size_bytes, *(n for c in dataset.columns for n in (c.missing, c.unique))]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("an entry is of another kind")

@@ -32,7 +32,7 @@ GRACE_SECONDS = 3.0
 class ReadingProcess:
     """One file on its way into a workspace."""
 
-    def __init__(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, *, limit_bytes: int) -> None:
+    def __init__(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, *, owner: str = "", limit_bytes: int) -> None:
         """Starts to read. ``source`` is as for ``add_dataset``, and so are the others.
 
         Raises:
@@ -41,19 +41,20 @@ class ReadingProcess:
         self._held = ExitStack()
         try:
             with named(folder=home, starting=True):
-                self._start(home, source, name, choices, limit_bytes)
+                self._start(home, source, name, choices, owner, limit_bytes)
         except ShortageError:
             self._held.close()
             raise
 
-    def _start(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, limit_bytes: int) -> None:
+    def _start(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, owner: str, limit_bytes: int) -> None:
         datasets = home / "datasets"
         datasets.mkdir(parents=True, exist_ok=True)
         self._folder = self._held.enter_context(scratch_folder(datasets, "incoming-"))
         if isinstance(source, bytes):
             (self._folder / "given").write_bytes(source)
             source = self._folder / "given"
-        request = {"home": str(home), "source": str(source), "name": name, "choices": choices.to_json(), "limit_bytes": limit_bytes}
+        request: dict[str, Any] = {"home": str(home), "source": str(source), "name": name, "choices": choices.to_json()}
+        request |= {"owner": owner, "limit_bytes": limit_bytes}
         command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert self._process.stdin is not None
@@ -127,7 +128,8 @@ def main(folder: Path) -> None:
     choices = ReadingChoices.from_json(request["choices"])
     try:
         home, source, limit = Path(request["home"]), Path(request["source"]), request["limit_bytes"]
-        answer: dict[str, Any] = {"id": add_dataset(home, source, request["name"], choices, limit_bytes=limit, inside=folder, tell=tell).id}
+        kept = add_dataset(home, source, request["name"], choices, owner=request["owner"], limit_bytes=limit, inside=folder, tell=tell)
+        answer: dict[str, Any] = {"id": kept.id}
     except TableError as error:
         answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
     except Exception as error:

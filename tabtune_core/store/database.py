@@ -23,6 +23,7 @@ INCREMENTAL = 2
 PAGES_A_STEP = 256
 """1 MB, which takes milliseconds."""
 ADDED = {
+    "sweeps": {"owner": "TEXT NOT NULL DEFAULT ''"},
     "runs": {
         "note": "TEXT NOT NULL DEFAULT ''",
         "archived": "INTEGER NOT NULL DEFAULT 0",
@@ -30,7 +31,7 @@ ADDED = {
         "identity": "TEXT",
         "resumptions": "INTEGER NOT NULL DEFAULT 0",
     },
-    "jobs": {"identity": "TEXT", "wish": "TEXT"},
+    "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that tables of workspaces of earlier formats may lack: the first three since format 1, the others since 2."""
 REMOVED = ("process_started",)

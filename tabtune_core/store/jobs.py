@@ -40,6 +40,8 @@ class Job:
     result: dict[str, Any] | None
     wish: Literal["cancel"] | None
     """What a person asked for while it was running."""
+    owner: str
+    """Who asked for it, where people log in; empty: not known."""
 
 
 class JobQueue(Database):
@@ -53,11 +55,11 @@ class JobQueue(Database):
         """The job's folder, which its process makes."""
         return self.home / "jobs" / self.job(job_id).id
 
-    def add_job(self, kind: str, arguments: Mapping[str, Any]) -> str:
-        """Queues a job behind the others. Returns its id."""
+    def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
+        """Queues a job behind the others; ``owner`` is the person who logged in for it. Returns its id."""
         job_id = new_id()
-        sql = "INSERT INTO jobs (id, kind, arguments, status, created) VALUES (?, ?, ?, 'queued', ?)"
-        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time()))
+        sql = "INSERT INTO jobs (id, kind, arguments, status, created, owner) VALUES (?, ?, ?, 'queued', ?, ?)"
+        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time(), owner))
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:

@@ -119,6 +119,8 @@ class Sweep:
     """Unix seconds."""
     counts: dict[Status, int]
     """How many of its runs have each status."""
+    owner: str = ""
+    """Who launched it, where people log in; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,14 @@ class RunStore(JobQueue):
         """The run's folder, which its process makes."""
         return self.home / "runs" / self.run(run_id).id
 
-    def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
-        """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs."""
+    def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
+        """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs.
+
+        ``owner`` is the person who logged in for it.
+        """
         sweep = new_id()
         with self._together():
-            self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
+            self._write("INSERT INTO sweeps (id, name, created, owner) VALUES (?, ?, ?, ?)", (sweep, name, time.time(), owner))
             ids = [self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)]
         return sweep, ids
 
@@ -170,8 +175,12 @@ class RunStore(JobQueue):
         counts: dict[str, dict[Status, int]] = {}
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
-        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
-        return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {})) for row in rows]
+        rows = self._read("SELECT id, name, created, owner FROM sweeps ORDER BY rowid DESC")
+        return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {}), row["owner"]) for row in rows]
+
+    def owner_of(self, run_id: str) -> str:
+        """Who launched the sweep of a run, also of one that cannot be read; empty where that is not known."""
+        return str(self._read("SELECT owner FROM sweeps WHERE id = ?", (self._row(run_id)["sweep"],))[0]["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
         """The runs of one sweep or all, of one status or all, in the order of the queue; without those that are ``unreadable``."""

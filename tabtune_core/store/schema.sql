@@ -3,7 +3,8 @@
 CREATE TABLE IF NOT EXISTS sweeps (
     id      TEXT PRIMARY KEY,   -- made by the store
     name    TEXT NOT NULL,      -- as the person typed it; may be empty
-    created REAL NOT NULL       -- unix seconds
+    created REAL NOT NULL,      -- unix seconds
+    owner   TEXT NOT NULL DEFAULT ''    -- who launched it, where people log in; empty: not known
 );
 
 CREATE TABLE IF NOT EXISTS runs (
@@ -43,7 +44,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- JSON; NULL unless it finished
-    wish            TEXT                -- NULL or 'cancel': what a person asked of it while it ran
+    wish            TEXT,               -- NULL or 'cancel': what a person asked of it while it ran
+    owner           TEXT NOT NULL DEFAULT ''    -- who asked for it, where people log in; empty: not known
 );
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, created);
 

@@ -43,6 +43,8 @@ class StoredAdapter:
     """What its ``tabtune.json`` says."""
     checkpoint: str | None = None
     """Weights of its base on this machine, where a person named them."""
+    owner: str = ""
+    """Who added it, where people log in; empty: not known."""
 
     @property
     def settings(self) -> RunSettings:
@@ -50,8 +52,8 @@ class StoredAdapter:
         return RunSettings.of_package(self.facts["settings"])
 
 
-def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
-    """Checks a package and keeps it. The same file is kept once, under the first name.
+def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> StoredAdapter:
+    """Checks a package and keeps it. The same file is kept once, under the first name and owner, the person who logged in to add it.
 
     Raises:
         AdapterError: it is none, is damaged or too large, or lacks something; then nothing is kept.
@@ -63,7 +65,8 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
     adapters.mkdir(parents=True, exist_ok=True)
     with scratch_folder(adapters, "incoming-") as folder:
         (folder / ADAPTER_FILE).write_bytes(data)
-        stored = StoredAdapter(identity, name, time.time(), len(data), check_package(folder / ADAPTER_FILE))
+        facts = check_package(folder / ADAPTER_FILE)
+        stored = StoredAdapter(identity, name, time.time(), len(data), facts, owner=owner)
         _write(folder, stored)
         if not (adapters / identity).exists():
             folder.rename(adapters / identity)
@@ -118,7 +121,8 @@ def get_adapter(home: Path, identity: str) -> StoredAdapter:
     with refused_as(AdapterError, f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."):
         adapter = StoredAdapter(**json.loads(about.read_text(encoding="utf-8")))
         check_facts(adapter.facts)
-        if not isinstance(adapter.name, str) or not isinstance(adapter.created, int | float) or not isinstance(adapter.size_bytes, int):
+        texts, numbers = (adapter.name, adapter.owner), (adapter.created, adapter.size_bytes)
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("an entry is of another kind")
     return adapter
 

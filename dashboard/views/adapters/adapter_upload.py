@@ -3,18 +3,19 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, moment, plain
 from dashboard.server.access import NO_PATHS, may_type_paths
+from dashboard.server.people import by, may_change
 from dashboard.url_state import choose, go
 from tabtune_core.errors import TabTuneError
-from tabtune_core.store.deletion import delete_uploaded
-from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, add_adapter, missing_base, name_checkpoint
+from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, missing_base
 
 
 def title(adapter: StoredAdapter) -> str:
     """What a list calls it."""
     settings = adapter.settings
-    return f"{adapter.name} · uploaded · {settings.model} · predicts {settings.target} · {moment(adapter.created)}"
+    return f"{adapter.name} · uploaded · {settings.model} · predicts {settings.target} · {moment(adapter.created)}{by(adapter.owner)}"
 
 
 def add() -> None:
@@ -31,7 +32,7 @@ def add() -> None:
         st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
         st.session_state.pop("adapter_error", None)
         try:
-            adapter = add_adapter(queries.home(), file.getvalue(), file.name)
+            adapter = queries.keep_upload(file.getvalue(), file.name)
         except TabTuneError as error:
             st.session_state["adapter_error"] = f"{file.name} was not added. {error}"
         else:
@@ -51,7 +52,8 @@ def details(adapter: StoredAdapter) -> None:
         st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
         if may_type_paths():
-            _ask_for_weights(adapter)
+            if may_change(adapter.owner):
+                _ask_for_weights(adapter)
         else:
             st.caption(NO_PATHS)
     with st.container(horizontal=True):
@@ -74,9 +76,10 @@ def details(adapter: StoredAdapter) -> None:
             go("views/try_it/page.py", adapter=adapter.id)
         with st.popover("Delete", icon=":material/delete:"):
             st.caption(f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file is not touched.")
-            if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
+            mine = belongs(adapter.owner)
+            if st.button("Delete this adapter", disabled=not mine, key=f"delete_{adapter.id[:12]}"):
                 try:
-                    delete_uploaded(queries.store(), adapter.id)
+                    queries.delete_upload(adapter.id)
                 except TabTuneError as error:  # a job uses it, or another tab was faster
                     st.error(plain(str(error)))
                 else:
@@ -88,7 +91,7 @@ def _ask_for_weights(adapter: StoredAdapter) -> None:
         path = st.text_input("Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt")
         if st.form_submit_button("Use these weights") and path:
             try:
-                name_checkpoint(queries.home(), adapter.id, path)
+                queries.name_weights(adapter.id, path)
             except (TabTuneError, OSError) as error:
                 st.error(plain(str(error)))
             else:

@@ -6,9 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import unreadable
+from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, moment, plain, score
+from dashboard.server.people import by
 from dashboard.url_state import go, pick
 from dashboard.views.adapters import adapter_upload, downloads
 from tabtune_core.errors import AdapterError, StoreError
@@ -16,7 +17,6 @@ from tabtune_core.files.archives import list_members, open_archive
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.package_reader import ADAPTER_FILE, README
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.deletion import delete_uploaded
 from tabtune_core.store.runs import ENDED, Run
 
 README_LIMIT_BYTES = 100_000
@@ -154,12 +154,14 @@ def title(name: str) -> str:
     if name in uploads:
         return adapter_upload.title(uploads[name])
     run = runs[name]
-    return f"{run.name} · {run.settings.model} · predicts {run.settings.target} · {moment(run.ended or run.created)}"
+    return f"{run.name} · {run.settings.model} · predicts {run.settings.target} · {moment(run.ended or run.created)}{by(owners[name])}"
 
 
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
 uploads = queries.uploads()
 runs = {run.id: run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
+sweeps = queries.sweeps()
+owners = {name: sweeps[run.sweep].owner for name, run in runs.items()} | {name: found.owner for name, found in uploads.items()}
 if not runs and not uploads:
     st.info("No adapter yet. Each finished LoRA run adds one here, ready to download.", icon=":material/inventory_2:")
     if st.button("Start a run", type="primary"):
@@ -168,7 +170,7 @@ unreadable.damaged(
     queries.damaged_uploads(),
     "adapter",
     "Its folder in the workspace is damaged or of another version of LoRA Lab.",
-    lambda identity: delete_uploaded(queries.store(), identity),
+    queries.delete_upload,
 )
 with st.expander(
     "Add an adapter from another machine",
@@ -176,7 +178,7 @@ with st.expander(
     expanded="adapter_error" in st.session_state or not (runs or uploads),
 ):
     adapter_upload.add()
-names = [*runs, *uploads]
+names = ownership.only_mine(owners, "adapters")
 if names:
     chosen = pick("Adapter", names, name="run", default=names[0], format_func=title)
     if chosen in uploads:

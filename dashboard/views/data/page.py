@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import unreadable
+from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.split_picker import ask_split
 from dashboard.components.target_picker import NOT_CHOSEN
@@ -12,7 +12,6 @@ from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.errors import TableError
-from tabtune_core.store.deletion import delete_table
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
@@ -41,7 +40,7 @@ def first_visit() -> None:
 def damaged() -> None:
     """Tables whose folder cannot be read."""
     way_out = "Its folder in the workspace is damaged or of another version of LoRA Lab."
-    unreadable.damaged(queries.damaged_tables(), "table", way_out, lambda identity: delete_table(queries.store(), identity))
+    unreadable.damaged(queries.damaged_tables(), "table", way_out, queries.delete_table)
 
 
 def show(dataset: Dataset) -> None:
@@ -91,9 +90,8 @@ if not tables:
 
 st.title("Data", help=define("Tabular foundation model", "Target leakage"))
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    table = pick(
-        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
-    )
+    listed = ownership.only_mine({name: found.owner for name, found in tables.items()}, "tables")
+    table = pick("Table", listed, name="table", default=listed[0], format_func=lambda name: queries.table_title(tables[name]))
     table_views.delete(tables[table])
 uploads.notes()
 damaged()

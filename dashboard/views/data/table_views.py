@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.charts.class_counts import MOST
+from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import megabytes, plain
@@ -22,7 +23,6 @@ from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TabTuneError
-from tabtune_core.store.deletion import delete_table
 
 LOOKS = {
     "error": ":red[:material/error: **Stops training**]",
@@ -256,9 +256,10 @@ def delete(dataset: Dataset) -> None:
             st.caption(f"{ended}. Results are kept; to predict with their adapters you need to add the table again.")
         if busy:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
-        if st.button("Delete this table", disabled=bool(busy), key=f"delete_{dataset.id[:12]}"):
+        mine = belongs(dataset.owner)
+        if st.button("Delete this table", disabled=bool(busy) or not mine, key=f"delete_{dataset.id[:12]}"):
             try:
-                delete_table(queries.store(), dataset.id)
+                queries.delete_table(dataset.id)
             except TabTuneError as error:  # a run or job uses it, or another tab was faster
                 st.error(plain(str(error)))
             else:

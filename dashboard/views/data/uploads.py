@@ -12,7 +12,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
-from tabtune_core.data.datasets import SAMPLES, Dataset, add_sample
+from tabtune_core.data.datasets import SAMPLES, Dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 
@@ -43,7 +43,7 @@ def use(dataset: Dataset) -> NoReturn:
 def use_sample(name: str) -> NoReturn:
     """Adds a sample and shows it."""
     forget_notes()
-    use(add_sample(queries.home(), name))
+    use(queries.keep_sample(name))
 
 
 def take(files: list[Uploaded]) -> NoReturn:

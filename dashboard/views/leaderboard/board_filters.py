@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.ownership import MINE, only_mine
 from dashboard.formatting import STATUS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -43,11 +44,11 @@ def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, arc
 
 
 def ask(board: pd.DataFrame) -> "pd.Series[bool]":
-    """Draws the filters that can change something and says which runs pass them. ``board`` has ``table``, the name of the table."""
+    """Draws the filters that can change something and says which runs pass them. ``board`` has ``table``, its name, and ``owner``."""
     options = {name: _options(each.values(board)) for name, each in FILTERS.items()}
     useful = {name: values for name, values in options.items() if len(values) > 1}
     away = int(board["archived"].sum())
-    on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT))
+    on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT, MINE))
     with st.expander("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:"):
         chosen = {}
         for name, values in useful.items():
@@ -56,7 +57,8 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
             chosen[name] = st.multiselect(FILTERS[name].label, values, key=name, bind="query-params", placeholder="All")
         text = st.text_input("Text in the name or a note", key=TEXT, bind="query-params")
         archived = bool(away) and st.toggle(f"Show archived runs ({away})", key=ARCHIVED, bind="query-params")
-    return kept(board, chosen, text, archived=archived)
+        listed = only_mine(dict(zip(board["run"], board["owner"], strict=True)), "runs")
+    return kept(board, chosen, text, archived=archived) & board["run"].isin(listed)
 
 
 def _options(values: "pd.Series[str]") -> list[str]:

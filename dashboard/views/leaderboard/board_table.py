@@ -41,15 +41,22 @@ ALWAYS = {
 """Columns that are shown unless a person chooses others."""
 NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows", "Context rows while training")
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived", PACK)
 
 
 def table(
-    board: pd.DataFrame, metric: str, curves: Mapping[str, list[float]], tables: Mapping[str, str], sweeps: Mapping[str, str]
+    board: pd.DataFrame,
+    metric: str,
+    curves: Mapping[str, list[float]],
+    tables: Mapping[str, str],
+    sweeps: Mapping[str, str],
+    owners: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """One row a run, or a configuration where the board has ``runs``. ``tables`` and ``sweeps`` are names by id."""
+    """One row a run, or a configuration where the board has ``runs``. ``tables`` and ``sweeps`` are names by id; ``owners`` are those of
+    sweeps, None where nobody logs in.
+    """
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
     number = "Float64"
@@ -73,6 +80,7 @@ def table(
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         "Trainable (%)": board["trainable_percent"],
         "Sweep": board["sweep"].map(sweeps),
+        "Owner": None if owners is None else board["sweep"].map(owners),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Model": board["model"],

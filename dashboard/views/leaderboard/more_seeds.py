@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
+from dashboard.server.people import may_change
 from tabtune_core.analysis.claims import Claim
 from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
@@ -34,6 +35,7 @@ def offer(claim: Claim, runs: Sequence[Run]) -> None:
         icon=":material/playlist_add:",
         on_click=_queue,
         args=(chosen, repeats(chosen, runs, claim.more_seeds)),
+        disabled=not may_change(queries.store().owner_of(chosen.id)),
         help=f"{plain(chosen.settings.label)} and zero-shot, with the settings that they have here, under new seeds.",
     )
 

@@ -9,6 +9,7 @@ from dashboard import queries
 from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import plain, score, sweep_title
+from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, go, pick, renew
 from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
 from tabtune_core.analysis.against_references import against_references
@@ -108,9 +109,11 @@ splits = sorted({run.settings.split for run in runs.values()} - {""})
 if splits and sweep is not None:
     st.caption(f":material/call_split: Split: {plain('; '.join(splits))}.")
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
+owners = {sweep.id: sweep.owner for sweep in sweeps.values()}
 left, right = st.columns(2)
 with left:
-    passing = board_filters.ask(board.assign(table=board["dataset"].map(tables).fillna("(deleted)")))
+    of_run = {"table": board["dataset"].map(tables).fillna("(deleted)"), "owner": board["sweep"].map(owners)}
+    passing = board_filters.ask(board.assign(**of_run))
 shown_runs = board[passing]
 if per == "configuration":
     every = queries.configurations(sweep, metric)
@@ -119,7 +122,7 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, queries.curves(sweep, metric), tables, names)
+shown = board_table.table(kept, metric, queries.curves(sweep, metric), tables, names, owners if people_log_in() else None)
 with right:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"

@@ -6,6 +6,7 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.store.runs import ENDED, Run
@@ -19,6 +20,9 @@ def bar(runs: Sequence[Run]) -> None:
     several = f"{len(runs)} runs" if len(runs) != 1 else f"**{plain(runs[0].name)}**"
     with st.container(border=True):
         st.markdown(f"Chosen: {several}")
+        owners = {queries.store().owner_of(run.id) for run in runs}
+        if not all([belongs(owner) for owner in sorted(owners)]):  # each that may not is said
+            return
         with st.container(horizontal=True):
             if len(runs) == 1:
                 _rename(runs[0])

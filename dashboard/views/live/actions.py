@@ -12,8 +12,11 @@ from tabtune_core.store.runs import Run
 
 def ask(run_ids: list[str], wish: StopRequest) -> None:
     """Asks runs to stop or cancel; one that waits is taken out of the queue."""
-    for run_id in run_ids:
-        queries.store().ask(run_id, wish)
+    try:
+        for run_id in run_ids:
+            queries.store().ask(run_id, wish)
+    except StoreError as error:  # another person's, or deleted from another tab
+        st.toast(plain(str(error)))
 
 
 def to_front(run_id: str) -> None:

@@ -65,12 +65,13 @@ def _choose(held: str, key: str | None) -> None:
     st.session_state[held] = st.session_state[key] if key else None
 
 
-def one_run(run: Run, name: str, runs: list[Run]) -> None:
-    """Everything about a run of the list."""
-    buttons(run)
+def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
+    """Everything about a run of the list; ``allowed`` says whether the person may change it."""
+    if allowed:
+        buttons(run)
     planned = queries.store().last(run.id, "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
-    trouble(run, name, runs, plan)
+    trouble(run, name, runs, plan, allowed=allowed)
     if run.note:
         st.caption(f":material/sticky_note_2: {plain(run.note)}")
     if run.retried_as:
@@ -158,7 +159,7 @@ def may_retry(run: Run) -> bool:
     return run.status in RETRYABLE and run.retried_as is None
 
 
-def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> None:
+def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, allowed: bool) -> None:
     """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
     failed = queries.store().last(run.id, "RunFailed") if run.status == "failed" else None
     failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
@@ -178,7 +179,7 @@ def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None) -> No
                 seen.fix.label,
                 on_click=again,
                 args=(run, seen.fix.settings, seen.fix.name),
-                disabled=not may_retry(run),
+                disabled=not (may_retry(run) and allowed),
                 key=f"fix_{seen.kind}_{run.id}",
                 type="primary",
                 icon=":material/replay:",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import unreadable
+from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
@@ -33,7 +33,9 @@ if not sweeps:
 asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:
     st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
-sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
+listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
+sweep = pick("Sweep", listed, name="sweep", default=listed[0], format_func=lambda name: sweep_title(sweeps[name]))
+mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 try:
     stamp = queries.stamp_of(sweep)  # before the runs: what changes in between is then seen as a change
@@ -49,7 +51,7 @@ every = refresh_seconds() if going else None
 # what changes with every step is drawn into these by one part of the page; what a person asks with stands still beside it
 above = st.container()
 with st.container(horizontal=True):
-    progress.sweep_buttons(runs, sweep)
+    progress.sweep_buttons(runs, sweep, allowed=mine)
     share()
 st.fragment(queue, run_every=SELDOM_SECONDS if going else None)()
 with st.container():
@@ -99,7 +101,7 @@ def one() -> None:
         now = queries.store().runs(sweep)
         st.subheader("One run")
         run = pick_run(now, named, sweep)
-        one_run(run, named[run.id], now)
+        one_run(run, named[run.id], now, allowed=mine)
 
 
 one()

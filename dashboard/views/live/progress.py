@@ -87,9 +87,9 @@ def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]
     )
 
 
-def sweep_buttons(runs: list[Run], key: str) -> None:
-    """Stop or cancel all that is still to come."""
-    going = [run.id for run in runs if run.status not in ENDED]
+def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
+    """Stop or cancel all that is still to come; not ``allowed`` are those of another person's sweep."""
+    going = [run.id for run in runs if run.status not in ENDED and allowed]
     st.button(
         "Stop all, keep the best",
         on_click=ask,

@@ -4,9 +4,10 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
+from dashboard.server.people import by, may_change
 from dashboard.views.live.actions import ask, to_front
 from dashboard.views.live.tweak import tweak
-from tabtune_core.store.runs import Run
+from tabtune_core.store.runs import Run, Sweep
 
 SHOWN = 8
 """Rows that are drawn at once: the page draws them anew every few seconds."""
@@ -23,32 +24,36 @@ def queue() -> None:
         if not waiting:
             st.caption("Queued runs of all sweeps appear here. Queue a run on the New run page.")
             return
-        titles = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
+        sweeps = queries.sweeps()
         pages = -(-len(waiting) // SHOWN)
         page = st.pagination(pages, key="queue_page") if pages > 1 else 1
         first = min(page - 1, pages - 1) * SHOWN
         for place, run in enumerate(waiting[first : first + SHOWN], first + 1):
-            row(run, place, titles.get(run.sweep, ""))
+            if run.sweep in sweeps:  # else deleted from another tab meanwhile
+                row(run, place, sweeps[run.sweep])
 
 
-def row(run: Run, place: int, sweep: str) -> None:
+def row(run: Run, place: int, sweep: Sweep) -> None:
     """One waiting run."""
+    allowed, title = may_change(sweep.owner), f"{sweep.name or 'Sweep'}{by(sweep.owner)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"queue_row_{run.id}"):
-        st.markdown(f"{place}. **{plain(run.name)}** · {plain(sweep)}", width="stretch")
+        st.markdown(f"{place}. **{plain(run.name)}** · {plain(title)}", width="stretch")
         st.button(
             "To the front",
             on_click=to_front,
             args=(run.id,),
-            disabled=place == 1,
+            disabled=place == 1 or not allowed,
             key=f"front_{run.id}",
             icon=":material/vertical_align_top:",
             help="It is the next run.",
         )
-        tweak(run, key=f"queue_{run.id}")
+        if allowed:
+            tweak(run, key=f"queue_{run.id}")
         st.button(
             "Remove",
             on_click=ask,
             args=([run.id], "cancel"),
+            disabled=not allowed,
             key=f"remove_{run.id}",
             icon=":material/close:",
             help="Removes it from the queue; you can run it again later.",

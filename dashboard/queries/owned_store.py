@@ -1,0 +1,70 @@
+"""The run store for page scripts: what a person adds is theirs, and what is another's they cannot change.
+
+The pages have no other way to the store, so a refusal does not hang on a hidden button.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from dashboard.server.people import check_may_change, may_change, person
+from tabtune_core.errors import StoreError
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+More = ParamSpec("More")
+Result = TypeVar("Result")
+
+
+def _of_a_run(
+    change: Callable[Concatenate[RunStore, str, More], Result],
+) -> Callable[Concatenate[RunStore, str, More], Result]:
+    """The same change of a run, for its owner alone."""
+
+    @wraps(change)
+    def checked(store: RunStore, run_id: str, /, *args: More.args, **more: More.kwargs) -> Result:
+        check_may_change(store.owner_of(run_id))
+        return change(store, run_id, *args, **more)
+
+    return checked
+
+
+class OwnedStore(RunStore):
+    """As RunStore; each change raises a NotYoursError, which is a StoreError, where the run or job belongs to somebody else."""
+
+    ask = _of_a_run(RunStore.ask)
+    retry = _of_a_run(RunStore.retry)
+    resume = _of_a_run(RunStore.resume)
+    duplicate = _of_a_run(RunStore.duplicate)
+    move_to_front = _of_a_run(RunStore.move_to_front)
+    rename = _of_a_run(RunStore.rename)
+    annotate = _of_a_run(RunStore.annotate)
+    archive = _of_a_run(RunStore.archive)
+    delete = _of_a_run(RunStore.delete)
+
+    def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
+        """Queues the runs as the person's own."""
+        return super().add_sweep(runs, name, owner=owner or person())
+
+    def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
+        """Queues a job as the person's own."""
+        return super().add_job(kind, arguments, owner=owner or person())
+
+    def may_delete_job(self, job_id: str) -> bool:
+        """Whether it is the person's, or about a run of theirs, with which it goes."""
+        job = self.job(job_id)
+        if may_change(job.owner):
+            return True
+        for run_id in filter(None, (job.arguments.get("run"), *job.arguments.get("runs", ()))):
+            try:
+                if may_change(self.owner_of(run_id)):
+                    return True
+            except StoreError:  # the run is gone
+                continue
+        return False
+
+    def delete_job(self, job_id: str) -> None:
+        """Removes a job that ``may_delete_job``."""
+        if not self.may_delete_job(job_id):
+            check_may_change(self.job(job_id).owner)
+        super().delete_job(job_id)
