@@ -30,8 +30,10 @@ def mixed_csv(rows=90, seed=0):
     return ("\n".join(lines) + "\n").encode()
 
 
-def made_run(store, *, model="tabicl-mini", task="classification", rank=4, seed=0, data=None, name="people, mine.csv", views=1, **more):
-    """A finished run in the store; returns its id."""
+def made_run(
+    store, *, model="tabicl-mini", task="classification", rank=4, seed=0, data=None, name="people, mine.csv", views=1, sweep="made", **more
+):
+    """A finished run in the store, in a sweep of this name; returns its id."""
     dataset = add_dataset(store.home, data or mixed_csv(), name)
     settings = RunSettings(
         dataset=dataset.id,
@@ -44,7 +46,7 @@ def made_run(store, *, model="tabicl-mini", task="classification", rank=4, seed=
         train=TrainSettings(steps=1, views=views),
         **more,
     )
-    _, (run_id,) = store.add_sweep([settings], "made")
+    _, (run_id,) = store.add_sweep([settings], sweep)
     folder = store.run_dir(run_id)
     folder.mkdir(parents=True)
     base = load_model(get_card(model), task, torch.device("cpu"))

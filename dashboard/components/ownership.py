@@ -8,14 +8,14 @@ from dashboard.formatting import plain
 from dashboard.server.people import WHO_MAY, may_change, people_log_in, person, whose
 
 MINE = "mine"
-"""Of the filter: its name in the address bar, which is also the key of the widget."""
+"""Key of the filter."""
 
 
 def only_mine(owners: Mapping[str, str], what: str) -> list[str]:
     """The ids to list, of owners by id: all of them, or the person's own where they ask for that. ``what`` names them, as in ``sweeps``."""
     if not people_log_in():
         return list(owners)
-    if not st.toggle("Mine only", key=MINE, bind="query-params", help=f"Lists only {what} that you added.", persist_state="session"):
+    if not st.toggle("Mine only", key=MINE, help=f"Lists only {what} that you added.", persist_state="session"):
         return list(owners)
     own = [identity for identity, owner in owners.items() if owner == person()]
     if not own:

@@ -11,7 +11,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from dashboard.server import failures
@@ -32,6 +32,12 @@ async def plotly_script(request: Request) -> Response:
     return FileResponse(PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
+def first_page(request: Request) -> Response:
+    """The page Data by its own name; as the first page it has none for Streamlit. Not from the root, which a proxy may have moved."""
+    query = request.url.query
+    return RedirectResponse(f"./?{query}" if query else "./")
+
+
 def report(request: Request) -> Response:
     """The picture of a table. Its cells are somebody's data, so the page is kept apart: its scripts reach nothing of ours."""
     try:
@@ -43,8 +49,8 @@ def report(request: Request) -> Response:
 
 ALONE = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 """A page that asks no machine for anything, this server included."""
-ROUTES = [Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", report)]
-"""Addresses of ours; below ``/lab/``, because who has not logged in reaches nothing there."""
+ROUTES = [Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", report), Route("/data", first_page)]
+"""Addresses of ours; what holds something lies below ``/lab/``, because who has not logged in reaches nothing there."""
 
 
 def application(access: Access) -> st.App:

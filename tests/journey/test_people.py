@@ -1,0 +1,90 @@
+"""A workspace of several people: whose things are whose is shown, and what is another's cannot be changed from any page."""
+
+import pytest
+import seeding
+from page_steps import button, go, texts
+from signed_in import sign_in
+
+from dashboard.formatting import plain
+from dashboard.queries.owned_store import OwnedStore
+from dashboard.server.access import LOGIN_VARIABLE
+from tabtune_core.data.datasets import add_sample
+
+ANN, BOB = "ann_[x](http://x.example)_@example.org", "bob@example.org"
+
+
+@pytest.fixture
+def hers(home, monkeypatch):
+    """A sweep of Ann's with runs that ended, one that runs and one that waits, on a table of hers; its id."""
+    sign_in(monkeypatch, ANN)
+    add_sample(home, "breast_cancer", owner=ANN)
+    seeding.finished_sweep(OwnedStore(home), ranks=(2,))
+    return seeding.going_sweep(OwnedStore(home))[0]
+
+
+def disabled(app):
+    """Label of every button -> whether it cannot be pressed."""
+    return {found.label: found.disabled for found in app.button}
+
+
+def options(app, label):
+    return next(box for box in app.selectbox if box.label == label).options
+
+
+def only_mine(app):
+    next(toggle for toggle in app.toggle if toggle.label == "Mine only").set_value(True).run()
+    assert not app.exception
+
+
+def test_another_person_sees_whose_it_is_and_has_no_button_that_works(app, monkeypatch, hers):
+    sign_in(monkeypatch, BOB)
+    go(app, "live")
+    assert not app.exception
+    assert options(app, "Sweep")[0].endswith(ANN)
+    assert "belongs to ann" in texts(app.caption)
+    assert plain(ANN) in texts(app.caption)  # text from outside is no markup
+    pressed = disabled(app)
+    assert pressed["Stop all, keep the best"]
+    assert pressed["Cancel all"]
+    assert not {"Stop and keep the best", "Cancel and discard", "Run again"} & set(pressed)
+    go(app, "data")
+    assert options(app, "Table")[0].endswith(ANN)
+    assert disabled(app)["Delete this table"]
+    go(app, "leaderboard", board=hers)
+    app.session_state[app.dataframe[0].key] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    app.run()
+    assert "belongs to ann" in texts(app.caption)
+    assert not {"Archive", "Save the name", "Save the note", "Delete permanently"} & set(disabled(app))
+    go(app, "adapters")
+    assert not app.exception
+    assert options(app, "Adapter")[0].endswith(ANN)
+
+
+def test_the_owner_can_and_lists_their_own_alone(app, store, monkeypatch, hers):
+    sign_in(monkeypatch, BOB)
+    seeding.queue(OwnedStore(store.home), seeding.sweep_settings(store.home, ranks=(2,)), "his")
+    sign_in(monkeypatch, ANN)
+    go(app, "live", sweep=hers)
+    assert len(options(app, "Sweep")) == 3
+    assert not disabled(app)["Stop all, keep the best"]
+    only_mine(app)
+    assert [option.endswith(ANN) for option in options(app, "Sweep")] == [True, True]
+    button(app, "Cancel all").click().run()
+    assert not app.exception
+    assert {run.wish or run.status for run in store.runs(hers)} >= {"cancel", "cancelled"}
+    go(app, "leaderboard", board="all")
+    assert set(app.dataframe[0].value["Owner"]) == {ANN, BOB}
+    only_mine(app)
+    assert set(app.dataframe[0].value["Owner"]) == {ANN}
+
+
+def test_without_a_log_in_none_of_it_is_shown(app, monkeypatch, hers):
+    monkeypatch.setenv(LOGIN_VARIABLE, "")
+    for page, label in (("live", "Sweep"), ("data", "Table"), ("adapters", "Adapter")):
+        go(app, page)
+        assert not app.exception
+        assert not any("example.org" in option for option in options(app, label))
+    go(app, "leaderboard", board="all")
+    assert "Owner" not in app.dataframe[0].value
+    assert not app.toggle
+    assert not disabled(go(app, "live"))["Cancel all"]

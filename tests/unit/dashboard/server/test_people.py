@@ -1,0 +1,71 @@
+import pytest
+from signed_in import sign_in
+
+from dashboard.server.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
+from dashboard.server.guard import admitted
+from dashboard.server.people import NotYoursError, by, check_may_change, may_change, name_of, person
+
+ANN, BOB = "ann@example.org", "bob@example.org"
+
+
+def test_without_a_log_in_nobody_has_a_name_and_everything_may_be_changed(monkeypatch):
+    monkeypatch.delenv(LOGIN_VARIABLE, raising=False)
+    assert person() == ""
+    assert may_change(ANN)
+    assert may_change("")
+    assert by(ANN) == ""  # in a workspace that was used with a log-in before
+
+
+def test_what_is_another_s_is_refused_with_its_owner_and_who_can_help(monkeypatch):
+    sign_in(monkeypatch, "Ann@Example.org")
+    assert person() == ANN
+    assert may_change(ANN)
+    assert not may_change(BOB)
+    with pytest.raises(NotYoursError, match=rf"It belongs to {BOB}\. Only its owner and the admins"):
+        check_may_change(BOB)
+
+
+@pytest.mark.parametrize(
+    ("tabtune", "others", "unowned"),
+    [
+        ({}, False, False),
+        ({"unowned_open": True}, False, True),
+        ({"admins": ["ANN@example.org"]}, True, True),
+        ({"admins": [BOB]}, False, False),
+    ],
+)
+def test_what_has_no_owner_is_for_admins_unless_it_is_opened(monkeypatch, tabtune, others, unowned):
+    sign_in(monkeypatch, ANN, **tabtune)
+    assert (may_change(BOB), may_change("")) == (others, unowned)
+
+
+@pytest.mark.parametrize(
+    ("user", "name"),
+    [
+        ({"email": "Ann@x.y"}, "ann@x.y"),
+        ({"email": "ann@x.y", "email_verified": False, "sub": "7", "iss": "https://z"}, "7 of https://z"),
+        ({"email": "ann@x.y", "email_verified": "false"}, ""),
+        ({"email": None, "sub": "ann@x.y", "iss": "https://z"}, "ann@x.y of https://z"),
+        ({}, ""),
+    ],
+)
+def test_nobody_gets_the_name_of_another(user, name):
+    assert name_of(user) == name
+
+
+def test_a_person_without_a_name_owns_nothing(monkeypatch):
+    sign_in(monkeypatch, None, admins=[""])
+    assert not may_change("")
+
+
+def test_an_address_that_the_provider_has_not_seen_lets_nobody_in():
+    user = {"is_logged_in": True, "email": ANN}
+    assert admitted(user, (ANN,))
+    assert not admitted(user | {"email_verified": False}, (ANN,))
+
+
+def test_settings_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"admins under \[tabtune\] .* write a list, for example admins ="):
+        listed_admins({"tabtune": {"admins": "ann@example.org"}})
+    with pytest.raises(ValueError, match=r"unowned_open under \[tabtune\] .* write true or false"):
+        unowned_is_open({"tabtune": {"unowned_open": 1}})
