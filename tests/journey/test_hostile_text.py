@@ -37,6 +37,9 @@ MARKUP = """() => [
   ...[...document.querySelectorAll('b, span[class*="stMarkdownColored"], [data-testid="stMain"] a')].filter(
       (found) => found.textContent.trim() === 'a'),
 ].map((found) => found.outerHTML.slice(0, 300))"""
+OWN_CSV = """() => [...document.querySelectorAll('[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"])')].map(
+    (button) => getComputedStyle(button).display)"""
+"""Whether Streamlit's own download of a table shows, whose texts a spreadsheet could take for formulas."""
 REFUSED = "document.addEventListener('securitypolicyviolation', (event) => console.error(`The policy refuses ${event.blockedURI}`))"
 
 
@@ -89,10 +92,13 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
     address = serve()
     asked, complaints = [], []
     page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda route: (asked.append(route.request.url), route.abort()))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" and "Failed to load" not in message.text else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" and "Failed to load" not in message.text else None,
+    )
     page.add_init_script(REFUSED)
-    page.goto(f"{address}/")
-    page.get_by_role("link", name="Try it").wait_for()
+    page.goto(f"{address}/?target=verdict")
+    to(page, "Data")
     to(page, "Try it")
     page.get_by_role("button", name="Predict this row").click()
     page.get_by_text("Predictions", exact=True).wait_for()
@@ -106,6 +112,7 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
             report = page.frame_locator('[data-testid="stIFrame"]')
             report.get_by_text("verdict").first.wait_for(state="attached")
             assert report.locator("body").evaluate(MARKUP) == []
+            assert set(page.evaluate(OWN_CSV)) == {"none"}
         if title == "Compare":
             page.get_by_role("tab", name="Trade-offs").click()
             page.locator(".js-plotly-plot .modebar-btn").first.wait_for(state="attached")
