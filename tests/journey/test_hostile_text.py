@@ -92,10 +92,7 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
     address = serve()
     asked, complaints = [], []
     page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda route: (asked.append(route.request.url), route.abort()))
-    page.on(
-        "console",
-        lambda message: complaints.append(message.text) if message.type == "error" and "Failed to load" not in message.text else None,
-    )
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.add_init_script(REFUSED)
     page.goto(f"{address}/?target=verdict")
     to(page, "Data")
@@ -124,4 +121,6 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
     page.get_by_role("button", name="Download predictions").wait_for()
     assert page.evaluate(MARKUP) == []
     assert page.get_by_test_id("stAppDeployButton").count() == 0
-    assert (asked, complaints) == ([], [])
+    assert asked == []
+    # at an address of a page Streamlit looks for its server beside that first, and finds it at the second try
+    assert [text for text in complaints if "Failed to load resource" not in text] == []
