@@ -50,7 +50,7 @@ class OwnedStore(RunStore):
         """Queues a job as the person's own."""
         return super().add_job(kind, arguments, owner=owner or person())
 
-    def may_delete_job(self, job_id: str) -> bool:
+    def may_change_job(self, job_id: str) -> bool:
         """Whether it is the person's, or about a run of theirs, with which it goes."""
         job = self.job(job_id)
         if may_change(job.owner):
@@ -63,8 +63,16 @@ class OwnedStore(RunStore):
                 continue
         return False
 
+    def cancel_job(self, job_id: str) -> None:
+        """Ends a job that ``may_change_job``."""
+        self._check_job(job_id)
+        super().cancel_job(job_id)
+
     def delete_job(self, job_id: str) -> None:
-        """Removes a job that ``may_delete_job``."""
-        if not self.may_delete_job(job_id):
-            check_may_change(self.job(job_id).owner)
+        """Removes a job that ``may_change_job``."""
+        self._check_job(job_id)
         super().delete_job(job_id)
+
+    def _check_job(self, job_id: str) -> None:
+        if not self.may_change_job(job_id):
+            check_may_change(self.job(job_id).owner)

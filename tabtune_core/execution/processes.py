@@ -39,10 +39,10 @@ class Watched:
     """That a run holds; of a job, its lane: it goes on beside the runs, because a person waits for it."""
     asked: dict[str, float] = field(default_factory=dict)
     """When each thing that it has to do was first seen, in monotonic seconds."""
-    since: float = field(default_factory=time.monotonic)
-    """When this worker began to watch it, in monotonic seconds."""
     oom_kills: int | None = field(default_factory=oom_kills)
     """How many processes the system had ended for their memory when this one was started."""
+    since: float = field(default_factory=time.monotonic)
+    """When this worker began to watch it, in monotonic seconds."""
 
 
 def start(process: ForkServerProcess) -> int | None:
@@ -50,8 +50,7 @@ def start(process: ForkServerProcess) -> int | None:
     try:
         process.start()
     except (EOFError, OSError) as error:
-        why = shortage_of(error, starting=True) or error or "the forkserver is gone"
-        _log.warning("No process could be started (%s).", why)
+        _log.warning("No process could be started (%s).", shortage_of(error, starting=True) or error or "the forkserver is gone")
         return None
     return process.pid
 

@@ -101,7 +101,7 @@ def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -
                 "Remove",
                 on_click=remove,
                 args=(job.id,),
-                disabled=not queries.store().may_delete_job(job.id),
+                disabled=not queries.store().may_change_job(job.id),
                 type="tertiary",
                 icon=":material/delete:",
                 key=f"drop_{form}_{run.id}",

@@ -29,10 +29,10 @@ CHANGES = {
 }
 WORKERS = {
     *("claim", "set_process", "unclaim", "beat", "append", "finish", "forget_states", "requeue", "begin_again"),
-    *("claim_job", "set_job_process", "finish_job"),
+    *("claim_job", "set_job_process", "unclaim_job", "finish_job"),
 }
 """Writes that pages have no use for."""
-ADDING = {"add_sweep", "add_job", "delete_job"}
+ADDING = {"add_sweep", "add_job", "cancel_job", "delete_job"}
 VIEWS = Path(inspect.getfile(queries)).parents[1] / "views"
 
 
@@ -98,11 +98,15 @@ def test_a_job_goes_by_its_owner_or_with_the_run_that_it_is_about(store, monkeyp
     his = store.add_job("export", {"run": run})
     other = store.add_job("predict", {"runs": ["gone"]})
     assert [store.job(job).owner for job in (hers, his)] == [ANN, BOB]
-    with pytest.raises(NotYoursError, match=ANN):
-        store.delete_job(hers)
+    for change in (store.cancel_job, store.delete_job):
+        with pytest.raises(NotYoursError, match=ANN):
+            change(hers)
     sign_in(monkeypatch, ANN)
-    with pytest.raises(NotYoursError, match=BOB):
-        store.delete_job(other)
+    for change in (store.cancel_job, store.delete_job):
+        with pytest.raises(NotYoursError, match=BOB):
+            change(other)
+    for job in (hers, his):
+        store.cancel_job(job)
     store.delete(run)
     assert [job.id for job in store.jobs()] == [other]
 

@@ -298,6 +298,6 @@ def test_a_job_whose_process_is_gone_is_interrupted(live):
 )
 def test_memory_is_blamed_for_certain_only_where_the_system_counted_an_end_for_it(monkeypatch, before, now, said):
     monkeypatch.setattr(worker, "oom_kills", lambda: now)
-    watched = worker._Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
+    watched = worker.Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
     assert said in worker._cause(watched)[0]
-    assert "memory" not in worker._cause(worker._Watched(("a",), 1, None, Mock(exitcode=worker.NO_ROOM_STATUS)))[0]
+    assert "memory" not in worker._cause(worker.Watched(("a",), 1, None, Mock(exitcode=worker.NO_ROOM_STATUS)))[0]
