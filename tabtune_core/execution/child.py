@@ -204,7 +204,7 @@ def _write_to(log: Path) -> None:
 def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
     """Signs of life; a process that was taken for dead, and whose run has another one by now, ends itself without a trace in the row."""
     identity = identity_of(os.getpid())
-    while True:
+    while store.home.is_dir():
         for run_id in run_ids:
             with contextlib.suppress(StoreError, ShortageError):  # ended and deleted; or a disk without room, where the next beat may fit
                 store.beat(run_id)
@@ -212,6 +212,7 @@ def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
                 if run.status == "queued" or (run.status == "running" and run.identity != identity):
                     os._exit(1)
         time.sleep(HEARTBEAT_SECONDS)
+    os._exit(1)  # the workspace was deleted: nobody could see what comes of it
 
 
 def _kind(error: Exception) -> str:

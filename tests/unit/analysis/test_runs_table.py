@@ -160,9 +160,3 @@ def test_a_resumed_run_says_so_on_the_board_and_in_its_configuration(board_of):
     board = leaderboard(store.runs())
     assert board["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]
     assert by_configuration(board, "log_loss")["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]
-
-
-def test_scripts_that_people_saved_find_the_leaderboard_where_it_was():
-    from tabtune_core.analysis import leaderboard as path_of_scripts
-
-    assert path_of_scripts.leaderboard is leaderboard

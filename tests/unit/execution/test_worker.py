@@ -245,6 +245,19 @@ def test_a_worker_ends_with_its_workspace(tmp_path):
     assert worker.wait(timeout=30) == 0
 
 
+def test_a_run_ends_with_its_workspace(tmp_path):
+    home = tmp_path / "home"
+    store = RunStore(home)
+    (run_id,) = queue(store, "waiting")
+    worker = start_worker(home)
+    wait_until(lambda: store.events(run_id))
+    run = store.run(run_id)
+    worker.kill()
+    worker.wait()
+    shutil.rmtree(home)
+    wait_until(lambda: found(run.pid, run.identity) == "gone")
+
+
 def job_of(store, kind):
     return store.jobs(kind)[0]
 
