@@ -34,8 +34,8 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
-    from tabtune_core.analysis.runs_table import leaderboard, of_task
     from tabtune_core.analysis.recommendation import recommend
+    from tabtune_core.analysis.runs_table import leaderboard, of_task
     from tabtune_core.data.spreadsheet import safe_csv
 
     rank_by = score_to_rank_by(asked, runs[0].settings)
