@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -91,23 +92,26 @@ def run_worker(
         _log.info("Worker %d is of another version: %s.", there.pid, there.version)
         ask_to_leave(store.home, there)
         patience = MAKE_WAY_SECONDS
-    with scratch_folder() as folder:
-        if len(str(folder)) <= LONGEST_FOLDER:
-            tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
-        while _once_there_is_room(lambda: lock.take(patience)):
-            _log.info("Worker %d drains %s.", os.getpid(), store.home)
-            try:
-                with worker.surviving():
-                    sweep_up(store)
-                worker.drain(exit_when_idle)
-            finally:
-                lock.release()
-            if worker.leaving and (worker.watched or worker.lanes.going):
-                logging.shutdown()
-                os._exit(0)
-            # whoever queued a run and still saw this worker relies on this look after the lock is gone
-            if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
-                return
+    held = contextlib.ExitStack()
+    folder = held.enter_context(scratch_folder())
+    # after multiprocessing has taken away what it has in there, which it does with priority -100
+    Finalize(None, held.close, exitpriority=-200)
+    if len(str(folder)) <= LONGEST_FOLDER:
+        tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
+    while _once_there_is_room(lambda: lock.take(patience)):
+        _log.info("Worker %d drains %s.", os.getpid(), store.home)
+        try:
+            with worker.surviving():
+                sweep_up(store)
+            worker.drain(exit_when_idle)
+        finally:
+            lock.release()
+        if worker.leaving and (worker.watched or worker.lanes.going):
+            logging.shutdown()
+            os._exit(0)
+        # whoever queued a run and still saw this worker relies on this look after the lock is gone
+        if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
+            return
     _log.info("Another worker drains %s.", store.home)
 
 
