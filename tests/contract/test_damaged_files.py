@@ -56,20 +56,20 @@ def tells_a_story(path):
 
 
 @pytest.mark.parametrize(
-    ("opened", "found"),
+    ("opened", "seconds", "found"),
     [
-        (raises, "IndexError"),
-        (takes_memory, "took"),
-        (tells_a_story, "no sentence in one line"),
-        (has_no_end, "not done after"),
+        (raises, 30, "IndexError"),
+        (takes_memory, 30, "took"),
+        (tells_a_story, 30, "no sentence in one line"),
+        (has_no_end, 1, "not done after"),
     ],
 )
-def test_a_door_that_does_none_of_it_is_found_out(tmp_path, monkeypatch, opened, found):
+def test_a_door_that_does_none_of_it_is_found_out(tmp_path, monkeypatch, opened, seconds, found):
     import signal
 
     from damaging import program
 
-    monkeypatch.setattr(program, "SECONDS", 1)
+    monkeypatch.setattr(program, "SECONDS", seconds)
     before = signal.signal(signal.SIGALRM, program.alarm)
     (tmp_path / "file").write_bytes(b"1234")
     try:

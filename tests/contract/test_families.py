@@ -12,7 +12,7 @@ from tabtune_core.models.families import FAMILIES, FOLDERS
 
 ACTIVATIONS = {
     "training": ("tape", "config", "context", "query", "features", "classes"),
-    "predicting": ("config", "shown", "asking", "features"),
+    "predicting": ("config", "context", "query", "features"),
     "attention": ("config", "features"),
     "untrained": ("config", "regression"),
 }

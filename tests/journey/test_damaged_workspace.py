@@ -93,6 +93,8 @@ def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
         assert '"width"' in database.execute("SELECT settings FROM runs WHERE id = ?", (runs[-1].id,)).fetchone()[0]
     go(app, "leaderboard")
     assert "Unknown setting" in texts(app.markdown)
+    for job in store.jobs():
+        store.cancel_job(job.id)
     button(app, "Delete permanently").click().run()
     assert not app.exception
     assert store.unreadable() == []

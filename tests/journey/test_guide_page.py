@@ -64,7 +64,7 @@ def test_own_figures_stand_beside_the_guides(app, store):
     go(app, "guide")
     own = app.dataframe[-1].value.set_index("Aspect")
     assert own.loc["Training memory over the model", "Full fine-tuning"] == "97.7 MB"
-    assert "r=8" in texts(app.markdown)
+    assert "r\\=8" in texts(app.markdown)
 
 
 def test_every_trouble_stands_in_the_guide_with_what_to_do(app):

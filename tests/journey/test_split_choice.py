@@ -33,7 +33,7 @@ def launch(page: AppTest):
 
 def new_run(app: AppTest, split: str = "at random") -> AppTest:
     """The page, opened in a fresh tab at an address with this split."""
-    app.query_params["split"] = split
+    app.query_params.update({"split": split, "target": "returned"})
     return app.run().switch_page("views/new_run/page.py").run()
 
 
@@ -42,6 +42,7 @@ def settings_of(page: AppTest) -> SweepSettings:
 
 
 def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders):
+    app.query_params["target"] = "returned"
     app.run()
     asked = app.radio(key="chosen_split")
     assert [option.replace("\\", "") for option in asked.options] == ["at random", "by time: day", "by group: customer_id"]
@@ -78,6 +79,7 @@ def test_what_cannot_split_cannot_be_launched(app, orders, split, told):
 
 
 def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
+    app.query_params["target"] = "returned"
     app.run()
     told = "rank by balanced accuracy or average precision, not by accuracy, and try class weights 'balanced'"
     assert told in said(app.markdown)
