@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -22,7 +22,10 @@ class Shared(Generic[Value]):
         self._bytes: dict[Hashable, int] = {}
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; what ``make`` raises is raised for all who wait, and not kept."""
+        """The value of a key; an error of ``make`` is raised for all who wait, and not kept.
+
+        Where the script that makes it is stopped meanwhile, as by a click in its tab, the next who waits makes it.
+        """
         with self._lock:
             future = self._held.get(key)
             if future is None:
@@ -30,13 +33,19 @@ class Shared(Generic[Value]):
             else:
                 self._held.move_to_end(key)
         if future is not None:
-            return future.result()
+            try:
+                return future.result()
+            except CancelledError:
+                return self.get(key, make)
         try:
             value = make()
         except BaseException as error:
             with self._lock:
                 self._held.pop(key, None)
-            mine.set_exception(error)
+            if isinstance(error, Exception):
+                mine.set_exception(error)
+            else:
+                mine.cancel()
             raise
         mine.set_result(value)
         self.weigh(key, value)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ from tabtune_core.store.runs import ENDED, RunStore
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--steps", "2", "--eval-every", "1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")
+HEAR_CTRL_C = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+"""What a shell starts in the background ignores it, and so would what that starts."""
 
 
 def command(home, *arguments):
@@ -231,7 +234,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
         **command(home, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=HEAR_CTRL_C,
     )
     store = RunStore(home)
     wait_until(lambda: any(store.last(run.id, "StepDone") for run in store.runs(status="running")))
@@ -426,7 +429,8 @@ def test_every_run_of_this_workspace_has_ended(swept, home):
 def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(tmp_path):
     home = tmp_path / "home"
     (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n3,4,l\n" * 4_000_000)
-    reading = subprocess.Popen(**command(home, "train", tmp_path / "long.csv", "--target", "y"), stderr=subprocess.PIPE)
+    started = command(home, "train", tmp_path / "long.csv", "--target", "y")
+    reading = subprocess.Popen(**started, stderr=subprocess.PIPE, preexec_fn=HEAR_CTRL_C)
     wait_until(lambda: list(home.glob("datasets/incoming-*/tabtune-*/cells.duckdb")))
     reading.send_signal(signal.SIGINT)
     said = reading.communicate(timeout=120)[1]

@@ -71,3 +71,28 @@ def test_keys_can_be_let_go():
         held.get(key, lambda key=key: key)
     held.let_go(lambda key: key == "a")
     assert (len(held), held.bytes) == (1, 1)
+
+
+def test_a_tab_that_is_stopped_while_it_makes_a_value_stops_no_other():
+    held, begun, stop, seen = cache(), threading.Event(), threading.Event(), []
+
+    def stopped():
+        begun.set()
+        stop.wait()
+        raise SystemExit  # like the exceptions by which Streamlit ends a script, it is no Exception
+
+    def in_a_tab():
+        with pytest.raises(SystemExit):
+            held.get("key", stopped)
+        seen.append("stopped")
+
+    first = threading.Thread(target=in_a_tab)
+    first.start()
+    begun.wait()
+    second = threading.Thread(target=lambda: seen.append(held.get("key", lambda: "value")))
+    second.start()
+    stop.set()
+    first.join()
+    second.join()
+    assert sorted(seen) == ["stopped", "value"]
+    assert held.get("key", lambda: "another") == "value"
