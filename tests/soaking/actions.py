@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Action = Callable[["Round", random.Random], None]
 ACTIONS: dict[str, tuple[int, Action]] = {}
 """By name: weight and function. Those of the pages are added by ``browsing``."""
+COMMAND_TABLE = "command.csv"
+"""That a command adds, whenever it has loaded what it needs."""
 SERVER_KILLS = ("end_server", "kill_worker", "kill_forkserver", "kill_all", "freeze")
 """Left out of calm rounds, in which memory is compared: a process that begins anew says nothing about growth."""
 
@@ -79,7 +81,7 @@ def launch_sweep(round_: "Round", chance: random.Random) -> None:
 
 @action(2)
 def launch_by_command(round_: "Round", chance: random.Random) -> None:
-    file = round_.lab.home.parent / "command.csv"
+    file = round_.lab.home.parent / COMMAND_TABLE
     file.write_bytes(good_table(chance))
     steps, rank = chance.choice(["3", "6"]), chance.choice(["2", "4"])
     settings = ("--steps", steps, "--rank", rank, "--batch-size", "32", "--context-rows", "64", "--device", "cpu", "--split-by", "random")
@@ -117,7 +119,9 @@ def move_to_front(round_: "Round", chance: random.Random) -> None:
 
 @action(3)
 def retry(round_: "Round", chance: random.Random) -> None:
-    if found := [run for run in ended(round_) if run.status in RETRYABLE and run.retried_as is None]:
+    tables = {table.id for table in list_datasets(round_.lab.home)}
+    found = [run for run in ended(round_) if run.status in RETRYABLE and run.retried_as is None and run.settings.dataset in tables]
+    if found:
         with contextlib.suppress(StoreError):
             round_.lab.store.retry(chance.choice(found).id)
         round_.lab.keep_worker()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from page_steps import drawn
 from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 
-from soaking.actions import action, ended
+from soaking.actions import COMMAND_TABLE, action, ended
 from soaking.lab import patience
 from soaking.tables import broken_adapter, broken_table, good_table
 from tabtune_core.data.datasets import list_datasets
@@ -126,12 +126,13 @@ def upload_tables(round_: "Round", chance: random.Random) -> None:
     name, content = broken_table(chance)
     with tab(round_) as page:
         visit(round_, page, "")
-        before = len(list_datasets(round_.lab.home))
+        before = {table.id for table in list_datasets(round_.lab.home)}
         files = [("people *mine*.csv", good_table(chance)), (name, content)]
         page.locator("input[type=file]").set_input_files([{"name": n, "mimeType": "text/csv", "buffer": c} for n, c in files])
         page.get_by_text(f"{name} was not added").first.wait_for()
-        if (after := len(list_datasets(round_.lab.home))) != before + 1:
-            round_.fail("upload", f"a good table and {name} made {before} tables {after}")
+        new = [table.name for table in list_datasets(round_.lab.home) if table.id not in before and table.name != COMMAND_TABLE]
+        if new != [files[0][0]]:
+            round_.fail("upload", f"a good table and {name} became {new}")
 
 
 @action(2)

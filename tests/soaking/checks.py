@@ -15,6 +15,7 @@ import safetensors
 
 from soaking.lab import patience, wait_until
 from tabtune_core.errors import TabTuneError
+from tabtune_core.execution.leftovers import FRESH_SECONDS
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import ENDED, RANKED, STATES, Run
@@ -171,7 +172,7 @@ def left_files(round_: "Round") -> list[str]:
             names = () if folder.name in interrupted else INTERMEDIATE
             found += [folder] if folder.name not in ids else [path for name in names for path in folder.rglob(name)]
     found += [*lab.home.glob("*/incoming-*"), *lab.home.glob("inputs/*")]
-    swept = worker.create_time() if worker else 0.0  # what a kill leaves goes when the next worker starts
+    swept = worker.create_time() - FRESH_SECONDS if worker else 0.0  # what a kill leaves goes when the next worker starts
     return [str(path.relative_to(lab.home.parent)) for path in found if not is_in_use(path) and made(path) < swept]
 
 

@@ -1,5 +1,8 @@
 """What a worker sweeps up when it starts, and what it leaves."""
 
+import os
+import time
+
 import pytest
 
 from tabtune_core.execution.leftovers import sweep_up
@@ -55,3 +58,16 @@ def test_folders_of_dead_processes_go(store, tmp_path, place):
     sweep_up(store)
     assert not (tmp_path / place).exists()
     assert (tmp_path / place).parent.exists()
+
+
+def test_rows_to_predict_go_once_no_open_job_wants_them(store):
+    inputs = store.home / "inputs"
+    inputs.mkdir()
+    waits = store.add_job("predict", {"rows": "waits"})
+    store.finish_job(store.add_job("predict", {"rows": "ended"}), "interrupted", error="killed")
+    for name, age in (("waits", 60), ("ended", 60), ("fresh", 0)):
+        (inputs / f"{name}.parquet").touch()
+        os.utime(inputs / f"{name}.parquet", (time.time() - age,) * 2)
+    sweep_up(store)
+    assert store.job(waits).status == "queued"
+    assert {path.stem for path in inputs.iterdir()} == {"waits", "fresh"}
