@@ -52,8 +52,16 @@ WIDTH, QUALITY = 1120, 78
 """Of a picture: pixels, and WebP's quality."""
 SECONDS_A_LOOK, FRAMES = 5.0, 14
 FRAME_MS, LAST_MS = 600, 3000
-FORM = "ranks=2&ranks=4&ranks=8&ranks=16&length=steps&learning_rates=0.002&full_learning_rates=0.00002&full_learning_rates=0.0002"
-STILLS = {"data": "", "new_run": f"new_run?{FORM}", "leaderboard": "leaderboard", "compare": "compare", "adapters": "adapters"}
+FORM = (
+    "target=shell&ranks=2&ranks=4&ranks=8&ranks=16&length=steps&learning_rates=0.002&full_learning_rates=0.00002&full_learning_rates=0.0002"
+)
+STILLS = {
+    "data": "?target=shell",
+    "new_run": f"new_run?{FORM}",
+    "leaderboard": "leaderboard",
+    "compare": "compare",
+    "adapters": "adapters",
+}
 """A picture, and the page that it shows."""
 
 
