@@ -28,7 +28,7 @@ const load = (source) => (window.__labPlotly ??= new Promise((resolve, reject) =
 const themed = (layout, element) => {
   const css = getComputedStyle(element)
   const read = (name, otherwise) => css.getPropertyValue(name).trim() || otherwise
-  const text = read('--st-text-color', '#1B2733')
+  const text = read('--st-text-color', '#0A121A')
   const grid = read('--st-border-color', '#D9E0E7')
   const page = read('--st-background-color', '#FFFFFF')
   const axis = { gridcolor: grid, linecolor: grid, tickcolor: grid, zerolinecolor: grid }
@@ -40,7 +40,7 @@ const themed = (layout, element) => {
 
 export default function ({ data, parentElement }) {
   const element = parentElement.querySelector('.lab-figure')
-  element.setAttribute('role', 'img')
+  element.setAttribute('role', 'figure')
   element.setAttribute('aria-label', data.label)
   load(data.source).then((Plotly) => {
     const figure = JSON.parse(data.figure)
