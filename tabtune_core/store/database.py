@@ -174,6 +174,16 @@ def size_of(*paths: Path) -> int:
     return total
 
 
+def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    """A condition that an index serves, and its values: columns that have these values, None for any.
+
+    >>> only(sweep="0a", status=None), only(sweep=None)
+    (('sweep = ?', ('0a',)), ('TRUE', ()))
+    """
+    named = {name: value for name, value in wanted.items() if value is not None}
+    return " AND ".join(f"{name} = ?" for name in named) or "TRUE", tuple(named.values())
+
+
 def new_id() -> str:
     """12 hexadecimal digits."""
     return secrets.token_hex(6)

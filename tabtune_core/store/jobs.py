@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
-from tabtune_core.store.database import Database, new_id
+from tabtune_core.store.database import Database, new_id, only
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
@@ -64,8 +64,8 @@ class JobQueue(Database):
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
         """Those of one kind or all, of one status or all; newest first. One that cannot be read is left out."""
-        sql = "SELECT * FROM jobs WHERE kind = COALESCE(?, kind) AND status = COALESCE(?, status) ORDER BY rowid DESC"
-        return [job for job in map(_job, self._read(sql, (kind, status))) if job]
+        where, given = only(kind=kind, status=status)
+        return [job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job]
 
     def job(self, job_id: str) -> Job:
         """One job as it stands now."""

@@ -32,7 +32,7 @@ from tabtune_core.events import (
 )
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
-from tabtune_core.store.database import new_id, size_of
+from tabtune_core.store.database import new_id, only, size_of
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.jobs import JobQueue
 
@@ -186,18 +186,21 @@ class RunStore(JobQueue):
         """The runs of one sweep or all, of one status or all, in the order of the queue; without those that are ``unreadable``."""
         if sweep is not None and not self._read("SELECT 1 FROM sweeps WHERE id = ?", (sweep,)):
             raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
-        sql = "SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) AND status = COALESCE(?, status) ORDER BY position"
-        return [run for run in map(_read_run, self._read(sql, (sweep, status))) if isinstance(run, Run)]
+        where, given = only(sweep=sweep, status=status)
+        rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
+        return [run for run in map(_read_run, rows) if isinstance(run, Run)]
 
     def unreadable(self, sweep: str | None = None) -> list[Unreadable]:
         """Rows of one sweep or all that this version cannot read, in the order of the queue."""
-        rows = self._read("SELECT * FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position", (sweep,))
+        where, given = only(sweep=sweep)
+        rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived: cheap."""
-        sql = "SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE sweep = COALESCE(?, sweep) ORDER BY position"
-        return tuple(tuple(row) for row in self._read(sql, (sweep,)))
+        where, given = only(sweep=sweep)
+        sql = f"SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE {where} ORDER BY position"
+        return tuple(tuple(row) for row in self._read(sql, given))
 
     def run(self, run_id: str) -> Run:
         """One run as it stands now; a StoreError says why where its row cannot be read."""
