@@ -130,19 +130,28 @@ class Lab:
 
     def helpers(self) -> list[psutil.Process]:
         """The worker's forkserver and resource tracker."""
-        worker = self.worker
-        return [] if worker is None else worker.children()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [] if (worker := self.worker) is None else worker.children()
+        return []
 
     def forkserver(self) -> psutil.Process | None:
         """The process that runs and jobs are forked from."""
-        return next((process for process in self.helpers() if "forkserver" in " ".join(process.cmdline())), None)
+        for process in self.helpers():
+            with contextlib.suppress(psutil.Error):
+                if "forkserver" in " ".join(process.cmdline()):
+                    return process
+        return None
 
     def at_work(self) -> list[psutil.Process]:
         """Processes of runs and jobs, as the store names them; none of the worker's own."""
         rows = [*self.store.runs(status="running"), *self.store.jobs(status="running")]
         alive = {row.pid for row in rows if found(row.pid, row.identity) == "alive"}
-        own = self.worker
-        return [psutil.Process(pid) for pid in sorted(alive) if own is None or pid != own.pid]
+        own, working = self.worker, []
+        for pid in sorted(alive):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if own is None or pid != own.pid:
+                    working.append(psutil.Process(pid))
+        return working
 
     def marked(self) -> list[psutil.Process]:
         """All living processes that began here, but this one."""
