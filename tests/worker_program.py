@@ -16,12 +16,12 @@ TESTS = Path(__file__).parent
 PROGRAM = """
 import sys
 from pathlib import Path
-from tabtune_core.execution import processes, worker
+from tabtune_core.execution import processes, service, worker
 processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
-worker.run_worker(
+service.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,

@@ -19,7 +19,7 @@ from tabtune_core.store.runs import Run, RunStore
 
 def work(asked: argparse.Namespace) -> int:
     """Carries out queued runs, or does with the worker what the flags say."""
-    from tabtune_core.execution.worker import run_worker
+    from tabtune_core.execution.service import run_worker
 
     if asked.now and not asked.stop:
         raise StoreError("--now says how to stop the worker. Give --stop --now.")
@@ -70,7 +70,7 @@ def _suspended(worker: Holder) -> str:
 
 def _stop(store: RunStore, *, now: bool) -> int:
     """Ends the worker; with ``now`` also what runs."""
-    from tabtune_core.execution.worker import end_everything
+    from tabtune_core.execution.service import end_everything
 
     worker = worker_of(store.home)
     stop_workers(store.home)

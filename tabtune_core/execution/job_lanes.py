@@ -49,6 +49,10 @@ class JobLanes:
             if lane not in busy:
                 self._start_next(lane)
 
+    def sentinels(self) -> list[int]:
+        """Of the processes that were started here; one is ready when its process has ended."""
+        return [watched.process.sentinel for watched in self.going if watched.process]
+
     def reconcile(self, is_silent: Callable[[str, float | None], bool]) -> None:
         """Adopts the jobs of an earlier worker whose process lives, and ends the rows of others that say 'running'."""
         known = {watched.ids[0] for watched in self.going}

@@ -13,7 +13,7 @@ from typing import Any
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.shortage import named, shortage_of
 
-FORMAT = 2
+FORMAT = 3
 """Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
 Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -30,10 +30,12 @@ ADDED = {
         "slot": "TEXT NOT NULL DEFAULT ''",
         "identity": "TEXT",
         "resumptions": "INTEGER NOT NULL DEFAULT 0",
+        "executor": "TEXT NOT NULL DEFAULT ''",
+        "node": "TEXT NOT NULL DEFAULT ''",
     },
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
-"""Columns that tables of workspaces of earlier formats may lack: the first three since format 1, the others since 2."""
+"""Columns that tables of workspaces of earlier formats may lack; the last two of runs are of format 3."""
 REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
 

@@ -47,6 +47,8 @@ STATES = "states"
 """Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
 LAST_STATE = "last.safetensors"
 """File there, from which a run goes on."""
+NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
+"""Of a row that waits in the queue, again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Run:
     """Put away by a person."""
     slot: str = ""
     """Where the worker put it: a card such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
+    executor: str = ""
+    """What carries it out: ``local``, or the name of another; empty while queued, and where an earlier version wrote the row: local."""
+    node: str = ""
+    """Name of the machine that carries it out; empty as above."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
 
@@ -215,13 +221,16 @@ class RunStore(JobQueue):
             raise StoreError(f"There is no run {run_id!r} in {self.home}; it may have been deleted.")
         return rows[0]
 
-    def claim(self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "") -> Run | None:
+    def claim(
+        self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "", executor: str = "", node: str = ""
+    ) -> Run | None:
         """Takes the first of the queue, or one that waits in it, for this process; of several askers only one gets it."""
         now = time.time()
         rows = self._read(
-            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ? WHERE status = 'queued'"
+            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, executor = ?, node = ?"
+            " WHERE status = 'queued'"
             " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) RETURNING *",
-            (now, now, pid, identity, slot, run_id),
+            (now, now, pid, identity, slot, executor, node, run_id),
         )
         found = _read_run(rows[0]) if rows else None
         if isinstance(found, Unreadable):
@@ -237,9 +246,9 @@ class RunStore(JobQueue):
 
     def unclaim(self, run_ids: Sequence[str], pid: int) -> None:
         """Queues runs again that the worker ``pid`` took and could start no process for."""
-        sql = "UPDATE runs SET status = 'queued', started = NULL, pid = NULL, identity = NULL, slot = '' WHERE id = ? AND pid = ?"
+        sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = 'running'"
         for run_id in run_ids:
-            self._write(f"{sql} AND status = 'running'", (run_id, pid))
+            self._write(sql, (run_id, pid))
 
     def beat(self, run_id: str) -> None:
         """A sign of life of the run's process."""
@@ -336,8 +345,8 @@ class RunStore(JobQueue):
 
     def _queue_again(self, run_id: str, status: Status, why: str) -> int:
         return self._write(
-            "UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, pid = NULL,"
-            " identity = NULL, slot = '' WHERE id = ? AND status = ? AND retried_as IS NULL",
+            f"UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, {NOWHERE}"
+            " WHERE id = ? AND status = ? AND retried_as IS NULL",
             (why, run_id, status),
         )
 

@@ -26,7 +26,7 @@ from published import markdown_table
 from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.events import Event, PhaseDone
-from tabtune_core.execution.worker import RUN_ENVIRONMENT
+from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter

@@ -38,7 +38,7 @@ from named_machine import machine
 from peers import TabTuneSteps, save_episode, tabtune_python
 from published import markdown_table, write_block
 
-from tabtune_core.execution.worker import RUN_ENVIRONMENT
+from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.tabicl import model as tabicl

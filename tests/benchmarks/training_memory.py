@@ -35,7 +35,7 @@ import numpy as np
 from full_size import random_weights
 from published import markdown_table, write_block
 
-from tabtune_core.execution.worker import RUN_ENVIRONMENT
+from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.models.cards import LATE as LATE_LAYERS
 from tabtune_core.models.catalogue import CATALOGUE
 

@@ -12,6 +12,7 @@ from worker_program import end, queue, start_worker, wait_for_end, wait_until
 from tabtune_core.execution import worker
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
+from tabtune_core.execution.service import open_worker
 from tabtune_core.store.runs import RunStore
 
 CLOCK = """
@@ -116,18 +117,18 @@ def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, 
     now = [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     run_id = running_row(store, stranger.pid, None)
-    working = worker._Worker(store, WorkerLock(store.home), "fake_experiment", "fake_jobs", resume=False)
+    working = open_worker(store, WorkerLock(store.home), experiment="fake_experiment", jobs="fake_jobs", resume=False)
     working.reconcile()
     for _ in range(3):
         store.beat(run_id)
-        working.look_at(working.watched[0])
+        working.look_at(working.tasks[0])
         now[0] += worker.SILENT_SECONDS - 1
-        working.look_at(working.watched[0])
+        working.look_at(working.tasks[0])
         assert store.run(run_id).status == "running"
     now[0] += 2
-    working.look_at(working.watched[0])
+    working.look_at(working.tasks[0])
     assert store.run(run_id).status == "interrupted"
-    assert working.watched == []
+    assert working.tasks == []
 
 
 def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):

@@ -11,9 +11,12 @@ from unittest.mock import Mock
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.execution import worker
+from tabtune_core.execution import local
+from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
+from tabtune_core.execution.processes import Watched
+from tabtune_core.execution.service import open_worker
 from tabtune_core.store.runs import RunStore
 
 
@@ -48,7 +51,7 @@ def log_of(store, run):
 
 def test_cards_are_counted_as_the_pages_count_them_whatever_the_shell_says(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", {"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "OMP_WAIT_POLICY": "ACTIVE"})
-    worker._Worker(RunStore(tmp_path), WorkerLock(tmp_path), "fake_experiment", "fake_jobs")
+    forkserver("fake_experiment", "fake_jobs")
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
@@ -114,11 +117,11 @@ def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
 def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatch, error):
     store = RunStore(tmp_path)
     (run_id,) = queue(store, "quick")
-    one = worker._Worker(store, WorkerLock(tmp_path), "fake_experiment", "fake_jobs")
-    monkeypatch.setattr(one, "context", Mock(**{"Process.return_value.start.side_effect": error}))
+    one = open_worker(store, WorkerLock(tmp_path), experiment="fake_experiment", jobs="fake_jobs")
+    monkeypatch.setattr(one.executor, "context", Mock(**{"Process.return_value.start.side_effect": error}))
     assert one.start_next()
     run = store.run(run_id)
-    assert (run.status, run.pid, run.resumptions, one.watched) == ("queued", None, 0, [])
+    assert (run.status, run.pid, run.resumptions, one.tasks) == ("queued", None, 0, [])
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
 
@@ -310,7 +313,6 @@ def test_a_job_whose_process_is_gone_is_interrupted(live):
     ],
 )
 def test_memory_is_blamed_for_certain_only_where_the_system_counted_an_end_for_it(monkeypatch, before, now, said):
-    monkeypatch.setattr(worker, "oom_kills", lambda: now)
-    watched = worker.Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
-    assert said in worker._cause(watched)[0]
-    assert "memory" not in worker._cause(worker.Watched(("a",), 1, None, Mock(exitcode=worker.NO_ROOM_STATUS)))[0]
+    monkeypatch.setattr(local, "oom_kills", lambda: now)
+    assert said in local._why(Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)).cause
+    assert "memory" not in local._why(Watched(("a",), 1, None, Mock(exitcode=local.NO_ROOM_STATUS))).cause

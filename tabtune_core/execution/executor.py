@@ -1,0 +1,86 @@
+"""What carries out the runs that the worker takes from the queue: local processes, or another machine's.
+
+In: queued runs, and what people ask of those that go on. Out: tasks, and why each has ended. The worker claims and closes the rows of runs
+and is the only one who decides that a run is queued again; an executor never does. Nothing else knows which executor a run is on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from tabtune_core.events import StopRequest
+from tabtune_core.store.runs import Run
+
+LOCAL = "local"
+"""Name of the executor of this machine; rows of earlier versions, which name none, are its own."""
+AGAIN = "Resume it, or run it again."
+"""What to do about most of what can happen to a run."""
+State = Literal["alive", "gone", "unknown"]
+"""``alive``: it goes on, or is suspended. ``gone``: it has ended, for certain. ``unknown``: nothing tells; the worker closes it when the
+heartbeat in its rows has stayed the same for too long, and until then nothing may be done to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What starts next, and where."""
+
+    runs: tuple[Run, ...]
+    """Queued; several where they train together in one process."""
+    slot: str
+    """What they hold until they have ended, as people read it in their rows: ``cuda:1``, ``cpu:0-3``."""
+    node: str
+    """The machine's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a task is gone whose runs did not end their rows themselves."""
+
+    cause: str
+    """A sentence."""
+    way_out: str
+    """Another, what to do; empty where memory is the cause, or often is: what to lower stands in the run's settings."""
+
+
+class Task(Protocol):
+    """Runs that go on together in one process; each executor has a class of its own for what it knows besides."""
+
+    ids: tuple[str, ...]
+    """Of the runs."""
+
+
+TaskType = TypeVar("TaskType", bound=Task)
+
+
+class Executor(Protocol[TaskType]):
+    """Called from one thread. Each method returns soon, but for ``wait`` and ``end``, and raises ShortageError for what may pass."""
+
+    name: str
+    """As it stands in the rows of its runs."""
+
+    def place(self, queued: Sequence[Run], going: Sequence[TaskType]) -> Placement | None:
+        """What of the queue, which is in order, starts next; None where all has to wait."""
+
+    def start(self, runs: Sequence[Run], placement: Placement) -> TaskType | None:
+        """Begins those of a placement that were still queued, whose rows say 'running' now; None where no process could be started."""
+
+    def adopt(self, runs: Sequence[Run]) -> list[TaskType]:
+        """Tasks for all of these runs, which an earlier worker started; also where the process is gone, as ``poll`` says then."""
+
+    def poll(self, task: TaskType) -> State:
+        """What has become of it. Where the runs cannot reach the store, writes what they told since the last time, heartbeat included."""
+
+    def ask(self, task: TaskType, wishes: Mapping[str, StopRequest | None]) -> None:
+        """Passes on what is asked of those of its runs that have not ended; again and again, for as long as it goes on.
+
+        After a grace time it makes the process do so: if all are to be cancelled, or none is left and the process is still there.
+        """
+
+    def end(self, task: TaskType) -> bool:
+        """Ends the process at once. Returns whether it has ended; one that may be another's is left alone."""
+
+    def collect(self, task: TaskType) -> Ended:
+        """Of one that is gone: brings the files that it left to the run's folder, frees what it held, and says why it ended."""
+
+    def wait(self, tasks: Sequence[TaskType], jobs: Sequence[int], timeout_seconds: float) -> bool:
+        """Until one of the tasks or jobs may have ended (whether that is so), or the time is over; ``jobs`` are sentinels of processes."""

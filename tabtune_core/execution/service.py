@@ -1,0 +1,138 @@
+"""The worker's process: it takes the workspace's lock, works until it is told to leave, and makes way for one of another version.
+
+In: a workspace. Out: the same, with nothing left to do. It outlives the dashboard, its children outlive it: a new worker adopts them.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerContext
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.execution.executor import Executor
+from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver
+from tabtune_core.execution.job_lanes import JobLanes
+from tabtune_core.execution.leftovers import sweep_up
+from tabtune_core.execution.local import LocalExecutor
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
+from tabtune_core.execution.worker import Worker
+from tabtune_core.scratch import scratch_folder
+from tabtune_core.store.runs import RunStore
+
+AGAIN_SECONDS = 1.0
+"""After something that the machine lacked, such as room on the disk, before it is tried again."""
+LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
+"""Letters: the path of a socket has so many less than that on any system (unix(7): ``sun_path``)."""
+
+OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]
+"""Makes an executor for a store; ``experiment`` is the module whose ``run_experiment`` carries out a run."""
+
+_log = logging.getLogger(__name__)
+
+
+def run_worker(
+    home: Path,
+    *,
+    exit_when_idle: bool = False,
+    resume: bool = True,
+    job_minutes: Mapping[str, float] | None = None,
+    executor: OpenExecutor = LocalExecutor,
+    experiment: str = EXPERIMENT,
+    jobs: str = JOBS,
+) -> None:
+    """Works until SIGTERM or SIGINT, until asked to leave, or until the queue is empty.
+
+    Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
+    told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
+    queued again once. ``job_minutes`` says how long jobs of some kinds may take.
+    """
+    store = _once_there_is_room(lambda: RunStore(home))
+    lock = WorkerLock(store.home)
+    worker = open_worker(store, lock, executor, experiment, jobs, resume=resume, job_minutes=job_minutes)
+    want_worker(store.home)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, worker.leave)
+    patience, there = TAKE_SECONDS, worker_of(store.home)
+    if there is not None and there.outdated:
+        _log.info("Worker %d is of another version: %s.", there.pid, there.version)
+        ask_to_leave(store.home, there)
+        patience = MAKE_WAY_SECONDS
+    held = contextlib.ExitStack()
+    folder = held.enter_context(scratch_folder())
+    # after multiprocessing has taken away what it has in there, which it does with priority -100
+    Finalize(None, held.close, exitpriority=-200)
+    if len(str(folder)) <= LONGEST_FOLDER:
+        tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
+    while _once_there_is_room(lambda: lock.take(patience)):
+        _log.info("Worker %d drains %s.", os.getpid(), store.home)
+        try:
+            with worker.surviving():
+                sweep_up(store)
+            worker.drain(exit_when_idle)
+        finally:
+            lock.release()
+        if worker.leaving and (worker.tasks or worker.lanes.going):
+            logging.shutdown()
+            os._exit(0)
+        # whoever queued a run and still saw this worker relies on this look after the lock is gone
+        if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
+            return
+    _log.info("Another worker drains %s.", store.home)
+
+
+Given = TypeVar("Given")
+
+
+def _once_there_is_room(begin: Callable[[], Given]) -> Given:
+    """What ``begin`` gives, however long the machine lacks what comes back."""
+    said = ""
+    while True:
+        try:
+            return begin()
+        except ShortageError as error:
+            if not error.passes:
+                raise
+            if error.lack != said:
+                _log.warning("%s This worker waits.", error)
+            said = error.lack
+        time.sleep(AGAIN_SECONDS)
+
+
+def open_worker(
+    store: RunStore,
+    lock: WorkerLock,
+    executor: OpenExecutor = LocalExecutor,
+    experiment: str = EXPERIMENT,
+    jobs: str = JOBS,
+    *,
+    resume: bool = True,
+    job_minutes: Mapping[str, float] | None = None,
+) -> Worker:
+    """The rules with an executor and lanes for jobs; the processes of both are forked from one."""
+    context = forkserver(experiment, jobs)
+    return Worker(store, lock, executor(store, context, experiment), JobLanes(store, context, jobs, job_minutes or {}), resume=resume)
+
+
+def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[str]:
+    """Ends all that runs in a workspace that has no worker. Returns the ids of what goes on: its process cannot be told from another.
+
+    Raises:
+        StoreError: there is a worker.
+    """
+    store = RunStore(home)
+    lock = WorkerLock(store.home)
+    if not lock.take():
+        raise StoreError(f"A new worker has taken {store.home}, so nothing was ended. End the pages, and stop it again.")
+    try:
+        worker = open_worker(store, lock, executor)
+        worker.reconcile()
+        return worker.end_all()
+    finally:
+        lock.release()
