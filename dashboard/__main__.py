@@ -23,8 +23,9 @@ from dashboard.server.access import (
     typed_paths_are_open,
     unowned_is_open,
 )
-from tabtune_core.errors import TabTuneError
-from tabtune_core.execution.lock import ensure_worker
+from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
+from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 
@@ -58,8 +59,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
     )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
+    for flag, variable, what in (
+        ("--parallel", PARALLEL_VARIABLE, "how many runs the worker does at once on the CPU"),
+        ("--threads", THREADS_VARIABLE, "threads of each of them"),
+    ):
+        parser.add_argument(
+            flag,
+            metavar="N",
+            type=count,
+            default=os.environ.get(variable) or None,
+            help=f"{what}, where this program starts it, as 'tabtune worker {flag}' has it (also with {variable} in the environment)",
+        )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
+
+
+def count(text: str) -> int:
+    """For argparse: a whole number of at least 1."""
+    try:
+        return whole_number(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def free_port(address: str, wanted: int, tries: int = 50) -> int:
@@ -130,14 +150,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
+    for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
+        os.environ[variable] = str(number or "")
     try:
         with named(folder=home):
             RunStore(home)
+            there = worker_of(home)
             ensure_worker(home)
     except TabTuneError as error:  # at once, not on the first page
         print(f"tabtune-dashboard: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
+    if (options.parallel or options.threads) and there is not None and not there.outdated:
+        print(
+            f"The worker of {home}, process {there.pid}, was there before: --parallel and --threads hold for the next one. To have that"
+            " now, end the worker with 'tabtune worker --stop', which leaves its runs alone, and start this program again."
+        )
     port = free_port(access.address, options.port)
     urls = access.addresses(port)
     greet(access, urls, home)

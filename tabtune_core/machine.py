@@ -1,6 +1,6 @@
-"""What the machine gives this process: room on its disks, and memory within the limits of its control group (a container's, for example).
+"""What the machine gives this process: room on its disks; memory and cores within the limits of its control group (of a container, say).
 
-In: paths. Out: bytes, and how often the system ended a process because memory ran out. What the system does not tell is None.
+In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. What the system does not tell is None.
 """
 
 import os
@@ -14,6 +14,13 @@ import psutil
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 """Which groups this process is in, and where they are described: cgroups(7)."""
 VMSTAT = Path("/proc/vmstat")
+MOUNTS = Path("/proc/self/mountinfo")
+"""Of file systems: proc_pid_mountinfo(5)."""
+NETWORK_FILE_SYSTEMS = re.compile(
+    "nfs4?|cifs|smb[23]|smbfs|ncpfs|afs|coda|ceph|lustre|gpfs|beegfs|panfs|pvfs2|orangefs|wekafs|glusterfs|gfs2|ocfs2|davfs"
+    r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|lizardfs|moosefs|juicefs|s3fs|gcsfuse|rclone|davfs2|smbnetfs)"
+)
+"""By their names in the list of mounts. ``9p`` is none of them: it is also what some containers have for their own disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,21 @@ def disk_of(path: Path) -> Disk | None:
     return Disk(place, told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, bool(told.f_flag & os.ST_RDONLY), names)
 
 
+def network_file_system(folder: Path) -> tuple[str, str] | None:
+    """Name and place of the network file system that a folder lies on; None where it lies on none, or that is not told."""
+    place, found = os.path.realpath(folder), ("", "")
+    for line in _text(MOUNTS).splitlines():
+        before, _, after = line.partition(" - ")
+        if len(before.split()) < 5 or not after:
+            continue
+        # the system writes a space, and a few other letters, as their number
+        mounted = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), before.split()[4])
+        # of two on one place the later one is seen
+        if (place == mounted or place.startswith(mounted.rstrip("/") + "/")) and len(mounted) >= len(found[1]):
+            found = (after.split()[0], mounted)
+    return found if NETWORK_FILE_SYSTEMS.fullmatch(found[0]) else None
+
+
 def machine_memory(groups: Path = CGROUP, root: Path = CGROUPS) -> tuple[int, int]:
     """Bytes of memory that are available, and all that there is: of the machine, or of a control group where that has less."""
     memory = psutil.virtual_memory()
@@ -65,12 +87,22 @@ def _limits(groups: Path, root: Path) -> Iterator[tuple[int, int]]:
                 yield limit, max(0, used - (_number(folder / "memory.stat", spare) or 0))
 
 
-def _folders(groups: Path, root: Path) -> Iterator[Path]:
+def core_quota(groups: Path = CGROUP, root: Path = CGROUPS) -> float | None:
+    """Of how many cores the control groups around this process give it the time; None where they set no limit."""
+    quotas = []
+    for folder in _folders(groups, root, "cpu"):
+        told = _text(folder / "cpu.max").split() or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        if all(number.isdecimal() for number in told):
+            quotas.append(int(told[0]) / int(told[1]))
+    return min(quotas, default=None)
+
+
+def _folders(groups: Path, root: Path, controller: str = "memory") -> Iterator[Path]:
     """Of the groups around this process, for version 2 (also beside version 1) and for version 1; some are not there in a container."""
     lines = [line.split(":", 2) for line in _text(groups).splitlines()]
     for _, controllers, path in (line for line in lines if len(line) == 3):
-        if not controllers or "memory" in controllers.split(","):
-            for base in (root, root / "unified") if not controllers else (root / "memory",):
+        if not controllers or controller in controllers.split(","):
+            for base in (root, root / "unified") if not controllers else (root / controller,):
                 place = base / path.strip("/")
                 yield from (place, *(above for above in place.parents if above.is_relative_to(base)))
 

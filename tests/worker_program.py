@@ -16,16 +16,19 @@ TESTS = Path(__file__).parent
 PROGRAM = """
 import sys
 from pathlib import Path
-from tabtune_core.execution import processes, service, worker
+from tabtune_core.execution import cores, local, processes, service, worker
 processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
+numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if number}
+shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
 service.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,
     job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
+    executor=lambda *given: local.LocalExecutor(*given, shares=shares),
     experiment="fake_experiment",
     jobs="fake_jobs",
 )
@@ -33,7 +36,7 @@ service.run_worker(
 
 
 def start_worker(home, *flags, before=""):
-    """A worker's process; ``before`` is code that prepares its machine."""
+    """A worker's process; ``before`` is code that prepares its machine. One run at a time goes on, unless a flag says "parallel=2"."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
     with (home / "worker.log").open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)

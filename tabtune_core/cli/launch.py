@@ -37,7 +37,7 @@ def start_sweep(asked: argparse.Namespace) -> int:
     sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
     say(f"{sweep.size} runs: {sweep.formula}")
     if sweep.size > MANY_RUNS:
-        say(f"warning: that is more than {MANY_RUNS}. They run one after the other; Ctrl-C cancels what has not run.")
+        say(f"warning: that is more than {MANY_RUNS}. Ctrl-C cancels what has not run.")
     return _launch(store, asked, dataset, sweep.expand())
 
 
@@ -95,7 +95,7 @@ def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str]) -> list[R
     except KeyboardInterrupt:
         for run_id in ids:
             store.ask(run_id, "cancel")
-        say("\nCancelled what was queued, and asked the running run to end. Its log stays; press Ctrl-C again to leave at once.")
+        say("\nCancelled what was queued, and asked those that run to end. Their logs stay; press Ctrl-C again to leave at once.")
         follow(store, sweep)
         return None
 

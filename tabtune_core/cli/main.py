@@ -20,9 +20,11 @@ from tabtune_core.cli.request import INSIST
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
 from tabtune_core.store.job_kinds import KINDS, read_minutes
 from tabtune_core.store.runs import default_home
@@ -133,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     worker = commands.add_parser(
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
-        description="Executes the queued runs of a workspace, one at a time. One worker of a workspace does; the other commands and the"
+        description="Executes the queued runs of a workspace. One worker of a workspace does; the other commands and the"
         " pages start it. Started by a newer version, it takes over from one of an older version.",
     )
     worker.set_defaults(command=work)
@@ -150,6 +152,22 @@ def _parser() -> argparse.ArgumentParser:
         f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
     )
     worker.add_argument(
+        "--parallel",
+        metavar="N",
+        type=_count,
+        default=os.environ.get(PARALLEL_VARIABLE) or None,
+        help="how many runs go on at once on the CPU, each on cores of its own, as far as the free memory allows by the estimate; a GPU has"
+        f" one (default: as many as the cores allow; also with {PARALLEL_VARIABLE} in the environment of whatever starts the worker)",
+    )
+    worker.add_argument(
+        "--threads",
+        metavar="N",
+        type=_count,
+        default=os.environ.get(THREADS_VARIABLE) or None,
+        help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four; also with"
+        f" {THREADS_VARIABLE})",
+    )
+    worker.add_argument(
         "--job-minutes",
         metavar="MINUTES",
         type=_minutes,
@@ -160,6 +178,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_home(worker)
     return parser
+
+
+def _count(text: str) -> int:
+    try:
+        return whole_number(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _minutes(text: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tabtune_core.cli.terminal import say
@@ -19,6 +20,8 @@ from tabtune_core.store.runs import Run, RunStore
 
 def work(asked: argparse.Namespace) -> int:
     """Carries out queued runs, or does with the worker what the flags say."""
+    from tabtune_core.execution.cores import divide
+    from tabtune_core.execution.local import LocalExecutor
     from tabtune_core.execution.service import run_worker
 
     if asked.now and not asked.stop:
@@ -28,7 +31,10 @@ def work(asked: argparse.Namespace) -> int:
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    run_worker(asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume, job_minutes=asked.job_minutes)
+    executor = partial(LocalExecutor, shares=divide(asked.parallel, asked.threads))
+    run_worker(
+        asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume, job_minutes=asked.job_minutes, executor=executor
+    )
     return 0
 
 
@@ -58,7 +64,13 @@ def _counted(rows: Sequence[Run] | Sequence[Job], noun: str) -> str:
 
 def _what_runs(store: RunStore) -> list[str]:
     going: list[Run | Job] = [*store.runs(status="running"), *store.jobs(status="running")]
-    return [f"{'run ' + one.name if isinstance(one, Run) else 'job ' + one.kind} ({one.id}), process {one.pid}." for one in going]
+    return [f"{'run ' + one.name if isinstance(one, Run) else 'job ' + one.kind} ({one.id}), {_where(one)}." for one in going]
+
+
+def _where(one: Run | Job) -> str:
+    """For example ``process 4711 on cpu:0-3 of lab1``."""
+    place = f" on {one.slot} of {one.node}" if isinstance(one, Run) and one.node else ""
+    return f"process {one.pid}{place}"
 
 
 def _suspended(worker: Holder) -> str:

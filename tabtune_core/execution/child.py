@@ -9,15 +9,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed, RunFinished
+from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.patience import Teller, patiently
+from tabtune_core.execution.processor_time import disturbed
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import RunStore
@@ -56,13 +58,18 @@ def discard(run_dir: Path) -> None:
             path.unlink()
 
 
-def run_child(home: Path, run_ids: Sequence[str], experiment: str, device: str | None) -> None:
+def run_child(
+    home: Path, run_ids: Sequence[str], experiment: str, device: str | None, cores: Collection[int] = (), threads: int | None = None
+) -> None:
     """One run, or several that train together; ``device`` is the one that they were given, None for what their settings say.
 
+    ``cores`` are those that the process is held to, none for all, and ``threads`` how many compute there, None for what libraries choose.
     Where the machine lacks something that comes back, such as room on the disk, the process ends with NO_ROOM_STATUS: its runs were
     interrupted, and their last states stay.
     """
     _stand_apart()
+    if threads is not None:
+        stay_on(cores, threads)
     try:
         _run_all(home, run_ids, experiment, device)
     except Exception as error:
@@ -136,6 +143,8 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             emit=teller.tell,
             stop_request=lambda: store.wish(run_id),
         )
+        if note := disturbed():
+            teller.tell(note)
         teller.finish()
     except Cancelled:
         discard(run_dir)

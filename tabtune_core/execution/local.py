@@ -4,6 +4,7 @@ In: runs of the queue. Out: processes on slots; signals, to nothing that may be 
 """
 
 import contextlib
+import functools
 import logging
 import platform
 import signal
@@ -11,45 +12,82 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 
+import psutil
+
 from tabtune_core.errors import StoreError
 from tabtune_core.events import StopRequest
 from tabtune_core.execution.child import NO_ROOM_STATUS, run_child
+from tabtune_core.execution.cores import Shares, cores_of, divide
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Placement, State
 from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.memory_needs import need_bytes
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
-from tabtune_core.execution.scheduler import Slots, device_of
-from tabtune_core.machine import oom_kills
+from tabtune_core.execution.scheduler import Slots, device_of, is_on_cpu
+from tabtune_core.machine import machine_memory, oom_kills
 from tabtune_core.store.packs import fellows
 from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.training.memory.fitting import TIGHT
 
 _log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """Processes of this machine. ``experiment`` is the module whose ``run_experiment`` carries out a run."""
+    """Processes of this machine. ``experiment`` is the module whose ``run_experiment`` carries out a run; ``shares`` how the cores are
+    divided, as is usual unless given.
+    """
 
     name = LOCAL
 
-    def __init__(self, store: RunStore, context: ForkServerContext, experiment: str) -> None:
+    def __init__(self, store: RunStore, context: ForkServerContext, experiment: str, *, shares: Shares | None = None) -> None:
         self.store, self.context, self.experiment = store, context, experiment
-        self.slots = Slots()
+        self.shares = shares or divide()
+        self.slots = Slots(self.shares)
+        self.needs: dict[tuple[str, ...], float] = {}
+        """Bytes, about, of what goes on or was to be placed, by the ids of its runs."""
+        self.waits = ""
+        """Id of the run that was last said to wait for memory."""
+        _log.info("On the CPU %d at once, with %d threads each.", self.shares.parallel, self.shares.threads)
+        if self.shares.warning:
+            _log.warning(self.shares.warning)
 
     def place(self, queued: Sequence[Run], going: Sequence[Watched]) -> Placement | None:
-        """The first run that a free slot would do for, with those that train with it."""
-        taken = {watched.slot for watched in going}
-        chosen = None if self.slots.are_full(taken) else self.slots.next(queued, taken)
-        if chosen is None:
-            return None
-        return Placement(tuple(fellows(chosen[0], queued)), chosen[1], platform.node())
+        """The first run that a free slot would do for, with those that train with it; on the CPU, one that fits beside the others."""
+        fits = functools.partial(self._fits, queued, [task for task in going if is_on_cpu(task.slot)])
+        chosen = self.slots.next(queued, [task.slot for task in going], fits)
+        return Placement(tuple(fellows(chosen[0], queued)), chosen[1], platform.node()) if chosen else None
+
+    def _fits(self, queued: Sequence[Run], beside: Sequence[Watched], run: Run) -> bool:
+        """Whether what is free has room for it and for what the others still grow by; one that is alone starts, as it was launched."""
+        if not beside:
+            return True
+        to_come = sum(max(0.0, self.needs[task.ids] - _resident(task.pid)) for task in beside)
+        need, free = self._need(fellows(run, queued)), machine_memory()[0]
+        if to_come + need <= TIGHT * free:
+            return True
+        if self.waits != run.id:
+            self.waits = run.id
+            told = (run.id, need / 1e9, to_come / 1e9, free / 1e9)
+            _log.info("Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.", *told)
+        return False
+
+    def _need(self, runs: Sequence[Run]) -> float:
+        ids = tuple(run.id for run in runs)
+        if ids not in self.needs:
+            self.needs[ids] = need_bytes(self.store.home, [run.settings for run in runs])
+        return self.needs[ids]
 
     def start(self, runs: Sequence[Run], placement: Placement) -> Watched | None:
         """Forks their process."""
         ids = tuple(run.id for run in runs)
-        given = (self.store.home, ids, self.experiment, device_of(placement.slot))
+        device, held = device_of(placement.slot), self.shares
+        threads = None if device else held.threads
+        cores = cores_of(placement.slot, ()) if threads and held.pinned else ()
+        given = (self.store.home, ids, self.experiment, device, cores, threads)
         process = self.context.Process(target=run_child, args=given, name=f"run-{ids[0]}")
         if (started := start(process)) is None:
             return None
         _log.info("Run %s is process %d on %s.", " and ".join(ids), started, placement.slot)
+        self._need(runs)
         return Watched(ids, started, identity_of(started), process, placement.slot)
 
     def adopt(self, runs: Sequence[Run]) -> list[Watched]:
@@ -57,6 +95,8 @@ class LocalExecutor:
         groups: dict[tuple[int, str | None], list[Run]] = {}
         for run in runs:
             groups.setdefault((run.pid or 0, run.identity), []).append(run)
+        for group in groups.values():
+            self._need(group)
         return [
             Watched(tuple(run.id for run in group), pid, identity, None, self.slots.of(group[0]))
             for (pid, identity), group in groups.items()
@@ -91,11 +131,20 @@ class LocalExecutor:
             signal_group(task.pid, signal.SIGKILL)
         if task.process:
             task.process.join(timeout=1)
+        self.needs.pop(task.ids, None)
         return _why(task)
 
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """For the end of a process; of adopted ones, which are no children of this one, until the time is over."""
         return bool(wait([*(task.process.sentinel for task in tasks if task.process), *jobs], timeout=timeout_seconds))
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0: it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def _why(task: Watched) -> Ended:

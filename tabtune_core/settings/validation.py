@@ -37,6 +37,23 @@ def check_number(name: str, value: object, low: float, high: float, hint: str, *
     require(inside, f"{name} is {value!r}; it must be {bounds}. {hint}".rstrip())
 
 
+def whole_number(text: str) -> int:
+    """How many of something there are to be, from a command line or a variable.
+
+    >>> whole_number(" 2 ")
+    2
+
+    Raises:
+        SettingError: it is no whole number, or below 1.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    require(number > 0, f"{text!r} is no whole number of at least 1. Write for example 2.")
+    return number
+
+
 @functools.cache
 def _hints(settings: Any) -> dict[str, Any]:
     """Worked out once: a workspace of a thousand runs reads three thousand of these."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
 FORMAT = 3
@@ -53,6 +54,7 @@ class Database:
         self._local = threading.local()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
+            _refuse_network(self.home)
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
                 self._migrate(self._read("PRAGMA user_version")[0][0])
@@ -164,6 +166,16 @@ class Database:
     def _file_bytes(self) -> int:
         """What the database takes on disk, with what is not yet in its main file."""
         return size_of(*(self.home / f"runs.sqlite{end}" for end in ("", "-wal")))
+
+
+def _refuse_network(home: Path) -> None:
+    """SQLite's log (WAL) lies in memory that its processes share, and its locks are not kept there: https://www.sqlite.org/wal.html."""
+    if found := network_file_system(home):
+        kind, place = found
+        raise StoreError(
+            f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database would be damaged. Choose"
+            " a folder on a disk of this machine with --home or TABTUNE_HOME; a workspace that is there can be copied."
+        )
 
 
 def size_of(*paths: Path) -> int:

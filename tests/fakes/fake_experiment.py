@@ -11,7 +11,7 @@ from tabtune_core.events import RunFinished, StepDone
 
 def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh, member=None):
     """Emits one step, then does as it is called."""
-    print(f"The fake was here. Device: {given}")
+    print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
     (run_dir / "adapter.zip").write_bytes(b"weights")
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
     if settings.target == "steady":

@@ -5,7 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tabtune_core.machine import disk_of, machine_memory, oom_kills
+from tabtune_core import machine
+from tabtune_core.machine import core_quota, disk_of, machine_memory, network_file_system, oom_kills
 
 GIGABYTE = 10**9
 
@@ -58,3 +59,63 @@ def test_a_disk_is_that_of_the_first_folder_above_that_is_there(tmp_path):
     assert disk == disk_of(tmp_path) or abs(disk.free_bytes - disk_of(tmp_path).free_bytes) < 10**9
     assert tmp_path.is_relative_to(disk.mount)
     assert disk_of(Path("/proc")).mount == Path("/proc")
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"pod/cpu.max": "max 100000\n"}, None),
+        ({"pod/cpu.max": "250000 100000\n"}, 2.5),
+        ({"cpu.max": "50000 100000\n", "pod/cpu.max": "250000 100000\n"}, 0.5),
+        ({"cpu/pod/cpu.cfs_quota_us": "-1\n", "cpu/pod/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/pod/cpu.cfs_quota_us": "300000\n", "cpu/pod/cpu.cfs_period_us": "100000\n"}, 3.0),
+    ],
+)
+def test_the_time_of_cores_that_a_group_has_is_the_least_of_the_groups_around(groups, files, cores):
+    own, root = groups
+    own.write_text("4:cpu,cpuacct:/pod\n0::/pod\n")
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    assert core_quota(*groups) == cores
+
+
+MOUNTED = """\
+21 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 21 0:40 / {home} rw,relatime shared:1 - nfs4 server:/export rw,vers=4.2
+31 30 254:1 / {home}/local rw,relatime - xfs /dev/vdb rw
+32 21 0:41 / {home}/with\\040space rw - fuse.sshfs me@server: rw
+33 21 0:42 / {home}/twice rw - ext4 /dev/vdc rw
+34 21 0:43 / {home}/twice rw - cifs //server/share rw
+a line that is none
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("", "nfs4"),
+        ("deep/er", "nfs4"),
+        ("local", None),
+        ("local/deep", None),
+        ("locally", "nfs4"),
+        ("with space/x", "fuse.sshfs"),
+        ("twice", "cifs"),
+        ("local/link", "nfs4"),
+        ("../elsewhere", None),
+    ],
+)
+def test_a_network_file_system_is_known_by_the_mount_that_a_folder_lies_on(tmp_path, monkeypatch, place, kind):
+    home = tmp_path.resolve() / "home"
+    (home / "local").mkdir(parents=True)
+    (home / "local" / "link").symlink_to(home)
+    (tmp_path / "mounts").write_text(MOUNTED.format(home=home))
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
+    found = network_file_system(home / place)
+    assert (found and found[0]) == kind
+
+
+def test_without_a_list_of_mounts_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "none")
+    assert network_file_system(tmp_path) is None

@@ -62,7 +62,7 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
 
 def show_size(sweep: SweepSettings) -> None:
     """How many runs there are, and how that comes about."""
-    st.metric("Runs", f"{sweep.size:,}", help="They run one after the other on each CUDA GPU, or on the CPU.")
+    st.metric("Runs", f"{sweep.size:,}", help="One at a time runs on each CUDA GPU; on the CPU as many as its cores allow.")
     st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
 
 

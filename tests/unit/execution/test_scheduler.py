@@ -1,11 +1,13 @@
 """Two cards carry out two runs at a time, one card one; which run goes where."""
 
 import dataclasses
+import os
 import signal
 
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
+from tabtune_core.execution.cores import Shares, name_of
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.scheduler import Slots, device_of, slots_of
 from tabtune_core.settings import RunSettings
@@ -16,6 +18,7 @@ from tabtune_core import gpus as cuda_cards
 from fake_nvml import Driver
 cuda_cards.pynvml, cuda_cards.version = Driver({cards}), lambda package: "2.9.1+cu128"
 """
+ONE_SHARE = Shares((4, 5), 1, 2)
 NONE, ONE, TWO = (CARDS.format(cards=", ".join(f"'GPU-{place}'" for place in range(cards))) for cards in (0, 1, 2))
 
 
@@ -48,7 +51,7 @@ def test_two_cards_carry_out_two_runs_at_a_time_each_on_its_own(tmp_path):
     assert sorted(run.slot for run in runs) == sorted(told(store, run) for run in runs) == ["cuda:0", "cuda:1"]
 
 
-@pytest.mark.parametrize(("cards", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, "cpu", "None")])
+@pytest.mark.parametrize(("cards", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "None")])
 def test_one_card_or_none_carries_out_one_run_at_a_time(tmp_path, cards, slot, device):
     store, (first, second) = run_all(tmp_path, cards, ["quick", "quick"])
     assert first.ended <= second.started
@@ -98,17 +101,21 @@ def queued(store, *devices):
 
 def test_a_run_that_leaves_the_choice_leaves_the_card_that_another_names(tmp_path):
     runs = queued(RunStore(tmp_path), "auto", "cuda")
-    slots = Slots(lambda: 2)
+    slots = Slots(ONE_SHARE, lambda: 2)
     assert slots.next(runs, set()) == (runs[0], "cuda:1")
     assert slots.next(runs[1:], {"cuda:1"}) == (runs[1], "cuda:0")
 
 
 def test_a_run_on_the_cpu_goes_beside_those_on_cards_but_not_beside_its_like(tmp_path):
-    runs, slots = queued(RunStore(tmp_path), "cpu", "cpu"), Slots(lambda: 1)
-    assert slots.next(runs, {"cuda:0"}) == (runs[0], "cpu")
-    assert slots.next(runs[1:], {"cuda:0", "cpu"}) is None
-    assert slots.are_full({"cuda:0", "cpu"})
-    assert not slots.are_full({"cuda:0"})
+    runs, slots = queued(RunStore(tmp_path), "cpu", "cpu"), Slots(ONE_SHARE, lambda: 1)
+    assert slots.next(runs, {"cuda:0"}) == (runs[0], "cpu:4-5")
+    assert slots.next(runs[1:], {"cuda:0", "cpu:4-5"}) is None
+
+
+def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_keeps_no_card_idle(tmp_path):
+    runs, slots = queued(RunStore(tmp_path), "cpu", "cpu", "cuda"), Slots(ONE_SHARE, lambda: 1)
+    assert slots.next(runs, (), lambda run: run is not runs[0]) == (runs[2], "cuda:0")
+    assert slots.next(runs[:2], (), lambda run: run is not runs[0]) is None
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "mps", "cuda:-1"])
@@ -119,5 +126,7 @@ def test_a_device_that_is_not_there_starts_and_says_so_itself(device):
 
 def test_a_run_of_an_earlier_version_holds_its_first_choice(tmp_path):
     (run,) = queued(RunStore(tmp_path), "auto")
-    assert Slots(lambda: 2).of(dataclasses.replace(run, slot="")) == "cuda:0"
-    assert Slots(lambda: 2).of(dataclasses.replace(run, slot="cuda:1", settings=RunSettings(dataset="d", target="y"))) == "cuda:1"
+    assert Slots(ONE_SHARE, lambda: 2).of(dataclasses.replace(run, slot="")) == "cuda:0"
+    assert (
+        Slots(ONE_SHARE, lambda: 2).of(dataclasses.replace(run, slot="cuda:1", settings=RunSettings(dataset="d", target="y"))) == "cuda:1"
+    )

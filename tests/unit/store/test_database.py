@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from tabtune_core import machine
 from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.database import FORMAT
@@ -66,3 +67,12 @@ def test_a_database_that_cannot_be_written_is_said_when_it_is_opened(tmp_path, m
     monkeypatch.setattr(sqlite3, "connect", read_only)
     with pytest.raises(StoreError, match="This user may not open or write to"):
         RunStore(tmp_path)
+
+
+def test_a_workspace_on_a_network_file_system_is_refused_with_what_to_do_and_nothing_is_written(tmp_path, monkeypatch):
+    (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n")
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
+    RunStore(tmp_path / "near")
+    with pytest.raises(StoreError, match=r"network file system \(nfs, mounted at .*/far\).*Choose a folder on a disk of this machine"):
+        RunStore(tmp_path / "far" / "home")
+    assert list((tmp_path / "far" / "home").iterdir()) == []

@@ -1,0 +1,143 @@
+"""The cores of this machine, in shares: as many runs go on at once as there are shares, each on cores of its own, with as many threads.
+
+In: the machine, and what a person asks for. Out: how many runs and threads; cores for the next run, by the slot's name; a process on them.
+"""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tabtune_core.machine import core_quota
+from tabtune_core.settings.validation import require
+
+CPU = "cpu"
+"""Slot of all cores, as an earlier version wrote it; ``cpu:0-3`` is that of four."""
+TOPOLOGY = Path("/sys/devices/system/cpu")
+BUSY_PERCENT = 50.0
+"""A core that does more is taken last: another workspace's runs, or another program, may be on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How the cores are divided among runs on the CPU."""
+
+    cores: tuple[int, ...]
+    """Numbers, as the system has them; those that are one physical core stand side by side."""
+    parallel: int
+    """Runs at once."""
+    threads: int
+    """Of each."""
+    pinned: bool = True
+    """Whether a run is held to its cores; not where the system cannot, or gives a part of the time of all cores."""
+
+    @property
+    def warning(self) -> str | None:
+        """What to know of more threads than cores."""
+        wanted = self.parallel * self.threads
+        if wanted <= len(self.cores):
+            return None
+        return (
+            f"{self.parallel} runs at once with {self.threads} thread{'s' * (self.threads != 1)} each are more than the {len(self.cores)}"
+            " cores carry: the runs slow each other down, and their times do not compare with those of other runs."
+        )
+
+    def next(self, going: Collection[str], busy: Iterable[float] = ()) -> str | None:
+        """The slot of one more run beside those on ``going``, on cores that do least; None where there is none.
+
+        ``busy`` is how busy each core of the machine is, in per cent, in order of their numbers.
+        """
+        held = Counter(core for slot in going for core in cores_of(slot, self.cores))
+        together = -(-self.parallel * self.threads // len(self.cores))  # runs on a core; 1 unless more was asked for than there is
+        free = [core for core in self.cores if held[core] < together]
+        if len(going) >= self.parallel or len(free) < self.threads:
+            return None
+        load = dict(enumerate(busy))
+        free.sort(key=lambda core: (held[core], load.get(core, 0.0) > BUSY_PERCENT))  # stable: neighbours stay neighbours
+        return name_of(free[: self.threads])
+
+
+def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
+    """What was asked for, on this machine; what was left open follows from the cores.
+
+    Raises:
+        SettingError: one run would have more threads than there are cores, which makes any run slower.
+    """
+    cores, quota = _cores(), core_quota()
+    usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
+    if threads is None:
+        threads = max(1, usable // parallel) if parallel else usual_threads(usable)
+    require(threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer.")
+    pinned = hasattr(os, "sched_setaffinity") and usable == len(cores)
+    return Shares(cores[:usable], parallel or max(1, usable // threads), threads, pinned)
+
+
+def usual_threads(cores: int) -> int:
+    """Of a run, where nobody says: half of few cores, and four of many.
+
+    >>> [usual_threads(cores) for cores in (1, 2, 4, 8, 64)]
+    [1, 1, 2, 4, 4]
+    """
+    return max(1, min(4, cores // 2))
+
+
+def name_of(cores: Iterable[int]) -> str:
+    """The slot of some cores, as ``taskset --cpu-list`` takes them.
+
+    >>> name_of([3, 0, 1, 2, 7])
+    'cpu:0-3,7'
+    """
+    parts: list[list[int]] = []
+    for core in sorted(cores):
+        if parts and parts[-1][-1] == core - 1:
+            parts[-1].append(core)
+        else:
+            parts.append([core])
+    return f"{CPU}:" + ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
+
+
+def cores_of(slot: str, every: Collection[int]) -> set[int]:
+    """The cores of a slot; ``every`` one where it names none.
+
+    >>> cores_of("cpu:0-3,7", ()), cores_of("cpu", (0, 1))
+    ({0, 1, 2, 3, 7}, {0, 1})
+    """
+    ends = re.findall(r"(\d+)(?:-(\d+))?", slot.partition(":")[2])
+    return {core for first, last in ends for core in range(int(first), int(last or first) + 1)} or set(every)
+
+
+def stay_on(cores: Collection[int], threads: int) -> None:
+    """Holds this process, and what it starts, to some cores (none: to those that it has) and so many threads; to be called with one thread.
+
+    Libraries that are loaded are told, and those to come find it in the environment.
+    """
+    if cores:
+        os.sched_setaffinity(0, cores)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
+def _cores() -> tuple[int, ...]:
+    """Those that this process may use."""
+    if not hasattr(os, "sched_getaffinity"):
+        return tuple(range(psutil.cpu_count() or 1))
+    return tuple(sorted(os.sched_getaffinity(0), key=lambda core: (_first_sibling(core), core)))
+
+
+def _first_sibling(core: int) -> int:
+    """The least number among the threads of a physical core."""
+    try:
+        told = (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return core
+    return min(cores_of(f"{CPU}:{told}", (core,)))

@@ -1,0 +1,193 @@
+"""Several runs at once under one worker: real processes, each on cores of its own, in the order of the queue."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from worker_program import end, queue, start_worker, wait_for_end, wait_until
+
+from tabtune_core.events import Note
+from tabtune_core.execution import child, local
+from tabtune_core.execution.cores import Shares, cores_of
+from tabtune_core.execution.forkserver import forkserver
+from tabtune_core.execution.local import LocalExecutor
+from tabtune_core.execution.lock import worker_of
+from tabtune_core.execution.processor_time import disturbed
+from tabtune_core.store.runs import RunStore
+
+CORES = len(os.sched_getaffinity(0))
+needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their own on a machine with two")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def begun(store, *run_ids):
+    """Waits until each has told its first step."""
+    wait_until(lambda: all(store.events(run_id) for run_id in run_ids))
+    return [store.run(run_id) for run_id in run_ids]
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_as_many_go_on_as_was_asked_and_those_behind_wait_in_their_order(store, at_once):
+    ids = queue(store, *["waiting"] * (at_once + 2))
+    worker = start_worker(store.home, "exit-when-idle", f"parallel={at_once}")
+    try:
+        begun(store, *ids[:at_once])
+        assert [store.run(run_id).status for run_id in ids] == ["running"] * at_once + ["queued"] * 2
+        (store.home / "go").touch()
+        assert worker.wait(timeout=60) == 0
+    finally:
+        end(store, worker)
+    runs = [store.run(run_id) for run_id in ids]
+    assert [run.status for run in runs] == ["finished"] * len(ids)
+    assert [run.started for run in runs] == sorted(run.started for run in runs)
+    assert {(run.executor, run.node) for run in runs} == {("local", os.uname().nodename)}
+
+
+@needs_two
+def test_each_run_is_held_to_the_cores_and_threads_of_its_slot_and_so_is_what_it_starts(store):
+    ids = queue(store, "waiting", "waiting")
+    worker = start_worker(store.home, "parallel=2", "threads=1")
+    try:
+        runs = begun(store, *ids)
+        held = [cores_of(run.slot, ()) for run in runs]
+        assert [len(cores) for cores in held] == [1, 1]
+        assert held[0] != held[1]
+        assert [set(psutil.Process(run.pid).cpu_affinity()) for run in runs] == held
+        assert [set(psutil.Process(run.pid).children()[0].cpu_affinity()) for run in runs] == held
+        for run, cores in zip(runs, held, strict=True):
+            assert f"Cores: {sorted(cores)} Threads: 1" in (store.run_dir(run.id) / "log.txt").read_text()
+        assert psutil.Process(worker.pid).cpu_affinity() == sorted(os.sched_getaffinity(0))
+    finally:
+        end(store, worker)
+
+
+def test_one_that_is_killed_leaves_the_other_alone_and_goes_on_by_itself(store):
+    first, second = queue(store, "waiting", "waiting")
+    worker = start_worker(store.home, "exit-when-idle", "parallel=2")
+    try:
+        before, other = begun(store, first, second)
+        os.kill(before.pid, signal.SIGKILL)
+        wait_until(lambda: (run := store.run(first)).resumptions and run.pid not in (None, before.pid) and run.identity)
+        again = store.run(first)
+        assert (again.status, again.slot) == ("running", before.slot)
+        assert (store.run(second).status, store.run(second).pid) == ("running", other.pid)
+        (store.home / "go").touch()
+        assert worker.wait(timeout=60) == 0
+    finally:
+        end(store, worker)
+    assert [store.run(run_id).status for run_id in (first, second)] == ["finished", "finished"]
+    assert [store.run(run_id).resumptions for run_id in (first, second)] == [1, 0]
+
+
+def test_after_a_killed_worker_both_are_adopted_with_their_slots_and_the_next_waits_for_one(store):
+    ids = queue(store, "obedient", "obedient", "quick")
+    first = start_worker(store.home, "parallel=2")
+    before = begun(store, *ids[:2])
+    first.kill()
+    first.wait()
+    second = start_worker(store.home, "exit-when-idle", "parallel=2")
+    try:
+        wait_until(lambda: worker_of(store.home))
+        job = store.add_job("double", {"number": 1})  # a worker looks at what runs, and at what is queued, between two jobs
+        wait_until(lambda: store.job(job).ended)
+        assert [(run.status, run.slot, run.pid) for run in map(store.run, ids[:2])] == [("running", run.slot, run.pid) for run in before]
+        assert store.run(ids[2]).status == "queued"
+        store.ask(ids[1], "stop")
+        third = wait_for_end(store, ids[2])
+        assert (third.status, third.slot) == ("finished", before[1].slot)
+        assert store.run(ids[0]).status == "running"
+        store.ask(ids[0], "cancel")
+        assert second.wait(timeout=60) == 0
+    finally:
+        end(store, second)
+
+
+def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(store):
+    first, heavy, behind = queue(store, "waiting", "quick", "quick")
+    needs = "from tabtune_core.execution import local\nlocal.need_bytes = lambda home, runs: 1e18 if runs[0].target == 'quick' else 1.0\n"
+    worker = start_worker(store.home, "exit-when-idle", "parallel=3", before=needs)
+    try:
+        begun(store, first)
+        job = store.add_job("double", {"number": 1})
+        wait_until(lambda: store.job(job).ended)
+        assert [store.run(run_id).status for run_id in (first, heavy, behind)] == ["running", "queued", "queued"]
+        (store.home / "go").touch()
+        assert worker.wait(timeout=60) == 0
+    finally:
+        end(store, worker)
+    one, two, three = map(store.run, (first, heavy, behind))
+    assert one.ended <= two.started
+    assert two.ended <= three.started
+
+
+@pytest.mark.parametrize(
+    ("grown", "free", "starts"),
+    [(0, 19, True), (0, 18, False), (10, 13, True), (10, 12, False), (99, 8, True)],
+    ids=["all is to come", "too little", "some has come", "still too little", "more than was estimated"],
+)
+def test_room_is_kept_for_what_goes_on_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
+    queue(store, "quick", "quick")
+    needs = iter([10.0 - 1.0, 6.0])
+    monkeypatch.setattr(local, "need_bytes", lambda home, runs: next(needs))
+    monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
+    monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))
+    executor = LocalExecutor(store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1))
+    store.claim(1, "1 boot pid:[1]", slot="cpu:0")
+    going = executor.adopt(store.runs(status="running"))
+    assert (executor.place(store.runs(status="queued"), going) is not None) is starts
+
+
+def test_a_pack_has_one_place_and_what_is_behind_it_the_next(store):
+    packed = queue(store, "obedient", "obedient", quick_sweep=True)
+    (other,) = queue(store, "obedient")
+    worker = start_worker(store.home, "parallel=2")
+    try:
+        first, second, third = begun(store, *packed, other)
+        assert first.pid == second.pid != third.pid
+        assert first.slot == second.slot
+    finally:
+        end(store, worker)
+
+
+@pytest.fixture
+def threads(tmp_path):
+    """What the kernel says of two threads, in nanoseconds."""
+
+    def told(*lines):
+        for number, line in enumerate(lines):
+            (tmp_path / str(number)).mkdir()
+            (tmp_path / str(number) / "schedstat").write_text(line)
+        return tmp_path
+
+    return told
+
+
+def test_a_run_that_waited_for_its_cores_says_so(threads):
+    note = disturbed(threads("50000000000 20000000000 99\n", "10000000000 10000000000 4\n"))
+    assert note.severity == "warning"
+    assert "computed for 60 s and waited 30 s for a core that others used" in note.text
+
+
+@pytest.mark.parametrize(
+    "lines", [("60000000000 5000000000 9\n",), ("1000000000 900000000 9\n",), (), ("",)], ids=["a little", "short", "no kernel", "ended"]
+)
+def test_a_run_that_hardly_waited_says_nothing(threads, lines):
+    assert disturbed(threads(*lines)) is None
+
+
+def test_the_note_is_among_what_the_run_told(store, monkeypatch):
+    monkeypatch.setattr(child, "disturbed", lambda: Note("It waited.", "warning"))
+    (run_id,) = queue(store, "quick")
+    store.claim(os.getpid(), "1 boot pid:[1]")
+    store.run_dir(run_id).mkdir(parents=True)
+    monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "../../fakes"))
+    from fake_experiment import run_experiment
+
+    child._carry_out(store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None))
+    assert store.run(run_id).status == "finished"
+    assert [stored.event.text for stored in store.events(run_id, ["Note"])] == ["It waited."]
