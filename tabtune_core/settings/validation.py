@@ -50,7 +50,7 @@ def whole_number(text: str) -> int:
         number = int(text)
     except ValueError:
         number = 0
-    require(number > 0, f"{text!r} is no whole number of at least 1. Write for example 2.")
+    require(number > 0, f"{text[:20]!r} is no whole number of at least 1. Write for example 2.")
     return number
 
 

@@ -43,7 +43,7 @@ def test_status_says_who_works_on_what(store, worker, capsys):
     assert ask(store, "--status") == 0
     said = capsys.readouterr().out
     assert f"is process {worker.pid}, version {worker_of(store.home).version}, since" in said
-    assert f"Running: run LoRA r=8 ({run.id}), process {run.pid}." in said
+    assert f"Running: run LoRA r=8 ({run.id}), process {run.pid} on {run.slot} of {os.uname().nodename}." in said
     assert "Queued: 1 run, 0 jobs." in said
     assert "another version" not in said
 

@@ -81,12 +81,12 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
             st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
     if plan and run.settings.strategy in REFERENCES:
         st.caption(
-            f"On {plain(plan.device)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f"On {_where(run, plan)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
             f" {plan.test_rows:,} test rows, {plan.features:,} features. A reference: no foundation model is loaded."
         )
     elif plan:
         st.caption(
-            f"On {plain(plan.device)}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f"On {_where(run, plan)}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
             f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
@@ -96,6 +96,12 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(queries.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
+
+
+def _where(run: Run, plan: RunPlanned) -> str:
+    """Device and machine, and the executor where it is another than this machine's worker."""
+    by = f", by {plain(run.executor)}" if run.executor not in ("", "local") else ""
+    return f"{plain(plan.device)}{f' of {plain(run.node)}' if run.node else ''}{by}"
 
 
 def _rows_shown(plan: RunPlanned) -> str:

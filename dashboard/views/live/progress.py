@@ -97,7 +97,7 @@ def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
         disabled=not going,
         key=f"stop_all_{key}",
         icon=":material/stop_circle:",
-        help="The current run ends after its step and keeps its best checkpoint; queued runs are cancelled.",
+        help="Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled.",
     )
     st.button(
         "Cancel all",
@@ -106,5 +106,5 @@ def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
         disabled=not going,
         key=f"cancel_all_{key}",
         icon=":material/cancel:",
-        help="The current run is discarded; queued runs are cancelled.",
+        help="Runs in progress are discarded; queued runs are cancelled.",
     )

@@ -18,11 +18,11 @@ def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> f
     A running run takes its rest of training, or what is left of such a run's time. Runs go on at once as many as do now.
     """
     still = [run for run in runs if run.status not in ENDED]
-    left = [_left(run, runs, far[run.id], now) for run in still]
-    if not left or None in left:
+    known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]
+    if not known or len(known) < len(still):
         return None
     going = sum(run.status == "running" for run in still)
-    return sum(seconds for seconds in left if seconds is not None) / max(going, 1)
+    return max(sum(known) / max(going, 1), *known)  # no run is shorter for what goes on beside it
 
 
 def _length(run: Run) -> tuple[Any, ...]:

@@ -121,7 +121,7 @@ _WAY_OUT = (
 _TIME_HELP = (
     "Taken from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
     " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"
-    " rows x features. Each run's own time: where runs share frozen layers, you wait less."
+    " rows x features. Each run's own time: where runs share frozen layers, or go on at once, you wait less."
 )
 
 

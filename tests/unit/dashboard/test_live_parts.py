@@ -35,6 +35,13 @@ def test_the_rest_of_a_sweep_is_what_such_runs_took():
     assert time_left(runs, known, now=965) == 20
 
 
+def test_runs_that_go_on_at_once_share_the_rest_and_the_longest_of_them_is_the_least_that_is_left():
+    runs = [row("a", "finished", 0, 20), row("b", "running", 20), row("c", "running", 20), row("d", "queued"), row("e", "queued")]
+    known = dict.fromkeys("ade", far())
+    assert time_left(runs, known | {"b": far(eta=8.0), "c": far(eta=12.0)}, now=25) == (8 + 12 + 20 + 20) / 2
+    assert time_left(runs[:4], known | {"b": far(eta=1.0), "c": far(eta=90.0)}, now=25) == 90
+
+
 def test_the_rest_of_a_sweep_is_unknown_while_nothing_of_the_kind_has_ended():
     runs = [row("a", "finished", 0, 10, "inference"), row("b", "queued")]
     assert time_left(runs, dict.fromkeys("ab", far()), now=20) is None

@@ -1,11 +1,15 @@
 """The program that serves the pages says at once, in a line, where it cannot."""
 
+import os
 import sys
+import types
 
 import pytest
 
 from dashboard.__main__ import main
 from dashboard.server import application as served
+from tabtune_core.execution.lock import WorkerLock
+from tabtune_core.store.runs import RunStore
 
 
 def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
@@ -18,6 +22,52 @@ def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, m
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"tabtune-dashboard: The workspace {tmp_path / 'file'} cannot be opened")
+
+
+@pytest.fixture
+def served_once(tmp_path, monkeypatch):
+    """Starts the program with some flags; what its worker would find in the environment."""
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", "TABTUNE_PARALLEL", "TABTUNE_THREADS"):
+        monkeypatch.setenv(name, "")
+    found = []
+
+    def ensure_worker(home):
+        found.append((os.environ["TABTUNE_PARALLEL"], os.environ["TABTUNE_THREADS"]))
+
+    monkeypatch.setattr("dashboard.__main__.ensure_worker", ensure_worker)
+    monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: None))
+
+    def start(*flags):
+        main(["--home", str(tmp_path), "--no-browser", *flags])
+        return found[-1]
+
+    return start
+
+
+def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, monkeypatch):
+    assert served_once() == ("", "")
+    monkeypatch.setenv("TABTUNE_THREADS", "2")
+    assert served_once() == ("", "2")
+    assert served_once("--parallel", "3") == ("3", "2")
+    assert served_once("--parallel", "3", "--threads", "1") == ("3", "1")
+
+
+def test_no_runs_at_once_are_refused_in_a_sentence(served_once, capsys):
+    with pytest.raises(SystemExit):
+        served_once("--parallel", "0")
+    assert "argument --parallel: '0' is no whole number of at least 1. Write for example 2." in capsys.readouterr().err
+
+
+def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, tmp_path, capsys):
+    RunStore(tmp_path)
+    lock = WorkerLock(tmp_path)
+    assert lock.take()
+    served_once("--parallel", "3")
+    assert "was there before: --parallel and --threads hold for the next one" in capsys.readouterr().out
+    lock.release()
+    served_once("--parallel", "3")
+    assert "was there before" not in capsys.readouterr().out
 
 
 def test_ctrl_c_after_an_orderly_end_is_an_exit_status_and_no_traceback(tmp_path, monkeypatch):

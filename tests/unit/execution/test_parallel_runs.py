@@ -147,7 +147,7 @@ def test_a_pack_has_one_place_and_what_is_behind_it_the_next(store):
     (other,) = queue(store, "obedient")
     worker = start_worker(store.home, "parallel=2")
     try:
-        first, second, third = begun(store, *packed, other)
+        (first, third), second = begun(store, packed[0], other), store.run(packed[1])  # which has its turn after the first
         assert first.pid == second.pid != third.pid
         assert first.slot == second.slot
     finally:

@@ -1,0 +1,132 @@
+"""What do several runs at once on one machine give: how long a sweep takes, and whether a run's own figures stay its own?
+
+``python tests/benchmarks/parallel_runs.py`` prints Markdown; with ``--write`` it goes into the documentation.
+
+One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL mini, as ``tabtune
+sweep`` with a worker of its own in a fresh workspace, for each way to divide the cores: so many at once with so many threads each. The ways
+take turns, round by round. Wall seconds are those a person waits, CPU seconds of all processes. The times, memory and scores of the runs
+are compared with those of the same run in the way that has one at a time with one thread, round by round: the median of the ratios, and the
+largest difference of a score. Waited is the share of its time that a run's threads were ready to compute and had no core, as the kernel
+counts it for the whole machine (/proc/pressure/cpu): what other programs did meanwhile.
+"""
+
+import argparse
+import csv
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from named_machine import machine
+from published import markdown_table, write_block
+from sklearn.datasets import load_breast_cancer
+from sweep_time import timed
+
+ROOT = Path(__file__).parents[2]
+RANKS = (2, 4, 8, 16)
+ALONE = (1, 1)
+SCORES = [f"{part}_{score}" for part in ("validation", "test") for score in ("log_loss", "roc_auc", "accuracy")]
+
+
+def waited_seconds() -> float:
+    """In which some thread of the machine was ready and had no core, since the boot."""
+    return 1e-6 * int(Path("/proc/pressure/cpu").read_text().split("\n")[0].rpartition("total=")[2])
+
+
+def sweep(table: Path, home: Path, way: tuple[int, int], asked: argparse.Namespace) -> dict[str, Any]:
+    """Its seconds, and its runs by name."""
+    settings = ["--model", asked.model, "--device", "cpu", "--steps", asked.steps, "--patience", 0, "--no-references", "--ranks", *RANKS]
+    command = [sys.executable, "-m", "tabtune_core", "sweep", table, "--target", "target", *settings, "--home", home, "--format", "csv"]
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
+    environment |= {"PYTHONPATH": str(ROOT), "TABTUNE_PARALLEL": str(way[0]), "TABTUNE_THREADS": str(way[1])}
+    before, began = waited_seconds(), time.perf_counter()
+    with timed() as watch:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    waited = (waited_seconds() - before) / (time.perf_counter() - began)
+    return {
+        "wall": watch.wall,
+        "cpu": watch.cpu,
+        "waited": waited,
+        "runs": {row["name"]: row for row in csv.DictReader(io.StringIO(done.stdout))},
+    }
+
+
+def ratio(turns: list[dict[tuple[int, int], dict[str, Any]]], way: tuple[int, int], column: str) -> str:
+    """Of a column of runs to that of the same runs alone: the median, and the least and the most."""
+    found = [
+        float(row[column]) / float(turn[ALONE]["runs"][name][column])
+        for turn in turns
+        for name, row in turn[way]["runs"].items()
+        if row[column] and float(turn[ALONE]["runs"][name][column] or 0)
+    ]
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+
+
+def difference(turns: list[dict[tuple[int, int], dict[str, Any]]], way: tuple[int, int]) -> str:
+    """The largest of a score to that of the same run alone."""
+    alone = [turn[ALONE]["runs"] for turn in turns]
+    here = [turn[way]["runs"] for turn in turns]
+    return f"{max(abs(float(h[n][s]) - float(a[n][s])) for h, a in zip(here, alone, strict=True) for n in a for s in SCORES):.1e}"
+
+
+def report(turns: list[dict[tuple[int, int], dict[str, Any]]], asked: argparse.Namespace) -> str:
+    """One row a way."""
+    rows = []
+    for way in turns[0]:
+        middle = {name: statistics.median(turn[way][name] for turn in turns) for name in ("wall", "cpu", "waited")}
+        measured = [ratio(turns, way, column) for column in ("train_seconds", "growth_memory_bytes", "peak_memory_bytes")]
+        seconds = [f"{middle['wall']:.1f}", f"{middle['cpu']:.1f}"]
+        rows.append([f"{way[0]} x {way[1]}", *seconds, *measured, difference(turns, way), f"{middle['waited']:.0%}"])
+    head = [
+        "at once x threads",
+        "wall (s)",
+        "CPU (s)",
+        "training time",
+        "memory growth",
+        "peak memory",
+        "largest difference of a score",
+        "waited",
+    ]
+    runs = len(turns[0][ALONE]["runs"])
+    return (
+        f"{markdown_table(head, rows)}\n\n{runs} runs of {asked.steps} steps with {asked.model}; medians of {len(turns)} rounds; training time and"
+        f" memory as a ratio to the same run in the way 1 x 1, least and most in brackets; {machine()}."
+    )
+
+
+def main() -> None:
+    """Takes turns, prints, and writes if asked to."""
+    cores = len(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="tabicl-mini")
+    parser.add_argument("--steps", type=int, default=30, help="of each run (default: 30)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="runs; those beyond the cores have one thread each")
+    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
+    asked = parser.parse_args()
+    ways = list(dict.fromkeys([ALONE, *((number, max(1, cores // number)) for number in asked.at_once)]))
+    turns = []
+    with tempfile.TemporaryDirectory() as name:
+        table = Path(name) / "breast_cancer.csv"
+        load_breast_cancer(as_frame=True).frame.to_csv(table, index=False)
+        for number in range(asked.rounds):
+            turn = {}
+            for way in ways:
+                turn[way] = sweep(table, Path(name) / f"{number}-{way[0]}-{way[1]}", way, asked)
+                print(f"round {number + 1}, {way}: {turn[way]['wall']:.1f} s, CPU {turn[way]['cpu']:.1f} s", file=sys.stderr, flush=True)
+            turns.append(turn)
+    text = report(turns, asked)
+    print(text)
+    if asked.write:
+        write_block("parallel", text)
+
+
+if __name__ == "__main__":
+    main()
