@@ -11,6 +11,7 @@ def shares(tmp_path, monkeypatch):
     """What a worker is started with on a machine of eight cores, by its flags and the environment."""
     given = []
     monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(cores, "core_quota", lambda: None)
     monkeypatch.setattr(service, "run_worker", lambda home, **more: given.append(more["executor"].keywords["shares"]))
 

@@ -15,6 +15,8 @@ from tabtune_core.execution.cores import Shares, cores_of, divide, name_of
 def machine(monkeypatch):
     """Sets what the machine has: its cores, and of how many the control group gives it the time."""
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
     def has(number, quota=None):
         monkeypatch.setattr(cores, "_cores", lambda: tuple(range(number)))
         monkeypatch.setattr(cores, "core_quota", lambda: quota)
@@ -31,6 +33,14 @@ def test_what_is_left_open_follows_from_the_cores(machine, asked, parallel, thre
     shares = divide(*asked)
     assert (shares.parallel, shares.threads, len(shares.cores)) == (parallel, threads, 16)
     assert shares.pinned
+
+
+@pytest.mark.parametrize(("told", "threads"), [("2", 2), ("3,1", 3), ("40", 16), ("", 4), ("no", 4), ("0", 4)])
+def test_threads_that_the_environment_sets_for_any_program_are_the_usual_ones(machine, monkeypatch, told, threads):
+    machine(16)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert (divide().parallel, divide().threads) == (16 // threads, threads)
+    assert divide(2).threads == 8
 
 
 def test_more_at_once_than_the_cores_carry_is_a_warning_and_less_is_none(machine):
