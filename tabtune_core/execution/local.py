@@ -23,10 +23,9 @@ from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.memory_needs import need_bytes
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of, is_on_cpu
-from tabtune_core.machine import machine_memory, oom_kills
+from tabtune_core.machine import TIGHT, machine_memory, oom_kills
 from tabtune_core.store.packs import fellows
 from tabtune_core.store.runs import Run, RunStore
-from tabtune_core.training.memory.fitting import TIGHT
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +42,10 @@ class LocalExecutor:
         self.shares = shares or divide()
         self.slots = Slots(self.shares)
         self.needs: dict[tuple[str, ...], float] = {}
-        """Bytes, about, of what goes on or was to be placed, by the ids of its runs."""
+        """Bytes, about, of what goes on or was to be placed, by the ids of its runs; asked for where several go on at once."""
         self.waits = ""
         """Id of the run that was last said to wait for memory."""
-        _log.info("On the CPU %d at once, with %d threads each.", self.shares.parallel, self.shares.threads)
+        _log.info("On the CPU %d at once; threads of each: %d.", self.shares.parallel, self.shares.threads)
         if self.shares.warning:
             _log.warning(self.shares.warning)
 
@@ -60,8 +59,8 @@ class LocalExecutor:
         """Whether what is free has room for it and for what the others still grow by; one that is alone starts, as it was launched."""
         if not beside:
             return True
-        to_come = sum(max(0.0, self.needs[task.ids] - _resident(task.pid)) for task in beside)
-        need, free = self._need(fellows(run, queued)), machine_memory()[0]
+        to_come = sum(max(0.0, self._need(task.ids) - _resident(task.pid)) for task in beside)
+        need, free = self._need([fellow.id for fellow in fellows(run, queued)]), machine_memory()[0]
         if to_come + need <= TIGHT * free:
             return True
         if self.waits != run.id:
@@ -70,11 +69,14 @@ class LocalExecutor:
             _log.info("Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.", *told)
         return False
 
-    def _need(self, runs: Sequence[Run]) -> float:
-        ids = tuple(run.id for run in runs)
-        if ids not in self.needs:
-            self.needs[ids] = need_bytes(self.store.home, [run.settings for run in runs])
-        return self.needs[ids]
+    def _need(self, ids: Sequence[str]) -> float:
+        if (key := tuple(ids)) not in self.needs:
+            settings = []
+            for run_id in ids:
+                with contextlib.suppress(StoreError):  # ended and deleted at once
+                    settings.append(self.store.run(run_id).settings)
+            self.needs[key] = need_bytes(self.context, self.store.home, settings)
+        return self.needs[key]
 
     def start(self, runs: Sequence[Run], placement: Placement) -> Watched | None:
         """Forks their process."""
@@ -87,7 +89,6 @@ class LocalExecutor:
         if (started := start(process)) is None:
             return None
         _log.info("Run %s is process %d on %s.", " and ".join(ids), started, placement.slot)
-        self._need(runs)
         return Watched(ids, started, identity_of(started), process, placement.slot)
 
     def adopt(self, runs: Sequence[Run]) -> list[Watched]:
@@ -95,8 +96,6 @@ class LocalExecutor:
         groups: dict[tuple[int, str | None], list[Run]] = {}
         for run in runs:
             groups.setdefault((run.pid or 0, run.identity), []).append(run)
-        for group in groups.values():
-            self._need(group)
         return [
             Watched(tuple(run.id for run in group), pid, identity, None, self.slots.of(group[0]))
             for (pid, identity), group in groups.items()

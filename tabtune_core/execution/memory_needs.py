@@ -1,28 +1,46 @@
-"""What queued runs will take of the machine's memory, from what is known of their table without opening it. Loads no torch.
+"""What queued runs will take of the machine's memory, from what is known of their table without opening it.
 
-In: runs that start together in one process on the CPU. Out: bytes, about.
+In: runs that start together in one process on the CPU. Out: bytes, about. It is worked out in a process forked from that of the runs, as
+what it loads for that would stay in the worker.
 """
 
+import contextlib
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from tabtune_core.errors import TabTuneError
-from tabtune_core.machine import machine_memory
+from tabtune_core.execution.processes import start
+from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.training.memory.fitting import PROCESS_BYTES
+
+PATIENCE_SECONDS = 30.0
+"""For the process to start and to tell."""
 
 
-def need_bytes(home: Path, runs: Sequence[RunSettings]) -> float:
+def need_bytes(context: ForkServerContext, home: Path, runs: Sequence[RunSettings]) -> float:
     """As estimated before a launch; of references, and where that cannot be told, what a process with torch takes."""
-    if runs[0].strategy in REFERENCES:
+    if not runs or runs[0].strategy in REFERENCES:
         return PROCESS_BYTES
-    try:
-        return _estimated(home, runs)
-    except (TabTuneError, OSError, ValueError, KeyError, TypeError):
-        return PROCESS_BYTES  # the run itself says what is wrong
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(sender, home, runs), name="memory estimate", daemon=True)
+    with receiver, contextlib.suppress(EOFError, OSError):
+        if start(process) is not None:
+            sender.close()
+            if receiver.poll(PATIENCE_SECONDS):
+                return float(receiver.recv())
+            process.kill()
+    return PROCESS_BYTES
 
 
-def _estimated(home: Path, runs: Sequence[RunSettings]) -> float:
+def _tell(sender: Connection, home: Path, runs: Sequence[RunSettings]) -> None:
+    with contextlib.suppress(TabTuneError, OSError, LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
+        sender.send(estimated(home, runs))  # else the run itself says what is wrong
+
+
+def estimated(home: Path, runs: Sequence[RunSettings]) -> float:
+    """Bytes; raises whatever a table that is not there, or is damaged, leads to."""
     from tabtune_core.data.datasets import get_dataset
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.splits import SplitSizes

@@ -6,7 +6,9 @@ One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn
 sweep`` with a worker of its own in a fresh workspace, for each way to divide the cores: so many at once with so many threads each. The ways
 take turns, round by round. Wall seconds are those a person waits, CPU seconds of all processes. The times, memory and scores of the runs
 are compared with those of the same run in the way that has one at a time with one thread, round by round: the median of the ratios, and the
-largest difference of a score. Waited is the share of its time that a run's threads were ready to compute and had no core, as the kernel
+largest difference of a score. A busy machine gives several processes more of its time than one, so that there wall seconds speak too well of
+several at once. The second table does not depend on that: of a training step, the seconds that the first thread computes, which nothing can
+make shorter, and those of all threads. Waited is the share of its time that a run's threads were ready to compute and had no core, as the kernel
 counts it for the whole machine (/proc/pressure/cpu): what other programs did meanwhile.
 """
 
@@ -31,6 +33,50 @@ ROOT = Path(__file__).parents[2]
 RANKS = (2, 4, 8, 16)
 ALONE = (1, 1)
 SCORES = [f"{part}_{score}" for part in ("validation", "test") for score in ("log_loss", "roc_auc", "accuracy")]
+
+
+STEP = """
+import os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(int(sys.argv[1]))
+from tabtune_core.engine.experiment import run_experiment
+from tabtune_core.store.runs import RunStore
+told = []
+def tell(event):
+    if type(event).__name__ == "StepDone":
+        told.append({task.name: int((task / "schedstat").read_text().split()[0]) for task in Path("/proc/self/task").iterdir()})
+home, folder = Path(sys.argv[2]), Path(sys.argv[3])
+settings = next(run.settings for run in RunStore(home).runs() if run.settings.strategy == sys.argv[4])
+run_experiment(settings, home=home, run_dir=folder, emit=tell, stop_request=lambda: None)
+spent = {thread: told[-1][thread] - told[1].get(thread, 0) for thread in told[-1]}
+print(1e-9 * spent[str(os.getpid())] / (len(told) - 2), 1e-9 * sum(spent.values()) / (len(told) - 2))
+"""
+"""A run in this process; prints the seconds a step of its first thread, and of all threads."""
+
+
+def steps(home: Path, cores: int) -> str:
+    """Seconds of a step with one thread and with one on each core."""
+    rows = []
+    for strategy, title in (("base-ft", "full fine-tuning"), ("peft", "LoRA r=2")):
+        seconds = {}
+        for threads in dict.fromkeys((1, cores)):
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-c", STEP, str(threads), str(home), folder, strategy]
+                done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+            seconds[threads] = first, every = tuple(map(float, done.stdout.split()))
+            most = f"{seconds[1][0] / first:.2f}"
+            rows.append([title, str(threads), f"{first:.3f}", f"{every:.3f}", most, f"{threads * first / seconds[1][0]:.2f}"])
+    head = [
+        "a step of",
+        "threads",
+        "first thread (s)",
+        "all threads (s)",
+        "one run with them is faster by at most",
+        "as many runs with one each do more by",
+    ]
+    return markdown_table(head, rows)
 
 
 def waited_seconds() -> float:
@@ -122,7 +168,7 @@ def main() -> None:
                 turn[way] = sweep(table, Path(name) / f"{number}-{way[0]}-{way[1]}", way, asked)
                 print(f"round {number + 1}, {way}: {turn[way]['wall']:.1f} s, CPU {turn[way]['cpu']:.1f} s", file=sys.stderr, flush=True)
             turns.append(turn)
-    text = report(turns, asked)
+        text = f"{report(turns, asked)}\n\n{steps(Path(name) / '0-1-1', cores)}"
     print(text)
     if asked.write:
         write_block("parallel", text)

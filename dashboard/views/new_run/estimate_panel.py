@@ -12,10 +12,11 @@ from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.data.target import Way
+from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
-from tabtune_core.training.memory.fitting import PROCESS_BYTES, DeviceMemory, cannot_fit, judge, need_of
+from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, judge, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE = 1e9

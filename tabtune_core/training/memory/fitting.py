@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tabtune_core.machine import PROCESS_BYTES, TIGHT
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.packs import largest_pack
 from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
 
-PROCESS_BYTES = 450e6
-"""Python, torch and a CUDA context beside the tensors: 430 MB resident on the CPU when TabICL mini was loaded; a context is as large.
-On a card cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
-TIGHT = 0.8
-"""Of the free memory; the estimate was up to a fifth off where it was measured."""
 Fit = Literal["fits", "tight", "exceeds"]
 
 

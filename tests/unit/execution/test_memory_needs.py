@@ -1,0 +1,57 @@
+"""What a queued run will take, as its worker tells it without opening the table."""
+
+import dataclasses
+
+import pytest
+from small_table import small_table
+
+from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.encoding import count_features
+from tabtune_core.data.task import kinds_of, plan_split
+from tabtune_core.execution.forkserver import forkserver
+from tabtune_core.execution.memory_needs import estimated, need_bytes
+from tabtune_core.machine import PROCESS_BYTES, machine_memory
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.memory.estimate import Sizes
+from tabtune_core.training.memory.fitting import need_of
+from tabtune_core.training.memory.prediction_context import with_shown_rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Settings of a run on a table of the workspace in which they say the table is."""
+    frame, labels = small_table(400)
+    home = tmp_path_factory.mktemp("home")
+    frame.assign(kept=labels).to_csv(home / "table.csv", index=False)
+    return home, RunSettings(dataset=add_dataset(home, home / "table.csv", "table.csv").id, target="kept", device="cpu")
+
+
+def as_before_a_launch(home, run):
+    """By the rows of the table itself, as pages and command line estimate it."""
+    dataset = get_dataset(home, run.dataset)
+    features = count_features(kinds_of(dataset.columns, run), run.target)
+    shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
+    split = plan_split(load_frame(home, run.dataset), run)
+    return need_of([run], get_card(run.model), Sizes.plan(shown, split, features=features, classes=2), on_gpu=False).bytes
+
+
+@pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
+def test_it_is_what_was_estimated_before_the_launch(run, strategy):
+    home, settings = run[0], run[1].with_strategy(strategy)
+    assert estimated(home, [settings]) == pytest.approx(as_before_a_launch(home, settings), rel=0.01)
+
+
+def test_runs_that_train_together_take_more_than_one(run):
+    home, one = run[0], dataclasses.replace(run[1], quick_sweep=True)
+    other = dataclasses.replace(one, lora=LoraSettings(rank=2))
+    assert estimated(home, [one, other]) > estimated(home, [one])
+
+
+def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with_torch(run):
+    home, settings = run
+    context = forkserver("fake_experiment", "fake_jobs")
+    assert need_bytes(context, home, [settings]) == pytest.approx(estimated(home, [settings]), rel=0.01)
+    assert need_bytes(context, home, [dataclasses.replace(settings, dataset="0" * 64)]) == PROCESS_BYTES
+    assert need_bytes(context, home, [dataclasses.replace(settings, strategy="linear")]) == PROCESS_BYTES
+    assert need_bytes(context, home, []) == PROCESS_BYTES
