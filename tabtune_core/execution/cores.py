@@ -3,6 +3,7 @@
 In: the machine, and what a person asks for. Out: how many runs and threads; cores for the next run, by the slot's name; a process on them.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -50,7 +51,7 @@ class Shares:
     def next(self, going: Collection[str], busy: Iterable[float] = ()) -> str | None:
         """The slot of one more run beside those on ``going``, on cores that do least; None where there is none.
 
-        ``busy`` is how busy each core of the machine is, in per cent, in order of their numbers.
+        ``busy`` is ``busy_percent()``.
         """
         held = Counter(core for slot in going for core in cores_of(slot, self.cores))
         together = -(-self.parallel * self.threads // len(self.cores))  # runs on a core; 1 unless more was asked for than there is
@@ -60,6 +61,14 @@ class Shares:
         load = dict(enumerate(busy))
         free.sort(key=lambda core: (held[core], load.get(core, 0.0) > BUSY_PERCENT))  # stable: neighbours stay neighbours
         return name_of(free[: self.threads])
+
+
+def busy_percent() -> list[float]:
+    """How busy each core was since the last call, in per cent, in order of their numbers; empty where that is not told."""
+    try:
+        return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
+    except OSError:
+        return []
 
 
 def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
@@ -122,8 +131,9 @@ def stay_on(cores: Collection[int], threads: int) -> None:
 
     Libraries that are loaded are told, and those to come find it in the environment.
     """
-    if cores:
-        os.sched_setaffinity(0, cores)
+    with contextlib.suppress(OSError):  # of cores that were taken from this container since its worker counted them
+        if cores:
+            os.sched_setaffinity(0, cores)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
     import threadpoolctl

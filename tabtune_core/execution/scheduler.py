@@ -6,9 +6,7 @@ In: what a queued run asks for and what the slots hold. Out: the run to start ne
 import re
 from collections.abc import Callable, Collection, Sequence
 
-import psutil
-
-from tabtune_core.execution.cores import CPU, Shares
+from tabtune_core.execution.cores import CPU, Shares, busy_percent
 from tabtune_core.gpus import count_cards
 from tabtune_core.store.runs import Run
 
@@ -44,7 +42,7 @@ class Slots:
         A run that leaves the choice takes a card that no other queued run asks for by name, if one is free. A run on the CPU that does not
         fit beside the others waits, and those on the CPU behind it do: it would else never come.
         """
-        on_cpu = self.shares.next([slot for slot in taken if is_on_cpu(slot)], psutil.cpu_percent(percpu=True))
+        on_cpu = self.shares.next([slot for slot in taken if is_on_cpu(slot)], busy_percent())
         fitting = [slots_of(run.settings.device, self.cards) for run in queued]
         named = {slots[0] for slots in fitting if len(slots) == 1}
         for run, slots in zip(queued, fitting, strict=True):

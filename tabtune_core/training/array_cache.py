@@ -24,6 +24,8 @@ FORMAT = 1
 """Part of every hash: whoever changes what a file holds, or what it is made of, adds one, and files of before are made anew."""
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
+COUNTED_AGAIN = 0.05
+"""Of that limit: whoever has written so much counts the files anew, as other runs write at the same time."""
 ABANDONED_SECONDS = 3600
 """Age at which a file that was begun and not ended is taken away: its run was killed."""
 
@@ -43,6 +45,8 @@ class SharedArrays:
     refused: int = 0
     """Of those made, not kept: the files were at their limit, or the disk was full."""
     _used_bytes: int = field(init=False, default=0)
+    _own_bytes: int = field(init=False, default=0)
+    """Written here since the files were counted."""
     _paid: set[Path] = field(init=False, default_factory=set)
     """Made here, or charged."""
 
@@ -113,6 +117,8 @@ class SharedArrays:
 
     def _write(self, file: Path, array: NDArray[Any], seconds: float) -> None:
         partial_file = file.with_suffix(f".{os.getpid()}.partial")
+        if self._own_bytes > COUNTED_AGAIN * self.limit_bytes:
+            self._used_bytes, self._own_bytes = sum(size for _, size, _ in _by_age(self.folder, "*.npy")), 0
         if self._used_bytes + array.nbytes > self.limit_bytes:
             self.refused += 1
             return
@@ -121,7 +127,7 @@ class SharedArrays:
                 np.save(opened, array)
                 np.save(opened, np.float64(seconds))
             partial_file.replace(file)
-            self._used_bytes += array.nbytes
+            self._used_bytes, self._own_bytes = self._used_bytes + array.nbytes, self._own_bytes + array.nbytes
         except OSError:
             self.refused += 1
             partial_file.unlink(missing_ok=True)

@@ -23,7 +23,8 @@ def steps_of(store, run_id):
     return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
 
 
-def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path):
+def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("TABTUNE_PARALLEL", "1")
     store = RunStore(tmp_path)
     serve()
     dataset = add_sample(tmp_path, "iris")

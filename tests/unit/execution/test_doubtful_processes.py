@@ -131,6 +131,24 @@ def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, 
     assert working.tasks == []
 
 
+def test_a_run_of_another_executor_is_left_alone_until_its_heartbeat_stays_out(store, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    (run_id,) = queue(store, "quick")
+    store.claim(1, None, executor="another", node="far", slot="cuda:0")
+    working = open_worker(store, WorkerLock(store.home), experiment="fake_experiment", jobs="fake_jobs", resume=False)
+    for beats in (True, False):
+        if beats:
+            store.beat(run_id)
+        now[0] += worker.SILENT_SECONDS - 1
+        working.reconcile()
+        assert (store.run(run_id).status, working.tasks) == ("running", [])
+    now[0] += 2
+    working.reconcile()
+    assert store.run(run_id).status == "interrupted"
+    assert "carried out by the executor 'another', and has given no sign of life" in store.run(run_id).error
+
+
 def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):
     (run_id,) = queue(store, "waiting")
     busy = start_worker(store.home)

@@ -24,8 +24,8 @@ def format_1(tmp_path):
             database.execute(f"ALTER TABLE {table} DROP COLUMN identity")
             database.execute(f"ALTER TABLE {table} ADD COLUMN process_started REAL")
             database.execute(f"UPDATE {table} SET process_started = 1760000000.25")
-        for table in ("sweeps", "jobs"):
-            database.execute(f"ALTER TABLE {table} DROP COLUMN owner")
+        for table, column in (("sweeps", "owner"), ("jobs", "owner"), ("runs", "executor"), ("runs", "node")):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     return tmp_path
 
@@ -36,6 +36,7 @@ def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(fo
         for row in (*store.runs(), *store.jobs()):
             assert (row.status, row.pid, row.identity) == ("running", 7, None)
         assert [row.owner for row in (*store.sweeps(), *store.jobs())] == ["", ""]
+        assert [(run.executor, run.node) for run in store.runs()] == [("", "")]
     with sqlite3.connect(format_1 / "runs.sqlite") as database:
         assert database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     store.set_process(store.runs()[0].id, 9, "10 boot pid:[1]")

@@ -111,6 +111,16 @@ def test_the_files_stay_within_their_limit(tmp_path):
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2_500
 
 
+def test_runs_that_write_at_the_same_time_stay_within_the_limit_together(tmp_path):
+    both = [SharedArrays(tmp_path, limit_bytes=200_000) for _ in range(2)]
+    for number in range(200):
+        for run, arrays in enumerate(both):
+            arrays.get([number, run], lambda: np.zeros(100))
+    held = sum(file.stat().st_size for file in tmp_path.glob("*.npy"))
+    assert 180_000 < held < 220_000
+    assert all(arrays.refused for arrays in both)
+
+
 @pytest.fixture
 def one_step_in_full(monkeypatch):
     """Of these short runs no step would be taken from a file otherwise."""
