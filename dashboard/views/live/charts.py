@@ -16,6 +16,7 @@ from dashboard.charts.card import READINGS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.components.plotly_chart import show_drawn
 from dashboard.formatting import LOSS_UNITS, plain
+from dashboard.queries.cast import Cast
 from dashboard.views.live.view import View
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
@@ -28,20 +29,23 @@ MOST_NAMED = 12
 class Curves:
     """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
 
-    def __init__(self, runs: list[Run], named: dict[str, str], shown: list[Run], key: str) -> None:
-        self.runs, self.named, self.shown, self.key = runs, named, shown, key
+    def __init__(self, named: dict[str, str], shown: list[Run], cast: Cast, key: str, steps: int | None) -> None:
+        self.named, self.shown, self.cast, self.key, self.steps = named, shown, cast, key, steps
         begun = [run for run in shown if run.started is not None]
-        self.shaded = next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
+        self.shaded = None if cast.together else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
         """The run whose phases are shaded."""
         # what does not train step by step is a level line as long as the others, the shaded run carries the phases
-        self.fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
-        self.settled = [run for run in shown if run not in self.fresh]
+        fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
+        labels = cast.labels
+        moving = {labels[run.id] for run in fresh}  # a mean changes with any of its runs
+        self.fresh = [run for run in shown if labels[run.id] in moving]
+        self.settled = [run for run in shown if labels[run.id] not in moving]
         self._frames: dict[str, pd.DataFrame] = {}
 
     def frame(self, kind: str) -> pd.DataFrame:
-        """Rows of the runs that are drawn anew."""
+        """Rows of the runs that are drawn anew, each under its own name."""
         if kind not in self._frames:
-            self._frames[kind] = queries.frame(kind, self.fresh, self.runs)
+            self._frames[kind] = queries.frame(kind, self.fresh, self.cast)
         return self._frames[kind]
 
     def reach(self, kind: str, column: str) -> float:
@@ -50,20 +54,33 @@ class Curves:
 
     def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
         """One chart. ``extra`` holds what only the lines that are drawn anew are drawn with."""
-        own, legend = f"{key}_{self.key}", len(self.shown) <= MOST_NAMED
+        own, legend, kind = f"{key}_{self.key}", len(self.cast.styles) <= MOST_NAMED, CHARTS[chart].frame
+        by = {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", "")) if self.cast.together else ""
         drawn, settled = queries.drawn(
-            chart, self.fresh, self.settled, self.runs, key=own, legend=legend, options=options, extra=extra or {}
+            chart,
+            self.fresh,
+            self.settled,
+            self.cast,
+            key=own,
+            legend=legend,
+            options=options,
+            extra=extra or {},
+            by=by,
+            reach=self.steps,
         )
-        numbers = partial(queries.frame, CHARTS[chart].frame, self.shown, self.runs)
-        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled)
+        numbers = partial(queries.frame, kind, self.shown, self.cast, by=by)
+        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled, together=self.key)
 
 
-def charts(runs: list[Run], named: dict[str, str], ids: list[str], view: View, *, key: str) -> None:
-    """Two scores, the loss and the memory of the runs named in ``ids``; behind tabs the rest, of which only the open one is drawn."""
-    curves = Curves(runs, named, [run for run in runs if run.id in ids], key)
-    task = runs[0].settings.task
+def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, key: str, steps: int | None) -> None:
+    """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn.
+
+    ``steps`` is how many are known to come while some run goes on.
+    """
+    curves = Curves(named, shown, cast, key, steps)
+    task = shown[0].settings.task
     left, right = st.columns(2)
-    reach = {"reach": curves.reach("scores", view.x)}
+    reach = {"reach": max(curves.reach("scores", view.x), steps or 0 if view.x == "step" else 0)}
     with left:
         score_heading(view.first)
         label = f"Validation {METRICS[view.first].label} of each run"
@@ -156,6 +173,8 @@ def memory(curves: Curves, view: View) -> None:
     extra = {"phases": phases[phases["run"] == name], "reach": curves.reach("memory", "seconds")}
     # over steps a point has the last step done; over seconds, the whole life of the run is there
     curves.draw("memory", key="memory", label="Memory of each run", meter=meter, x=view.x, log=view.log, extra=extra)
+    if curves.cast.together:
+        st.caption("Lines are means over the runs of a group that have got there; bands reach from the lowest to the highest run.")
     if name:
         st.caption(
             f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded."

@@ -14,7 +14,7 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.url_state import go, pick
-from dashboard.views.live import progress
+from dashboard.views.live import grouping, progress
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.one_run import one_run, pick_run
 from dashboard.views.live.pace import SELDOM_SECONDS, is_far_off, refresh_seconds
@@ -55,8 +55,9 @@ with st.container(horizontal=True):
     share()
 st.fragment(queue, run_every=SELDOM_SECONDS if going else None)()
 with st.container():
-    view = controls(settings.task)
+    view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
     shown = chosen(named, sweep)
+cast = grouping.cast(runs, [run for run in runs if run.id in shown], view.group)
 below = st.container()
 
 
@@ -86,7 +87,8 @@ def watch() -> None:
             progress.overall(now, named, latest)
             progress.runs_table(now, named, latest, settings.selection_metric)
         with below:
-            charts(now, named, shown, view, key=sweep)
+            steps = progress.steps_known(now, latest) if going else None
+            charts(named, [run for run in now if run.id in shown], cast, view, key=sweep, steps=steps)
     if every is not None and is_far_off(every):
         st.rerun()
 

@@ -11,6 +11,7 @@ from dashboard.views.live.actions import ask
 from dashboard.views.live.time_left import time_left
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.metrics import METRICS
+from tabtune_core.settings import TRAINED
 from tabtune_core.store.runs import ENDED, RANKED, Run
 
 LEAST_SAVING = 0.1
@@ -22,6 +23,12 @@ def share_done(run: Run, far: Progress) -> float:
     if run.status in RANKED:
         return 1.0
     return min(far.done_steps / far.total_steps, 1.0) if far.total_steps else 0.0
+
+
+def steps_known(runs: list[Run], latest: dict[str, Latest]) -> int:
+    """How many steps the longest run is to take, as far as that is known."""
+    trained = [run for run in runs if run.settings.strategy in TRAINED]
+    return max((latest[run.id].progress.total_steps or run.settings.train.steps or 0 for run in trained), default=0)
 
 
 def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -> None:
