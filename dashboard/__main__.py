@@ -24,6 +24,7 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import TabTuneError
+from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
@@ -58,6 +59,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
     )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
+    parser.add_argument(
+        "--notify",
+        metavar="URL",
+        help="address, such as a chat's webhook, to which the worker that this starts sends a small JSON document when a sweep has ended;"
+        " a worker that runs already keeps its own (default: TABTUNE_NOTIFY, else none)",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
 
@@ -124,14 +131,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until it is interrupted."""
     options = parse(arguments)
     from dashboard.server.application import application
+    from dashboard.server.late_parts import leave_out_late_parts
 
+    leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)
+    if options.notify is not None:
+        os.environ[NOTIFY_VARIABLE] = options.notify
     home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
     try:
         with named(folder=home):
+            if address := os.environ.get(NOTIFY_VARIABLE):
+                checked_address(address)
             RunStore(home)
             ensure_worker(home)
     except TabTuneError as error:  # at once, not on the first page

@@ -26,6 +26,7 @@ worker.run_worker(
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,
     job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
+    notify=next((flag.removeprefix("notify=") for flag in told if flag.startswith("notify=")), ""),
     experiment="fake_experiment",
     jobs="fake_jobs",
 )

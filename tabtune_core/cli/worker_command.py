@@ -28,7 +28,9 @@ def work(asked: argparse.Namespace) -> int:
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    run_worker(asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume, job_minutes=asked.job_minutes)
+    run_worker(
+        asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume, job_minutes=asked.job_minutes, notify=asked.notify
+    )
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import TypeVar
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.events import RunFailed
 from tabtune_core.execution.child import NO_ROOM_STATUS, discard, memory_advice, run_child
+from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
@@ -72,6 +73,7 @@ def run_worker(
     exit_when_idle: bool = False,
     resume: bool = True,
     job_minutes: Mapping[str, float] | None = None,
+    notify: str = "",
     experiment: str = EXPERIMENT,
     jobs: str = JOBS,
 ) -> None:
@@ -79,11 +81,15 @@ def run_worker(
 
     Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
     told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
-    queued again once. ``job_minutes`` says how long jobs of some kinds may take.
+    queued again once. ``job_minutes`` says how long jobs of some kinds may take. ``notify`` is an address that is told when a sweep ends.
+
+    Raises:
+        SettingError: ``notify`` is no address.
     """
+    messages = EndMessages(notify)
     store = _once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
-    worker = _Worker(store, lock, experiment, jobs, resume=resume, job_minutes=job_minutes)
+    worker = _Worker(store, lock, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
     want_worker(store.home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
@@ -106,6 +112,8 @@ def run_worker(
             worker.drain(exit_when_idle)
         finally:
             lock.release()
+        worker.tell_ends()
+        messages.finish()
         if worker.leaving and (worker.watched or worker.lanes.going):
             logging.shutdown()
             os._exit(0)
@@ -160,6 +168,7 @@ class _Worker:
         lock: WorkerLock,
         experiment: str,
         jobs: str,
+        messages: EndMessages | None = None,
         *,
         resume: bool = True,
         job_minutes: Mapping[str, float] | None = None,
@@ -168,6 +177,7 @@ class _Worker:
         self.store = store
         self.lock = lock
         self.experiment = experiment
+        self.messages = messages or EndMessages("")
         self.watched: list[Watched] = []
         self.leaving = False
         self.lacking = ""
@@ -203,6 +213,7 @@ class _Worker:
                 reconciled = time.monotonic()
                 with self.surviving(lacked):
                     self.reconcile()
+            self.tell_ends(lacked)
             with self.surviving(lacked):
                 self.lanes.look()
             with self.surviving(lacked):
@@ -218,6 +229,12 @@ class _Worker:
                     self.look_at(watched)
             if self.lacking and ending:
                 time.sleep(AGAIN_SECONDS)  # who has ended and could not be closed would end the next wait at once
+
+    def tell_ends(self, said: str = "") -> None:
+        """Sends a message for each sweep that has ended, where a person named an address."""
+        if self.messages.address:
+            with self.surviving(said):
+                self.messages.look(self.store.sweeps())
 
     @contextlib.contextmanager
     def surviving(self, said: str = "") -> Iterator[None]:

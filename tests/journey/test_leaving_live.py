@@ -1,4 +1,4 @@
-"""Live is left for the Leaderboard while its sweep ends: the next page is there, whole, whichever of the two came first.
+"""Live is left for the Leaderboard while its sweep ends, or with a click still on its way: the next page is there, whole.
 
 ``LEAVINGS=50 pytest tests/journey/test_leaving_live.py`` leaves as many times, at other moments around the end.
 """
@@ -49,3 +49,32 @@ def test_the_leaderboard_is_there_after_live_was_left_as_its_sweep_ended(serve, 
         assert page.get_by_role("heading", name="Leaderboard").is_visible(), number
         assert page.get_by_role("button", name="Download the leaderboard (CSV)").is_visible(), number
         assert "/leaderboard" in page.url
+
+
+SLOW = """
+import time
+from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+from dashboard import __main__ as dashboard
+carry_out = ScriptRunner._run_script
+def run_script(self, asked):
+    time.sleep(0 if asked.fragment_id_queue else 1.5)
+    carry_out(self, asked)
+ScriptRunner._run_script = run_script
+dashboard.main()
+"""
+"""A dashboard that begins to draw a page so late that clicks on the one before still come."""
+
+
+def test_a_click_on_live_that_comes_after_another_page_was_asked_for_blanks_nothing(serve, page, tmp_path):
+    sweep, _ = going(RunStore(tmp_path))
+    page.goto(f"{serve(program=('-c', SLOW))}/live?sweep={sweep}")
+    page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
+    tab = page.get_by_role("tab", name="Gradient norm")
+    page.get_by_role("link", name="Leaderboard").click(no_wait_after=True)
+    tab.click(force=True, no_wait_after=True)
+    page.get_by_role("heading", name="Leaderboard").wait_for()
+    page.get_by_role("button", name="Download the leaderboard (CSV)").wait_for()
+    drawn(page)
+    page.wait_for_timeout(1500)  # the click has been answered, or passed over
+    assert page.get_by_role("heading", name="Leaderboard").is_visible()
+    assert (tmp_path / "server.log").read_text().count("Couldn't find fragment") == 0

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import ownership, unreadable
+from dashboard.components.end_notification import end_notification
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
@@ -48,11 +49,14 @@ if not runs:
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
 every = refresh_seconds() if going else None
 
+progress.tab_title(runs)
+progress.failures(runs, named, allowed=mine)
 # what changes with every step is drawn into these by one part of the page; what a person asks with stands still beside it
 above = st.container()
 with st.container(horizontal=True):
     progress.sweep_buttons(runs, sweep, allowed=mine)
     share()
+    end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
 st.fragment(queue, run_every=SELDOM_SECONDS if going else None)()
 with st.container():
     view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
