@@ -92,6 +92,11 @@ const watch = (element, Plotly) => {
   element.on('plotly_unhover', ({ event }) => { if (event?.isTrusted) alike(element).forEach((other) => Plotly.Fx.unhover(other)) })
 }
 
+// a text that is cut shows whole where the pointer rests
+window.__labWhole ??= document.addEventListener('mouseover', ({ target }) => {
+  if (target.childElementCount === 0 && target.scrollWidth > target.clientWidth && !target.title) target.title = target.textContent
+}) ?? true
+
 export default function ({ data, parentElement }) {
   const element = parentElement.querySelector('.lab-figure')
   element.__labTogether = data.together

@@ -30,6 +30,7 @@ ADDED = {
         "slot": "TEXT NOT NULL DEFAULT ''",
         "identity": "TEXT",
         "resumptions": "INTEGER NOT NULL DEFAULT 0",
+        "tags": "TEXT NOT NULL DEFAULT ''",
     },
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }

@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS runs (
     note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
     archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a card such as 'cuda:1', or 'cpu'; empty while queued
-    resumptions     INTEGER NOT NULL DEFAULT 0  -- how many times it was queued again after an interruption; no unit
+    resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
+    tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, one space between two
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);

@@ -9,6 +9,7 @@ from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
+from dashboard.url_state import handed_over, keep
 from dashboard.views.compare.changed_rows import changed_rows
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
@@ -60,16 +61,21 @@ def setting_words(name: str) -> str:
 
 def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
-    ids = [run.id for run in compared.done]
+    ids, key = [run.id for run in compared.done], f"compared_{compared.sweep}"
+    asked = handed_over("runs") or ("" if key in st.session_state else st.query_params.get("runs", ""))
+    wanted = [run_id for run_id in asked.split(",") if run_id in ids][:MOST]
+    if wanted:
+        st.session_state[key] = wanted
     chosen = st.multiselect(
         f"Runs (two to {MOST})",
         ids,
-        default=usual(compared),
+        default=wanted or usual(compared),
         max_selections=MOST,
         format_func=compared.named.__getitem__,
-        key=f"compared_{compared.sweep}",
+        key=key,
         persist_state="session",
     )
+    keep("runs", ",".join(chosen))
     runs = [run for run in compared.done if run.id in chosen]
     if not runs:
         st.info("Choose runs to see them side by side.", icon=":material/compare_arrows:")

@@ -17,6 +17,7 @@ from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.components.plotly_chart import show_drawn
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.queries.cast import Cast
+from dashboard.url_state import handed_over, keep
 from dashboard.views.live.view import View
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
@@ -119,16 +120,26 @@ def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, k
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
-    """Ids of all runs, or of those that a person picks where there are many."""
-    if len(named) <= MOST_NAMED:
+    """Ids of all runs, or of those that a person picks where there are many, or that another page or the address names."""
+    own = f"live_only_{key}"
+    asked = handed_over("only") or ("" if own in st.session_state else st.query_params.get("only", ""))
+    wanted = [run_id for run_id in asked.split(",") if run_id in named]
+    if wanted:
+        st.session_state[own] = wanted
+    if len(named) <= MOST_NAMED and not st.session_state.get(own):
         return list(named)
     ids = st.multiselect(
         "Only these runs",
         list(named),
+        default=wanted,
         format_func=named.__getitem__,
-        key=f"live_only_{key}",
+        key=own,
         placeholder=f"All {len(named)}; hover over a curve to see its name",
     )
+    if ids:
+        keep("only", ",".join(ids))
+    elif "only" in st.query_params:
+        del st.query_params["only"]
     return ids or list(named)
 
 

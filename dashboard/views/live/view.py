@@ -18,7 +18,7 @@ FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
 SECOND: dict[Task, str] = {"classification": "log_loss", "regression": "r2"}
 """The scores that a person looks at first; the second can be changed."""
 SMOOTHINGS = [0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99]
-SHARED = ("sweep", "run", "group", "axis", "score", "log", "smooth")
+SHARED = ("sweep", "run", "only", "group", "axis", "score", "log", "smooth")
 """Names in the address bar."""
 
 
