@@ -7,8 +7,8 @@ import streamlit as st
 
 _HTML = "<button type='button' class='lab-notify' aria-pressed='false'></button>"
 _STYLE = """
-.lab-notify { font: inherit; color: inherit; background: transparent; padding: 0.25rem 0.75rem; min-height: 2.5rem; cursor: pointer;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius) }
+.lab-notify { font: inherit; font-size: 0.875rem; color: inherit; background: transparent; padding: 0.25rem 0.75rem;
+  min-height: 2.5rem; cursor: pointer; border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius) }
 .lab-notify[aria-pressed=true] { border-color: var(--st-primary-color); color: var(--st-primary-color) }
 .lab-notify:disabled { opacity: 0.5; cursor: default }
 """
@@ -20,7 +20,7 @@ export default function ({ data, parentElement }) {
   const say = () => {
     button.disabled = !possible || Notification.permission === 'denied'
     button.setAttribute('aria-pressed', possible && on())
-    button.textContent = possible && on() ? '🔔 Notifies you at the end' : '🔕 Notify me at the end'
+    button.textContent = possible && on() ? '✓ Notifies you at the end' : 'Notify me at the end'
     button.title = !possible ? 'Browsers notify from this machine or over https only.'
       : Notification.permission === 'denied' ? 'This browser was told not to show notifications of this address.'
       : 'A notification of the browser when a sweep ends, while this tab is open on Live.'

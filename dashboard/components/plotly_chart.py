@@ -56,19 +56,21 @@ const watch = (element, Plotly) => {
   if (element.__labWatched) return
   element.__labWatched = true
   const again = (charts) => charts.forEach((chart) => chart.__labDraw())
+  let clicked = null // a second click on the same run, soon, shows it alone
   element.on('plotly_legendclick', ({ curveNumber }) => {
-    const hidden = viewOf(element).hidden, run = runOf(element.data[curveNumber])
-    if (!hidden.delete(run)) hidden.add(run)
-    again(together(element))
-    return false
-  })
-  element.on('plotly_legenddoubleclick', ({ curveNumber }) => {
     const view = viewOf(element), run = runOf(element.data[curveNumber])
-    const others = new Set(element.data.map(runOf).filter((other) => other !== run))
-    view.hidden = [...others].every((other) => view.hidden.has(other)) ? new Set() : others
-    again(together(element))
+    const done = (hidden) => { clicked = null; view.hidden = hidden; again(together(element)) }
+    if (clicked?.run === run) {
+      clearTimeout(clicked.timer)
+      const others = [...new Set(element.data.map(runOf))].filter((other) => other !== run)
+      done(new Set(others.every((other) => view.hidden.has(other)) ? [] : others))
+    } else {
+      const turned = () => done(new Set(view.hidden.has(run) ? [...view.hidden].filter((other) => other !== run) : [...view.hidden, run]))
+      clicked = { run, timer: setTimeout(turned, 300) }
+    }
     return false
   })
+  element.on('plotly_legenddoubleclick', () => false)
   element.on('plotly_relayout', (change) => {
     const { ranges } = viewOf(element)
     const range = change['xaxis.range'] ?? [change['xaxis.range[0]'], change['xaxis.range[1]']]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
+from page_steps import type_in
 
 from dashboard import queries
 from dashboard.views.leaderboard import board_files
@@ -128,6 +129,60 @@ def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
     choose(app, 4)
     press(app, "Restore from the archive")
     assert not any(run.archived for run in store.runs(sweep))
+
+
+def test_tags_are_set_for_all_chosen_runs_filtered_by_and_taken_along(app, store):
+    sweep = seeding.finished_sweep(store, ranks=(2, 4))
+    kept = store.runs(sweep)[0].id
+    store.tag(kept, ["night"])
+    open_page(app)
+    choose(app, *range(4))
+    box = next(found for found in app.multiselect if found.key.startswith("tags_"))
+    type_in(box, ["good"])
+    box.run()
+    press(app, "Save the tags")
+    assert {run.tags for run in store.runs(sweep)} == {("good",), ("night", "good")}
+    app.multiselect(key="only_tag").set_value(["night"]).run()
+    assert board(app)["Tags"].tolist() == ["night good"]
+    assert pd.read_csv(io.StringIO(board_files.csv(queries.ranked(sweep, "log_loss"), "log_loss")))["tags"].notna().all()
+
+
+@pytest.mark.parametrize(("icon", "title"), [("compare_arrows", "Compare"), ("monitoring", "Live"), ("inventory_2", "Adapters")])
+def test_chosen_runs_go_on_to_another_page(app, store, icon, title):
+    sweep = seeding.finished_sweep(store, ranks=(2, 4))
+    open_page(app, lines="run")
+    chosen = board(app)["Run"].tolist()[:2]
+    ids = [run.id for name in chosen for run in store.runs(sweep) if run.name == name]
+    choose(app, 0, 1)
+    assert "Log-loss of the chosen runs" in texts(app.markdown)
+    app.button(key=f"go_{icon}").click().run()
+    assert not app.exception
+    assert app.title[0].value == title
+    named = " ".join(str(value) for value in app.query_params.values())
+    assert ids[0] in named or ids[1] in named
+
+
+def test_what_a_page_cannot_take_is_said_at_its_button(app, store):
+    seeding.finished_sweep(store, ranks=(2,))
+    seeding.finished_sweep(store, ranks=(2,))
+    open_page(app, board="all")
+    zero_shot = [place for place, name in enumerate(board(app)["Run"]) if name.startswith("Zero-shot")]
+    choose(app, *zero_shot)
+    assert "Choose runs of one sweep" in app.button(key="go_compare_arrows").help
+    assert app.button(key="go_compare_arrows").disabled
+    assert "None of the chosen runs has a verified adapter" in app.button(key="go_inventory_2").help
+
+
+def test_a_run_that_was_stopped_is_marked_and_leads_nothing(app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    seeding.finish(runs[0])
+    for run, outcome in ((runs[1], "diverged"), (runs[2], "stopped")):
+        seeding.start(run)
+        run.step(1)
+        run.end(outcome)
+    open_page(app)
+    assert "**Zero-shot** leads" in texts(app.markdown)
+    assert board(app).set_index("Run")["Status"].to_dict()["LoRA r=2"] == "◐ stopped, best kept"
 
 
 def test_an_archived_run_has_no_part_in_the_sentence(app, store):

@@ -30,7 +30,7 @@ MOST_NAMED = 12
 class Curves:
     """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
 
-    def __init__(self, named: dict[str, str], shown: list[Run], cast: Cast, key: str, steps: int | None) -> None:
+    def __init__(self, named: dict[str, str], shown: list[Run], cast: Cast, key: str, steps: int) -> None:
         self.named, self.shown, self.cast, self.key, self.steps = named, shown, cast, key, steps
         begun = [run for run in shown if run.started is not None]
         self.shaded = None if cast.together else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
@@ -73,15 +73,15 @@ class Curves:
         show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled, together=self.key)
 
 
-def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, key: str, steps: int | None) -> None:
+def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, key: str, steps: int) -> None:
     """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn.
 
-    ``steps`` is how many are known to come while some run goes on.
+    ``steps`` is how long an axis of steps is.
     """
     curves = Curves(named, shown, cast, key, steps)
     task = shown[0].settings.task
     left, right = st.columns(2)
-    reach = {"reach": max(curves.reach("scores", view.x), steps or 0 if view.x == "step" else 0)}
+    reach = {"reach": max(curves.reach("scores", view.x), steps if view.x == "step" else 0)}
     with left:
         score_heading(view.first)
         label = f"Validation {METRICS[view.first].label} of each run"

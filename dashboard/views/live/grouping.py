@@ -20,10 +20,12 @@ OTHERS = {"targets": "Target modules", "model": "Model"}
 
 
 def groupings(runs: Sequence[Run]) -> dict[str, str]:
-    """What the runs can be grouped by, with its title: each alone, over seeds, and by every setting that is not the same in all."""
+    """What the runs can be grouped by, with its title: each alone, over seeds, and by every setting that differs within a strategy."""
     settings = [run.settings for run in runs]
     titles = {name: field.label for name, field in FIELDS.items()} | OTHERS
-    differing = [name for name in titles if len({_value(one, name) for one in settings} - {None}) > 1]
+    strategies = {one.strategy for one in settings}
+    values = {name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies] for name in titles}
+    differing = [name for name in titles if any(len(own) > 1 for own in values[name])]
     seeds = {SEEDS: "Configuration (mean over seeds)"} if len({one.seed for one in settings}) > 1 else {}
     return {EACH: "None: each run"} | seeds | {name: titles[name] for name in differing}
 

@@ -91,7 +91,7 @@ def watch() -> None:
             progress.overall(now, named, latest)
             progress.runs_table(now, named, latest, settings.selection_metric)
         with below:
-            steps = progress.steps_known(now, latest) if going else None
+            steps = progress.steps_shown(now, latest)
             charts(named, [run for run in now if run.id in shown], cast, view, key=sweep, steps=steps)
     if every is not None and is_far_off(every):
         st.rerun()

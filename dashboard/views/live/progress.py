@@ -73,9 +73,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
-def steps_known(runs: list[Run], latest: dict[str, Latest]) -> int:
-    """How many steps the longest run is to take, as far as that is known."""
+def steps_shown(runs: list[Run], latest: dict[str, Latest]) -> int:
+    """How many steps an axis shows: those that the longest run is to take, or took, where all have ended."""
     trained = [run for run in runs if run.settings.strategy in TRAINED]
+    done = max((latest[run.id].progress.done_steps for run in trained), default=0)
+    if done and all(run.status in ENDED for run in runs):
+        return done
     return max((latest[run.id].progress.total_steps or run.settings.train.steps or 0 for run in trained), default=0)
 
 
@@ -129,19 +132,21 @@ def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]
         }
         for run in runs
     ]
-    number = st.column_config.NumberColumn
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    wide = 35 + 7 * max(len(row["Status"]) for row in rows)  # pixels: no state is cut
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         height="content" if len(rows) < 13 else 480,
         placeholder="",
         column_config={
-            "Run": st.column_config.TextColumn(pinned=True),
+            "Run": text(pinned=True),
+            "Status": text(width=wide),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
             f"Best validation {label}": number(format=f"%.{digits}f", help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
-            "Time left": st.column_config.TextColumn(help="Of training, if it does not stop early. Known from the fifth step on."),
-            "Memory now": st.column_config.TextColumn(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
+            "Time left": text(help="Of training, if it does not stop early. Known from the fifth step on."),
+            "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
     )
 
