@@ -151,7 +151,7 @@ class SweepSettings:
         lora = [run for run in runs if run.strategy == "peft"]
         full = [run.train.learning_rate for run in runs if run.strategy == "base-ft"]
         first = lora[0] if lora else runs[0]
-        axes = {
+        axes: dict[str, list[Any]] = {
             "alphas": [run.lora.alpha for run in lora],
             "dropouts": [run.lora.dropout for run in lora],
             "target_sets": [run.lora.targets for run in lora],

@@ -60,9 +60,10 @@ def _by_setting(settings: RunSettings, by: str) -> str:
 
 
 def _value(settings: RunSettings, name: str) -> str | None:
-    """A setting as text; None where it does not matter to the run."""
+    """A setting as text; None where it does not matter to the run, or is tied to another."""
     if name == "model":
         return settings.model
     if name == "targets":
         return written_targets(settings.lora.targets) if settings.strategy == "peft" else None
-    return value_of(settings, name) if name in fields_of(settings) else None
+    tied = name == "alpha" and settings.lora.alpha is None
+    return value_of(settings, name) if name in fields_of(settings) and not tied else None
