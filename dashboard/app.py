@@ -12,7 +12,7 @@ from dashboard.server.login import log_in_first
 STYLE = (
     "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
     '[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]), [data-testid="stStatusWidget"] button { display: none }'
-    '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D55E00 }'
+    '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D13B3B }'
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".katex-display { overflow: visible !important; font-size: min(1em, 3.2vw) }</style>"
 )

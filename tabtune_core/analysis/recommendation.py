@@ -114,7 +114,7 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> 
     yield f"Validation chooses {name}{gain}."
     if claim.verdict == "not known":
         known = "" if pd.isna(claim.test.value) else f" On the test rows it changes by {_change(claim.test.value, metric, score)}."
-        yield f"How much of its gain over zero-shot there is noise is not known, so none is claimed.{known}"
+        yield f"How much of its gain on these rows is noise is not known, so none is claimed.{known}"
         return
     digits = metric.decimals(score)
     ends = sorted(_sign(metric) * end for end in (claim.test.low, claim.test.high))
