@@ -24,6 +24,7 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
@@ -70,6 +71,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             default=os.environ.get(variable) or None,
             help=f"{what}, where this program starts it, as 'tabtune worker {flag}' has it (also with {variable} in the environment)",
         )
+    parser.add_argument(
+        "--notify",
+        metavar="URL",
+        help="address, such as a chat's webhook, to which the worker that this starts sends a small JSON document when a sweep has ended;"
+        " a worker that runs already keeps its own (default: TABTUNE_NOTIFY, else none)",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
 
@@ -144,9 +151,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until it is interrupted."""
     options = parse(arguments)
     from dashboard.server.application import application
+    from dashboard.server.late_parts import leave_out_late_parts
 
+    leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)
+    if options.notify is not None:
+        os.environ[NOTIFY_VARIABLE] = options.notify
     home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
@@ -154,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ[variable] = str(number or "")
     try:
         with named(folder=home):
+            if address := os.environ.get(NOTIFY_VARIABLE):
+                checked_address(address)
             RunStore(home)
             there = worker_of(home)
             ensure_worker(home)

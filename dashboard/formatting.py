@@ -14,7 +14,7 @@ STATUS: dict[Status, str] = {
     "queued": "○ queued",
     "running": "► running",
     "finished": "✓ finished",
-    "stopped": "✓ stopped, best kept",
+    "stopped": "◐ stopped, best kept",
     "diverged": "⚠ diverged",
     "cancelled": "○ cancelled",
     "failed": "✕ failed",

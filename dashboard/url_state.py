@@ -31,6 +31,12 @@ def choose(name: str, value: str) -> None:
     st.session_state[_next(name)] = value
 
 
+def handed_over(name: str) -> str | None:
+    """What another page chose for this one; told once."""
+    value: str | None = st.session_state.pop(_next(name), None)
+    return value
+
+
 def renew(name: str, *, when: str, value: str) -> None:
     """Starts a choice afresh, with ``value``, when ``when`` is another than at this tab's last look; a choice made by code stays."""
     seen = st.session_state.get(f"renewed_{name}")

@@ -29,6 +29,7 @@ service.run_worker(
     resume="no-resume" not in told,
     job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
     executor=lambda *given: local.LocalExecutor(*given, shares=shares),
+    notify=next((flag.removeprefix("notify=") for flag in told if flag.startswith("notify=")), ""),
     experiment="fake_experiment",
     jobs="fake_jobs",
 )

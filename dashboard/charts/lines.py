@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import PALE, X_TITLES, compact, each_run, figure, points_each, say, smooth, thin
+from dashboard.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
+from tabtune_core.analysis.group_means import LOW
 
 
 def lines(
@@ -21,7 +22,8 @@ def lines(
 ) -> go.Figure:
     """``frame`` has one row a point: run, step, seconds and the column ``y``.
 
-    With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points themselves are a pale line behind it.
+    With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points themselves are a pale line behind it, or
+    the band of a group is smoothed with its mean.
     """
     x_title = x_title or X_TITLES[x]
     drawn = figure(x_title, y_title, log=log)
@@ -35,7 +37,10 @@ def lines(
             "legendgroup": label,
             "legendrank": style.place,
         }
-        if smoothing:
+        band(drawn, rows, x, y, label, style, weight=smoothing)
+        if smoothing and y + LOW in rows:
+            values = smooth(values, smoothing)
+        elif smoothing:
             kept = thin(values, most // 2)
             behind = common | {"line": {"color": style.colour, "width": 1}, "opacity": PALE, "showlegend": False, "hoverinfo": "skip"}
             drawn.add_scatter(x=compact(places[kept]), y=compact(values[kept]), mode="lines", **behind)

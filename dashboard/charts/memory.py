@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import MEGABYTE, X_TITLES, compact, each_run, figure, points_each, say, thin
+from dashboard.charts.style import MEGABYTE, X_TITLES, band, compact, each_run, figure, points_each, say, thin
 
 METERS = {
     "resident_bytes": "Process memory (resident)",
@@ -54,6 +54,7 @@ def memory(
     unit = "s" if x == "seconds" else "steps"
     for label, rows, style in each_run(known):
         megabytes = rows[meter].to_numpy(dtype=np.float64) / MEGABYTE
+        band(drawn, rows, x, meter, label, style, size=MEGABYTE)
         kept = thin(megabytes, most)
         drawn.add_scatter(
             x=compact(rows[x].to_numpy()[kept]),

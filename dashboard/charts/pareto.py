@@ -93,7 +93,9 @@ def pareto(
     else:
         _steps(drawn, best, axes)
     groups = group_runs(runs)
-    for label, style in run_styles(list(groups.cat.categories)).items():
+    names = list(groups.cat.categories)
+    styles = runs.attrs.get("styles") if groups.name == "run" else None
+    for label, style in zip(names, styles or run_styles(names).values(), strict=True):
         rows = inside[groups[inside.index] == label]
         if len(rows):
             marker = {"symbol": style.marker, "size": 12, "line": {"width": 1, "color": "white"}}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import LEVEL, X_TITLES, compact, each_run, figure, leave_room, points_each, say, thin
+from dashboard.charts.style import LEVEL, X_TITLES, band, compact, each_run, figure, leave_room, points_each, say, thin
 from tabtune_core.metrics import METRICS
 
 
@@ -28,10 +28,19 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
         if len(rows) == 1 and label.startswith(LEVEL):
+            band(drawn, pd.concat([rows, rows]).assign(**{x: [0, reach]}), x, metric, label, style)
             drawn.add_scatter(
-                x=[0, reach], y=[values[0], values[0]], name=label, mode="lines", line=line, legendrank=style.place, hovertemplate=hover
+                x=[0, reach],
+                y=[values[0], values[0]],
+                name=label,
+                mode="lines",
+                line=line,
+                hovertemplate=hover,
+                legendgroup=label,
+                legendrank=style.place,
             )
             continue
+        band(drawn, rows, x, metric, label, style)
         kept = thin(values, most)
         drawn.add_scatter(
             x=compact(rows[x].to_numpy()[kept]),

@@ -5,7 +5,7 @@ chart, also in those where it has no point yet.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00")
-"""Okabe and Ito 2008, safe for colour-blind eyes; the yellow is darkened for white paper, vermilion and grey are the baselines'."""
-DASHES = ("solid", "longdash", "dashdot", "longdashdot")
+from tabtune_core.analysis.group_means import HIGH, LOW
+from tabtune_core.settings import STRATEGY_NAMES, RunSettings
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8B5E3C", "#AD2E6A")
+"""The first six are safe for colour-blind eyes (Okabe and Ito 2008); the yellow is darkened for white paper, vermilion and grey are the
+baselines'."""
+DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
+"""Each repeats within the width of a line in a legend."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
 FAINT = "#7F8C99"
@@ -51,26 +56,85 @@ LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
 """Those that do not train a model step by step: one score, and a level line beside the curves of others."""
 
 
-def run_styles(labels: list[str]) -> dict[str, RunStyle]:
-    """A style for each label; LoRA runs take the colours in the order they come."""
-    styles: dict[str, RunStyle] = {}
-    turn = 0
-    for place, label in enumerate(labels):
-        baseline = next((style for start, style in BASELINES.items() if label.startswith(start)), None)
-        styles[label] = dataclasses.replace(
-            baseline
-            or RunStyle(COLOURS[turn % len(COLOURS)], DASHES[(turn + turn // len(COLOURS)) % len(DASHES)], MARKERS[turn % len(MARKERS)]),
-            place=place,
+class Styles(tuple[RunStyle, ...]):
+    """One for each category of ``run``, in their order. pandas copies what a frame carries, and these never change."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Styles":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What the look of a run says."""
+
+    label: str
+    """How it begins tells a baseline."""
+    colour: Hashable
+    """Runs that share it share a colour."""
+    dash: Hashable = None
+    """Runs that share it share a dash."""
+
+
+def roles(settings: Sequence[RunSettings]) -> list[Role]:
+    """One role a run of a sweep: a colour is a rank, or a configuration where all have one rank; a dash is a seed.
+
+    What else differs between runs of one rank and seed is told by the dash, too.
+    """
+    ranks = {run.lora.rank for run in settings if run.strategy == "peft"}
+    beside = [repr(_beside_rank(run)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings]
+    several = len({*beside} - {""}) > 1
+    return [
+        Role(
+            STRATEGY_NAMES[run.strategy],
+            run.lora.rank if others else repr(dataclasses.replace(run, seed=0)),
+            (run.seed, others if several else ""),
         )
-        turn += baseline is None
-    return styles
+        for run, others in zip(settings, beside, strict=True)
+    ]
+
+
+def _beside_rank(run: RunSettings) -> RunSettings:
+    return dataclasses.replace(run, seed=0, lora=dataclasses.replace(run.lora, rank=1))
+
+
+def styles_of(cast: Sequence[Role]) -> Styles:
+    """A style for each role; colours and dashes are taken in the order they come. Where dashes say nothing they tell colours apart, too."""
+    baselines = [next((style for start, style in BASELINES.items() if role.label.startswith(start)), None) for role in cast]
+    colours = _numbered(role.colour for role, baseline in zip(cast, baselines, strict=True) if baseline is None)
+    dashes = _numbered(role.dash for role in cast)
+    styles = []
+    for place, (role, baseline) in enumerate(zip(cast, baselines, strict=True)):
+        turn = colours.get(role.colour, 0)
+        style = baseline or RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
+        line = dashes[role.dash] + turn // len(COLOURS) * len(dashes)
+        if len(dashes) == 1:
+            line = turn + 3 * (turn // len(COLOURS))  # no two alike among as many as there are colours and dashes
+        elif baseline is BASELINES["Gradient boosting"]:
+            line += len(DASHES) // 2  # beside the linear model, which has its colour
+        if baseline is None or len(dashes) > 1:
+            style = dataclasses.replace(style, dash=DASHES[line % len(DASHES)])
+        styles.append(dataclasses.replace(style, place=place))
+    return Styles(styles)
+
+
+def _numbered(keys: Iterable[Hashable]) -> dict[Hashable, int]:
+    """Each key's number, in the order they come."""
+    return {key: number for number, key in enumerate(dict.fromkeys(keys))}
+
+
+def run_styles(labels: Sequence[str]) -> dict[str, RunStyle]:
+    """A style for each label alone, of which nothing else is known; LoRA runs take the colours in the order they come."""
+    return dict(zip(labels, styles_of([Role(label, label) for label in labels]), strict=True))
 
 
 def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]]:
     """Label, rows and style of every run that has rows, in the order of the categories or of appearance."""
-    styles = run_styles(_labels(frame))
+    labels = _labels(frame)
+    styles: Sequence[RunStyle] = frame.attrs.get("styles") or list(run_styles(labels).values())
     rows_by_label = {str(label): rows for label, rows in frame.groupby("run", observed=True, sort=False)}
-    for label, style in styles.items():
+    for label, style in zip(labels, styles, strict=True):
         if label in rows_by_label:
             yield label, rows_by_label[label], style
 
@@ -91,7 +155,8 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
     return go.Figure(
         layout={
             "height": height,
-            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+            "margin": {"l": 8, "r": 36, "t": 8, "b": 8},  # the toolbar stands at the right, beside legend and curves
+            "modebar": {"orientation": "v", "bgcolor": "rgba(0,0,0,0)"},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "closest",
@@ -99,6 +164,29 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
             "xaxis": axis | {"title": {"text": x_title, "standoff": 8}},
             "yaxis": axis | {"title": {"text": y_title, "standoff": 8}, "type": "log" if log else "linear"},
         }
+    )
+
+
+def band(
+    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, size: float = 1.0, weight: float = 0.0
+) -> None:
+    """From the lowest to the highest run of a group behind its mean, where ``rows`` has them; ``size`` is the unit of the axis."""
+    if y + LOW not in rows:
+        return
+    places = rows[x].to_numpy(dtype=np.float64)
+    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) / size for end in (LOW, HIGH))
+    kept = np.intersect1d(np.flatnonzero(np.isfinite(low + high)), np.union1d(thin(low, 200), thin(high, 200)))
+    drawn.add_scatter(
+        x=np.concatenate([places[kept], places[kept][::-1]]).astype(np.float32),
+        y=np.concatenate([high[kept], low[kept][::-1]]).astype(np.float32),
+        mode="lines",
+        line={"width": 0, "color": style.colour},
+        fill="toself",
+        fillcolor=f"rgba({','.join(str(int(style.colour[place : place + 2], 16)) for place in (1, 3, 5))},0.16)",
+        showlegend=False,
+        hoverinfo="skip",
+        legendgroup=label,
+        legendrank=style.place,
     )
 
 

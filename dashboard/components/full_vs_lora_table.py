@@ -62,7 +62,8 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     if compared[["full", "lora"]].isna().all(axis=None):
         return
     st.subheader("Full fine-tuning against LoRA", help="Section 14 of the guide, with the measurements of this sweep.")
-    st.dataframe(words(compared, metric), hide_index=True, column_config={"Aspect": st.column_config.TextColumn(pinned=True)})
+    columns = {"Aspect": st.column_config.TextColumn(pinned=True), "Better": st.column_config.TextColumn(width=190)}
+    st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
     st.caption(
         f"Means over the compared seeds; {METRICS[metric].label}: {direction} is better, ± is half the width of the 95 % interval of the"

@@ -38,8 +38,70 @@ const themed = (layout, element) => {
   return layout
 }
 
+// what a person does in one chart holds for those beside it: which runs are hidden, and the stretch of an axis that means the same
+const views = (window.__labViews ??= new Map())
+const viewOf = (element) => {
+  const name = element.__labTogether, alone = (element.__labView ??= { hidden: new Set(), ranges: new Map() })
+  if (name && !views.has(name)) views.set(name, { hidden: new Set(), ranges: new Map() })
+  return name ? views.get(name) : alone
+}
+const together = (element) => element.__labTogether
+  ? [...document.querySelectorAll('.lab-figure')].filter((other) => other.__labTogether === element.__labTogether) : [element]
+const across = (element) => element.layout?.xaxis?.title?.text
+const alike = (element) => together(element).filter((other) => other !== element && across(other) === across(element))
+const runOf = (trace) => trace.legendgroup || trace.name
+const nearest = (places, place) => places.reduce((best, at, i) => Math.abs(at - place) < Math.abs(places[best] - place) ? i : best, 0)
+
+const watch = (element, Plotly) => {
+  if (element.__labWatched) return
+  element.__labWatched = true
+  const again = (charts) => charts.forEach((chart) => chart.__labDraw())
+  let clicked = null // a second click on the same run, soon, shows it alone
+  element.on('plotly_legendclick', ({ curveNumber }) => {
+    const view = viewOf(element), run = runOf(element.data[curveNumber])
+    const done = (hidden) => { clicked = null; view.hidden = hidden; again(together(element)) }
+    if (clicked?.run === run) {
+      clearTimeout(clicked.timer)
+      const others = [...new Set(element.data.map(runOf))].filter((other) => other !== run)
+      done(new Set(others.every((other) => view.hidden.has(other)) ? [] : others))
+    } else {
+      const turned = () => done(new Set(view.hidden.has(run) ? [...view.hidden].filter((other) => other !== run) : [...view.hidden, run]))
+      clicked = { run, timer: setTimeout(turned, 300) }
+    }
+    return false
+  })
+  element.on('plotly_legenddoubleclick', () => false)
+  element.on('plotly_relayout', (change) => {
+    const { ranges } = viewOf(element)
+    const range = change['xaxis.range'] ?? [change['xaxis.range[0]'], change['xaxis.range[1]']]
+    if (change['xaxis.autorange']) {
+      ranges.delete(across(element))
+      element.__labResets = (element.__labResets ?? 0) + 1
+      element.__labDraw()
+    } else if (range[0] !== undefined) ranges.set(across(element), range)
+    else return
+    again(alike(element))
+  })
+  element.on('plotly_hover', ({ event, points }) => {
+    if (!event?.isTrusted) return
+    for (const other of alike(element)) {
+      const curveNumber = other._fullData.findIndex((trace) => trace.name && trace.visible === true && trace.hoverinfo !== 'skip'
+        && runOf(trace) === runOf(points[0].data))
+      if (curveNumber < 0) Plotly.Fx.unhover(other)
+      else Plotly.Fx.hover(other, [{ curveNumber, pointNumber: nearest([...other._fullData[curveNumber].x], points[0].x) }])
+    }
+  })
+  element.on('plotly_unhover', ({ event }) => { if (event?.isTrusted) alike(element).forEach((other) => Plotly.Fx.unhover(other)) })
+}
+
+// a text that is cut shows whole where the pointer rests
+window.__labWhole ??= document.addEventListener('mouseover', ({ target }) => {
+  if (target.childElementCount === 0 && target.scrollWidth > target.clientWidth && !target.title) target.title = target.textContent
+}) ?? true
+
 export default function ({ data, parentElement }) {
   const element = parentElement.querySelector('.lab-figure')
+  element.__labTogether = data.together
   element.setAttribute('role', 'figure')
   element.setAttribute('aria-label', data.label)
   load(data.source).then((Plotly) => {
@@ -48,24 +110,29 @@ export default function ({ data, parentElement }) {
     const place = (trace) => trace.legendrank ?? 1000
     // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
     const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
-    const config = { ...data.config, responsive: true, displayModeBar }
+    const config = { ...data.config, responsive: true, displayModeBar, doubleClick: 'autosize' }
     const draw = () => {
       const sent = window.__labSettled?.get(data.settled)
       if (sent) element.__labKept = { stamp: data.settled, lines: sent }
       const settled = data.settled && element.__labKept?.stamp === data.settled ? element.__labKept.lines : null
       if (data.settled && !settled) return // they are on their way
+      const layout = themed(structuredClone(figure.layout), element), { hidden, ranges } = viewOf(element)
+      const range = layout.xaxis && ranges.get(layout.xaxis.title?.text)
+      layout.uirevision += ` ${element.__labResets ?? 0}`
+      if (layout.xaxis) layout.xaxis.uirevision = `${layout.uirevision} ${layout.xaxis.range} ${range}`
+      if (range) Object.assign(layout.xaxis, { range: [...range], autorange: false })
       // a refresh that brings the same lines in the same colours draws nothing
-      const face = getComputedStyle(element)
-      const drawn = [data.figure, data.settled, face.getPropertyValue('--st-text-color'), face.getPropertyValue('--st-border-color')].join()
+      const drawn = [data.figure, data.settled, JSON.stringify(layout), ...hidden].join()
       if (element.__labDrawn === drawn) return
       element.__labDrawn = drawn
       const all = settled ? [...settled, ...lines].sort((one, other) => place(one) - place(other)) : lines
-      Plotly.react(element, all, themed(figure.layout, element), config)
+      const shown = all.map((trace) => hidden.has(runOf(trace)) ? { ...trace, visible: 'legendonly' } : trace)
+      Plotly.react(element, shown, layout, config).then(() => watch(element, Plotly))
     }
     element.__labDraw = draw
     draw()
   }).catch((error) => { element.textContent = error.message })
-  return () => { element.__labDrawn = undefined; if (window.Plotly) window.Plotly.purge(element) }
+  return () => { element.__labDrawn = element.__labWatched = undefined; if (window.Plotly) window.Plotly.purge(element) }
 }
 """
 # axes of parallel coordinates are black whatever the layout says
@@ -92,12 +159,14 @@ def show(
     key: str,
     label: str,
     numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
+    together: str = "",
 ) -> None:
     """Draws the figure and, behind it, the table of its numbers. ``label`` is what a screen reader says.
 
-    Zoom is kept as long as the axes mean the same. ``numbers`` may be a function, which is called when the table is opened.
+    Zoom is kept as long as the axes mean the same. ``numbers`` may be a function, which is called when the table is opened. Charts that
+    name the same ``together`` hide a run, show it where the pointer rests, and zoom into axes across that mean the same at once.
     """
-    show_drawn(compose(figure, key=key), key=key, label=label, numbers=numbers)
+    show_drawn(compose(figure, key=key), key=key, label=label, numbers=numbers, together=together)
 
 
 def show_drawn(
@@ -107,6 +176,7 @@ def show_drawn(
     label: str,
     numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
     settled: Settled | None = None,
+    together: str = "",
 ) -> None:
     """The same for a figure that was composed before. ``settled`` holds lines that do not change while others of the figure do: they are
     sent once, beside the figure.
@@ -117,6 +187,7 @@ def show_drawn(
         "source": PLOTLY_PATH,
         "label": label,
         "settled": settled.stamp if settled else "",
+        "together": together,
     }
     with st.container(gap=None):
         _component(data=data, key=key, height=drawn.height)

@@ -12,11 +12,12 @@ from dashboard.charts import CHARTS
 from dashboard.charts.composed import Drawn, compose
 from dashboard.charts.memory import speaking_meter
 from dashboard.charts.settled import Settled, settle
-from dashboard.formatting import labels
+from dashboard.queries.cast import Cast, cast_of
 from dashboard.queries.shared import Shared
 from dashboard.queries.workspace import home, stamp_of, store
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.curves import Progress
+from tabtune_core.analysis.group_means import group_means
 from tabtune_core.analysis.run_curves import RunCurves
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import Run
@@ -95,49 +96,60 @@ def _stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
     return tuple((run.id, run.status, _curves(run).version(kind)) for run in runs)
 
 
-def frame(kind: str, runs: list[Run], among: list[Run] | None = None) -> pd.DataFrame:
-    """A frame for charts, with the runs named as the page names them ``among`` others. Never written to."""
-    named = labels(among or runs)
+def frame(kind: str, runs: list[Run], cast: Cast | None = None, *, by: str = "") -> pd.DataFrame:
+    """A frame for charts, with the runs named as ``cast`` says; with ``by`` those that share a name are their mean. Never written to."""
+    cast = cast or cast_of(runs)
 
     def make() -> pd.DataFrame:
         parts = [_frame_of(kind, run) for run in runs]
         nonempty = [part for part in parts if len(part)]
         combined = pd.concat(nonempty, ignore_index=True) if nonempty else parts[0] if parts else FRAMES[kind](store(), [])
-        return combined.assign(run=pd.Categorical(combined["run"].map(named), categories=list(named.values())))
+        if kind == "scores" and by:
+            combined = combined[combined["split"] == "validation"]
+        named = cast.name(combined)
+        if not by:
+            return named
+        means = group_means(named, by).assign(**({"split": "validation", "best": False} if kind == "scores" else {}))
+        means.attrs = named.attrs
+        return means
 
-    return _frames_held(str(home())).get((kind, _stamp(kind, runs), tuple(named.items())), make)
+    return _frames_held(str(home())).get((kind, by, _stamp(kind, runs), cast), make)
 
 
-def settled(chart: str, kind: str, runs: list[Run], among: list[Run], **options: Any) -> Settled | None:
+def settled(chart: str, kind: str, runs: list[Run], cast: Cast, *, by: str = "", **options: Any) -> Settled | None:
     """What a chart draws of runs that have ended, drawn once; None when that is nothing."""
     if not runs:
         return None
-    key = (chart, _stamp(kind, runs), tuple(labels(among).items()), repr(options))
-    return _settled_held(str(home())).get(key, lambda: settle(CHARTS[chart].draw(frame(kind, runs, among), **options)))
+    key = (chart, by, _stamp(kind, runs), cast, repr(options))
+    return _settled_held(str(home())).get(key, lambda: settle(CHARTS[chart].draw(frame(kind, runs, cast, by=by), **options)))
 
 
 def drawn(
     chart: str,
     runs: list[Run],
     ended: list[Run],
-    among: list[Run],
+    cast: Cast,
     *,
     key: str,
     legend: bool,
     options: dict[str, Any],
     extra: dict[str, Any],
+    by: str = "",
+    reach: float | None = None,
 ) -> tuple[Drawn, Settled | None]:
     """A chart as it is sent to every tab that shows it: of ``runs`` anew when they have new events, of those ``ended`` once.
 
-    ``extra`` holds what only the lines of ``runs`` are drawn with; a frame in it is one of their phases.
+    ``extra`` holds what only the lines of ``runs`` are drawn with; a frame in it is one of their phases. ``by`` is as in ``frame``,
+    ``reach`` as in ``compose``.
     """
     kind = CHARTS[chart].frame
-    still = settled(chart, kind, ended, among, **options)
+    still = settled(chart, kind, ended, cast, by=by, **options)
     extra_stamp = repr({name: _stamp("phases", runs) if isinstance(value, pd.DataFrame) else value for name, value in extra.items()})
-    stamp = (chart, key, legend, _stamp(kind, runs), tuple(labels(among).items()), repr(options), extra_stamp, still.stamp if still else "")
+    stamp = (chart, key, legend, by, reach, _stamp(kind, runs), cast, repr(options), extra_stamp, still.stamp if still else "")
 
     def make() -> Drawn:
-        return compose(CHARTS[chart].draw(frame(kind, runs, among), **options, **extra), key=key, settled=still, legend=legend)
+        figure = CHARTS[chart].draw(frame(kind, runs, cast, by=by), **options, **extra)
+        return compose(figure, key=key, settled=still, legend=legend, reach=reach)
 
     return _drawn_held(str(home())).get(stamp, make), still
 

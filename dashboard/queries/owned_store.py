@@ -39,6 +39,7 @@ class OwnedStore(RunStore):
     move_to_front = _of_a_run(RunStore.move_to_front)
     rename = _of_a_run(RunStore.rename)
     annotate = _of_a_run(RunStore.annotate)
+    tag = _of_a_run(RunStore.tag)
     archive = _of_a_run(RunStore.archive)
     delete = _of_a_run(RunStore.delete)
 

@@ -12,6 +12,8 @@ from tabtune_core.analysis.runs_table import NO_GAIN
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
+ROWS, SEEDS = "rows", "seeds"
+"""What an interval rests on: differences row by row with the spread over seeds, or that spread alone."""
 WHERE = ["sweep", "dataset", "target"]
 MEANS = [
     "steps",
@@ -45,8 +47,8 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
 
     Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
     over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all ``apart``, which is not
-    compared with the others. ``..._interval`` is half the width of a 95 % interval: for the score that ranks and the gains that of
-    ``compared``, from the rows; else Student's over the seeds, which takes their held-out rows for different ones.
+    compared with the others. ``..._interval`` is half the width of a 95 % interval, as ``interval_basis`` says: ROWS, for the score that
+    ranks and the gains, where ``compared`` knows any; else SEEDS, which is Student's and takes their held-out rows for different ones.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
@@ -62,7 +64,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     table["place"] = table[score].where(comparable).rank(method="min", ascending=not meaning.higher_is_better)
     table.insert(0, "name", _names(table, each))
     table = table.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
-    table = table.astype({"place": "Int64", "seed_count": "Int64"})
+    table = table.astype({"place": "Int64", "seed_count": "Int64"}).assign(interval_basis=SEEDS)
     return table if compared is None else _with_noise(table, score, compared)
 
 
@@ -96,6 +98,7 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "ended_by": groups["ended_by"].agg(lambda own: ", ".join(dict.fromkeys(filter(None, own)))),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
+            "tags": groups["tags"].agg(lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))),
             "apart": groups["apart"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "archived": groups["archived"].all(),
             "resumed": groups["resumed"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
@@ -137,4 +140,6 @@ def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.D
     table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
     sources = {score: "score", score.replace("validation_", "test_"): "test_score", "gain": "gain", "test_gain": "test_gain"}
     intervals = {f"{name}_interval": of_first[f"{source}_interval"] for name, source in sources.items()}
-    return table.assign(**{name: interval.fillna(table[name]) for name, interval in intervals.items()})
+    if all(interval.isna().all() for interval in intervals.values()):
+        return table
+    return table.assign(**intervals, interval_basis=ROWS)  # of one kind in the whole table, also where it is not known

@@ -110,10 +110,11 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> 
     if claim.verdict == "no gain":
         yield "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
         return
-    yield f"Validation chooses {name}, which improves {_improvement(claim.gain, metric, score)} over zero-shot there."
+    gain = f", which improves {_improvement(claim.gain, metric, score)} over zero-shot there" if claim.verdict == "better" else ""
+    yield f"Validation chooses {name}{gain}."
     if claim.verdict == "not known":
         known = "" if pd.isna(claim.test.value) else f" On the test rows it changes by {_change(claim.test.value, metric, score)}."
-        yield f"How much of that is noise is not known, so no gain is claimed.{known}"
+        yield f"How much of its gain on these rows is noise is not known, so none is claimed.{known}"
         return
     digits = metric.decimals(score)
     ends = sorted(_sign(metric) * end for end in (claim.test.low, claim.test.high))
@@ -127,7 +128,7 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> 
     elif claim.verdict == "worse":
         yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
     else:
-        yield f"{where} this is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(claim)}"
+        yield f"{where} its gain over zero-shot is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(claim)}"
 
 
 def _what_settles(claim: Claim) -> str:

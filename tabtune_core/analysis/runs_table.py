@@ -82,7 +82,21 @@ _NUMBERS = (
     "gain",
     "test_gain",
 )
-COLUMNS = ("place", *_SETTINGS, *_MEASURED, *_SCORES, "gain", "test_gain", "note", "own_note", "apart", "archived", "resumed", "pack")
+COLUMNS = (
+    "place",
+    *_SETTINGS,
+    *_MEASURED,
+    *_SCORES,
+    "gain",
+    "test_gain",
+    "note",
+    "own_note",
+    "tags",
+    "apart",
+    "archived",
+    "resumed",
+    "pack",
+)
 _SHOWN_ELSEWHERE = {
     "dataset",
     "target",
@@ -178,6 +192,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "note": run.error or "",
         "own_note": run.note,
+        "tags": " ".join(run.tags),
         "archived": run.archived,
         "ended_by": "",
         "pack": "",

@@ -20,6 +20,7 @@ from tabtune_core.cli.request import INSIST
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.end_messages import NOTIFY_VARIABLE
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
@@ -175,6 +176,13 @@ def _parser() -> argparse.ArgumentParser:
         help="how long a prediction, export or curve may take before it is ended: a number for all kinds, or some as predict=10,export=90"
         f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())}; also with {JOB_MINUTES_VARIABLE} in the"
         " environment of whatever starts the worker)",
+    )
+    worker.add_argument(
+        "--notify",
+        metavar="URL",
+        default=os.environ.get(NOTIFY_VARIABLE, ""),
+        help="send a small JSON document to this address when a sweep has ended, such as a chat's webhook"
+        f" (default: nothing is sent; also with {NOTIFY_VARIABLE} in the environment of whatever starts the worker)",
     )
     _add_home(worker)
     return parser

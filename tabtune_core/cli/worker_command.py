@@ -33,7 +33,12 @@ def work(asked: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     executor = partial(LocalExecutor, shares=divide(asked.parallel, asked.threads))
     run_worker(
-        asked.home, exit_when_idle=asked.exit_when_idle, resume=not asked.no_resume, job_minutes=asked.job_minutes, executor=executor
+        asked.home,
+        exit_when_idle=asked.exit_when_idle,
+        resume=not asked.no_resume,
+        job_minutes=asked.job_minutes,
+        notify=asked.notify,
+        executor=executor,
     )
     return 0
 

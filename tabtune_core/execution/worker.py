@@ -14,6 +14,7 @@ from typing import Any
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.events import RunFailed
 from tabtune_core.execution.child import discard, memory_advice
+from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
@@ -36,11 +37,14 @@ _log = logging.getLogger(__name__)
 class Worker:
     """What is being watched, and the rules for starting, pressing and closing it."""
 
-    def __init__(self, store: RunStore, lock: WorkerLock, executor: Executor[Any], lanes: JobLanes, *, resume: bool = True) -> None:
+    def __init__(
+        self, store: RunStore, lock: WorkerLock, executor: Executor[Any], lanes: JobLanes, messages: EndMessages, *, resume: bool = True
+    ) -> None:
         self.store = store
         self.lock = lock
         self.executor = executor
         self.lanes = lanes
+        self.messages = messages
         self.resume = resume
         self.tasks: list[Task] = []
         self.leaving = False
@@ -69,6 +73,7 @@ class Worker:
                 reconciled = time.monotonic()
                 with self.surviving(lacked):
                     self.reconcile()
+            self.tell_ends(lacked)
             with self.surviving(lacked):
                 self.lanes.look()
             with self.surviving(lacked):
@@ -83,6 +88,12 @@ class Worker:
                     self.look_at(task)
             if self.lacking and ending:
                 time.sleep(AGAIN_SECONDS)  # who has ended and could not be closed would end the next wait at once
+
+    def tell_ends(self, said: str = "") -> None:
+        """Sends a message for each sweep that has ended, where a person named an address."""
+        if self.messages.address:
+            with self.surviving(said):
+                self.messages.look(self.store.sweeps())
 
     @contextlib.contextmanager
     def surviving(self, said: str = "") -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
@@ -140,6 +140,34 @@ class SweepSettings:
                 lora=dataclasses.replace(lora, rank=rank, alpha=alpha, dropout=dropout, targets=targets),
                 train=dataclasses.replace(train, learning_rate=rate),
             )
+
+    @classmethod
+    def of(cls, runs: Sequence[RunSettings]) -> "SweepSettings":
+        """The sweep that some runs came from, or the smallest grid that holds them; a single run is a sweep, too.
+
+        Raises:
+            SettingError: the grid is larger than a sweep may be.
+        """
+        lora = [run for run in runs if run.strategy == "peft"]
+        full = [run.train.learning_rate for run in runs if run.strategy == "base-ft"]
+        first = lora[0] if lora else runs[0]
+        axes: dict[str, list[Any]] = {
+            "alphas": [run.lora.alpha for run in lora],
+            "dropouts": [run.lora.dropout for run in lora],
+            "target_sets": [run.lora.targets for run in lora],
+            "learning_rates": [run.train.learning_rate for run in lora],
+            "full_learning_rates": full,
+        }
+        distinct = {name: tuple(dict.fromkeys(value for value in values if value is not None)) for name, values in axes.items()}
+        return cls(
+            run=first.with_strategy("peft"),
+            ranks=tuple(sorted({run.lora.rank for run in lora})),
+            zero_shot=any(run.strategy == "inference" for run in runs),
+            full_fine_tuning=bool(full),
+            references=any(run.strategy in REFERENCES for run in runs),
+            seeds=tuple(dict.fromkeys(run.seed for run in runs)),
+            **{name: values for name, values in distinct.items() if len(values) > (name != "full_learning_rates")},
+        )
 
     def to_toml(self) -> str:
         """The whole sweep as a TOML document that ``from_toml`` reads back; axes without values are left out."""

@@ -33,6 +33,7 @@ ADDED = {
         "resumptions": "INTEGER NOT NULL DEFAULT 0",
         "executor": "TEXT NOT NULL DEFAULT ''",
         "node": "TEXT NOT NULL DEFAULT ''",
+        "tags": "TEXT NOT NULL DEFAULT ''",
     },
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }

@@ -43,6 +43,7 @@ ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
 EVENTS_A_STEP = 2_000
 """That are deleted at once, in milliseconds."""
 RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
+MOST_TAGS, LONGEST_TAG = 10, 40
 STATES = "states"
 """Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
 LAST_STATE = "last.safetensors"
@@ -90,6 +91,8 @@ class Run:
     """Name of the machine that carries it out; empty as above."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
+    tags: tuple[str, ...] = ()
+    """Words that a person put on it."""
 
     @property
     def resumed(self) -> str:
@@ -203,9 +206,9 @@ class RunStore(JobQueue):
         return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived: cheap."""
+        """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived, tags: cheap."""
         where, given = only(sweep=sweep)
-        sql = f"SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE {where} ORDER BY position"
+        sql = f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, given))
 
     def run(self, run_id: str) -> Run:
@@ -408,6 +411,17 @@ class RunStore(JobQueue):
         """What a person wants to remember about a run."""
         self._write("UPDATE runs SET note = ? WHERE id = ?", (note, self.run(run_id).id))
 
+    def tag(self, run_id: str, tags: Sequence[str]) -> None:
+        """Other tags for a run: single words, each once.
+
+        Raises:
+            StoreError: there are more, or longer ones, than a list can show.
+        """
+        words = list(dict.fromkeys(word for tag in tags for word in tag.replace(",", " ").split()))
+        if len(words) > MOST_TAGS or any(len(word) > LONGEST_TAG for word in words):
+            raise StoreError(f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} letters; {' '.join(words)!r:.200} is more.")
+        self._write("UPDATE runs SET tags = ? WHERE id = ?", (" ".join(words), self.run(run_id).id))
+
     def archive(self, run_id: str, archived: bool = True) -> None:
         """Puts a run away, or takes it out again; nothing of it is lost."""
         self._write("UPDATE runs SET archived = ? WHERE id = ?", (archived, self.run(run_id).id))
@@ -486,7 +500,12 @@ def _read_run(row: sqlite3.Row) -> Run | Unreadable:
         part = "its status"
         if values["status"] not in get_args(Status):
             raise ValueError(f"{values['status']!r} is none that this version knows")
-        read: Any = values | {"settings": settings, "result": result, "archived": bool(values["archived"])}
+        read: Any = values | {
+            "settings": settings,
+            "result": result,
+            "archived": bool(values["archived"]),
+            "tags": tuple(values["tags"].split()),
+        }
         return Run(**{name: read[name] for name in Run.__dataclass_fields__})
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")

@@ -59,9 +59,9 @@ def serve(tmp_path):
     """Starts the dashboard on ``tmp_path`` as a person does. Seed the workspace first: its worker takes what waits."""
     with ExitStack() as stack:
 
-        def start(*more: str) -> str:
+        def start(*more: str, program: tuple[str, ...] = ("-m", "dashboard")) -> str:
             port = free_port()
-            command = [sys.executable, "-m", "dashboard", "--home", str(tmp_path), "--port", str(port), "--no-browser", *more]
+            command = [sys.executable, *program, "--home", str(tmp_path), "--port", str(port), "--no-browser", *more]
             log = stack.enter_context((tmp_path / "server.log").open("wb"))
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=APP.parents[1])
             stack.callback(end_worker, tmp_path)

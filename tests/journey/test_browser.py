@@ -95,6 +95,15 @@ def y_range(page, name):
 
 ZOOMED = "() => !document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullLayout.yaxis.autorange"
 
+TOGETHER = """() => {
+  const ranges = [...document.querySelectorAll('.lab-figure')].map((chart) => chart._fullLayout.xaxis.range.map((at) => at.toFixed(3)).join())
+  return ranges.length > 3 && new Set(ranges).size === 1
+}"""
+"""All charts over steps show the same stretch of them."""
+HIDDEN = """() => [...document.querySelectorAll('.lab-figure')].every((chart) => chart._fullData
+  .filter((line) => (line.legendgroup || line.name) === 'Full fine-tuning').every((line) => line.visible === 'legendonly'))"""
+"""A run that was clicked away in the legend of one chart is in none."""
+
 
 def all_points(name):
     """JavaScript for the number of points of all runs in a chart."""
@@ -128,6 +137,10 @@ def test_zoom_stays_while_points_arrive(serve, page, tmp_path):
     page.wait_for_function(ZOOMED)
     zoomed = y_range(page, "loss_")
     assert abs(zoomed[1] - zoomed[0]) < 0.7 * abs(before[1] - before[0])
+
+    page.wait_for_function(TOGETHER)
+    page.locator('[class*="st-key-accuracy_"] .legend .traces').nth(1).click()
+    page.wait_for_function(HIDDEN)
 
     page.evaluate("() => { document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark = 'same' }")
     for step in range(21, 31):

@@ -106,22 +106,79 @@ def test_an_interrupted_run_is_resumed_with_a_click(live, app, store):
     assert app.dataframe[0].value["Status"].tolist()[0] == "○ queued, resumed"
 
 
+def shown(app):
+    """The run that its part of the page is about, by the key of its button."""
+    return next(button.key.removeprefix("stop_") for button in app.button if button.label == "Stop and keep the best")
+
+
 def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     box = f"one_run_{sweep}"
     live(sweep=sweep)
-    assert app.selectbox(key=box).value == runs[3].id
+    assert shown(app) == runs[3].id
     runs[3].end()
     seeding.start(runs[4])
     app.run()
-    assert app.selectbox(key=box).value == runs[4].id
-    assert "run" not in app.query_params
+    assert shown(app) == runs[4].id
+    assert (app.selectbox(key=box).value, "run" in app.query_params) == ("follow", False)
     app.selectbox(key=box).set_value(runs[0].id).run()
     app.run()
-    assert app.selectbox(key=box).value == runs[0].id
+    assert shown(app) == runs[0].id
     assert app.query_params["run"] == runs[0].id
-    next(found for found in app.button if found.label == "Follow the current run").click().run()
-    assert app.selectbox(key=box).value == runs[4].id
+    app.selectbox(key=box).set_value("follow").run()
+    assert shown(app) == runs[4].id
+
+
+def test_runs_are_drawn_as_means_over_their_seeds_with_a_band(live, app, store):
+    sweep = seeding.finished_sweep(store, seeds=(0, 1), ranks=(2, 4))
+    live(sweep=sweep)
+    app.selectbox(key=f"live_group_{sweep}").set_value("seeds").run()
+    assert not app.exception
+    named = {trace.get("name") for trace in everything_drawn(app, "Training loss")}
+    assert named == {None, "Full fine-tuning · mean of 2", "LoRA r=2 · mean of 2", "LoRA r=4 · mean of 2"}
+    assert app.query_params["group"] == "seeds"
+    assert "bands reach from the lowest to the highest run" in texts(app.caption)
+    app.selectbox(key=f"live_group_{sweep}").set_value("rank").run()
+    assert "LoRA r=4 · mean of 2" in {trace.get("name") for trace in everything_drawn(app, "Training loss")}
+    assert not app.exception
+
+
+def everything_drawn(app, name):
+    """The lines of a chart, those that were sent once beside it among them."""
+    sent = [json.loads(found.proto.json) for found in app.get("bidi_component")]
+    chart = next(
+        one
+        for one in sent
+        if name in json.loads(one.get("figure", "{}")).get("layout", {}).get("yaxis", {}).get("title", {}).get("text", "")
+    )
+    settled = next((json.loads(one["traces"]) for one in sent if one.get("stamp") == chart["settled"]), [])
+    return json.loads(chart["figure"])["data"] + settled
+
+
+def test_a_failed_sweep_says_why_on_top_and_its_settings_are_one_click_away(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2, 16), seeds=(0, 3)))
+    for run in runs:
+        seeding.start(run)
+        store.finish(run.id, "failed", error="There is no device cuda:7.")
+    live(sweep=sweep)
+    assert "8 of 8 runs failed" in texts(app.error)
+    assert texts(app.error).count("There is no device cuda:7.") == 2  # on top, and at the one run
+    app.button(key=f"mend_{sweep}").click().run()
+    assert not app.exception
+    assert app.title[0].value == "New run"
+    assert app.session_state["ranks"] == [2, 16]
+    assert app.session_state["seeds"] == "0, 3"
+
+
+def test_all_that_failed_runs_again_with_a_click(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    for run in runs[:2]:
+        seeding.start(run)
+        store.finish(run.id, "failed", error="Broken.")
+    live(sweep=sweep)
+    app.button(key=f"again_all_{sweep}").click().run()
+    assert [run.status for run in store.runs(sweep)] == ["failed", "failed", "queued", "queued", "queued"]
+    assert "runs failed" not in texts(app.error)
 
 
 def test_a_shared_link_opens_the_same_view(live, app, store):
@@ -130,7 +187,7 @@ def test_a_shared_link_opens_the_same_view(live, app, store):
     seeding.queue(store, seeding.sweep_settings(store.home))
     live(sweep=sweep, run=runs[1].id, axis="seconds", score="ece", smooth="0.9", log="True")
     assert not app.exception
-    assert app.selectbox(key=f"one_run_{sweep}").value == runs[1].id
+    assert shown(app) == runs[1].id
     assert app.selectbox(key="live_metric_classification").value == "ece"
     assert app.select_slider(key="live_smoothing").value == 0.9
     assert app.toggle(key="live_log").value is True

@@ -45,6 +45,7 @@ PAGES_REACH = (
     "training.memory.prediction_context",
     "store",
     "analysis",
+    "execution.end_messages",
     "execution.lock",
     "execution.jobs.export_formats",
 )

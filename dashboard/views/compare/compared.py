@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dashboard import queries
-from dashboard.formatting import labels
+from dashboard.queries.cast import Cast, cast_of
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.store.runs import RANKED, Run
 
@@ -19,8 +19,8 @@ class Compared:
     """The score that a person chose."""
     runs: list[Run]
     """All that are not archived, in the order of the queue."""
-    named: dict[str, str]
-    """What a run is called here, by id."""
+    cast: Cast
+    """What they are called and how they look."""
     board: pd.DataFrame
     """The leaderboard by that score, with ``run`` as the name and ``id``."""
 
@@ -31,12 +31,17 @@ class Compared:
         Raises:
             StoreError: there is no such sweep any more.
         """
-        runs = [run for run in queries.listed(sweep) if not run.archived]
-        named = labels(runs)
+        every = queries.listed(sweep)
+        runs = [run for run in every if not run.archived]
+        cast = cast_of(runs, every)
         board = queries.ranked(sweep, metric)
-        board = board[board["run"].isin(named)].reset_index(drop=True)
-        run = pd.Categorical(board["run"].map(named), categories=list(named.values()))
-        return cls(sweep, metric, runs, named, board.assign(id=board["run"], run=run))
+        board = board[board["run"].isin(cast.labels)].reset_index(drop=True)
+        return cls(sweep, metric, runs, cast, cast.name(board.assign(id=board["run"])))
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What a run is called here, by id."""
+        return self.cast.labels
 
     @property
     def task(self) -> Task:
@@ -50,4 +55,4 @@ class Compared:
 
     def as_run(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame with its column ``run`` (ids) as names, so that a run looks the same in every chart."""
-        return frame.assign(run=pd.Categorical(frame["run"].map(self.named), categories=list(self.named.values())))
+        return self.cast.name(frame)

@@ -8,7 +8,8 @@ import streamlit as st
 from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP, labels
+from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
+from dashboard.url_state import handed_over, keep
 from dashboard.views.compare.changed_rows import changed_rows
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
@@ -60,16 +61,21 @@ def setting_words(name: str) -> str:
 
 def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
-    ids = [run.id for run in compared.done]
+    ids, key = [run.id for run in compared.done], f"compared_{compared.sweep}"
+    asked = handed_over("runs") or ("" if key in st.session_state else st.query_params.get("runs", ""))
+    wanted = [run_id for run_id in asked.split(",") if run_id in ids][:MOST]
+    if wanted:
+        st.session_state[key] = wanted
     chosen = st.multiselect(
         f"Runs (two to {MOST})",
         ids,
-        default=usual(compared),
+        default=wanted or usual(compared),
         max_selections=MOST,
         format_func=compared.named.__getitem__,
-        key=f"compared_{compared.sweep}",
+        key=key,
         persist_state="session",
     )
+    keep("runs", ",".join(chosen))
     runs = [run for run in compared.done if run.id in chosen]
     if not runs:
         st.info("Choose runs to see them side by side.", icon=":material/compare_arrows:")
@@ -106,20 +112,16 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
         help=TRAIN_SECONDS_HELP,
     )
     left, right = st.columns(2)
-    own_names = {name: compared.named[run_id] for run_id, name in labels(runs).items()}
-    frames = {}
-    for kind in ("steps", "scores"):
-        rows = queries.frame(kind, runs)
-        frames[kind] = rows.assign(run=pd.Categorical(rows["run"].astype(str).map(own_names), categories=list(compared.named.values())))
-    meaning = METRICS[compared.metric]
+    frames = {kind: queries.frame(kind, runs, compared.cast) for kind in ("steps", "scores")}
+    meaning, shared = METRICS[compared.metric], {"together": compared.sweep}
     with left:
         st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")
         drawn = CHARTS["score"].draw(frames["scores"], metric=compared.metric, x=x)
-        show(drawn, key="compare_score", label=f"Validation {meaning.label} of the chosen runs", numbers=frames["scores"])
+        show(drawn, key="compare_score", label=f"Validation {meaning.label} of the chosen runs", numbers=frames["scores"], **shared)
     with right:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
         drawn = CHARTS["loss"].draw(frames["steps"], unit=LOSS_UNITS[compared.task], x=x)
-        show(drawn, key="compare_loss", label="Training loss of the chosen runs", numbers=frames["steps"])
+        show(drawn, key="compare_loss", label="Training loss of the chosen runs", numbers=frames["steps"], **shared)
 
 
 VIEWS: dict[str, View] = {"Settings": _settings, "Curves": _curves}

@@ -18,6 +18,20 @@ class Filter:
     label: str
     values: Callable[[pd.DataFrame], "pd.Series[str]"]
     """What to choose from, by run; empty where a run has none."""
+    several: bool = False
+    """Whether a run has several, with a space between them, of which one is enough."""
+
+    def options(self, board: pd.DataFrame) -> list[str]:
+        """What the runs have; ranks in the order of numbers, all else in the order of the board."""
+        values = self.values(board).dropna()
+        texts = [str(value) for value in (values.str.split().explode().dropna() if self.several else values).unique()]
+        texts = [text for text in texts if text not in ("", "r=")]
+        return sorted(texts, key=lambda text: int(text[2:])) if all(text[:2] == "r=" and text[2:].isdigit() for text in texts) else texts
+
+    def fits(self, board: pd.DataFrame, chosen: list[str]) -> "pd.Series[bool]":
+        """Whether each run has one of those that were chosen."""
+        values = self.values(board)
+        return values.map(lambda own: not set(chosen).isdisjoint(own.split())) if self.several else values.isin(chosen)
 
 
 FILTERS: dict[str, Filter] = {
@@ -25,6 +39,7 @@ FILTERS: dict[str, Filter] = {
     "only_way": Filter("Strategy", lambda board: board["strategy"].map(STRATEGY_NAMES)),
     "only_rank": Filter("Rank", lambda board: "r=" + board["rank"].astype("string").fillna("")),
     "only_status": Filter("Status", lambda board: board["status"].map(STATUS)),
+    "only_tag": Filter("Tags", lambda board: board["tags"], several=True),
     "only_table": Filter("Table and target", lambda board: board["table"] + " · " + board["target"]),
 }
 """By the name in the address bar, which is also the key of the widget."""
@@ -32,21 +47,21 @@ TEXT, ARCHIVED = "only_text", "archived"
 
 
 def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, archived: bool) -> "pd.Series[bool]":
-    """Whether each run fits every choice, and has the text in its name or notes; an empty choice lets all pass."""
+    """Whether each run fits every choice, and has the text in its name, tags or notes; an empty choice lets all pass."""
     fits = pd.Series(True, index=board.index) if archived else ~board["archived"]
     for name, values in chosen.items():
         if values:
-            fits &= FILTERS[name].values(board).isin(values)
+            fits &= FILTERS[name].fits(board, values)
     if text.strip():
-        words = board["name"] + "\n" + board["own_note"] + "\n" + board["note"]
+        words = board["name"] + "\n" + board["own_note"] + "\n" + board["tags"] + "\n" + board["note"]
         fits &= words.str.contains(text.strip(), case=False, regex=False)
     return fits
 
 
 def ask(board: pd.DataFrame) -> "pd.Series[bool]":
     """Draws the filters that can change something and says which runs pass them. ``board`` has ``table``, its name, and ``owner``."""
-    options = {name: _options(each.values(board)) for name, each in FILTERS.items()}
-    useful = {name: values for name, values in options.items() if len(values) > 1}
+    options = {name: each.options(board) for name, each in FILTERS.items()}
+    useful = {name: values for name, values in options.items() if len(values) > (not FILTERS[name].several)}
     away = int(board["archived"].sum())
     on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT, MINE))
     with st.expander("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:"):
@@ -55,13 +70,7 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
             if name in st.session_state:  # another sweep has other values
                 st.session_state[name] = [value for value in st.session_state[name] if value in values]
             chosen[name] = st.multiselect(FILTERS[name].label, values, key=name, bind="query-params", placeholder="All")
-        text = st.text_input("Text in the name or a note", key=TEXT, bind="query-params")
+        text = st.text_input("Text in the name, a tag or a note", key=TEXT, bind="query-params")
         archived = bool(away) and st.toggle(f"Show archived runs ({away})", key=ARCHIVED, bind="query-params")
         listed = only_mine(dict(zip(board["run"], board["owner"], strict=True)), "runs")
     return kept(board, chosen, text, archived=archived) & board["run"].isin(listed)
-
-
-def _options(values: "pd.Series[str]") -> list[str]:
-    """Ranks in the order of numbers, all else in the order of the board."""
-    texts = [str(value) for value in values.dropna().unique() if value != "r="]
-    return sorted(texts, key=lambda value: int(value[2:])) if all(value[:2] == "r=" and value[2:].isdigit() for value in texts) else texts

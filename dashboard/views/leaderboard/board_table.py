@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
+from tabtune_core.analysis.configurations import SEEDS
+from tabtune_core.analysis.incomplete import MODELS
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -13,6 +16,7 @@ METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch alloc
 TIED = "Within one standard error of the best"
 SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
+TOO_FEW = "not known: too few seeds to tell"
 HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 SAVED = "Computed before (s)"
@@ -43,7 +47,7 @@ NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
-WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived", PACK)
+WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived", PACK)
 
 
 def table(
@@ -66,7 +70,7 @@ def table(
         "Status": board["status"].map(lambda status: STATUS.get(status, status)),
         "Validation": board[f"validation_{metric}"],
         "± validation": board[f"validation_{metric}_interval"] if grouped else None,
-        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna("") if "tied_with_best" in board else None,
+        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board)) if "tied_with_best" in board else None,
         CURVE: first.map(lambda run: curves.get(run, [])),
         "Test": board[f"test_{metric}"],
         "± test": board[f"test_{metric}_interval"] if grouped else None,
@@ -101,6 +105,7 @@ def table(
         "Context rows": board.get("context_rows"),
         "Context rows while training": board.get("train_context_rows"),
         "Not compared": board["apart"],
+        "Tags": board["tags"],
         "Note": board["own_note"],
         "What happened": [
             "; ".join(filter(None, notes))
@@ -117,6 +122,26 @@ def table(
     return pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
 
 
+def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
+    """What stands in place of a yes or no: nothing for what is never compared."""
+    compared = board["strategy"].isin(MODELS) & (board["apart"] == "") & ~board["archived"]
+    return pd.Series(np.where(compared, TOO_FEW, ""), index=board.index)
+
+
+def spread_meaning(board: pd.DataFrame) -> str:
+    """The sentence that says what ± is, the same for every line and column; empty where no line has one."""
+    named = [name for name in board if str(name).endswith("_interval") and board[name].notna().any()]
+    if not named:
+        return ""
+    by_seeds = "interval_basis" in board and (board["interval_basis"] == SEEDS).all()
+    rests = (
+        "over the seeds of the configuration, which takes their held-out rows for different ones"
+        if by_seeds
+        else "of the configuration, from differences row by row and, with several seeds, the spread between them"
+    )
+    return f"± is half the width of a 95 % interval {rests}. Empty: too few seeds or no predictions to tell."
+
+
 def usual(frame: pd.DataFrame) -> list[str]:
     """The columns to begin with."""
     differing = [name for name in WHERE_IT_DIFFERS if name in frame and frame[name].nunique() > 1]
@@ -124,7 +149,8 @@ def usual(frame: pd.DataFrame) -> list[str]:
     differing += list(ranks.index[ranks > 1])
     informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
     informative += [SAVED] if (frame[SAVED] > 0).any() else []
-    empty = [name for name in NOISE if name in frame and (frame[name].isna() | (frame[name] == "")).all()]
+    informative += ["Status"] if (frame["Status"] != STATUS["finished"]).any() else []
+    empty = [name for name in NOISE if name in frame and (frame[name].isna() | frame[name].isin(["", TOO_FEW])).all()]
     return [name for name in frame if name in (*ALWAYS, *differing, *informative) and name not in empty]
 
 
@@ -173,7 +199,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         TIED: text(
             help="Whether the validation score is at most one standard error behind the best one, which is the rule by which the smallest"
-            " rank is chosen. Empty where that is not known, and for references."
+            " rank is chosen. Empty for references, and for runs that are not compared."
         ),
         SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the configuration's gain on the validation rows."),
         "Gain on test": number(
@@ -209,6 +235,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
         "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty if there is none."),
+        "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),
         PACK: text(

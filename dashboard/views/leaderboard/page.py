@@ -11,19 +11,21 @@ from dashboard.components.glossary import define
 from dashboard.formatting import plain, score, sweep_title
 from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, go, pick, renew
-from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
+from dashboard.views.leaderboard import board_files, board_filters, board_table, chosen_chart, more_seeds, run_actions
 from tabtune_core.analysis.against_references import against_references
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 
 ALL = "all"
+PAGE_ROWS, ROW_PIXELS = 40, 35
+"""Lines that are shown without a scroll bar of their own, and how high one is."""
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
 def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: str, *, going: bool) -> None:
     """The sentences that people came for, or why there are none."""
-    done = board.dropna(subset=["place"])
+    done = board[board["place"].notna() & (board["apart"] == "")]
     if recommendation is None:
         st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")
     elif going:
@@ -36,7 +38,7 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
             st.caption(plain(recommendation.basis))
     elif len(done):
         best = done.iloc[0]
-        first = [plain(name) for name in done.loc[done["place"] == 1, "name"]]
+        first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
         untrained = best[f"zero_shot_validation_{metric}"]
         zero_shot = "" if pd.isna(untrained) else f" (zero-shot {score(untrained, metric)})"
@@ -132,17 +134,20 @@ chosen_rows = st.dataframe(
     shown[visible],
     column_config=board_table.columns(shown, metric),
     hide_index=True,
-    height="content" if len(shown) < 15 else 560,
+    height="content" if len(shown) <= PAGE_ROWS else ROW_PIXELS * (PAGE_ROWS + 1),
     placeholder="",
     on_select="rerun",
     selection_mode="multi-row",
     key=f"board_{hash((tuple(kept['name']), picked, per))}",  # other lines are not chosen because these were
 ).selection.rows
+if spread := board_table.spread_meaning(kept):
+    st.caption(spread)
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
+    chosen_chart.show_chosen(chosen_runs, metric)
 else:
-    st.caption(f"Select {what} to rename, note, archive or delete them.")
+    st.caption(f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them.")
 with st.container(horizontal=True):
     st.download_button(
         "Download the leaderboard (CSV)",

@@ -8,18 +8,24 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, plain
+from dashboard.url_state import go
 from tabtune_core.errors import StoreError
-from tabtune_core.store.runs import ENDED, Run
+from tabtune_core.store.runs import ENDED, RANKED, Run
 
+MOST_COMPARED = 6
+"""Runs or adapters that Compare and Try it show side by side."""
+SIDE_BY_SIDE = "Runs side by side"
+"""The tab of Compare."""
 LONGEST = 200
 """Letters of a name or note."""
 
 
 def bar(runs: Sequence[Run]) -> None:
-    """Buttons for the chosen runs, which the store holds; the page is drawn anew after each."""
+    """Buttons for the chosen runs, which the store holds: to other pages with them, and changes, after which the page is drawn anew."""
     several = f"{len(runs)} runs" if len(runs) != 1 else f"**{plain(runs[0].name)}**"
     with st.container(border=True):
         st.markdown(f"Chosen: {several}")
+        _go_on(runs)
         owners = {queries.store().owner_of(run.id) for run in runs}
         if not all([belongs(owner) for owner in sorted(owners)]):  # each that may not is said
             return
@@ -27,8 +33,32 @@ def bar(runs: Sequence[Run]) -> None:
             if len(runs) == 1:
                 _rename(runs[0])
             _annotate(runs)
+            _tag(runs)
             _archive(runs)
             _delete(runs)
+
+
+def _go_on(runs: Sequence[Run]) -> None:
+    """To the pages that show or use runs; what they cannot take is said in the tooltip."""
+    ids, sweeps = [run.id for run in runs], {run.sweep for run in runs}
+    ended = [run.id for run in runs if run.status in RANKED]
+    adapters = [run.id for run in runs if run.result and run.result.adapter_verified]
+    one_sweep = "" if len(sweeps) == 1 else " Choose runs of one sweep for it."
+    no_adapter = "" if adapters else " None of the chosen runs has a verified adapter."
+    several = "" if len(ended) > 1 else " Choose two runs with a result for it."
+    with st.container(horizontal=True):
+        if _button("Compare", "compare_arrows", "Settings, curves, errors and predictions side by side.", one_sweep or several):
+            go("views/compare/page.py", sweep=runs[0].sweep, runs=",".join(ended[:MOST_COMPARED]), view=SIDE_BY_SIDE)
+        if _button("Live", "monitoring", "Their curves, notes and log.", one_sweep):
+            go("views/live/page.py", sweep=runs[0].sweep, run=ids[0], only=",".join(ids))
+        if _button("Adapters", "inventory_2", "Download and export the adapter.", no_adapter):
+            go("views/adapters/page.py", run=adapters[0])
+        if _button("Try it", "play_arrow", "Predict rows with the adapters.", no_adapter):
+            go("views/try_it/page.py", adapter=adapters[0], adapters=",".join(adapters[:MOST_COMPARED]))
+
+
+def _button(label: str, icon: str, what: str, why_not: str) -> bool:
+    return st.button(label, key=f"go_{icon}", icon=f":material/{icon}:", help=what + why_not, disabled=bool(why_not))
 
 
 def _done(text: str) -> NoReturn:
@@ -54,6 +84,25 @@ def _annotate(runs: Sequence[Run]) -> None:
             for run in runs:
                 queries.store().annotate(run.id, note)
             _done("Noted")
+
+
+def _tag(runs: Sequence[Run]) -> None:
+    shared = [tag for tag in runs[0].tags if all(tag in run.tags for run in runs)]
+    known = sorted({tag for run in queries.listed(None) for tag in run.tags})
+    with st.popover("Tags", icon=":material/label:"):
+        tags = st.multiselect(
+            "Tags", known, shared, key=f"tags_{_key(runs)}", accept_new_options=True, placeholder="Choose, or type a word and press Enter"
+        )
+        if len(runs) > 1:
+            st.caption("These are the tags that all chosen runs have. A run keeps its other tags.")
+        if st.button("Save the tags"):
+            try:
+                for run in runs:
+                    queries.store().tag(run.id, [tag for tag in run.tags if tag not in shared] + tags)
+            except StoreError as error:
+                st.error(plain(str(error)))
+            else:
+                _done("Tagged")
 
 
 def _archive(runs: Sequence[Run]) -> None:

@@ -4,9 +4,10 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
-from tabtune_core.errors import StoreError
+from dashboard.url_state import choose, go
+from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.events import StopRequest
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.store.runs import Run
 
 
@@ -37,6 +38,23 @@ def again(run: Run, settings: RunSettings | None = None, added: str = "") -> Non
         st.toast(plain(str(error)))
         return
     queries.keep_worker()
+
+
+def again_all(runs: list[Run]) -> None:
+    """Queues runs once more, each with its settings."""
+    for run in runs:
+        again(run)
+
+
+def to_the_form(runs: list[Run]) -> None:
+    """Goes to New run with the settings of some runs in the form."""
+    try:
+        sweep = SweepSettings.of([run.settings for run in runs])
+    except SettingError as error:
+        st.toast(plain(str(error)))
+        return
+    choose("settings", sweep.to_toml())
+    go("views/new_run/page.py")
 
 
 def resume(run_id: str) -> None:

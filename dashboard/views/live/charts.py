@@ -16,6 +16,8 @@ from dashboard.charts.card import READINGS
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.components.plotly_chart import show_drawn
 from dashboard.formatting import LOSS_UNITS, plain
+from dashboard.queries.cast import Cast
+from dashboard.url_state import handed_over, keep
 from dashboard.views.live.view import View
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
@@ -28,20 +30,23 @@ MOST_NAMED = 12
 class Curves:
     """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
 
-    def __init__(self, runs: list[Run], named: dict[str, str], shown: list[Run], key: str) -> None:
-        self.runs, self.named, self.shown, self.key = runs, named, shown, key
+    def __init__(self, named: dict[str, str], shown: list[Run], cast: Cast, key: str, steps: int) -> None:
+        self.named, self.shown, self.cast, self.key, self.steps = named, shown, cast, key, steps
         begun = [run for run in shown if run.started is not None]
-        self.shaded = next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
+        self.shaded = None if cast.together else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
         """The run whose phases are shaded."""
         # what does not train step by step is a level line as long as the others, the shaded run carries the phases
-        self.fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
-        self.settled = [run for run in shown if run not in self.fresh]
+        fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
+        labels = cast.labels
+        moving = {labels[run.id] for run in fresh}  # a mean changes with any of its runs
+        self.fresh = [run for run in shown if labels[run.id] in moving]
+        self.settled = [run for run in shown if labels[run.id] not in moving]
         self._frames: dict[str, pd.DataFrame] = {}
 
     def frame(self, kind: str) -> pd.DataFrame:
-        """Rows of the runs that are drawn anew."""
+        """Rows of the runs that are drawn anew, each under its own name."""
         if kind not in self._frames:
-            self._frames[kind] = queries.frame(kind, self.fresh, self.runs)
+            self._frames[kind] = queries.frame(kind, self.fresh, self.cast)
         return self._frames[kind]
 
     def reach(self, kind: str, column: str) -> float:
@@ -50,20 +55,33 @@ class Curves:
 
     def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
         """One chart. ``extra`` holds what only the lines that are drawn anew are drawn with."""
-        own, legend = f"{key}_{self.key}", len(self.shown) <= MOST_NAMED
+        own, legend, kind = f"{key}_{self.key}", len(self.cast.styles) <= MOST_NAMED, CHARTS[chart].frame
+        by = {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", "")) if self.cast.together else ""
         drawn, settled = queries.drawn(
-            chart, self.fresh, self.settled, self.runs, key=own, legend=legend, options=options, extra=extra or {}
+            chart,
+            self.fresh,
+            self.settled,
+            self.cast,
+            key=own,
+            legend=legend,
+            options=options,
+            extra=extra or {},
+            by=by,
+            reach=self.steps,
         )
-        numbers = partial(queries.frame, CHARTS[chart].frame, self.shown, self.runs)
-        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled)
+        numbers = partial(queries.frame, kind, self.shown, self.cast, by=by)
+        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled, together=self.key)
 
 
-def charts(runs: list[Run], named: dict[str, str], ids: list[str], view: View, *, key: str) -> None:
-    """Two scores, the loss and the memory of the runs named in ``ids``; behind tabs the rest, of which only the open one is drawn."""
-    curves = Curves(runs, named, [run for run in runs if run.id in ids], key)
-    task = runs[0].settings.task
+def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, key: str, steps: int) -> None:
+    """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn.
+
+    ``steps`` is how long an axis of steps is.
+    """
+    curves = Curves(named, shown, cast, key, steps)
+    task = shown[0].settings.task
     left, right = st.columns(2)
-    reach = {"reach": curves.reach("scores", view.x)}
+    reach = {"reach": max(curves.reach("scores", view.x), steps if view.x == "step" else 0)}
     with left:
         score_heading(view.first)
         label = f"Validation {METRICS[view.first].label} of each run"
@@ -102,16 +120,26 @@ def charts(runs: list[Run], named: dict[str, str], ids: list[str], view: View, *
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
-    """Ids of all runs, or of those that a person picks where there are many."""
-    if len(named) <= MOST_NAMED:
+    """Ids of all runs, or of those that a person picks where there are many, or that another page or the address names."""
+    own = f"live_only_{key}"
+    asked = handed_over("only") or ("" if own in st.session_state else st.query_params.get("only", ""))
+    wanted = [run_id for run_id in asked.split(",") if run_id in named]
+    if wanted:
+        st.session_state[own] = wanted
+    if len(named) <= MOST_NAMED and not st.session_state.get(own):
         return list(named)
     ids = st.multiselect(
         "Only these runs",
         list(named),
+        default=wanted,
         format_func=named.__getitem__,
-        key=f"live_only_{key}",
+        key=own,
         placeholder=f"All {len(named)}; hover over a curve to see its name",
     )
+    if ids:
+        keep("only", ",".join(ids))
+    elif "only" in st.query_params:
+        del st.query_params["only"]
     return ids or list(named)
 
 
@@ -156,6 +184,8 @@ def memory(curves: Curves, view: View) -> None:
     extra = {"phases": phases[phases["run"] == name], "reach": curves.reach("memory", "seconds")}
     # over steps a point has the last step done; over seconds, the whole life of the run is there
     curves.draw("memory", key="memory", label="Memory of each run", meter=meter, x=view.x, log=view.log, extra=extra)
+    if curves.cast.together:
+        st.caption("Lines are means over the runs of a group that have got there; bands reach from the lowest to the highest run.")
     if name:
         st.caption(
             f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded."

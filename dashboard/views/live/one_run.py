@@ -5,8 +5,8 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.memory_breakdown import against_measured
-from dashboard.formatting import WAY_OUT, plain
-from dashboard.url_state import keep
+from dashboard.formatting import STATUS, WAY_OUT, plain
+from dashboard.url_state import handed_over, keep
 from dashboard.views.live.actions import again, ask, resume
 from dashboard.views.live.tweak import tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
@@ -14,6 +14,8 @@ from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.runs import ENDED, RETRYABLE, Run
 
+FOLLOW = "follow"
+"""In place of a run's id: whichever is in progress."""
 SEVERE = ("diverged", "memory")
 """Troubles that end a run; the others are hints."""
 
@@ -21,52 +23,32 @@ SEVERE = ("diverged", "memory")
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     """The run that the address or a person names; else the one that runs, then one that failed, then the first.
 
+    What the box holds is a person's choice alone: one that code made would come back from the browser as if a person had.
+
     Raises:
         StoreError: it was deleted since the page was drawn.
     """
-    key, held, ids = f"one_run_{sweep}", f"one_run_chosen_{sweep}", list(named)
-    if held not in st.session_state:
-        st.session_state[held] = st.query_params.get("run")
-    pinned = st.session_state[held] in ids
-    running = next((run.id for run in runs if run.status == "running"), None)
-    current = running or next((run.id for run in runs if run.error), ids[0])
-    shown = st.session_state[held] if pinned else current
-    st.session_state[key] = shown
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        # the index, too: before the first answer of the browser its box shows that
-        st.selectbox(
-            "Run",
-            ids,
-            ids.index(shown),
-            format_func=named.__getitem__,
-            key=key,
-            label_visibility="collapsed",
-            on_change=_choose,
-            args=(held, key),
-        )
-        if running and pinned:
-            st.button(
-                "Follow the current run",
-                key=f"follow_{sweep}",
-                icon=":material/my_location:",
-                on_click=_choose,
-                args=(held, None),
-                help="Always shows the run that is in progress, which is the default.",
-            )
-    if pinned:
-        keep("run", shown)
+    key, options = f"one_run_{sweep}", [FOLLOW, *named]
+    asked = handed_over("run") or ("" if key in st.session_state else st.query_params.get("run"))
+    if asked in named or st.session_state.get(key) not in options:
+        st.session_state[key] = asked if asked in named else FOLLOW
+    # the index, too: before the first answer of the browser its box shows that
+    place = options.index(st.session_state[key])
+    words = {FOLLOW: "The current run"} | named
+    chosen = st.selectbox(
+        "Run", options, place, format_func=words.__getitem__, key=key, label_visibility="collapsed", persist_state="session"
+    )
+    if chosen != FOLLOW:
+        keep("run", chosen)
     elif "run" in st.query_params:
         del st.query_params["run"]
-    return queries.store().run(shown)
-
-
-def _choose(held: str, key: str | None) -> None:
-    """Keeps what the box says as the run to show; without a box none is."""
-    st.session_state[held] = st.session_state[key] if key else None
+    current = next((run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), runs[0].id))
+    return queries.store().run(current if chosen == FOLLOW else chosen)
 
 
 def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
     """Everything about a run of the list; ``allowed`` says whether the person may change it."""
+    st.markdown(f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
     if allowed:
         buttons(run)
     planned = queries.store().last(run.id, "RunPlanned")

@@ -10,11 +10,12 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import ownership, unreadable
+from dashboard.components.end_notification import end_notification
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.url_state import go, pick
-from dashboard.views.live import progress
+from dashboard.views.live import grouping, progress
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.one_run import one_run, pick_run
 from dashboard.views.live.pace import SELDOM_SECONDS, is_far_off, refresh_seconds
@@ -48,15 +49,19 @@ if not runs:
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
 every = refresh_seconds() if going else None
 
+progress.tab_title(runs)
+progress.failures(runs, named, allowed=mine)
 # what changes with every step is drawn into these by one part of the page; what a person asks with stands still beside it
 above = st.container()
 with st.container(horizontal=True):
     progress.sweep_buttons(runs, sweep, allowed=mine)
     share()
+    end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
 st.fragment(queue, run_every=SELDOM_SECONDS if going else None)()
 with st.container():
-    view = controls(settings.task)
+    view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
     shown = chosen(named, sweep)
+cast = grouping.cast(runs, [run for run in runs if run.id in shown], view.group)
 below = st.container()
 
 
@@ -86,7 +91,8 @@ def watch() -> None:
             progress.overall(now, named, latest)
             progress.runs_table(now, named, latest, settings.selection_metric)
         with below:
-            charts(now, named, shown, view, key=sweep)
+            steps = progress.steps_shown(now, latest)
+            charts(named, [run for run in now if run.id in shown], cast, view, key=sweep, steps=steps)
     if every is not None and is_far_off(every):
         st.rerun()
 

@@ -1,18 +1,23 @@
 """How far a sweep is: the bar, the sentence, the table of its runs, and what can be asked of all of them."""
 
 import time
+from collections import Counter
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from dashboard.queries import Latest
-from dashboard.views.live.actions import ask
+from dashboard.views.live.actions import again_all, ask, to_the_form
 from dashboard.views.live.time_left import time_left
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import ENDED, RANKED, Run
+from tabtune_core.settings import TRAINED
+from tabtune_core.store.runs import ENDED, RANKED, Run, Sweep
 
+FAILED = ("failed", "interrupted")
+MOST_NAMED = 4
+"""Runs whose names stand before one reason."""
 LEAST_SAVING = 0.1
 """Seconds of a run that are worth a sentence."""
 
@@ -22,6 +27,59 @@ def share_done(run: Run, far: Progress) -> float:
     if run.status in RANKED:
         return 1.0
     return min(far.done_steps / far.total_steps, 1.0) if far.total_steps else 0.0
+
+
+def tab_title(runs: list[Run]) -> None:
+    """What the browser's tab says: how many have ended, how the sweep ended, or that none of it did well."""
+    ended, failed = sum(run.status in ENDED for run in runs), sum(run.status in FAILED for run in runs)
+    done = f"{failed} failed" if failed else "done"
+    st.set_page_config(page_title=f"{done if ended == len(runs) else f'{ended}/{len(runs)}'} · LoRA Lab")
+
+
+def ending(runs: list[Run], sweep: Sweep) -> str:
+    """How a sweep ended, for a notification."""
+    counts = Counter(run.status for run in runs)
+    return f"{sweep.name or 'The sweep'} has ended: {', '.join(f'{number} {status}' for status, number in counts.items())}."
+
+
+def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
+    """Why runs failed, each reason once, and two ways on: all of them once more, or the form with their settings."""
+    failed = [run for run in runs if run.status in FAILED and run.retried_as is None]
+    if not failed:
+        return
+    reasons: dict[str, list[str]] = {}
+    for run in failed:
+        reasons.setdefault(run.error or STATUS[run.status], []).append(named[run.id])
+    head = f"{len(failed)} of {len(runs)} runs failed" if len(runs) > 1 else "The run failed"
+    whole = [f"**{head}.**", *(f"{plain(_some(names))}: {plain(reason)}" for reason, names in reasons.items())]
+    st.error("  \n".join(whole), icon=":material/error:")
+    key = runs[0].sweep
+    with st.container(horizontal=True):
+        mend = "Opens New run with the settings of the runs that failed."
+        if st.button("Change the settings", key=f"mend_{key}", type="primary", icon=":material/tune:", help=mend):
+            to_the_form(failed)
+        st.button(
+            f"Run {len(failed)} again" if len(failed) > 1 else "Run again",
+            on_click=again_all,
+            args=(failed,),
+            disabled=not allowed,
+            key=f"again_all_{key}",
+            icon=":material/replay:",
+            help="Queues them again in this sweep, with the same settings.",
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def steps_shown(runs: list[Run], latest: dict[str, Latest]) -> int:
+    """How many steps an axis shows: those that the longest run is to take, or took, where all have ended."""
+    trained = [run for run in runs if run.settings.strategy in TRAINED]
+    done = max((latest[run.id].progress.done_steps for run in trained), default=0)
+    if done and all(run.status in ENDED for run in runs):
+        return done
+    return max((latest[run.id].progress.total_steps or run.settings.train.steps or 0 for run in trained), default=0)
 
 
 def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -> None:
@@ -38,7 +96,11 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
             wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
             quiet = f" There is {silence(run)}." if silence(run) else ""
             sentence += f" {plain(named[run.id])}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
-    st.progress(share, sentence)
+    failed = [run for run in runs if run.status in FAILED]
+    if failed and ended == len(runs):  # a full bar would look like success
+        share = sum(run.status in RANKED for run in runs) / len(runs)
+    with st.container(key="failed_bar" if failed else "bar"):
+        st.progress(share, sentence)
     to_come = sum(run.status == "queued" for run in runs)
     seconds = time_left(runs, far, time.time()) if to_come else None
     if seconds is not None:
@@ -70,19 +132,21 @@ def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]
         }
         for run in runs
     ]
-    number = st.column_config.NumberColumn
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    wide = 35 + 7 * max(len(row["Status"]) for row in rows)  # pixels: no state is cut
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         height="content" if len(rows) < 13 else 480,
         placeholder="",
         column_config={
-            "Run": st.column_config.TextColumn(pinned=True),
+            "Run": text(pinned=True),
+            "Status": text(width=wide),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
             f"Best validation {label}": number(format=f"%.{digits}f", help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
-            "Time left": st.column_config.TextColumn(help="Of training, if it does not stop early. Known from the fifth step on."),
-            "Memory now": st.column_config.TextColumn(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
+            "Time left": text(help="Of training, if it does not stop early. Known from the fifth step on."),
+            "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
     )
 

@@ -3,7 +3,7 @@
 It is kept in the address bar, so that it can be shared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +18,7 @@ FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
 SECOND: dict[Task, str] = {"classification": "log_loss", "regression": "r2"}
 """The scores that a person looks at first; the second can be changed."""
 SMOOTHINGS = [0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99]
-SHARED = ("sweep", "run", "axis", "score", "log", "smooth")
+SHARED = ("sweep", "run", "only", "group", "axis", "score", "log", "smooth")
 """Names in the address bar."""
 
 
@@ -31,6 +31,8 @@ class View:
     x: str
     log: bool
     smoothing: float
+    group: str
+    """What runs are drawn together by; see ``grouping``."""
 
 
 def asked(name: str, options: Sequence[Any], default: Any) -> Any:
@@ -38,14 +40,14 @@ def asked(name: str, options: Sequence[Any], default: Any) -> Any:
     return next((option for option in options if str(option) == st.query_params.get(name)), default)
 
 
-def controls(task: Task) -> View:
-    """The row of widgets above the charts."""
+def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> View:
+    """The row of widgets above the charts. ``groups`` are what runs can be grouped by, with titles, and ``usual`` the first of them."""
     others = metrics_of(task)
-    keys = {"axis": "live_x", "score": f"live_metric_{task}", "log": "live_log", "smooth": "live_smoothing"}
-    defaults = {"axis": "step", "score": SECOND[task], "log": False, "smooth": 0.0}
-    options = {"axis": ["step", "seconds"], "score": others, "log": [False, True], "smooth": SMOOTHINGS}
+    keys = {"axis": "live_x", "score": f"live_metric_{task}", "log": "live_log", "smooth": "live_smoothing", "group": f"live_group_{sweep}"}
+    defaults = {"axis": "step", "score": SECOND[task], "log": False, "smooth": 0.0, "group": usual}
+    options = {"axis": ["step", "seconds"], "score": others, "log": [False, True], "smooth": SMOOTHINGS, "group": list(groups)}
     for name, key in keys.items():
-        if key not in st.session_state:
+        if st.session_state.get(key) not in options[name]:
             st.session_state[key] = asked(name, options[name], defaults[name])
     # what is set is the default, too: before its first answer the browser shows that
     now = {name: st.session_state[key] for name, key in keys.items()}
@@ -59,6 +61,17 @@ def controls(task: Task) -> View:
             persist_state="session",
             format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
             help=TRAIN_SECONDS_HELP,
+        )
+        group = st.selectbox(
+            "Group by",
+            options["group"],
+            options["group"].index(now["group"]),
+            key=keys["group"],
+            format_func=groups.__getitem__,
+            width=220,
+            help="Runs that share it are one line, their mean at each step; the band reaches from the lowest to the highest of them.",
+            persist_state="session",
+            disabled=len(groups) == 1,
         )
         metric = st.selectbox(
             "Second score",
@@ -87,12 +100,12 @@ def controls(task: Task) -> View:
             help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative stays as it is.",
             persist_state="session",
         )
-    for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing}.items():
+    for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing, "group": group}.items():
         if value != defaults[name]:
             keep(name, str(value))
         elif name in st.query_params:
             del st.query_params[name]
-    return View(FIRST[task], metric, x, log, smoothing)
+    return View(FIRST[task], metric, x, log, smoothing, group)
 
 
 def share() -> None:

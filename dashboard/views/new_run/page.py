@@ -7,7 +7,7 @@ from dashboard.components.glossary import define
 from dashboard.components.split_picker import pick_split
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import plain
-from dashboard.url_state import go, pick
+from dashboard.url_state import go, handed_over, pick
 from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel
 from dashboard.views.new_run.estimate_panel import estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
@@ -23,6 +23,8 @@ if not tables:
         go("views/data/page.py")
     st.stop()
 
+if (handed := handed_over("settings")) is not None:
+    text_panel.load(handed)
 left, right = st.columns(2)
 with left:
     table = pick(

@@ -108,10 +108,11 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
         "What to predict", list(groups), list(groups).index(found[wanted].group), format_func=title, key=f"try_group_{wanted[:12]}"
     )
     ids = groups[group]
+    also = [name for name in st.query_params.get("adapters", "").split(",") if name in ids]
     picked = right.multiselect(
         "Adapters",
         ids,
-        [wanted if wanted in ids else ids[0]],
+        also if wanted in also else [wanted if wanted in ids else ids[0]],
         format_func=lambda name: found[name].title,
         key=f"try_adapters_{group}_{wanted[:12]}",
         max_selections=MOST,

@@ -24,6 +24,7 @@ CHANGES = {
     "move_to_front": (),
     "rename": ("x",),
     "annotate": ("x",),
+    "tag": (["x"],),
     "archive": (),
     "delete": (),
 }

@@ -10,6 +10,7 @@ import seeding
 from dashboard import queries
 from dashboard.formatting import labels
 from dashboard.queries import frames
+from dashboard.queries.cast import cast_of
 from tabtune_core.store.runs import RunStore
 
 
@@ -78,7 +79,7 @@ def test_a_chart_is_drawn_once_for_all_tabs_until_there_is_something_new(store, 
     going, others = [run for run in store.runs(sweep) if run.id == runs[3].id], [run for run in store.runs(sweep) if run.id != runs[3].id]
 
     def draw(chart):
-        return queries.drawn(chart, going, others, store.runs(sweep), key="k", legend=True, options={}, extra={})[0]
+        return queries.drawn(chart, going, others, cast_of(store.runs(sweep)), key="k", legend=True, options={}, extra={})[0]
 
     score, loss = draw("score"), draw("loss")
     assert draw("loss") is loss

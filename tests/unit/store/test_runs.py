@@ -504,3 +504,18 @@ def test_a_resumed_run_says_from_where_it_went_on(store, steps, said):
     store.resume(run_id)
     store.finish(run_id, "finished", result=replace(RESULT, resumed_steps=steps))
     assert store.run(run_id).resumed == said
+
+
+def test_tags_are_single_words_each_once_and_are_seen_at_once(tmp_path):
+    store = RunStore(tmp_path)
+    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
+    before = store.marks()
+    store.tag(run_id, ["good, old", "good", " night-run "])
+    assert store.run(run_id).tags == ("good", "old", "night-run")
+    assert store.marks() != before
+    with pytest.raises(StoreError, match="at most 10 tags of at most 40 letters"):
+        store.tag(run_id, [str(number) for number in range(11)])
+    with pytest.raises(StoreError, match="at most 10 tags"):
+        store.tag(run_id, ["x" * 41])
+    store.tag(run_id, [])
+    assert store.run(run_id).tags == ()

@@ -1,0 +1,81 @@
+"""A message to an address that a person named, such as a chat's, when a sweep has ended. Nothing is sent unless an address is named.
+
+In: sweeps as the worker sees them. Out: a small JSON document a sweep that ended, by POST; one that cannot be delivered is logged.
+"""
+
+import json
+import logging
+import threading
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from tabtune_core.errors import SettingError
+from tabtune_core.store.runs import ENDED, Sweep
+
+NOTIFY_VARIABLE = "TABTUNE_NOTIFY"
+"""Environment variable with the address, for workers that are started by the dashboard or a sweep."""
+PATIENCE_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def checked_address(address: str) -> str:
+    """The address again.
+
+    Raises:
+        SettingError: it is none that a message can be sent to.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError(f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host.")
+    return address
+
+
+class EndMessages:
+    """Sends a message for each sweep that was seen going on and has nothing more to run."""
+
+    def __init__(self, address: str) -> None:
+        self.address = checked_address(address) if address else ""
+        self._going: set[str] = set()
+        self._sending: list[threading.Thread] = []
+
+    def look(self, sweeps: Sequence[Sweep]) -> None:
+        """To be called again and again; returns at once, as messages have threads of their own."""
+        going = {sweep.id for sweep in sweeps if not ENDED.issuperset(sweep.counts)}
+        for sweep in sweeps:
+            if sweep.id in self._going - going:
+                thread = threading.Thread(target=self._send, args=(message(sweep),), daemon=True)
+                thread.start()
+                self._sending = [*(one for one in self._sending if one.is_alive()), thread]
+        self._going = going
+
+    def finish(self) -> None:
+        """Waits until what is on its way has arrived or failed."""
+        for thread in self._sending:
+            thread.join(PATIENCE_SECONDS)
+
+    def _send(self, content: dict[str, Any]) -> None:
+        body, headers = json.dumps(content).encode(), {"Content-Type": "application/json"}
+        try:
+            request = urllib.request.Request(self.address, body, headers)
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
+                pass
+        except (OSError, ValueError) as error:  # ValueError: http.client's own for an address that it cannot ask
+            _log.warning("The end of sweep %s could not be told to %s: %s", content["sweep"], urlsplit(self.address).hostname, error)
+
+
+def message(sweep: Sweep) -> dict[str, Any]:
+    """What is sent: ``text`` is what chats show."""
+    counts = {status: number for status, number in sweep.counts.items() if number}
+    ended = ", ".join(f"{number} {status}" for status, number in counts.items())
+    name = sweep.name or "A sweep"
+    return {
+        "event": "sweep ended",
+        "sweep": sweep.id,
+        "name": sweep.name,
+        "runs": sum(counts.values()),
+        "counts": counts,
+        "text": f"LoRA Lab: {name} has ended: {ended}.",
+    }

@@ -1,0 +1,59 @@
+"""What runs are drawn together by."""
+
+import dataclasses
+import types
+
+import seeding
+
+from dashboard.views.live.grouping import EACH, SEEDS, cast, groupings, usual
+
+
+def runs_of(home, dropouts=(), **sweep):
+    settings = dataclasses.replace(seeding.sweep_settings(home, **sweep), dropouts=dropouts).expand()
+    named = [types.SimpleNamespace(id=f"{i}", settings=one, name=one.label, created=i) for i, one in enumerate(settings)]
+    return named
+
+
+def names(runs, by, shown=None):
+    return dict(cast(runs, shown or runs, by).names)
+
+
+def test_only_what_differs_can_be_grouped_by(tmp_path):
+    assert list(groupings(runs_of(tmp_path, ranks=(4,)))) == [EACH]
+    assert list(groupings(runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1)))) == [EACH, SEEDS, "rank", "seed"]
+    assert "dropout" in groupings(runs_of(tmp_path, ranks=(2,), dropouts=(0.0, 0.2)))
+
+
+def test_means_over_seeds_come_first_where_there_are_many_runs(tmp_path):
+    assert usual(runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1))) == EACH
+    assert usual(runs_of(tmp_path, ranks=(2, 4, 8), seeds=(0, 1, 2))) == SEEDS
+    assert usual(runs_of(tmp_path, ranks=tuple(range(1, 20)))) == EACH
+
+
+def test_a_group_says_of_how_many_it_is_the_mean_and_mixes_no_strategies(tmp_path):
+    runs = runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1, 2))
+    assert sorted(set(names(runs, "rank").values())) == [
+        "Full fine-tuning · mean of 3",
+        "LoRA r=2 · mean of 3",
+        "LoRA r=4 · mean of 3",
+        "Zero-shot · mean of 3",
+    ]
+    assert set(names(runs, "seed").values()) == {
+        f"{start}, seed {seed}{end}"
+        for seed in (0, 1, 2)
+        for start, end in (("Zero-shot", ""), ("Full fine-tuning", ""), ("LoRA", " · mean of 2"))
+    }
+    assert set(names(runs, "rank", runs[:2] + runs[2:3]).values()) == {"Zero-shot", "Full fine-tuning", "LoRA r=2"}
+
+
+def test_configurations_of_one_rank_are_told_apart(tmp_path):
+    runs = runs_of(tmp_path, ranks=(2,), seeds=(0, 1), dropouts=(0.0, 0.2))
+    assert {"LoRA r=2, dropout 0 · mean of 2", "LoRA r=2, dropout 0.2 · mean of 2"} <= set(names(runs, SEEDS).values())
+
+
+def test_ranks_keep_their_colours_when_runs_are_drawn_together(tmp_path):
+    runs = runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1))
+    alone, together = cast(runs, runs, EACH), cast(runs, runs, "rank")
+    colours = {name: look.colour for (_, name), look in zip(alone.names, alone.styles, strict=True)}
+    groups = dict(zip(dict.fromkeys(together.labels.values()), together.styles, strict=True))
+    assert groups["LoRA r=4 · mean of 2"].colour == next(colour for name, colour in colours.items() if name.startswith("LoRA r=4"))
