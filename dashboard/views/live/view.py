@@ -62,17 +62,18 @@ def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> V
             format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
             help=TRAIN_SECONDS_HELP,
         )
-        group = st.selectbox(
-            "Group by",
-            options["group"],
-            options["group"].index(now["group"]),
-            key=keys["group"],
-            format_func=groups.__getitem__,
-            width=220,
-            help="Runs that share it are one line, their mean at each step; the band reaches from the lowest to the highest of them.",
-            persist_state="session",
-            disabled=len(groups) == 1,
-        )
+        group = now["group"]
+        if len(groups) > 1:
+            group = st.selectbox(
+                "Group by",
+                options["group"],
+                options["group"].index(now["group"]),
+                key=keys["group"],
+                format_func=groups.__getitem__,
+                width=220,
+                help="Runs that share it are one line, their mean at each step; the band reaches from the lowest to the highest of them.",
+                persist_state="session",
+            )
         metric = st.selectbox(
             "Second score",
             others,
