@@ -24,6 +24,14 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.choice import (
+    ADDRESS_VARIABLE,
+    EXECUTOR_VARIABLE,
+    EXECUTORS,
+    GPU_SHARE_VARIABLE,
+    LOCAL,
+    ExecutorChoice,
+)
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
@@ -57,6 +65,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--login",
         action="store_true",
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=os.environ.get(EXECUTOR_VARIABLE) or LOCAL,
+        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        default=os.environ.get(ADDRESS_VARIABLE) or "auto",
+        help="head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)",
+    )
+    parser.add_argument(
+        "--gpu-share",
+        metavar="SHARE",
+        type=float,
+        default=os.environ.get(GPU_SHARE_VARIABLE) or "1",
+        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
+        " compared (default: 1)",
     )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
     for flag, variable, what in (
@@ -153,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
         os.environ[variable] = str(number or "")
     try:
+        ExecutorChoice(options.executor, options.ray_address, options.gpu_share).tell(os.environ)
         with named(folder=home):
             RunStore(home)
             there = worker_of(home)
