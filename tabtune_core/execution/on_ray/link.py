@@ -29,7 +29,7 @@ from tabtune_core.store.runs import LAST_STATE, STATES, Run, RunStore
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0
 """For a node that is there to answer; one that is cut off for longer is taken for lost."""
-PENDING_SECONDS = 10.0
+PENDING_SECONDS = 30.0
 """For the cluster to start a run's process, before the run says that it waits."""
 AGAIN_SECONDS = 1.0
 ARRIVING = "states-arriving"
