@@ -52,6 +52,15 @@ def cluster():
         assert list(Path(place).glob("tabtune-*")) == []
 
 
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """A test that failed disturbs no other."""
+    yield
+    for pid in processes_of_runs():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+
+
 @pytest.fixture
 def store(tmp_path):
     return RunStore(tmp_path / "home")
@@ -69,7 +78,7 @@ def add_table(store):
 
 @pytest.fixture
 def worker(store, cluster):
-    """Starts a worker of the cluster whose runs are fakes; all that it began ends with the test."""
+    """Starts a worker of the cluster whose runs are fakes; it ends with the test."""
     with contextlib.ExitStack() as stack:
 
         def start():
@@ -78,9 +87,6 @@ def worker(store, cluster):
             return started
 
         yield start
-        for run in store.runs(status="running"):
-            store.ask(run.id, "cancel")
-        stack.callback(wait_until, lambda: processes_of_runs() == [])
 
 
 def real_worker(home, *more):
