@@ -190,10 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"tabtune-dashboard: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
-    if (options.parallel or options.threads) and there is not None and not there.outdated:
+    later = options.parallel or options.threads or options.executor != LOCAL
+    if later and there is not None and not there.outdated:
         print(
-            f"The worker of {home}, process {there.pid}, was there before: --parallel and --threads hold for the next one. To have that"
-            " now, end the worker with 'tabtune worker --stop', which leaves its runs alone, and start this program again."
+            f"The worker of {home}, process {there.pid}, was there before: --parallel, --threads and --executor hold for the next one. To"
+            " have that now, end the worker with 'tabtune worker --stop', which leaves its runs alone, and start this program again."
         )
     port = free_port(access.address, options.port)
     urls = access.addresses(port)

@@ -76,8 +76,10 @@ def _what_runs(store: RunStore) -> list[str]:
 
 def _where(one: Run | Job) -> str:
     """For example ``process 4711 on cpu:0-3 of lab1``."""
-    place = f" on {one.slot} of {one.node}" if isinstance(one, Run) and one.node else ""
-    return f"process {one.pid}{place}"
+    if not isinstance(one, Run) or not one.node:
+        return f"process {one.pid}"
+    place = f"on {one.slot} of {one.node}"
+    return f"process {one.pid} {place}" if one.executor == LOCAL else f"{place}, by {one.executor}"
 
 
 def _suspended(worker: Holder) -> str:

@@ -4,6 +4,7 @@ In: runs of the queue. Out: actors, each followed by a thread of the worker; why
 worker does, once.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
@@ -18,7 +19,7 @@ from tabtune_core.execution.executor import Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
 from tabtune_core.execution.on_ray.demand import Demand, demand_of, wants_gpu
 from tabtune_core.execution.on_ray.link import Link
-from tabtune_core.execution.on_ray.machines import Machines, Node, namespace_of
+from tabtune_core.execution.on_ray.machines import Machines, Node, first_line, namespace_of
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.processes import GRACE_SECONDS
 from tabtune_core.models.catalogue import get_card
@@ -45,38 +46,52 @@ class RayExecutor:
         """How many nodes they were made for."""
         self._said: dict[str, str] = {}
         """Why each run waits, as it was told."""
+        self._waits = ""
+        """The first of what waits for a node that is not there."""
         self._kill_strays()
+        self._tell_pages()
 
     def place(self, queued: Sequence[Run], going: Sequence[Link]) -> Placement | None:
         """The first run that a node has room for."""
-        nodes, waits = self.machines.nodes(), ""
+        nodes, self._waits = self.machines.nodes(), ""
         chosen: tuple[Run, Node] | None = None
         for run in queued:
             demand = self._demand(run)
             holding = [node for node in nodes if not self._why_not(run, demand, node)]
             if not holding:
-                waits = waits or self._wait_or_refuse(run, demand, nodes)
+                waits = self._wait_or_refuse(run, demand, nodes)
+                self._waits = self._waits or waits
                 continue
             left = {node.id: _left(node, going) for node in holding}
             free = [node for node in holding if demand.fits(left[node.id])]
             if free:
                 chosen = run, max(free, key=lambda node: (left[node.id].gpus, left[node.id].cpus))
                 break
-        write_cluster(self.store.home, Cluster(tuple(node.for_pages() for node in nodes), waits))
+        self._tell_pages()
         if chosen is None:
-            if waits and not going:
-                raise ShortageError(waits, "turn")
+            if self._waits and not going:
+                raise ShortageError(self._waits, "turn")
             return None
         return Placement((chosen[0],), "gpu" if self._demands[chosen[0].id].gpus else "cpu", chosen[1].name)
 
-    def start(self, runs: Sequence[Run], placement: Placement) -> Link:
+    def start(self, runs: Sequence[Run], placement: Placement) -> Link | None:
         """An actor, wherever a node that may hold it has room."""
-        from ray.util.scheduling_strategies import In, NodeLabelSchedulingStrategy
-
         (run,), nodes = runs, self.machines.nodes()
         demand = self._demands.pop(run.id)
         holding = [node for node in nodes if not self._why_not(run, demand, node)]
-        actor = (
+        try:
+            actor = self._actor(run, demand, [node.id for node in holding])
+        except self.ray.exceptions.RayError as error:
+            _log.warning("Run %s could not be started: %s", run.id, first_line(error))
+            return None
+        meant = next((node.id for node in holding if node.name == placement.node), "")
+        _log.info("Run %s asks for %s.", run.id, demand)
+        return self._link(run, actor, demand, meant)
+
+    def _actor(self, run: Run, demand: Demand, node_ids: Sequence[str]) -> Any:
+        from ray.util.scheduling_strategies import In, NodeLabelSchedulingStrategy
+
+        return (
             self.ray.remote(RemoteRun)
             .options(
                 name=_actor_name(run),
@@ -88,13 +103,10 @@ class RayExecutor:
                 num_gpus=demand.gpus,
                 memory=int(demand.memory_bytes),
                 runtime_env={"env_vars": RUN_ENVIRONMENT | CARD_ORDER},
-                scheduling_strategy=NodeLabelSchedulingStrategy(hard={"ray.io/node-id": In(*(node.id for node in holding))}),
+                scheduling_strategy=NodeLabelSchedulingStrategy(hard={"ray.io/node-id": In(*node_ids)}),
             )
             .remote(run.id)
         )
-        meant = next((node.id for node in holding if node.name == placement.node), "")
-        _log.info("Run %s asks for %s.", run.id, demand)
-        return self._link(run, actor, demand, meant)
 
     def adopt(self, runs: Sequence[Run]) -> list[Link]:
         """By the names of their actors."""
@@ -130,6 +142,8 @@ class RayExecutor:
 
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """For the end of a job, or until the time is over: links are threads."""
+        self._tell_pages()
+        self._waits = ""  # until it is asked again what starts next
         gone = any(task.state == "gone" for task in tasks)
         return bool(wait(list(jobs), timeout=0 if gone else timeout_seconds)) or gone
 
@@ -176,7 +190,12 @@ class RayExecutor:
         """Actors whose run has ended, or goes on in another: their worker was killed before it could let them go."""
         wanted = {_actor_name(run) for run in self.store.runs(status="running")}
         for name in set(self.ray.util.list_named_actors()) - wanted:
-            self.ray.kill(self.ray.get_actor(name), no_restart=True)
+            with contextlib.suppress(ValueError):  # it has ended by itself
+                self.ray.kill(self.ray.get_actor(name), no_restart=True)
+
+    def _tell_pages(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk, of which the worker speaks elsewhere
+            write_cluster(self.store.home, Cluster(tuple(node.for_pages() for node in self.machines.nodes()), self._waits))
 
 
 def _actor_name(run: Run) -> str:

@@ -65,7 +65,7 @@ class Machines:
         self._nodes: list[Node] = []
         self._next_look = 0.0
         deadline = time.monotonic() + FIRST_LOOK_SECONDS
-        while not self.nodes() or (self._questions and time.monotonic() < deadline):
+        while (not self.nodes() or self._questions) and time.monotonic() < deadline:
             self._next_look = 0.0
             time.sleep(0.1)
 
@@ -77,7 +77,11 @@ class Machines:
         return self._nodes
 
     def _look(self) -> None:
-        there = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
+        try:
+            there = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
+        except self.ray.exceptions.RayError as error:
+            _log.warning("The cluster does not say which nodes it has: %s", first_line(error))
+            return
         for node_id in there.keys() - self._sights.keys() - self._questions.keys():
             self._questions[node_id] = self._ask(node_id)
         for node_id, question in list(self._questions.items()):

@@ -64,7 +64,7 @@ def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, 
     lock = WorkerLock(tmp_path)
     assert lock.take()
     served_once("--parallel", "3")
-    assert "was there before: --parallel and --threads hold for the next one" in capsys.readouterr().out
+    assert "was there before: --parallel, --threads and --executor hold for the next one" in capsys.readouterr().out
     lock.release()
     served_once("--parallel", "3")
     assert "was there before" not in capsys.readouterr().out
