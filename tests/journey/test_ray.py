@@ -36,6 +36,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as place:
         for name, value in {
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # Ray's own is 15, which starves runs on a machine that has other work
             "RAY_AUTH_MODE": "disabled",  # else a token is written to the person's home
             "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "fakes")]),
             "TMPDIR": place,
