@@ -1,14 +1,12 @@
-"""What a run asks of a node, from the estimate of its memory. Loads neither torch nor Ray.
+"""What a run asks of a node. Loads neither torch nor Ray.
 
-In: a run's settings and what is known of its table. Out: CPUs, memory and GPUs.
+In: a run's settings and what nodes have. Out: CPUs, memory and GPUs.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from tabtune_core.execution.memory_needs import need_bytes
+from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.training.memory.fitting import PROCESS_BYTES
 
 CPUS_OF_A_CPU_RUN = 4
 """Or as many as the largest node has beside those for its GPUs, where that is less."""
@@ -46,9 +44,9 @@ def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
     return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)
 
 
-def demand_of(home: Path, settings: RunSettings, *, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
-    """What to ask for a run; ``largest`` is what the largest node has of each."""
+def asks_of(*, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
+    """CPUs and GPUs of a run; its memory is not looked at. ``largest`` is what the largest node has of each."""
     if on_gpu:
-        return Demand(CPUS_OF_A_GPU_RUN, BYTES_OF_A_GPU_RUN, gpu_share)
+        return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
     beside_gpus = max(1, largest.cpus - largest.gpus * CPUS_OF_A_GPU_RUN)
-    return Demand(min(CPUS_OF_A_CPU_RUN, beside_gpus, largest.cpus), need_bytes(home, [settings]), 0)
+    return Demand(min(CPUS_OF_A_CPU_RUN, beside_gpus, largest.cpus), 0, 0)

@@ -7,6 +7,7 @@ worker does, once.
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -17,7 +18,8 @@ from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.executor import Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
-from tabtune_core.execution.on_ray.demand import Demand, demand_of, wants_gpu
+from tabtune_core.execution.memory_needs import need_bytes
+from tabtune_core.execution.on_ray.demand import BYTES_OF_A_GPU_RUN, Demand, asks_of, wants_gpu
 from tabtune_core.execution.on_ray.link import Link
 from tabtune_core.execution.on_ray.machines import Machines, Node, first_line, namespace_of
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
@@ -38,12 +40,11 @@ class RayExecutor:
     name = RAY
 
     def __init__(self, choice: ExecutorChoice, store: RunStore, context: ForkServerContext, experiment: str) -> None:
-        self.choice, self.store, self.experiment = choice, store, experiment
+        self.choice, self.store, self.context, self.experiment = choice, store, context, experiment
         self.machines = Machines(choice.address, store.home)
         self.ray = self.machines.ray
-        self._demands: dict[str, Demand] = {}
-        self._known = 0
-        """How many nodes they were made for."""
+        self._needs: dict[str, float] = {}
+        """Bytes of runs, about."""
         self._said: dict[str, str] = {}
         """Why each run waits, as it was told."""
         self._waits = ""
@@ -55,14 +56,18 @@ class RayExecutor:
         """The first run that a node has room for."""
         nodes, self._waits = self.machines.nodes(), ""
         chosen: tuple[Run, Node] | None = None
+        left = {node.id: _left(node, going) for node in nodes if not node.problem}
         for run in queued:
+            asks = self._asks(run)
+            large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
+            if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
+                continue  # whatever memory it takes
             demand = self._demand(run)
             holding = [node for node in nodes if not self._why_not(run, demand, node)]
             if not holding:
                 waits = self._wait_or_refuse(run, demand, nodes)
                 self._waits = self._waits or waits
                 continue
-            left = {node.id: _left(node, going) for node in holding}
             free = [node for node in holding if demand.fits(left[node.id])]
             if free:
                 chosen = run, max(free, key=lambda node: (left[node.id].gpus, left[node.id].cpus))
@@ -72,13 +77,15 @@ class RayExecutor:
             if self._waits and not going:
                 raise ShortageError(self._waits, "turn")
             return None
-        return Placement((chosen[0],), "gpu" if self._demands[chosen[0].id].gpus else "cpu", chosen[1].name)
+        return Placement((chosen[0],), "gpu" if self._asks(chosen[0]).gpus else "cpu", chosen[1].name)
 
     def start(self, runs: Sequence[Run], placement: Placement) -> Link | None:
         """An actor, wherever a node that may hold it has room."""
         (run,), nodes = runs, self.machines.nodes()
-        demand = self._demands.pop(run.id)
+        demand = self._demand(run)
         holding = [node for node in nodes if not self._why_not(run, demand, node)]
+        if not holding:  # the last one has left meanwhile
+            return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
         except self.ray.exceptions.RayError as error:
@@ -138,6 +145,7 @@ class RayExecutor:
     def collect(self, task: Link) -> Ended:
         """All that there is has been brought."""
         task.join(JOIN_SECONDS)
+        self._needs.pop(task.ids[0], None)
         return task.ended
 
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
@@ -153,15 +161,19 @@ class RayExecutor:
     def _name_of(self, node_id: str) -> str:
         return self.machines.names.get(node_id, node_id[:8])
 
+    def _asks(self, run: Run) -> Demand:
+        seen = self.machines.seen
+        on_gpu = wants_gpu(run.settings, there_are_some=any(has.gpus for has in seen.values()))
+        return asks_of(on_gpu=on_gpu, gpu_share=self.choice.gpu_share, largest=_largest(seen))
+
     def _demand(self, run: Run) -> Demand:
-        if self._known != len(self.machines.seen):
-            self._known = len(self.machines.seen)
-            self._demands.clear()  # there may be GPUs now, or a larger node
-        if run.id not in self._demands:
-            seen, share = self.machines.seen, self.choice.gpu_share
-            on_gpu = wants_gpu(run.settings, there_are_some=any(has.gpus for has in seen.values()))
-            self._demands[run.id] = demand_of(self.store.home, run.settings, on_gpu=on_gpu, gpu_share=share, largest=_largest(seen))
-        return self._demands[run.id]
+        """With its memory, whose estimate takes a moment and is kept."""
+        asks = self._asks(run)
+        if asks.gpus:
+            return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN)
+        if run.id not in self._needs:
+            self._needs[run.id] = need_bytes(self.context, self.store.home, [run.settings])
+        return replace(asks, memory_bytes=self._needs[run.id])
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
         """Why a node can never hold a run, as it is now; empty where it can."""

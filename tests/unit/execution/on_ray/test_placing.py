@@ -9,6 +9,7 @@ from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ShortageError
 from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.execution.memory_needs import estimated
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray.demand import Demand, wants_gpu
 from tabtune_core.execution.on_ray.machines import Node
@@ -60,6 +61,7 @@ def opened(store, monkeypatch):
     def make(*nodes, gpu_share=1.0):
         machines = Machines(*nodes)
         monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
+        monkeypatch.setattr(ray_executor, "need_bytes", lambda context, home, runs: estimated(home, runs))
         return ray_executor.RayExecutor(ExecutorChoice("ray", "auto", gpu_share), store, None, "fake_experiment")
 
     return make
