@@ -117,12 +117,11 @@ def training(table, *, rank=2, steps=6, strategy="peft", **more):
 
 
 def processes_of_runs():
-    """Actors that are runs, and what they started."""
+    """Actors of this cluster that are runs: its processes are this one's."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or ())
-        if "ray::RemoteRun" in words or "tabtune_core.engine.verify" in words:
-            found.append(process.pid)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += [process.pid] if "ray::RemoteRun" in " ".join(process.cmdline()) else []
     return found
 
 
