@@ -24,6 +24,14 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.choice import (
+    ADDRESS_VARIABLE,
+    EXECUTOR_VARIABLE,
+    EXECUTORS,
+    GPU_SHARE_VARIABLE,
+    LOCAL,
+    ExecutorChoice,
+)
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.settings.validation import whole_number
@@ -58,6 +66,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--login",
         action="store_true",
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=os.environ.get(EXECUTOR_VARIABLE) or LOCAL,
+        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        default=os.environ.get(ADDRESS_VARIABLE) or "auto",
+        help="head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)",
+    )
+    parser.add_argument(
+        "--gpu-share",
+        metavar="SHARE",
+        type=float,
+        default=os.environ.get(GPU_SHARE_VARIABLE) or "1",
+        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
+        " compared (default: 1)",
     )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
     for flag, variable, what in (
@@ -164,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
         os.environ[variable] = str(number or "")
     try:
+        ExecutorChoice(options.executor, options.ray_address, options.gpu_share).tell(os.environ)
         with named(folder=home):
             if address := os.environ.get(NOTIFY_VARIABLE):
                 checked_address(address)
@@ -174,10 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"tabtune-dashboard: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
-    if (options.parallel or options.threads) and there is not None and not there.outdated:
+    later = options.parallel or options.threads or options.executor != LOCAL
+    if later and there is not None and not there.outdated:
         print(
-            f"The worker of {home}, process {there.pid}, was there before: --parallel and --threads hold for the next one. To have that"
-            " now, end the worker with 'tabtune worker --stop', which leaves its runs alone, and start this program again."
+            f"The worker of {home}, process {there.pid}, was there before: --parallel, --threads and --executor hold for the next one. To"
+            " have that now, end the worker with 'tabtune worker --stop', which leaves its runs alone, and start this program again."
         )
     port = free_port(access.address, options.port)
     urls = access.addresses(port)

@@ -70,6 +70,10 @@ class DeviceError(TabTuneError, ValueError):
     """A device that was asked for and is not there."""
 
 
+class ClusterError(TabTuneError, ValueError):
+    """A cluster that is not there, or a node of it that cannot do what is asked."""
+
+
 class StoreError(TabTuneError, ValueError):
     """A run, sweep or dataset that the workspace does not hold."""
 

@@ -32,6 +32,27 @@ def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator
         os.close(lock)
 
 
+def shared_scratch_folder(name: str) -> Path:
+    """A folder in the machine's temporary folder for all processes of this user that know its name, this one's for its life.
+
+    What lies in it stays for the next one; with no process left, it goes with the next sweep.
+
+    Raises:
+        OSError: the folder is another user's, or cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / f"{PREFIX}{name}{SUFFIX}"
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):  # swept up before it was locked: another
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            if os.fstat(lock).st_uid != os.getuid():
+                raise PermissionError(f"{folder} belongs to another user.")
+            with suppress(OSError):  # where the file system knows no locks, nobody sweeps
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            if os.path.samestat(folder.stat(), os.fstat(lock)):
+                return folder
+
+
 def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
     """Takes away the folders of dead processes of this user; one that cannot be locked, or where locks are unknown, is left alone."""
     place = parent or Path(tempfile.gettempdir())

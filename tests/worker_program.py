@@ -17,18 +17,20 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tabtune_core.execution import cores, local, processes, service, worker
+from tabtune_core.execution.choice import ExecutorChoice
 processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
-numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if number}
+numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if number and name != "ray"}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
+clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in told if word.startswith("ray=")]
 service.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,
     job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
-    executor=lambda *given: local.LocalExecutor(*given, shares=shares),
+    executor=(clusters or [lambda *given: local.LocalExecutor(*given, shares=shares)])[0],
     notify=next((flag.removeprefix("notify=") for flag in told if flag.startswith("notify=")), ""),
     experiment="fake_experiment",
     jobs="fake_jobs",

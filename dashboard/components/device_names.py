@@ -1,4 +1,6 @@
-"""The devices that a run can be given, in words. What cards there are tells ``tabtune_core.gpus``."""
+"""The devices that a run can be given, in words. What cards there are tells ``tabtune_core.gpus``, or the worker of a cluster."""
+
+ON_A_CLUSTER = {"auto": "auto: a GPU of the cluster; a CPU where it has none", "cpu": "cpu", "cuda:0": "cuda: a GPU of the cluster"}
 
 
 def device_names(cards: list[str]) -> dict[str, str]:

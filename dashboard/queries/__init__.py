@@ -18,7 +18,7 @@ from dashboard.queries.boards import (
     recommended,
 )
 from dashboard.queries.frames import FRAMES, Latest, drawn, frame, latest, reach, settled, watched
-from dashboard.queries.machine import cards, memory_of_devices
+from dashboard.queries.machine import cards, cluster, memory_of_devices
 from dashboard.queries.tables import (
     BARS,
     LIMIT_BYTES,
@@ -72,6 +72,7 @@ __all__ = [
     "against_full",
     "cards",
     "class_counts",
+    "cluster",
     "configurations",
     "context_curves",
     "curves",

@@ -70,7 +70,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     for one in settings:
         check_request(one)
     if not asked.insist:
-        check_memory(settings, split, trained_on)
+        check_memory(store.home, settings, split, trained_on)
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):

@@ -20,7 +20,9 @@ from tabtune_core.cli.request import INSIST
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE
+from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
@@ -167,6 +169,27 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get(THREADS_VARIABLE) or None,
         help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four; also with"
         f" {THREADS_VARIABLE})",
+    )
+    worker.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=os.environ.get(EXECUTOR_VARIABLE) or LOCAL,
+        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local; also"
+        f" with {EXECUTOR_VARIABLE} in the environment of whatever starts the worker)",
+    )
+    worker.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        default=os.environ.get(ADDRESS_VARIABLE) or "auto",
+        help=f"head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto; also with {ADDRESS_VARIABLE})",
+    )
+    worker.add_argument(
+        "--gpu-share",
+        metavar="SHARE",
+        type=float,
+        default=os.environ.get(GPU_SHARE_VARIABLE) or "1",
+        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
+        f" compared (default: 1; also with {GPU_SHARE_VARIABLE})",
     )
     worker.add_argument(
         "--job-minutes",

@@ -11,6 +11,7 @@ from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, TableError
+from tabtune_core.execution.cluster_file import read_cluster
 from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.gpus import card_memory, count_cards
 from tabtune_core.machine import machine_memory
@@ -128,14 +129,14 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     return TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu), split
 
 
-def check_memory(settings: Sequence[RunSettings], split: "SplitSizes", trained_on: TrainedOn) -> None:
-    """Refuses runs that cannot fit the memory of their device.
+def check_memory(home: Path, settings: Sequence[RunSettings], split: "SplitSizes", trained_on: TrainedOn) -> None:
+    """Refuses runs that cannot fit the memory of their device on this machine.
 
     Raises:
         SettingError: with what they need, what there is and what to lower.
     """
     runs = [run for run in settings if run.strategy not in REFERENCES and run.seed == settings[0].seed]
-    if not runs:
+    if not runs or read_cluster(home) is not None:  # whose nodes have other memory than this machine
         return
     card, first = get_card(runs[0].model), next((run for run in runs if run.strategy != "inference"), runs[0])
     features, classes = trained_on.features, trained_on.classes

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import StoreError
+from tabtune_core.execution.choice import ExecutorChoice
+from tabtune_core.execution.cluster_file import forget_cluster
+from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.jobs import Job
@@ -24,14 +27,18 @@ def work(asked: argparse.Namespace) -> int:
     from tabtune_core.execution.local import LocalExecutor
     from tabtune_core.execution.service import run_worker
 
+    choice = ExecutorChoice(asked.executor, asked.address, asked.gpu_share)
     if asked.now and not asked.stop:
         raise StoreError("--now says how to stop the worker. Give --stop --now.")
     if asked.stop:
-        return _stop(RunStore(asked.home), now=asked.now)
+        return _stop(RunStore(asked.home), choice, now=asked.now)
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    executor = partial(LocalExecutor, shares=divide(asked.parallel, asked.threads))
+    executor = choice.opener()
+    if choice.executor == LOCAL:
+        forget_cluster(asked.home)
+        executor = partial(LocalExecutor, shares=divide(asked.parallel, asked.threads))
     run_worker(
         asked.home,
         exit_when_idle=asked.exit_when_idle,
@@ -74,8 +81,10 @@ def _what_runs(store: RunStore) -> list[str]:
 
 def _where(one: Run | Job) -> str:
     """For example ``process 4711 on cpu:0-3 of lab1``."""
-    place = f" on {one.slot} of {one.node}" if isinstance(one, Run) and one.node else ""
-    return f"process {one.pid}{place}"
+    if not isinstance(one, Run) or not one.node:
+        return f"process {one.pid}"
+    place = f"on {one.slot} of {one.node}"
+    return f"process {one.pid} {place}" if one.executor == LOCAL else f"{place}, by {one.executor}"
 
 
 def _suspended(worker: Holder) -> str:
@@ -85,7 +94,7 @@ def _suspended(worker: Holder) -> str:
     )
 
 
-def _stop(store: RunStore, *, now: bool) -> int:
+def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
     """Ends the worker; with ``now`` also what runs."""
     from tabtune_core.execution.service import end_everything
 
@@ -96,7 +105,7 @@ def _stop(store: RunStore, *, now: bool) -> int:
     else:
         _see_off(store.home, worker)
         say(f"The worker of {store.home}, process {worker.pid}, has ended; no queued run is started.")
-    left = end_everything(store.home) if now else []
+    left = end_everything(store.home, choice.opener()) if now else []
     for line in _what_runs(store):
         say(f"Goes on: {line}")
     if left:

@@ -3,10 +3,16 @@
 In: a function and what it takes. Out: what it returns, or None. The process waits meanwhile and ends with the one that set it aside.
 """
 
+import ctypes
 import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+PR_SET_PDEATHSIG = 1
 
 
 class FreshProcess:
@@ -15,7 +21,7 @@ class FreshProcess:
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_wait, args=(theirs, self._pipe), name="set aside", daemon=True)
+        self._process = context.Process(target=_wait, args=(theirs, self._pipe, os.getpid()), name="set aside", daemon=True)
         self._process.start()
         theirs.close()
 
@@ -31,7 +37,19 @@ class FreshProcess:
             self._process.join()
 
 
-def _wait(pipe: Connection, other_end: Connection) -> None:
+def die_with(parent: int) -> None:
+    """This process is killed when the thread that started it ends, whose process is ``parent``: on Linux, prctl(2), PR_SET_PDEATHSIG.
+
+    A kill reaches no child, and on a cluster no process group either.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before
+            os._exit(1)
+
+
+def _wait(pipe: Connection, other_end: Connection, parent: int) -> None:
+    die_with(parent)
     other_end.close()  # or the pipe would stay open when the other process is killed
     try:
         function, named = pipe.recv()

@@ -7,6 +7,7 @@ that process gives no answer, it is a new interpreter, which also has another or
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.engine.preforked_process import FreshProcess
+from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.gpus import takes_one_process
 
 TOLERANCE = 1e-6
@@ -94,6 +95,7 @@ def verify_in_fresh_process(
 
 def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:
     command = [sys.executable, "-m", "tabtune_core.engine.verify", str(run_dir), "--home", str(home), "--device", device]
+    command += ["--parent", str(os.getpid())]
     if checkpoint is not None:
         command += ["--checkpoint", checkpoint]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
@@ -112,8 +114,11 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--checkpoint")
-    arguments = parser.parse_args()
-    difference, labels = largest_difference(**vars(arguments))
+    parser.add_argument("--parent", type=int, help="id of the process with which this one ends")
+    asked = vars(parser.parse_args())
+    if (parent := asked.pop("parent")) is not None:
+        die_with(parent)
+    difference, labels = largest_difference(**asked)
     sys.stdout.write(json.dumps({"difference": difference, "labels": labels}))
 
 

@@ -85,7 +85,7 @@ def _run_all(home: Path, run_ids: Sequence[str], experiment: str, device: str | 
     logs = [store.run_dir(run_id) / "log.txt" for run_id in run_ids]
     for log in logs:
         log.parent.mkdir(parents=True, exist_ok=True)
-    _write_to(logs[0])
+    write_to(logs[0])
     for log in logs[1:]:  # one process has one log
         try:
             log.hardlink_to(logs[0])
@@ -94,7 +94,7 @@ def _run_all(home: Path, run_ids: Sequence[str], experiment: str, device: str | 
     fresh = [FreshProcess() for _ in run_ids]  # as long as there is one thread here
     for run_id in run_ids:
         store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
-        _begin_again(store, run_id, alone=len(run_ids) == 1)
+        begin_again(store, run_id, alone=len(run_ids) == 1)
     threading.Thread(target=_beat, args=(store, run_ids), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
     if len(run_ids) == 1:
@@ -115,7 +115,7 @@ def _run_all(home: Path, run_ids: Sequence[str], experiment: str, device: str | 
         raise lacking
 
 
-def _begin_again(store: RunStore, run_id: str, *, alone: bool) -> None:
+def begin_again(store: RunStore, run_id: str, *, alone: bool) -> None:
     """Where an earlier process of the run was interrupted; of a pack of runs, none saves a state, so that all start anew."""
     if store.run(run_id).resumptions:
         if not alone:
@@ -155,8 +155,8 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             with contextlib.suppress(ShortageError):  # the worker says it, then
                 store.append(run_id, RunFailed(str(lacking), type(lacking).__name__))
             raise lacking from error  # to the exit status: the row and the last state stay, for the run to be resumed
-        message = _explain(error, memory_advice(settings), "the run's log", store.home)
-        patiently(partial(store.append, run_id, RunFailed(message, _kind(error))))
+        message = explain(error, memory_advice(settings), "the run's log", store.home)
+        patiently(partial(store.append, run_id, RunFailed(message, kind_of_error(error))))
         patiently(partial(store.finish, run_id, "failed", error=message))
         store.forget_states(run_id)
         raise  # the trace is written to stderr, which is the log; of a run alone, the exit status says that it failed
@@ -176,14 +176,14 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
     folder = store.job_dir(job_id)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_to(folder / "log.txt")
+        write_to(folder / "log.txt")
         patiently(lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid())))
         job = store.job(job_id)
         if job.status != "running":  # its worker was killed before it told the process, and the next one took the job for lost
             return
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
-        message = _explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}", home)
+        message = explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}", home)
         patiently(lambda: store.finish_job(job_id, "failed", error=message))
         raise  # for the log
     if store.job(job_id).wish == "cancel":  # asked for meanwhile
@@ -201,7 +201,7 @@ def _stand_apart() -> None:
         score.write_text(str(min(1000, int(score.read_text()) + FIRST_TO_GO)))
 
 
-def _write_to(log: Path) -> None:
+def write_to(log: Path) -> None:
     """Sends everything that this process and its libraries print to a file."""
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
@@ -224,12 +224,12 @@ def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
     os._exit(1)  # the workspace was deleted: nobody could see what comes of it
 
 
-def _kind(error: Exception) -> str:
+def kind_of_error(error: Exception) -> str:
     """The error's class; one for all that a full memory raises."""
     return "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
 
 
-def _explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:
+def explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:
     """For the person: what happened and what to do; ``advice`` is what to do where memory was full."""
     if isinstance(error, TabTuneError):
         return str(error)

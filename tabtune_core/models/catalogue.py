@@ -14,6 +14,8 @@ from tabtune_core.models.families import CARDS
 from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
+ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
+"""Environment variable of a run's process on a machine where the weights that a person named lie at another path."""
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
 
@@ -35,7 +37,9 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: it does not exist.
     """
-    file = Path(os.path.expanduser(path))  # which leaves alone the home of somebody whom the machine does not know
+    file = Path(
+        os.environ.get(ELSEWHERE) or os.path.expanduser(path)
+    )  # which leaves alone the home of somebody whom the machine does not know
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
     if not os.path.isfile(file):  # which says no of a name that is too long, where a Path raises

@@ -34,10 +34,11 @@ ADDED = {
         "executor": "TEXT NOT NULL DEFAULT ''",
         "node": "TEXT NOT NULL DEFAULT ''",
         "tags": "TEXT NOT NULL DEFAULT ''",
+        "received": "INTEGER NOT NULL DEFAULT 0",
     },
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
-"""Columns that tables of workspaces of earlier formats may lack; the last two of runs are of format 3."""
+"""Columns that tables of workspaces of earlier formats may lack; the last three of runs are of format 3."""
 REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
 

@@ -48,7 +48,7 @@ STATES = "states"
 """Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
 LAST_STATE = "last.safetensors"
 """File there, from which a run goes on."""
-NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
+NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = '', received = 0"
 """Of a row that waits in the queue, again."""
 
 
@@ -253,6 +253,22 @@ class RunStore(JobQueue):
         for run_id in run_ids:
             self._write(sql, (run_id, pid))
 
+    def set_place(self, run_id: str, slot: str, node: str) -> None:
+        """Notes where a running run was put after all."""
+        self._write("UPDATE runs SET slot = ?, node = ? WHERE id = ? AND status = 'running'", (slot, node, run_id))
+
+    def received(self, run_id: str) -> int:
+        """How many of the events are here that the process of a run on another machine has told."""
+        return int(self._row(run_id)["received"])
+
+    def receive(self, run_id: str, events: Sequence[tuple[Event, float]], received: int) -> None:
+        """Adds events of a run on another machine, each with its unix seconds; all of them and their new number, or nothing."""
+        if events:
+            with self._together():
+                for event, at in events:
+                    self._add(run_id, event, at)
+                self._write("UPDATE runs SET received = ? WHERE id = ?", (received, run_id))
+
     def beat(self, run_id: str) -> None:
         """A sign of life of the run's process."""
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
@@ -262,12 +278,14 @@ class RunStore(JobQueue):
 
         ``Resumed`` takes away the steps and evaluations after it: they are done again.
         """
-        kind, payload = to_json(event)
         with self._together() if isinstance(event, Resumed) else nullcontext():
-            sql = "INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)"
-            self._write(sql, (run_id, time.time() if at is None else at, kind, payload))
-            if isinstance(event, Resumed):
-                self._forget_steps(run_id, beyond=event.step)
+            self._add(run_id, event, time.time() if at is None else at)
+
+    def _add(self, run_id: str, event: Event, at: float) -> None:
+        kind, payload = to_json(event)
+        self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
+        if isinstance(event, Resumed):
+            self._forget_steps(run_id, beyond=event.step)
 
     def _forget_steps(self, run_id: str, *, beyond: int) -> None:
         told = self.events(run_id, ["StepDone", "Evaluated"])

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS runs (
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a card such as 'cuda:1', or 'cpu'; empty while queued
     executor        TEXT NOT NULL DEFAULT '',   -- what carries it out: 'local', or a name of another; empty while queued and before format 3
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
+    received        INTEGER NOT NULL DEFAULT 0, -- of a run on another machine: events of its process that are in this database; no unit
     resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
     tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, one space between two
 );

@@ -1,5 +1,6 @@
 """Stands in for tabtune_core.engine.experiment without torch; what it does is the name of the target column."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -67,7 +68,8 @@ def wait_for_partner(home, stop_request):
 
 def be_deaf(home, stop_request):
     """Hears neither stop requests nor TERM."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with contextlib.suppress(ValueError):  # in a thread, as on a cluster, where none is sent
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
 
 

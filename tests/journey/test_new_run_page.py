@@ -6,6 +6,7 @@ import pytest
 import seeding
 
 from tabtune_core.data.datasets import add_sample
+from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, SweepSettings
@@ -23,6 +24,19 @@ def page(app, store):
 
 def texts(elements):
     return " ".join(str(element.value) for element in elements).replace("\\", "")
+
+
+def test_the_machines_of_a_cluster_stand_where_a_device_is_chosen(app, store):
+    write_cluster(store.home, Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), ""))
+    add_sample(store.home, "breast_cancer")
+    app.run()
+    page = app.switch_page("views/new_run/page.py").run()
+    assert not page.exception
+    said = texts(page.caption)
+    assert "Runs go to the nodes of a Ray cluster: 1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)." in said
+    assert "Node b has torch 2.8.0." in said
+    assert "Free memory on a node of the cluster: not known." in said
+    assert next(box for box in page.selectbox if box.key == "device").options[0] == "auto: a GPU of the cluster; a CPU where it has none"
 
 
 def launch(page):

@@ -45,6 +45,8 @@ PAGES_REACH = (
     "training.memory.prediction_context",
     "store",
     "analysis",
+    "execution.choice",
+    "execution.cluster_file",
     "execution.end_messages",
     "execution.lock",
     "execution.jobs.export_formats",
@@ -119,6 +121,8 @@ def test_only_views_know_views():
         "dashboard",
         "dashboard.server.application",
         "tabtune_core.__main__",
+        "tabtune_core.execution.on_ray.executor",
+        "tabtune_core.execution.on_ray.remote_run",
         "tabtune_core.execution.worker",
         "tabtune_core.models.checkpoints",
         "tabtune_core.store.uploaded_adapters",
@@ -127,6 +131,14 @@ def test_only_views_know_views():
 )
 def test_importing_it_does_not_import_torch(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "module", ["dashboard.__main__", "tabtune_core.cli.main", "tabtune_core.execution.service", "tabtune_core.execution.on_ray.executor"]
+)
+def test_importing_it_does_not_import_ray(module):
+    code = f"import {module}, sys; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 

@@ -12,6 +12,7 @@ from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.data.target import Way
+from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -73,7 +74,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         persist_state="session",
         help="Estimates for a GPU with this much memory, even if there is none here. Empty: the device chosen above.",
     )
-    device = DeviceMemory.of(sweep.run.device, *queries.memory_of_devices())
+    device = device_of(sweep.run.device, queries.cluster())
     if planned:
         device = DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True)
     on_gpu = device.on_gpu
@@ -92,7 +93,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu)
     if device.free_bytes is None:
         needs = f"Needs about {need.bytes / GIGABYTE:.1f} GB at most ({BESIDE})."
-        st.caption(f"{needs} Free memory on {device.name}: N/A (its driver does not report it).")
+        st.caption(f"{needs} Free memory on {device.name}: not known.")
     else:
         fit = judge(need.bytes, device.free_bytes)
         free = device.free_bytes / GIGABYTE
@@ -106,6 +107,14 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     classes = 0 if counts is None else len(counts)
     _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
     return cannot_fit(need, device, sweep.run)
+
+
+def device_of(asked: str, cluster: Cluster | None) -> DeviceMemory:
+    """This machine's device; of a cluster it is not known which node a run will be put on."""
+    if cluster is None:
+        return DeviceMemory.of(asked, *queries.memory_of_devices())
+    on_gpu = asked.startswith("cuda") or (asked == "auto" and bool(cluster.cards))
+    return DeviceMemory("a node of the cluster", None, None, on_gpu)
 
 
 _HELP = (

@@ -9,10 +9,11 @@ from typing import Any, get_args, get_type_hints
 import streamlit as st
 
 from dashboard.components import tree_view
-from dashboard.components.device_names import device_names, free_memory
+from dashboard.components.device_names import ON_A_CLUSTER, device_names, free_memory
 from dashboard.formatting import plain
 from dashboard.views.new_run.forms import DECIMALS, DEFAULTS
 from dashboard.views.new_run.target_tree import as_data, paths_of, toggled
+from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
@@ -198,9 +199,12 @@ def baseline_widgets() -> None:
     text_field("Seeds", "seeds", SweepSettings, help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.")
 
 
-def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> None:
-    """Where to train. ``cards`` names the NVIDIA cards of this machine; memory is free and total bytes, of the machine and each card."""
-    names = device_names(cards)
+def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None], cluster: Cluster | None) -> None:
+    """Where to train. ``cards`` names the NVIDIA cards of this machine; memory is free and total bytes, of the machine and each card.
+
+    With a ``cluster`` runs go to its nodes, whatever this machine has.
+    """
+    names = ON_A_CLUSTER if cluster else device_names(cards)
     held = st.session_state.get("device", "auto")
     st.selectbox(
         "Device",
@@ -210,4 +214,9 @@ def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple
         help=describe(RunSettings, "device"),
         persist_state="session",
     )
-    st.caption(free_memory(machine, memory))
+    if cluster is None:
+        st.caption(free_memory(machine, memory))
+        return
+    st.caption(f":material/lan: Runs go to the nodes of a Ray cluster: {plain(cluster.summary)}.")
+    for problem in filter(None, (cluster.waits, *(node.problem for node in cluster.nodes))):
+        st.caption(f":material/warning: {plain(problem)}")

@@ -34,7 +34,7 @@ def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[Split
 
 
 def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
-    """Why one of the runs would fail before its first step, if it would. ``cards`` names the NVIDIA cards of this machine."""
+    """Why one of the runs would fail before its first step, if it would. ``cards`` names the NVIDIA cards that runs may be given."""
     run = sweep.run
     if run.checkpoint is not None and not may_type_paths():
         return f"The run names the weights file {run.checkpoint}. {NO_PATHS}"

@@ -43,7 +43,7 @@ with right:
     split = pick_split(tables[table], target)
 task, rows = queries.TASKS[way], tables[table].rows
 
-card = model_cards(task)
+card, cluster = model_cards(task), queries.cluster()
 no_fit = launch_panel.unfit(card, table, target, way, split)
 if no_fit:
     st.error(plain(no_fit))
@@ -57,7 +57,7 @@ with form:
     form_widgets.lora_widgets(card, task, told)
     st.subheader("Training", help=define("Episode", "Context row", "Query row"))
     form_widgets.training_widgets(told)
-    form_widgets.device_widget(queries.cards(), *queries.memory_of_devices())
+    form_widgets.device_widget(queries.cards(), *queries.memory_of_devices(), cluster)
     st.subheader("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets()
     with st.expander("Advanced", icon=":material/settings:"):
@@ -73,7 +73,7 @@ with price:
         st.stop()
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
-    no_start, too_large = launch_panel.refused(sweep, queries.cards()), None
+    no_start, too_large = launch_panel.refused(sweep, cluster.cards if cluster else queries.cards()), None
     try:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)

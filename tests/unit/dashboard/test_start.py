@@ -11,11 +11,13 @@ from dashboard.server import application as served
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.store.runs import RunStore
 
+OF_A_CLUSTER = ("TABTUNE_EXECUTOR", "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE")
+
 
 def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    monkeypatch.setenv("TABTUNE_HOME", "")
-    monkeypatch.setenv("TABTUNE_UPLOAD_LIMIT_MB", "")
+    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", *OF_A_CLUSTER):
+        monkeypatch.setenv(name, "")
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as ended:
         main(["--home", str(tmp_path / "file"), "--no-browser"])
@@ -28,7 +30,7 @@ def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, m
 def served_once(tmp_path, monkeypatch):
     """Starts the program with some flags; what its worker would find in the environment."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", "TABTUNE_PARALLEL", "TABTUNE_THREADS"):
+    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", "TABTUNE_PARALLEL", "TABTUNE_THREADS", *OF_A_CLUSTER):
         monkeypatch.setenv(name, "")
     found = []
 
@@ -53,6 +55,16 @@ def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, mon
     assert served_once("--parallel", "3", "--threads", "1") == ("3", "1")
 
 
+def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys):
+    served_once()
+    assert [os.environ[name] for name in OF_A_CLUSTER] == ["local", "auto", "1"]
+    served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
+    assert [os.environ[name] for name in OF_A_CLUSTER] == ["ray", "10.0.0.1:6379", "0.5"]
+    with pytest.raises(SystemExit):
+        served_once("--executor", "ray", "--gpu-share", "1.5")
+    assert "The share of a GPU is 1.5; a run is given at most one GPU." in capsys.readouterr().err
+
+
 def test_no_runs_at_once_are_refused_in_a_sentence(served_once, capsys):
     with pytest.raises(SystemExit):
         served_once("--parallel", "0")
@@ -64,7 +76,7 @@ def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, 
     lock = WorkerLock(tmp_path)
     assert lock.take()
     served_once("--parallel", "3")
-    assert "was there before: --parallel and --threads hold for the next one" in capsys.readouterr().out
+    assert "was there before: --parallel, --threads and --executor hold for the next one" in capsys.readouterr().out
     lock.release()
     served_once("--parallel", "3")
     assert "was there before" not in capsys.readouterr().out

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 
 import psutil
@@ -75,3 +77,33 @@ def test_it_ends_with_the_process_that_set_it_aside(kill):
     while psutil.pid_exists(aside) and psutil.Process(aside).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+PARENT = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+"""
+CHILD = """
+import os, sys, time
+from tabtune_core.engine.preforked_process import die_with
+die_with(os.getppid())
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
+def test_a_child_ends_with_a_parent_that_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD, "x"], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    child.wait(timeout=20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
+def test_a_child_whose_parent_has_ended_before_does_nothing():
+    code = "from tabtune_core.engine.preforked_process import die_with; die_with(1 << 22); print('on')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")

@@ -1,0 +1,56 @@
+"""Which executor a worker uses: as the command line says, or the environment of whatever starts the worker.
+
+In: names and numbers. Out: how to open an executor. Loads no Ray.
+"""
+
+import functools
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tabtune_core.errors import SettingError
+from tabtune_core.execution.executor import LOCAL
+
+if TYPE_CHECKING:
+    from tabtune_core.execution.service import OpenExecutor
+
+RAY = "ray"
+EXECUTORS = (LOCAL, RAY)
+EXECUTOR_VARIABLE, ADDRESS_VARIABLE, GPU_SHARE_VARIABLE = "TABTUNE_EXECUTOR", "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorChoice:
+    """Where runs are carried out.
+
+    Raises:
+        SettingError: there is no such executor, or the share of a GPU is out of range.
+    """
+
+    executor: str = LOCAL
+    """'local', which is this machine, or 'ray': the machines of a Ray cluster."""
+    address: str = "auto"
+    """Of the head of the Ray cluster, HOST:6379; 'auto' is the cluster that this machine is part of."""
+    gpu_share: float = 1.0
+    """Of a GPU that a run on the Ray cluster is given. Less than 1 puts several on one, whose seconds cannot be compared."""
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise SettingError(f"There is no executor {self.executor!r}; choose one of {', '.join(EXECUTORS)}.")
+        if not 0 < self.gpu_share <= 1:
+            raise SettingError(f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU. Write 1, or for example 0.5.")
+
+    def tell(self, environment: MutableMapping[str, str]) -> None:
+        """Sets the variables for a worker that is started later."""
+        told = (self.executor, self.address, f"{self.gpu_share:g}")
+        environment.update(zip((EXECUTOR_VARIABLE, ADDRESS_VARIABLE, GPU_SHARE_VARIABLE), told, strict=True))
+
+    def opener(self) -> "OpenExecutor":
+        """What opens the executor."""
+        if self.executor == LOCAL:
+            from tabtune_core.execution.local import LocalExecutor
+
+            return LocalExecutor
+        from tabtune_core.execution.on_ray.executor import RayExecutor
+
+        return functools.partial(RayExecutor, self)

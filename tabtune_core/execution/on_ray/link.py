@@ -1,0 +1,279 @@
+"""The worker's side of one run on a node: it sends what the run needs, writes down what it tells, and brings what it leaves.
+
+In: a queued run, or one that an earlier worker began. Out: rows and files of the workspace, whose only writer is this machine. All of it
+can be begun again at any point, so that a worker that was killed, a full disk and a cut connection cost time and nothing else.
+"""
+
+import contextlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.data.datasets import folder_of
+from tabtune_core.errors import ShortageError, TabTuneError
+from tabtune_core.events import Note, StopRequest
+from tabtune_core.execution.child import begin_again, discard
+from tabtune_core.execution.executor import AGAIN, Ended, State
+from tabtune_core.execution.on_ray import node_files
+from tabtune_core.execution.on_ray.demand import Demand
+from tabtune_core.execution.on_ray.machines import first_line
+from tabtune_core.execution.on_ray.remote_run import LEAVING, LOG, News, Order, Outcome, Where
+from tabtune_core.execution.on_ray.weights import carried
+from tabtune_core.shortage import shortage_of
+from tabtune_core.store.runs import LAST_STATE, STATES, Run, RunStore
+
+POLL_SECONDS = 0.5
+ANSWER_SECONDS = 60.0
+"""For a node that is there to answer; one that is cut off for longer is taken for lost."""
+PENDING_SECONDS = 30.0
+"""For the cluster to start a run's process, before the run says that it waits."""
+AGAIN_SECONDS = 1.0
+ARRIVING = "states-arriving"
+TABLE_FILES = ("table.parquet", "table.json")
+WAITS = "The run waits for room on the cluster: what its nodes have is taken, or a process is slow to start."
+SHARES = "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared with those of other runs."
+
+_sending = threading.Lock()
+"""One run is sent its files after the other, so that what two runs of a node need is sent once."""
+_log = logging.getLogger(__name__)
+
+
+class NodeTroubleError(Exception):
+    """What went wrong on the node, outside of the run itself."""
+
+
+class Link:
+    """A task of the executor: one run."""
+
+    def __init__(
+        self, store: RunStore, run: Run, ray: Any, actor: Any, *, experiment: str, demand: Demand, node: str, name_of: Callable[[str], str]
+    ) -> None:
+        self.store, self.run, self.ray, self.experiment = store, run, ray, experiment
+        self.ids = (run.id,)
+        self.demand, self.node = demand, node
+        """What it holds, and the node's id: the one that was meant, until it is there."""
+        self.name_of = name_of
+        """Of a node, for people."""
+        self.state: State = "alive"
+        self.ended = Ended("", AGAIN)
+        self._actor = actor
+        self._there = self._said_waits = False
+        self._answered = self._heard = time.monotonic()
+        self._state = 0
+        """Of the last state that is here."""
+        self._asked: dict[str, float] = {}
+        """What was asked of it, and when, in monotonic seconds."""
+        self._thread = threading.Thread(target=self._work, name=f"run-{run.id}", daemon=True)
+        if actor is None:
+            self.state = "gone"
+            self.ended = Ended(
+                f"The run's process is gone, and so may be its machine ({self._called()}); no worker was there to see why.", AGAIN
+            )
+        else:
+            self._thread.start()
+
+    def ask(self, word: StopRequest | None, grace_seconds: float) -> None:
+        """Passes on a wish; what is to be cancelled is killed after a while, at once where it has not begun."""
+        if word is None or self.state != "alive":
+            return
+        if word not in self._asked:
+            self._asked[word] = time.monotonic()
+            self._actor.ask.remote(word)
+        if word == "cancel" and (not self._there or time.monotonic() - self._asked[word] > grace_seconds):
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends the actor's process, and with it what it started."""
+        with contextlib.suppress(self.ray.exceptions.RayError, ValueError, TypeError):  # of none
+            self.ray.kill(self._actor, no_restart=True)
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Whether nothing is written any more."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        said = ""
+        while self.state == "alive":
+            try:
+                self._follow()
+                self.state = "gone"
+            except Exception as error:  # noqa: BLE001 - nobody else would hear of it; the run says so
+                lacking = self._lacking_here(error)
+                if lacking is None and not self._may_answer_yet(error):
+                    self._lose(self._why(error))
+                    return
+                if lacking is not None and lacking.lack != said:
+                    _log.warning("%s What run %s tells waits.", lacking, self.run.id)
+                said = lacking.lack if lacking else ""
+                time.sleep(AGAIN_SECONDS)
+
+    def _lacking_here(self, error: Exception) -> ShortageError | None:
+        """What this machine lacks, such as room on its disk: all is begun again when it is there. What a node lacks is no such thing."""
+        if isinstance(error, self.ray.exceptions.RayError | NodeTroubleError):
+            return None
+        return error if isinstance(error, ShortageError) else shortage_of(error, folder=self.store.home)
+
+    def _may_answer_yet(self, error: Exception) -> bool:
+        errors = self.ray.exceptions
+        patient = not self._there or time.monotonic() - self._answered < ANSWER_SECONDS
+        return patient and isinstance(error, errors.ActorUnavailableError | errors.GetTimeoutError)
+
+    def _why(self, error: Exception) -> Ended:
+        """What ended a run before it told its outcome."""
+        errors, text, called = self.ray.exceptions, str(error), self._called()
+        _log.warning("Run %s: %s", self.run.id, text)
+        if isinstance(error, TabTuneError):  # the run was deleted, or what it needs is not here
+            self.store.finish(self.run.id, "failed", error=text)
+            return Ended(text, AGAIN)
+        if isinstance(error, errors.OutOfMemoryError):
+            return Ended(f"Ray ended the run's process, because the memory of its node ran out ({called}).", "")
+        if getattr(error, "preempted", False):
+            return Ended(f"{called} was taken away from the cluster (preempted).", AGAIN)
+        if "node has died" in text or isinstance(error, errors.ActorUnschedulableError | errors.NodeDiedError):
+            return Ended(f"{called} has left the cluster.", AGAIN)
+        if isinstance(error, errors.ActorUnavailableError | errors.GetTimeoutError):
+            return Ended(f"{called} has not answered for {ANSWER_SECONDS:g} s.", AGAIN)
+        if isinstance(error, errors.RayError):
+            return Ended(f"The run's process was killed or crashed ({called}). Ray says: {first_line(error)}", AGAIN)
+        return Ended(f"{called} could not go on with the run: {first_line(error)}", AGAIN)
+
+    def _called(self) -> str:
+        return f"Node {self.name_of(self.node)}"
+
+    def _lose(self, ended: Ended) -> None:
+        self.kill()
+        self.ended, self.state = ended, "gone"
+
+    def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
+        try:
+            answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
+        except self.ray.exceptions.RayTaskError as error:  # which is one of its cause's class, too, as if that had happened here
+            raise NodeTroubleError(first_line(error.cause)) from error
+        self._answered = time.monotonic()
+        return answer
+
+    def _follow(self) -> None:
+        """From wherever the run is to its end."""
+        where = self._where()
+        self.node, self._there = where.node_id, True
+        self.store.set_place(self.run.id, where.slot, self.name_of(where.node_id))
+        if not where.started:
+            self._begin()
+        while (news := self._hear()).outcome is None:
+            if news.state not in (0, self._state):
+                self._bring_state(news.state)
+            time.sleep(POLL_SECONDS)
+        self._close(news.outcome)
+
+    def _where(self) -> Where:
+        """Once the cluster has started it."""
+        while True:
+            try:
+                found: Where = self._call("where", patience_seconds=PENDING_SECONDS)
+            except self.ray.exceptions.GetTimeoutError:
+                if self._there:
+                    raise
+                self.store.beat(self.run.id)
+                if not self._said_waits:
+                    self._said_waits = True
+                    _log.warning("Run %s: %s", self.run.id, WAITS)
+                    self.store.append(self.run.id, Note(WAITS, "warning"))
+            else:
+                return found
+
+    def _begin(self) -> None:
+        run = self.store.run(self.run.id)
+        folder = self.store.run_dir(run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOG).touch()
+        if run.resumptions:
+            begin_again(self.store, run.id, alone=True)
+        weights = carried(run.settings)
+        table = folder_of(self.store.home, run.settings.dataset)
+        files = {f"datasets/{run.settings.dataset}/{name}": table / name for name in TABLE_FILES}
+        files |= {f"runs/{run.id}/{STATES}/{path.name}": path for path in _states(folder)}
+        if weights.named or (weights.repository and self._call("lacks_release", run.settings.to_dict())):
+            files |= weights.files
+        with _sending:
+            for name in self._call("missing", list(files)):
+                size = files[name].stat().st_size
+                for offset, content in node_files.pieces(files[name]):
+                    self._call("take", name, offset, content, size)
+                    self.store.beat(run.id)
+        if 0 < self.demand.gpus < 1:
+            self.store.append(run.id, Note(SHARES.format(share=self.demand.gpus), "warning"))
+        told = (folder / LOG).stat().st_size
+        self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0, weights, told))
+
+    def _hear(self) -> News:
+        """Writes down all that is new."""
+        log = self.store.run_dir(self.run.id) / LOG
+        while True:
+            received = self.store.received(self.run.id)
+            news: News = self._call("after", received, log.stat().st_size)
+            with log.open("ab") as stream:
+                stream.write(news.log)
+            self.store.receive(self.run.id, news.events, received + len(news.events))
+            self.store.beat(self.run.id)
+            self._heard = time.monotonic()
+            if not news.events and not news.log:
+                return news
+
+    def _bring(self, name: str, size: int, place: Path) -> None:
+        """A file of the run from its node."""
+        offset = 0
+        while True:
+            content = self._call("piece", name, offset)
+            node_files.take(place, offset, content, size)
+            offset += len(content)
+            if offset >= size:
+                return
+            if time.monotonic() - self._heard > POLL_SECONDS:
+                self._hear()
+
+    def _bring_state(self, state: int) -> None:
+        """The last state and the best one that it names; it counts from when all that was told before it is written down."""
+        files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
+        arriving = folder.with_name(ARRIVING)
+        for name, size in files.items():
+            self._bring(f"{LEAVING}/{name}", size, arriving / name)
+        if not files:
+            return
+        self._hear()
+        folder.mkdir(exist_ok=True)
+        for name in sorted(files, key=lambda name: name == LAST_STATE):  # the best states are there before the last that names one
+            (arriving / name).replace(folder / name)
+        for path in _states(folder):
+            if path.name not in files:
+                path.unlink()
+        shutil.rmtree(arriving)
+        self._state = state
+
+    def _close(self, outcome: Outcome) -> None:
+        """Brings the run's files, ends its row, and lets its process go."""
+        run_id, folder = self.run.id, self.store.run_dir(self.run.id)
+        if outcome.status == "interrupted":
+            self._lose(Ended(outcome.error or "", AGAIN))
+            return
+        cancelled = outcome.status == "cancelled" or self.store.wish(run_id) == "cancel"
+        if cancelled:
+            discard(folder)
+            self.store.finish(run_id, "cancelled")
+        else:
+            for name, size in self._call("left").items():
+                self._bring(name, size, folder / name)
+            self.store.finish(run_id, outcome.status, result=outcome.result, error=outcome.error)
+        self.store.forget_states(run_id)
+        self._call("forget")
+        self.kill()
+
+
+def _states(folder: Path) -> list[Path]:
+    """Files of a run's states that are there whole."""
+    return sorted((folder / STATES).glob("*.safetensors"))

@@ -1,0 +1,162 @@
+"""The machines of a Ray cluster, as the worker sees them: what they have, and whether they have the worker's code.
+
+In: an address. Out: nodes that runs can be put on, and why others cannot.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.errors import ClusterError
+from tabtune_core.execution.cluster_file import ClusterNode
+from tabtune_core.execution.on_ray.demand import Demand
+from tabtune_core.execution.on_ray.versions import EVERY_RUN, NONE, Sight, difference, look_around, versions
+
+LOOK_SECONDS = 2.0
+"""Between two looks at which nodes there are."""
+FIRST_LOOK_SECONDS = 60.0
+"""For the nodes to say what they have, when the worker starts."""
+INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine that is part of the cluster now."""
+
+    id: str
+    name: str
+    has: Demand
+    """In all."""
+    sight: Sight
+    problem: str
+    """Why it is given no run; empty where it is."""
+
+    def differs(self, here: dict[str, str], package: str) -> str:
+        """A sentence where a package of it is another version than the worker's."""
+        return difference(self.name, here, self.sight.versions, [package])
+
+    def for_pages(self) -> ClusterNode:
+        """What a page shows of it."""
+        named = self.sight.cards[: int(self.has.gpus)]
+        cards = named + ("GPU",) * (int(self.has.gpus) - len(named))
+        return ClusterNode(self.name, int(self.has.cpus), cards, self.problem)
+
+
+class Machines:
+    """Of the cluster that this process has joined."""
+
+    def __init__(self, address: str, home: Path) -> None:
+        self.ray = join(address, home)
+        self.here = versions()
+        self.seen: dict[str, Demand] = {}
+        """What each node has that can be given runs, those that have left included."""
+        self.names: dict[str, str] = {}
+        """Of all nodes that were ever there."""
+        self._questions: dict[str, Any] = {}
+        self._sights: dict[str, Sight | str] = {}
+        """What a node said, or why it could not."""
+        self._nodes: list[Node] = []
+        self._next_look = 0.0
+        deadline = time.monotonic() + FIRST_LOOK_SECONDS
+        while (not self.nodes() or self._questions) and time.monotonic() < deadline:
+            self._next_look = 0.0
+            time.sleep(0.1)
+
+    def nodes(self) -> list[Node]:
+        """Those that have said what they are; a new one does within seconds."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            self._look()
+        return self._nodes
+
+    def _look(self) -> None:
+        try:
+            there = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
+        except self.ray.exceptions.RayError as error:
+            _log.warning("The cluster does not say which nodes it has: %s", first_line(error))
+            return
+        for node_id in there.keys() - self._sights.keys() - self._questions.keys():
+            self._questions[node_id] = self._ask(node_id)
+        for node_id, question in list(self._questions.items()):
+            if self.ray.wait([question], timeout=0)[0]:
+                del self._questions[node_id]
+                self._sights[node_id] = self._heard(question)
+        hosts = Counter(node["NodeManagerHostname"] for node in there.values())
+        known = [_node(node, self._sights[node_id], hosts, self.here) for node_id, node in there.items() if node_id in self._sights]
+        for node in known:
+            if node.id not in self.names:
+                _log.info("Node %s has %s. %s", node.name, node.has, node.problem or "It is given runs.")
+                self.names[node.id] = node.name
+            if not node.problem:
+                self.seen[node.id] = node.has
+        for node in self._nodes:
+            if node.id not in there:
+                _log.warning("Node %s has left the cluster.", node.name)
+        self._nodes = known
+
+    def _ask(self, node_id: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        return self.ray.remote(look_around).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+
+    def _heard(self, question: Any) -> Sight | str:
+        try:
+            sight: Sight = self.ray.get(question)
+        except self.ray.exceptions.RayError as error:
+            return first_line(error)
+        return sight
+
+
+def join(address: str, home: Path) -> Any:
+    """The module ``ray``, connected.
+
+    Raises:
+        ClusterError: it is not installed, there is no cluster, or it is of another version.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"The address {address} is that of a Ray client, which loses its runs when the connection is gone for 30 s. Start the worker on"
+            " a machine of the cluster, with the address 'auto' or that of its head, HOST:6379."
+        )
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError(f"The executor 'ray' needs the package ray, which is not installed. {INSTALL}") from error
+    try:
+        ray.init(address=address, namespace=namespace_of(home), log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterError(
+            f"There is no Ray cluster to join at {address!r}: {first_line(error)} Start one on this machine with 'ray start --head', or"
+            " join one with 'ray start --address HOST:6379'; then start the worker again."
+        ) from error
+    return ray
+
+
+def namespace_of(home: Path) -> str:
+    """Where the runs of a workspace have their names in a cluster."""
+    return f"tabtune-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says, as a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{(lines or [type(error).__name__])[0].rstrip('.')}."
+
+
+def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:
+    host, resources = told["NodeManagerHostname"], told["Resources"]
+    name = host if hosts[host] == 1 else f"{host} ({told['NodeID'][:4]})"
+    has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
+    if isinstance(sight, str):
+        problem = f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray says: {sight}"
+        return Node(told["NodeID"], name, has, Sight(host, (), dict.fromkeys(here, NONE)), problem)
+    return Node(told["NodeID"], name, has, sight, difference(name, here, sight.versions, EVERY_RUN))

@@ -1,0 +1,195 @@
+"""One run on a node of a cluster: the actor, whose process is the run's own.
+
+In: the order of a run, and the files that it needs, in pieces. Out: events and lines of the log beyond those that were told before, the
+last state of its training, and in the end its outcome and its files. Whoever is the worker asks for them, so that a worker may end at any
+time. Ray makes an actor of ``RemoteRun``.
+"""
+
+import importlib
+import os
+import shutil
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from tabtune_core.errors import Cancelled
+from tabtune_core.events import Event, RunFailed, RunFinished, StopRequest
+from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
+from tabtune_core.execution.on_ray import node_files
+from tabtune_core.execution.on_ray.weights import Carried, lacks_release, lay_out
+from tabtune_core.scratch import shared_scratch_folder, sweep
+from tabtune_core.settings import RunSettings
+from tabtune_core.shortage import shortage_of
+from tabtune_core.store.runs import LAST_STATE, STATES, Status
+
+EVENTS_AT_ONCE = 2_000
+LOG_BYTES_AT_ONCE = 1_000_000
+LOG = "log.txt"
+LEAVING = "leaving"
+"""Folder of states that are on their way to the worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run, as its worker sends it."""
+
+    settings: dict[str, Any]
+    experiment: str
+    """Module whose ``run_experiment`` carries it out."""
+    on_gpu: bool
+    """Whether it has a card here; its only one."""
+    weights: Carried
+    log_bytes: int
+    """That earlier processes of the run have left in its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What an actor says when it is there."""
+
+    node_id: str
+    slot: str
+    """As people read it."""
+    started: bool
+    """Whether it was given its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    status: Status
+    """'interrupted' where the node lacked something that comes back."""
+    result: RunFinished | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a run has told since the last time."""
+
+    events: list[tuple[Event, float]]
+    """With the unix seconds of each."""
+    log: bytes
+    state: int
+    """Grows with each last state that was saved; 0 before the first."""
+    outcome: Outcome | None
+    """None while it goes on."""
+
+
+class RemoteRun:
+    """One a run."""
+
+    def __init__(self, run_id: str) -> None:
+        import ray
+
+        here = ray.get_runtime_context()
+        self.home = shared_scratch_folder(here.get_node_id()[:12])
+        sweep()  # of nodes that have left
+        self.cards = here.get_accelerator_ids().get("GPU", [])
+        self.run_dir = self.home / "runs" / run_id
+        shutil.rmtree(self.run_dir, ignore_errors=True)  # of an earlier process: the workspace knows how far that was
+        self.run_dir.mkdir(parents=True)
+        self.asked: StopRequest | None = None
+        self.outcome: Outcome | None = None
+        self._order: Order | None = None
+        self._lock = threading.Lock()
+        self._events: list[tuple[Event, float]] = []
+        self._told = 0
+        """Events that are in the workspace and were let go of."""
+
+    def where(self) -> Where:
+        """Where this is."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return Where(node, f"cuda:{self.cards[0]}" if self.cards else "cpu", self._order is not None)
+
+    def missing(self, names: list[str]) -> list[str]:
+        """Those of some files that this node does not hold."""
+        return node_files.missing(self.home, names)
+
+    def lacks_release(self, settings: dict[str, Any]) -> bool:
+        """Whether this node would have to download the weights of a run."""
+        return lacks_release(RunSettings.from_dict(settings))
+
+    def take(self, name: str, offset: int, content: bytes, size: int) -> None:
+        """A piece of a file."""
+        node_files.take(self.home / name, offset, content, size)
+
+    def start(self, order: Order) -> None:
+        """Begins the run, whose files are here."""
+        if self._order is not None:
+            return
+        self._order = order
+        if not order.on_gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no card from an actor that asked for none
+        write_to(self.run_dir / LOG)
+        threading.Thread(target=self._carry_out, args=(order,), name="run").start()
+
+    def after(self, told: int, log_bytes: int) -> News:
+        """What came after so many events, which the workspace holds by now, and so many bytes of the log."""
+        outcome, order = self.outcome, self._order  # first: what a run told before its end is in the same news
+        assert order is not None
+        with self._lock:
+            del self._events[: told - self._told]
+            self._told = max(self._told, told)
+            events = self._events[:EVENTS_AT_ONCE]
+            if len(events) < len(self._events):
+                outcome = None
+        with (self.run_dir / LOG).open("rb") as log:
+            log.seek(max(0, log_bytes - order.log_bytes))
+            lines = log.read(LOG_BYTES_AT_ONCE)
+        last = self.run_dir / STATES / LAST_STATE
+        return News(events, lines, last.stat().st_mtime_ns if last.exists() else 0, outcome)
+
+    def ask(self, word: StopRequest) -> None:
+        """'stop' or 'cancel'."""
+        self.asked = word
+
+    def state(self) -> node_files.Sizes:
+        """Files of the last state, which stay as they are until this is asked again."""
+        return node_files.snapshot(self.run_dir / STATES, self.run_dir / LEAVING, LAST_STATE)
+
+    def left(self) -> node_files.Sizes:
+        """Files that a run leaves when it has ended."""
+        return node_files.sizes(self.run_dir, without=(STATES, LEAVING, LOG))
+
+    def piece(self, name: str, offset: int) -> bytes:
+        """Of a file of the run."""
+        return node_files.piece(self.run_dir / name, offset)
+
+    def forget(self) -> None:
+        """Takes the run's folder away: all of it has arrived."""
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def _tell(self, event: Event) -> None:
+        with self._lock:
+            self._events.append((event, time.time()))
+
+    def _carry_out(self, order: Order) -> None:
+        settings = RunSettings.from_dict(order.settings)
+        try:
+            lay_out(self.home, order.weights)
+            result = importlib.import_module(order.experiment).run_experiment(
+                settings,
+                home=self.home,
+                run_dir=self.run_dir,
+                emit=self._tell,
+                stop_request=lambda: self.asked,
+                given="cuda:0" if order.on_gpu and settings.device != "auto" else None,
+                fresh=None,  # Ray has threads here, which a fork would not survive: a new interpreter tries the adapter
+            )
+            self.outcome = Outcome(result.outcome, result)
+        except Cancelled:
+            self.outcome = Outcome("cancelled")
+        except Exception as error:  # noqa: BLE001 - the run has failed, and says so
+            traceback.print_exception(error)
+            lacking = shortage_of(error, "The run could not go on", self.home)
+            message = explain(error, memory_advice(settings), "the run's log", self.home)
+            if lacking is not None and lacking.passes:
+                message = str(lacking)
+            self._tell(RunFailed(message, kind_of_error(error)))
+            self.outcome = Outcome("interrupted" if lacking is not None and lacking.passes else "failed", error=message)

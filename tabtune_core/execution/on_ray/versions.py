@@ -1,0 +1,57 @@
+"""Whether a node has the code that the worker has: what it computes is compared with runs of other nodes.
+
+In: versions here and there. Out: the sentence that refuses a node. Loads neither torch nor Ray.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from tabtune_core.execution.code_version import code_version
+from tabtune_core.gpus import card_names
+from tabtune_core.models.families import FAMILIES
+
+EVERY_RUN = ("Python", "tabtune_core", "torch")
+"""What all runs need alike; beside it the package of the model's family."""
+NONE = "not installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a node says of itself."""
+
+    host: str
+    cards: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def look_around() -> Sight:
+    """Of the machine that this is called on."""
+    return Sight(platform.node(), tuple(card_names()), versions())
+
+
+def versions() -> dict[str, str]:
+    """Of Python, its minor version; of this package, with a hash of its sources; of torch, without the kind of build."""
+    major, minor, _ = platform.python_version_tuple()
+    families = {family.distribution: _version(family.distribution) for family in FAMILIES.values()}
+    return {"Python": f"{major}.{minor}", "tabtune_core": code_version(), "torch": _version("torch").partition("+")[0], **families}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return NONE
+
+
+def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], packages: Sequence[str]) -> str:
+    """A sentence with both versions of the first package that differs; empty where none does.
+
+    >>> difference("b", {"torch": "2.9.0"}, {"torch": "2.8.0"}, ["torch"])
+    'Node b has torch 2.8.0 and the worker has 2.9.0: install the same on both.'
+    """
+    for name in packages:
+        if here.get(name, NONE) != there.get(name, NONE):
+            return f"Node {node} has {name} {there.get(name, NONE)} and the worker has {here.get(name, NONE)}: install the same on both."
+    return ""

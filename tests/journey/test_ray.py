@@ -1,0 +1,252 @@
+"""Runs on a Ray cluster: two machines that are processes of this one, with cards that are made up. Nothing leaves the machine."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from small_table import small_table
+from worker_program import end, start_worker
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'tabtune-dashboard[ray]'")
+from ray.cluster_utils import Cluster
+
+from tabtune_core.analysis.runs_table import leaderboard
+from tabtune_core.data.datasets import add_dataset
+from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.scratch import sweep
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.runs import ENDED, RunStore
+
+TESTS = Path(__file__).parents[1]
+OF_A_MACHINE = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 80_000_000}
+PATIENCE_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without CPUs and two machines with two cards each; what they keep lies in a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as place:
+        for name, value in {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # Ray's own is 15, which starves runs on a machine that has other work
+            "RAY_AUTH_MODE": "disabled",  # else a token is written to the person's home
+            "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "fakes")]),
+            "TMPDIR": place,
+        }.items():
+            patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", place)
+        head = {**OF_A_MACHINE, "num_cpus": 0, "num_gpus": 0, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        made.add_node(**OF_A_MACHINE)
+        made.add_node(**OF_A_MACHINE)
+        yield made
+        made.shutdown()
+        sweep()
+        assert list(Path(place).glob("tabtune-*")) == []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """A test that failed disturbs no other."""
+    yield
+    for pid in processes_of_runs():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "home")
+
+
+@pytest.fixture
+def table(store):
+    return add_table(store)
+
+
+def add_table(store):
+    frame, labels = small_table(120)
+    return add_dataset(store.home, frame.assign(verdict=labels).to_csv(index=False).encode(), "small.csv").id
+
+
+@pytest.fixture
+def worker(store, cluster):
+    """Starts a worker of the cluster whose runs are fakes; it ends with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start():
+            started = start_worker(store.home, f"ray={cluster.address}")
+            stack.callback(end, store, started)
+            return started
+
+        yield start
+
+
+def real_worker(home, *more):
+    command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), *more]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(TESTS.parent)}, stderr=(home / "worker.log").open("ab"))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {PATIENCE_SECONDS} s"
+        time.sleep(0.05)
+
+
+def ended(store, run_id):
+    wait_until(lambda: store.run(run_id).status in ENDED)
+    return store.run(run_id)
+
+
+def queue_fakes(store, table, *targets):
+    return store.add_sweep([RunSettings(dataset=table, target=target) for target in targets])[1]
+
+
+def training(table, *, rank=2, steps=6, strategy="peft", **more):
+    train = TrainSettings(steps=steps, eval_every=3, learning_rate=5e-3, **more)
+    return RunSettings(dataset=table, target="verdict", strategy=strategy, lora=LoraSettings(rank=rank), train=train, device="cpu")
+
+
+def processes_of_runs():
+    """Actors of this cluster that are runs: its processes are this one's."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += [process.pid] if "ray::RemoteRun" in " ".join(process.cmdline()) else []
+    return found
+
+
+def steps_of(store, run_id):
+    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
+
+
+def test_a_sweep_has_the_scores_and_the_board_that_it_has_on_this_machine(tmp_path, cluster):
+    stores = {name: RunStore(tmp_path / name) for name in ("local", "ray")}
+    for name, flags in {"local": ["--executor", "local"], "ray": ["--executor", "ray", "--address", cluster.address]}.items():
+        store = stores[name]
+        table = add_table(store)
+        store.add_sweep([training(table, strategy="inference"), training(table, rank=2), training(table, rank=4)])
+        began = time.monotonic()
+        assert real_worker(store.home, "--exit-when-idle", *flags).wait(timeout=PATIENCE_SECONDS) == 0
+        print(f"{name}: {time.monotonic() - began:.1f} s")
+    runs = {name: store.runs() for name, store in stores.items()}
+    largest = 0.0
+    for one, other in zip(*runs.values(), strict=True):
+        assert (one.status, other.status) == ("finished", "finished"), other.error
+        for part in ("validation", "test", "zero_shot_test"):
+            scores = getattr(one.result, part)
+            assert getattr(other.result, part) == pytest.approx(scores, abs=1e-6)
+            largest = max([largest, *(abs(scores[key] - getattr(other.result, part)[key]) for key in scores)])
+    print(f"largest difference: {largest:.1e}")
+    names = {name: leaderboard(store.runs(), "log_loss")["name"].tolist() for name, store in stores.items()}
+    assert names["ray"] == names["local"]
+    for store, run in ((stores["ray"], run) for run in runs["ray"][1:]):
+        folder = store.run_dir(run.id)
+        assert run.result.adapter_verified
+        assert (folder / "adapter.zip").stat().st_size == run.result.adapter_bytes
+        assert (folder / PREDICTIONS_FILE).is_file()
+        assert (folder / "log.txt").is_file()
+        assert not (folder / "states").exists()
+        assert {run.executor, run.slot} == {"ray", "cpu"}
+    assert {run.node for run in runs["ray"]} <= {node.name for node in read_cluster(stores["ray"].home).nodes}
+
+
+def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state(store, table, cluster):
+    steps = 24
+    ids = store.add_sweep([training(table, rank=rank, steps=steps) for rank in (2, 3)])[1]
+    worker = real_worker(store.home, "--executor", "ray", "--address", cluster.address)
+    try:
+        wait_until(lambda: store.has_last_state(ids[0]))
+        name = store.run(ids[0]).node
+        before = len(steps_of(store, ids[0]))
+        cluster.remove_node(next(node for node in cluster.list_all_nodes() if f"({node.node_id[:4]})" in name))
+        assert before < steps
+        for run_id in ids:
+            assert ended(store, run_id).status == "finished", store.run(run_id).error
+            assert store.run(run_id).node != name
+            assert steps_of(store, run_id) == list(range(1, steps + 1))
+        run = store.run(ids[0])
+        assert run.resumptions == 1
+        assert run.result.resumed_steps[0] >= 3
+        assert f"Node {name} has left the cluster." in store.events(run.id, ["Note"])[0].event.text
+        print(f"lost with {before} steps told, went on after {run.result.resumed_steps}")
+    finally:
+        end(store, worker)
+        cluster.add_node(**OF_A_MACHINE)
+
+
+def test_a_run_outlives_its_worker_and_the_next_one_writes_down_what_it_told_meanwhile(store, table, cluster):
+    steps = 24
+    (run_id,) = store.add_sweep([training(table, steps=steps)])[1]
+    flags = ("--executor", "ray", "--address", cluster.address)
+    worker = real_worker(store.home, *flags)
+    try:
+        wait_until(lambda: steps_of(store, run_id))
+        worker.kill()
+        worker.wait()
+        told = len(steps_of(store, run_id))
+        assert told < steps
+        worker = real_worker(store.home, *flags)
+        run = ended(store, run_id)
+        assert (run.status, run.resumptions) == ("finished", 0)
+        assert steps_of(store, run_id) == list(range(1, steps + 1))
+        print(f"told before the kill: {told} steps")
+    finally:
+        end(store, worker)
+
+
+def test_stop_keeps_and_cancel_leaves_no_process(store, table, worker):
+    stopped, cancelled = queue_fakes(store, table, "obedient", "deaf")
+    worker()
+    wait_until(lambda: all(store.events(run_id, ["StepDone"]) for run_id in (stopped, cancelled)))
+    assert len(processes_of_runs()) == 2
+    store.ask(stopped, "stop")
+    store.ask(cancelled, "cancel")
+    assert (ended(store, stopped).status, ended(store, cancelled).status) == ("stopped", "cancelled")
+    wait_until(lambda: processes_of_runs() == [])
+    assert (store.run_dir(stopped) / "adapter.zip").read_bytes() == b"weights"
+    assert [path.name for path in store.run_dir(cancelled).iterdir()] == ["log.txt"]
+
+
+def test_a_run_whose_process_is_killed_twice_is_interrupted_and_no_other_is_disturbed(store, table, worker):
+    killed, broken, quick = queue_fakes(store, table, "killed", "broken", "quick")
+    worker()
+    assert ended(store, killed).status == "interrupted"
+    assert "was killed or crashed (Node" in store.run(killed).error
+    assert store.run(killed).resumptions == 1
+    assert ended(store, broken).error == "Something unexpected happened (RuntimeError: boom). The trace is in the run's log."
+    assert "break_down" in (store.run_dir(broken) / "log.txt").read_text()
+    assert ended(store, quick).status == "finished"
+
+
+def test_fifty_short_runs_over_four_cards_all_end(store, table, worker):
+    ids = queue_fakes(store, table, *["quick"] * 50)
+    began = time.monotonic()
+    worker()
+    for run_id in ids:
+        assert ended(store, run_id).status == "finished"
+    runs = store.runs()
+    print(f"50 runs: {time.monotonic() - began:.1f} s")
+    assert len({(run.node, run.slot) for run in runs}) == 4
+    assert all(len(store.events(run_id, ["StepDone"])) == 1 for run_id in ids)
+
+
+def test_without_a_cluster_there_is_one_sentence(store):
+    worker = subprocess.run(
+        [sys.executable, "-m", "tabtune_core", "worker", "--executor", "ray", "--address", "127.0.0.1:1", "--home", str(store.home)],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert worker.returncode == 2
+    assert "tabtune: There is no Ray cluster to join at '127.0.0.1:1'" in worker.stderr

@@ -1,0 +1,155 @@
+"""Why a run on another machine is gone, and that what it told is written down once; the actor is made up."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from tabtune_core.errors import ShortageError
+from tabtune_core.events import StepDone
+from tabtune_core.execution.on_ray.demand import Demand
+from tabtune_core.execution.on_ray.link import Link
+from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+
+class RayError(Exception):
+    """As Ray's, in as far as a link asks."""
+
+    preempted = False
+
+
+ERRORS = {
+    name: type(name, (RayError,), {})
+    for name in (
+        "ActorDiedError",
+        "ActorUnavailableError",
+        "GetTimeoutError",
+        "OutOfMemoryError",
+        "ActorUnschedulableError",
+        "NodeDiedError",
+        "RayTaskError",
+    )
+}
+PREEMPTED = type("ActorDiedError", (RayError,), {"preempted": True})
+
+
+class Actor:
+    """Answers a call with what its script says, one after the other; the last again and again."""
+
+    def __init__(self, **script):
+        self.script, self.called = script, []
+
+    def __getattr__(self, method):
+        return SimpleNamespace(remote=lambda *given: (method, given))
+
+    def answer(self, call, timeout):
+        method, given = call
+        self.called.append((method, *given))
+        answers = self.script[method]
+        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def ray_of(actor):
+    return SimpleNamespace(get=actor.answer, kill=lambda actor, no_restart: None, exceptions=SimpleNamespace(**ERRORS, RayError=RayError))
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = RunStore(tmp_path)
+    store.add_sweep([RunSettings(dataset="d", target="t")])
+    run = store.claim(1, None, executor="ray", node="a")
+    store.run_dir(run.id).mkdir(parents=True)
+    (store.run_dir(run.id) / "log.txt").touch()
+    return store
+
+
+def follow(store, **script):
+    actor = Actor(**script)
+    run = store.runs()[0]
+    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=lambda node: f"n{node}")
+    assert link.join(20)
+    return link, actor
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "way_out"),
+    [
+        (ERRORS["OutOfMemoryError"]("much"), "Ray ended the run's process, because the memory of its node ran out (Node n1).", ""),
+        (ERRORS["ActorDiedError"]("The actor died because its node has died."), "Node n1 has left the cluster.", "Resume"),
+        (ERRORS["ActorUnschedulableError"]("gone"), "Node n1 has left the cluster.", "Resume"),
+        (PREEMPTED("its node has died"), "Node n1 was taken away from the cluster (preempted).", "Resume"),
+        (
+            ERRORS["ActorDiedError"]("The process died.\nMore."),
+            "The run's process was killed or crashed (Node n1). Ray says: The process died.",
+            "Resume",
+        ),
+    ],
+)
+def test_why_a_process_is_gone_is_one_sentence(store, error, said, way_out):
+    link, _ = follow(store, where=[error])
+    assert (link.state, link.ended.cause) == ("gone", said)
+    assert link.ended.way_out.startswith(way_out) and bool(link.ended.way_out) == bool(way_out)
+    assert store.runs()[0].status == "running", "the worker decides what becomes of it"
+
+
+def test_what_went_wrong_on_the_node_is_not_taken_for_this_machines(store):
+    error = type(
+        "Both", (ERRORS["RayTaskError"], ShortageError), {"__init__": lambda self: None, "cause": OSError(28, "No space left on device")}
+    )()
+    link, _ = follow(store, where=[error])
+    assert "Node n1 could not go on with the run: [Errno 28] No space left on device." in link.ended.cause
+
+
+def news(*steps, log=b"", outcome=None):
+    return News([(StepDone(step, 0.5, 1.0, 1e-3, 0.1), float(step)) for step in steps], log, 0, outcome)
+
+
+def test_a_cut_connection_costs_nothing_and_no_event_is_written_twice(store):
+    cut, end = ERRORS["ActorUnavailableError"]("cut"), Outcome("stopped")
+    link, actor = follow(
+        store,
+        where=[Where("1", "cuda:0", True)],
+        after=[news(1, 2, log=b"ab"), cut, news(3, log=b"c"), news(outcome=end)],
+        left=[{}],
+        forget=[None],
+    )
+    run = store.runs()[0]
+    assert (link.state, run.status, run.slot, run.node) == ("gone", "stopped", "cuda:0", "n1")
+    assert [stored.event.step for stored in store.events(run.id)] == [1, 2, 3]
+    assert (store.run_dir(run.id) / "log.txt").read_bytes() == b"abc"
+    assert [given for method, *given in actor.called if method == "after"] == [[0, 0], [2, 2], [2, 2], [3, 3]]
+
+
+def test_a_run_that_was_to_be_cancelled_keeps_its_log_alone(store):
+    run = store.runs()[0]
+    (store.run_dir(run.id) / "adapter.zip").touch()
+    store.ask(run.id, "cancel")
+    follow(store, where=[Where("1", "cpu", True)], after=[news(outcome=Outcome("finished"))], forget=[None])
+    assert store.run(run.id).status == "cancelled"
+    assert [path.name for path in store.run_dir(run.id).iterdir()] == ["log.txt"]
+
+
+def test_a_run_that_no_actor_carries_out_is_gone(store):
+    link = Link(store, store.runs()[0], ray_of(Actor()), None, experiment="", demand=Demand(0, 0, 0), node="1", name_of=lambda node: "n")
+    assert link.state == "gone"
+    assert "The run's process is gone, and so may be its machine (Node n)" in link.ended.cause
+    assert threading.active_count() >= 1
+
+
+def test_a_run_whose_table_is_not_here_fails(store):
+    follow(store, where=[Where("1", "cpu", False)])
+    run = store.runs()[0]
+    assert (run.status, "holds no dataset" in run.error) == ("failed", True)
+
+
+def test_a_run_that_was_queued_again_begins_to_count_anew(store):
+    run = store.runs()[0]
+    store.receive(run.id, news(1, 2).events, 2)
+    assert store.received(run.id) == 2
+    store.requeue(run.id, "lost")
+    assert store.received(run.id) == 0

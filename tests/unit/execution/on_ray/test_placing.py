@@ -1,0 +1,179 @@
+"""Where runs are put, what they ask for and why they wait, with machines that are made up; no Ray."""
+
+from types import SimpleNamespace
+
+import pytest
+from small_table import small_table
+
+from tabtune_core.data.datasets import add_dataset
+from tabtune_core.errors import ShortageError
+from tabtune_core.execution.choice import ExecutorChoice
+from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.execution.memory_needs import estimated
+from tabtune_core.execution.on_ray import executor as ray_executor
+from tabtune_core.execution.on_ray.demand import Demand, wants_gpu
+from tabtune_core.execution.on_ray.machines import Node
+from tabtune_core.execution.on_ray.versions import EVERY_RUN, Sight, difference, versions
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+HERE = versions()
+
+
+def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
+    told = HERE | other
+    return Node(
+        name, name, Demand(cpus, gigabytes * 1e9, gpus), Sight(name, ("NVIDIA L4",) * gpus, told), difference(name, HERE, told, EVERY_RUN)
+    )
+
+
+class Machines:
+    """Those that a test says are there."""
+
+    def __init__(self, *nodes):
+        self.here = HERE
+        self.ray = SimpleNamespace(util=SimpleNamespace(list_named_actors=list))
+        self.seen, self.names = {}, {}
+        self.put(*nodes)
+
+    def put(self, *nodes):
+        self.there = list(nodes)
+        self.seen |= {node.id: node.has for node in nodes if not node.problem}
+
+    def nodes(self):
+        return self.there
+
+
+class Going:
+    """A run that goes on."""
+
+    def __init__(self, node, demand):
+        self.node, self.demand = node, demand
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+@pytest.fixture
+def opened(store, monkeypatch):
+    def make(*nodes, gpu_share=1.0):
+        machines = Machines(*nodes)
+        monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
+        monkeypatch.setattr(ray_executor, "need_bytes", lambda context, home, runs: estimated(home, runs))
+        return ray_executor.RayExecutor(ExecutorChoice("ray", "auto", gpu_share), store, None, "fake_experiment")
+
+    return make
+
+
+@pytest.fixture
+def queue(store):
+    def add(*devices, rows=90, **more):
+        frame, labels = small_table(rows)
+        table = add_dataset(store.home, frame.assign(label=labels).to_csv(index=False).encode(), "a.csv").id
+        store.add_sweep([RunSettings(dataset=table, target="label", device=device, **more) for device in devices])
+        return store.runs(status="queued")
+
+    return add
+
+
+def notes(store, run):
+    return [stored.event.text for stored in store.events(run.id, ["Note"])]
+
+
+def test_a_run_goes_where_most_is_left_and_its_row_will_name_the_node(opened, queue):
+    executor, queued = opened(machine("a", gpus=1), machine("b", gpus=2)), queue("auto")
+    placement = executor.place(queued, [])
+    assert (placement.node, placement.slot, placement.runs) == ("b", "gpu", (queued[0],))
+    taken = [Going("b", Demand(1, 1e9, 1)), Going("b", Demand(1, 1e9, 1))]
+    assert executor.place(queued, taken).node == "a"
+    assert executor.place(queued, [*taken, Going("a", Demand(1, 1e9, 1))]) is None
+
+
+def test_two_runs_share_a_gpu_where_a_person_said_so(opened, queue):
+    executor, queued = opened(machine("a", gpus=1), gpu_share=0.5), queue("auto")
+    half = Going("a", Demand(1, 1e9, 0.5))
+    assert executor.place(queued, [half]).node == "a"
+    assert executor.place(queued, [half, half]) is None
+
+
+def test_a_run_on_the_cpu_passes_one_that_waits_for_a_gpu(opened, queue):
+    executor, queued = opened(machine("a", gpus=1)), queue("cuda", "cpu")
+    assert executor.place(queued, [Going("a", Demand(1, 1e9, 1))]).runs == (queued[1],)
+
+
+@pytest.mark.parametrize(
+    ("device", "strategy", "there", "wanted"),
+    [
+        ("auto", "peft", True, True),
+        ("auto", "peft", False, False),
+        ("cpu", "peft", True, False),
+        ("cuda:3", "peft", True, True),
+        ("auto", "linear", True, False),
+    ],
+)
+def test_what_is_put_on_a_gpu(device, strategy, there, wanted):
+    assert wants_gpu(RunSettings(dataset="d", target="t", device=device, strategy=strategy), there_are_some=there) is wanted
+
+
+def test_the_estimate_is_asked_for(opened, queue):
+    executor = opened(machine("a", cpus=2))
+    small, large = (executor._demand(queue("cpu", rows=rows)[-1]) for rows in (90, 3000))
+    assert (small.cpus, small.gpus) == (2, 0)
+    assert opened(machine("b", cpus=4, gpus=1))._demand(queue("cpu")[-1]).cpus == 3
+    assert 450e6 < small.memory_bytes < large.memory_bytes < 16e9
+
+
+def test_what_no_node_could_ever_hold_is_refused_with_what_it_needs_and_what_there_is(opened, queue, store):
+    executor, queued = opened(machine("a", gigabytes=0.1), machine("b", gigabytes=0.2)), queue("cpu")
+    assert executor.place(queued, []) is None
+    run = store.run(queued[0].id)
+    assert run.status == "failed"
+    assert "The run needs 4 CPUs, 0.5 GB of memory and no GPU, which no node of the cluster can give it now." in run.error
+    assert "Node a has 4 CPUs, 0.1 GB of memory and no GPU. Node b has 4 CPUs, 0.2 GB" in run.error
+
+
+def test_a_gpu_that_the_cluster_never_had_is_refused(opened, queue, store):
+    executor, queued = opened(machine("a")), queue("cuda", "cpu")
+    assert executor.place(queued, []).runs == (queued[1],)
+    assert store.run(queued[0].id).status == "failed"
+
+
+def test_a_run_waits_for_a_node_that_has_left_and_says_so_once(opened, queue, store):
+    executor, queued = opened(machine("a", gpus=1), machine("b")), queue("cuda")
+    executor.machines.put(machine("b"))
+    for _ in range(3):
+        with pytest.raises(ShortageError, match="It waits for a node that was there before"):
+            executor.place(queued, [])
+    (note,) = notes(store, queued[0])
+    assert note.endswith("Node b has 4 CPUs, 16.0 GB of memory and no GPU. It waits for a node that was there before.")
+    assert read_cluster(store.home).waits == note
+    assert executor.place(queued, [Going("b", Demand(1, 1e9, 0))]) is None, "something goes on, so that the worker stays"
+    executor.machines.put(machine("c", gpus=1))
+    assert executor.place(queued, []).node == "c"
+    assert read_cluster(store.home).waits == ""
+
+
+@pytest.mark.parametrize("package", ["Python", "tabtune_core", "torch", "tabicl"])
+def test_a_node_of_other_versions_is_given_no_run_and_both_numbers_are_said(opened, queue, store, package):
+    executor, queued = opened(machine("old", **{package: "0.9"})), queue("cpu")
+    assert executor.place(queued, []) is None
+    sentence = f"Node old has {package} 0.9 and the worker has {HERE[package]}: install the same on both."
+    assert sentence in store.run(queued[0].id).error
+
+
+def test_a_run_goes_past_a_node_of_other_versions(opened, queue):
+    executor = opened(machine("old", cpus=64, torch="0.9"), machine("new"))
+    assert executor.place(queue("cpu"), []).node == "new"
+
+
+def test_a_package_of_another_family_may_differ(opened, queue):
+    assert opened(machine("a", tabdpt="0.9")).place(queue("cpu"), []).node == "a"
+
+
+def test_the_pages_are_told_what_there_is(opened, queue, store):
+    opened(machine("a", gpus=2), machine("b", torch="0.9")).place(queue("cpu"), [])
+    told = read_cluster(store.home)
+    assert told.summary == "1 node, 4 CPUs, 2 GPUs (2 × NVIDIA L4)"
+    assert told.nodes[1].problem.startswith("Node b has torch 0.9")

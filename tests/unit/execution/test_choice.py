@@ -1,0 +1,57 @@
+"""Which executor a worker uses, and how that is passed on to it."""
+
+import os
+
+import pytest
+
+from tabtune_core.cli.main import main
+from tabtune_core.errors import SettingError
+from tabtune_core.execution import service
+from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, GPU_SHARE_VARIABLE, ExecutorChoice
+from tabtune_core.execution.cluster_file import Cluster, read_cluster, write_cluster
+from tabtune_core.execution.local import LocalExecutor
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What ``tabtune worker`` would open, instead of working."""
+    found = []
+    monkeypatch.setattr(service, "run_worker", lambda home, *, executor, **more: found.append(executor))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, 2.0])
+def test_a_run_has_at_most_one_gpu(share):
+    with pytest.raises(SettingError, match=rf"The share of a GPU is {share:g}; a run is given at most one GPU"):
+        ExecutorChoice("ray", "auto", share)
+
+
+def test_an_unknown_executor_is_refused():
+    with pytest.raises(SettingError, match="There is no executor 'slurm'; choose one of local, ray"):
+        ExecutorChoice("slurm")
+
+
+def test_a_worker_stays_on_its_machine_unless_told_otherwise(tmp_path, asked):
+    write_cluster(tmp_path, Cluster())
+    assert main(["worker", "--home", str(tmp_path)]) == 0
+    assert asked[0].func is LocalExecutor
+    assert read_cluster(tmp_path) is None
+
+
+def test_what_the_pages_were_told_reaches_the_worker(tmp_path, asked):
+    choice = ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
+    choice.tell(os.environ)
+    assert main(["worker", "--home", str(tmp_path)]) == 0
+    assert asked[0].args == (choice,)
+
+
+def test_the_command_line_is_stronger_than_the_environment(tmp_path, asked):
+    os.environ.update({EXECUTOR_VARIABLE: "ray", ADDRESS_VARIABLE: "a:1", GPU_SHARE_VARIABLE: "0.5"})
+    assert main(["worker", "--home", str(tmp_path), "--address", "b:2", "--gpu-share", "1"]) == 0
+    assert asked[0].args == (ExecutorChoice("ray", "b:2", 1.0),)
+
+
+def test_a_share_above_one_is_a_sentence(tmp_path, asked, capsys):
+    assert main(["worker", "--home", str(tmp_path), "--executor", "ray", "--gpu-share", "2"]) == 2
+    assert "a run is given at most one GPU" in capsys.readouterr().err

@@ -1,0 +1,33 @@
+"""What the pages read of a cluster."""
+
+import pytest
+
+from tabtune_core.execution.cluster_file import CLUSTER, Cluster, ClusterNode, forget_cluster, read_cluster, write_cluster
+
+MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
+
+
+def test_it_reads_what_was_written_and_a_node_without_runs_does_not_count(tmp_path):
+    write_cluster(tmp_path, MADE)
+    assert read_cluster(tmp_path) == MADE
+    assert MADE.summary == "1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)"
+
+
+def test_what_says_so_already_is_not_written_again(tmp_path):
+    write_cluster(tmp_path, MADE)
+    before = (tmp_path / CLUSTER).stat().st_ino
+    write_cluster(tmp_path, MADE)
+    assert (tmp_path / CLUSTER).stat().st_ino == before
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"nodes": 3, "waits": ""}', '{"nodes": [{"name": "a"}], "waits": ""}'])
+def test_a_damaged_file_is_no_cluster(tmp_path, content):
+    (tmp_path / CLUSTER).write_text(content)
+    assert read_cluster(tmp_path) is None
+
+
+def test_without_one_runs_stay_here(tmp_path):
+    write_cluster(tmp_path, MADE)
+    forget_cluster(tmp_path)
+    forget_cluster(tmp_path)
+    assert read_cluster(tmp_path) is None
