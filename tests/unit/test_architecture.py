@@ -45,6 +45,7 @@ PAGES_REACH = (
     "training.memory.prediction_context",
     "store",
     "analysis",
+    "execution.doctor",
     "execution.lock",
     "execution.jobs.export_formats",
 )
@@ -118,6 +119,7 @@ def test_only_views_know_views():
         "dashboard",
         "dashboard.server.application",
         "tabtune_core.__main__",
+        "tabtune_core.execution.doctor",
         "tabtune_core.execution.worker",
         "tabtune_core.models.checkpoints",
         "tabtune_core.store.uploaded_adapters",
