@@ -29,6 +29,8 @@ WIDTH = 120
 WORKER_SECONDS = 15.0
 """How long a worker may take to appear before another is started."""
 WORKER_STARTS = 3
+RESULTS = ("evaluate", "save")
+"""Phases in which a run speaks of itself alone."""
 SHOWN = ("RunPlanned", "PhaseStarted", "StepDone", "Evaluated", "Note")
 
 
@@ -93,7 +95,7 @@ class _WorkerCare:
 class RunView:
     """One run: a bar while it goes on, where stderr is a terminal, and a line when it ends.
 
-    ``told`` holds what the sweep's runs have been heard to say: what is so for all of them is said once.
+    ``told`` holds what the sweep's runs have said of their beginnings: what is so for all of them is said once.
     """
 
     def __init__(self, run: Run, told: set[str]) -> None:
@@ -134,7 +136,7 @@ class RunView:
             case Evaluated(split="validation", best=True):
                 score = event.scores[self.metric]
                 self.facts[f"best {self.metric}"] = f"{score:.{METRICS[self.metric].decimals(score)}f}"
-            case Note() if event.severity == "warning" or event.text not in self.told:
+            case Note() if event.severity == "warning" or self.phase in RESULTS or event.text not in self.told:
                 self.told.add(event.text)
                 say(f"{self.name}: {event.severity}: {event.text}")
 

@@ -144,12 +144,15 @@ def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monke
     notes = [Note("Free text is not used: a."), Note("No improvement.", "warning")]
     screen = Screen(200)
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (200, 24))
-    shown = followed(tmp_path, monkeypatch, screen, [notes, [*notes, Note("Only here.")]])
+    end = [PhaseStarted("save"), Note("The adapter is as it was.")]
+    shown = followed(tmp_path, monkeypatch, screen, [[*notes, *end], [*notes, Note("Only here."), *end]])
     assert shown == [
         "LoRA r=8 seed 0: info: Free text is not used: a.",
         "LoRA r=8 seed 0: warning: No improvement.",
+        "LoRA r=8 seed 0: info: The adapter is as it was.",
         "LoRA r=8 seed 0: finished",
         "LoRA r=8 seed 1: warning: No improvement.",
         "LoRA r=8 seed 1: info: Only here.",
+        "LoRA r=8 seed 1: info: The adapter is as it was.",
         "LoRA r=8 seed 1: finished",
     ]
