@@ -116,7 +116,7 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
-    """One weight a row; None where all rows count alike, which is the same as no weights.
+    """One weight a row, 1 the largest, as float32 holds it; None where all rows count alike, which is the same as no weights.
 
     Raises:
         LabelError: there are more or fewer, or some are negative, missing or infinite.
@@ -133,7 +133,7 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
         raise LabelError(f"sample_weight holds {wrong[0]:g}; every weight must be a number of 0 or more. 0 leaves a row out of the loss.")
     if not weight_N.any():
         raise LabelError("sample_weight is zero for every row, so there is no loss. Give some rows a weight above 0.")
-    return None if (weight_N == weight_N[0]).all() else weight_N
+    return None if (weight_N == weight_N[0]).all() else (weight_N / weight_N.max()).astype(np.float32).astype(np.float64)
 
 
 def prepare_arrays(

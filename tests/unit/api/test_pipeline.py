@@ -326,6 +326,17 @@ def test_weights_by_class_do_as_class_weights_and_the_two_are_multiplied():
     assert balanced != pytest.approx(plain, rel=0.03)
 
 
+def test_steps_without_a_row_that_weighs_change_nothing_and_are_told():
+    X, y = small_table()
+    weights = np.zeros(len(y))
+    weights[:8] = [1e-300, 1e300, 1.5e300, 1e300] * 2  # wider apart than float32 holds
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 12, "eval_every": 12, "batch_size": 4}).fit(X, y, weights)
+    losses = [step.loss for step in of(StepDone, pipeline)]
+    assert 0 < len(losses) < 12
+    assert np.isfinite(losses).all()
+    assert any(f"{12 - len(losses)} steps changed nothing: no row" in note.text for note in of(Note, pipeline))
+
+
 @pytest.mark.parametrize(
     ("weights", "told"),
     [
