@@ -154,7 +154,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     try:
         with named(folder=home):
             RunStore(home)
-            ensure_worker(home)
+            ensure_worker(home, exit_when_idle=options.demo)
     except TabTuneError as error:  # at once, not on the first page
         print(f"tabtune-dashboard: {error}", file=sys.stderr)
         raise SystemExit(2) from error

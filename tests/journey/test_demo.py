@@ -95,7 +95,7 @@ def test_it_is_gone_when_the_dashboard_ends_and_the_workspace_of_the_person_is_n
     monkeypatch.setenv("TABTUNE_UPLOAD_LIMIT_MB", "")
     monkeypatch.setattr(served, "application", lambda access: Interrupted())
     monkeypatch.setattr("dashboard.__main__.signal.signal", lambda number, handler: None)
-    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home: None)
+    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)
     with pytest.raises(SystemExit):
         main(["--demo", "--no-browser"])
     (home,) = homes
