@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # what it is sent to may be full
             return status
     except TabTuneError as error:
-        say(f"tabtune: {error}")
+        say(f"loralab: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tabtune", description="LoRA trade-offs of tabular foundation models, measured on your own table."
+        prog="loralab", description="LoRA trade-offs of tabular foundation models, measured on your own table."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "show", help="one run with its settings", description="Prints the settings, the notes and the result of one run."
     )
     show.set_defaults(command=show_run)
-    show.add_argument("run", metavar="RUN", help="id of the run, as 'tabtune runs' lists it")
+    show.add_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it")
     _add_form(show)
     _add_home(show)
 
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-resume",
         action="store_true",
         default=bool(os.environ.get(NO_RESUME_VARIABLE)),
-        help="leave a run whose process was killed to 'tabtune resume' and the Live page; otherwise it goes on by itself, once"
+        help="leave a run whose process was killed to 'loralab resume' and the Live page; otherwise it goes on by itself, once"
         f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
     )
     worker.add_argument(

@@ -80,7 +80,7 @@ class _WorkerCare:
         if worker is None:
             if self.looks > 1 and is_stopped(self.home):
                 raise StoreError(
-                    "The worker was stopped with 'tabtune worker --stop', so what is queued waits. 'tabtune worker' starts it."
+                    "The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it."
                 )
             if self.starts == WORKER_STARTS:
                 raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")

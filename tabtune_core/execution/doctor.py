@@ -173,7 +173,7 @@ def _hub(*, online: bool) -> Check:
     if HF_HUB_OFFLINE:
         return Check("Hugging Face", "note", "HF_HUB_OFFLINE is set: nothing is downloaded", "Unset it to download a released model.")
     if not online:
-        return Check("Hugging Face", "ok", "not asked; 'tabtune doctor --online' asks")
+        return Check("Hugging Face", "ok", "not asked; 'loralab doctor --online' asks")
     request = urllib.request.Request(ENDPOINT, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=HUB_SECONDS):  # as https_proxy says
@@ -218,7 +218,7 @@ def _workspace(home: Path) -> Iterator[Check]:
     if worker is None:
         how = "was stopped" if is_stopped(home) else "does not run"
         yield Check(
-            "Worker", "note" if waiting else "ok", f"{how}; the pages and commands start it", "Start it: tabtune worker" if waiting else ""
+            "Worker", "note" if waiting else "ok", f"{how}; the pages and commands start it", "Start it: loralab worker" if waiting else ""
         )
     elif worker.suspended:
         advice = f"Let it go on with 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."

@@ -8,7 +8,7 @@ from tabtune_core.execution.doctor import examine, report
 
 def panel() -> None:
     """The checks, once a person asks for them."""
-    st.markdown("Python, packages, GPUs, weights, disks, memory and the worker, as `tabtune doctor` prints them. Attach it to an issue.")
+    st.markdown("Python, packages, GPUs, weights, disks, memory and the worker, as `loralab doctor` prints them. Attach it to an issue.")
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Check this machine", icon=":material/stethoscope:", key="doctor")
         online = st.checkbox("Also ask whether Hugging Face can be reached", key="doctor_online")

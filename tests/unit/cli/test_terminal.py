@@ -62,7 +62,7 @@ def test_whoever_starts_runs_wants_a_worker_and_whoever_stops_it_meanwhile_does_
     care = terminal._WorkerCare(tmp_path)
     care.look()
     assert started == [tmp_path]
-    with pytest.raises(StoreError, match="was stopped with 'tabtune worker --stop'"):
+    with pytest.raises(StoreError, match="was stopped with 'loralab worker --stop'"):
         care.look()
 
 

@@ -117,7 +117,7 @@ def test_a_worker_is_told_from_one_that_was_stopped_while_runs_wait(tmp_path):
     store.add_sweep([RunSettings(dataset="d", target="y")])
     stop_workers(tmp_path)
     told = found(tmp_path, "Worker")
-    assert (told.state, told.advice) == ("note", "Start it: tabtune worker")
+    assert (told.state, told.advice) == ("note", "Start it: loralab worker")
     assert told.found.startswith("was stopped")
     lock = WorkerLock(tmp_path)
     assert lock.take()
