@@ -6,6 +6,7 @@ In: the command line. Out: a line or two with the address, then a server until C
 import argparse
 import errno
 import os
+import signal
 import socket
 import sys
 import threading
@@ -13,6 +14,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from dashboard.demo.workspace import demo_workspace
 from dashboard.server.access import (
     LOGIN_VARIABLE,
     LOOPBACK,
@@ -37,6 +39,7 @@ from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ens
 from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
+from tabtune_core.upstream import DISTRIBUTION, installed
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -45,7 +48,14 @@ INTERRUPTED = 130
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line as values."""
     parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
-    parser.add_argument("--home", type=Path, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--home", type=Path, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
+    where.add_argument(
+        "--demo",
+        action="store_true",
+        help="open a temporary workspace with a finished sweep and one that trains now; it is deleted at the end",
+    )
     parser.add_argument(
         "--port", type=int, default=8501, help="port to listen on; the next free one is taken when it is in use (default: 8501)"
     )
@@ -164,9 +174,10 @@ def let_in(options: argparse.Namespace) -> Access:
     return access
 
 
-def greet(access: Access, urls: list[str], home: Path) -> None:
+def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
     """Says where the pages are and who may see them."""
-    print(f"LoRA Lab is at {' and, on this machine, at '.join(urls)} (workspace {home}). Ctrl-C ends the pages; runs go on.")
+    end = "deletes the demo" if demo else "ends the pages; runs go on"
+    print(f"LoRA Lab is at {' and, on this machine, at '.join(urls)} (workspace {home}). Ctrl-C {end}.")
     if access.token:
         print("Whoever has this address with its token can use the server. The connection is not encrypted.")
     if access.login:
@@ -178,6 +189,17 @@ def greet(access: Access, urls: list[str], home: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until it is interrupted."""
     options = parse(arguments)
+    if not options.demo:
+        serve(options, (options.home or default_home()).expanduser().resolve())
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that the demo is deleted then, too
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    with demo_workspace() as home:
+        serve(options, home)
+
+
+def serve(options: argparse.Namespace, home: Path) -> None:
+    """The pages of one workspace, and a worker in it."""
     from dashboard.server.application import application
     from dashboard.server.late_parts import leave_out_late_parts
 
@@ -186,7 +208,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     access = let_in(options)
     if options.notify is not None:
         os.environ[NOTIFY_VARIABLE] = options.notify
-    home = (options.home or default_home()).expanduser().resolve()
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
     for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
@@ -198,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 checked_address(address)
             RunStore(home)
             there = worker_of(home)
-            ensure_worker(home)
+            ensure_worker(home, exit_when_idle=options.demo)
     except TabTuneError as error:  # at once, not on the first page
         print(f"tabtune-dashboard: {error}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -211,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     port = free_port(access.address, options.port)
     urls = access.addresses(port)
-    greet(access, urls, home)
+    greet(access, urls, home, demo=options.demo)
     if not options.no_browser:
         threading.Timer(1.5, webbrowser.open, (urls[-1],)).start()
     config = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.demo.banner import banner
 from dashboard.server.login import log_in_first
 
 STYLE = (
@@ -31,7 +32,7 @@ st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layo
 st.logo(str(HERE / "logo.svg"), size="large")
 st.html(STYLE)
 log_in_first()
-st.navigation(
+page = st.navigation(
     [
         _page("data", "Data", ":material/table_chart:", default=True),
         _page("new_run", "New run", ":material/tune:"),
@@ -43,4 +44,6 @@ st.navigation(
         _page("guide", "Guide", ":material/menu_book:"),
     ],
     position="top",
-).run()
+)
+banner()
+page.run()

@@ -7,12 +7,35 @@ GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the GPU
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import pynvml
 
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What the driver says of itself."""
+
+    version: str
+    cuda: str
+    """The newest CUDA that it knows, such as ``12.8``."""
+    gpus: int
+    """All, also those that no run may take."""
+
+
+def driver() -> Driver | None:
+    """The driver; None where there is none, or it does not answer."""
+    try:
+        _open(pynvml)
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
+        return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}", pynvml.nvmlDeviceGetCount())
+    except nvml_errors(pynvml):
+        _open.cache_clear()
+        return None
 
 
 def count_cards() -> int:

@@ -9,6 +9,9 @@ from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+DISTRIBUTION = "tabtune-dashboard"
+"""This product's own name on the Python package index."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:

@@ -93,7 +93,7 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
             f" Let it go on with `kill -CONT {trouble.pid}`, or end it with `kill -9 {trouble.pid}`."
         )
     elif trouble.why == "stopped":
-        st.info("The worker was stopped with `tabtune worker --stop`. What runs goes on, what is queued waits.")
+        st.info("The worker was stopped with `loralab worker --stop`. What runs goes on, what is queued waits.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
     else:
         _worker_ended(trouble)

@@ -24,11 +24,11 @@ from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import params_today, read_params, write_params
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, show_all
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, read_weights, show_all
 from tabtune_core.data.encoding import label_numbers, label_texts
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import open_base, predict_rows
-from tabtune_core.errors import PipelineError
+from tabtune_core.errors import PipelineError, SettingError
 from tabtune_core.events import Event, RunFinished
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -82,7 +82,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.tuning_params = tuning_params
         self.task = task
 
-    def fit(self, X: Any, y: Any, *, verbose: bool = False) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, verbose: bool = False) -> Self:
         """Trains on most rows, chooses by the rest and shows predictions all of them; 'inference' withholds none and only shows them.
 
         The best state is never worse on the validation rows than zero-shot, where both are shown the other rows alone: the scores in
@@ -92,6 +92,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         Args:
             X: rows, as a frame or an array. A frame's columns are read by their type; free text is left out.
             y: a class or number for each row; a row without one is left out.
+            sample_weight: how much each row counts in the training loss, where it is a row to predict: 0 leaves it out. All alike unless
+                given; with ``class_weights`` the two are multiplied. It weighs nothing else: a row of weight 0 is still split off for
+                validation or shown as a context row, which these models cannot weigh, and the validation scores that choose are those
+                of rows that count alike.
             verbose: shows a bar on stderr: the phase, the step, its loss and the best validation score.
 
         Raises:
@@ -99,12 +103,25 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """
         settings = self.settings()
         withhold = settings.strategy != "inference"
+        if sample_weight is not None and not withhold:
+            raise SettingError(
+                "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing; leave it out, or choose 'peft'."
+            )
         if not verbose:
-            return self._fit(X, y, settings, withhold=withhold)
+            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight)
         with closing(FitBar(settings.selection_metric)) as bar:
-            return self._fit(X, y, settings, withhold=withhold, watch=bar.take)
+            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=bar.take)
 
-    def _fit(self, X: Any, y: Any, settings: RunSettings, *, withhold: bool, watch: Callable[[Event], None] | None = None) -> Self:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        settings: RunSettings,
+        *,
+        withhold: bool,
+        sample_weight: Any = None,
+        watch: Callable[[Event], None] | None = None,
+    ) -> Self:
         """See ``fit``; a leaderboard withholds validation rows from zero-shot too. ``watch`` is given the events as they come."""
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
 
@@ -114,12 +131,14 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
                 watch(event)
 
         y_N = read_labels(y, len(frame))
-        labels = Labels.of(y_N, settings.task)
+        labels, weights = Labels.of(y_N, settings.task), read_weights(sample_weight, len(frame))
         resolved = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
         with scratch_folder() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
                 settings,
-                lambda card: prepare_arrays(frame, y_N, labels, resolved, max_classes=card.family.class_limit, withhold=withhold),
+                lambda card: prepare_arrays(
+                    frame, y_N, labels, resolved, max_classes=card.family.class_limit, withhold=withhold, weights=weights
+                ),
                 Environment(device=device, meter=meter, folder=folder, emit=emit),
             )
         session = fitted.session

@@ -15,6 +15,7 @@ from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
 from tabtune_core.settings.serialization import describe, read_pattern, read_target_set
 
+INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -54,6 +55,14 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
+    group.add_argument(
+        "--leave-out",
+        dest="reading.leave_out",
+        metavar="COLUMN",
+        nargs="+",
+        default=argparse.SUPPRESS,
+        help="Columns that no model is shown, as with 'left out' on the Data page.",
+    )
     order = group.add_mutually_exclusive_group()
     for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
         order.add_argument(
@@ -66,8 +75,8 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     values: dict[str, Any] = {
         path.removeprefix("reading."): value for path, value in vars(arguments).items() if path.startswith("reading.")
     }
-    marks = tuple(values.pop("missing_marks", ()))
-    return ReadingChoices(**values, missing_marks=marks)
+    marks, left_out = tuple(values.pop("missing_marks", ())), values.pop("leave_out", ())
+    return ReadingChoices(**values, missing_marks=marks, kinds=tuple((name, "ignored") for name in dict.fromkeys(left_out)))
 
 
 def answer_flags(question: Question) -> str:
@@ -120,11 +129,27 @@ def _kind(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Mapping:
         return {"action": _Pattern, "const": get_args(hint)[1], "nargs": "+", "metavar": "LAYERS=N"}
     if get_origin(hint) is tuple:
-        if get_origin(get_args(hint)[0]) is tuple:
-            return {"type": read_target_set, "nargs": "+", "metavar": "PART+PART"}
         first, second = get_args(hint)
-        return {"type": first, "nargs": "+" if second is Ellipsis else 2, "metavar": _METAVARS[first]}
+        if second is not Ellipsis:
+            return {"type": first, "nargs": 2, "metavar": _METAVARS[first]}
+        read, metavar = (read_target_set, "PART+PART") if get_origin(first) is tuple else (first, _METAVARS[first])
+        return {"action": _Listed, "const": read, "nargs": "+", "metavar": metavar}
     return {"type": hint, "metavar": _METAVARS[hint]}
+
+
+class _Listed(argparse.Action):
+    """Several values, with spaces or commas between them; ``const`` reads one."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        read, listed = self.const, []
+        for text in (part.strip() for value in values for part in value.split(",")):
+            try:
+                listed += [read(text)] if text else []
+            except ValueError:
+                parser.error(f"argument {option_string}: invalid {read.__name__} value: {text!r}")
+        setattr(namespace, self.dest, listed)
 
 
 class _Pattern(argparse.Action):

@@ -14,7 +14,7 @@ def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
     """The runs of a sweep, or of the newest."""
     sweeps = store.sweeps()
     if not sweeps:
-        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'tabtune sweep DATA --target COLUMN'.")
+        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'loralab sweep DATA --target COLUMN'.")
     chosen = sweep or sweeps[0].id
     runs, unread = store.runs(chosen), store.unreadable(chosen)
     for run in unread:

@@ -1,4 +1,4 @@
-"""``tabtune jobs``: what the pages have asked of the worker, and a way to cancel it.
+"""``loralab jobs``: what the pages have asked of the worker, and a way to cancel it.
 
 In: the store. Out: a line a job, newest first; or what was cancelled.
 """
@@ -33,14 +33,14 @@ def show_or_cancel(asked: argparse.Namespace) -> int:
 def _cancel(store: RunStore, jobs: list[Job]) -> int:
     for job in jobs:
         if job.status in JOB_ENDED:
-            raise StoreError(f"Job {job.id!r} has ended already: it is {job.status}. 'tabtune jobs' lists those that can be cancelled.")
+            raise StoreError(f"Job {job.id!r} has ended already: it is {job.status}. 'loralab jobs' lists those that can be cancelled.")
     for job in jobs:
         store.cancel_job(job.id)
         queued = store.job(job.id).status != "running"
         say(f"The {kind_of(job.kind).title} {job.id} {'is cancelled' if queued else 'is ended by the worker within seconds'}.")
     if store.jobs(status="running") and worker_of(store.home) is None:
         if is_stopped(store.home):
-            say("The worker was stopped with 'tabtune worker --stop'. Start one, so that it ends what is running: tabtune worker")
+            say("The worker was stopped with 'loralab worker --stop'. Start one, so that it ends what is running: loralab worker")
         else:
             ensure_worker(store.home, exit_when_idle=True)
     return 0

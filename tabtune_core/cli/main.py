@@ -1,7 +1,8 @@
 """The command line, the only file that prints: results on stdout; progress, findings and errors on stderr.
 
 In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
-Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request or on the machine, 130 after Ctrl-C.
+Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request or on the machine, 130 after Ctrl-C, 141 when
+whoever read stdout has left.
 """
 
 import argparse
@@ -12,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from tabtune_core.cli.arguments import add_flags, add_reading_flags
+from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
 from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, write_merged
+from tabtune_core.cli.doctor_command import diagnose
 from tabtune_core.cli.jobs_command import show_or_cancel
-from tabtune_core.cli.launch import resume_runs, start_sweep, start_training
-from tabtune_core.cli.request import INSIST
+from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
@@ -31,6 +32,7 @@ from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
 from tabtune_core.store.job_kinds import KINDS, read_minutes
 from tabtune_core.store.runs import default_home
+from tabtune_core.upstream import DISTRIBUTION, installed
 
 NO_RESUME_VARIABLE = "TABTUNE_NO_RESUME"
 JOB_MINUTES_VARIABLE = "TABTUNE_JOB_MINUTES"
@@ -47,16 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # what it is sent to may be full
             return status
     except TabTuneError as error:
-        say(f"tabtune: {error}")
+        say(f"loralab: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # as after "| head": nobody reads on, so nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tabtune", description="LoRA trade-offs of tabular foundation models, measured on your own table."
+        prog="loralab", description="LoRA trade-offs of tabular foundation models, measured on your own table."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sweep = commands.add_parser(
@@ -66,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given uses the value of the LoRA or"
         " training flags.",
     )
-    sweep.set_defaults(command=start_sweep)
+    sweep.set_defaults(command=_of_launch("start_sweep"))
     _add_data(sweep)
     sets = {"target_sets": "A set is written as row_attention+prediction_head; 'default' is the model's own list."}
     add_flags(sweep.add_argument_group("what to compare"), SweepSettings, "settings.", more=sets)
@@ -74,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_output(sweep)
 
     train = commands.add_parser("train", usage=USAGE, help="one run", description="Trains one model on one table.")
-    train.set_defaults(command=start_training)
+    train.set_defaults(command=_of_launch("start_training"))
     _add_data(train)
     _add_run(train, "settings.", leave_out_run=("dataset", "quick_sweep"))
     _add_output(train)
@@ -85,12 +91,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_format(leaderboard)
     _add_home(leaderboard)
 
+    runs = commands.add_parser("runs", help="list runs with their ids", description="Lists the runs of the workspace, newest sweep first.")
+    runs.set_defaults(command=list_runs)
+    runs.add_argument("--sweep", metavar="ID", help="those of one sweep (default: all)")
+    _add_form(runs)
+    _add_home(runs)
+
+    show = commands.add_parser(
+        "show", help="one run with its settings", description="Prints the settings, the notes and the result of one run."
+    )
+    show.set_defaults(command=show_run)
+    show.add_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it")
+    _add_form(show)
+    _add_home(show)
+
     resume = commands.add_parser(
         "resume",
         help="go on with interrupted runs",
         description="Goes on with runs whose process was killed from the last state that each saved, or starts those anew that saved none.",
     )
-    resume.set_defaults(command=resume_runs)
+    resume.set_defaults(command=_of_launch("resume_runs"))
     resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted runs of the sweep)")
     resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
     _add_format(resume)
@@ -135,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add_argument("--cancel", metavar="ID", nargs="+", help="cancel these: one that runs is ended, and what it wrote is removed")
     _add_home(jobs)
 
+    doctor = commands.add_parser(
+        "doctor",
+        help="look whether this machine has what runs need",
+        description="Looks at Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says what to do where"
+        " something is amiss. The exit status is 1 where something keeps runs from working. Nothing leaves the machine without --online.",
+    )
+    doctor.set_defaults(command=diagnose)
+    doctor.add_argument("--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached")
+    _add_form(doctor)
+    _add_home(doctor)
+
     worker = commands.add_parser(
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
@@ -151,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-resume",
         action="store_true",
         default=bool(os.environ.get(NO_RESUME_VARIABLE)),
-        help="leave a run whose process was killed to 'tabtune resume' and the Live page; otherwise it goes on by itself, once"
+        help="leave a run whose process was killed to 'loralab resume' and the Live page; otherwise it goes on by itself, once"
         f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
     )
     worker.add_argument(
@@ -218,6 +249,18 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command that starts runs. Its module brings scikit-learn, a second that the other commands do not wait."""
+
+    def command(asked: argparse.Namespace) -> int:
+        from tabtune_core.cli import launch
+
+        status: int = getattr(launch, name)(asked)
+        return status
+
+    return command
+
+
 def _minutes(text: str) -> dict[str, float]:
     try:
         return read_minutes(text)
@@ -263,6 +306,10 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         help="validation score to rank by (default: the selection metric); "
         + "; ".join(f"for {task}: {', '.join(metrics_of(task))}" for task in SELECTION),
     )
+
+
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed on stdout (default: text)")
 
 
 def _add_home(parser: argparse.ArgumentParser) -> None:

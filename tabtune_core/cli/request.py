@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn
-from tabtune_core.cli.arguments import answer_flags, given_reading
+from tabtune_core.cli.arguments import INSIST, answer_flags, given_reading
 from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices
@@ -27,8 +27,6 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
     from tabtune_core.data.splits import SplitSizes
-
-INSIST = "--even-if-it-does-not-fit"
 
 
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":

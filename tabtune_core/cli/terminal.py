@@ -29,6 +29,8 @@ WIDTH = 120
 WORKER_SECONDS = 15.0
 """How long a worker may take to appear before another is started."""
 WORKER_STARTS = 3
+RESULTS = ("evaluate", "save")
+"""Phases in which a run speaks of itself alone."""
 SHOWN = ("RunPlanned", "PhaseStarted", "StepDone", "Evaluated", "Note")
 
 
@@ -40,12 +42,12 @@ def say(text: str) -> None:
 def follow(store: RunStore, sweep: str) -> list[Run]:
     """Shows the runs of a sweep as they go on and keeps a worker at them. Returns them when the last has ended."""
     views: dict[str, RunView] = {}
-    worker = _WorkerCare(store.home)
+    worker, told = _WorkerCare(store.home), set[str]()
     while True:
         runs = store.runs(sweep)
         for run in runs:
             if run.id not in views and run.status != "queued":
-                views[run.id] = RunView(run)
+                views[run.id] = RunView(run, told)
         for run in runs:
             if run.id in views:
                 views[run.id].update(store, run)
@@ -78,7 +80,7 @@ class _WorkerCare:
         if worker is None:
             if self.looks > 1 and is_stopped(self.home):
                 raise StoreError(
-                    "The worker was stopped with 'tabtune worker --stop', so what is queued waits. 'tabtune worker' starts it."
+                    "The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it."
                 )
             if self.starts == WORKER_STARTS:
                 raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")
@@ -91,18 +93,20 @@ class _WorkerCare:
 
 
 class RunView:
-    """One run: a bar, or where stderr is no terminal a line when it ends."""
+    """One run: a bar while it goes on, where stderr is a terminal, and a line when it ends.
 
-    def __init__(self, run: Run) -> None:
-        self.name = run.name
+    ``told`` holds what the sweep's runs have said of their beginnings: what is so for all of them is said once.
+    """
+
+    def __init__(self, run: Run, told: set[str]) -> None:
+        self.name, self.told = run.name, told
         self.metric = run.settings.selection_metric
         self.after = 0
         self.phase = "start"
         self.facts: dict[str, str] = {}
         self.over = False
         layout = "{desc:<32}{n_fmt:>5} of {total_fmt:<5}|{bar:16}| {elapsed}{postfix}"
-        self.lines = not sys.stderr.isatty()
-        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, disable=self.lines)
+        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
 
     def update(self, store: RunStore, run: Run) -> None:
         """Takes in what the run has told since the last time."""
@@ -112,12 +116,13 @@ class RunView:
             self.after = stored.seq
             self.take(stored.event)
         self.over = run.status in ENDED
-        self.bar.set_description_str(f"{self.name}: {run.status if self.over else self.phase}", refresh=False)
+        self.bar.set_description_str(f"{self.name}: {self.phase}", refresh=False)
         self.bar.set_postfix(self.facts)
         if self.over:
             self.bar.close()
-            if self.lines:
-                say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
+            if sys.stderr.isatty():
+                sys.stderr.write("\r")  # of several bars, tqdm leaves the cursor where the cleared one ended
+            say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
 
     def take(self, event: Event | Unread) -> None:
         """Puts one event where it is shown."""
@@ -131,7 +136,8 @@ class RunView:
             case Evaluated(split="validation", best=True):
                 score = event.scores[self.metric]
                 self.facts[f"best {self.metric}"] = f"{score:.{METRICS[self.metric].decimals(score)}f}"
-            case Note():
+            case Note() if event.severity == "warning" or self.phase in RESULTS or event.text not in self.told:
+                self.told.add(event.text)
                 say(f"{self.name}: {event.severity}: {event.text}")
 
 

@@ -1,4 +1,4 @@
-"""``tabtune worker``: carries out queued runs, says what the worker of a workspace does, and ends it.
+"""``loralab worker``: carries out queued runs, says what the worker of a workspace does, and ends it.
 
 Exit status of ``--status``: 0 where a worker runs and responds, 1 where not.
 """
@@ -53,7 +53,7 @@ def work(asked: argparse.Namespace) -> int:
 def _show_status(store: RunStore) -> int:
     worker = worker_of(store.home)
     if worker is None:
-        how = "was stopped with 'tabtune worker --stop'" if is_stopped(store.home) else "is not running"
+        how = "was stopped with 'loralab worker --stop'" if is_stopped(store.home) else "is not running"
         print(f"The worker of {store.home} {how}.")
     else:
         since = time.strftime("%d %b %Y %H:%M", time.localtime(worker.since)) if worker.since else "an unknown time"
@@ -111,7 +111,7 @@ def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
     if left:
         say("What goes on cannot be told from other programs, so it was not ended. End it by its process id, where you know it.")
     elif not now and _what_runs(store):
-        say("The next worker takes it over. To end it too: tabtune worker --stop --now")
+        say("The next worker takes it over. To end it too: loralab worker --stop --now")
     return 1 if left else 0
 
 

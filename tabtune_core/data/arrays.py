@@ -115,6 +115,27 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     return pd.Series(values, name="y")
 
 
+def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
+    """One weight a row, 1 the largest, as float32 holds it; None where all rows count alike, which is the same as no weights.
+
+    Raises:
+        LabelError: there are more or fewer, or some are negative, missing or infinite.
+    """
+    if weights is None:
+        return None
+    weight_N = np.asarray(weights, dtype=np.float64)
+    if weight_N.ndim == 0:
+        weight_N = np.full(rows, weight_N)
+    if weight_N.shape != (rows,):
+        raise LabelError(f"sample_weight has the shape {weight_N.shape}; X has {rows} rows, so it must be ({rows},).")
+    wrong = weight_N[~(np.isfinite(weight_N) & (weight_N >= 0))]
+    if len(wrong):
+        raise LabelError(f"sample_weight holds {wrong[0]:g}; every weight must be a number of 0 or more. 0 leaves a row out of the loss.")
+    if not weight_N.any():
+        raise LabelError("sample_weight is zero for every row, so there is no loss. Give some rows a weight above 0.")
+    return None if (weight_N == weight_N[0]).all() else (weight_N / weight_N.max()).astype(np.float32).astype(np.float64)
+
+
 def prepare_arrays(
     frame: pd.DataFrame,
     y: pd.Series,
@@ -123,6 +144,7 @@ def prepare_arrays(
     *,
     max_classes: int | None,
     withhold: bool = True,
+    weights: NDArray[np.float64] | None = None,
 ) -> Prepared:
     """Splits the validation rows off and encodes the context; no row is spent on a test.
 
@@ -133,6 +155,7 @@ def prepare_arrays(
         settings: how to split, and how many rows to show.
         max_classes: that the model takes; None for no limit.
         withhold: whether there are validation rows; otherwise the context is what ``show_all`` makes.
+        weights: what ``read_weights`` gave.
 
     Raises:
         LabelError: the labels cannot be predicted.
@@ -162,7 +185,10 @@ def prepare_arrays(
         raise LabelError(
             f"The {settings.split} leaves the class {unseen[0]!r} without a training row. Choose another split, or other rows."
         )
-    return Prepared(frame, texts, split, _context(frame, texts, labels.texts, split.context, settings))
+    prepared = Prepared(frame, texts, split, _context(frame, texts, labels.texts, split.context, settings), weights)
+    if weights is not None and not weights[split.train].any():
+        raise LabelError("sample_weight is zero for all rows that train, so there is no loss. Give some rows a weight above 0.")
+    return prepared
 
 
 def show_all(frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, settings: RunSettings) -> Context:

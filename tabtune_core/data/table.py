@@ -106,7 +106,8 @@ def finish(
     chosen_kinds = dict(choices.kinds)
     for name in chosen_kinds.keys() - set(cells.names):
         near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
-        raise LayoutError(f"A kind was chosen for the column {name!r}, which the table does not have. Did you mean {near[0]!r}?")
+        asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
+        raise LayoutError(f"The column {name!r} {asked}, but the table has none of that name. Did you mean {near[0]!r}?")
     delimiter = choices.delimiter or ","
     columns = len(cells.names)
     firsts = first_cells(connection, columns, cells.rows, SAMPLE_CELLS)

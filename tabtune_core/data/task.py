@@ -146,6 +146,13 @@ class Prepared:
     labels: NDArray[np.object_]
     split: Split
     context: Context
+    weights: NDArray[np.float64] | None = None
+    """How much each row of the table counts in the training loss; None: all alike."""
+
+    @property
+    def train_weights(self) -> NDArray[np.float64] | None:
+        """Those of the training rows."""
+        return None if self.weights is None else self.weights[self.split.train]
 
     def part(self, rows: Rows) -> tuple[NDArray[np.float64], Target]:
         """Encoded features and targets of some rows."""

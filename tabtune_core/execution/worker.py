@@ -29,7 +29,7 @@ RECONCILE_SECONDS = 3.0
 SILENT_SECONDS = 60.0
 """What cannot be told from another process, as after an upgrade or in another container, has ended after as long without a heartbeat.
 It is never signalled."""
-ENDED_BY_A_PERSON = "It was ended with 'tabtune worker --stop --now'. Run it again."
+ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'. Run it again."
 
 _log = logging.getLogger(__name__)
 

@@ -23,19 +23,29 @@ Array = NDArray[np.float32]
 """Features as the model reads them: complete and normalised."""
 
 
+def reduction(weight_BQ: torch.Tensor | None) -> str:
+    """What a loss of torch is told: the mean of all rows, or the loss of each for ``averaged``."""
+    return "mean" if weight_BQ is None else "none"
+
+
+def averaged(loss: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
+    """The mean in which a row counts as much as its weight; a mean that is one already stays as it is."""
+    return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).sum() / weight_BQ.sum()
+
+
 class Trainable(Protocol):
     """What a training step asks of a model."""
 
     module: nn.Module
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
 
-        For classes: cross-entropy in nats, ids int64, query rows of -1 are left out; with ``weight_K``, by class id, the mean in which
-        a row counts as much as its class. For numbers (``classes`` is 0): the loss that
+        For classes: cross-entropy in nats, ids int64, query rows of -1 are left out. For numbers (``classes`` is 0): the loss that
         the model was pre-trained with, on the scale to which it brings the numbers of the context, whatever theirs is; y is float32.
+        With ``weight_BQ``, which is 0 for a row of -1, the mean is weighted by row.
         """
         ...
 

@@ -124,7 +124,7 @@ class JobQueue(Database):
             if not uses(job.arguments).isdisjoint(ids):
                 raise StoreError(
                     f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page or with"
-                    f" 'tabtune jobs --cancel {job.id}', or wait for its end; then delete {what}."
+                    f" 'loralab jobs --cancel {job.id}', or wait for its end; then delete {what}."
                 )
 
     def delete_job(self, job_id: str) -> None:

@@ -121,11 +121,11 @@ class CapturedStep:
 
     def _work(self) -> None:
         assert self._inputs is not None
-        x_BTF, y_BC, y_BQ, weight_K = self._inputs
+        x_BTF, y_BC, y_BQ, weight_BQ = self._inputs
         assert x_BTF is not None
         assert y_BC is not None
         assert y_BQ is not None
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision.autocast():
-            loss = self._model.loss(x_BTF, y_BC, y_BQ, self._classes, weight_K)
+            loss = self._model.loss(x_BTF, y_BC, y_BQ, self._classes, weight_BQ)
         self._loss_norm_scale.copy_(queue_step(loss, self._optimizer, clip_norm=self._clip_norm, precision=self._precision))

@@ -30,8 +30,16 @@ class Episode:
     y_C: Target
     y_Q: Target
     """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes: nobody could know it."""
-    weight_K: NDArray[np.float64] | None = None
-    """How much a query row of each class id counts in the loss; None: all alike."""
+    weight_Q: NDArray[np.float64] | None = None
+    """How much a query row counts in the loss, 0 where its class id is -1; None: all alike."""
+
+    def known(self, classes: int) -> int:
+        """Query rows whose class could be known; of numbers (0 classes) all."""
+        return int((self.y_Q >= 0).sum()) if classes else len(self.y_Q)
+
+    def scored(self, classes: int) -> int:
+        """Query rows that the loss reads."""
+        return self.known(classes) if self.weight_Q is None else int(np.count_nonzero(self.weight_Q))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ def draw_episodes(
     rng: np.random.Generator,
     *,
     most_classes: int | None = None,
-    weight_K: NDArray[np.float64] | None = None,
+    weight_N: NDArray[np.float64] | None = None,
 ) -> Iterator[Episode]:
     """Yields episodes without end; the same ``rng`` state gives the same episodes.
 
@@ -71,7 +79,7 @@ def draw_episodes(
         size: of an episode; smaller where its classes have too few rows.
         rng: draws rows and permutations.
         most_classes: an episode shows a random choice of so many classes where there are more.
-        weight_K: how much a query row of each class counts in the loss; None: all alike.
+        weight_N: how much each row counts in the loss where it is a query row; None: all alike.
     """
     many, pool = most_classes is not None and classes > most_classes, RowPool(y_N, classes)
     while True:
@@ -82,14 +90,15 @@ def draw_episodes(
         drawn = pool.draw(rng, episode_classes if many else None, episode_size.context, episode_size.query)
         rows = _show_every_class(drawn, y_N, episode_size) if classes else drawn[: episode_size.context + episode_size.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
+        weight_Q = None if weight_N is None else weight_N[rows[episode_size.context :]]
         if not classes:
-            yield Episode(np.ascontiguousarray(x_TF), y_N[rows[: episode_size.context]], y_N[rows[episode_size.context :]])
+            yield Episode(np.ascontiguousarray(x_TF), y_N[rows[: episode_size.context]], y_N[rows[episode_size.context :]], weight_Q)
             continue
         ids = np.zeros(classes, dtype=np.int64)
         ids[episode_classes] = rng.permutation(len(episode_classes))
-        weights = None if weight_K is None else weight_K[episode_classes[np.argsort(ids[episode_classes])]]
         y_C, y_Q = np.split(ids[y_N[rows]], [episode_size.context])
-        yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(np.isin(y_Q, y_C), y_Q, -1), weights)
+        known_Q = np.isin(y_Q, y_C)
+        yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(known_Q, y_Q, -1), None if weight_Q is None else weight_Q * known_Q)
 
 
 def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Episode]:

@@ -154,9 +154,9 @@ def train(
             return
         rate = set_rate(optimizer, rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps))
         episode = next(episodes)
-        scored, first = int((episode.y_Q >= 0).sum()) if plan.classes else len(episode.y_Q), result.used_rows == 0
+        scored, first = episode.scored(plan.classes), result.used_rows == 0
         result.used_rows += scored
-        result.skipped_rows += len(episode.y_Q) - scored
+        result.skipped_rows += len(episode.y_Q) - episode.known(plan.classes)
         if scored:
             value, norm, went = take_step(episode)
             if first:

@@ -155,6 +155,8 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
             f"episode did not show their class. {result.skipped_episodes} steps had no other rows and changed nothing.",
             "warning" if result.skipped_episodes else "info",
         )
+    elif result.skipped_episodes:
+        yield Note(f"{result.skipped_episodes} steps changed nothing: no row that they predict has a weight above 0.", "warning")
     if result.outcome == "diverged":
         rate = settings.base_rate
         yield Note(

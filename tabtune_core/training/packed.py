@@ -25,7 +25,7 @@ class PackedModel(Protocol):
         ...
 
     def loss_of(
-        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
         """As ``BaseModel.loss``, from what ``train_forward`` gave."""
         ...
@@ -47,7 +47,7 @@ class PackedPass:
         self._stacks = [Stack.of([adapter_at(model.module, path) for model in models], self.generators) for path in paths]
 
     def losses(
-        self, x_1TF: torch.Tensor, y_1C: torch.Tensor, y_1Q: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, x_1TF: torch.Tensor, y_1C: torch.Tensor, y_1Q: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> list[float]:
         """Each run's loss, as ``BaseModel.loss`` has it; the gradients are in ``grad`` of its parameters."""
         model, count = self._models[0], len(self._models)
@@ -57,7 +57,8 @@ class PackedPass:
             else:
                 context_labels = y_1C
             outputs_KQO = model.train_forward(x_1TF, context_labels, classes)
-            losses = torch.stack([model.loss_of(outputs_1QO, y_1C, y_1Q, classes, weight_K) for outputs_1QO in torch.split(outputs_KQO, 1)])
+            each = torch.split(outputs_KQO, 1)
+            losses = torch.stack([model.loss_of(outputs_1QO, y_1C, y_1Q, classes, weight_BQ) for outputs_1QO in each])
             factors = [factor for stack in self._stacks for factor in (stack.a_KRI, stack.b_KRO)]
             gradients = iter(torch.autograd.grad(losses.sum(), factors))
         for stack in self._stacks:

@@ -22,14 +22,14 @@ Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
 
 def episode_loss(model: Trainable, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
     """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored."""
-    x_BTF, y_BC, y_BQ, weight_K = episode_tensors(episode, classes, device)
-    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_K)
+    x_BTF, y_BC, y_BQ, weight_BQ = episode_tensors(episode, classes, device)
+    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
 
 
 def episode_tensors(
     episode: Episode, classes: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """What a model's loss reads: features ``(1, T, F)``, answers ``(1, C)`` and ``(1, Q)``, and weights of classes ``(K,)``.
+    """What a model's loss reads: features ``(1, T, F)``, answers ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1, Q)``.
 
     Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
     """
@@ -39,8 +39,8 @@ def episode_tensors(
         y_C, y_Q = (y_C - mean) / deviation, (y_Q - mean) / deviation
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
     y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
-    weight_K = None if episode.weight_K is None else torch.from_numpy(episode.weight_K).to(device, torch.float32)
-    return x_BTF, y_BC, y_BQ, weight_K
+    weight_BQ = None if episode.weight_Q is None else torch.from_numpy(episode.weight_Q)[None].to(device, torch.float32)
+    return x_BTF, y_BC, y_BQ, weight_BQ
 
 
 def take_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> Stepped:

@@ -161,13 +161,15 @@ def _run_loop(
 
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
     """The endless row of episodes of the run's seed, or a set of them over and over; without the first ones, which are ``done``."""
-    rows, classes, weight_K, count = session.rows, len(session.plan.classes), None, session.settings.train.episode_set
+    rows, classes, count = session.rows, len(session.plan.classes), session.settings.train.episode_set
+    weight_N = session.table.train_weights
     if session.settings.train.class_weights == "balanced":
         weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N)
+        weight_N = weight_K[rows.y_N] * (1.0 if weight_N is None else weight_N)
 
     def draw() -> Iterator[Episode]:
         rng = np.random.default_rng([session.settings.seed, 1])
-        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=most_classes, weight_K=weight_K)
+        return draw_episodes(rows.x_NF, rows.y_N, classes, rows.size, rng, most_classes=most_classes, weight_N=weight_N)
 
     return itertools.islice(in_rounds(draw, count), done % count if count else done, None)
 

@@ -184,7 +184,7 @@ def tabtune(*arguments: str) -> str:
     """What a command of the product prints; its progress goes to stderr."""
     done = subprocess.run([sys.executable, "-m", "tabtune_core", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"tabtune {arguments[0]} ended with {done.returncode}")
+        raise SystemExit(f"loralab {arguments[0]} ended with {done.returncode}")
     return done.stdout
 
 

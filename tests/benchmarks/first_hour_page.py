@@ -117,7 +117,7 @@ def _sweep(found: Found) -> str:
         "Levels of device memory",
         "Process memory",
     ]
-    said = [f"`tabtune predict {one['adapter']}` gave {one['predicted_rows']:,} rows." for one in found if "adapter" in one]
+    said = [f"`loralab predict {one['adapter']}` gave {one['predicted_rows']:,} rows." for one in found if "adapter" in one]
     failed = [f"{one['run']}: {one['error']}" for one in found if one.get("error")]
     return "\n\n".join([markdown_table([*head, "Highest utilization (%)"], rows), *said, *failed])
 

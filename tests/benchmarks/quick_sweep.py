@@ -1,7 +1,7 @@
 """What does a quick sweep save: LoRA of five ranks in one pass against one after the other?
 
 ``python tests/benchmarks/quick_sweep.py`` prints Markdown: CPU seconds and kernels of five steps against one packed step, and with ``--sweeps``
-whole sweeps of five ranks on scikit-learn's breast cancer (569 x 30), by ``tabtune sweep``, with and without ``--quick-sweep``, in fresh
+whole sweeps of five ranks on scikit-learn's breast cancer (569 x 30), by ``loralab sweep``, with and without ``--quick-sweep``, in fresh
 workspaces (about a minute each). One thread on the CPU. Both sides share what sweeps share: of late layers the frozen prefix is in files.
 
 A kernel is an operation that is dispatched and is no view: what a GPU is asked for by a host that it may have to wait for. Those of forward

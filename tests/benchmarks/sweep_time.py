@@ -8,8 +8,8 @@ the same steps for everybody, no early stopping. Everybody is shown the same tra
 the same rates (2e-4 for LoRA, 2e-5 for full fine-tuning) and predicts the same validation and test rows, with one view (TabTune would take
 eight by itself; ``--views 8`` lets it).
 
-- one sweep: ``tabtune sweep`` in a fresh workspace, so its worker with all that runs share;
-- one by one: ``tabtune train`` seven times, each in a fresh process and a fresh workspace;
+- one sweep: ``loralab sweep`` in a fresh workspace, so its worker with all that runs share;
+- one by one: ``loralab train`` seven times, each in a fresh process and a fresh workspace;
 - TabTune: its ``TabularLeaderboard`` in its own environment, with one entry a run; what is done to it, ``tabtune_peer.py`` says. It looks at
   no validation rows while it trains, writes no adapter and verifies none, and has no other targets: the second row has the same time of it.
 

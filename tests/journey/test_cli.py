@@ -292,7 +292,7 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
         (["sweep", "{table}", "--target", "class", "--settings", "missing.toml"], "'missing.toml' cannot be read as TOML"),
         (["sweep", "{table}", "--target", "class", "--settings", "{unknown}"], "Did you mean 'ranks'?"),
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is no folder"),
-        (["sweep", "{binary}", "--target", "class"], "tabtune: "),
+        (["sweep", "{binary}", "--target", "class"], "loralab: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
         (["train", "{table}", "--target", "class", "--split-by", "time"], "split_by is 'time', which needs a column"),
         (["train", "{table}", "--target", "class", "--split-by", "time", "--split-column", "scal"], "Did you mean 'scale'?"),
@@ -406,7 +406,7 @@ def test_an_id_that_the_workspace_does_not_hold_is_refused(tmp_path, tabtune_her
 def test_an_empty_workspace_says_how_to_begin(tmp_path):
     done = tabtune(tmp_path / "new", "leaderboard")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "tabtune sweep DATA --target COLUMN" in done.stderr
+    assert "loralab sweep DATA --target COLUMN" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -458,7 +458,7 @@ def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table,
     assert (status, out) == (2, "")
     *_, line = err.splitlines()
     assert re.fullmatch(
-        r"tabtune: This needs about 0\.\d GB of memory, as estimated; the CPU has 0\.4 GB in all\. Lower .* \(now .*\)\."
+        r"loralab: This needs about 0\.\d GB of memory, as estimated; the CPU has 0\.4 GB in all\. Lower .* \(now .*\)\."
         r" Nothing was started; --even-if-it-does-not-fit starts it all the same\.",
         line,
     )

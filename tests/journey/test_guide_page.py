@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import seeding
-from page_steps import go, texts
+from page_steps import button, go, texts
 
 from dashboard.components.glossary import TERMS, define
 from dashboard.views.guide.guide_text import CLAIMS
@@ -98,3 +98,24 @@ def test_the_glossary_explains_what_the_pages_link_to(app):
 def test_a_page_explains_its_terms(app, page):
     go(app, page)
     assert any("guide?tab=glossary" in (title.proto.help or "") for title in app.title)
+
+
+def test_this_machine_is_looked_at_when_asked_and_the_report_can_be_copied(app, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("something was asked of another machine")
+
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    go(app, "guide", tab="machine")
+    assert not app.code
+    button(app, "Check this machine").click().run()
+    assert not app.exception
+    assert "Nothing keeps runs from working." in texts(app.success)
+    (copied,) = app.code
+    assert "torch" in copied.value and "Workspace" in copied.value
+
+
+def test_what_keeps_runs_from_working_is_named_above_the_report(app, monkeypatch):
+    monkeypatch.setattr("tabtune_core.execution.doctor.requires", lambda name: ["numpy>=99"])
+    go(app, "guide", tab="machine")
+    button(app, "Check this machine").click().run()
+    assert "see Other packages" in texts(app.error)

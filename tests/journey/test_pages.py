@@ -507,7 +507,7 @@ def test_a_worker_that_a_person_stopped_waits_for_a_person(app, store):
     worker_watch.worker_lock.stop_workers(store.home)
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "live")
-    assert "The worker was stopped with `tabtune worker --stop`." in texts(app.info)
+    assert "The worker was stopped with `loralab worker --stop`." in texts(app.info)
     button(app, "Start the worker").click().run()
     assert not app.exception
 

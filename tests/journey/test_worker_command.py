@@ -1,4 +1,4 @@
-"""A person asks what the worker does, and ends it, with ``tabtune worker``."""
+"""A person asks what the worker does, and ends it, with ``loralab worker``."""
 
 import os
 import signal

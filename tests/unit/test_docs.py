@@ -68,7 +68,7 @@ def test_the_map_names_what_exists(path):
 def commands():
     """Program, command and flags of every line of the texts that starts one of the two programs."""
     joined = "\n".join(path.read_text().replace("\\\n", " ") for path in TEXTS)
-    found = re.findall(r"python -m (tabtune_core|dashboard)((?: [^`\n&>;]*)?)", joined)
+    found = re.findall(r"(?:python -m |bin/)(loralab|dashboard)((?: [^`\n&>;]*)?)", joined)
     return sorted({(program, tuple(shlex.split(rest))) for program, rest in found})
 
 
@@ -79,7 +79,7 @@ def test_the_texts_use_flags_that_exist(program, arguments, capsys):
     else:
         ask = main
     with pytest.raises(SystemExit) as ended:
-        ask([*arguments[: program == "tabtune_core"], "--help"])
+        ask([*arguments[: program == "loralab"], "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert [word for word in arguments if word.startswith("--") and not re.search(rf"{word}[ ,\n\]]", text)] == []

@@ -133,7 +133,7 @@ def test_a_read_only_disk_is_named(disk, read_only, capsys):
         RunStore(read_only)
     assert main(["leaderboard", "--home", str(read_only)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"tabtune: The workspace {read_only} cannot be opened: {told}")
+    assert line.startswith(f"loralab: The workspace {read_only} cannot be opened: {told}")
 
 
 def test_the_command_line_says_that_the_disk_is_full_in_a_line(disk, tmp_path, capsys):
@@ -143,7 +143,7 @@ def test_the_command_line_says_that_the_disk_is_full_in_a_line(disk, tmp_path, c
     fill(disk)
     assert main(["train", str(table), "--target", "y", "--home", str(disk)]) == 2
     *_, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("tabtune: ")
+    assert line.startswith("loralab: ")
     assert f"The disk of {disk}" in line
     assert "is full" in line
 

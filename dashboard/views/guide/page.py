@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dashboard.components.glossary import TERMS
-from dashboard.views.guide import guide_sections
+from dashboard.views.guide import guide_sections, this_machine
 
 st.title("Guide")
 guide_sections.first_visit()
-names = ["What LoRA is", "How to choose", "Rules of thumb, checked", "When something goes wrong", "Glossary"]
-asked = names[-1] if st.query_params.get("tab") == "glossary" else None
-what, how, held, wrong, words = st.tabs(names, default=asked)
+names = ["What LoRA is", "How to choose", "Rules of thumb, checked", "When something goes wrong", "This machine", "Glossary"]
+asked = {"glossary": "Glossary", "machine": "This machine"}.get(st.query_params.get("tab", ""))
+what, how, held, wrong, machine, words = st.tabs(names, default=asked)
 with what:
     guide_sections.idea()
     guide_sections.layer()
@@ -20,5 +20,7 @@ with held:
     guide_sections.found()
 with wrong:
     guide_sections.troubles()
+with machine:
+    this_machine.panel()
 with words:
     st.markdown("\n\n".join(f"**{term}**  \n{text}" for term, text in TERMS.items()))

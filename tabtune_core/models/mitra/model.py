@@ -17,7 +17,7 @@ from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded
+from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.mitra.family import FAMILY
@@ -82,7 +82,7 @@ class MitraModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Cross-entropy in nats over the table's classes, or over value bins; squared error where the module says one number."""
         if not classes:
@@ -90,8 +90,9 @@ class MitraModel:
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
         outputs_BQO = self._outputs(x_BTF, y_BC)
         if self.outputs == 1:
-            return F.mse_loss(outputs_BQO, y_BQ)
-        return F.cross_entropy(outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
+            return averaged(F.mse_loss(outputs_BQO, y_BQ, reduction=reduction(weight_BQ)), weight_BQ)
+        logits_NK, y_N = outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten()
+        return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)``: softmax over the table's classes, as AutoGluon does; or numbers ``(Q,)``, the mean of value bins."""

@@ -26,7 +26,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded
+from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
@@ -74,7 +74,7 @@ class TabDPTModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Mean cross-entropy (nats) of the query rows: of their class, or of the bins next to their number's z-score.
 
@@ -82,12 +82,14 @@ class TabDPTModel:
         can be the z-score itself. So were the mini's weights trained; what the released ones were trained with is not published.
         """
         if classes:
-            return F.cross_entropy(self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
+            scores_NK, y_N = self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten()
+            return averaged(F.cross_entropy(scores_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
         mean_B1, deviation_B1 = standard(y_BC)
         logits_BQN = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1)
         place_BQ = ((y_BQ - mean_B1) / deviation_B1 - self._first_centre) / self._bin_width
         distance_BQN = (place_BQ.clamp(0, len(self._places_N) - 1)[..., None] - self._places_N).abs()
-        return F.cross_entropy(logits_BQN.flatten(0, 1), (1 - distance_BQN).clamp_min(0).to(logits_BQN).flatten(0, 1))
+        shares_BQN = (1 - distance_BQN).clamp_min(0).to(logits_BQN)
+        return averaged(F.cross_entropy(logits_BQN.flatten(0, 1), shares_BQN.flatten(0, 1), reduction=reduction(weight_BQ)), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""

@@ -23,7 +23,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.torch_files import read_torch_file
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded
+from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
@@ -80,26 +80,28 @@ class TabICLModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Cross-entropy, or the pinball loss over all levels with targets in the context's standard deviations, as upstream fine-tunes.
 
         Needs ``module.train()``, since upstream's other path keeps no graph.
         """
-        return self.loss_of(self.train_forward(x_BTF, y_BC, classes), y_BC, y_BQ, classes, weight_K)
+        return self.loss_of(self.train_forward(x_BTF, y_BC, classes), y_BC, y_BQ, classes, weight_BQ)
 
     def loss_of(
-        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_K: torch.Tensor | None = None
+        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
         """``loss`` of what ``train_forward`` gave."""
         if classes:
             logits_BQK = outputs_BQO[..., :classes] / TEMPERATURE
-            return F.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
+            logits_NK, y_N = logits_BQK.float().flatten(0, 1), y_BQ.flatten()
+            return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
         mean_B1, scale_B1 = _context_scale(y_BC)
         quantiles_BQL = outputs_BQO.float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
         error_BQL = ((y_BQ - mean_B1) / scale_B1)[..., None] - quantiles_BQL
-        return torch.maximum(levels_L * error_BQL, (levels_L - 1) * error_BQL).mean()
+        loss_BQL = torch.maximum(levels_L * error_BQL, (levels_L - 1) * error_BQL)
+        return loss_BQL.mean() if weight_BQ is None else averaged(loss_BQL.mean(dim=-1), weight_BQ)
 
     def train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """``(B, Q, O)``: logits or quantiles, with a graph."""

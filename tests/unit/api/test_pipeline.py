@@ -294,6 +294,73 @@ def test_class_weights_change_the_loss_and_are_refused_where_there_is_none(plain
         read_params("tabicl-mini", "peft", {"class_weights": "balanced"}, "regression")
 
 
+def fitted_with(weights, task="classification", **params):
+    """Losses of the steps, and predictions afterwards."""
+    X, y = small_table()
+    y = y if task == "classification" else np.linspace(0, 1, len(y)) ** 2
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 2, **params}, task=task).fit(X, y, sample_weight=weights)
+    return [step.loss for step in of(StepDone, pipeline)], pipeline.predict(X.head(5))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_rows_of_one_weight_train_bit_for_bit_as_without_and_of_several_only_their_ratio_counts(task):
+    rows = len(small_table()[0])
+    weights = np.random.default_rng(0).uniform(0, 2, rows)
+    without, same, weighted, tenfold = (fitted_with(given, task) for given in (None, np.full(rows, 2.5), weights, list(10 * weights)))
+    assert without[0] == same[0]
+    np.testing.assert_array_equal(without[1], same[1])
+    assert weighted[0][0] != pytest.approx(without[0][0], abs=1e-3), "the first loss is before the first step"
+    assert tenfold[0] == pytest.approx(weighted[0], rel=1e-4)
+
+
+def test_weights_by_class_do_as_class_weights_and_the_two_are_multiplied():
+    counts = pd.Series(small_table()[1]).value_counts()[small_table()[1]].to_numpy()
+    assert len(set(counts)) > 1
+    plain, balanced, by_row, undone = (
+        fitted_with(weights, class_weights=by_class)[0][0]
+        for weights, by_class in ((None, "none"), (None, "balanced"), (1 / counts, "none"), (counts, "balanced"))
+    )
+    # class weights count the training rows alone, which the split holds near to the shares of all rows
+    assert by_row == pytest.approx(balanced, rel=0.02)
+    assert undone == pytest.approx(plain, rel=0.02)
+    assert balanced != pytest.approx(plain, rel=0.03)
+
+
+def test_steps_without_a_row_that_weighs_change_nothing_and_are_told():
+    X, y = small_table()
+    weights = np.zeros(len(y))
+    weights[:8] = [1e-300, 1e300, 1.5e300, 1e300] * 2  # wider apart than float32 holds
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 12, "eval_every": 12, "batch_size": 4}).fit(X, y, weights)
+    losses = [step.loss for step in of(StepDone, pipeline)]
+    assert 0 < len(losses) < 12
+    assert np.isfinite(losses).all()
+    assert any(f"{12 - len(losses)} steps changed nothing: no row" in note.text for note in of(Note, pipeline))
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (np.ones(3), r"sample_weight has the shape \(3,\); X has"),
+        (np.ones((4, 1)), "sample_weight has the shape"),
+        ("negative", "sample_weight holds -1; every weight must be a number of 0 or more"),
+        ("missing", "sample_weight holds nan"),
+        ("nothing", "sample_weight is zero for every row"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, told):
+    X, y = small_table()
+    made = {"negative": -1.0, "missing": np.nan, "nothing": 0.0}
+    weights = np.full(len(y), made[weights]) if isinstance(weights, str) else weights
+    with pytest.raises(LabelError, match=told):
+        TabularPipeline("tabicl-mini", "peft", FAST).fit(X, y, sample_weight=weights)
+
+
+def test_weights_without_training_are_refused():
+    X, y = small_table()
+    with pytest.raises(SettingError, match="sample_weight changes nothing with tuning_strategy 'inference'"):
+        TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y, sample_weight=np.ones(len(y)))
+
+
 def test_a_column_of_the_rows_may_decide_which_of_them_choose():
     X, y = small_table()
     frame = X.assign(day=np.arange(len(X)) // 2, who=[f"p{i // 3}" for i in range(len(X))])

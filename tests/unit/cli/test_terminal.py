@@ -1,11 +1,18 @@
 """While a person waits at the terminal there is a worker, of this version, unless the person has stopped it."""
 
+import io
+import re
+
 import pytest
 
 from tabtune_core.cli import terminal
+from tabtune_core.cli.terminal import RunView
 from tabtune_core.errors import StoreError
+from tabtune_core.events import Note, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.lock import Holder, stop_workers
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ def test_whoever_starts_runs_wants_a_worker_and_whoever_stops_it_meanwhile_does_
     care = terminal._WorkerCare(tmp_path)
     care.look()
     assert started == [tmp_path]
-    with pytest.raises(StoreError, match="was stopped with 'tabtune worker --stop'"):
+    with pytest.raises(StoreError, match="was stopped with 'loralab worker --stop'"):
         care.look()
 
 
@@ -66,3 +73,86 @@ def test_why_nothing_starts_is_said_once_each_time(tmp_path, monkeypatch, starte
         monkeypatch.setattr(terminal, "why_nothing_starts", lambda home, why=why: why)
         care.look()
     assert capsys.readouterr().err.splitlines() == ["The disk is full. What is queued waits, and goes on by itself."] * 2
+
+
+class Screen(io.StringIO):
+    """A terminal of a few columns, as far as bars and lines need one: what was written is drawn, and wraps."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.columns, self.lines, self.row, self.column = columns, [""], 0, 0
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        for part in re.findall(r"\x1b\[A|\x1b\[K|[^\x1b]", text):
+            if part == "\n":
+                self._to(self.row + 1, 0)
+            elif part == "\r":
+                self.column = 0
+            elif part == "\x1b[A":
+                self._to(max(self.row - 1, 0), self.column)
+            elif part == "\x1b[K":
+                self.lines[self.row] = self.lines[self.row][: self.column]
+            else:
+                if self.column == self.columns:
+                    self._to(self.row + 1, 0)
+                line = self.lines[self.row].ljust(self.column)
+                self.lines[self.row] = line[: self.column] + part + line[self.column + 1 :]
+                self.column += 1
+        return len(text)
+
+    def _to(self, row, column):
+        self.row, self.column = row, column
+        self.lines += [""] * (row + 1 - len(self.lines))
+
+    def shown(self):
+        return [line.rstrip() for line in self.lines if line.strip()]
+
+
+def followed(tmp_path, monkeypatch, screen, events):
+    """The screen after a sweep of one run for each list of events."""
+    store = RunStore(tmp_path)
+    _, ids = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in range(len(events))], "")
+    monkeypatch.setattr("sys.stderr", screen)
+    told = set()
+    views = [RunView(store.run(run_id), told) for run_id in ids]
+    for run_id, view, said in zip(ids, views, events, strict=True):
+        for event in said:
+            store.append(run_id, event)
+            view.update(store, store.run(run_id))
+        store.finish(run_id, "finished")
+        view.update(store, store.run(run_id))
+    return screen.shown()
+
+
+PLAN = RunPlanned("cpu", 40, 60, 20, 20, 60, 15, 4, ("a", "b"), total_parameters=9, trainable_parameters=1, layers=(), base={})
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_bar_leaves_one_line_and_no_tail_however_wide_the_terminal_is(tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    steps = [StepDone(step=step, loss=0.5 / step, learning_rate=1e-3, gradient_norm=1.0, seconds=step) for step in (1, 2, 40)]
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (columns, 24))
+    screen = Screen(columns)
+    shown = followed(tmp_path, monkeypatch, screen, [[PLAN, *steps], [PhaseStarted("evaluate")]])
+    assert shown == ["LoRA r=8 seed 0: finished, loss 0.0125", "LoRA r=8 seed 1: finished"]
+
+
+def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monkeypatch):
+    notes = [Note("Free text is not used: a."), Note("No improvement.", "warning")]
+    screen = Screen(200)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (200, 24))
+    end = [PhaseStarted("save"), Note("The adapter is as it was.")]
+    shown = followed(tmp_path, monkeypatch, screen, [[*notes, *end], [*notes, Note("Only here."), *end]])
+    assert shown == [
+        "LoRA r=8 seed 0: info: Free text is not used: a.",
+        "LoRA r=8 seed 0: warning: No improvement.",
+        "LoRA r=8 seed 0: info: The adapter is as it was.",
+        "LoRA r=8 seed 0: finished",
+        "LoRA r=8 seed 1: warning: No improvement.",
+        "LoRA r=8 seed 1: info: Only here.",
+        "LoRA r=8 seed 1: info: The adapter is as it was.",
+        "LoRA r=8 seed 1: finished",
+    ]

@@ -91,7 +91,7 @@ def test_ctrl_c_after_an_orderly_end_is_an_exit_status_and_no_traceback(tmp_path
     for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(served, "application", lambda access: Interrupted())
-    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home: None)
+    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)
     with pytest.raises(SystemExit) as ended:
         main(["--home", str(tmp_path), "--no-browser"])
     assert ended.value.code == 130

@@ -375,7 +375,7 @@ def test_a_run_takes_the_jobs_about_it_with_it(store):
     folder = store.job_dir(about[0])
     folder.mkdir(parents=True)
     store.claim_job(1, None)
-    with pytest.raises(StoreError, match=rf"A running job \(export\) uses run '{gone}'.*'tabtune jobs --cancel {about[0]}'"):
+    with pytest.raises(StoreError, match=rf"A running job \(export\) uses run '{gone}'.*'loralab jobs --cancel {about[0]}'"):
         store.delete(gone)
     store.finish_job(about[0], "finished", result={})
     store.delete(gone)

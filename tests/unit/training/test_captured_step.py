@@ -119,11 +119,11 @@ def test_the_inputs_keep_their_place_and_the_episodes_their_numbers(tmp_path):
     optimizer, drawn = optimizer_of(model, captured=True), list(episodes(3))
     step, before = captured_step(model, optimizer, repeat=again), [episode.x_TF.copy() for episode in drawn]
     for episode in drawn:
-        step(dataclasses.replace(episode, weight_K=np.array([1.0, 2.0, 3.0])))
+        step(dataclasses.replace(episode, weight_Q=np.arange(1.0, 11.0)))
     assert len(places) == 1
     assert all(np.array_equal(episode.x_TF, x_TF) for episode, x_TF in zip(drawn, before, strict=True))
     with pytest.raises(AssertionError, match="of another shape"):
-        step(Episode(drawn[0].x_TF[:-1], drawn[0].y_C, drawn[0].y_Q[:-1], np.ones(3)))
+        step(Episode(drawn[0].x_TF[:-1], drawn[0].y_C, drawn[0].y_Q[:-1], np.ones(9)))
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])

@@ -1,5 +1,6 @@
 """Episodes: sizes, determinism, and classes that the context must show."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -41,16 +42,27 @@ def draw(rng_seed, count=3, rows=40):
 
 
 @pytest.mark.parametrize("most", [None, 2])
-def test_the_weights_of_classes_go_with_them_through_every_permutation(most):
-    x_NF, y_N, weight_K = np.arange(40, dtype=np.float32)[:, None], np.arange(40) % 3, np.array([10.0, 11.0, 12.0])
-    drawn = draw_episodes(x_NF, y_N, 3, EpisodeSize(12, 6), np.random.default_rng(0), most_classes=most, weight_K=weight_K)
-    seen = set()
+def test_the_weights_of_rows_go_with_them_through_every_permutation(most):
+    x_NF, y_N, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40) % 3, np.arange(40.0) + 10
+    drawn = draw_episodes(x_NF, y_N, 3, EpisodeSize(12, 6), np.random.default_rng(0), most_classes=most, weight_N=weight_N)
     for episode in itertools.islice(drawn, 20):
         rows = episode.x_TF[len(episode.y_C) :, 0].astype(int)
-        np.testing.assert_array_equal(episode.weight_K[episode.y_Q], weight_K[y_N[rows]])
-        assert len(episode.weight_K) == (most or 3)
-        seen.add(tuple(episode.weight_K))
-    assert len(seen) > 3
+        np.testing.assert_array_equal(episode.weight_Q, weight_N[rows])
+
+
+def test_the_weights_of_numbers_go_with_their_rows():
+    x_NF, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40.0)
+    episode = next(draw_episodes(x_NF, x_NF[:, 0].astype(float), 0, EpisodeSize(12, 6), np.random.default_rng(0), weight_N=weight_N))
+    np.testing.assert_array_equal(episode.weight_Q, weight_N[episode.x_TF[12:, 0].astype(int)])
+
+
+def test_a_row_whose_class_the_context_does_not_show_weighs_nothing_and_weights_of_0_are_no_loss():
+    x, y = np.zeros((100, 1), dtype=np.float32), np.arange(100) % 20
+    episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0), weight_N=np.ones(100)))
+    np.testing.assert_array_equal(episode.weight_Q > 0, episode.y_Q >= 0)
+    assert 0 < episode.scored(20) == episode.known(20) < 5
+    nothing = dataclasses.replace(episode, weight_Q=np.zeros(5))
+    assert (nothing.scored(20), nothing.known(20)) == (0, episode.known(20))
 
 
 def test_a_set_of_episodes_comes_round_and_is_the_first_of_the_fresh_ones():

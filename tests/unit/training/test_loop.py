@@ -24,10 +24,10 @@ class Linear:
     def __init__(self):
         self.module, self.dtypes = torch.nn.Linear(2, 2), set()
 
-    def loss(self, x_BTF, y_BC, y_BQ, classes, weight_K=None):
+    def loss(self, x_BTF, y_BC, y_BQ, classes, weight_BQ=None):
         logits_BQK = self.module(x_BTF[:, y_BC.shape[1] :])
         self.dtypes.add(logits_BQK.dtype)
-        return torch.nn.functional.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), weight_K, ignore_index=-1)
+        return torch.nn.functional.cross_entropy(logits_BQK.float().flatten(0, 1), y_BQ.flatten(), ignore_index=-1)
 
 
 def scaler(start=1.0, enabled=True):
@@ -167,7 +167,7 @@ def test_a_constant_schedule_stays_at_the_peak():
 
 def test_large_numbers_that_differ_little_reach_the_model_apart():
     seen = []
-    model = types.SimpleNamespace(loss=lambda x_BTF, y_BC, y_BQ, classes, weight_K: seen.extend([y_BC, y_BQ]))
+    model = types.SimpleNamespace(loss=lambda x_BTF, y_BC, y_BQ, classes, weight_BQ: seen.extend([y_BC, y_BQ]))
     for y_C in ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]):
         episode = Episode(np.zeros((4, 1), dtype=np.float32), 1.7e12 + np.array(y_C), 1.7e12 + np.array([2.5]))
         episode_loss(model, episode, 0, torch.device("cpu"))

@@ -46,7 +46,7 @@ def test_the_start_says_no_address_that_streamlit_would_have_to_ask_for(tmp_path
     for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", program.LOGIN_VARIABLE, program.SERVER_PATHS_VARIABLE):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr("sys.argv", ["dashboard"])
-    monkeypatch.setattr(program, "ensure_worker", lambda home: None)
+    monkeypatch.setattr(program, "ensure_worker", lambda home, **more: None)
     monkeypatch.setattr(application, "application", lambda access: App())
     program.main(["--home", str(tmp_path), "--no-browser"])
     assert given["logger.hideWelcomeMessage"] is True

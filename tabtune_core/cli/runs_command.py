@@ -1,0 +1,111 @@
+"""``runs`` and ``show``: what a workspace holds, and everything about one of its runs.
+
+In: the store. Out: a line or an object a run, newest sweep first; or one run with its settings, notes and result.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import time
+from typing import Any
+
+from tabtune_core.cli.terminal import say
+from tabtune_core.events import Note
+from tabtune_core.metrics import METRICS
+from tabtune_core.store.runs import Run, RunStore
+
+_TIMES = ("created", "started", "ended")
+
+
+def list_runs(asked: argparse.Namespace) -> int:
+    """Lists the runs of the workspace, or of one sweep."""
+    store = RunStore(asked.home)
+    order = {sweep.id: place for place, sweep in enumerate(store.sweeps())}
+    runs = sorted(store.runs(asked.sweep), key=lambda run: order[run.sweep])
+    for unread in store.unreadable(asked.sweep):
+        say(f"{unread.name} cannot be read and is left out: {unread.why}")
+    if asked.format == "json":
+        _print_json([_in_short(run) for run in runs])
+        return 0
+    for run in runs:
+        print(f"{run.id}  {run.sweep}  {run.status:<11}  {_time(run.created)}  {run.name:<24}  {_scores(run)}".rstrip())
+    if not runs:
+        say(f"No run is in {store.home}.")
+    return 0
+
+
+def show_run(asked: argparse.Namespace) -> int:
+    """Prints what is known about one run."""
+    store = RunStore(asked.home)
+    run = store.run(asked.run)
+    notes = [stored.event for stored in store.events(run.id, ("Note",)) if isinstance(stored.event, Note)]
+    about = {
+        **_in_short(run),
+        "error": run.error,
+        "own_note": run.note,
+        "folder": str(store.run_dir(run.id)),
+        "notes": [dataclasses.asdict(note) for note in notes],
+        "settings": run.settings.to_dict(),
+        "result": run.result and dataclasses.asdict(run.result),
+    }
+    if asked.format == "json":
+        _print_json(about)
+        return 0
+    for name, value in _flat(about | {name: value and _time(value) for name, value in about.items() if name in _TIMES}):
+        print(f"{name}: {value}")
+    return 0
+
+
+def _in_short(run: Run) -> dict[str, Any]:
+    metric, result = run.settings.selection_metric, run.result
+    return {
+        "run": run.id,
+        "sweep": run.sweep,
+        "name": run.name,
+        "status": run.status,
+        "dataset": run.settings.dataset,
+        "target": run.settings.target,
+        "model": run.settings.model,
+        **{name: getattr(run, name) for name in _TIMES},
+        "metric": metric,
+        "validation": result and result.validation.get(metric),
+        "test": result and result.test.get(metric),
+    }
+
+
+def _scores(run: Run) -> str:
+    if run.result is None or (score := run.result.validation.get(run.settings.selection_metric)) is None:
+        return ""
+    metric = METRICS[run.settings.selection_metric]
+    return f"validation {metric.name} {score:.{metric.decimals(score)}f}"
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%d %b %Y %H:%M", time.localtime(seconds))
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(_without_nan(value), indent=2, ensure_ascii=False))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no word for what is not a number; null is not known."""
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested values as lines, without those that say nothing."""
+    lines: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines += _flat(value, f"{prefix}{name}.")
+        elif name == "notes":
+            lines += [(note["severity"], note["text"]) for note in value]
+        elif value not in (None, "", [], ()):
+            lines.append((f"{prefix}{name}", value))
+    return lines

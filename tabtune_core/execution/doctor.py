@@ -1,0 +1,228 @@
+"""What runs need of this machine: looked at in a moment, each with what to do where it is amiss.
+
+In: a workspace. Out: checks. Loads no torch, whose import alone takes longer than all of this; its version and that of its CUDA are read
+from the files of the package. Nothing leaves the machine unless ``online`` says so.
+"""
+
+import os
+import platform
+import re
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement  # of huggingface_hub and streamlit
+
+from tabtune_core.errors import TabTuneError
+from tabtune_core.execution.code_version import code_version
+from tabtune_core.execution.lock import is_stopped, worker_of
+from tabtune_core.gpus import Driver, card_memory, card_names, driver
+from tabtune_core.machine import disk_of, machine_memory
+from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS
+from tabtune_core.models.checkpoints import is_here
+from tabtune_core.models.families import FAMILIES
+from tabtune_core.shortage import why_nothing_starts
+from tabtune_core.store.runs import RunStore
+from tabtune_core.upstream import DISTRIBUTION
+
+State = Literal["ok", "note", "problem"]
+OLDEST_PYTHON = (3, 11)
+SPARE_BYTES = 2_000_000_000
+"""Free on a disk or in memory: below, a released model or a large table soon finds no room."""
+HUB_SECONDS = 3.0
+"""How long Hugging Face may take to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    """``note`` is worth knowing, ``problem`` keeps runs from working."""
+    found: str
+    advice: str = ""
+    """What to do; empty where nothing is."""
+
+
+def examine(home: Path, *, online: bool = False) -> list[Check]:
+    """All checks, in the order in which a person would look."""
+    return [*_software(), *_gpus(), *_weights(), _hub(online=online), *_room(home), *_workspace(home)]
+
+
+def report(checks: list[Check]) -> str:
+    """The checks as text, for a terminal and for the report of an issue."""
+    marks, width = {"ok": "ok", "note": "note", "problem": "PROBLEM"}, max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{marks[check.state]:<8}{check.name:<{width}}  {check.found}")
+        lines += [f"{'':<{width + 10}}{check.advice}"] if check.advice else []
+    return "\n".join(lines)
+
+
+def _software() -> Iterator[Check]:
+    old = sys.version_info < OLDEST_PYTHON
+    advice = f"Install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer." if old else ""
+    yield Check("Python", "problem" if old else "ok", f"{platform.python_version()} at {sys.executable}, {platform.platform()}", advice)
+    yield Check("LoRA Lab", "ok", f"{code_version()} at {Path(__file__).parents[2]}")
+    yield _torch()
+    for family in FAMILIES.values():
+        there, tested = family.upstream.installed, ", ".join(family.upstream.tested)
+        if there is None:
+            yield Check(family.name, "note", f"{family.distribution} is not installed", f"To use {family.name}, run: {family.install}")
+        elif not family.upstream.is_tested:
+            advice = f"Runs compute all of it in the package's own way, which takes longer. Tested: {tested}."
+            yield Check(family.name, "note", f"{family.distribution} {there} is not among the tested versions", advice)
+        else:
+            yield Check(family.name, "ok", f"{family.distribution} {there} (tested: {tested})")
+    if unmet := list(_unmet()):
+        yield Check("Other packages", "problem", "; ".join(unmet), "Install LoRA Lab again, which brings the versions that it needs.")
+    else:
+        yield Check("Other packages", "ok", "all that are required, in versions that fit")
+
+
+def _unmet() -> Iterator[str]:
+    """Requirements of our own that the installed packages do not meet; none are known where we are not installed."""
+    try:
+        needed = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
+    except PackageNotFoundError:
+        return
+    for one in needed:
+        if one.marker is not None and not one.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            if not one.specifier.contains(version(one.name), prereleases=True):
+                yield f"{one.name} {version(one.name)}, needed {one.specifier}"
+        except PackageNotFoundError:
+            yield f"{one.name} is missing"
+
+
+def _torch() -> Check:
+    try:
+        there = version("torch")
+    except PackageNotFoundError:
+        return Check("torch", "problem", "not installed", "Install LoRA Lab again, or torch from pytorch.org.")
+    cuda = _cuda_of_torch()
+    return Check("torch", "ok", f"{there}, {f'made for CUDA {cuda}' if cuda else 'without CUDA'}")
+
+
+def _cuda_of_torch() -> str | None:
+    """The CUDA that torch was built for, out of its file ``version.py``; None for a build without."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    found = re.search(r"^cuda\b[^=\n]*= *'([\d.]+)'", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE)
+    return found[1] if found else None
+
+
+def _gpus() -> Iterator[Check]:
+    told, cuda = driver(), _cuda_of_torch()
+    if told is None:
+        there = any(Path("/proc/driver/nvidia").glob("gpus/*"))
+        yield (
+            Check("NVIDIA driver", "problem", "a GPU is here, but its driver does not answer (NVML)", "Install the driver again.")
+            if there
+            else Check("NVIDIA driver", "note", "none answers (NVML)", "Runs use the CPU, which is enough for the small models.")
+        )
+        return
+    yield _driver(told, cuda)
+    names, memory = card_names(), card_memory()
+    if not names:
+        why = "torch has no CUDA" if cuda is None else f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
+        advice = "Install the CUDA build of torch from pytorch.org." if cuda is None else "Name GPUs in it that are here, or unset it."
+        yield Check("GPUs", "note", f"{told.gpus} here, none for runs: {why}", advice)
+    for place, (name, room) in enumerate(zip(names, memory, strict=True)):
+        free = "memory unknown" if room is None else f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free"
+        yield Check(f"cuda:{place}", "ok", f"{name}, {free}")
+
+
+def _driver(told: Driver, cuda: str | None) -> Check:
+    found = f"{told.version}, for CUDA up to {told.cuda}"
+    if cuda is not None and int(cuda.split(".")[0]) > int(told.cuda.split(".")[0]):
+        advice = f"torch was made for CUDA {cuda}: install a newer driver, or a torch for CUDA {told.cuda}."
+        return Check("NVIDIA driver", "problem", found, advice)
+    return Check("NVIDIA driver", "ok", found)
+
+
+def _weights() -> Iterator[Check]:
+    for family in FAMILIES.values():
+        cards = [card for card in CATALOGUE.values() if card.family is family]
+        everything = [(card, weights) for card in cards for weights in card.weights.values()]
+        damaged = sorted(
+            {weights.file for _, weights in everything if weights.repository is None and not (WEIGHTS / weights.file).exists()}
+        )
+        if damaged:
+            yield Check(f"{family.name} weights", "problem", f"missing: {', '.join(damaged)}", "Install LoRA Lab again.")
+            continue
+        here = list(dict.fromkeys(card.title for card, weights in everything if is_here(weights)))
+        absent = [card.title for card in cards if card.title not in here]
+        found = f"here: {', '.join(here)}" + (f"; not here: {', '.join(absent)}" if absent else "")
+        yield Check(f"{family.name} weights", "ok", found, "What is not here is downloaded when you choose it." if absent else "")
+
+
+def _hub(*, online: bool) -> Check:
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        return Check("Hugging Face", "note", "HF_HUB_OFFLINE is set: nothing is downloaded", "Unset it to download a released model.")
+    if not online:
+        return Check("Hugging Face", "ok", "not asked; 'loralab doctor --online' asks")
+    request = urllib.request.Request(ENDPOINT, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_SECONDS):  # as https_proxy says
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except OSError as error:
+        why = getattr(error, "reason", None) or error
+        advice = "Only the models that are here work. Behind a proxy set https_proxy; a mirror is named with HF_ENDPOINT."
+        return Check("Hugging Face", "note", f"{ENDPOINT} cannot be reached: {why}", advice)
+    return Check("Hugging Face", "ok", f"{ENDPOINT} answers")
+
+
+def _room(home: Path) -> Iterator[Check]:
+    for name, path in (("Disk of the workspace", home), ("Disk of temporary files", Path(tempfile.gettempdir()))):
+        disk = disk_of(path)
+        if disk is None:
+            yield Check(name, "problem", f"{path} cannot be looked at", "Choose another folder.")
+            continue
+        few = disk.free_bytes < SPARE_BYTES
+        found = f"{path}: {disk.free_bytes / 1e9:,.1f} of {disk.total_bytes / 1e9:,.1f} GB free"
+        yield Check(name, "note" if few else "ok", found, "Large tables and models need more. Delete what is not needed." if few else "")
+    available, total = machine_memory()
+    few = available < SPARE_BYTES
+    found = f"{available / 1e9:,.1f} of {total / 1e9:,.1f} GB available, {os.cpu_count()} processors"
+    yield Check("Memory", "note" if few else "ok", found, "A run takes 0.5 GB and more. End other programs." if few else "")
+
+
+def _workspace(home: Path) -> Iterator[Check]:
+    if not (home / "runs.sqlite").exists():
+        yield Check("Workspace", "ok", f"{home} is empty; it is made when it is first used")
+        return
+    try:
+        store = RunStore(home)
+    except TabTuneError as error:
+        yield Check("Workspace", "problem", str(error))
+        return
+    going, waiting = len(store.runs(status="running")), len(store.runs(status="queued"))
+    why = why_nothing_starts(home)
+    yield Check("Workspace", "problem" if why else "ok", f"{home}: {going} running, {waiting} queued", why or "")
+    worker = worker_of(home)
+    if worker is None:
+        how = "was stopped" if is_stopped(home) else "does not run"
+        yield Check(
+            "Worker", "note" if waiting else "ok", f"{how}; the pages and commands start it", "Start it: loralab worker" if waiting else ""
+        )
+    elif worker.suspended:
+        advice = f"Let it go on with 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."
+        yield Check("Worker", "problem", f"process {worker.pid} is suspended", advice)
+    else:
+        other = " of another version; the next command that starts runs replaces it" if worker.outdated else ""
+        yield Check("Worker", "ok", f"process {worker.pid}{other}, log: {home / 'worker.log'}")

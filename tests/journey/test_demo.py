@@ -1,0 +1,109 @@
+"""The demo: what was recorded opens and predicts as it did, every page has something to show, and nothing of it stays."""
+
+import sys
+
+import numpy as np
+import pytest
+from page_steps import button, go, texts
+
+from dashboard.__main__ import main
+from dashboard.demo.workspace import PACKED, RANKS, about, demo_workspace
+from dashboard.server import application as served
+from tabtune_core import load_adapter
+from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.analysis.runs_table import leaderboard
+from tabtune_core.data.datasets import load_frame
+from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.runs import ENDED, RunStore, default_home
+
+MOST_BYTES = 2_500_000
+ROWS = 40
+
+
+@pytest.fixture(scope="module")
+def demo():
+    with demo_workspace() as home:
+        yield home
+
+
+@pytest.fixture
+def shown(demo, monkeypatch, app):
+    """The pages on the demo; nothing trains."""
+    monkeypatch.setenv("TABTUNE_HOME", str(demo))
+    return app
+
+
+def test_it_is_a_finished_sweep_in_which_lora_wins_and_one_with_runs_queued(demo):
+    store, facts = RunStore(demo), about(demo)
+    finished, going = store.runs(facts["finished"]), store.runs(facts["going"])
+    assert [sweep.id for sweep in store.sweeps()] == [facts["finished"], facts["going"]]
+    assert {run.status for run in finished} == {"finished"}
+    assert {run.settings.strategy for run in finished} == {"inference", "base-ft", "peft", "linear", "boosting"}
+    assert [run.settings.lora.rank for run in going if run.status == "queued"] == list(RANKS)
+    assert {run.status for run in going if run.status != "queued"} == {"finished"}
+    assert not store.unreadable()
+    board = leaderboard(finished, "log_loss")
+    assert "On the test rows it is better than zero-shot" in " ".join(recommend(store, board, "log_loss").sentences)
+    assert {job.kind for job in store.jobs() if job.status == "finished"} == {"context_curve", "rank_curve"}
+    assert PACKED.stat().st_size < MOST_BYTES
+
+
+def test_its_adapters_load_and_reproduce_their_stored_predictions(demo):
+    store = RunStore(demo)
+    adapted = [run for run in store.runs() if run.settings.strategy == "peft" and run.status in ENDED]
+    assert len(adapted) == 5
+    for run in adapted:
+        model = load_adapter(store.run_dir(run.id) / ADAPTER_FILE, device="cpu")
+        frame, stored = load_frame(demo, run.settings.dataset), read_predictions(store, run.id, "test")
+        predicted = model.predict_proba(frame.iloc[stored.rows_N[:ROWS]], context=model.context(frame))
+        np.testing.assert_allclose(predicted, stored.predicted[:ROWS], atol=1e-5)
+
+
+@pytest.mark.parametrize("page", ["data", "live", "leaderboard", "compare", "adapters", "try_it"])
+def test_every_page_is_full_and_says_where_it_was_measured(shown, demo, page):
+    go(shown, page)
+    assert not shown.exception
+    assert not [info.value for info in shown.info]
+    (told,) = [caption.value for caption in shown.caption if caption.value.startswith("**Demo**")]
+    assert all(about(demo)[fact] in told for fact in ("date", "machine", "commit"))
+
+
+def test_elsewhere_no_page_speaks_of_a_demo(app):
+    go(app, "guide")
+    assert "**Demo**" not in texts(app.caption)
+
+
+def test_the_sweep_that_trains_is_one_click_away(shown, demo):
+    go(shown, "guide")
+    button(shown, "Sweep that trains").click().run()
+    assert shown.title[0].value == "Live"
+    assert shown.selectbox(key="chosen_sweep").value == about(demo)["going"]
+
+
+def test_it_is_gone_when_the_dashboard_ends_and_the_workspace_of_the_person_is_not_touched(tmp_path, monkeypatch):
+    homes = []
+
+    class Interrupted:
+        def run(self, config):
+            homes.append(default_home())
+            assert about(default_home())["finished"]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path / "mine"))
+    monkeypatch.setenv("TABTUNE_UPLOAD_LIMIT_MB", "")
+    monkeypatch.setattr(served, "application", lambda access: Interrupted())
+    monkeypatch.setattr("dashboard.__main__.signal.signal", lambda number, handler: None)
+    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)
+    with pytest.raises(SystemExit):
+        main(["--demo", "--no-browser"])
+    (home,) = homes
+    assert not (tmp_path / "mine").exists()
+    assert not home.exists()
+
+
+def test_a_demo_takes_no_workspace(capsys):
+    with pytest.raises(SystemExit):
+        main(["--demo", "--home", "somewhere"])
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -1,0 +1,120 @@
+"""Commands that list, show and read: what they print, and that whoever leaves early gets no trace."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tabtune_core.cli import launch
+from tabtune_core.cli.main import _parser, main
+from tabtune_core.data.datasets import get_dataset
+from tabtune_core.events import Note
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two sweeps, the older one with two runs, of which one has said something and failed."""
+    store = RunStore(tmp_path / "home")
+    _, (first, _) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)], "older")
+    store.add_sweep([RunSettings(dataset="d", target="y", strategy="inference")], "newer")
+    store.append(first, Note("The rank is capped."))
+    store.finish(first, "failed", error="No such device.")
+    return store
+
+
+def printed(capsys, store, *arguments):
+    """What a command that succeeds prints."""
+    assert main([*arguments, "--home", str(store.home)]) == 0
+    return capsys.readouterr().out
+
+
+def test_runs_are_listed_newest_sweep_first_as_text_and_as_json(store, capsys):
+    lines = printed(capsys, store, "runs").splitlines()
+    rows = json.loads(printed(capsys, store, "runs", "--format", "json"))
+    assert [row["name"] for row in rows] == ["Zero-shot", "LoRA r=8 seed 0", "LoRA r=8 seed 1"]
+    assert [line.split()[0] for line in lines] == [row["run"] for row in rows]
+    assert [row["status"] for row in rows] == ["queued", "failed", "queued"]
+    older = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", rows[1]["sweep"]))
+    assert older == rows[1:]
+
+
+def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, capsys):
+    failed = next(run for run in store.runs() if run.error)
+    shown = json.loads(printed(capsys, store, "show", failed.id, "--format", "json"))
+    assert RunSettings.from_dict(shown["settings"]) == failed.settings
+    assert (shown["error"], shown["notes"]) == ("No such device.", [{"text": "The rank is capped.", "severity": "info"}])
+    text = printed(capsys, store, "show", failed.id)
+    assert "error: No such device." in text
+    assert "info: The rank is capped." in text
+    assert "settings.lora.rank: 8" in text
+
+
+def test_json_has_null_for_a_number_that_is_none(capsys):
+    from tabtune_core.cli.runs_command import _print_json
+
+    _print_json({"a": [math.nan, 1.5], "b": (math.inf,)})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+
+
+def test_a_run_that_is_not_there_is_refused(store, capsys):
+    assert main(["show", "nothing", "--home", str(store.home)]) == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.split()[-1] == version("tabtune-dashboard")
+
+
+def test_whoever_reads_only_the_beginning_gets_no_trace(store):
+    store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in range(900)], "more than a pipe holds")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tabtune_core", "runs", "--format", "json", "--home", str(store.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as running:
+        assert running.stdout.readline() == b"[\n"
+        running.stdout.close()
+        said = running.stderr.read()
+        assert running.wait(timeout=60) == 141
+    assert said == b""
+
+
+@pytest.mark.parametrize("written", [["2,4"], ["2", "4"], ["2,", "4"], ["2, 4"]])
+def test_values_are_listed_with_spaces_or_commas(written):
+    asked = vars(_parser().parse_args(["sweep", "t.csv", "--ranks", *written, "--dropouts", "0.1,0.2", "--target-sets", "a+b,default"]))
+    assert asked["settings.ranks"] == [2, 4]
+    assert asked["settings.dropouts"] == [0.1, 0.2]
+    assert asked["settings.target_sets"] == [("a", "b"), ()]
+
+
+@pytest.fixture
+def launched(tmp_path, monkeypatch):
+    """What a command would have started: the settings of its runs."""
+    monkeypatch.setattr(launch, "_follow_or_cancel", lambda store, sweep, ids: None)
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,c d,y\n" + "".join(f"{i % 7},{i % 5},{i},{'no' if i % 3 else 'yes'}\n" for i in range(80)))
+    return table
+
+
+def test_columns_that_are_left_out_are_shown_to_no_model(tmp_path, launched, capsys):
+    home = tmp_path / "home"
+    status = main(["train", str(launched), "--target", "y", "--leave-out", "a", "c d", "--home", str(home)])
+    assert status == 130, capsys.readouterr().err
+    (run,) = RunStore(home).runs()
+    kinds = {column.name: column.kind for column in get_dataset(home, run.settings.dataset).columns}
+    assert kinds == {"a": "ignored", "b": "number", "c d": "ignored", "y": "boolean"}
+
+
+def test_a_column_to_leave_out_that_is_not_there_is_refused_with_the_nearest(tmp_path, launched, capsys):
+    assert main(["train", str(launched), "--target", "y", "--leave-out", "c", "cd", "--home", str(tmp_path / "home")]) == 2
+    assert "is to be left out, but the table has none of that name. Did you mean" in " ".join(capsys.readouterr().err.split())

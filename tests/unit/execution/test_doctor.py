@@ -1,0 +1,131 @@
+"""Each thing that keeps runs from working is named with what to do, and nothing leaves the machine unasked."""
+
+import socket
+
+import pytest
+from fakes.fake_nvml import Driver
+
+from tabtune_core import gpus
+from tabtune_core.execution import doctor
+from tabtune_core.execution.doctor import examine, report
+from tabtune_core.execution.lock import WorkerLock, stop_workers
+from tabtune_core.machine import Disk
+from tabtune_core.models.checkpoints import is_here
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+
+def found(home, name, **more):
+    """The check of that name."""
+    return {check.name: check for check in examine(home, **more)}[name]
+
+
+def test_a_sound_machine_has_no_problem_and_keeps_its_workspace_unmade(tmp_path):
+    home = tmp_path / "home"
+    checks = examine(home)
+    assert [check for check in checks if check.state == "problem"] == []
+    assert not home.exists()
+    assert {"Python", "torch", "TabICL", "NVIDIA driver", "TabICL weights", "Memory", "Workspace"} <= {check.name for check in checks}
+
+
+def test_nothing_leaves_the_machine_unasked_and_a_hub_out_of_reach_is_a_note(tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror("no such host")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
+    assert found(tmp_path, "Hugging Face").state == "ok"
+    assert asked == []
+    told = found(tmp_path, "Hugging Face", online=True)
+    assert (told.state, asked) == ("note", ["hub.invalid"])
+    assert "https://hub.invalid cannot be reached: no such host" in told.found
+    assert "HF_ENDPOINT" in told.advice
+
+
+def test_a_package_that_is_missing_or_too_old_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=99", "no-such-package", "never; extra == 'test'"])
+    told = found(tmp_path, "Other packages")
+    assert told.state == "problem"
+    assert "needed >=99; no-such-package is missing" in told.found
+    assert "never" not in told.found
+
+
+def test_an_upstream_package_that_is_not_here_or_not_tested_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("tabtune_core.upstream.installed", lambda name: None if "autogluon" in name else "99.1")
+    assert "run: " in found(tmp_path, "Mitra").advice
+    told = found(tmp_path, "TabICL")
+    assert (told.state, told.found) == ("note", "tabicl 99.1 is not among the tested versions")
+
+
+def test_weights_that_are_here_are_told_from_those_to_download_and_from_a_damaged_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights))
+    assert found(tmp_path, "TabICL weights").found.startswith("here: TabICL mini, TabICL v2; not here: ")
+    monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    told = found(tmp_path, "TabDPT weights")
+    assert (told.state, told.found) == ("problem", "missing: tabdpt-mini.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("torch_cuda", "driver_cuda", "state", "told"),
+    [("12.8", 12080, "ok", ""), ("12.8", 13000, "ok", ""), ("13.0", 12040, "problem", "install a newer driver, or a torch for CUDA 12.4")],
+)
+def test_a_driver_that_is_too_old_for_torch_is_a_problem(tmp_path, monkeypatch, torch_cuda, driver_cuda, state, told):
+    nvml = Driver("GPU-1", names=("NVIDIA H100",))
+    nvml.nvmlSystemGetCudaDriverVersion = lambda: driver_cuda
+    monkeypatch.setattr(gpus, "pynvml", nvml)
+    monkeypatch.setattr(gpus, "torch_has_cuda", lambda: True)
+    monkeypatch.setattr(doctor, "_cuda_of_torch", lambda: torch_cuda)
+    check = found(tmp_path, "NVIDIA driver")
+    assert check.state == state
+    assert told in check.advice
+    assert found(tmp_path, "cuda:0").found.startswith("NVIDIA H100, ")
+
+
+def test_a_gpu_beside_a_torch_without_cuda_is_told(tmp_path, monkeypatch):
+    nvml = Driver("GPU-1")
+    nvml.nvmlSystemGetCudaDriverVersion = lambda: 12080
+    monkeypatch.setattr(gpus, "pynvml", nvml)
+    monkeypatch.setattr(gpus, "torch_has_cuda", lambda: False)
+    monkeypatch.setattr(doctor, "_cuda_of_torch", lambda: None)
+    assert found(tmp_path, "GPUs").found == "1 here, none for runs: torch has no CUDA"
+
+
+def test_the_version_of_torch_and_its_cuda_are_those_that_torch_says():
+    import torch
+
+    assert doctor._cuda_of_torch() == torch.version.cuda
+    assert torch.__version__ in doctor._torch().found
+
+
+def test_little_room_and_a_workspace_that_cannot_be_opened_are_told(tmp_path, monkeypatch):
+    (tmp_path / "runs.sqlite").write_bytes(b"no database" * 100)
+    told = found(tmp_path, "Workspace")
+    assert (told.state, "cannot be opened" in told.found) == ("problem", True)
+    monkeypatch.setattr(doctor, "disk_of", lambda path: Disk(tmp_path, 10**6, 10**12, False, True))
+    monkeypatch.setattr(doctor, "machine_memory", lambda: (10**6, 10**10))
+    assert found(tmp_path, "Disk of temporary files").state == "note"
+    assert found(tmp_path, "Memory").state == "note"
+
+
+def test_a_worker_is_told_from_one_that_was_stopped_while_runs_wait(tmp_path):
+    store = RunStore(tmp_path)
+    assert found(tmp_path, "Worker").state == "ok"
+    store.add_sweep([RunSettings(dataset="d", target="y")])
+    stop_workers(tmp_path)
+    told = found(tmp_path, "Worker")
+    assert (told.state, told.advice) == ("note", "Start it: loralab worker")
+    assert told.found.startswith("was stopped")
+    lock = WorkerLock(tmp_path)
+    assert lock.take()
+    assert found(tmp_path, "Worker").found.startswith("process ")
+    lock.release()
+
+
+def test_the_report_has_every_check_and_its_advice(tmp_path):
+    checks = examine(tmp_path)
+    text = report(checks)
+    assert all(check.found in text and check.advice in text for check in checks)
