@@ -2,8 +2,11 @@
 
 import re
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from dashboard.server.people import by
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
@@ -64,6 +67,39 @@ def megabytes(size_bytes: float | None) -> str:
     if size_bytes is None or size_bytes != size_bytes:
         return "N/A"
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
+
+
+def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
+    """What tells each of several ways to read files from the others; empty where nothing does.
+
+    >>> reading_words([ReadingChoices(kinds=(("id", "ignored"),)), ReadingChoices(), ReadingChoices(delimiter=";")])
+    ['without id', 'as detected', 'separator ;']
+    """
+    said: list[list[str]] = [[] for _ in readings]
+    for name, words in _READING_WORDS.items():
+        if len({getattr(one, name) for one in readings}) > 1:
+            for parts, one in zip(said, readings, strict=True):
+                parts += [words(value)] if (value := getattr(one, name)) not in (None, ()) else []
+    every = set.intersection(*(set(one.kinds) for one in readings))
+    for parts, one in zip(said, readings, strict=True):
+        own = [(name, kind) for name, kind in one.kinds if (name, kind) not in every]
+        left_out = [name for name, kind in own if kind == "ignored"]
+        parts += [f"without {_few(left_out)}"] if left_out else []
+        parts += [_few([f"{name} as {kind}" for name, kind in own if kind != "ignored"])] if len(own) > len(left_out) else []
+    return [", ".join(parts) or ("as detected" if any(said) else "") for parts in said]
+
+
+_READING_WORDS: dict[str, Callable[[Any], str]] = {
+    "encoding": str,
+    "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
+    "header": lambda header: "first line names" if header else "first line data",
+    "day_first": lambda first: "day first" if first else "month first",
+    "missing_marks": lambda marks: f"{_few(marks)} missing",
+}
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def moment(unix_seconds: float) -> str:

@@ -62,6 +62,12 @@ def pick(
     return value
 
 
+def settle(name: str, value: str) -> None:
+    """Holds a choice that no widget of the page holds, and writes it into the address bar."""
+    st.session_state[_key(name)] = value
+    keep(name, value)
+
+
 def keep(name: str, value: str) -> None:
     """Writes a choice into the address bar."""
     if st.query_params.get(name) != value:

@@ -6,12 +6,16 @@ GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the GPU
 
 import functools
 import os
+import re
 from collections.abc import Callable
+from ctypes.util import find_library
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import pynvml
+
+from tabtune_core.errors import DeviceError
 
 Answer = TypeVar("Answer")
 
@@ -41,6 +45,37 @@ def driver() -> Driver | None:
 def count_cards() -> int:
     """How many GPUs a run could name: cuda:0, cuda:1, ..."""
     return len(_of_every_gpu(lambda handle: True))
+
+
+def check_device(name: str) -> None:
+    """Refuses a device that a run cannot have, as the run itself would, without asking torch.
+
+    Raises:
+        DeviceError: the name is unknown, or the GPU is not there. Where the driver tells nothing of its GPUs, the run finds out.
+    """
+    if name in ("auto", "cpu"):
+        return
+    named = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if named is None:
+        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
+    known, gpus = _driver_tells(), count_cards()
+    if known and int(named[1] or 0) >= gpus:
+        reason = f"this machine has {gpus} CUDA GPU{'s' if gpus != 1 else ''}" + (
+            "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
+        )
+        raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
+
+
+def _driver_tells() -> bool:
+    """Whether what is counted is all there is: there is no CUDA in torch, no CUDA driver, or one that answers."""
+    if not torch_has_cuda() or find_library("cuda") is None:
+        return True
+    try:
+        _open(pynvml)
+    except nvml_errors(pynvml):
+        _open.cache_clear()
+        return False
+    return True
 
 
 def card_names() -> list[str]:

@@ -18,7 +18,7 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
         return say(drawn, "No class to count")
     share = largest["rows"] / counts["rows"].sum()
     labels = largest["label"].astype(str)
-    places = np.arange(len(largest))  # not the labels: two may be cut to the same letters, and "1" and "01" to the same number
+    places = -np.arange(len(largest))  # not the labels: two may be cut to the same letters, and "1" and "01" to the same number
     drawn.add_bar(
         x=largest["rows"].to_numpy(),
         y=places,
@@ -31,7 +31,7 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
         hovertemplate="%{customdata}: %{text}<extra></extra>",
         showlegend=False,
     )
-    drawn.update_yaxes(autorange="reversed", tickvals=places, ticktext=[cut(label) for label in labels])
+    drawn.update_yaxes(tickvals=places, ticktext=[cut(label) for label in labels])
     drawn.update_xaxes(range=[0, float(np.max(largest["rows"])) * 1.05])
     return drawn
 

@@ -9,16 +9,17 @@ from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer
 from tabtune_core.settings import RunSettings, SplitBy, describe
 
 
-def ask_split(dataset: Dataset, target: str) -> None:
-    """Asks where the table has dates or ids that come again; the answer goes to New run, and nothing is read again."""
+def ask_split(dataset: Dataset, target: str) -> str:
+    """Asks where the table has dates or ids that come again; the answer, which goes to New run too. Nothing is read again."""
     question = split_question(dataset.columns, dataset.rows, target)
     if question is None:
-        return
+        return AT_RANDOM
     renew("split", when=dataset.id, value=AT_RANDOM)
     held = chosen("split", all_answers(dataset.columns, target), AT_RANDOM)
     answers = list(dict.fromkeys([*question.options, held]))
-    pick("How to split the rows", answers, name="split", default=AT_RANDOM, format_func=plain, widget=st.radio)
+    answer = pick("How to split the rows", answers, name="split", default=AT_RANDOM, format_func=plain, widget=st.radio)
     st.caption(plain(question.message))
+    return answer
 
 
 def pick_split(dataset: Dataset, target: str) -> tuple[SplitBy, str | None]:

@@ -1,6 +1,9 @@
 """What sweeps say: rankings, recommendations, predictions, and what a person's own runs have shown."""
 
+import dataclasses
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -8,21 +11,29 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import labels
-from dashboard.queries.workspace import home, listed, listed_in, stamp_of, store, store_of
+from dashboard.queries.workspace import active as any_active
+from dashboard.queries.workspace import home, listed, listed_in, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.recommendation import Recommendation, recommend
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.analysis.runtime_estimate import Pace, latest, read_paces
+from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces, read_paces
 from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.data.datasets import get_dataset
+from tabtune_core.errors import StoreError, TabTuneError
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.jobs import Job
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import Run, RunStore
 
 HeldOutPart = Literal["validation", "test"]
+MOST_CLAIMS = 20
+"""Sweeps whose claims are worked out for one page."""
+KEPT_PACES = 40
+"""Measurements of time that are kept."""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -45,6 +56,15 @@ def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommend
 def recommended(sweep: str, rank_by: str) -> Recommendation:
     """What one sweep says about rank; worked out anew when one of its runs changes its state."""
     return _recommended(str(home()), sweep, rank_by, stamp_of(sweep))
+
+
+def confirmed(sweeps: Sequence[str]) -> set[str]:
+    """Runs of the configuration that validation chose, of the sweeps of whose test rows it may be claimed that it is better than zero-shot.
+
+    Of many sweeps the first ones are looked at.
+    """
+    claims = [recommended(sweep, selection_metric(sweep)).claim for sweep in sweeps[:MOST_CLAIMS]]
+    return {run for claim in claims if claim and claim.verdict == "better" for run in claim.runs}
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -118,8 +138,26 @@ def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
 
 
 def paces(model: str) -> list[Pace]:
-    """How fast the latest finished trainings of a model were."""
-    return _paces(str(home()), tuple(run.id for run in latest(store().runs(), model)))
+    """How fast the latest finished trainings of a model were, and the few steps of others that were measured."""
+    measured = measured_paces(job.result for job in store().jobs("pace") if job.result)
+    return [*_paces(str(home()), tuple(run.id for run in latest(store().runs(), model))), *measured]
+
+
+def measure(runs: Sequence[RunSettings]) -> Job | None:
+    """The job that measures how long a step of these runs takes. It is asked for once, where a worker has nothing else to do."""
+    jobs = store().jobs("pace")
+    if going := [job for job in jobs if job.status not in JOB_ENDED]:
+        return going[0]
+    asked = {"settings": [dataclasses.replace(run, seed=0).to_dict() for run in runs]}
+    done = any(job.arguments == asked for job in jobs)
+    if done or not runs or worker_of(home()) is None or store().jobs(status="running") or any_active(store().runs()):
+        return None
+    for old in jobs[KEPT_PACES:]:
+        with suppress(StoreError):  # another tab was faster
+            store().delete_job(old.id)
+    with suppress(TabTuneError):  # no room, which is said where it matters
+        return store().job(store().add_job("pace", asked))
+    return None
 
 
 def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.formatting import moment
+from dashboard.formatting import moment, reading_words
 from dashboard.queries.workspace import home, store
 from dashboard.server.people import by, check_may_change, may_change, person
+from tabtune_core.analysis.obstacles import stopped_by_table
 from tabtune_core.data.datasets import (
     Dataset,
     add_sample,
@@ -35,7 +37,7 @@ from tabtune_core.data.target import Proposal, Way, check_label, propose_target,
 from tabtune_core.data.task import check_split, plan_split
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import Task
-from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, Strategy, SweepSettings, TrainSettings
 from tabtune_core.store import deletion
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
@@ -59,9 +61,17 @@ def damaged_tables() -> dict[str, str]:
     return damaged_datasets(home())
 
 
-def table_title(dataset: Dataset) -> str:
-    """What a list calls a table."""
-    return f"{dataset.name} · {dataset.rows:,} rows, {len(dataset.columns)} columns · {moment(dataset.created)}{by(dataset.owner)}"
+def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
+    """Id -> what a list calls a table. Readings of one file are told apart by how they were read."""
+    named: dict[str, list[Dataset]] = {}
+    for dataset in datasets:
+        named.setdefault(dataset.name, []).append(dataset)
+    titles = {}
+    for alike in named.values():
+        for dataset, how in zip(alike, reading_words([one.reading for one in alike]), strict=True):
+            size = f"{dataset.rows:,} rows, {len(dataset.columns)} columns"
+            titles[dataset.id] = " · ".join(filter(None, (dataset.name, how, size, f"{moment(dataset.created)}{by(dataset.owner)}")))
+    return titles
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the table")
@@ -147,17 +157,17 @@ def histogram(table: str, column: str) -> tuple[pd.DataFrame, float, float]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _label_findings(folder: str, table: str, column: str, way: Way, max_classes: int | None) -> tuple[Finding, ...]:
-    return check_label(_label_frame(folder, table, column, way), column, max_classes=max_classes, task=TASKS[way])
+def _label_findings(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    return check_label(_label_frame(folder, table, column, way), column, max_classes=None, task=TASKS[way])
 
 
-def label_findings(table: str, column: str, way: Way, *, max_classes: int | None) -> tuple[Finding, ...]:
+def label_findings(table: str, column: str, way: Way) -> tuple[Finding, ...]:
     """What to know about a column before it is predicted.
 
     Raises:
         LabelError: when it cannot be predicted as asked.
     """
-    return _label_findings(str(home()), table, column, way, max_classes)
+    return _label_findings(str(home()), table, column, way)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -201,6 +211,21 @@ def split_findings(sweep: SweepSettings) -> list[Finding]:
     runs = [dataclasses.replace(sweep.run, seed=seed, train=metric, lora=LoraSettings(), strategy="inference") for seed in sweep.seeds]
     findings = (finding for run in runs for finding in _split_findings(str(home()), json.dumps(run.to_dict())))
     return list(dict.fromkeys(findings))
+
+
+@st.cache_data(max_entries=256, show_spinner="Checking the table")
+def _table_stops(folder: str, settings: str) -> list[str]:
+    runs = [RunSettings.from_dict(run) for run in json.loads(settings)]
+    columns = get_dataset(Path(folder), runs[0].dataset).columns
+    return [str(error) for error in stopped_by_table(_whole(folder, runs[0].dataset), columns, runs)]
+
+
+def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
+    """Why runs on a table could not start, as far as that is the table's: its target, its columns, its split."""
+    strategy: Strategy = "linear" if run.strategy in REFERENCES else "inference"
+    metric = TrainSettings(selection_metric=run.train.selection_metric)  # all else of a run makes no difference
+    alike = dataclasses.replace(run.with_strategy(strategy), train=metric, lora=LoraSettings(), device="auto", checkpoint=None)
+    return _table_stops(str(home()), json.dumps([dataclasses.replace(alike, seed=seed).to_dict() for seed in seeds]))
 
 
 @st.cache_data(max_entries=64, show_spinner="Checking for target leakage")
@@ -247,6 +272,33 @@ def forget_reading(old: str, new: str) -> None:
     if new != old and may_change(get_dataset(home(), old).owner) and not any(run.settings.dataset == old for run in store().runs()):
         with suppress(StoreError):  # a prediction is shown its rows just now
             deletion.delete_table(store(), old)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """Of the numbers of a column."""
+
+    low: float
+    high: float
+    whole: bool
+    """Whether all are whole, or there is one alone."""
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _ranges(folder: str, table: str) -> dict[str, Span]:
+    frame, found = _whole(folder, table), {}
+    for column in get_dataset(Path(folder), table).columns:
+        values = frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) if column.kind == "number" else np.empty(0)
+        values = values[np.isfinite(values)]
+        if len(values):
+            low, high = float(values.min()), float(values.max())
+            found[column.name] = Span(low, high, low == high or bool((values == np.floor(values)).all()))
+    return found
+
+
+def ranges(table: str) -> dict[str, Span]:
+    """The span of each column of numbers that has one."""
+    return _ranges(str(home()), table)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

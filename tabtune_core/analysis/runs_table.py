@@ -138,7 +138,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
         raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
     higher_is_better = METRICS[rank_by].higher_is_better
     more, why = _differing(runs), apart(runs)
-    rows = [_row(run, more[run.id]) | {"apart": why[run.id], **_gains(run, METRICS[rank_by])} for run in runs]
+    rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
     score = board[f"validation_{rank_by}"]
     board["archived"] = board["archived"].astype(bool)
@@ -205,7 +205,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
     return row | _measured(run, run.result) if run.result else row
 
 
-def _gains(run: Run, metric: Metric) -> dict[str, float]:
+def gains_of(run: Run, metric: Metric) -> dict[str, float]:
     """Against the run's own zero-shot."""
     result = run.result
     if result is None or run.settings.strategy not in MODELS:

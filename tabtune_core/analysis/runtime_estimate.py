@@ -1,12 +1,16 @@
-"""How long a sweep will take, from the user's own earlier runs; where none was like it that is not known, and no number is made up."""
+"""How long a sweep will take, from the user's own earlier runs; where none was like it, from a few steps that were measured on this
+machine, and where there are none either that is not known: no number is made up.
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from tabtune_core.data.splits import SplitSizes
+from tabtune_core.errors import SettingError
 from tabtune_core.events import RunPlanned
 from tabtune_core.settings import TRAINED, RunSettings
 from tabtune_core.store.runs import Run, RunStore
@@ -94,6 +98,8 @@ class Pace:
     size: Size
     seconds_a_step: float
     """The run's own, evaluations on the validation rows included."""
+    measured: bool = False
+    """Whether that is of a few steps before the first run, and not of a finished run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,8 @@ class TimeEstimate:
     """Of training of all the runs, their own: less is spent where they share frozen layers."""
     runs: int
     """How many finished runs it was taken from."""
+    measured: bool = False
+    """Whether a short measurement is in it."""
 
 
 def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
@@ -134,13 +142,33 @@ def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
     return [pace for pace in paces if pace]
 
 
+def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
+    """What jobs of the kind ``pace`` have measured; one of another version is left out."""
+    paces = []
+    for measured in (one for result in results for one in result.get("measured", ())):
+        with suppress(SettingError, KeyError, TypeError):
+            settings = RunSettings.from_dict(measured["settings"])
+            names = ("train_rows", "validation_rows", "features", "classes", "device")
+            trained_on = TrainedOn(**{name: measured[name] for name in names})
+            paces.append(Pace(kind_of(settings), trained_on.size_of(settings), float(measured["seconds_a_step"]), measured=True))
+    return paces
+
+
+def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> list[RunSettings]:
+    """One run of each kind whose pace is not known, without what makes no difference to it."""
+    plain = {kind_of(run): run for run in reversed(runs) if run.strategy in TRAINED and not run.quick_sweep}
+    return [run for run in plain.values() if step_seconds(run, paces, trained_on.size_of(run)) is None]
+
+
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
     """Of one step: the median of the runs of its kind that are near in size, each scaled by cells; None without such a run."""
     kind = kind_of(run)
     near = [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
+    finished = [pace for pace in near if not pace.measured]
     if not near:
         return None
-    return TimeEstimate(median(pace.seconds_a_step * size.cells / pace.size.cells for pace in near), len(near))
+    seconds = median(pace.seconds_a_step * size.cells / pace.size.cells for pace in finished or near)
+    return TimeEstimate(seconds, len(finished), measured=not finished)
 
 
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
@@ -160,7 +188,8 @@ def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on
             return None
         steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(trained_on.train_rows)
         total += min(steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
-    return TimeEstimate(total, sum(step.runs for step in known.values() if step))
+    steps_known = [step for step in known.values() if step]
+    return TimeEstimate(total, sum(step.runs for step in steps_known), any(step.measured for step in steps_known))
 
 
 def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> str | None:
@@ -178,4 +207,6 @@ def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on:
 
 def came_from(estimate: TimeEstimate) -> str:
     """For example ``from 3 finished runs like these``."""
-    return f"from {estimate.runs} finished run{'s' * (estimate.runs != 1)} like {'these' if estimate.runs != 1 else 'this'}"
+    runs = f"{estimate.runs} finished run{'s' * (estimate.runs != 1)} like {'these' if estimate.runs != 1 else 'this'}"
+    parts = ([runs] if estimate.runs else []) + (["a measurement of a few steps on this machine"] if estimate.measured else [])
+    return f"from {' and '.join(parts)}"

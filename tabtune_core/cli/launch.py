@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
-from tabtune_core.cli.arguments import given
+from tabtune_core.cli.arguments import INSIST, given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
-from tabtune_core.cli.request import check_memory, check_target, dataset_of, read_settings_file, settle_target
+from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
+from tabtune_core.execution.cluster_file import read_cluster
 from tabtune_core.lora.package_reader import ADAPTER_FILE
-from tabtune_core.models.catalogue import check_request, get_card
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
 from tabtune_core.settings.serialization import from_values
@@ -64,13 +65,14 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
+    from tabtune_core.analysis.obstacles import too_large
+
     first = settings[0]
     score_to_rank_by(asked, first)
-    trained_on, split = check_target(store, dataset, settings)
-    for one in settings:
-        check_request(one)
-    if not asked.insist:
-        check_memory(store.home, settings, split, trained_on)
+    trained_on = check_target(store, dataset, settings)
+    # the nodes of a cluster have other memory than this machine
+    if not asked.insist and read_cluster(store.home) is None and (reason := too_large(store.home, settings)):
+        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it all the same.")
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):

@@ -6,27 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn
-from tabtune_core.cli.arguments import INSIST, answer_flags, given_reading
+from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, TableError
 from tabtune_core.execution.cluster_file import read_cluster
 from tabtune_core.files.damaged import read_text, refused_as
-from tabtune_core.gpus import card_memory, count_cards
-from tabtune_core.machine import machine_memory
-from tabtune_core.models.catalogue import check_features, get_card
-from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.gpus import count_cards
+from tabtune_core.settings import RunSettings
 from tabtune_core.settings.serialization import MOST_LETTERS, read_toml
 from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.memory.estimate import Sizes
-from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
-    from tabtune_core.data.splits import SplitSizes
 
 
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
@@ -102,46 +96,29 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     say(f"{run['task']}: {target!r} {why}")
 
 
-def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> tuple[TrainedOn, "SplitSizes"]:
-    """Refuses what cannot be predicted, or split, as asked, and says what to know; returns what would be trained on, and the split."""
+def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
+    """Refuses what could not start, and says what to know of the rest; returns what would be trained on."""
+    from tabtune_core.analysis.obstacles import stopped_by_request, stopped_by_table
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.pair_leakage import pairs_that_give
     from tabtune_core.data.target import check_label, with_label
     from tabtune_core.data.task import check_split, kinds_of, plan_split
 
-    first, needs_model = settings[0], any(one.strategy not in REFERENCES for one in settings)
+    first, cluster = settings[0], read_cluster(store.home)
+    cluster_cards = len(cluster.cards) if cluster else None
     whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
+    if stops := [
+        *stopped_by_table(whole, dataset.columns, settings),
+        *stopped_by_request(settings, cluster_cards=len(cluster.cards) if cluster else None),
+    ]:
+        raise type(stops[0])(" ".join(map(str, stops)))
     frame = with_label(whole, first.target, at_median=first.split_at_median)
-    card = get_card(first.model)
-    found = check_label(frame, first.target, max_classes=card.family.class_limit if needs_model else None, task=first.task)
-    if needs_model:
-        check_features(card, count_features(kinds, first.target))
+    found = check_label(frame, first.target, max_classes=None, task=first.task)
     splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
     for finding in dict.fromkeys((*found, *pairs_that_give(whole, kinds, first.target), *splits)):
         say(f"{finding.severity}: {finding.message}")
     on_gpu = first.device.startswith("cuda") or (first.device == "auto" and count_cards() > 0)
     classes = 0 if first.task == "regression" else frame[first.target].nunique()
     features = count_features(kinds, first.target)
-    split = plan_split(whole, first)
-    return TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu), split
-
-
-def check_memory(home: Path, settings: Sequence[RunSettings], split: "SplitSizes", trained_on: TrainedOn) -> None:
-    """Refuses runs that cannot fit the memory of their device on this machine.
-
-    Raises:
-        SettingError: with what they need, what there is and what to lower.
-    """
-    runs = [run for run in settings if run.strategy not in REFERENCES and run.seed == settings[0].seed]
-    if not runs or read_cluster(home) is not None:  # whose nodes have other memory than this machine
-        return
-    card, first = get_card(runs[0].model), next((run for run in runs if run.strategy != "inference"), runs[0])
-    features, classes = trained_on.features, trained_on.classes
-    device = DeviceMemory.of(first.device, machine_memory(), card_memory())
-    if device.all_bytes is None:
-        return
-    first = with_shown_rows(first, features=features, memory_bytes=round(device.all_bytes), on_gpu=device.on_gpu)
-    need = need_of(runs, card, Sizes.plan(first, split, features=features, classes=classes), on_gpu=device.on_gpu)
-    if told := cannot_fit(need, device, first):
-        raise SettingError(f"{told} Nothing was started; {INSIST} starts it all the same.")
+    return TrainedOn.plan(plan_split(whole, first), features=features, classes=classes, on_gpu=on_gpu)

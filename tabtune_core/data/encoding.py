@@ -53,11 +53,7 @@ class FeatureEncoder:
         names = [name for name in frame.columns if name != target and name in kinds]
         chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date")}
         categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
-        if not categories and not chosen["number"] and not chosen["date"]:
-            beside = f"Beside {target!r} there" if target else "There"
-            raise TableError(
-                f"{beside} is no column of numbers, dates or categories to predict from (free text and what you left out do not count)."
-            )
+        check_any_feature({name: kinds[name] for name in names}, target)
         ordinal = None
         if categories:
             ordinal = _ordinal_encoder()
@@ -99,7 +95,21 @@ class FeatureEncoder:
         return features_NF
 
 
-def count_features(kinds: Mapping[str, str], target: str) -> int:
+def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
+    """Refuses a table without anything to predict from; ``target`` is None where it is no column of it.
+
+    Raises:
+        TableError: what to do.
+    """
+    if not count_features(kinds, target):
+        beside = f"Beside {target!r} there" if target else "There"
+        raise TableError(
+            f"{beside} is no column of numbers, dates or categories to predict from: free text and what you left out do not count. "
+            "Change the kind of a column, or add one in the file."
+        )
+
+
+def count_features(kinds: Mapping[str, str], target: str | None) -> int:
     """How many features a model gets from columns of these kinds: three of a date, none of free text or of what was left out.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder
+from tabtune_core.data.encoding import FeatureEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.errors import LayoutError, TableError
@@ -26,6 +28,10 @@ LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
 """Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
+ROWS = "rows.parquet"
+"""The rows, in the folder of the job."""
+TRUTH = "truth"
+"""Column of the first beside the models', where labels are known."""
 ID = re.compile(r"[0-9a-f]{16}")
 SAID = ("open-quote", "ragged-lines", "short-lines", "blank-rows", "infinite")
 """Findings that change what is predicted, or how many rows are."""
@@ -44,7 +50,9 @@ class NewRows:
 def read_new_rows(
     source: Path | bytes, facts: Mapping[str, Any], *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None
 ) -> NewRows:
-    """Reads a file in which the target may be missing. ``facts`` are those of an adapter package: reading, kinds, features, settings.
+    """Reads a file in which the target may be missing; where it is there, its labels are kept.
+
+    ``facts`` are those of an adapter package: reading, kinds, features, settings.
 
     Raises:
         TableError: it cannot be read, lacks a column that is predicted from, or has too many rows.
@@ -69,7 +77,8 @@ def read_new_rows(
     _check_columns(names, needed)
     if limit_rows is not None and len(table.frame) > limit_rows:
         raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split it.")
-    typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in needed)), limit_bytes=limit_bytes, fewest=1)
+    typed_names = [*needed, *([target] if target in names and target in kinds else [])]
+    typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in typed_names)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
     wordy = [finding.column or "" for finding in typed.findings if finding.code == "not-numbers"]
@@ -117,6 +126,37 @@ def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str
     return notes
 
 
+def labels_like(frame: pd.DataFrame, target: str, classes: Sequence[str], *, at_median: bool) -> NDArray[np.object_]:
+    """The target of rows as an adapter knows it, None where it is missing: a class as text, or a number where there are no classes.
+
+    Halves are those of the adapter's own table, whose median its classes say.
+    """
+    column = frame[target]
+    if not classes:
+        return label_numbers(column)
+    if not at_median:
+        return label_texts(column)
+    low, high = sorted(classes)  # "<= 5", "> 5"
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    halves = np.where(values > float(high.removeprefix("> ")), high, low).astype(object)
+    halves[np.isnan(values)] = None
+    return halves
+
+
+def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]) -> pd.Series:
+    """A number a row, the same for rows that have the same values in these columns, however those are stored."""
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in names:
+        column = frame[name]
+        if kinds[name] == "number":
+            columns[name] = pd.to_numeric(column, errors="coerce").astype("float64")
+        elif kinds[name] == "date":
+            columns[name] = pd.to_datetime(column, errors="coerce", utc=True).dt.tz_localize(None).astype("datetime64[us]")
+        else:
+            columns[name] = column.astype(object).where(column.notna(), None).map(str)
+    return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)
+
+
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
     """Names in quotes, cut where there are many."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
@@ -146,7 +186,7 @@ def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
     Raises:
         TableError: there are none of that id.
     """
-    kept, mine = home / "inputs" / f"{identity}.parquet", folder / "rows.parquet"
+    kept, mine = home / "inputs" / f"{identity}.parquet", folder / ROWS
     if not ID.fullmatch(identity) or not (kept.is_file() or mine.is_file()):
         raise TableError("The rows to predict are gone. Give them again.")
     if kept.is_file():

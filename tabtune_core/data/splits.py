@@ -106,6 +106,34 @@ def check_shares(validation_share: float, test_share: float) -> None:
         )
 
 
+def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[int, int]:
+    """How many rows a split at random holds out for validation and test; ``class_rows`` counts those of each class, or group of numbers.
+
+    Raises:
+        LabelError: too few rows to split.
+    """
+    check_shares(validation_share, test_share)
+    usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
+    if len(usual) < 2:
+        raise LabelError(
+            f"The target has {len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows; "
+            "two such classes are needed to train, choose and test. Add rows, or choose another column to predict."
+        )
+    validation, test = (_held_rows(share, int(usual.sum()), len(usual)) for share in (validation_share, test_share))
+    if validation + test + len(usual) > usual.sum():
+        raise LabelError(
+            f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split needs a row of every"
+            " class. Add rows, or merge rare classes in the file."
+        )
+    return validation, test
+
+
+def group_rows(rows: int) -> NDArray[np.int64]:
+    """Rows of each group into which ``strata_of`` puts so many numbers."""
+    groups = _number_groups(rows)
+    return np.bincount(np.arange(rows) * groups // max(rows, 1), minlength=groups)
+
+
 def split_rows(
     labels: NDArray[np.object_],
     *,
@@ -132,22 +160,11 @@ def split_rows(
     Raises:
         LabelError: too few rows to split.
     """
-    check_shares(validation_share, test_share)
     labelled = np.flatnonzero(np.array([label is not None for label in labels]))
-    values = labels[labelled].astype(str)
-    names, ids, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
+    held_out_sizes = held_out_rows(counts, validation_share, test_share)
     rare = counts[ids] < FEWEST_OF_A_CLASS
     spread = labelled[~rare]
-    if len(names) < 2 or len(np.unique(ids[~rare])) < 2:
-        raise LabelError(
-            f"The target has {len(names)} classes, of which {int((counts >= 3).sum())} have at least 3 rows; "
-            f"two such classes are needed to train, choose and test."
-        )
-    held_out_sizes = [_held_rows(share, len(spread), len(np.unique(ids[~rare]))) for share in (validation_share, test_share)]
-    if sum(held_out_sizes) + len(np.unique(ids[~rare])) > len(spread):
-        raise LabelError(
-            f"{len(labelled)} labelled rows are too few for {len(names)} classes: each part of the split needs a row of every class."
-        )
     rest, test = spread, spread[:0]
     if held_out_sizes[1]:
         rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=seed, stratify=labels[spread].astype(str))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers, label_texts
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column
-from tabtune_core.data.splits import Rows, Split, SplitSizes, split_rows, strata_of
+from tabtune_core.data.splits import Rows, Split, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, NEED_EVERY_CLASS
@@ -96,13 +96,19 @@ def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
-    """What to know of a split by time or by group before it is used.
+    """What to know of a split before it is used. At random, only rows are counted.
 
     Raises:
-        LabelError: a split would lack the classes that it needs.
+        LabelError: too few rows, or a split would lack the classes that it needs.
         SettingError: the column cannot split the table.
     """
     if settings.split_by == "random":
+        column = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
+        if settings.task == "classification":
+            counts = np.asarray(column.value_counts(), dtype=np.int64)
+        else:
+            counts = group_rows(int(np.isfinite(column.to_numpy(float, na_value=np.nan)).sum()))
+        held_out_rows(counts, settings.validation_share, settings.test_share)
         return ()
     return _split(frame, labels_of(frame, settings), settings).findings
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import Executor
 from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver
 from tabtune_core.execution.job_lanes import JobLanes
@@ -43,6 +44,7 @@ def run_worker(
     exit_when_idle: bool = False,
     resume: bool = True,
     job_minutes: Mapping[str, float] | None = None,
+    notify: str = "",
     executor: OpenExecutor = LocalExecutor,
     experiment: str = EXPERIMENT,
     jobs: str = JOBS,
@@ -51,11 +53,15 @@ def run_worker(
 
     Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
     told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
-    queued again once. ``job_minutes`` says how long jobs of some kinds may take.
+    queued again once. ``job_minutes`` says how long jobs of some kinds may take. ``notify`` is an address that is told when a sweep ends.
+
+    Raises:
+        SettingError: ``notify`` is no address.
     """
+    messages = EndMessages(notify)
     store = _once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
-    worker = open_worker(store, lock, executor, experiment, jobs, resume=resume, job_minutes=job_minutes)
+    worker = open_worker(store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
     want_worker(store.home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.leave)
@@ -78,6 +84,8 @@ def run_worker(
             worker.drain(exit_when_idle)
         finally:
             lock.release()
+        worker.tell_ends()
+        messages.finish()
         if worker.leaving and (worker.tasks or worker.lanes.going):
             logging.shutdown()
             os._exit(0)
@@ -111,13 +119,15 @@ def open_worker(
     executor: OpenExecutor = LocalExecutor,
     experiment: str = EXPERIMENT,
     jobs: str = JOBS,
+    messages: EndMessages | None = None,
     *,
     resume: bool = True,
     job_minutes: Mapping[str, float] | None = None,
 ) -> Worker:
     """The rules with an executor and lanes for jobs; the processes of both are forked from one."""
     context = forkserver(experiment, jobs)
-    return Worker(store, lock, executor(store, context, experiment), JobLanes(store, context, jobs, job_minutes or {}), resume=resume)
+    lanes = JobLanes(store, context, jobs, job_minutes or {})
+    return Worker(store, lock, executor(store, context, experiment), lanes, messages or EndMessages(""), resume=resume)
 
 
 def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[str]:

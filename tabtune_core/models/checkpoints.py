@@ -7,12 +7,18 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from tabtune_core.errors import CheckpointError
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
+
+ANSWER_SECONDS = 5.0
+"""For which an answer of huggingface.co is waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     if path is not None:
         file = named_checkpoint(card, task, path)
     elif weights.repository is None:
-        file = WEIGHTS / weights.file
-        if not file.is_file():
-            raise CheckpointError(
-                f"{card.title} ships as {file}, but the file is not there: the installation is damaged. Install the package again."
-            )
+        file = _shipped(card, weights)
     else:
         repository = weights.repository
         file = _from_hub(card, weights)
@@ -77,6 +79,57 @@ def is_here(weights: Weights) -> bool:
     return repository is None or all(isinstance(try_to_load_from_cache(repository, file), str) for file in weights.files)
 
 
+def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:
+    """Refuses before launch weights that a run would not find; ``ask_hub`` asks huggingface.co whether those that are not here can be had.
+
+    Raises:
+        CheckpointError: as ``find_checkpoint`` does, but for a file with another hash.
+    """
+    weights = card.weights_for(task)
+    if path is not None:
+        named_checkpoint(card, task, path)
+    elif weights.repository is None:
+        _shipped(card, weights)
+    elif not is_here(weights) and (why := _why_no_download(weights, ask_hub=ask_hub)):
+        raise _not_here(card, weights, why)
+
+
+def _why_no_download(weights: Weights, *, ask_hub: bool) -> str | None:
+    from huggingface_hub import constants, hf_hub_url
+
+    assert weights.repository is not None
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    if not ask_hub:
+        return None
+    try:
+        urlopen(Request(hf_hub_url(weights.repository, weights.file), method="HEAD"), timeout=ANSWER_SECONDS).close()
+    except HTTPError:
+        return None  # an answer: what it wants, such as a token, the download gives it
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"  # the download may have other certificates
+    return None
+
+
+def _shipped(card: ModelCard, weights: Weights) -> Path:
+    file = WEIGHTS / weights.file
+    if not file.is_file():
+        raise CheckpointError(
+            f"{card.title} ships as {file}, but the file is not there: the installation is damaged. Install the package again."
+        )
+    return file
+
+
+def _not_here(card: ModelCard, weights: Weights, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
+        f"the Hugging Face cache and could not be downloaded ({why}). On a machine with internet run "
+        f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
+        f"or choose TabICL mini, which ships with the package."
+    )
+
+
 def _from_hub(card: ModelCard, weights: Weights) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -86,12 +139,7 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     try:
         files = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise CheckpointError(
-            f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
-            f"the Hugging Face cache and could not be downloaded ({type(error).__name__}). On a machine with internet run "
-            f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
-            f"or choose TabICL mini, which ships with the package."
-        ) from error
+        raise _not_here(card, weights, type(error).__name__) from error
     return files[0]
 
 

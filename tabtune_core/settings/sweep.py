@@ -11,6 +11,7 @@ import tomli_w
 
 from tabtune_core.settings.run import REFERENCES, RunSettings, Strategy
 from tabtune_core.settings.serialization import from_values, plain_values, read_toml
+from tabtune_core.settings.training import ADAM_ONLY
 from tabtune_core.settings.validation import check_kinds, check_whole, require
 
 MOST_RUNS = 1_000
@@ -170,8 +171,25 @@ class SweepSettings:
         )
 
     def to_toml(self) -> str:
-        """The whole sweep as a TOML document that ``from_toml`` reads back; axes without values are left out."""
+        """The whole sweep as a TOML document, of which ``from_toml`` makes the same runs; each thing is said once.
+
+        What another setting replaces is left out: epochs where there are steps, the single value of an axis that lists several, the share
+        of the warm-up where its steps are given, the strategy and the seed, which the sweep's own replace; and axes without values.
+        """
         values = plain_values(dataclasses.asdict(self))
+        run = values["run"]
+        replaced = {
+            "epochs": (run["train"], self.run.train.steps is not None),
+            "warmup_ratio": (run["train"], self.run.train.warmup_steps is not None),
+            "learning_rate": (run["train"], bool(self.learning_rates)),
+            **{setting: (run["lora"], name == "ranks" or bool(getattr(self, name))) for name, setting in AXES_OF_LORA.items()},
+            **{name: (run["train"], self.run.train.optimizer == "sgd") for name in ADAM_ONLY},
+            "strategy": (run, True),
+            "seed": (run, True),
+        }
+        for name, (section, left_out) in replaced.items():
+            if left_out:
+                section.pop(name, None)
         return tomli_w.dumps({name: value for name, value in values.items() if value or name == "ranks" or name not in AXIS_NAMES})
 
     @classmethod

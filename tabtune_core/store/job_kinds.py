@@ -29,6 +29,7 @@ class JobKind:
 
 KINDS: dict[str, JobKind] = {
     "predict": JobKind(title="prediction", lane="short", minutes=30.0),
+    "pace": JobKind(title="time measurement", lane="short", minutes=5.0),
     "export": JobKind(title="export"),
     "rank_curve": JobKind(title="rank curve"),
     "context_curve": JobKind(title="context-row curve", minutes=120.0),

@@ -14,7 +14,7 @@ from made_run import made_run, mixed_csv
 from page_steps import button, go, texts
 
 from dashboard import queries as page_queries
-from tabtune_core.data.datasets import delete_dataset, load_frame
+from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED
 from tabtune_core.errors import StoreError
 from tabtune_core.models.catalogue import CATALOGUE
@@ -44,6 +44,34 @@ def theirs(store, run, **changes):
     return buffer.getvalue()
 
 
+def adapters_of(app):
+    """The list to choose from."""
+    return next(table.value for table in app.dataframe if "Validation gain" in table.value)
+
+
+def test_the_list_begins_with_what_the_test_rows_confirm_and_says_what_each_gained(app, store, monkeypatch):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    for run in runs:
+        seeding.start(run)
+        run.end()
+    by_rank = {run.settings.lora.rank: run.id for run in store.runs() if run.settings.strategy == "peft"}
+    go(app, "adapters")
+    assert not app.exception
+    listed = adapters_of(app)
+    assert set(listed.index) == set(by_rank.values())
+    assert listed["Validation gain"].is_monotonic_decreasing  # none is confirmed by rows that were not kept
+    assert listed["Validation gain"].gt(listed["Test gain"]).all()
+    assert set(listed["Score"]) == {"log-loss"}
+    assert app.query_params["run"] == listed.index[0]
+    monkeypatch.setattr(page_queries, "confirmed", lambda sweeps: {by_rank[2]})
+    go(app, "adapters")
+    assert adapters_of(app).index[0] == by_rank[2]
+    assert adapters_of(app)["On test rows"].tolist() == ["✓ confirmed", "", ""]
+    assert app.query_params["run"] == listed.index[0], "what a person looked at stays chosen"
+    go(app, "adapters", run=by_rank[4])
+    assert button(app, "Try it on rows")
+
+
 @pytest.mark.parametrize("name", ["adapters", "try_it"])
 def test_nothing_to_show_says_where_to_go(app, name):
     go(app, name, run="../x", job="../x", adapter="<script>")
@@ -59,7 +87,7 @@ def test_two_hundred_runs_are_listed(app, store):
         run.end()
     assert len(store.runs()) == 200
     go(app, "adapters")
-    assert len(set(app.selectbox(key="chosen_run").options)) == 160
+    assert len(adapters_of(app)) == len(set(adapters_of(app)["Adapter"])) == 160
     app.switch_page("views/try_it/page.py").run()
     assert not app.exception
     assert not app.error
@@ -184,7 +212,7 @@ def test_an_adapter_from_elsewhere_is_taken_in_tried_and_removed(app, store):
     app.file_uploader[0].upload("../../their *adapter*.zip", theirs(store, run)).run()
     assert not app.exception
     (adapter,) = list_adapters(store.home)
-    assert app.selectbox(key="chosen_run").value == adapter.id
+    assert app.query_params["run"] == adapter.id
     assert "predicts here exactly as it did there" in texts(app.caption)
     button(app, "Try it").click().run()
     assert app.title[0].value == "Try it"
@@ -285,8 +313,10 @@ def test_predictions_stand_side_by_side_and_what_differs_is_marked(app, store):
     assert "The models differ in **1 of 3** rows." in texts(app.markdown)
     assert "2 rows hold 'x' in 'y'" in texts(app.markdown)
     shown = app.dataframe[-1].value
-    assert shown["Differ"].tolist() == ["", "≠", ""]
-    assert shown["LoRA *r*=2: probability"].tolist() == [0.9, 0.6, 0.8]
+    assert shown["Row"].tolist() == [2, 1, 3], "where they differ first"
+    assert shown["Differ"].tolist() == ["≠", "", ""]
+    assert shown["LoRA *r*=2"].tolist() == ["b (0.600)", "a (0.900)", "b (0.800)"]
+    assert not [name for name in shown if "robability" in name]
     app.toggle(key="try_only").set_value(True).run()
     assert app.dataframe[-1].value["Row"].tolist() == [2]
 
@@ -297,7 +327,7 @@ def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):
     result = {"models": MODELS, "classes": [], "rows": 2, "notes": [], "deviation": 50.0}
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
     assert not app.exception
-    assert app.dataframe[-1].value["Differ"].tolist() == ["", "≠"]
+    assert app.dataframe[-1].value["Differ"].tolist() == ["≠", ""]
 
 
 def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
@@ -314,6 +344,86 @@ def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
     app.button(key="try_predict").click().run()
     (job,) = store.jobs("predict")
     assert len(pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")) == 4
+    app.file_uploader[0].upload("rows.csv", whole.iloc[:4].to_csv(index=False).encode()).run()
+    assert "4 of them have a diagnosis and will be scored" in texts(app.caption)
+
+
+def test_scores_of_labelled_rows_stand_beside_their_labels_and_the_rows(app, store):
+    run = verified_run(store)
+    predicted = pd.DataFrame(
+        {
+            "truth": ["a", "b"],
+            "m0": ["a", "a"],
+            "m0_0": [0.9, 0.8],
+            "m0_1": [0.1, 0.2],
+            "m1": ["a", "b"],
+            "m1_0": [0.9, 0.4],
+            "m1_1": [0.1, 0.6],
+        }
+    )
+    scores = [{"log_loss": 0.9, "accuracy": 0.5}, {"log_loss": 0.3, "accuracy": 1.0}]
+    models = [model | {"scores": own, "context_rows": 128} for model, own in zip(MODELS, scores, strict=True)]
+    result = {"models": models, "classes": ["a", "b"], "rows": 2, "notes": [], "deviation": None, "scored_rows": 2}
+    job = answered(store, run, predicted, result)
+    pd.DataFrame({"size": [1.5, 2.5]}).to_parquet(store.job_dir(job) / "rows.parquet")
+    go(app, "try_it", adapter=run, job=job)
+    assert not app.exception
+    assert "Scores on 2 labelled rows" in texts(app.markdown)
+    assert "Predicted from 128 context rows." in texts(app.caption)
+    by_model = next(table.value for table in app.dataframe if "Accuracy" in table.value).set_index("Model")["Accuracy"]
+    assert by_model.tolist() == [0.5, 1.0]
+    shown = app.dataframe[-1].value
+    assert shown[["Row", "Label", "size"]].to_numpy().tolist() == [[2, "b", 2.5], [1, "a", 1.5]]
+
+
+def fields_of(app):
+    """The fields of the row by the name of their column."""
+    kinds = ("number_input", "selectbox", "date_input", "text_input")
+    return {field.label.replace("\\", "").split(" :gray")[0]: field for kind in kinds for field in app.get(kind)}
+
+
+def test_a_row_is_a_form_of_one_field_a_line_in_which_each_may_be_missing(app, store):
+    run = made_run(store, data=mixed_csv())
+    settings = store.run(run).settings
+    whole = load_frame(store.home, settings.dataset)
+    kinds = {column.name: column.kind for column in get_dataset(store.home, settings.dataset).columns}
+    go(app, "try_it", adapter=run)
+    assert not app.exception
+    place = int(app.number_input[0].value) - 1
+    fields = fields_of(app)
+    names = [name for name in whole if name != settings.target and kinds[name] not in ("text", "ignored")]
+    assert set(names) <= set(fields)
+    number = "weight"
+    assert f"{whole[number].min():.6g} to {whole[number].max():.6g}" in fields[number].label
+    category = next(name for name in names if kinds[name] == "category")
+    assert fields[category].options == ["(missing)", *sorted(whole[category].dropna().unique())]
+    app.button(key="try_predict").click().run()
+    fields_of(app)[number].set_value(None)
+    fields_of(app)[category].set_value("(missing)")
+    app.button(key="try_predict").click().run()
+    assert not app.exception
+    first, later = sorted(
+        (pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet") for job in store.jobs("predict")),
+        key=lambda rows: settings.target not in rows,
+    )
+    assert first.loc[0, settings.target] == whole.loc[place, settings.target]
+    assert settings.target not in later
+    assert later.loc[0, [number, category]].isna().all()
+    unchanged = [name for name in names if name not in (number, category)]
+    assert later.loc[0, unchanged].astype(str).tolist() == first.loc[0, unchanged].astype(str).tolist()
+    assert "no true answer is known" in texts(app.caption)
+
+
+def test_fewer_context_rows_are_asked_for_by_a_lever_with_its_default(app, store, monkeypatch):
+    run = verified_run(store)
+    facts = {**seeding.made_up_facts(store.home, store.run(run).settings), "context": {"rows": list(range(341)), "sha256": "0" * 64}}
+    monkeypatch.setattr(page_queries, "facts", lambda run: facts)
+    go(app, "try_it", adapter=run)
+    (lever,) = app.select_slider
+    assert lever.options == ["64", "128", "256", "341 (default)"]
+    lever.set_value(64).run()
+    app.button(key="try_predict").click().run()
+    assert [job.arguments["context_rows"] for job in store.jobs("predict")] == [64]
 
 
 def test_without_the_table_of_its_runs_there_is_nothing_to_try_and_no_crash(app, store):

@@ -4,7 +4,7 @@ import io
 
 import pandas as pd
 import pytest
-from page_steps import button, texts, type_in
+from page_steps import button, go, texts, type_in
 from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
@@ -192,7 +192,7 @@ def test_the_limits_of_the_models_are_named_with_what_to_do():
     (note,) = limit_notes(wide, "c0", "classification", 28)
     assert note.message.startswith("Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28")
     assert limit_notes(wide[:5], "c0", "regression", 0) == []
-    assert limit_notes([column("t", "text"), column("y")], "y", "classification", 2)[0].severity == "error"
+    assert limit_notes([column("t", "text"), column("y")], "y", "classification", 2) == []  # which stops training, and is said as such
 
 
 def test_deleting_says_what_it_takes_away(app, home):
@@ -274,3 +274,56 @@ def test_a_long_reading_shows_how_far_it_is_and_can_be_cancelled(app, home, monk
     assert not list((home / "datasets").glob("*"))
     upload(app, ("long.csv", CSV))
     assert names(home) == ["long.csv"]
+
+
+STOPS = {
+    "one class": (b"n,y\n" + b"1,a\n2,a\n" * 20, "is 'a' in every row, so there is nothing to learn"),
+    "nothing to predict from": (
+        b"note,y\n" + b"".join(b"note %d of somebody who wrote at length,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)),
+        "no column of numbers, dates or categories to predict from",
+    ),
+    "too few rows": (b"n,y\n1,a\n2,a\n3,a\n4,b\n5,b\n6,b\n", ""),
+    "rare classes": (b"n,y\n1,a\n2,a\n3,a\n4,b\n5,c\n6,d\n7,e\n8,e\n", "has fewer than two classes with 3 rows"),
+}
+
+
+@pytest.mark.parametrize("what", STOPS)
+def test_what_stops_training_stops_at_next_and_at_launch(app, home, what):
+    data, reason = STOPS[what]
+    add_dataset(home, data, "t.csv")
+    go(app, "data")
+    app.selectbox(key="chosen_target").set_value("y").run()
+    assert not app.exception
+    following = button(app, "Next: choose a model")
+    assert following.disabled == bool(reason)
+    assert (following.proto.type == "primary") == (not reason)
+    assert texts(app.error).replace("\\", "").count(reason) == 1 or not reason
+    app.switch_page("views/new_run/page.py").run()
+    assert not app.exception
+    (launch,) = [found for found in app.button if found.label.startswith("Launch")]
+    assert (launch.disabled, launch.proto.type) == ((True, "secondary") if reason else (False, "primary"))
+    if reason:
+        assert texts(app.error).replace("\\", "").count(reason) == 1
+        assert "Cannot start" in texts(app.markdown)
+
+
+def test_readings_of_one_file_are_told_apart_by_what_differs(app, home):
+    data = b"id,age,code\n" + b"".join(b"%d,%d,%d\n" % (i, i % 7, i % 3) for i in range(40))
+    add_dataset(home, data, "t.csv")
+    add_dataset(home, data, "t.csv", ReadingChoices(kinds=(("id", "ignored"), ("code", "category"))))
+    add_dataset(home, data + b"9,9,9\n", "other.csv")
+    go(app, "data")
+    titles = sorted(title.rsplit(" · ", 1)[0] for title in app.selectbox(key="chosen_table").options)
+    assert titles == [
+        "other.csv · 41 rows, 3 columns",
+        "t.csv · as detected · 40 rows, 3 columns",
+        "t.csv · without id, code as category · 40 rows, 3 columns",
+    ]
+
+
+def test_adding_closes_the_place_where_it_was_done(app, home):
+    add_sample(home, "iris")
+    go(app, "data")
+    assert app.file_uploader(key="upload_0")
+    app.button(key="sample_wine").click().run()
+    assert app.file_uploader(key="upload_1"), "a new one, closed as at first"

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 import seeding
+from page_steps import PATIENCE_MS, drawn
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
+from tabtune_core.models import checkpoints
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, SweepSettings
@@ -90,8 +92,27 @@ def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused
     assert "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000" in texts(page.error)
 
 
+def settings_table(page):
+    """Line -> cells of what is in the form, the defaults and the proposal."""
+    (text,) = [found.value for found in page.markdown if "| In the form |" in found.value]
+    text = text.replace("\\", "")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return {line[0]: line[1:] for line in lines[2:]}
+
+
 def test_the_proposal_says_why_and_fills_the_form(page):
     assert "569 rows: small data" in texts(page.caption)
+    assert settings_table(page) == {
+        "In the form": ["2, 4, 8", "2 x rank", "0.05", "2e-4"],
+        "Default": ["2, 4, 8", "2 x rank", "0.05", "2e-4"],
+        "Proposed for this table": ["4", "2 x rank", "0.1", "2e-4"],
+    }
+    assert page.button(key="use_defaults").disabled
+    page.button(key="use_proposal").click().run()
+    assert settings_table(page)["In the form"] == settings_table(page)["Proposed for this table"]
+    assert page.button(key="use_proposal").disabled
+    page.button(key="use_defaults").click().run()
+    assert settings_table(page)["In the form"] == settings_table(page)["Default"]
     page.button(key="use_proposal").click().run()
     sweep = SweepSettings.from_toml(page.code[0].value)
     assert (sweep.ranks, sweep.run.lora.alpha, sweep.run.lora.dropout, sweep.run.train.learning_rate) == ((4,), None, 0.1, 2e-4)
@@ -170,3 +191,77 @@ def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_mod
     assert not page.exception
     assert "train.predict_context_rows is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])
     assert all(run.settings.model == "tabicl-mini" for run in store.runs())
+
+
+def test_a_device_that_is_not_there_stops_the_launch_with_its_reason(app, store):
+    add_sample(store.home, "iris")
+    app.run()
+    app.session_state["device"] = "cuda:7"
+    app.switch_page("views/new_run/page.py").run()
+    assert not app.exception
+    assert launch(app).disabled
+    assert "The device 'cuda:7' was requested" in texts(app.error)
+
+
+def test_weights_that_cannot_be_downloaded_stop_the_launch_and_nothing_is_queued(page, store, monkeypatch):
+    from urllib.error import URLError
+
+    monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
+    monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route"))))
+    page.button(key="model_tabicl-v2").click().run()
+    assert not launch(page).disabled  # nobody is asked before a person wants it
+    launch(page).click().run()
+    assert not page.exception
+    assert "could not be downloaded (OSError: no route)" in texts(page.error)
+    assert store.runs() == []
+
+
+def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, monkeypatch):
+    monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
+    page.run()
+    (job,) = store.jobs("pace")
+    assert [one["strategy"] for one in job.arguments["settings"]] == ["peft", "base-ft"]
+    assert "Training time" not in texts(page.caption)
+    facts = {"train_rows": 341, "validation_rows": 114, "features": 30, "classes": 2, "device": "cpu", "seconds_a_step": 0.5}
+    measured = [{"settings": one, **facts} for one in job.arguments["settings"]]
+    store.claim_job(1, None)
+    store.finish_job(job.id, "finished", result={"measured": measured})
+    page.run()
+    assert not page.exception
+    assert "from a measurement of a few steps on this machine" in texts(page.caption)
+    assert "of training" in texts(page.markdown)
+    assert len(store.jobs("pace")) == 1
+    page.pills(key="ranks").set_value([16]).run()
+    assert len(store.jobs("pace")) == 1, "another rank is no other kind of work"
+
+
+def test_a_measurement_that_failed_is_not_asked_for_again_and_none_while_something_runs(page, store, monkeypatch):
+    monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
+    page.run()
+    (job,) = store.jobs("pace")
+    store.claim_job(1, None)
+    store.finish_job(job.id, "failed", error="no")
+    page.run()
+    assert len(store.jobs("pace")) == 1
+    assert "not known before a run like each of these has finished" in texts(page.caption)
+    seeding.going_sweep(store)
+    page.number_input(key="eval_every").set_value(7).run()
+    assert len(store.jobs("pace")) == 1
+
+
+@pytest.mark.browser
+def test_launch_is_in_view_without_scrolling_on_a_laptop_and_a_phone(serve, browser, tmp_path):
+    add_sample(tmp_path, "breast_cancer")
+    address = serve()
+    for width, height in ((1366, 768), (390, 844)):
+        tab = browser.new_page(viewport={"width": width, "height": height})
+        tab.set_default_timeout(PATIENCE_MS)
+        tab.goto(f"{address}/new_run")
+        button = tab.get_by_role("button", name="Launch 7 runs")
+        button.wait_for()
+        drawn(tab)
+        box = button.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+        tab.close()

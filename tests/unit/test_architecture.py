@@ -37,6 +37,7 @@ PAGES_REACH = (
     "models.adapter_size",
     "models.cards",
     "models.catalogue",
+    "models.checkpoints",
     "models.snippets",
     "lora.package_reader",
     "training.episodes",

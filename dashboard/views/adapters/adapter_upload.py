@@ -4,18 +4,12 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.ownership import belongs
-from dashboard.formatting import megabytes, moment, plain
+from dashboard.formatting import megabytes, plain
 from dashboard.server.access import NO_PATHS, may_type_paths
-from dashboard.server.people import by, may_change
+from dashboard.server.people import may_change
 from dashboard.url_state import choose, go
 from tabtune_core.errors import TabTuneError
 from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, missing_base
-
-
-def title(adapter: StoredAdapter) -> str:
-    """What a list calls it."""
-    settings = adapter.settings
-    return f"{adapter.name} · uploaded · {settings.model} · predicts {settings.target} · {moment(adapter.created)}{by(adapter.owner)}"
 
 
 def add() -> None:

@@ -8,10 +8,10 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import megabytes, moment, plain, score
-from dashboard.server.people import by
-from dashboard.url_state import go, pick
+from dashboard.formatting import megabytes, plain, score
+from dashboard.url_state import go
 from dashboard.views.adapters import adapter_upload, downloads
+from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.files.archives import list_members, open_archive
 from tabtune_core.files.damaged import refused_as
@@ -149,14 +149,6 @@ def one_run(run: Run) -> None:
     log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
 
 
-def title(name: str) -> str:
-    """What the list calls an adapter."""
-    if name in uploads:
-        return adapter_upload.title(uploads[name])
-    run = runs[name]
-    return f"{run.name} · {run.settings.model} · predicts {run.settings.target} · {moment(run.ended or run.created)}{by(owners[name])}"
-
-
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
 uploads = queries.uploads()
 runs = {run.id: run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
@@ -180,7 +172,7 @@ with st.expander(
     adapter_upload.add()
 names = ownership.only_mine(owners, "adapters")
 if names:
-    chosen = pick("Adapter", names, name="run", default=names[0], format_func=title)
+    chosen = choose_adapter(names, runs, uploads, owners)
     if chosen in uploads:
         adapter_upload.details(uploads[chosen])
     else:

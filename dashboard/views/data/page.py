@@ -1,5 +1,7 @@
 """Add a table, see what was read, and name the column to predict."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import queries
@@ -11,7 +13,10 @@ from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads
 from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.split_question import read_answer
+from tabtune_core.data.target import Way
 from tabtune_core.errors import TableError
+from tabtune_core.settings import RunSettings
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
@@ -51,20 +56,24 @@ def show(dataset: Dataset) -> None:
     """
     table_views.figures(dataset)
     table_views.questions(dataset)
-    target = table_views.target(dataset)
+    target, way = table_views.target(dataset)
+    stops: list[str] = []
     if target != NOT_CHOSEN:
-        ask_split(dataset, target)
+        stops = queries.table_stops(as_chosen(dataset, target, way, ask_split(dataset, target)))
+    for reason in stops:
+        st.error(f"**Stops training.** {plain(reason)}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):
+        ready = target != NOT_CHOSEN and not stops
         if st.button(
             "Next: choose a model",
-            type="primary",
+            type="primary" if ready else "secondary",
             icon=":material/arrow_forward:",
             icon_position="right",
-            disabled=target == NOT_CHOSEN,
+            disabled=not ready,
         ):
             go("views/new_run/page.py", table=dataset.id, target=target)
-        if target == NOT_CHOSEN:
-            st.caption("Choose the column to predict first.", width="content")
+        if not ready:
+            st.caption("Choose the column to predict first." if not stops else "Training cannot start as it stands.", width="content")
         table_views.to_check(dataset)
 
     st.subheader("What was read")
@@ -79,6 +88,13 @@ def show(dataset: Dataset) -> None:
     table_views.picture(dataset)
 
 
+def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSettings:
+    """What will be predicted, and how the rows are split, before a model is chosen."""
+    by, column = read_answer(split)
+    how: dict[str, Any] = {"task": queries.TASKS[way], "split_at_median": way == "halves", "split_by": by, "split_column": column}
+    return RunSettings(dataset=dataset.id, target=target, strategy="linear", **how)
+
+
 reading.follow()
 tables = queries.tables()
 if not tables:
@@ -90,12 +106,13 @@ if not tables:
 
 st.title("Data", help=define("Tabular foundation model", "Target leakage"))
 with st.container(horizontal=True, vertical_alignment="bottom"):
+    titles = queries.table_titles(tables.values())
     listed = ownership.only_mine({name: found.owner for name, found in tables.items()}, "tables")
-    table = pick("Table", listed, name="table", default=listed[0], format_func=lambda name: queries.table_title(tables[name]))
+    table = pick("Table", listed, name="table", default=listed[0], format_func=titles.__getitem__)
     table_views.delete(tables[table])
 uploads.notes()
 damaged()
-with st.expander("Add other tables", icon=":material/upload_file:"):
+with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):  # closed after each
     uploads.add()
 
 try:

@@ -53,11 +53,6 @@ def size_note(rows: int, task: Task) -> list[Finding]:
 def limit_notes(columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
     """Families of models whose limits the table exceeds. ``classes`` counts those of the target."""
     features = count_features({column.name: column.kind for column in columns}, target)
-    if not features:
-        message = (
-            f"Beside {target!r} there is no column of numbers, categories or dates to predict from. Change a kind in the Columns table."
-        )
-        return [Finding("error", "no-features", message)]
     found = []
     for family in {card.family.name: card.family for card in CATALOGUE.values()}.values():
         over = []

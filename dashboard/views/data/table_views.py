@@ -182,20 +182,20 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
     return used
 
 
-def target(dataset: Dataset) -> str:
-    """The column to predict, how, and what is to be known about it; returns the column, NOT_CHOSEN until a person has decided."""
+def target(dataset: Dataset) -> tuple[str, Way]:
+    """The column to predict, how, and what is to be known about it; the column is NOT_CHOSEN until a person has decided."""
     st.subheader("What to predict")
     left, right = st.columns([1, 1.4])
     with left:
         column = pick_target(dataset)
         if column == NOT_CHOSEN:
-            return column
+            return column, "classes"
         way = pick_way(dataset.id, column)
         st.markdown(f"Task: **{queries.TASKS[way]}**")
         label_findings(dataset, column, way)
     with right:
         (numbers if way == "numbers" else classes)(dataset, column, way)
-    return column
+    return column, way
 
 
 def classes(dataset: Dataset, column: str, way: Way) -> None:
@@ -218,11 +218,10 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
-    """Why the column cannot be predicted, or what to know before it is: gaps, rare classes, columns that give it away, limits, few rows."""
+    """What to know before the column is predicted: gaps, rare classes, columns that give it away, limits, few rows."""
     try:
-        found = queries.label_findings(dataset.id, column, way, max_classes=None)
-    except LabelError as error:
-        st.error(plain(str(error)))
+        found = queries.label_findings(dataset.id, column, way)
+    except LabelError:  # it cannot be predicted, which is said beside the button that it stops
         return
     classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way))
     task = queries.TASKS[way]

@@ -43,6 +43,7 @@ def use(dataset: Dataset) -> NoReturn:
 def use_sample(name: str) -> NoReturn:
     """Adds a sample and shows it."""
     forget_notes()
+    st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
     use(queries.keep_sample(name))
 
 

@@ -17,6 +17,7 @@ _SCRIPT = '''"""A sweep of LoRA Lab; run it with the Python that LoRA Lab is ins
 from pathlib import Path
 
 from tabtune_core import {classes}
+from tabtune_core.analysis.obstacles import what_stops
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.store.runs import RunStore
 from tabtune_core.cli.terminal import follow
@@ -25,6 +26,8 @@ sweep = {sweep}
 
 if __name__ == "__main__":
     store = RunStore(Path({home!r}))
+    if stops := what_stops(store.home, sweep.expand()):  # found before anything is queued
+        raise SystemExit("\\n".join(map(str, stops)))
     sweep_id, run_ids = store.add_sweep(sweep.expand(), {name!r})
     runs = follow(store, sweep_id)  # starts a worker, shows progress, returns when the last run has ended
     board = leaderboard(runs, sweep.run.selection_metric)

@@ -8,16 +8,18 @@ import dataclasses
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.job_status import wait_for
 from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, plain
-from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, train_seconds
+from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, not_known, train_seconds
 from tabtune_core.data.target import Way
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
-from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, judge, need_of
+from tabtune_core.training.memory.fitting import DeviceMemory, Fit, cannot_fit, judge, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE = 1e9
@@ -27,6 +29,18 @@ BADGES = {
     "tight": ":orange-badge[:material/warning: tight]",
     "exceeds": ":red-badge[:material/block: exceeds]",
 }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of a sweep before it starts."""
+
+    too_large: str | None = None
+    """Why its runs cannot fit this machine."""
+    fit: Fit | None = None
+    """None where the device's memory is not known, or another device is planned for."""
+    seconds: float | None = None
+    """Of training, in all; None where it is not known."""
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
@@ -57,8 +71,8 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     return f"Predictions use {which} training rows as context{why}."
 
 
-def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way) -> str | None:
-    """Memory by cause, fits or not, and time. Priced anew whenever the form changes. Returns why the runs cannot fit this machine."""
+def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way, *, stopped: bool) -> Judged:
+    """Memory by cause, fits or not, and time. Priced anew whenever the form changes. Nothing is measured of what is ``stopped``."""
     counts = None if way == "numbers" else queries.class_counts(table, target, way)
     split = queries.split_sizes(sweep.run)
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
@@ -91,22 +105,23 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     draw(bars, key="estimate_by_cause")
     st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu)
+    fit = None if planned or device.free_bytes is None else judge(need.bytes, device.free_bytes)
     if device.free_bytes is None:
         needs = f"Needs about {need.bytes / GIGABYTE:.1f} GB at most ({BESIDE})."
         st.caption(f"{needs} Free memory on {device.name}: not known.")
     else:
-        fit = judge(need.bytes, device.free_bytes)
+        judged = judge(need.bytes, device.free_bytes)
         free = device.free_bytes / GIGABYTE
-        st.markdown(f"{BADGES[fit]} about {need.bytes / GIGABYTE:.1f} GB at most, of {free:.1f} GB on {device.name}.")
+        st.markdown(f"{BADGES[judged]} about {need.bytes / GIGABYTE:.1f} GB at most, of {free:.1f} GB on {device.name}.")
         st.caption(f"{BESIDE}.")
-        if fit != "fits":
+        if judged != "fits":
             st.caption(_WAY_OUT)
     if planned:
         st.caption("The time on that GPU is known after the first run there.")
-        return None  # not of this machine
-    classes = 0 if counts is None else len(counts)
-    _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
-    return cannot_fit(need, device, sweep.run)
+        return Judged()  # not of this machine
+    too_large = cannot_fit(need, device, sweep.run)
+    trained_on = TrainedOn.plan(split, features=features, classes=0 if counts is None else len(counts), on_gpu=on_gpu)
+    return Judged(too_large, fit, _time(sweep, card, trained_on, may_measure=not stopped and fit != "exceeds"))
 
 
 def device_of(asked: str, cluster: Cluster | None) -> DeviceMemory:
@@ -129,20 +144,26 @@ _WAY_OUT = (
 
 
 _TIME_HELP = (
-    "Taken from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
+    "Before the first run, a few steps are measured on this machine. After it, taken"
+    " from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
     " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"
     " rows x features. Each run's own time: where runs share frozen layers, or go on at once, you wait less."
 )
 
 
-def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:
-    """How long training takes at most, from earlier runs of this model here."""
+def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, *, may_measure: bool) -> float | None:
+    """How long training takes at most, from earlier runs of this model here, or from a few steps that are measured now."""
     runs, paces = sweep.expand(), queries.paces(card.name)
     estimate = train_seconds(runs, paces, trained_on)
     if sweep.run.quick_sweep:
         st.caption("Training time: not known for a quick sweep, whose runs train together.")
     elif estimate is None:
-        st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
+        weights_here = sweep.run.checkpoint is not None or is_here(card.weights_for(sweep.run.task))
+        measuring = queries.measure(not_known(runs, paces, trained_on)) if may_measure and weights_here else None
+        if measuring:
+            wait_for([measuring], "Measuring a few training steps on this machine")
+        else:
+            st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
     elif estimate.seconds:
         st.caption(
             f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.", help=_TIME_HELP
@@ -150,3 +171,4 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn) -> None:
     short = beyond_limit(runs, paces, trained_on)
     if short:
         st.warning(plain(short), icon=":material/timer:")
+    return None if estimate is None else estimate.seconds

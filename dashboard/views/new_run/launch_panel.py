@@ -3,57 +3,45 @@
 In: the sweep that the form describes, its model and table. Out: its runs in the queue.
 """
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
+from dashboard.formatting import duration, plain
 from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.url_state import go
+from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.pricing import price_adapters
+from tabtune_core.analysis.obstacles import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
-from tabtune_core.errors import LabelError, TableError, TabTuneError
+from tabtune_core.errors import TabTuneError
 from tabtune_core.metrics import Task
 from tabtune_core.models.adapter_size import AdapterSize, adapter_size
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import check_features, check_request
-from tabtune_core.settings import MANY_RUNS, SplitBy, SweepSettings
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import check_weights
+from tabtune_core.settings import MANY_RUNS, SweepSettings
 from tabtune_core.settings.advice import Facts, advise
 
 
-def unfit(card: ModelCard, table: str, target: str, way: Way, split: tuple[SplitBy, str | None]) -> str | None:
-    """Why this model cannot predict the column, if it cannot."""
-    try:
-        queries.label_findings(table, target, way, max_classes=card.family.class_limit)
-        check_features(card, queries.features(table, target, unseen=split[1] if split[0] == "group" else None))
-    except (LabelError, TableError) as error:
-        return str(error)
-    return None
-
-
-def refused(sweep: SweepSettings, cards: list[str]) -> str | None:
-    """Why one of the runs would fail before its first step, if it would. ``cards`` names the NVIDIA cards that runs may be given."""
-    run = sweep.run
-    if run.checkpoint is not None and not may_type_paths():
-        return f"The run names the weights file {run.checkpoint}. {NO_PATHS}"
-    if run.train.amp != "off" and (run.device == "cpu" or (run.device == "auto" and not cards)):
-        return "Mixed precision needs a CUDA GPU, and these runs would use the CPU. Turn it off under Advanced."
-    try:
-        for one in sweep.one_seed():
-            check_request(one)
-        queries.split_findings(sweep)
-    except TabTuneError as error:
-        return str(error)
-    return None
+def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[str]:
+    """Each reason for which the runs would fail before their first step; see ``stopped_by_request``."""
+    path = sweep.run.checkpoint
+    if path is not None and not may_type_paths():
+        return [f"The run names the weights file {path}. {NO_PATHS}"]
+    stops = stopped_by_request(sweep.one_seed(), cluster_cards=cluster_cards)
+    return [*queries.table_stops(sweep.run, sweep.seeds), *map(str, stops)]
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
     """How the rows are split where it is not at random, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
     with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
-        found += [one for one in queries.label_findings(run.dataset, run.target, way, max_classes=None) if one.code == "imbalance"]
+        found += [one for one in queries.label_findings(run.dataset, run.target, way) if one.code == "imbalance"]
         found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
@@ -131,31 +119,55 @@ def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:
     return min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
 
 
-def launch_button(sweep: SweepSettings, name: str, *, stopped: bool, too_large: str | None) -> None:
-    """Starts the sweep; a large one, and one that is ``too_large`` for the memory of its device, ask first."""
-    if too_large:
-        st.error(plain(too_large), icon=":material/memory:")
-    insists = not too_large or st.checkbox(
-        "Start even if it does not fit",
-        key="insists",
-        help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs.",
-    )
-    sure = sweep.size <= MANY_RUNS or st.checkbox(
-        f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
-    )
-    if st.button(
-        f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}",
-        type="primary",
-        disabled=stopped or not sure or not insists,
-        icon=":material/rocket_launch:",
-        width="stretch",
-    ):
+def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
+    """Always in view: what would start, and the button that starts it, or what stops it. What is large asks first."""
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"):
+        if stops:
+            st.markdown(f":red[:material/block: **Cannot start.**] {plain(first_sentence(stops[0]))}", width="stretch")
+        elif judged.too_large:
+            st.markdown(":red[:material/memory: **Does not fit**] the memory of its device, as estimated.", width="content")
+        else:
+            st.markdown(in_short(sweep, judged), width="content")
+        insists = not judged.too_large or st.checkbox(
+            "Start even if it does not fit",
+            key="insists",
+            help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs.",
+        )
+        sure = sweep.size <= MANY_RUNS or st.checkbox(
+            f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
+        )
+        ready = not stops and sure and insists
+        pressed = st.button(
+            f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}",
+            type="primary" if ready else "secondary",
+            disabled=not ready,
+            icon=":material/rocket_launch:",
+        )
+    if pressed:
         _launch(sweep, name)
+
+
+def in_short(sweep: SweepSettings, judged: Judged) -> str:
+    """For example ``5 runs · about 40 s · fits``."""
+    time = None if judged.seconds is None else f"about {duration(judged.seconds)} of training" if judged.seconds else None
+    runs = f"**{sweep.size:,} run{'s' * (sweep.size != 1)}**"
+    return " · ".join(filter(None, (runs, time, BADGES[judged.fit] if judged.fit else None)))
+
+
+def first_sentence(text: str) -> str:
+    """The rest is said in full above.
+
+    >>> first_sentence("Beside 'y' there is nothing. Add a column."), first_sentence("One 1.5")
+    ("Beside 'y' there is nothing.", 'One 1.5')
+    """
+    return re.split(r"(?<=[.;:]) ", text, maxsplit=1)[0]
 
 
 def _launch(sweep: SweepSettings, name: str) -> None:
     """Queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
     try:
+        with st.spinner("Looking for the model's weights"):
+            check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         sweep_id, _ = queries.store().add_sweep(sweep.expand(), name)
         queries.keep_worker()
     except TabTuneError as error:

@@ -33,7 +33,7 @@ def model_cards(task: Task) -> ModelCard:
     settle_form(current, task)
     st.subheader(f"Model: {current.title}")
     families = list(dict.fromkeys(card.family.name for card in CATALOGUE.values()))
-    for family, tab in zip(families, st.tabs(families, default=current.family.name, key="families"), strict=True):
+    for family, tab in zip(families, st.tabs(families, default=current.family.name, key=f"families_{current.family.folder}"), strict=True):
         with tab, st.grid(4, min_column_width=220):
             for card in cards:
                 if card.family.name == family:

@@ -1,5 +1,7 @@
 """Choose a model, what to compare and how to train; see what that costs; launch."""
 
+from contextlib import suppress
+
 import streamlit as st
 
 from dashboard import queries
@@ -9,7 +11,7 @@ from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import plain
 from dashboard.url_state import go, handed_over, pick
 from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel
-from dashboard.views.new_run.estimate_panel import estimate_panel
+from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
 from dashboard.views.new_run.starting_points import starting_points
 from tabtune_core.errors import SettingError, TableError, TargetError
@@ -28,7 +30,7 @@ if (handed := handed_over("settings")) is not None:
 left, right = st.columns(2)
 with left:
     table = pick(
-        "Table", list(tables), name="table", default=next(iter(tables)), format_func=lambda name: queries.table_title(tables[name])
+        "Table", list(tables), name="table", default=next(iter(tables)), format_func=queries.table_titles(tables.values()).__getitem__
     )
 with right:
     try:
@@ -44,16 +46,13 @@ with right:
 task, rows = queries.TASKS[way], tables[table].rows
 
 card, cluster = model_cards(task), queries.cluster()
-no_fit = launch_panel.unfit(card, table, target, way, split)
-if no_fit:
-    st.error(plain(no_fit))
 for finding in queries.pair_leaks(table, target):
     st.warning(f"{plain(finding.message)} The Data page does it with one click.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
     st.subheader("Adapter", help=define("Adapter", "Rank", "Alpha", "Target module"))
-    starting_points(rows)
+    start = st.container()
     form_widgets.lora_widgets(card, task, told)
     st.subheader("Training", help=define("Episode", "Context row", "Query row"))
     form_widgets.training_widgets(told)
@@ -62,6 +61,8 @@ with form:
     form_widgets.baseline_widgets()
     with st.expander("Advanced", icon=":material/settings:"):
         advanced_widgets.advanced_widgets(task)
+    with start:
+        starting_points(rows)
 
 with price:
     st.subheader("What it takes")
@@ -73,17 +74,17 @@ with price:
         st.stop()
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
-    no_start, too_large = launch_panel.refused(sweep, cluster.cards if cluster else queries.cards()), None
-    try:
+    stops, judged = launch_panel.what_stops(sweep, len(cluster.cards) if cluster else None), Judged()
+    for reason in stops:
+        st.error(plain(reason), icon=":material/block:")
+    with suppress(TargetError):  # a pattern for the layers of another model, which is among the reasons
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        too_large = estimate_panel(sweep, card, table, target, way)
+        judged = estimate_panel(sweep, card, table, target, way, stopped=bool(stops))
         launch_panel.show_advice(card, task, sweep, rows)
-    except TargetError as error:  # a pattern for the layers of another model
-        no_start = no_start or str(error)
-    if no_start:
-        st.error(plain(no_start))
+    if judged.too_large:
+        st.error(plain(judged.too_large), icon=":material/memory:")
     name = forms.sweep_name(tables[table].name, card.title, sweep)
-    launch_panel.launch_button(sweep, name, stopped=bool(no_fit or no_start), too_large=too_large)
     with st.expander("Settings as text", icon=":material/code:"):
         text_panel.show(sweep, name)
+launch_panel.launch_bar(sweep, name, stops, judged)

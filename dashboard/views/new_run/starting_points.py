@@ -3,26 +3,42 @@
 In: the rows of the table. Out: rank, alpha, dropout and learning rate in the form, once a person asks for them.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
-from dashboard.views.new_run.forms import to_widgets
-from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from dashboard.formatting import plain
+from dashboard.views.new_run.forms import DEFAULTS, to_widgets
+from tabtune_core.settings import LEARNING_RATES, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings.labels import short_rate
 from tabtune_core.settings.presets import PRESETS, propose
 
 SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
 """Widgets that a row of the quick reference sets."""
+NAMES = {"ranks": "Rank", "alphas": "Alpha", "dropouts": "Dropout", "learning_rates": "Learning rate"}
 
 
 def starting_points(rows: int) -> None:
-    """The proposal with a button, and the other rows."""
+    """What is in the form beside the defaults and the proposal for this table, and buttons that fill it. To be drawn after the widgets."""
     proposal = propose(rows)
-    proposed = PRESETS[proposal.preset]
+    filled = {"In the form": _held(), "Default": _default(), "Proposed for this table": _of_preset(proposal.preset)}
+    same = [name for name, values in list(filled.items())[1:] if values == filled["In the form"]]
     with st.container(border=True):
-        st.markdown(f"**Proposed for this table:** {proposed.said}.")
+        lines = [f"| {name} | " + " | ".join(plain(values[key]) for key in NAMES) + " |" for name, values in filled.items()]
+        st.markdown("\n".join([f"| | {' | '.join(NAMES.values())} |", "|---" * (len(NAMES) + 1) + "|", *lines]))
         st.caption(f"{proposal.reason} From the guide's quick reference; tune the learning rate before the rank.")
-        st.button("Use the proposal", key="use_proposal", on_click=fill_in, args=(proposal.preset,), icon=":material/check:")
+        with st.container(horizontal=True):
+            st.button(
+                "Use the proposal",
+                key="use_proposal",
+                on_click=fill_in,
+                args=(proposal.preset,),
+                icon=":material/check:",
+                disabled="Proposed for this table" in same,
+            )
+            st.button("Use the defaults", key="use_defaults", on_click=_reset, icon=":material/undo:", disabled="Default" in same)
     st.pills(
         "Or start from another row of the quick reference",
         list(PRESETS),
@@ -31,6 +47,32 @@ def starting_points(rows: int) -> None:
         format_func=lambda name: PRESETS[name].title.split(" (")[0],
         help="Sets rank, alpha, dropout and learning rate. " + " ".join(f"{row.title}: {row.said}." for row in PRESETS.values()),
     )
+
+
+def _held() -> dict[str, str]:
+    return _words({name: st.session_state.get(name, DEFAULTS[name]) for name in SET})
+
+
+def _default() -> dict[str, str]:
+    return _words({name: DEFAULTS[name] for name in SET})
+
+
+def _of_preset(name: str) -> dict[str, str]:
+    return _words(_values(name))
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, str]:
+    """By setting, as a person reads it; the same words are the same settings."""
+    return {
+        "ranks": ", ".join(map(str, sorted(values["ranks"]))) or "none",
+        "alphas": "2 x rank" if values["tied"] else ", ".join(values["alphas"]),
+        "dropouts": ", ".join(values["dropouts"]),
+        "learning_rates": ", ".join(values["learning_rates"]) or short_rate(LEARNING_RATES["peft"]),
+    }
+
+
+def _reset() -> None:
+    st.session_state.update({name: DEFAULTS[name] for name in SET})
 
 
 def _fill_in_chosen() -> None:
@@ -42,8 +84,12 @@ def _fill_in_chosen() -> None:
 
 def fill_in(name: str) -> None:
     """Puts a row of the quick reference into the widgets."""
+    st.session_state.update(_values(name))
+
+
+def _values(name: str) -> dict[str, Any]:
     row = PRESETS[name]
     alpha = None if row.lora.effective_alpha == 2 * row.lora.rank else row.lora.effective_alpha  # a tied one follows other ranks too
     run = RunSettings(dataset="-", target="-", lora=replace(row.lora, alpha=alpha), train=TrainSettings(learning_rate=row.learning_rate))
     values = to_widgets(SweepSettings(run=run, ranks=(row.lora.rank,)))
-    st.session_state.update({name: values[name] for name in SET})
+    return {name: values[name] for name in SET}

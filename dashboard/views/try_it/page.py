@@ -31,6 +31,7 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
             store.delete_job(old.id)
     adapters = [{"id": adapter.id, "title": adapter.title} for adapter in choice.adapters]
     arguments = {"rows": keep_rows(store.home, rows), "adapters": adapters, "table": choice.table.id, "base": choice.base}
+    arguments |= {} if choice.context_rows is None else {"context_rows": choice.context_rows}
     job = store.add_job("predict", arguments)
     keep("job", job)
     st.session_state["try_asked"] = (job, fingerprint(choice, rows))
@@ -40,7 +41,7 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
 def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[object, ...]:
     """Changes with anything that would change the predictions."""
     content = None if rows is None else hash(tuple(pd.util.hash_pandas_object(rows.astype(str), index=False)))
-    return tuple(adapter.id for adapter in choice.adapters), choice.table.id, choice.base, content
+    return tuple(adapter.id for adapter in choice.adapters), choice.table.id, choice.base, choice.context_rows, content
 
 
 def asked() -> Job | None:
@@ -56,6 +57,7 @@ def show_result(now_chosen: tuple[object, ...]) -> None:
     """The predictions, or how far they are."""
     job = asked()
     if job is None:
+        st.caption("What the base model and each adapter predict, side by side, after you press Predict.")
         return
     st.subheader("Predictions")
     of, then = st.session_state.get("try_asked", (None, None))
@@ -90,14 +92,22 @@ except (AdapterError, StoreError) as error:
 if choice is None:
     st.stop()
 
-way = st.segmented_control("Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way")
-try:
-    rows = try_rows.upload_rows(choice) if way == "Upload rows" else try_rows.edit_row(choice)
-except TableError as error:
-    st.error(plain(str(error)))
-    st.stop()
-how_many = "" if rows is None else " this row" if len(rows) == 1 else f" {len(rows):,} rows"
-if st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=rows is None or rows.empty, key="try_predict"):
-    assert rows is not None
-    ask(choice, rows)
-show_result(fingerprint(choice, rows))
+left, right = st.columns([1, 1.5], gap="large")
+with left:
+    way = st.segmented_control("Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way")
+    try:
+        if way == "Upload rows":
+            rows = try_rows.upload_rows(choice)
+            how_many = "" if rows is None else f" {len(rows):,} row{'s' * (len(rows) != 1)}"
+            nothing = rows is None or rows.empty
+            pressed = st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key="try_predict")
+        else:
+            rows, pressed = try_rows.edit_row(choice)
+    except TableError as error:
+        st.error(plain(str(error)))
+        st.stop()
+with right:
+    if pressed:
+        assert rows is not None
+        ask(choice, rows)
+    show_result(fingerprint(choice, rows))

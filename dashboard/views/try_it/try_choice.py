@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import chosen, keep
+from tabtune_core.analysis.context_rows import sizes_up_to
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.uploaded_adapters import missing_base
@@ -48,6 +49,8 @@ class Choice:
     facts: dict[str, Any]
     """Of the first adapter: columns, kinds, how rows are read."""
     base: bool
+    context_rows: int | None = None
+    """Most rows to predict from; None: as many as each adapter's run."""
 
 
 def candidates() -> dict[str, Candidate]:
@@ -126,8 +129,35 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     first = found[picked[0]]
     facts = facts_of(first)
     table = queries.tables()[first.table] if first.here else _other_table(facts)
-    base = st.toggle("Also show the base model", value=True, key="try_base", help="Predictions of the pretrained model without an adapter.")
-    return None if table is None else Choice([found[name] for name in picked], table, facts, base)
+    with st.container(horizontal=True, vertical_alignment="center", gap="large"):
+        base = st.toggle(
+            "Also show the base model",
+            value=True,
+            key="try_base",
+            help="Predictions of the pretrained model without an adapter.",
+            width="content",
+        )
+        context_rows = _ask_context_rows(facts, group)
+    return None if table is None else Choice([found[name] for name in picked], table, facts, base, context_rows)
+
+
+def _ask_context_rows(facts: dict[str, Any], group: str) -> int | None:
+    """How many rows to predict from; None for the default."""
+    usual = len(facts["context"]["rows"])
+    sizes = sizes_up_to(usual, classes=len(facts["classes"]))
+    if len(sizes) < 2:
+        return None
+    rows = st.select_slider(
+        "Context rows",
+        sizes,
+        usual,
+        key=f"try_context_{group}_{usual}",
+        format_func=lambda rows: f"{rows:,} (default)" if rows == usual else f"{rows:,}",
+        width=320,
+        help="The labelled rows of the table from which each prediction is made. The default is as many as in the run; fewer are a sample"
+        " of those, for the base model too.",
+    )
+    return None if rows == usual else rows
 
 
 def _other_table(facts: dict[str, Any]) -> Dataset | None:
@@ -143,7 +173,7 @@ def _other_table(facts: dict[str, Any]) -> Dataset | None:
     name = st.selectbox(
         "Table for the context",
         list(fitting),
-        format_func=lambda name: queries.table_title(fitting[name]),
+        format_func=queries.table_titles(fitting.values()).__getitem__,
         help="The model predicts from context rows with known labels. The adapter's own table is not here, so the scores will differ.",
     )
     return fitting[name]

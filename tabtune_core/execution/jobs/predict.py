@@ -14,14 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.prediction_rows import CSV, PREDICTED, listed, take_rows, unknown_categories
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH, labels_like, listed, row_keys, take_rows, unknown_categories
+from tabtune_core.data.splits import Split, sample_rows, strata_of
 from tabtune_core.data.spreadsheet import safe_csv
-from tabtune_core.data.task import Context
+from tabtune_core.data.task import Context, make_context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
@@ -52,10 +54,20 @@ class _Column:
     """'base' or 'adapter'."""
     predicted: NDArray[np.float64]
     context: Context
+    split: Split | None
+    """Of the run; None where the table is not the run's own."""
 
 
 def predict(
-    home: Path, folder: Path, *, rows: str, adapters: Sequence[Mapping[str, str]], table: str, base: bool = True, device: str = "auto"
+    home: Path,
+    folder: Path,
+    *,
+    rows: str,
+    adapters: Sequence[Mapping[str, str]],
+    table: str,
+    base: bool = True,
+    context_rows: int | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Predicts the rows with each of the adapters and, if asked to, with their bases alone.
 
@@ -66,6 +78,7 @@ def predict(
         adapters: each with ``id`` (a run's, or of an adapter from elsewhere) and ``title`` (of its column).
         table: whose rows are the context.
         base: whether the models without an adapter predict too.
+        context_rows: most rows to predict from, a sample of each adapter's own; None: all of those.
         device: to compute on.
 
     Raises:
@@ -79,14 +92,28 @@ def predict(
     progress, columns = Counted(folder, len(frame) * times, "predictions"), list[_Column]()
     for one in dict.fromkeys(adapter.base for adapter in opened):
         group = [adapter for adapter in opened if adapter.base == one]
-        columns += _predict_group(group, frame, shown, base=base, device=device, notes=notes, progress=progress)
+        columns += _predict_group(group, frame, shown, base=base, context_rows=context_rows, device=device, notes=notes, progress=progress)
     columns.sort(key=lambda column: column.kind != "base")
     for column in columns:
         notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
     classes = tuple(opened[0].package.facts["classes"])
-    _write(folder, frame, columns, classes)
+    truth = _truth(frame, opened[0], classes)
+    known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)
+    strange = sorted({str(label) for label in truth[~known] if label is not None})
+    if strange:
+        notes[f"Rows with a label that the adapter does not know ({listed(strange)}) are not scored."] = None
+    if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
+        notes[
+            f"{seen:,} of the {known.sum():,} labelled rows were used to train these adapters or to choose their best checkpoint: how well "
+            "those are predicted does not tell how well new rows are."
+        ] = None
+    _write(folder, frame, columns, classes, truth)
     return {
-        "models": [{"title": column.title, "kind": column.kind} for column in columns],
+        "models": [
+            {"title": column.title, "kind": column.kind, "context_rows": len(column.context.y_C), "scores": _scores(column, truth, known)}
+            for column in columns
+        ],
+        "scored_rows": int(known.sum()),
         "classes": classes,
         "rows": len(frame),
         "notes": list(notes),
@@ -122,6 +149,7 @@ def _predict_group(
     shown: pd.DataFrame,
     *,
     base: bool,
+    context_rows: int | None,
     device: str,
     notes: dict[str, None],
     progress: Counted,
@@ -134,38 +162,88 @@ def _predict_group(
     for place, adapter in enumerate(group):
         adapters.add(str(place), adapter.package.tensors, **adapter_arguments(model, adapter.settings.lora))
         model.module.requires_grad_(False).eval()
-        context = _context(AdaptedModel(model, adapter.settings, adapter.package.facts), shown, adapter.title, notes)
+        adapted = AdaptedModel(model, adapter.settings, adapter.package.facts)
+        whole, table = _context(adapted, shown, adapter.title, notes)
+        labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts["context"]["sha256"]
+        used = adapted.split(shown) if labelled and own else None
+        context = _fewer(whole, adapted, table, context_rows)
         views = adapter.settings.train.views
-        yield _Column(adapter.title, "adapter", predict_rows(model, frame, context, views=views, told=progress.add), context)
+        yield _Column(adapter.title, "adapter", predict_rows(model, frame, context, views=views, told=progress.add), context, used)
         if base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
             with adapters.disabled():
-                yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views, told=progress.add), context)
+                yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views, told=progress.add), context, used)
         elif base:
             progress.add(views * len(frame))  # the same base, context and views have predicted before
 
 
-def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> Context:
-    """The run's own context rows where the table is the run's; else rows of the table, chosen as the run chose its own."""
+def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> tuple[Context, pd.DataFrame]:
+    """The run's own context rows where the table is the run's; else rows of the table, chosen as the run chose its own.
+
+    Beside it the rows in which its numbers count.
+    """
     missing = [name for name in adapted.facts["features"] if name not in table.columns]
     if missing:
         raise AdapterError(f"The table lacks {listed(missing)}, from which {title} predicts. Choose a table with the same columns.")
     try:
-        return adapted.context(table)
+        return adapted.context(table), table
     except AdapterError:
         at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)  # nothing of this table is scored
         rows = dataclasses.replace(adapted, settings=at_random).split(table).context
-        context = adapted.new_context(table.iloc[rows])
+        chosen = table.iloc[rows]
+        context = adapted.new_context(chosen)
     notes[
         f"{title}: this table is not the one that it was trained on, so it is shown {len(context.y_C):,} rows of this one. Its scores will "
         f"differ from those of its run."
     ] = None
-    return context
+    return context, chosen
 
 
-def _write(folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...]) -> None:
+def _fewer(context: Context, adapted: AdaptedModel, table: pd.DataFrame, most: int | None) -> Context:
+    """A stratified sample of the context, every class in it."""
+    if most is None or most >= len(context.y_C):
+        return context
+    rng, target = np.random.default_rng([adapted.settings.seed, 0]), adapted.settings.target
+    kept = np.sort(sample_rows(strata_of(_labels_of(context)).astype(str), most, rng))
+    labels = np.full(len(table), None, dtype=object)
+    labels[context.rows] = _labels_of(context)
+    return make_context(table, labels, context.rows[kept], adapted.facts["kinds"], target, names=context.labels)
+
+
+def _labels_of(context: Context) -> NDArray[np.object_]:
+    """Classes as text, or numbers, of the rows of a context."""
+    names = np.array(context.labels.classes, dtype=object)
+    return names[context.y_C] if len(names) else context.y_C.astype(object)
+
+
+def _truth(frame: pd.DataFrame, adapter: _Adapter, classes: tuple[str, ...]) -> NDArray[np.object_]:
+    """The labels of the rows; None where they are not known."""
+    settings = adapter.settings
+    if settings.target not in frame.columns:
+        return np.full(len(frame), None, dtype=object)
+    return labels_like(frame, settings.target, classes, at_median=settings.split_at_median)
+
+
+def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:
+    """How many rows stand among those that an adapter was trained on or chosen by."""
+    kinds, names = first.package.facts["kinds"], [*first.package.facts["features"], first.settings.target]
+    splits = [column.split for column in columns if column.split]
+    used = table.iloc[np.unique(np.concatenate([part for split in splits for part in (split.train, split.validation)]))] if splits else None
+    return 0 if used is None else int(row_keys(frame, kinds, names).isin(row_keys(used, kinds, names)).sum())
+
+
+def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, float]:
+    """Those of the leaderboard, of the rows whose label is known; none without such rows."""
+    if not known.any():
+        return {}
+    return score_all(column.context.labels.transform(list(truth[known])), column.predicted[known])
+
+
+def _write(folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...], truth: NDArray[np.object_]) -> None:
     names, predicted, told = np.array(classes, dtype=object), dict[str, Any](), dict[str, Any]()
+    if any(label is not None for label in truth):
+        predicted[TRUTH] = pd.Series(list(truth), dtype=object if classes else "float64")
     for place, column in enumerate(columns):
         values = column.predicted
         predicted[f"m{place}"] = told[f"{column.title}: predicted"] = names[values.argmax(axis=1)] if classes else values

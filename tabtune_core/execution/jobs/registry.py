@@ -12,12 +12,14 @@ from typing import Any
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.execution.jobs.export import export
+from tabtune_core.execution.jobs.measure_pace import measure_pace
 from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.execution.jobs.truncate_rank import rank_curve
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "context_curve": context_curve,
     "export": export,
+    "pace": measure_pace,
     "predict": predict,
     "rank_curve": rank_curve,
 }

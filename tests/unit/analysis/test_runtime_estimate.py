@@ -108,3 +108,10 @@ def test_a_pace_is_of_a_training_whose_seconds_are_known():
 
     assert pace(20.0) == Pace(KIND, dataclasses.replace(SIZE, device="cuda"), 2.0)
     assert (pace(math.nan), pace(0.0, steps=0)) == (None, None)
+
+
+def test_a_measurement_counts_until_a_run_like_it_has_finished():
+    measured, finished = Pace(KIND, SIZE, 5.0, measured=True), Pace(KIND, SIZE, 1.0)
+    alone, beside = (train_seconds(SWEEP, paces, TABLE) for paces in ([measured], [measured, finished]))
+    assert (alone.seconds, came_from(alone)) == (100.0, "from a measurement of a few steps on this machine")
+    assert (beside.seconds, came_from(beside)) == (20.0, "from 1 finished run like this")

@@ -6,6 +6,7 @@ from tabtune_core.cli.main import main
 from tabtune_core.cli.request import read_settings_file
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.store.runs import RunStore
 
 REFUSED = {
     "a section of text": ('run = "text"', "'run' is 'text'; it must be a section of settings"),
@@ -51,3 +52,24 @@ def test_the_command_ends_with_the_sentence(tmp_path, capsys, content, message):
     data = ["train", str(tmp_path / "x.csv"), *target, "--settings", str(tmp_path / "x.toml"), "--home", str(tmp_path / "home")]
     assert main(data) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--device", "cuda:77"], "The device 'cuda:77' was requested, but this machine has"),
+        (["--checkpoint", "/nowhere/weights.ckpt"], "There is no checkpoint at /nowhere/weights.ckpt"),
+        ([], "no column of numbers, dates or categories to predict from"),
+    ],
+    ids=["a device", "weights", "columns"],
+)
+def test_what_stops_a_sweep_is_said_once_before_anything_is_queued(tmp_path, capsys, flags, told):
+    cells = ("1", "2") if flags else ("note {} of somebody, at length", "{} more words of another, at length")
+    lines = [f"{cells[i % 2].format(i)};{'xy'[i % 2]}" for i in range(60)]
+    (tmp_path / "x.csv").write_text("\n".join(["a;b", *lines]))
+    home = tmp_path / "home"
+    assert main(["sweep", str(tmp_path / "x.csv"), "--target", "b", "--home", str(home), *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.count(told) == 1
+    assert said.splitlines()[-1].startswith("tabtune: ")
+    assert RunStore(home).runs() == []

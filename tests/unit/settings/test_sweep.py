@@ -330,3 +330,20 @@ def test_a_run_takes_another_strategy_whatever_lora_alone_was_set(strategy):
     other = run.with_strategy(strategy)
     assert (other.strategy, other.train, other.quick_sweep) == (strategy, TrainSettings(steps=7), False)
     assert other.with_strategy("peft").lora == run.lora
+
+
+def test_toml_says_each_thing_once():
+    train = TrainSettings(steps=50, epochs=7, warmup_steps=3, optimizer="sgd", learning_rate=1e-3)
+    run = RunSettings(dataset="d", target="y", seed=4, train=train, lora=LoraSettings(rank=3, dropout=0.3, alpha=5.0))
+    sweep = SweepSettings(run=run, ranks=(2, 4), seeds=(1, 2), alphas=(4.0, 8.0), dropouts=(0.0, 0.1), learning_rates=(1e-4, 2e-4))
+    names = [line.split(" = ")[0] for line in sweep.to_toml().splitlines() if " = " in line]
+    assert {"ranks", "steps", "warmup_steps", "alphas", "dropouts", "learning_rates", "seeds"} <= set(names)
+    assert not {"rank", "epochs", "warmup_ratio", "alpha", "dropout", "learning_rate", "seed", "strategy", "betas", "eps"} & set(names)
+    again = SweepSettings.from_toml(sweep.to_toml())
+    assert [_without_replaced(one) for one in again.expand()] == [_without_replaced(one) for one in sweep.expand()]
+
+
+def _without_replaced(run):
+    train = dataclasses.replace(run.train, epochs=30, warmup_ratio=0.1)
+    lora = run.lora if run.strategy == "peft" else LoraSettings()
+    return dataclasses.replace(run, lora=lora, train=dataclasses.replace(train, learning_rate=None) if run.strategy != "peft" else train)

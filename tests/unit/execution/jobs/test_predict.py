@@ -11,10 +11,12 @@ import pytest
 from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, PREDICTED, forget_rows, keep_rows, read_new_rows
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
+from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.execution.jobs.predict import predict
+from tabtune_core.metrics import score_all
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter
@@ -29,13 +31,13 @@ def rows_of(store, run, count=7):
     return load_frame(store.home, store.run(run).settings.dataset).iloc[-count:].reset_index(drop=True)
 
 
-def ask(store, runs, rows, *, table=None, base=True):
+def ask(store, runs, rows, *, table=None, base=True, **more):
     folder = store.home / "job"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     adapters = [{"id": run, "title": f"adapter {place}"} for place, run in enumerate(runs)]
     table = table or store.run(runs[0]).settings.dataset
-    told = predict(store.home, folder, rows=keep_rows(store.home, rows), adapters=adapters, table=table, base=base, device="cpu")
+    told = predict(store.home, folder, rows=keep_rows(store.home, rows), adapters=adapters, table=table, base=base, device="cpu", **more)
     return json.loads(json.dumps(told)), pd.read_parquet(folder / PREDICTED), pd.read_csv(folder / CSV)
 
 
@@ -85,7 +87,7 @@ def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_
     same = add_dataset(store.home, mixed_csv(), "same.csv").id
     told, predicted, _ = ask(store, [adapter.id], rows, table=same)
     pd.testing.assert_frame_equal(predicted, expected, atol=1e-6)
-    assert told["notes"] == []
+    assert all("used to train" in note for note in told["notes"])
     other = add_dataset(store.home, mixed_csv(rows=60, seed=9), "other.csv").id
     told, predicted, _ = ask(store, [adapter.id], rows, table=other)
     assert "this table is not the one that it was trained on, so it is shown 36 rows of this one" in told["notes"][0]
@@ -215,3 +217,60 @@ def test_classes_that_are_whole_numbers_are_written_as_such(store):
     assert set(adapted.predict_table(rows, context=adapted.context(table))["predicted"]) <= {"1", "2"}
     saved = pd.read_parquet(store.run_dir(run) / "predictions.parquet")
     assert set(saved["label"]) | set(saved["predicted"]) <= {"1", "2"}
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_labelled_rows_are_scored_as_on_the_board_and_rows_of_the_training_are_told(store, task):
+    run = made_run(store, task=task)
+    settings = store.run(run).settings
+    table = load_frame(store.home, settings.dataset)
+    adapted = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu")
+    split = adapted.split(table)
+    told, predicted, _ = ask(store, [run], table.iloc[split.test].reset_index(drop=True))
+    assert told["scored_rows"] == len(split.test)
+    settings = adapted.settings
+    truth = labels_of(table, settings)[split.test]
+    classes = list(adapted.classes)
+    y_N = np.array([classes.index(label) for label in truth]) if classes else truth.astype(float)
+    own = score_all(y_N, adapted._predict(table.iloc[split.test], adapted.context(table)))
+    assert told["models"][1]["scores"] == {name: pytest.approx(value, abs=1e-5, nan_ok=True) for name, value in own.items()}
+    assert told["models"][0]["scores"] != told["models"][1]["scores"]
+    assert not [note for note in told["notes"] if "used to train" in note]
+    assert predicted["truth"].notna().all()
+
+    told, _, _ = ask(store, [run], table.iloc[[*split.test[:3], *split.train[:2], *split.validation[:1]]].reset_index(drop=True))
+    assert [note.split(" labelled")[0] for note in told["notes"] if "used to train" in note] == ["3 of the 6"]
+    unlabelled, predicted, _ = ask(store, [run], table.iloc[split.train[:4]].drop(columns=settings.target).reset_index(drop=True))
+    assert (unlabelled["scored_rows"], unlabelled["models"][0]["scores"], unlabelled["notes"]) == (0, {}, [])
+    assert "truth" not in predicted
+
+
+def test_labels_that_the_adapter_does_not_know_are_named_and_not_scored(store):
+    run = made_run(store)
+    rows = rows_of(store, run, 9)
+    target = store.run(run).settings.target
+    rows.loc[:1, target] = "never seen"
+    told, predicted, _ = ask(store, [run], rows)
+    assert any("'never seen'" in note for note in told["notes"])
+    assert told["scored_rows"] == int(rows[target].notna().sum()) - 2
+    assert predicted["truth"].tolist()[:2] == ["never seen", "never seen"]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_fewer_context_rows_are_a_sample_of_the_runs_own_with_every_class(store, task):
+    run = made_run(store, task=task)
+    rows = rows_of(store, run)
+    whole, all_rows, _ = ask(store, [run], rows)
+    fewer, some_rows, _ = ask(store, [run], rows, context_rows=20)
+    assert {model["context_rows"] for model in fewer["models"]} == {20}
+    assert whole["models"][0]["context_rows"] > 20
+    value = "m1_1" if whole["classes"] else "m1"
+    assert np.abs(all_rows[value] - some_rows[value]).max() > 1e-4
+    more, same_rows, _ = ask(store, [run], rows, context_rows=10**6)
+    pd.testing.assert_frame_equal(same_rows, all_rows)
+    assert fewer["classes"] == whole["classes"] == more["classes"]
+
+
+def test_halves_of_other_rows_are_cut_where_the_adapters_own_were():
+    rows = pd.DataFrame({"y": [1.0, 7.5, 8.0, None]})
+    assert labels_like(rows, "y", ("<= 7.5", "> 7.5"), at_median=True).tolist() == ["<= 7.5", "<= 7.5", "> 7.5", None]

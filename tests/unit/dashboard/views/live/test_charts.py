@@ -55,6 +55,7 @@ def test_labels_that_begin_alike_keep_their_own_bars():
     assert len(set(bars.y)) == 6
     assert list(bars.customdata) == labels
     assert list(figure.layout.yaxis.tickvals) == list(bars.y)
+    assert list(bars.y) == sorted(bars.y, reverse=True), "the largest on top, however the axis is turned by the page"
     assert figure.layout.yaxis.ticktext[0] == "x" * 39 + "…"
 
 

@@ -1,0 +1,98 @@
+"""The adapters to choose from, with what each gained over zero-shot; the best that test rows confirm comes first.
+
+In: runs with a package, and adapters from elsewhere. Out: the id of the chosen one, which stands in the address.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import labels, moment, plain
+from dashboard.server.people import people_log_in
+from dashboard.url_state import chosen, settle
+from tabtune_core.analysis.runs_table import gains_of
+from tabtune_core.metrics import METRICS
+from tabtune_core.store.runs import Run
+from tabtune_core.store.uploaded_adapters import StoredAdapter
+
+MOST_HIGH = 6
+"""Rows up to which the list is as high as it needs."""
+CONFIRMED = "✓ confirmed"
+
+
+def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]) -> str:
+    """The list, in which a row is chosen; unless one is, the first."""
+    rows = adapter_rows([runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads])
+    if people_log_in():
+        rows["Added by"] = [owners[name] for name in rows.index]
+    listed = list(rows.index)
+    shown = chosen("run", listed, listed[0])
+    place = listed.index(shown)
+    st.caption("Choose an adapter by the box before its row. A gain is over the run's own zero-shot score; positive is better.")
+    picked = st.dataframe(
+        rows,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [place]}},
+        key=f"adapters_{hashlib.sha256(' '.join(listed).encode()).hexdigest()[:12]}",  # other rows, another choice
+        height="content" if len(rows) <= MOST_HIGH else 260,
+        placeholder="",
+        column_config={
+            "Adapter": st.column_config.TextColumn(pinned=True),
+            "Validation gain": st.column_config.NumberColumn(format="%+.4g", help="On the rows that chose the best checkpoint."),
+            "Test gain": st.column_config.NumberColumn(format="%+.4g", help="On rows that nothing was chosen by."),
+            "On test rows": st.column_config.TextColumn(
+                help="Confirmed: the configuration that validation chose is better than zero-shot beyond a 95 % interval."
+            ),
+        },
+    ).selection.rows
+    shown = listed[picked[0]] if picked and picked[0] < len(listed) else shown
+    settle("run", shown)
+    st.subheader(plain(str(rows.loc[shown, "Adapter"])))
+    return shown
+
+
+def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.DataFrame:
+    """One row an adapter by its id: confirmed ones by their test gain, the others by their validation gain, those from elsewhere last."""
+    names, tables = labels(list(runs)), queries.tables()
+    confirmed = queries.confirmed(tuple(dict.fromkeys(run.sweep for run in runs)))
+    rows = {}
+    for run in runs:
+        metric, gains = run.settings.selection_metric, gains_of(run, METRICS[run.settings.selection_metric])
+        table = tables.get(run.settings.dataset)
+        rows[run.id] = {
+            "Adapter": names[run.id],
+            "Validation gain": gains.get("gain"),
+            "Test gain": gains.get("test_gain"),
+            "On test rows": CONFIRMED if run.id in confirmed else "",
+            "Score": METRICS[metric].written,
+            "Predicts": run.settings.target,
+            "Table": table.name if table else "no longer here",
+            "Model": run.settings.model,
+            "Ended": moment(run.ended or run.created),
+        }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    if len(frame):
+        frame = frame.astype({"Validation gain": "float64", "Test gain": "float64"})
+        is_confirmed = frame["On test rows"] == CONFIRMED
+        by = frame["Validation gain"].where(~is_confirmed, frame["Test gain"])
+        frame = (
+            frame.assign(first=is_confirmed, by=by)
+            .sort_values(["first", "by"], ascending=False, kind="stable")
+            .drop(columns=["first", "by"])
+        )
+    others = {
+        adapter.id: {
+            "Adapter": f"{adapter.name} (uploaded)",
+            "Predicts": adapter.settings.target,
+            "Table": adapter.facts["table"]["name"],
+            "Model": adapter.settings.model,
+            "Ended": moment(adapter.created),
+        }
+        for adapter in uploads
+    }
+    return pd.concat([frame, pd.DataFrame.from_dict(others, orient="index")]) if others else frame

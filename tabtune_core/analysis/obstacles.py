@@ -1,0 +1,104 @@
+"""What stops a sweep: each reason for which its runs would fail before their first step, found before any of them is queued.
+
+In: runs, and the table that they read. Out: errors that say what to do; none where the runs can start. The pages, the command line and
+Python ask here, and the runs themselves fail for the same reasons. Loads no torch.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tabtune_core.data.datasets import get_dataset, load_frame
+from tabtune_core.data.encoding import check_any_feature, count_features
+from tabtune_core.data.findings import Column
+from tabtune_core.data.target import check_label, with_label
+from tabtune_core.data.task import check_split, kinds_of, plan_split
+from tabtune_core.errors import DeviceError, SettingError, TabTuneError
+from tabtune_core.gpus import card_memory, check_device, count_cards
+from tabtune_core.machine import machine_memory
+from tabtune_core.models.catalogue import check_features, check_request, get_card
+from tabtune_core.models.checkpoints import check_weights
+from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.training.memory.estimate import Sizes
+from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
+from tabtune_core.training.memory.prediction_context import with_shown_rows
+
+
+def what_stops(home: Path, runs: Sequence[RunSettings]) -> list[TabTuneError]:
+    """All that stops runs on a table of a workspace, but for their memory, which is an estimate; see ``too_large``.
+
+    Raises:
+        TableError: the workspace does not hold the table.
+    """
+    dataset = get_dataset(home, runs[0].dataset)
+    return [*stopped_by_table(load_frame(home, dataset.id), dataset.columns, runs), *stopped_by_request(runs)]
+
+
+def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Sequence[RunSettings]) -> list[TabTuneError]:
+    """Of the target, the columns to predict from and the split. What a model limits does not stop references, which have none."""
+    run, kinds = runs[0], kinds_of(columns, runs[0])
+    card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
+    of_label = _collected(lambda: _check_label(frame, run, None if card is None else card.family.class_limit))
+    of_columns = _collected(
+        lambda: check_any_feature(kinds, run.target),
+        lambda: None if card is None else check_features(card, count_features(kinds, run.target)),
+    )
+    seeds = {one.seed if run.split_by != "random" else 0: one for one in runs}
+    of_split = [] if of_label else _collected(*(lambda one=one: check_split(frame, one) for one in seeds.values()))
+    return [*of_label, *of_columns, *of_split]
+
+
+def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
+    """Of the model, its weights, the adapter and the device, as far as that is known without loading anything.
+
+    ``cluster_cards`` is the number of GPUs of the cluster that carries the runs out; None: this machine does.
+    """
+    alike = {one.strategy if one.strategy != "peft" else one: one for one in runs if one.seed == runs[0].seed}
+    return _collected(*(lambda one=one: _check_run(one, cluster_cards) for one in alike.values()))
+
+
+def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
+    """Why runs cannot fit the memory of their device, with what they need, what there is and what to lower; as estimated."""
+    seeded = [run for run in runs if run.strategy not in REFERENCES and run.seed == runs[0].seed]
+    first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
+    if first is None:
+        return None
+    device = DeviceMemory.of(first.device, machine_memory(), card_memory())
+    if device.all_bytes is None:
+        return None
+    frame, columns = load_frame(home, first.dataset), get_dataset(home, first.dataset).columns
+    features = count_features(kinds_of(columns, first), first.target)
+    labels = with_label(frame, first.target, at_median=first.split_at_median)[first.target]
+    classes = 0 if first.task == "regression" else labels.nunique()
+    shown = with_shown_rows(first, features=features, memory_bytes=round(device.all_bytes), on_gpu=device.on_gpu)
+    sizes = Sizes.plan(shown, plan_split(frame, first), features=features, classes=classes)
+    told = cannot_fit(need_of(seeded, get_card(first.model), sizes, on_gpu=device.on_gpu), device, shown)
+    return SettingError(told) if told else None
+
+
+def _check_label(frame: pd.DataFrame, run: RunSettings, class_limit: int | None) -> None:
+    labelled = with_label(frame, run.target, at_median=run.split_at_median)
+    check_label(labelled, run.target, max_classes=class_limit, task=run.task)
+
+
+def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
+    check_request(run)
+    if run.strategy in REFERENCES:
+        return
+    if cluster_cards is None:
+        check_device(run.device)
+    if run.train.amp != "off" and run.device == "auto" and not (count_cards() if cluster_cards is None else cluster_cards):
+        raise DeviceError(f"train.amp is {run.train.amp!r}, which needs a CUDA GPU, and these runs would use the CPU. Set it to 'off'.")
+    check_weights(get_card(run.model), run.task, run.checkpoint)
+
+
+def _collected(*checks: Callable[[], object]) -> list[TabTuneError]:
+    """What the checks raise, each sentence once."""
+    found: dict[str, TabTuneError] = {}
+    for check in checks:
+        try:
+            check()
+        except TabTuneError as error:
+            found.setdefault(str(error), error)
+    return list(found.values())

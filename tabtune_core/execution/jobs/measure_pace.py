@@ -1,0 +1,73 @@
+"""How long a training step takes on this machine, before the first run: a few steps of each kind of run, then one evaluation.
+
+In: settings of runs that a person is about to start. Out: seconds a step, with what they were measured on. Nothing else is kept.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.data.datasets import get_dataset, load_frame
+from tabtune_core.data.encoding import count_features
+from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
+from tabtune_core.metrics import METRICS
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.device import memory_bytes, resolve_device
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.memory.prediction_context import with_shown_rows
+from tabtune_core.training.session import Environment, open_session
+from tabtune_core.training.train_phase import train_model
+from tabtune_core.training.zero_shot import ZeroShot
+
+STEPS = 4
+"""The first of which is not counted: it warms up."""
+MOST_SECONDS = 8.0
+"""After which no further step of a kind is begun."""
+
+
+def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds a step of each of these runs, their share of an evaluation on the validation rows included.
+
+    Raises:
+        TabTuneError: such a run cannot be done.
+    """
+    return {"measured": [_measured(RunSettings.from_dict(one), home, folder / str(place)) for place, one in enumerate(settings)]}
+
+
+def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
+    device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
+    features = count_features(kinds_of(dataset.columns, settings), settings.target)
+    on_gpu = device.type == "cuda"
+    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=on_gpu)
+    train = dataclasses.replace(settings.train, steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS)
+    short, events = dataclasses.replace(settings, train=train), list[Event]()
+    folder.mkdir(parents=True, exist_ok=True)
+    with MemoryMeter(device, lambda event: None) as meter:
+        environment = Environment(device=device, meter=meter, folder=folder, emit=events.append)
+        with environment.seeded(settings.seed):
+            frame = load_frame(home, settings.dataset)
+            session = open_session(
+                short, lambda card: prepare(frame, dataset.columns, resolved, max_classes=card.family.class_limit), environment
+            )
+            train_model(session, ZeroShot({}, {}, _unbeaten(settings.selection_metric)))
+    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # none, where no row of a step could be scored
+    evaluated = next(event.seconds for event in events if isinstance(event, Evaluated)) - steps[-1]
+    step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
+    plan = next(event for event in events if isinstance(event, RunPlanned))
+    return {
+        "settings": settings.to_dict(),
+        "train_rows": plan.train_rows,
+        "validation_rows": plan.validation_rows,
+        "features": plan.features,
+        "classes": len(plan.classes),
+        "device": device.type,
+        "seconds_a_step": step + evaluated / settings.train.eval_every,
+    }
+
+
+def _unbeaten(metric: str) -> dict[str, float]:
+    """Scores that no evaluation betters, so that no state is kept."""
+    return {metric: math.inf if METRICS[metric].higher_is_better else -math.inf}

@@ -1,0 +1,131 @@
+"""What stops a sweep is found before it is queued: exactly what would stop its runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.analysis.obstacles import stopped_by_request, stopped_by_table, too_large, what_stops
+from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.task import prepare
+from tabtune_core.errors import TabTuneError
+from tabtune_core.models import checkpoints
+from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+
+RUN = {"dataset": "d", "target": "y"}
+
+
+def drawn_table(rng: np.random.Generator) -> tuple[pd.DataFrame, dict]:
+    """A small table of which many cannot be trained on, and how it is predicted."""
+    rows = int(rng.integers(2, 40))
+    target = rng.choice(["classes", "numbers", "one", "gaps"])
+    y = {
+        "classes": rng.choice(list("abcd"), rows, p=[0.5, 0.3, 0.15, 0.05]),
+        "numbers": np.round(rng.normal(size=rows), 3),
+        "one": np.full(rows, "a"),
+        "gaps": np.where(rng.random(rows) < 0.8, None, rng.choice(["a", "b"], rows)),
+    }[target]
+    frame = pd.DataFrame({"y": y, "n": rng.normal(size=rows), "g": rng.choice(list("pqrs"), rows), "day": np.arange(rows)})
+    if rng.random() < 0.3:
+        frame = frame[["y", "g"]].assign(g=[f"note {i} of somebody, who wrote at length" for i in range(rows)])
+    by = str(rng.choice(["random", "time", "group"]))
+    column = {"random": None, "time": "day", "group": "g"}[by]
+    shares = {"validation_share": float(rng.choice([0.2, 0.5])), "test_share": float(rng.choice([0.2, 0.5]))}
+    task = "regression" if target == "numbers" and rng.random() < 0.8 else "classification"
+    return frame, {"task": task, "split_by": by, "split_column": column if column in frame or column is None else "g", **shares}
+
+
+def fails(frame, columns, run):
+    try:
+        prepare(frame, columns, run, max_classes=10)
+    except TabTuneError as error:
+        return str(error)
+    return ""
+
+
+def test_it_stops_what_would_fail_and_nothing_else(tmp_path):
+    rng, seen = np.random.default_rng(0), set()
+    for number in range(60):
+        frame, how = drawn_table(rng)
+        try:
+            dataset = add_dataset(tmp_path, frame.to_csv(index=False).encode(), f"t{number}.csv")
+        except TabTuneError:
+            continue
+        frame = load_frame(tmp_path, dataset.id)
+        runs = SweepSettings(run=RunSettings(dataset=dataset.id, target="y", **how), seeds=(0, 1)).expand()
+        stops = [str(error) for error in stopped_by_table(frame, dataset.columns, runs)]
+        failed = {fails(frame, dataset.columns, run) for run in runs} - {""}
+        assert bool(stops) == bool(failed), (how, stops, failed)
+        assert failed <= set(stops)
+        seen |= {error.split("'")[0] for error in failed} | {how["split_by"] if not failed else ""}
+    assert {"random", "time", "group"} <= seen  # some of each could start
+    assert len(seen) > 6
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"device": "cuda:7"}, "The device 'cuda:7' was requested, but this machine has 0 CUDA GPUs"),
+        ({"device": "tpu"}, "The device 'tpu' is unknown"),
+        ({"checkpoint": "/nowhere/weights.ckpt"}, "There is no checkpoint at /nowhere/weights.ckpt"),
+        ({"train": TrainSettings(amp="bf16")}, "needs a CUDA GPU, and these runs would use the CPU"),
+        ({"model": "tabicl-v2"}, r"could not be downloaded \(HF_HUB_OFFLINE is set\)"),
+    ],
+)
+def test_what_a_machine_lacks_is_said_once_for_the_whole_sweep(monkeypatch, more, sentence):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
+    monkeypatch.setattr("tabtune_core.analysis.obstacles.count_cards", lambda: 0)
+    monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
+    (stop,) = stopped_by_request(SweepSettings(run=RunSettings(**RUN, **more)).expand())
+    assert pytest.raises(type(stop), match=sentence).matches(stop)
+
+
+def test_a_gpu_of_which_the_driver_tells_nothing_is_left_to_the_run(monkeypatch):
+    monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
+    monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: False)
+    assert stopped_by_request([RunSettings(**RUN, device="cuda:0")]) == []
+
+
+def test_shipped_weights_that_are_gone_stop_the_sweep(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
+    (stop,) = stopped_by_request(SweepSettings(run=RunSettings(**RUN)).expand())
+    assert "the installation is damaged" in str(stop)
+
+
+def test_weights_that_cannot_be_reached_are_told_from_a_hub_that_answers(monkeypatch):
+    from urllib.error import HTTPError, URLError
+
+    from tabtune_core.errors import CheckpointError
+    from tabtune_core.models.catalogue import get_card
+
+    monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
+    monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route"))))
+    checkpoints.check_weights(get_card("tabicl-v2"), "classification")  # asks nobody
+    with pytest.raises(CheckpointError, match="OSError: no route"):
+        checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
+    monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(HTTPError("", 401, "", None, None)))
+    checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
+
+
+def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
+    frame = pd.DataFrame({"y": ["a", "b"] * 30, "n": range(60)})
+    dataset = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv")
+    run = RunSettings(dataset=dataset.id, target="y")
+    assert what_stops(tmp_path, SweepSettings(run=run).expand()) == []
+    assert too_large(tmp_path, SweepSettings(run=run).expand()) is None
+    odd = RunSettings(dataset=dataset.id, target="z", device="tpu")
+    assert [str(stop)[:12] for stop in what_stops(tmp_path, SweepSettings(run=odd).expand())] == ["The table ha", "The device '"]
+    assert get_dataset(tmp_path, dataset.id).rows == 60
+
+
+def test_what_needs_more_memory_than_there_is_can_be_insisted_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("tabtune_core.analysis.obstacles.machine_memory", lambda: (10**6, 2 * 10**6))
+    monkeypatch.setattr("tabtune_core.analysis.obstacles.card_memory", list)
+    frame = pd.DataFrame({"y": ["a", "b"] * 30, "n": range(60)})
+    dataset = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv")
+    runs = SweepSettings(run=RunSettings(dataset=dataset.id, target="y")).expand()
+    assert what_stops(tmp_path, runs) == []
+    assert "as estimated; the CPU has 0.0 GB in all" in str(too_large(tmp_path, runs))
