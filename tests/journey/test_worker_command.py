@@ -97,7 +97,7 @@ def test_stop_leaves_the_run_to_the_next_worker(store, worker, capsys):
     assert ask(store, "--stop") == 0
     said = capsys.readouterr().err
     assert "has ended; no queued run is started" in said
-    assert f"Goes on: run LoRA r=8 ({run.id}), process {run.pid}." in said
+    assert f"Goes on: run LoRA r=8 ({run.id}), process {run.pid} on {run.slot} of {os.uname().nodename}." in said
     assert worker.wait(timeout=60) == 0
     assert is_stopped(store.home)
     assert [store.run(run.id).status, store.run(waiting.id).status] == ["running", "queued"]
