@@ -239,7 +239,7 @@ def test_fifty_short_runs_over_four_cards_all_end(store, table, worker):
     assert all(len(store.events(run_id, ["StepDone"])) == 1 for run_id in ids)
 
 
-def test_without_a_cluster_there_is_one_sentence(store):
+def test_an_address_where_nobody_listens_is_one_sentence(store):
     worker = subprocess.run(
         [sys.executable, "-m", "tabtune_core", "worker", "--executor", "ray", "--address", "127.0.0.1:1", "--home", str(store.home)],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent), "RAY_USAGE_STATS_ENABLED": "0"},

@@ -6,6 +6,7 @@ In: an address. Out: nodes that runs can be put on, and why others cannot.
 import hashlib
 import logging
 import os
+import socket
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ LOOK_SECONDS = 2.0
 """Between two looks at which nodes there are."""
 FIRST_LOOK_SECONDS = 60.0
 """For the nodes to say what they have, when the worker starts."""
+REACH_SECONDS = 5.0
 INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
 
 _log = logging.getLogger(__name__)
@@ -127,6 +129,7 @@ def join(address: str, home: Path) -> Any:
             f"The address {address} is that of a Ray client, which loses its runs when the connection is gone for 30 s. Start the worker on"
             " a machine of the cluster, with the address 'auto' or that of its head, HOST:6379."
         )
+    _reach(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
     try:
         import ray
     except ImportError as error:
@@ -134,11 +137,25 @@ def join(address: str, home: Path) -> Any:
     try:
         ray.init(address=address, namespace=namespace_of(home), log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(
-            f"There is no Ray cluster to join at {address!r}: {first_line(error)} Start one on this machine with 'ray start --head', or"
-            " join one with 'ray start --address HOST:6379'; then start the worker again."
-        ) from error
+        raise _no_cluster(address, error) from error
     return ray
+
+
+def _reach(address: str) -> None:
+    """Ray itself would try for minutes to reach an address where nobody listens."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"There is no Ray cluster to join at {address!r}: {first_line(error)} Start one on this machine with 'ray start --head', or"
+        " join one with 'ray start --address HOST:6379'; then start the worker again."
+    )
 
 
 def namespace_of(home: Path) -> str:
