@@ -150,7 +150,7 @@ def measure(runs: Sequence[RunSettings]) -> Job | None:
         return going[0]
     asked = {"settings": [dataclasses.replace(run, seed=0).to_dict() for run in runs]}
     done = any(job.arguments == asked for job in jobs)
-    if done or not runs or worker_of(home()) is None or store().jobs(status="running") or any_active(store().runs()):
+    if done or not runs or worker_of(home()) is None or store().jobs(status="running") or any_active(listed(None)):
         return None
     for old in jobs[KEPT_PACES:]:
         with suppress(StoreError):  # another tab was faster

@@ -355,7 +355,7 @@ def test_settings_that_the_library_takes_show_in_the_form(app, store, text):
     button(app, "Put them into the form").click().run()
     assert not app.exception
     assert not [error for error in app.error if "load" in str(error.value)]
-    wanted = SweepSettings.from_toml(text)
+    wanted = SweepSettings.from_toml(SweepSettings.from_toml(text).to_toml())  # without what another setting replaces
     shown = SweepSettings.from_toml(app.code[0].value)
     assert dataclasses.replace(shown.run, dataset="elsewhere", target="t") == wanted.run
     assert (shown.ranks, shown.seeds, shown.zero_shot) == (wanted.ranks, wanted.seeds, wanted.zero_shot)
@@ -609,7 +609,9 @@ def test_the_adapter_page_reads_the_readme_out_of_the_package(app, store):
     seeding.finished_sweep(store)
     go(app, "adapters")
     assert "made\\-up adapter" in texts(app.markdown)
-    assert {"adapter_model.safetensors", "tabtune.json", "README.md"} == set(app.dataframe[0].value["File"])
+    assert {"adapter_model.safetensors", "tabtune.json", "README.md"} == set(
+        next(table.value for table in app.dataframe if "File" in table.value)["File"]
+    )
 
 
 @pytest.mark.parametrize(("verified", "offered"), [(True, 1), (False, 0), (None, 0)])
