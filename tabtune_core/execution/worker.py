@@ -20,14 +20,13 @@ from typing import TypeVar
 
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.events import RunFailed
-from tabtune_core.execution.child import NO_ROOM_STATUS, discard, memory_advice, run_child
+from tabtune_core.execution.child import discard, memory_advice, run_child
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of
-from tabtune_core.machine import oom_kills
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import named, why_nothing_starts
 from tabtune_core.store.packs import fellows
@@ -346,22 +345,4 @@ class _Worker:
         told = self.store.last(run.id, "RunFailed")
         if told is not None and isinstance(told.event, RunFailed):
             return told.event.message, "Resume it, or run it again."
-        return _cause(watched)
-
-
-def _cause(watched: Watched) -> tuple[str, str]:
-    """The same by how it ended."""
-    exitcode = watched.process.exitcode if watched.process else None
-    if exitcode is None:
-        gone = "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory)."
-        return gone, "Resume it, or run it again."
-    if exitcode == NO_ROOM_STATUS:
-        lacked = "The run's process had no room on a disk, or lacked something else that comes back, for too long."
-        return lacked, "Its log may say more; make room, and resume it."
-    if exitcode == -signal.SIGKILL:
-        now = oom_kills()
-        if now is not None and watched.oom_kills is not None and now > watched.oom_kills:
-            return "The system ended the run's process (signal 9), because memory ran out.", ""
-        return "The run's process was killed (signal 9), most often because memory ran out.", ""
-    how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
-    return f"The run's process ended without an error message ({how}).", "Its log may say more; resume it, or run it again."
+        return cause(watched, "run")

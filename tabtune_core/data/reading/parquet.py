@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tabtune_core.data.reading.cells import FEWEST, Cells, check_width, cleaned, mark_parameters, tidied, tidy_names
+from tabtune_core.data.reading.cells import FEWEST, Cells, check_width, cleaned, missing_pattern, tidied, tidy_names
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import hold_cells, unplanned
 from tabtune_core.errors import TableError
@@ -45,8 +45,8 @@ def load_parquet(
         names = [f"c{place}" for place in range(len(schema))]
         hold_cells(connection, folder, len(names))
         connection.execute(f"CREATE TABLE cells ({', '.join(f'{name} VARCHAR' for name in names)})")
-        marks = mark_parameters(missing_marks)
-        selected = ", ".join(as_text(name, field.type, tuple(marks)) for name, field in zip(names, schema, strict=True))
+        missing = missing_pattern(missing_marks)
+        selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)") for name in names)
         shared = prefixed(metadata)
         texts = [field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)]
         read, size = 0, 0
@@ -55,7 +55,7 @@ def load_parquet(
                 size += sum(map(unpacked_bytes, batch.columns))
                 check_size(size, limit_bytes)
                 connection.register("batch", pa.Table.from_batches([batch]).rename_columns(names))
-                connection.execute(f"INSERT INTO cells SELECT {selected} FROM batch", marks)
+                connection.execute(f"INSERT INTO cells SELECT {selected} FROM batch", missing)
                 connection.unregister("batch")
                 read += batch.num_rows
                 tell("Reading rows", read, metadata.num_rows)
@@ -67,14 +67,6 @@ def load_parquet(
         ) from error
     tidy, findings = tidy_names(tuple(schema.names), told=True)
     return tidied(connection, tidy, (), findings, fewest)
-
-
-def as_text(name: str, kind: pa.DataType, marks: Sequence[str]) -> str:
-    """The SQL for a cell as text, NULL where it is a mark; a number has no blanks to trim and no capitals."""
-    text = f"CAST({name} AS VARCHAR)"
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return cleaned(text, marks)
-    return f"CASE WHEN {text} IN ({', '.join(f'$m{place}' for place in range(len(marks)))}) THEN NULL ELSE {text} END"
 
 
 def check_size(found: int, limit_bytes: int) -> None:
