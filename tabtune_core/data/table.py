@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, share_to_read
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
-from tabtune_core.data.reading.decoding import decode, is_parquet, plain_file, read_head
+from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
@@ -76,8 +76,11 @@ def read_table(
         with connect(folder) as connection:
             if is_parquet(read_head(path)):
                 marks = choices.missing_marks
-                cells = load_parquet(connection, path, folder, marks, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+                bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
+                cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
                 return finish(connection, cells, choices, findings, (), tell)
+            tell("Counting lines", 0, 0)
+            share = share_to_read(count_lines(path), choices.rows)
             text = folder / "text.csv"
             tell("Reading letters", 0, 0)
             decoded = decode(path, text, choices.encoding)
@@ -85,7 +88,7 @@ def read_table(
             dialect = find_dialect(connection, text, choices)
             tell("Splitting lines into cells", 0, 0)
             hold_cells(connection, folder, dialect.width)
-            cells = load_text(connection, text, dialect, choices.missing_marks, fewest=fewest)
+            cells = load_text(connection, text, dialect, choices.missing_marks, share=share, fewest=fewest)
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
             table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions, tell)
     return table if choices.header is not None else ask_about_header(table, cells)
