@@ -43,8 +43,8 @@ class Facts:
     consecutive: bool
     """Whether they are numbered through, as row numbers are."""
 
-    content: int | None
-    """A number for the values in their rows; None where there is none."""
+    content: int
+    """A number for the values in their rows."""
 
     marks: tuple[str, ...]
     """Cells that look like a code for missing."""
@@ -64,12 +64,11 @@ def describe(
         questions += kind.questions
         if kind.kind == "ignored":
             continue
-        if fact.content is not None and fact.content in seen:
+        if fact.filled and fact.content in seen:
             twin = seen[fact.content]
             message = f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on the Data page."
             findings.append(Finding("warning", "duplicate-columns", message, name))
-        if fact.content is not None:
-            seen.setdefault(fact.content, name)
+        seen.setdefault(fact.content, name)
         for mark in fact.marks:
             message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
             findings.append(Finding("warning", "sentinel-missing", message, name))

@@ -184,3 +184,9 @@ def test_a_mark_of_a_missing_value_is_taken_by_its_letters(mark):
     cells = [mark, f" {mark.upper()} ", mark.lower(), f"{mark}1", "aXb", "x"]
     frame = read_table(pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))).frame
     assert frame["a"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_columns_without_a_value_are_copies_of_none():
+    findings = read_table(b"a,b,c,d,y\n1,,1,,k\n2,NA,2,-,l\n").findings
+    assert [one.column for one in findings if one.code == "duplicate-columns"] == ["c"]
+    assert [one.column for one in findings if one.code == "all-missing"] == ["b", "d"]
