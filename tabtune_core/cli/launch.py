@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.cli.arguments import given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
-from tabtune_core.cli.request import check_memory, check_target, dataset_of, read_settings_file, settle_target
+from tabtune_core.cli.request import check_room, check_target, dataset_of, read_settings_file, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.lora.package_reader import ADAPTER_FILE
@@ -70,7 +70,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     for one in settings:
         check_request(one)
     if not asked.insist:
-        check_memory(settings, split, trained_on)
+        check_room(store.home, settings, split, trained_on)
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):

@@ -19,6 +19,7 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.serialization import MOST_LETTERS, read_toml
 from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -128,21 +129,26 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     return TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu), split
 
 
-def check_memory(settings: Sequence[RunSettings], split: "SplitSizes", trained_on: TrainedOn) -> None:
-    """Refuses runs that cannot fit the memory of their device.
+def check_room(home: Path, settings: Sequence[RunSettings], split: "SplitSizes", trained_on: TrainedOn) -> None:
+    """Refuses runs that cannot fit the memory of their device, or the disk of their workspace.
 
     Raises:
         SettingError: with what they need, what there is and what to lower.
     """
+    need = disk_need(settings, get_card(settings[0].model), split, classes=trained_on.classes)
+    if told := _lacks_memory(settings, split, trained_on) or no_room(need, home):
+        raise SettingError(f"{told} Nothing was started; {INSIST} starts it all the same.")
+
+
+def _lacks_memory(settings: Sequence[RunSettings], split: "SplitSizes", trained_on: TrainedOn) -> str | None:
     runs = [run for run in settings if run.strategy not in REFERENCES and run.seed == settings[0].seed]
     if not runs:
-        return
+        return None
     card, first = get_card(runs[0].model), next((run for run in runs if run.strategy != "inference"), runs[0])
     features, classes = trained_on.features, trained_on.classes
     device = DeviceMemory.of(first.device, machine_memory(), card_memory())
     if device.all_bytes is None:
-        return
+        return None
     first = with_shown_rows(first, features=features, memory_bytes=round(device.all_bytes), on_gpu=device.on_gpu)
     need = need_of(runs, card, Sizes.plan(first, split, features=features, classes=classes), on_gpu=device.on_gpu)
-    if told := cannot_fit(need, device, first):
-        raise SettingError(f"{told} Nothing was started; {INSIST} starts it all the same.")
+    return cannot_fit(need, device, first)

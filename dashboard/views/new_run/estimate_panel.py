@@ -9,11 +9,12 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.memory_breakdown import cause_rows, draw
-from dashboard.formatting import duration, plain
+from dashboard.formatting import duration, megabytes, plain
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, train_seconds
 from tabtune_core.data.target import Way
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.training.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import PROCESS_BYTES, DeviceMemory, cannot_fit, judge, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -104,7 +105,10 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         return None  # not of this machine
     classes = 0 if counts is None else len(counts)
     _time(sweep, card, TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu))
-    return cannot_fit(need, device, sweep.run)
+    on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
+    meanwhile = megabytes(on_disk.meanwhile)
+    st.caption(f"On the disk about {megabytes(on_disk.kept)} stay, and up to {meanwhile} more while a run trains.", help=_DISK_HELP)
+    return cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
 
 
 _HELP = (
@@ -118,6 +122,10 @@ _WAY_OUT = (
 )
 
 
+_DISK_HELP = (
+    "Adapters, weights of full fine-tuning, predictions and what runs report stay. The states from which an interrupted run goes on are"
+    " there while it trains. What runs share, up to 2 GB, is kept only where there is room for it. Exports are not counted."
+)
 _TIME_HELP = (
     "Taken from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
     " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"

@@ -132,13 +132,14 @@ def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:
 
 
 def launch_button(sweep: SweepSettings, name: str, *, stopped: bool, too_large: str | None) -> None:
-    """Starts the sweep; a large one, and one that is ``too_large`` for the memory of its device, ask first."""
+    """Starts the sweep; a large one, and one that is ``too_large`` for the memory or the disk there is, ask first."""
     if too_large:
         st.error(plain(too_large), icon=":material/memory:")
     insists = not too_large or st.checkbox(
         "Start even if it does not fit",
         key="insists",
-        help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs.",
+        help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other "
+        "programs; where the disk is full, runs fail or wait.",
     )
     sure = sweep.size <= MANY_RUNS or st.checkbox(
         f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
