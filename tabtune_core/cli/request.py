@@ -19,7 +19,7 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.serialization import MOST_LETTERS, read_toml
 from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.disk_space import disk_need, no_room
+from tabtune_core.training.memory.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows

@@ -14,7 +14,7 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came
 from tabtune_core.data.target import Way
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.training.disk_space import disk_need, no_room
+from tabtune_core.training.memory.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import PROCESS_BYTES, DeviceMemory, cannot_fit, judge, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows

@@ -330,3 +330,11 @@ def test_a_run_takes_another_strategy_whatever_lora_alone_was_set(strategy):
     other = run.with_strategy(strategy)
     assert (other.strategy, other.train, other.quick_sweep) == (strategy, TrainSettings(steps=7), False)
     assert other.with_strategy("peft").lora == run.lora
+
+
+@pytest.mark.parametrize("value", [[0] * 5_000, "x" * 50_000])
+def test_a_value_of_any_length_is_refused_in_a_short_sentence_with_its_name_and_the_way_out(value):
+    with pytest.raises(SettingError) as found:
+        LoraSettings(rank=value)
+    assert len(str(found.value)) < 1_100
+    assert str(found.value).startswith("lora.rank is ") and "it must be a whole number of at least 1" in str(found.value)

@@ -10,8 +10,8 @@ from tabtune_core.machine import Disk
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training import disk_space
-from tabtune_core.training.disk_space import RUN_BYTES, disk_need, no_room
+from tabtune_core.training.memory import disk_space
+from tabtune_core.training.memory.disk_space import RUN_BYTES, disk_need, no_room
 
 CARD, SPLIT = get_card("tabicl-mini"), SplitSizes(train=600, validation=100, test=300)
 RUN = RunSettings(dataset="d", target="y", model="tabicl-mini")
