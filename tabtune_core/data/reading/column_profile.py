@@ -92,7 +92,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
         coded = [place for place, *_, low, high in rows if {low, high} & SENTINELS]
         marks = sentinels(connection, values, coded) if coded else {}
-        found |= {place: Facts(*counted, marks=marks.get(place, ())) for place, *counted, _, _ in rows}
+        found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
 
 
