@@ -20,6 +20,7 @@ from tabtune_core.machine import machine_memory
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.training.memory.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -59,21 +60,22 @@ def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None
 
 
 def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
-    """Why runs cannot fit the memory of their device, with what they need, what there is and what to lower; as estimated."""
+    """Why runs cannot fit the memory of their device or the disk of their workspace, and what to do; as estimated."""
     seeded = [run for run in runs if run.strategy not in REFERENCES and run.seed == runs[0].seed]
     first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
     if first is None:
         return None
-    device = DeviceMemory.of(first.device, machine_memory(), card_memory())
-    if device.all_bytes is None:
-        return None
-    frame, columns = load_frame(home, first.dataset), get_dataset(home, first.dataset).columns
-    features = count_features(kinds_of(columns, first), first.target)
+    frame, columns, card = load_frame(home, first.dataset), get_dataset(home, first.dataset).columns, get_card(first.model)
     labels = with_label(frame, first.target, at_median=first.split_at_median)[first.target]
     classes = 0 if first.task == "regression" else labels.nunique()
-    shown = with_shown_rows(first, features=features, memory_bytes=round(device.all_bytes), on_gpu=device.on_gpu)
-    sizes = Sizes.plan(shown, plan_split(frame, first), features=features, classes=classes)
-    told = cannot_fit(need_of(seeded, get_card(first.model), sizes, on_gpu=device.on_gpu), device, shown)
+    split, device = plan_split(frame, first), DeviceMemory.of(first.device, machine_memory(), card_memory())
+    told = None
+    if device.all_bytes is not None:
+        features = count_features(kinds_of(columns, first), first.target)
+        shown = with_shown_rows(first, features=features, memory_bytes=round(device.all_bytes), on_gpu=device.on_gpu)
+        sizes = Sizes.plan(shown, split, features=features, classes=classes)
+        told = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
+    told = told or no_room(disk_need(runs, card, split, classes=classes), home)
     return SettingError(told) if told else None
 
 

@@ -291,7 +291,7 @@ def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Se
 def _add_output(parser: argparse.ArgumentParser) -> None:
     _add_format(parser)
     parser.add_argument(
-        INSIST, dest="insist", action="store_true", help="start also what needs more memory than its device has, as estimated"
+        INSIST, dest="insist", action="store_true", help="start also what needs more memory or room on the disk than there is, as estimated"
     )
     parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
     _add_home(parser)

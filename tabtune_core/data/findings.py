@@ -14,6 +14,10 @@ Severity = Literal["info", "warning", "error"]
 
 SET_SEPARATOR = "set the separator (Reading choices on the page, --delimiter on the command line)"
 """The way out of a file that was split at the wrong character."""
+MAX_ROWS = 5_000_000
+"""Of a table that is read whole: it takes a minute, and no model is shown a tenth of them."""
+SET_ROWS = "read a sample (Rows to read under Reading choices on the page, --rows on the command line)"
+"""The way out of a table that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,13 @@ class ReadingChoices:
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
 
+    rows: int | None = None
+    """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
+
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
-        return asdict(self)
+        values = asdict(self)
+        return values if self.rows else {name: value for name, value in values.items() if name != "rows"}  # as earlier versions know them
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -125,6 +133,8 @@ class ReadingChoices:
         choices = cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})
         texts = [choices.encoding, choices.delimiter, *choices.missing_marks, *(name for name, _ in kinds)]
         switches = (choices.header, choices.day_first)
+        if isinstance(choices.rows, bool) or not isinstance(choices.rows, int | None):
+            raise TypeError("the number of rows to read is of another kind")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):
             raise TypeError("the choices of how a table is read are of another kind")
         if not all(kind in get_args(Kind) for _, kind in kinds):

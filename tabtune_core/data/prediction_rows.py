@@ -61,7 +61,10 @@ def read_new_rows(
     needed: Sequence[str] = facts["features"]
     table = None
     # the second way is for rows that another program wrote, with another separator or encoding
-    for choices in (replace(reading, kinds=()), ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks)):
+    for choices in (
+        replace(reading, kinds=(), rows=None),
+        ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks),
+    ):
         candidate = _read(source, choices, limit_bytes)
         if candidate is not None and set(needed) <= set(candidate.frame.columns):
             table, used = candidate, choices

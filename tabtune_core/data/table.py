@@ -5,6 +5,7 @@ its columns, what was found, and what the file leaves open. The steps are the fi
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,16 +14,16 @@ import pandas as pd
 import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
-from tabtune_core.data.reading.batched_queries import answered, first_cells
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text
-from tabtune_core.data.reading.column_profile import describe
-from tabtune_core.data.reading.decoding import decode, is_parquet, plain_file, read_head
+from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, share_to_read
+from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
+from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.reading.sql import connect, hold_cells, unplanned
+from tabtune_core.data.reading.sql import connect, hold_cells
 from tabtune_core.data.reading.words import Typed
 from tabtune_core.errors import LayoutError
 from tabtune_core.scratch import scratch_folder
@@ -30,10 +31,6 @@ from tabtune_core.scratch import scratch_folder
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
 
 LIMIT_BYTES = 1_000_000_000
-MANY_ROWS = 10_000
-"""From here on, carrying out a query over some columns takes longer than planning it."""
-COLUMNS_TAKEN = 100
-"""Into the frame by one query: the seconds that DuckDB plans a query grow with the square of its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +76,11 @@ def read_table(
         with connect(folder) as connection:
             if is_parquet(read_head(path)):
                 marks = choices.missing_marks
-                cells = load_parquet(connection, path, folder, marks, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+                bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
+                cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
                 return finish(connection, cells, choices, findings, (), tell)
+            tell("Counting lines", 0, 0)
+            share = share_to_read(count_lines(path), choices.rows)
             text = folder / "text.csv"
             tell("Reading letters", 0, 0)
             decoded = decode(path, text, choices.encoding)
@@ -88,7 +88,7 @@ def read_table(
             dialect = find_dialect(connection, text, choices)
             tell("Splitting lines into cells", 0, 0)
             hold_cells(connection, folder, dialect.width)
-            cells = load_text(connection, text, dialect, choices.missing_marks, fewest=fewest)
+            cells = load_text(connection, text, dialect, choices.missing_marks, share=share, fewest=fewest)
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
             table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions, tell)
     return table if choices.header is not None else ask_about_header(table, cells)
@@ -108,34 +108,45 @@ def finish(
         near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has none of that name. Did you mean {near[0]!r}?")
-    delimiter = choices.delimiter or ","
-    columns = len(cells.names)
-    firsts = first_cells(connection, columns, cells.rows, SAMPLE_CELLS)
-    works = (
-        type_column(connection, f"c{place}", name, first, delimiter=delimiter, day_first=choices.day_first, asked=chosen_kinds.get(name))
-        for place, (name, first) in enumerate(zip(cells.names, firsts, strict=True))
-    )
-    with unplanned(connection, when=cells.rows < MANY_ROWS):
-        typed = answered(connection, works, cells.rows, columns, lambda done: tell("Looking at columns", done, columns))
-        described, column_findings, raised = describe(connection, cells, typed, lambda done: tell("Describing columns", done, columns))
+    typed: list[Typed] = []
+    facts: list[Facts] = []
+    taken: list[pa.ChunkedArray] = []
+    for start, end in groups(len(cells.names), cells.rows):
+        tell("Looking at columns", start, len(cells.names))
+        hold_batch(connection, start, end)
+        firsts = first_cells(connection, end - start, SAMPLE_CELLS)
+        samples = [list(dict.fromkeys(first)) for first in firsts]
+        works = [
+            type_column(name, first, sample, delimiter=choices.delimiter or ",", day_first=choices.day_first, asked=chosen_kinds.get(name))
+            for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
+        ]
+        typed += answered(connection, works, samples)
+        facts += facts_of(connection, typed[start:])
+        taken += values_of(connection, typed[start:], cells.rows)
+    described, column_findings, raised = describe(connection, cells, typed, facts)
     day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
     all_findings = (*findings, *cells.findings, *column_findings)
     tell("Taking the table out", 0, 0)
-    return Table(
-        take_frame(connection, cells, typed), described, all_findings, (*questions, *raised), replace(choices, day_first=day_first)
-    )
+    frame = as_frame(taken, cells.names)
+    return Table(frame, described, all_findings, (*questions, *raised), replace(choices, day_first=day_first))
 
 
-def take_frame(connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed]) -> pd.DataFrame:
-    """The typed columns as one frame."""
-    taken = []
-    for start in range(0, len(typed), COLUMNS_TAKEN):
-        selected = ", ".join(f"{kind.value} AS c{start + place}" for place, kind in enumerate(typed[start : start + COLUMNS_TAKEN]))
-        taken += connection.sql(f"SELECT {selected} FROM cells").to_arrow_table().columns
-    arrow = pa.table(taken, names=[f"c{place}" for place in range(len(taken))])
-    del taken
+def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:
+    """The values of each column of ``batch``, in the order of the rows."""
+    found: dict[int, pa.ChunkedArray] = {}
+    for value, places in places_by(enumerate(kind.value for kind in typed)).items():
+        query = f"SELECT {value} FROM batch WHERE place IN (SELECT unnest($places)) ORDER BY place, number"
+        values = connection.sql(query, params={"places": places}).to_arrow_table().column(0)
+        found |= {place: values.slice(at * rows, rows) for at, place in enumerate(places)}
+    return [found[place] for place in range(len(typed))]
+
+
+def as_frame(columns: list[pa.ChunkedArray], names: Sequence[str]) -> pd.DataFrame:
+    """The typed columns as one frame; the list is empty afterwards, so that no column is held twice for long."""
+    arrow = pa.table(columns, names=[f"c{place}" for place in range(len(columns))])
+    columns.clear()
     frame: pd.DataFrame = arrow.to_pandas(split_blocks=True, self_destruct=True)
-    frame.columns = pd.Index(cells.names)
+    frame.columns = pd.Index(names)
     return frame
 
 

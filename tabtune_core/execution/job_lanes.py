@@ -15,14 +15,12 @@ from multiprocessing.context import ForkServerContext
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
 from tabtune_core.store.job_kinds import LANES, Lane, kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.runs import RunStore
 
-LOST_JOB = (
-    "The process that worked on this ended without an error message, most often because memory ran out. Ask again, or for less at once."
-)
+OUT_OF_MEMORY = "Ask again, or for less at once."
 AGAIN_SECONDS = 0.3
 """Until another process is tried where none could be started."""
 
@@ -99,11 +97,11 @@ class JobLanes:
             job = self.store.job(watched.ids[0])
         if watched.process is None and job is not None and job.pid and job.identity:  # an adopted job names its process there
             watched.pid, watched.identity = job.pid, job.identity
-        state = found(watched.pid, watched.identity)
+        has_exit = watched.process is not None and watched.process.exitcode is not None
+        state = found(watched.pid, watched.identity)  # after the exit was looked for, or a process that ends just now would pass for both
         if state in ("alive", "unknown"):
             if state == "alive":
-                # a sentinel that fires while the process lives means that the forkserver is gone; the pid still tells
-                if watched.process and watched.process.exitcode is not None:
+                if has_exit:  # while the process lives, that means that the forkserver is gone; the pid still tells
                     watched.process = None
                 self._press(watched, job)
             return
@@ -136,7 +134,8 @@ class JobLanes:
         elif "limit" in watched.asked:
             self.store.finish_job(job.id, "failed", error=_over(self._minutes(job)))
         else:
-            self.store.finish_job(job.id, "interrupted", error=LOST_JOB)
+            why, way_out = cause(watched, "job")
+            self.store.finish_job(job.id, "interrupted", error=f"{why} {way_out or OUT_OF_MEMORY}")
 
 
 def _over(minutes: float) -> str:

@@ -16,14 +16,14 @@ import psutil
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import StopRequest
-from tabtune_core.execution.child import NO_ROOM_STATUS, run_child
+from tabtune_core.execution.child import run_child
 from tabtune_core.execution.cores import Shares, cores_of, divide
-from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Placement, State
+from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.memory_needs import need_bytes
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, end, press, signal_group, start
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of, is_on_cpu
-from tabtune_core.machine import TIGHT, machine_memory, oom_kills
+from tabtune_core.machine import TIGHT, machine_memory
 from tabtune_core.store.packs import fellows
 from tabtune_core.store.runs import Run, RunStore
 
@@ -108,9 +108,10 @@ class LocalExecutor:
                 run = self.store.run(task.ids[0])
                 if run.pid and run.identity:
                     task.pid, task.identity = run.pid, run.identity
+        exitcode = task.process.exitcode if task.process else None  # before the look: one that ends in between is gone at the next
         state = found(task.pid, task.identity)
         # a sentinel that fires while the process lives means that the forkserver is gone; the pid still tells
-        if state == "alive" and task.process and task.process.exitcode is not None:
+        if state == "alive" and exitcode is not None:
             task.process = None
         return "gone" if state == "other" else state
 
@@ -128,10 +129,8 @@ class LocalExecutor:
         """Its files are in their place; what it started itself would keep the device's memory, and ends."""
         if task.identity and found(task.pid, task.identity) == "gone":
             signal_group(task.pid, signal.SIGKILL)
-        if task.process:
-            task.process.join(timeout=1)
         self.needs.pop(task.ids, None)
-        return _why(task)
+        return Ended(*cause(task, "run"))
 
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """For the end of a process; of adopted ones, which are no children of this one, until the time is over."""
@@ -144,20 +143,3 @@ def _resident(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
-
-
-def _why(task: Watched) -> Ended:
-    exitcode = task.process.exitcode if task.process else None
-    if exitcode is None:
-        gone = "The run's process is gone, and its worker was not there to see why (a restart, a kill, or too little memory)."
-        return Ended(gone, AGAIN)
-    if exitcode == NO_ROOM_STATUS:
-        lacked = "The run's process had no room on a disk, or lacked something else that comes back, for too long."
-        return Ended(lacked, "Its log may say more; make room, and resume it.")
-    if exitcode == -signal.SIGKILL:
-        now = oom_kills()
-        if now is not None and task.oom_kills is not None and now > task.oom_kills:
-            return Ended("The system ended the run's process (signal 9), because memory ran out.", "")
-        return Ended("The run's process was killed (signal 9), most often because memory ran out.", "")
-    how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
-    return Ended(f"The run's process ended without an error message ({how}).", "Its log may say more; resume it, or run it again.")

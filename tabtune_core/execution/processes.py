@@ -10,7 +10,9 @@ import signal
 import time
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
+from typing import Literal
 
+from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.identity import found
 from tabtune_core.machine import oom_kills
 from tabtune_core.shortage import shortage_of
@@ -21,6 +23,8 @@ GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
+
+AGAIN = {"run": "resume it, or run it again", "job": "ask again"}
 
 _log = logging.getLogger(__name__)
 
@@ -77,3 +81,24 @@ def signal_group(pid: int, number: signal.Signals) -> None:
     """A child leads its own process group, so this reaches what it started, too."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number)
+
+
+def cause(watched: Watched, what: Literal["run", "job"]) -> tuple[str, str]:
+    """Why a process that told no error is gone, by how it ended, and what to do; empty where memory is the cause, or often is."""
+    if watched.process:
+        watched.process.join(timeout=1)  # its parent, the forkserver, may still be about to say how it ended
+    exitcode = watched.process.exitcode if watched.process else None
+    again, its = AGAIN[what], f"{what}'s process"
+    if exitcode is None:
+        gone = f"The {its} is gone, and its worker was not there to see why (a restart, a kill, or too little memory)."
+        return gone, f"{again.capitalize()}."
+    if exitcode == NO_ROOM_STATUS:
+        lacked = f"The {its} had no room on a disk, or lacked something else that comes back, for too long."
+        return lacked, f"Its log may say more; make room, then {again}."
+    if exitcode == -signal.SIGKILL:
+        now = oom_kills()
+        if now is not None and watched.oom_kills is not None and now > watched.oom_kills:
+            return f"The system ended the {its} (signal 9), because memory ran out.", ""
+        return f"The {its} was killed (signal 9), most often because memory ran out.", ""
+    how = f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"
+    return f"The {its} ended without an error message ({how}).", f"Its log may say more; {again}."

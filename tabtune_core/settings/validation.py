@@ -15,11 +15,14 @@ from tabtune_core.errors import SettingError
 MOST_WHOLE = 2**53
 """Beyond it a whole number is not one any more once it has been a float."""
 
+END_LETTERS = 500
+"""Of a message: its beginning names the setting, its end says what to do."""
+
 
 def require(ok: bool, message: str) -> None:
-    """Raises a SettingError with this message unless ``ok``."""
+    """Raises a SettingError with this message unless ``ok``; where a value of any length is quoted in it, without its middle."""
     if not ok:
-        raise SettingError(message)
+        raise SettingError(message if len(message) <= 2 * END_LETTERS else f"{message[:END_LETTERS]} … {message[-END_LETTERS:]}")
 
 
 def check_number(name: str, value: object, low: float, high: float, hint: str, *, low_open: bool = False, high_open: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Files that are odd, huge or endless once they unpack, each read in a process of its own: what it ends in, seconds and memory.
 
-``python tests/benchmarks/reading_bounds.py`` prints Markdown; names after it choose files, ``--list`` shows them. About fifteen minutes.
+``python tests/benchmarks/reading_bounds.py`` prints Markdown, ``--write`` writes it into the documentation; names after it choose
+files, ``--list`` shows them. About ten minutes.
 """
 
 import argparse
@@ -134,12 +135,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="files to read (default: all)")
     parser.add_argument("--list", action="store_true", help="names the files")
+    parser.add_argument("--write", action="store_true", help="write the table into the documentation")
     asked = parser.parse_args()
     if asked.list:
         print("\n".join(FILES))
         return
     from named_machine import machine  # imports torch, which would count as memory of the one that reads
-    from published import markdown_table
+    from published import markdown_table, write_block
 
     lines = []
     for name in asked.names or FILES:
@@ -148,7 +150,10 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__, "--cell", str(path)], capture_output=True, text=True, timeout=1_800)
             lines.append([name, *(done.stdout.strip().split("\t") if done.returncode == 0 else ["", "", "", done.stderr[-200:]])])
             print(lines[-1], file=sys.stderr, flush=True)
-    print(markdown_table(["File", "CPU s", "Seconds", "Peak MB", "Ends in"], lines), f"\n{machine()}.", sep="\n")
+    text = f"{markdown_table(['File', 'CPU s', 'Seconds', 'Peak MB', 'Ends in'], lines)}\n\n{machine()}."
+    print(text)
+    if asked.write:
+        write_block("reading-bounds", text)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.lora.inject import merged_copy
+from tabtune_core.machine import Disk
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -465,3 +466,15 @@ def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table,
     assert RunStore(tmp_path).runs() == []
     assert tabtune_here(tmp_path, *asked, "--even-if-it-does-not-fit")[0] == 130
     assert [run.status for run in RunStore(tmp_path).runs()] == ["queued"]
+
+
+def test_what_does_not_fit_the_disk_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
+    monkeypatch.setattr("tabtune_core.training.memory.disk_space.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True))
+    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids: None)
+    asked = ("train", table, "--target", "class", "--device", "cpu")
+    status, _, err = tabtune_here(tmp_path, *asked)
+    assert status == 2
+    assert re.search(
+        r"This needs about \d+\.\d MB on the disk of .*; 0\.1 MB are free\. .* --even-if-it-does-not-fit starts it all the same", err
+    )
+    assert tabtune_here(tmp_path, *asked, "--even-if-it-does-not-fit")[0] == 130

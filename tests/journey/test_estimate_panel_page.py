@@ -3,6 +3,7 @@
 import seeding
 
 from tabtune_core.data.datasets import add_sample
+from tabtune_core.machine import Disk
 from tabtune_core.training.memory.fitting import judge
 
 
@@ -88,6 +89,18 @@ def test_what_cannot_fit_the_machine_starts_only_for_who_insists(app, store, mon
     app.run()
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
     assert "the CPU has 0.4 GB in all. Lower " in errors
+    assert not launch_is_open(app)
+    app.checkbox(key="insists").check().run()
+    assert launch_is_open(app)
+
+
+def test_what_does_not_fit_the_disk_starts_only_for_who_insists(app, store, monkeypatch):
+    add_sample(store.home, "breast_cancer")
+    monkeypatch.setattr("tabtune_core.training.memory.disk_space.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True))
+    new_run(app)
+    errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
+    assert "are free. Delete runs, or start fewer; full fine-tuning takes most." in errors
+    assert "On the disk about" in " ".join(str(found.value) for found in app.caption)
     assert not launch_is_open(app)
     app.checkbox(key="insists").check().run()
     assert launch_is_open(app)

@@ -41,6 +41,7 @@ PAGES_REACH = (
     "models.snippets",
     "lora.package_reader",
     "training.episodes",
+    "training.memory.disk_space",
     "training.memory.estimate",
     "training.memory.fitting",
     "training.memory.prediction_context",

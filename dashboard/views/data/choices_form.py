@@ -1,4 +1,4 @@
-"""How a file is to be read, as a form: separator, encoding, header, missing values and dates.
+"""How a file is to be read, as a form: separator, encoding, header, missing values, dates and rows.
 
 In: the choices that hold now. Out: the choices that a person asks for. Kinds of columns are chosen in ``columns_table``.
 """
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.findings import MAX_ROWS, ReadingChoices
 
 WORDS = {
     "header": {"true": "The first line holds the names", "false": "The first line is data like the others"},
@@ -36,6 +36,15 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             placeholder="Type a word and press Enter",
             help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
         )
+        rows = st.number_input(
+            "Rows to read",
+            min_value=1,
+            max_value=MAX_ROWS,
+            value=held.rows,
+            key=f"reading_rows_{key}",
+            placeholder="All rows",
+            help="For tables too long to be read whole: about so many rows, drawn at random.",
+        )
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
     asked = ReadingChoices(
@@ -44,6 +53,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         header=None if header is None else header == "true",
         day_first=None if day_first is None else day_first == "true",
         missing_marks=tuple(marks),
+        rows=None if rows is None else int(rows),
         kinds=held.kinds,
     )
     other_columns = (asked.encoding, asked.delimiter, asked.header) != (held.encoding, held.delimiter, held.header)

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.components.memory_breakdown import cause_rows, draw
-from dashboard.formatting import duration, plain
+from dashboard.formatting import duration, megabytes, plain
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, not_known, train_seconds
 from tabtune_core.data.target import Way
 from tabtune_core.execution.cluster_file import Cluster
@@ -18,6 +18,7 @@ from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.training.memory.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import DeviceMemory, Fit, cannot_fit, judge, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -119,8 +120,12 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     if planned:
         st.caption("The time on that GPU is known after the first run there.")
         return Judged()  # not of this machine
-    too_large = cannot_fit(need, device, sweep.run)
-    trained_on = TrainedOn.plan(split, features=features, classes=0 if counts is None else len(counts), on_gpu=on_gpu)
+    classes = 0 if counts is None else len(counts)
+    on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
+    meanwhile = megabytes(on_disk.meanwhile)
+    st.caption(f"On the disk about {megabytes(on_disk.kept)} stay, and up to {meanwhile} more while a run trains.", help=_DISK_HELP)
+    too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
+    trained_on = TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu)
     return Judged(too_large, fit, _time(sweep, card, trained_on, may_measure=not stopped and fit != "exceeds"))
 
 
@@ -143,6 +148,10 @@ _WAY_OUT = (
 )
 
 
+_DISK_HELP = (
+    "Adapters, weights of full fine-tuning, predictions and what runs report stay. The states from which an interrupted run goes on are"
+    " there while it trains. What runs share, up to 2 GB, is kept only where there is room for it. Exports are not counted."
+)
 _TIME_HELP = (
     "Before the first run, a few steps are measured on this machine. After it, taken"
     " from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"

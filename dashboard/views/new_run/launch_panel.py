@@ -125,13 +125,14 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         if stops:
             st.markdown(f":red[:material/block: **Cannot start.**] {plain(first_sentence(stops[0]))}", width="stretch")
         elif judged.too_large:
-            st.markdown(":red[:material/memory: **Does not fit**] the memory of its device, as estimated.", width="content")
+            st.markdown(":red[:material/memory: **Does not fit**], as estimated.", width="content")
         else:
             st.markdown(in_short(sweep, judged), width="content")
         insists = not judged.too_large or st.checkbox(
             "Start even if it does not fit",
             key="insists",
-            help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs.",
+            help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs; where the disk is"
+            " full, runs fail or wait.",
         )
         sure = sweep.size <= MANY_RUNS or st.checkbox(
             f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."

@@ -1,83 +1,104 @@
-"""Columns that are looked at side by side, so that one query answers for many: of a wide table, most of the time is in the queries' number.
+"""Columns that are looked at side by side: a group of them lies in the table ``batch``, a cell a row, so that one query answers for all.
 
-Work on a column is a generator. Wherever it needs aggregates over all of the column's cells it yields their SQL, and is sent the values.
+A query's terms do not grow in number with the columns: to plan a term takes longer than to carry it out on a small column.
+Work on a column is a generator. Wherever it needs aggregates over the column's cells it yields their SQL and is sent the values.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Generator, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import duckdb
-
-from tabtune_core.data.reading.sql import counts, first_row
+import pyarrow as pa
 
 Done = TypeVar("Done")
-Asking = Generator[tuple[str, ...], tuple[Any, ...], Done]
-"""Yields terms of SQL over ``cells``, is sent their values, returns what it is for."""
-COLUMNS_AT_ONCE = 20
+Key = TypeVar("Key", bound=Hashable)
 CELLS_AT_ONCE = 2_000_000
 """Of a long table the columns at once are fewer: to count different values takes memory for each."""
 
 
-def answered(
-    connection: duckdb.DuckDBPyConnection,
-    works: Iterable[Asking[Done]],
-    rows: int,
-    columns: int,
-    tell: Callable[[int], None] = lambda done: None,
-) -> list[Done]:
-    """What each work returns, one a column of ``cells``, in their order. ``tell`` is called with the columns done."""
-    remaining, done = iter(works), list[Done]()
-    for start, end in groups(columns, rows):
-        tell(start)
-        done += _in_step(connection, list(islice(remaining, end - start)))
-    return done
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Terms of SQL over ``cell``, the cells of one column."""
+
+    terms: tuple[str, ...]
+    of_sample: bool = False
+    """Over the different ones of the column's first cells alone; every value is None where those are none."""
+
+
+Asking = Generator[Ask, tuple[Any, ...], Done]
+"""Is sent the values of what it asks, returns what it is for."""
 
 
 def groups(columns: int, rows: int) -> list[tuple[int, int]]:
-    """Where each group of columns that are looked at in one query begins and ends."""
-    size = max(1, min(COLUMNS_AT_ONCE, CELLS_AT_ONCE // max(1, rows)))
+    """Where each group of columns that are looked at together begins and ends."""
+    size = max(1, CELLS_AT_ONCE // max(1, rows))
     return [(start, min(start + size, columns)) for start in range(0, columns, size)]
 
 
-def _in_step(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]]) -> list[Done]:
+def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
+    """Makes ``batch`` of some columns of ``cells``: the column's place among them and the row's number, both from 0, and the cell."""
+    names = ", ".join(f"c{place}" for place in range(start, end))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) AS cell "
+        f"FROM (SELECT row_number() OVER () - 1 AS number, [{names}] AS listed FROM cells)"
+    )
+
+
+def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, most: int) -> list[list[str]]:
+    """The first ``most`` cells with a value of each column of ``batch``, in the order of the rows."""
+    query = f"SELECT place, min_by(cell, number, {most}) FROM batch WHERE cell IS NOT NULL GROUP BY place"
+    found = dict(connection.execute(query).fetchall())
+    return [found.get(place, []) for place in range(columns)]
+
+
+def answered(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]) -> list[Done]:
+    """What each work returns, one a column of ``batch``, in their order; ``samples`` are the columns' own."""
+    connection.register("samples", pa.table({"place": range(len(samples)), "cells": pa.array(samples, pa.list_(pa.string()))}))
     done: dict[int, Done] = {}
     told: dict[int, tuple[Any, ...] | None] = dict.fromkeys(range(len(works)))
     while told:
-        asked: dict[int, tuple[str, ...]] = {}
+        asked: dict[int, Ask] = {}
         for place, values in told.items():
             try:
                 asked[place] = works[place].send(values)  # type: ignore[arg-type]  # None begins it
             except StopIteration as end:
                 done[place] = end.value
-        answers = iter(counts(connection, *(term for terms in asked.values() for term in terms)) if asked else ())
-        told = {place: tuple(next(answers) for _ in terms) for place, terms in asked.items()}
+        told = {}
+        for ask, places in places_by(asked.items()).items():
+            told |= _values(connection, ask, places)
+    connection.unregister("samples")
     return [done[place] for place in range(len(works))]
 
 
-def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, rows: int, most: int) -> Iterator[list[str]]:
-    """The first ``most`` cells with a value of each column: one query for many columns, one more for a gappy one."""
-    for start, end in groups(columns, min(rows, most)):
-        names = ", ".join(f"c{place}" for place in range(start, end))
-        batch = connection.sql(f"SELECT {names} FROM cells LIMIT {most}").to_arrow_table()
-        for name, found in zip(batch.column_names, batch.columns, strict=True):
-            if found.null_count and rows > most:
-                query = f"SELECT {name} FROM cells WHERE {name} IS NOT NULL LIMIT {most}"
-                yield [cell for (cell,) in connection.execute(query).fetchall()]
-            else:
-                yield found.drop_null().to_pylist()
+def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
+    """The places that have each key.
+
+    >>> places_by(enumerate("aba"))
+    {'a': [0, 2], 'b': [1]}
+    """
+    found: dict[Key, list[int]] = {}
+    for place, key in keyed:
+        found.setdefault(key, []).append(place)
+    return found
 
 
-def holding(connection: duckdb.DuckDBPyConnection, conditions: Sequence[str], sample: Iterable[str]) -> list[int]:
-    """Places of the conditions, with "{cell}" in them, that are true of every cell of a sample; none of an empty one."""
-    terms = ", ".join(f"coalesce(bool_and({condition.replace('{cell}', 'c')}), false)" for condition in conditions)
-    found = first_row(connection, f"SELECT {terms} FROM unnest($sample) AS sample(c)", {"sample": list(sample)})
+def _values(connection: duckdb.DuckDBPyConnection, ask: Ask, places: list[int]) -> dict[int, tuple[Any, ...]]:
+    table = "(SELECT place, unnest(cells) AS cell FROM samples)" if ask.of_sample else "batch"
+    query = f"SELECT place, {', '.join(ask.terms)} FROM {table} WHERE place IN (SELECT unnest($places)) GROUP BY place"
+    found = {place: tuple(values) for place, *values in connection.execute(query, {"places": places}).fetchall()}
+    return {place: found.get(place, (None,) * len(ask.terms)) for place in places}
+
+
+def holding(conditions: Sequence[str]) -> Asking[list[int]]:
+    """Places of the conditions that are true of every cell of the sample; none of an empty one."""
+    found = yield Ask(tuple(f"bool_and(coalesce({condition}, false))" for condition in conditions), of_sample=True)
     return [place for place, holds in enumerate(found) if holds is True]
 
 
-def everywhere(condition: str, cell: str) -> str:
-    """A term: whether a condition, with "{cell}" in it, is true of every cell of a column that has a value."""
-    return f"bool_and({condition.replace('{cell}', cell)}) FILTER (WHERE {cell} IS NOT NULL)"
+def everywhere(condition: str) -> str:
+    """A term: whether a condition is true of every cell of a column that has a value."""
+    return f"bool_and({condition}) FILTER (WHERE cell IS NOT NULL)"
 
 
 def quoted(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from tabtune_core.data.findings import SET_SEPARATOR, Finding
+from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
 from tabtune_core.data.reading.dialect import Dialect, open_quote
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
@@ -38,31 +38,66 @@ class Cells:
     findings: tuple[Finding, ...]
 
 
-def cleaned(cell: str, marks: Sequence[str]) -> str:
-    """The SQL for a trimmed cell that is NULL where it is one of the marks; parameters m0, m1, ... hold them."""
-    listed = ", ".join(f"$m{place}" for place in range(len(marks)))
-    return f"CASE WHEN lower(trim({cell}, {BLANK})) IN ({listed}) THEN NULL ELSE trim({cell}, {BLANK}) END"
+def cleaned(cell: str) -> str:
+    """The SQL for a trimmed cell that is NULL where it is missing; of few terms, as a wide table has it thousands of times."""
+    return f"CASE WHEN NOT regexp_full_match({cell}, $missing) THEN trim({cell}, {BLANK}) END"
 
 
-def mark_parameters(extra: Sequence[str]) -> dict[str, str]:
-    """The cells to read as missing, by the name of the parameter that holds each."""
-    marks = dict.fromkeys((*USUAL_MARKS, *(mark.strip().lower() for mark in extra)))
-    return {f"m{place}": mark for place, mark in enumerate(marks)}
+def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
+    """The parameter of ``cleaned``: a regular expression (RE2) of the cells to read as missing."""
+    marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*USUAL_MARKS, *(mark.strip() for mark in extra))))
+    return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
+
+
+def share_to_read(found: int, asked: int | None) -> float:
+    """Of about ``found`` rows: what a sample of as many as a person asked for needs, or 1. Raises LayoutError for too many rows."""
+    if asked is not None and asked < 1:
+        raise LayoutError(f"{asked:,} rows were asked for; ask for one or more, or leave the number out to read them all.")
+    wanted = min(found, asked or found)
+    if wanted > MAX_ROWS:
+        raise LayoutError(
+            f"The table has about {found:,} rows; at most {MAX_ROWS:,} are read. To learn from it, {SET_ROWS}: a model is shown far fewer."
+        )
+    return wanted / max(1, found)
+
+
+def drawn(rows: str, share: float, before: int = 0) -> str:
+    """SQL for a share of some rows, by a hash of their number: the same ones each time, in their order. There are others ``before``."""
+    if share == 1:
+        return rows
+    numbered = f"SELECT hash({before} + row_number() OVER ()) AS draw, * FROM ({rows})"
+    return f"SELECT * FROM ({numbered}) WHERE draw < {int(share * 2**64)}::UBIGINT"
+
+
+def sampled_finding(rows: int, share: float) -> list[Finding]:
+    """Says that a sample was read, where one was."""
+    if share == 1:
+        return []
+    return [Finding("info", "sampled", f"{rows:,} rows were read, one in {1 / share:,.1f} of the table, drawn at random, as asked.")]
 
 
 def load_text(
-    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str], *, fewest: int = FEWEST
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    dialect: Dialect,
+    missing_marks: Sequence[str],
+    *,
+    share: float = 1.0,
+    fewest: int = FEWEST,
 ) -> Cells:
-    """Reads a UTF-8 file into ``cells``. Raises TableError where most lines do not fit the layout or no row is left."""
+    """Reads a UTF-8 file into ``cells``, or a share of its rows, drawn at random.
+
+    Raises TableError where most lines do not fit the layout or no row is left.
+    """
     check_width(dialect.width, fewest)
     findings = layout_findings(dialect)
-    header, misfits = scan(connection, path, dialect, missing_marks, pad=False)
+    header, misfits = scan(connection, path, dialect, missing_marks, share, pad=False)
     short = sorted({place for place, error in misfits if error == "MISSING COLUMNS"})
     if short:
-        header, misfits = scan(connection, path, dialect, missing_marks, pad=True)
+        header, misfits = scan(connection, path, dialect, missing_marks, share, pad=True)
     left_out = sorted({place for place, _ in misfits})
     rows = count_rows(connection)
-    if len(left_out) > rows:
+    if len(left_out) > rows / share:
         raise LayoutError(
             f"{len(left_out):,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
             f"Mend the file, or {SET_SEPARATOR}."
@@ -85,11 +120,11 @@ def load_text(
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
-    return tidied(connection, names, named if dialect.header else (), [*findings, *renamed], fewest)
+    return tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *sampled_finding(rows, share)], fewest)
 
 
 def scan(
-    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str], *, pad: bool
+    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str], share: float, *, pad: bool
 ) -> tuple[tuple[str | None, ...], list[tuple[int, str]]]:
     """Fills ``cells``; returns the first line, and the byte and the error of every line that does not fit.
 
@@ -111,14 +146,15 @@ def scan(
         "read_csv($path, auto_detect=false, header=false, parallel=false, columns=$columns, delim=$delim, quote=$quote, escape=$escape, "
         "comment=$comment, skip=$skip, null_padding=$pad, store_rejects=true, rejects_limit=$limit)"
     )
-    marks = mark_parameters(missing_marks)
-    selected = ", ".join(f"{cleaned(name, tuple(marks))} AS {name}" for name in cell_names)
+    missing = missing_pattern(missing_marks)
+    selected = ", ".join(f"{cleaned(name)} AS {name}" for name in cell_names)
     offset = 1 if dialect.header else 0
     try:
         first = first_row(connection, f"SELECT * FROM {source} LIMIT 1", parameters)
         forget_rejects(connection)
         with unplanned(connection):
-            connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM {source} OFFSET {offset}", parameters | marks)
+            rows = drawn(f"SELECT * FROM {source} OFFSET {offset}", share)
+            connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({rows})", parameters | missing)
         misfits = connection.execute("SELECT line_byte_position, error_type::VARCHAR FROM reject_errors").fetchall()
         forget_rejects(connection)
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:  # all else is translated where reading begins
@@ -155,8 +191,9 @@ def tidied(
         findings.append(Finding("info", "trailing-separator", "The lines end in a separator; the empty last column it makes was left out."))
         check_width(len(names), fewest)
     before = count_rows(connection)
-    blank = " AND ".join(f"c{place} IS NULL" for place in range(len(names)))
-    connection.execute(f"DELETE FROM cells WHERE {blank}")
+    everything = ", ".join(f"c{place}" for place in range(len(names)))
+    with unplanned(connection):
+        connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
     rows = count_rows(connection)
     if rows < before:
         findings.append(Finding("info", "blank-rows", f"{before - rows:,} rows without any value were left out."))

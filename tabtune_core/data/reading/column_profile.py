@@ -1,18 +1,21 @@
 """What is odd about a column once its values are known: ids, constants, copies, gaps.
 
-Fifth step of reading. In: the table ``cells`` and how its columns are typed. Out: columns and findings.
+Fifth step of reading. In: how columns are typed, and the cells of a group of them in ``batch``. Out: columns and findings.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import duckdb
 
 from tabtune_core.data.findings import Column, Finding, Question
-from tabtune_core.data.reading.batched_queries import groups
+from tabtune_core.data.reading.batched_queries import places_by
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.sql import counts, first_row
+from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
@@ -25,63 +28,72 @@ RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
-TERMS = 6
 LEAVE = "Leave it out, under Columns on the Data page."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out, under Columns on the Data page."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What all values of a column say together."""
+
+    filled: int
+    unique: int
+    consecutive: bool
+    """Whether they are numbered through, as row numbers are."""
+
+    content: int
+    """A number for the values in their rows."""
+
+    marks: tuple[str, ...]
+    """Cells that look like a code for missing."""
+
+
 def describe(
-    connection: duckdb.DuckDBPyConnection, cells: Cells, typed: list[Typed], tell: Callable[[int], None] = lambda done: None
+    connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
 ) -> tuple[tuple[Column, ...], list[Finding], list[Question]]:
-    """Every column with its counts, and what is worth saying or asking about each. ``tell`` is called with the columns done."""
+    """Every column with its counts, and what is worth saying or asking about each."""
     columns: list[Column] = []
     findings: list[Finding] = []
     questions: list[Question] = []
     seen: dict[int, str] = {}
-    facts = facts_of(connection, typed, cells.rows, tell)
-    for place, (name, kind, (filled, unique, whole, content, low, high)) in enumerate(zip(cells.names, typed, facts, strict=True)):
-        cell = f"c{place}"
-        columns.append(Column(name, kind.kind, cells.rows - filled, unique, kind.examples))
-        findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=bool(whole))]
+    for name, kind, fact in zip(cells.names, typed, facts, strict=True):
+        columns.append(Column(name, kind.kind, cells.rows - fact.filled, fact.unique, kind.examples))
+        findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)]
         questions += kind.questions
         if kind.kind == "ignored":
             continue
-        if filled and content in seen:
-            message = f"{name!r} holds the same as {seen[content]!r} in every row. Leave one of them out, under Columns on the Data page."
+        if fact.filled and fact.content in seen:
+            twin = seen[fact.content]
+            message = f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on the Data page."
             findings.append(Finding("warning", "duplicate-columns", message, name))
-        seen.setdefault(content, name)
-        if kind.kind == "number" and {low, high} & SENTINELS:
-            for mark in sentinels(connection, cell, kind.value):
-                message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
-                findings.append(Finding("warning", "sentinel-missing", message, name))
-                questions.append(Question("sentinel-missing", f"{message} If it means missing, say so.", "missing_marks", (mark,)))
+        seen.setdefault(fact.content, name)
+        for mark in fact.marks:
+            message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
+            findings.append(Finding("warning", "sentinel-missing", message, name))
+            questions.append(Question("sentinel-missing", f"{message} If it means missing, say so.", "missing_marks", (mark,)))
     return tuple(columns), findings + row_findings(connection, cells), questions
 
 
-def facts_of(
-    connection: duckdb.DuckDBPyConnection, typed: list[Typed], rows: int, tell: Callable[[int], None]
-) -> Iterator[tuple[Any, ...]]:
-    """Of each column: values, different ones, whether they are as row numbers are, a number for them in their rows, least, largest."""
-    for start, end in groups(len(typed), rows):
-        tell(start)
-        values = [f"{kind.value} AS v{place}" for place, kind in enumerate(typed[start:end])]
-        terms = [term for place, kind in enumerate(typed[start:end]) for term in _terms(f"v{place}", kind)]
-        # values have names of their own, or each term would repeat how they are read
-        found = first_row(connection, f"SELECT {', '.join(terms)} FROM (SELECT rowid AS place, {', '.join(values)} FROM cells)")
-        yield from zip(*[iter(found)] * TERMS, strict=True)
-
-
-def _terms(value: str, kind: Typed) -> tuple[str, ...]:
-    number = kind.kind == "number"
-    return (
-        f"count({value})",
-        f"count(DISTINCT {value})",
-        consecutive(value) if number else "false",
-        f"sum(hash({value})::HUGEINT * (place + 1))",
-        *((f"min({value})", f"max({value})") if number else ("NULL", "NULL")),
-    )
+def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
+    """Of each column of ``batch``, in their order."""
+    found: dict[int, Facts] = {}
+    for (value, number), places in places_by(enumerate((kind.value, kind.kind == "number") for kind in typed)).items():
+        terms = (
+            "count(value)",
+            "count(DISTINCT value)",
+            consecutive("value") if number else "false",
+            "sum(hash(value)::HUGEINT * (number + 1))",
+            *(("min(value)", "max(value)") if number else ("NULL", "NULL")),
+        )
+        # a value has a name of its own, or each term would repeat how it is read
+        values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE place IN (SELECT unnest($places)))"
+        rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
+        coded = [place for place, *_, low, high in rows if {low, high} & SENTINELS]
+        marks = sentinels(connection, values, coded) if coded else {}
+        found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ())) for row in rows}
+    return [found[place] for place in range(len(typed))]
 
 
 def consecutive(value: str) -> str:
@@ -132,7 +144,8 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
     """Rows that stand in the table more than once."""
     everything = ", ".join(f"c{place}" for place in range(len(cells.names)))
-    (different,) = counts(connection, f"count(DISTINCT hash({everything}))")
+    with unplanned(connection):
+        (different,) = counts(connection, f"count(DISTINCT hash({everything}))")
     repeated = cells.rows - different
     if not repeated:
         return []
@@ -141,18 +154,23 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
-def sentinels(connection: duckdb.DuckDBPyConnection, cell: str, value: str) -> tuple[str, ...]:
-    """The cells of a number column that look like a code for missing: -999 and its kind, twice or more, far from all others."""
-    numbers = connection.execute(
-        f"SELECT v, count(*) AS times, any_value({cell}) FROM (SELECT {cell}, {value} AS v FROM cells) WHERE v IS NOT NULL GROUP BY v "
-        "QUALIFY row_number() OVER (ORDER BY v) <= 2 OR row_number() OVER (ORDER BY v DESC) <= 2 ORDER BY v"
+def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
+    """The cells of number columns that look like a code for missing: -999 and its kind, twice or more, far from all others."""
+    ends = connection.execute(
+        f"SELECT place, value, count(*), any_value(cell) FROM {values} WHERE value IS NOT NULL GROUP BY place, value "
+        "QUALIFY row_number() OVER (PARTITION BY place ORDER BY value) <= 2 "
+        "OR row_number() OVER (PARTITION BY place ORDER BY value DESC) <= 2 ORDER BY place, value",
+        {"places": places},
     ).fetchall()
+    return {place: tuple(_codes([numbers for _, *numbers in group])) for place, group in groupby(ends, key=itemgetter(0))}
+
+
+def _codes(numbers: list[list[Any]]) -> Iterator[str]:
+    """``numbers`` are the two least and the two largest, each with how often it stands there and a cell."""
     if len(numbers) < 4:
-        return ()
+        return
     (low, low_times, low_cell), (second, *_), *_, (last_but_one, *_), (high, high_times, high_cell) = numbers
-    found = []
     if low in SENTINELS and low_times > 1 and second - low > high - second:
-        found.append(low_cell)
+        yield low_cell
     if high in SENTINELS and high_times > 1 and high - last_but_one > last_but_one - low:
-        found.append(high_cell)
-    return tuple(found)
+        yield high_cell

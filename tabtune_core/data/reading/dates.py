@@ -6,10 +6,8 @@ format is a constant of this file.
 
 import re
 
-import duckdb
-
 from tabtune_core.data.findings import Finding, Question
-from tabtune_core.data.reading.batched_queries import Asking, everywhere, holding
+from tabtune_core.data.reading.batched_queries import Ask, Asking, everywhere, holding
 from tabtune_core.data.reading.words import Typed
 
 DIGIT = re.compile(r"\d")
@@ -17,17 +15,15 @@ CERTAIN_DATES = ("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %
 DAY_DATES = tuple(f"%d{mark}%m{mark}{year}{time}" for time in ("", " %H:%M", " %H:%M:%S") for mark in "/.-" for year in ("%Y", "%y"))
 
 
-def as_date(
-    connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], day_first: bool | None, *, forced: bool
-) -> Asking[Typed | None]:
+def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: bool) -> Asking[Typed | None]:
     """A date where every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
     if not forced and not all(6 <= len(value) <= 40 and DIGIT.search(value) for value in sample):
         return None
-    standard = f"TRY_CAST({cell} AS TIMESTAMP)"
-    fitting = yield from _fitting(connection, cell, ["TRY_CAST({cell} AS TIMESTAMP)"], sample)
+    standard = "TRY_CAST(cell AS TIMESTAMP)"
+    fitting = yield from _fitting([standard])
     if not fitting and (forced or not is_number(sample[0])):  # no format is a plain number, and trying all of them is slow
         formats = (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))
-        fitting = yield from _fitting(connection, cell, [strptime("{cell}", style) for style in formats], sample)
+        fitting = yield from _fitting(list(map(strptime, formats)))
     if not fitting:
         if not forced:
             return None
@@ -52,13 +48,13 @@ def as_date(
     return Typed("date", used, (Finding("warning", "ambiguous-date", message, name),), (question,), ambiguous_date=True)
 
 
-def _fitting(connection: duckdb.DuckDBPyConnection, cell: str, ways: list[str], sample: list[str]) -> Asking[list[str]]:
-    """SQL for a date, of the ways (with "{cell}" in them) in which every cell is one; the sample is tried first."""
-    likely = [ways[place] for place in holding(connection, [f"{way} IS NOT NULL" for way in ways], sample)]
+def _fitting(ways: list[str]) -> Asking[list[str]]:
+    """SQL for a date, of the ways in which every cell is one; the sample is tried first."""
+    likely = [ways[place] for place in (yield from holding([f"{way} IS NOT NULL" for way in ways]))]
     if not likely:
         return []
-    found = yield tuple(everywhere(f"{way} IS NOT NULL", cell) for way in likely)
-    return [way.replace("{cell}", cell) for way, holds in zip(likely, found, strict=True) if holds is True]
+    found = yield Ask(tuple(everywhere(f"{way} IS NOT NULL") for way in likely))
+    return [way for way, holds in zip(likely, found, strict=True) if holds is True]
 
 
 def is_number(cell: str) -> bool:
@@ -75,8 +71,8 @@ def month_first(style: str) -> str:
     return style.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
 
 
-def strptime(cell: str, style: str) -> str:
+def strptime(style: str) -> str:
     """SQL for a date in one format; years of two digits must not pass for years of four."""
     digits = "\\d{4}" if "%Y" in style else ""
-    guard = f"regexp_matches({cell}, '{digits}')" if digits else "true"
-    return f"CASE WHEN {guard} THEN TRY_STRPTIME({cell}, '{style}') END"
+    guard = f"regexp_matches(cell, '{digits}')" if digits else "true"
+    return f"CASE WHEN {guard} THEN TRY_STRPTIME(cell, '{style}') END"

@@ -142,6 +142,15 @@ def read_head(path: Path) -> bytes:
         return stream.read(HEAD_BYTES)
 
 
+def count_lines(path: Path) -> int:
+    """About how many lines a file has, whatever its encoding; faster than to read its letters."""
+    feeds = returns = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            feeds, returns = feeds + chunk.count(b"\n"), returns + chunk.count(b"\r")
+    return max(feeds, returns)
+
+
 def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
     """Writes the one file of a zip to ``target`` and returns its name."""
     with zipfile.ZipFile(path) as archive:

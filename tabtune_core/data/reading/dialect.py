@@ -22,6 +22,8 @@ HEAD_CHARACTERS = 1 << 18
 LONGEST_LINE_CHARACTERS = 1 << 24
 """Of the first line; five thousand columns have far shorter ones, and to look for a layout in a longer one takes minutes."""
 HEAD_LINES = 5_000
+SNIFFED_LINES, SNIFFED_CELLS = 20_480, 2_000_000
+"""DuckDB's own number of lines, and fewer of a wide table: its sniffer tries every layout on all of their cells."""
 MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 
@@ -60,7 +62,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     given: dict[str, str | int] = {} if choices.delimiter is None else {"delim": choices.delimiter}
     if blank:
         given["skip"] = blank
-    found = sniff(connection, path, **given)
+    columns = 1 + max(map(head.partition("\n")[0].count, SEPARATORS))
+    found = sniff(connection, path, columns, **given)
     delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
     quote = quote or '"'
     records = head_records(head, delimiter, quote, comment)
@@ -112,9 +115,9 @@ def first_letters(path: Path) -> tuple[int, str]:
     return blank, head
 
 
-def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, str, bool] | None:
-    """Delimiter, quote, escape, comment and header as DuckDB finds them; None where it finds no layout."""
-    options = {"null_padding": True, "store_rejects": True, **given}
+def sniff(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, **given: str | int) -> tuple[str, str, str, str, bool] | None:
+    """Delimiter, quote, escape, comment and header as DuckDB finds them; None where it finds no layout. ``columns`` are about as many."""
+    options = {"null_padding": True, "store_rejects": True, "sample_size": min(SNIFFED_LINES, SNIFFED_CELLS // columns), **given}
     names = "".join(f", {name}=?" for name in options)
     try:
         query = f"SELECT Delimiter, Quote, Escape, Comment, HasHeader FROM sniff_csv(?{names})"
@@ -165,7 +168,7 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
     """DuckDB's answer, but years in a row and names without a digit beside them are a header too."""
-    found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
+    found = sniff(connection, path, len(first), delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
     if found is not None and found[4]:
         return True
     years = [int(cell) for cell in first if cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]

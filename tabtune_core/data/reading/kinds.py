@@ -1,13 +1,11 @@
 """What each column of text cells holds, decided over all of its cells.
 
-Fourth step of reading. In: the table ``cells`` of a connection. Out: a kind, and the SQL that turns a cell into a value
+Fourth step of reading. In: what is asked of a column's cells. Out: a kind, and the SQL that turns a cell into a value
 of it. Dates are tried before numbers, numbers before words.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-
-import duckdb
 
 from tabtune_core.data.findings import Kind, shorten
 from tabtune_core.data.reading.batched_queries import Asking
@@ -21,38 +19,32 @@ EXAMPLES = 3
 
 
 def type_column(
-    connection: duckdb.DuckDBPyConnection,
-    cell: str,
     name: str,
     first: Sequence[str],
+    sample: list[str],
     *,
     delimiter: str,
     day_first: bool | None,
     asked: Kind | None,
 ) -> Asking[Typed]:
-    """Decides what the column ``cell`` holds. ``first`` are its first SAMPLE_CELLS values; ``asked`` is the person's own word."""
-    typed = yield from _decided(connection, cell, name, list(dict.fromkeys(first)), delimiter, day_first, asked)
+    """Decides what a column holds.
+
+    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the person's own word.
+    """
+    typed = yield from _decided(name, sample, delimiter, day_first, asked)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
     return replace(typed, examples=tuple(map(shorten, shown)))
 
 
-def _decided(
-    connection: duckdb.DuckDBPyConnection,
-    cell: str,
-    name: str,
-    sample: list[str],
-    delimiter: str,
-    day_first: bool | None,
-    asked: Kind | None,
-) -> Asking[Typed]:
+def _decided(name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None) -> Asking[Typed]:
     if asked == "date" or (asked is None and sample):
-        dated = yield from as_date(connection, cell, name, sample, day_first, forced=asked == "date")
+        dated = yield from as_date(name, sample, day_first, forced=asked == "date")
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        number = yield from as_number(connection, cell, name, sample, delimiter, forced=asked == "number")
+        number = yield from as_number(name, sample, delimiter, forced=asked == "number")
         if number.kind == "number" or number.findings:
             return number
     if asked is not None:
-        return Typed(asked, cell)
-    return (yield from as_words(cell))
+        return Typed(asked, "cell")
+    return (yield from as_words())

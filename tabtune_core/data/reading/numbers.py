@@ -8,10 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.batched_queries import Asking, everywhere, holding, quoted
+from tabtune_core.data.reading.batched_queries import Ask, Asking, everywhere, holding, quoted
 from tabtune_core.data.reading.words import Typed, as_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
@@ -21,7 +19,7 @@ BAD_SHARE = 0.02
 """Cells that are no number, of the filled: so few are slips, and the column is one of numbers, unless they look like codes."""
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
-BARE = r"regexp_replace({cell}, '^([+-]?)\s*[$€£¥₹]\s*|\s*([$€£¥₹%]|USD|EUR|GBP|CHF)$', '\1', 'g')"
+BARE = r"regexp_replace(cell, '^([+-]?)\s*[$€£¥₹]\s*|\s*([$€£¥₹%]|USD|EUR|GBP|CHF)$', '\1', 'g')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +58,29 @@ BLANKS = NumberFormat(
 SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)", "{cell}")
 
 
-def as_number(
-    connection: duckdb.DuckDBPyConnection, cell: str, name: str, sample: list[str], delimiter: str, *, forced: bool
-) -> Asking[Typed]:
+PLAIN = "(CASE WHEN NOT contains(cell, '_') THEN TRY_CAST(cell AS DOUBLE) END)"
+FINITE = f"(CASE WHEN isfinite({PLAIN}) THEN {PLAIN} END)"
+UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
+
+
+def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> Asking[Typed]:
     """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers."""
-    plain = f"(CASE WHEN NOT contains({cell}, '_') THEN TRY_CAST({cell} AS DOUBLE) END)"
-    filled, unread, zeros, large, infinite = yield (
-        f"count({cell})",
-        f"count(*) FILTER ({cell} IS NOT NULL AND {plain} IS NULL)",
-        rf"count(*) FILTER (regexp_matches({cell}, '^[+-]?0\d'))",
-        rf"count(*) FILTER (length({cell}) >= 16 AND regexp_full_match({cell}, '[+-]?\d+') "
-        f"AND coalesce(abs(TRY_CAST({cell} AS HUGEINT)) > {LARGEST_EXACT}, true))",
-        f"count(*) FILTER (isinf({plain}))",
+    filled, unread, zeros, large, infinite = yield Ask(
+        (
+            "count(cell)",
+            f"count(*) FILTER {UNREAD}",
+            r"count(*) FILTER (regexp_matches(cell, '^[+-]?0\d'))",
+            r"count(*) FILTER (length(cell) >= 16 AND regexp_full_match(cell, '[+-]?\d+') "
+            f"AND coalesce(abs(TRY_CAST(cell AS HUGEINT)) > {LARGEST_EXACT}, true))",
+            f"count(*) FILTER (isinf({PLAIN}))",
+        )
     )
-    finite = f"(CASE WHEN isfinite({plain}) THEN {plain} END)"
     if not forced and unread == 0 and (zeros or large):
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
-        words = yield from as_words(cell)
+        words = yield from as_words()
         return Typed(
             words.kind,
-            cell,
+            "cell",
             (
                 Finding(
                     "info",
@@ -90,20 +91,25 @@ def as_number(
             ),
         )
     if unread == 0:
-        return Typed("number", finite, infinite_finding(name, infinite))
-    style = yield from number_format(connection, cell, sample, delimiter)
+        return Typed("number", FINITE, infinite_finding(name, infinite))
+    style = yield from number_format(delimiter)
     if style is not None:
-        return style_typed(name, cell, sample, *style)
+        return style_typed(name, sample, *style)
     if forced:
         told = f"{unread:,} of {filled:,} cells are none and became missing. Choose category if they matter."
         message = f"{name!r} is read as numbers, as asked; {told}"
-        return Typed("number", finite, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
+        return Typed("number", FINITE, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
     if unread <= filled * BAD_SHARE:
-        unread_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL AND {plain} IS NULL"
-        bad = [word for (word,) in connection.execute(f"{unread_cells} GROUP BY 1 ORDER BY count(*) DESC, 1").fetchall()]
+        bad = yield from unread_words()
         if not any(re.fullmatch(CODE, word) for word in bad):
-            return Typed("number", finite, (bad_cells_finding(name, bad, unread, filled), *infinite_finding(name, infinite)))
-    return (yield from stray_words(connection, cell, name, unread, filled, plain))
+            return Typed("number", FINITE, (bad_cells_finding(name, bad, unread, filled), *infinite_finding(name, infinite)))
+    return (yield from stray_words(name, unread, filled))
+
+
+def unread_words() -> Asking[list[str]]:
+    """The cells that are no plain number, the most frequent first."""
+    (times,) = yield Ask((f"histogram(cell) FILTER {UNREAD}",))
+    return sorted(times, key=lambda word: (-times[word], word))
 
 
 def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int) -> Finding:
@@ -128,24 +134,22 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
     )
 
 
-def number_format(
-    connection: duckdb.DuckDBPyConnection, cell: str, sample: list[str], delimiter: str
-) -> Asking[tuple[NumberFormat, bool] | None]:
+def number_format(delimiter: str) -> Asking[tuple[NumberFormat, bool] | None]:
     """The first format that every cell has, and whether a currency or percent sign stands by the numbers."""
     # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
     comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
     ways = [(style, signs) for signs in (False, True) for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS)]
-    conditions = [f"regexp_full_match({BARE if signs else '{cell}'}, {quoted(style.pattern)})" for style, signs in ways]
-    for place in holding(connection, conditions, sample):
-        (holds,) = yield (everywhere(conditions[place], cell),)
+    conditions = [f"regexp_full_match({BARE if signs else 'cell'}, {quoted(style.pattern)})" for style, signs in ways]
+    for place in (yield from holding(conditions)):
+        (holds,) = yield Ask((everywhere(conditions[place]),))
         if holds is True:
             return ways[place]
     return None
 
 
-def style_typed(name: str, cell: str, sample: list[str], style: NumberFormat, signs: bool) -> Typed:
+def style_typed(name: str, sample: list[str], style: NumberFormat, signs: bool) -> Typed:
     """A number column in a format other than the plain one."""
-    text = BARE.format(cell=cell) if signs else cell
+    text = BARE if signs else "cell"
     beside = " and a currency or percent sign" if signs else ""
     message = f"{style.message}{beside} in {name!r}, such as {shorten(sample[0])!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
@@ -153,18 +157,16 @@ def style_typed(name: str, cell: str, sample: list[str], style: NumberFormat, si
     return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
 
 
-def stray_words(connection: duckdb.DuckDBPyConnection, cell: str, name: str, unread: int, filled: int, plain: str) -> Asking[Typed]:
+def stray_words(name: str, unread: int, filled: int) -> Asking[Typed]:
     """Text; where it is numbers but for a few words, asks whether those mean missing."""
-    kind = (yield from as_words(cell)).kind
+    kind = (yield from as_words()).kind
     if unread > filled * STRAY_SHARE:
-        return Typed(kind, cell)
-    unread_cells = f"SELECT {cell} FROM cells WHERE {cell} IS NOT NULL AND {plain} IS NULL"
-    query = f"{unread_cells} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {STRAY_WORDS + 1}"
-    words = tuple(word for (word,) in connection.execute(query).fetchall())
+        return Typed(kind, "cell")
+    words = tuple((yield from unread_words()))
     if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):
-        return Typed(kind, cell)
+        return Typed(kind, "cell")
     shown = ", ".join(repr(word) for word in words)
     message = f"{name!r} holds numbers in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."
     offer = f"{message} If these words mean missing, say so and the column becomes a number."
     question = Question("mixed-numbers", offer, "missing_marks", words)
-    return Typed(kind, cell, (Finding("warning", "mixed-numbers", message, name),), (question,))
+    return Typed(kind, "cell", (Finding("warning", "mixed-numbers", message, name),), (question,))

@@ -13,9 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tabtune_core.data.reading.cells import FEWEST, Cells, check_width, cleaned, mark_parameters, tidied, tidy_names
+from tabtune_core.data.reading.cells import (
+    FEWEST,
+    Cells,
+    check_width,
+    cleaned,
+    drawn,
+    missing_pattern,
+    sampled_finding,
+    share_to_read,
+    tidied,
+    tidy_names,
+)
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.reading.sql import hold_cells, unplanned
+from tabtune_core.data.reading.sql import count_rows, hold_cells, unplanned
 from tabtune_core.errors import TableError
 
 CELLS_AT_ONCE = 8_000_000
@@ -31,6 +42,7 @@ def load_parquet(
     folder: Path,
     missing_marks: Sequence[str],
     *,
+    rows: int | None = None,
     limit_bytes: int,
     fewest: int = FEWEST,
     tell: Tell = untold,
@@ -40,13 +52,14 @@ def load_parquet(
         with closing(pq.ParquetFile(path)) as plain:
             schema, metadata = plain.schema_arrow, plain.metadata
         check_width(len(schema), fewest)
+        share = share_to_read(metadata.num_rows, rows)
         unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
         check_size(max(unpacked, metadata.num_rows * len(schema)), limit_bytes)
         names = [f"c{place}" for place in range(len(schema))]
         hold_cells(connection, folder, len(names))
         connection.execute(f"CREATE TABLE cells ({', '.join(f'{name} VARCHAR' for name in names)})")
-        marks = mark_parameters(missing_marks)
-        selected = ", ".join(as_text(name, field.type, tuple(marks)) for name, field in zip(names, schema, strict=True))
+        missing = missing_pattern(missing_marks)
+        selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)") for name in names)
         shared = prefixed(metadata)
         texts = [field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)]
         read, size = 0, 0
@@ -55,7 +68,7 @@ def load_parquet(
                 size += sum(map(unpacked_bytes, batch.columns))
                 check_size(size, limit_bytes)
                 connection.register("batch", pa.Table.from_batches([batch]).rename_columns(names))
-                connection.execute(f"INSERT INTO cells SELECT {selected} FROM batch", marks)
+                connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, read)})", missing)
                 connection.unregister("batch")
                 read += batch.num_rows
                 tell("Reading rows", read, metadata.num_rows)
@@ -66,15 +79,7 @@ def load_parquet(
             "The Parquet file is damaged or holds columns of a kind that has no text. Write it again, or save it as CSV."
         ) from error
     tidy, findings = tidy_names(tuple(schema.names), told=True)
-    return tidied(connection, tidy, (), findings, fewest)
-
-
-def as_text(name: str, kind: pa.DataType, marks: Sequence[str]) -> str:
-    """The SQL for a cell as text, NULL where it is a mark; a number has no blanks to trim and no capitals."""
-    text = f"CAST({name} AS VARCHAR)"
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return cleaned(text, marks)
-    return f"CASE WHEN {text} IN ({', '.join(f'$m{place}' for place in range(len(marks)))}) THEN NULL ELSE {text} END"
+    return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], fewest)
 
 
 def check_size(found: int, limit_bytes: int) -> None:

@@ -6,7 +6,7 @@ Part of the fourth step of reading, and the home of what all its rules return.
 from dataclasses import dataclass
 
 from tabtune_core.data.findings import Finding, Kind, Question
-from tabtune_core.data.reading.batched_queries import Asking
+from tabtune_core.data.reading.batched_queries import Ask, Asking
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.25
@@ -20,7 +20,7 @@ class Typed:
 
     kind: Kind
     value: str
-    """SQL over the table ``cells``."""
+    """SQL over ``cell``."""
 
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
@@ -31,11 +31,11 @@ class Typed:
     """Whether every date of it can be read both ways."""
 
 
-def as_words(cell: str) -> Asking[Typed]:
+def as_words() -> Asking[Typed]:
     """Boolean for two words that say yes and no, category for few different values or for many that recur, text for others."""
-    filled, unique = yield f"count({cell})", f"count(DISTINCT {cell})"
+    filled, unique = yield Ask(("count(cell)", "count(DISTINCT cell)"))
     if unique == 2:
-        (words,) = yield (f"list(DISTINCT lower({cell})) FILTER (WHERE {cell} IS NOT NULL)",)
+        (words,) = yield Ask(("list(DISTINCT lower(cell)) FILTER (WHERE cell IS NOT NULL)",))
         if frozenset(words) in BOOLEAN_WORDS:
-            return Typed("boolean", cell)
-    return Typed("category" if unique <= max(FEW_VALUES, filled * CATEGORY_SHARE) else "text", cell)
+            return Typed("boolean", "cell")
+    return Typed("category" if unique <= max(FEW_VALUES, filled * CATEGORY_SHARE) else "text", "cell")

@@ -11,11 +11,12 @@ from unittest.mock import Mock
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.execution import local
+from tabtune_core.execution import processes
+from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
-from tabtune_core.execution.processes import Watched
+from tabtune_core.execution.processes import Watched, cause
 from tabtune_core.execution.service import open_worker
 from tabtune_core.store.runs import RunStore
 
@@ -302,6 +303,7 @@ def test_a_job_whose_process_is_gone_is_interrupted(live):
         " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, '1 boot pid:[1]')"
     )
     wait_until(lambda: live.job("lost").status == "interrupted")
+    assert "its worker was not there to see why" in live.job("lost").error
 
 
 @pytest.mark.parametrize(
@@ -313,6 +315,13 @@ def test_a_job_whose_process_is_gone_is_interrupted(live):
     ],
 )
 def test_memory_is_blamed_for_certain_only_where_the_system_counted_an_end_for_it(monkeypatch, before, now, said):
-    monkeypatch.setattr(local, "oom_kills", lambda: now)
-    assert said in local._why(Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)).cause
-    assert "memory" not in local._why(Watched(("a",), 1, None, Mock(exitcode=local.NO_ROOM_STATUS))).cause
+    monkeypatch.setattr(processes, "oom_kills", lambda: now)
+    watched = Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
+    assert said in cause(watched, "run")[0]
+    assert said.replace("run's", "job's") in cause(watched, "job")[0]
+
+
+@pytest.mark.parametrize("exitcode", [NO_ROOM_STATUS, 1, -signal.SIGSEGV])
+def test_memory_is_not_blamed_for_another_end(exitcode):
+    told = " ".join(cause(Watched(("a",), 1, None, Mock(exitcode=exitcode)), "job"))
+    assert "memory" not in told and told.endswith("ask again.")

@@ -347,3 +347,11 @@ def _without_replaced(run):
     train = dataclasses.replace(run.train, epochs=30, warmup_ratio=0.1)
     lora = run.lora if run.strategy == "peft" else LoraSettings()
     return dataclasses.replace(run, lora=lora, train=dataclasses.replace(train, learning_rate=None) if run.strategy != "peft" else train)
+
+
+@pytest.mark.parametrize("value", [[0] * 5_000, "x" * 50_000])
+def test_a_value_of_any_length_is_refused_in_a_short_sentence_with_its_name_and_the_way_out(value):
+    with pytest.raises(SettingError) as found:
+        LoraSettings(rank=value)
+    assert len(str(found.value)) < 1_100
+    assert str(found.value).startswith("lora.rank is ") and "it must be a whole number of at least 1" in str(found.value)

@@ -4,50 +4,65 @@ import duckdb
 import pytest
 
 from tabtune_core.data.reading import batched_queries, sql
-from tabtune_core.data.reading.batched_queries import answered, everywhere, groups, holding, quoted
+from tabtune_core.data.reading.batched_queries import Ask, answered, everywhere, first_cells, groups, hold_batch, holding, quoted
 
 
 @pytest.fixture
 def connection(tmp_path):
     with sql.connect(tmp_path) as opened:
         opened.execute("CREATE TABLE cells AS SELECT * FROM (VALUES ('1', 'a', NULL), ('2', 'b', 'x'), ('2', 'b', 'x')) AS t(c0, c1, c2)")
+        hold_batch(opened, 0, 3)
         yield opened
 
 
-def different(cell):
-    (filled,) = yield (f"count({cell})",)
+def different():
+    (filled,) = yield Ask(("count(cell)",))
     if filled < 3:
-        return cell, filled, None
-    unique, most = yield f"count(DISTINCT {cell})", f"max({cell})"
-    return cell, filled, (unique, most)
+        return filled, None
+    unique, most = yield Ask(("count(DISTINCT cell)", "max(cell)"))
+    return filled, (unique, most)
 
 
-@pytest.mark.parametrize("size", [1, 2, 40])
-def test_each_column_gets_its_own_answers_however_many_are_asked_together(connection, monkeypatch, size):
-    monkeypatch.setattr(batched_queries, "COLUMNS_AT_ONCE", size)
-    found = answered(connection, [different("c0"), different("c2"), different("c1")], rows=3, columns=3)
-    assert found == [("c0", 3, (2, "2")), ("c2", 2, None), ("c1", 3, (2, "b"))]
+def test_each_column_gets_its_own_answers(connection):
+    assert answered(connection, [different(), different(), different()], [[], [], []]) == [(3, (2, "2")), (3, (2, "b")), (2, None)]
 
 
-def test_one_query_serves_all_that_wait(connection, monkeypatch):
+def test_columns_that_ask_the_same_share_a_query(connection, monkeypatch):
     asked = []
-    monkeypatch.setattr(batched_queries, "counts", lambda connection, *terms: asked.append(terms) or sql.counts(connection, *terms))
-    answered(connection, [different("c0"), different("c1")], rows=3, columns=2)
-    assert asked == [("count(c0)", "count(c1)"), ("count(DISTINCT c0)", "max(c0)", "count(DISTINCT c1)", "max(c1)")]
+    values = batched_queries._values
+    monkeypatch.setattr(
+        batched_queries, "_values", lambda connection, ask, places: asked.append((ask.terms, places)) or values(connection, ask, places)
+    )
+    answered(connection, [different(), different(), different()], [[], [], []])
+    assert asked == [(("count(cell)",), [0, 1, 2]), (("count(DISTINCT cell)", "max(cell)"), [0, 1])]
+
+
+def test_a_batch_is_of_some_columns_in_the_order_of_the_rows_that_are_left(connection):
+    connection.execute("DELETE FROM cells WHERE c0 = '1'")
+    hold_batch(connection, 1, 3)
+    found = connection.execute("FROM batch ORDER BY place, number").fetchall()
+    assert found == [(0, 0, "b"), (0, 1, "b"), (1, 0, "x"), (1, 1, "x")]
+
+
+def test_the_first_cells_with_a_value_are_found_however_late(connection):
+    connection.execute(
+        "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL AS c1 FROM range(9000)"
+    )
+    hold_batch(connection, 0, 2)
+    assert first_cells(connection, 2, 3) == [["5001", "5002", "5003"], []]
 
 
 def test_columns_of_a_long_table_are_asked_about_one_by_one():
     assert groups(3, 10_000_000) == [(0, 1), (1, 2), (2, 3)]
-    assert groups(45, 100) == [(0, 20), (20, 40), (40, 45)]
+    assert groups(4_500, 1_000) == [(0, 2_000), (2_000, 4_000), (4_000, 4_500)]
     assert groups(0, 0) == []
 
 
 def test_a_condition_is_tried_on_a_sample_and_then_everywhere(connection):
-    conditions = ["{cell} < 'b'", "{cell} < 'c'", "TRY_CAST({cell} AS INTEGER) > 0"]
-    assert holding(connection, conditions, ["a", "b"]) == [1]
-    assert holding(connection, conditions, []) == []
-    assert sql.counts(connection, *(everywhere(condition, "c1") for condition in conditions)) == (False, True, None)
-    assert sql.counts(connection, everywhere("{cell} = 'x'", "c2")) == (True,), "a missing cell has no say"
+    conditions = ["cell < 'b'", "cell < 'c'", "TRY_CAST(cell AS INTEGER) > 0"]
+    assert answered(connection, [holding(conditions), holding(conditions)], [["a", "b"], []]) == [[1], []]
+    assert batched_queries._values(connection, Ask(tuple(map(everywhere, conditions))), [1]) == {1: (False, True, None)}
+    assert batched_queries._values(connection, Ask((everywhere("cell = 'x'"),)), [2]) == {2: (True,)}, "a missing cell has no say"
 
 
 def test_a_text_of_ours_is_a_constant():

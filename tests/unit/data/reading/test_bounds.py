@@ -1,6 +1,7 @@
 """What is read is bounded as it unpacks, and what cannot be read ends in one sentence of ours."""
 
 import errno
+import io
 import os
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabtune_core.data.datasets import add_dataset, list_datasets
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading import cells as reading_cells
 from tabtune_core.data.reading import sql
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.sql import hold_cells
 from tabtune_core.data.table import read_table
-from tabtune_core.errors import TableError
+from tabtune_core.errors import LayoutError, TableError
 
 LIMIT = 1_000_000
 N = 4_000
@@ -142,3 +145,48 @@ def test_examples_and_kinds_come_from_cells_with_a_value_however_late_the_first(
     table = read_table("\n".join(["a,b", *(f"{cell},{place % 3}" for place, cell in enumerate(cells))]).encode())
     assert table.columns[0].examples == ("00000", "00001", "00002")
     assert table.columns[0].kind == "text"
+
+
+ROWS = pd.DataFrame({"a": range(3_000), "y": ["k", "l"] * 1_500})
+
+
+def as_csv(frame):
+    return frame.to_csv(index=False).encode()
+
+
+def as_parquet(frame):
+    out = io.BytesIO()
+    frame.to_parquet(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+def test_a_table_of_too_many_rows_is_refused_at_once_and_a_sample_of_it_is_read(monkeypatch, write):
+    monkeypatch.setattr(reading_cells, "MAX_ROWS", 1_000)
+    with pytest.raises(LayoutError, match=r"about 3,00. rows; at most 1,000 are read. .* --rows on the command line"):
+        read_table(write(ROWS))
+    sample = read_table(write(ROWS), ReadingChoices(rows=600))
+    assert 500 < len(sample.frame) < 700
+    assert sample.frame["a"].is_monotonic_increasing and sample.frame["a"].iloc[-1] > 2_900, "from the whole file, in its order"
+    assert sample.frame.equals(read_table(write(ROWS), ReadingChoices(rows=600)).frame), "the same rows each time"
+    assert "one in 5.0 of the table" in " ".join(finding.message for finding in sample.findings)
+    assert ReadingChoices.from_json(sample.reading.to_json()) == sample.reading
+
+
+def test_more_rows_than_there_are_is_all_of_them_and_none_is_refused():
+    assert len(read_table(as_csv(ROWS), ReadingChoices(rows=9_000)).frame) == 3_000
+    with pytest.raises(LayoutError, match="0 rows were asked for"):
+        read_table(as_csv(ROWS), ReadingChoices(rows=0))
+
+
+@pytest.mark.parametrize("mark", ["a.b", "(x)|[y]", "_\\E#", "50 %", "n'a", "Ä*"])
+def test_a_mark_of_a_missing_value_is_taken_by_its_letters(mark):
+    cells = [mark, f" {mark.upper()} ", mark.lower(), f"{mark}1", "aXb", "x"]
+    frame = read_table(pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))).frame
+    assert frame["a"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_columns_without_a_value_are_copies_of_none():
+    findings = read_table(b"a,b,c,d,y\n1,,1,,k\n2,NA,2,-,l\n").findings
+    assert [one.column for one in findings if one.code == "duplicate-columns"] == ["c"]
+    assert [one.column for one in findings if one.code == "all-missing"] == ["b", "d"]

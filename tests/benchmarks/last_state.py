@@ -1,0 +1,78 @@
+"""What it takes to save the state from which a killed run goes on: bytes and seconds, of LoRA and of full fine-tuning.
+
+Tensors of the model's own shapes with random numbers, and Adam's two for each. ``python tests/benchmarks/last_state.py`` prints Markdown,
+``--write`` writes it into the documentation.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from named_machine import machine
+from published import markdown_table, write_block
+
+from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings
+from tabtune_core.training.last_state import LIGHT_BYTES
+from tabtune_core.training.state_file import read_state, write_state
+
+MODELS = ("tabicl-mini", "tabicl-v2")
+TASK = "classification"
+TIMES = 3
+
+
+def sizes(name: str) -> dict[str, tuple[int, int]]:
+    """Strategy -> how many numbers it trains, and in how many tensors."""
+    card = get_card(name)
+    shapes = card.adapted_shapes(TASK, LoraSettings().targets)
+    weights = card.weights_for(TASK).total_parameters
+    return {"LoRA r=8": (adapter_size(card, TASK, LoraSettings(rank=8)).trainable, 2 * len(shapes)), "full": (weights, 2 * len(shapes))}
+
+
+def state(numbers: int, tensors: int) -> dict[str, torch.Tensor]:
+    """A last state of so many trained numbers, spread over so many parameters."""
+    each = max(1, numbers // tensors)
+    kinds = ("parameter", "optimizer exp_avg", "optimizer exp_avg_sq")
+    return {f"{kind} layer{place}": torch.randn(each) for place in range(tensors) for kind in kinds}
+
+
+def seconds_of(work) -> str:
+    """Median and the longest of some times, in seconds."""
+    taken = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return f"{statistics.median(taken):.3f} ({max(taken):.3f})"
+
+
+def main() -> None:
+    """Writes, and reads back, a state of each kind."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="write the table into the documentation")
+    parser.add_argument("--folder", type=Path, help="on the disk to be measured (default: the temporary one)")
+    asked = parser.parse_args()
+    lines = []
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        file = Path(folder) / "last.safetensors"
+        for name in MODELS:
+            for strategy, (numbers, tensors) in sizes(name).items():
+                made = state(numbers, tensors)
+                written = write_state(file, made, {})
+                took = [seconds_of(lambda made=made: write_state(file, made, {})), seconds_of(lambda: read_state(file))]
+                lines.append(
+                    [name, strategy, f"{written / 1e6:,.1f}", *took, "every evaluation" if written <= LIGHT_BYTES else "as time allows"]
+                )
+    table = markdown_table(["Model", "Trained", "MB", "Save, s", "Read, s", "Saved after"], lines)
+    text = f"{table}\n\nMedian and longest of {TIMES}, with the wait for the disk. {machine()}."
+    print(text)
+    if asked.write:
+        write_block("last-state", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What runs will write, before they start."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tabtune_core.data.splits import SplitSizes
+from tabtune_core.machine import Disk
+from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training.memory import disk_space
+from tabtune_core.training.memory.disk_space import RUN_BYTES, disk_need, no_room
+
+CARD, SPLIT = get_card("tabicl-mini"), SplitSizes(train=600, validation=100, test=300)
+RUN = RunSettings(dataset="d", target="y", model="tabicl-mini")
+WEIGHTS = 4 * CARD.weights_for("classification").total_parameters
+PREDICTIONS = 2 * 8 * 400 * 3
+
+
+def need(*runs, **more):
+    return disk_need(runs, CARD, SPLIT, classes=2, **more)
+
+
+def test_full_fine_tuning_keeps_its_weights_and_has_three_best_and_two_last_states_of_three_numbers_a_weight():
+    full = need(RUN.with_strategy("base-ft"))
+    assert (full.kept, full.meanwhile) == (RUN_BYTES + PREDICTIONS + WEIGHTS, 9 * WEIGHTS)
+
+
+def test_an_adapter_is_counted_by_its_rank_and_runs_train_one_after_the_other():
+    low, high = (dataclasses.replace(RUN, strategy="peft", lora=LoraSettings(rank=rank)) for rank in (2, 16))
+    both = need(low, high, times=3)
+    bytes_of = {run.lora.rank: adapter_size(CARD, "classification", run.lora).tensor_bytes for run in (low, high)}
+    assert both.kept == 3 * (2 * (RUN_BYTES + PREDICTIONS) + sum(bytes_of.values()))
+    assert both.meanwhile == need(high).meanwhile == 9 * bytes_of[16] > need(low).meanwhile
+    assert both.bytes == both.kept + both.meanwhile
+    assert need(RUN.with_strategy("inference")).meanwhile == 0
+
+
+@pytest.mark.parametrize(("free", "refused"), [(10**12, False), (10**6, True)])
+def test_runs_are_refused_where_the_disk_has_too_little_left(monkeypatch, free, refused):
+    monkeypatch.setattr(disk_space, "disk_of", lambda path: Disk(path, free, 10**13, False, True))
+    told = no_room(need(RUN.with_strategy("base-ft")), Path("/home/lab"))
+    assert (told is not None) is refused
+    if told:
+        assert "on the disk of /home/lab, as estimated (" in told and "1.0 MB are free. Delete runs, or start fewer" in told
