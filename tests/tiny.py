@@ -103,7 +103,9 @@ def tiny_config(name: str, task: str = "classification") -> dict:
 
 
 ARCHITECTURES = tuple(
-    {(card.family.name, task, str(tiny_config(name, task))): (name, task) for name, card in CATALOGUE.items() for task in card.weights}.values()
+    {
+        (card.family.name, task, str(tiny_config(name, task))): (name, task) for name, card in CATALOGUE.items() for task in card.weights
+    }.values()
 )
 """A model and a task of each architecture in the catalogue."""
 

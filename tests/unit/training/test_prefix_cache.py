@@ -208,6 +208,28 @@ def test_what_trains_before_the_cut_moves_it(case, what):
     assert not any(p.requires_grad for path in shared for p in model.module.get_submodule(path).parameters())
 
 
+CUTS = {
+    ("tabicl-mini", "icl_predictor"): "row_interactor",
+    ("tabicl-mini", "late_layers"): "icl_predictor.tf_icl.blocks.2",
+    ("tabicl-mini", "row_interactor"): "col_embedder",
+    ("tabdpt-mini", "late_layers"): "transformer_encoder.5",
+    ("tabdpt-mini", "transformer_encoder"): None,
+    ("mitra-mini", "late_layers"): "layers.2",
+    ("mitra-mini", "layers"): None,
+}
+"""The last stage that is computed once, by what LoRA adapts: those in the documentation."""
+
+
+@pytest.mark.parametrize(("name", "target"), CUTS, ids="-".join)
+def test_the_cut_lies_where_the_documentation_says(tmp_path, name, target):
+    card = CATALOGUE[name]
+    if not card.family.installed:
+        pytest.skip(f"{card.family.distribution} is not installed")
+    model = load_model(card, "classification", CPU)
+    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=1, dropout=0.0, targets=(target,))))
+    assert prefix_of(model, tmp_path).cut == CUTS[name, target]
+
+
 def test_parts_that_draw_at_random_are_not_shared(case):
     model, blocks = opened(case), CATALOGUE[case[0]].family.late_blocks
     every = stages_of(model.card.family, model.module).every
