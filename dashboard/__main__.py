@@ -107,7 +107,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             metavar="N",
             type=count,
             default=os.environ.get(variable) or None,
-            help=f"{what}, where this program starts it, as 'tabtune worker {flag}' has it (also with {variable} in the environment)",
+            help=f"{what}, where this program starts it, as 'loralab worker {flag}' has it (also with {variable} in the environment)",
         )
     parser.add_argument(
         "--notify",
@@ -228,7 +228,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     if later and there is not None and not there.outdated:
         print(
             f"The worker of {home}, process {there.pid}, was there before: --parallel, --threads and --executor hold for the next one. To"
-            " have that now, end the worker with 'tabtune worker --stop', which leaves its runs alone, and start this program again."
+            " have that now, end the worker with 'loralab worker --stop', which leaves its runs alone, and start this program again."
         )
     port = free_port(access.address, options.port)
     urls = access.addresses(port)

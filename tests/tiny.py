@@ -102,6 +102,14 @@ def tiny_config(name: str, task: str = "classification") -> dict:
     return {**card.weights_for(task).config, **FAMILIES[card.family.name][0]}
 
 
+ARCHITECTURES = tuple(
+    {
+        (card.family.name, task, str(tiny_config(name, task))): (name, task) for name, card in CATALOGUE.items() for task in card.weights
+    }.values()
+)
+"""A model and a task of each architecture in the catalogue."""
+
+
 def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> nn.Module:
     """A module whose weights are all random: upstream starts some at zero, and adapters before those would look dead."""
     with torch.random.fork_rng([]):

@@ -110,7 +110,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
     if stops := [
         *stopped_by_table(whole, dataset.columns, settings),
-        *stopped_by_request(settings, cluster_cards=len(cluster.cards) if cluster else None),
+        *stopped_by_request(settings, cluster_cards=cluster_cards),
     ]:
         raise type(stops[0])(" ".join(map(str, stops)))
     frame = with_label(whole, first.target, at_median=first.split_at_median)

@@ -70,7 +70,7 @@ class SharedPrefix:
     _seconds: float = 0.0
     """What the frozen stages of this forward took, that a file would save."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
-    """How many numbers went into each forward that was computed in full, by entry and whether it was in training; None: files go first."""
+    """How many numbers went into each forward that was computed in full, by entry and whether it was a step's; None: files go first."""
 
     @property
     def cut(self) -> str | None:
@@ -138,9 +138,9 @@ class SharedPrefix:
         """Whether it is among the first of its kind; of several sizes, among the largest so far."""
         if self._in_full is None:
             return False
-        size = sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor))
-        sizes = self._in_full.setdefault((name, self.module.training), [])
-        early = sum(other >= size for other in sizes) < (STEPS_IN_FULL if self.module.training else 1)
+        size, trains = sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor)), torch.is_grad_enabled()
+        sizes = self._in_full.setdefault((name, trains), [])  # ``training`` says less: TabDPT's steps run with that of prediction
+        early = sum(other >= size for other in sizes) < (STEPS_IN_FULL if trains else 1)
         if early:
             sizes.append(size)
         return early

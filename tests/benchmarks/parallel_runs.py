@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/parallel_runs.py`` prints Markdown; with ``--write`` it goes into the documentation.
 
-One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL mini, as ``tabtune
+One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL mini, as ``loralab
 sweep`` with a worker of its own in a fresh workspace, for each way to divide the cores: so many at once with so many threads each. The ways
 take turns, round by round. Wall seconds are those a person waits, CPU seconds of all processes. The times, memory and scores of the runs
 are compared with those of the same run in the way that has one at a time with one thread, round by round: the median of the ratios, and the

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_checkpoint, tiny_config
+from tiny import ARCHITECTURES, tiny_checkpoint
 
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
@@ -16,20 +16,14 @@ from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.step import episode_loss
 
 CPU = torch.device("cpu")
-DISTINCT = {
-    (card.family.name, task, str(tiny_config(name, task))): (name, task) for name, card in CATALOGUE.items() for task in card.weights
-}
-"""Models of one architecture are one case."""
 
 
-@pytest.fixture(scope="module", params=DISTINCT.values(), ids="-".join)
+@pytest.fixture(scope="module", params=ARCHITECTURES, ids="-".join)
 def case(request, tmp_path_factory):
     name, task = request.param
-    pytest.importorskip(*NEEDS.get(CATALOGUE[name].family.name, ("torch",)))
+    if not CATALOGUE[name].family.installed:
+        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
     return name, task, tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny", name, task=task)
-
-
-NEEDS = {"Mitra": ("autogluon.tabular", None, "the extra mitra is not installed")}
 
 
 def opened(case, *, lora=None, live=False):

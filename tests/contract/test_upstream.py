@@ -50,17 +50,26 @@ def test_a_version_is_tested_by_its_minor(monkeypatch, installed, tested):
     assert FAMILIES["TabICL"].code("upstream").UPSTREAM.is_tested is tested
 
 
+@pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2"])
+def test_with_an_untested_version_no_frozen_layer_is_cached_and_a_note_says_so(monkeypatch, tmp_path, name):
+    family = CATALOGUE[name].family
+    if not family.installed:
+        pytest.skip(f"{family.distribution} is not installed")
+    model = load_model(CATALOGUE[name], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", name))
+    assert stages_of(family, model.module).every
+    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
+    assert stages_of(family, model.module).every == ()
+    assert [note.text for note in _untested(RunSettings(dataset="d", target="y", model=name))] == [
+        f"{family.distribution} 99.0.1 is not among the versions that LoRA Lab was tested with ({', '.join(family.upstream.tested)}). "
+        "The model computes everything in its own way: no frozen layer is cached, which takes longer."
+    ]
+
+
 def test_with_an_untested_version_the_model_computes_everything_itself(monkeypatch, tmp_path):
     model = load_model(CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2"))
-    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "2.3.0")
-    assert stages_of(model.card.family, model.module).every == ()
+    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
     with needed_work_alone(model.module):
         assert not any("forward" in vars(module) for module in model.module.modules())
-    settings = RunSettings(dataset="d", target="y", model="tabicl-v2")
-    assert [note.text for note in _untested(settings)] == [
-        "tabicl 2.3.0 is not among the versions that LoRA Lab was tested with (2.2). The model computes everything in its own way: no frozen "
-        "layer is cached, which takes longer."
-    ]
 
 
 def imports(path):

@@ -71,5 +71,5 @@ def test_what_stops_a_sweep_is_said_once_before_anything_is_queued(tmp_path, cap
     assert main(["sweep", str(tmp_path / "x.csv"), "--target", "b", "--home", str(home), *flags]) == 2
     said = capsys.readouterr().err
     assert said.count(told) == 1
-    assert said.splitlines()[-1].startswith("tabtune: ")
+    assert said.splitlines()[-1].startswith("loralab: ")
     assert RunStore(home).runs() == []

@@ -51,4 +51,4 @@ def test_a_wrong_number_in_the_environment_is_refused_too(shares, capsys):
 
 def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_path, capsys):
     assert main(["worker", "--home", str(tmp_path), "--threads", "9"]) == 2
-    assert "tabtune: --threads is 9, and a run here can have 8 cores. Ask for 8 or fewer." in capsys.readouterr().err
+    assert "loralab: --threads is 9, and a run here can have 8 cores. Ask for 8 or fewer." in capsys.readouterr().err

@@ -14,7 +14,7 @@ from tabtune_core.execution.local import LocalExecutor
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What ``tabtune worker`` would open, instead of working."""
+    """What ``loralab worker`` would open, instead of working."""
     found = []
     monkeypatch.setattr(service, "run_worker", lambda home, *, executor, **more: found.append(executor))
     monkeypatch.setattr(os, "environ", dict(os.environ))
