@@ -13,7 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.formatting import moment, reading_words
-from dashboard.queries.workspace import home, store
+from dashboard.queries.workspace import home, listed, store
 from dashboard.server.people import by, check_may_change, may_change, person
 from tabtune_core.analysis.obstacles import stopped_by_table
 from tabtune_core.data.datasets import (
@@ -107,8 +107,9 @@ def _proposal(folder: str, table: str) -> Proposal:
 
 
 def proposal(table: str) -> Proposal:
-    """The column that is probably the one to predict, or those to choose from."""
-    return _proposal(str(home()), table)
+    """The column that the table's last run predicts; without runs, the one that is probably to be predicted, or those to choose from."""
+    last = next((run.settings for run in reversed(listed(None)) if run.settings.dataset == table), None)
+    return _proposal(str(home()), table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -13,6 +13,8 @@ from dashboard.views.data.columns_table import FOUND_OUT, KINDS, asked_for, rows
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import Column, ReadingChoices
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
 
 CSV = b"name,age,city,bought\n" + b"".join(
     b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
@@ -221,6 +223,16 @@ def test_where_columns_are_near_a_person_chooses_by_a_button_before_going_on(app
     assert app.selectbox(key="chosen_target").value == "diagnosis"
     assert app.query_params["target"] == "diagnosis"
     assert "What do you want to predict?" not in texts(app.markdown)
+    assert not button(app, "Next: choose a model").disabled
+
+
+def test_the_column_of_the_last_run_is_proposed_again(app, home):
+    table = add_dataset(home, NEAR, "patients.csv")
+    RunStore(home).add_sweep([RunSettings(dataset=table.id, target=target) for target in ("diagnosis", "status")])
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="chosen_target").value == "status"
+    assert "the last run on this table predicts it" in texts(app.caption)
     assert not button(app, "Next: choose a model").disabled
 
 

@@ -48,6 +48,14 @@ def test_the_queue_spans_all_sweeps_and_can_be_reordered_and_left(live, app, sto
     assert store.run(other[0].id).status == "cancelled"
 
 
+def test_what_goes_on_is_shown_before_what_ended_later(live, app, store):
+    going, _ = seeding.going_sweep(store)
+    (ended,) = seeding.many_runs(store, sweeps=1, per_sweep=10)
+    live()
+    assert app.selectbox(key="chosen_sweep").value == going
+    assert next(iter(queries.sweeps())) == ended
+
+
 def test_a_run_is_queued_with_one_setting_changed(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     live(sweep=sweep)

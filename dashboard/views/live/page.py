@@ -22,6 +22,7 @@ from dashboard.views.live.pace import SELDOM_SECONDS, is_far_off, refresh_second
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
+from tabtune_core.store.runs import ENDED
 
 st.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"))
 sweeps = queries.sweeps()
@@ -35,7 +36,8 @@ asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:
     st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
-sweep = pick("Sweep", listed, name="sweep", default=listed[0], format_func=lambda name: sweep_title(sweeps[name]))
+going = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
+sweep = pick("Sweep", listed, name="sweep", default=going, format_func=lambda name: sweep_title(sweeps[name]))
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 try:
