@@ -1,10 +1,11 @@
 """axe-core over every page, light and dark, wide and narrow: what it calls serious or critical keeps people out."""
 
+import re
 from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from made_run import made_run
+from made_run import made_run, mixed_csv
 from page_steps import drawn
 from seeding import finished_sweep
 
@@ -55,3 +56,54 @@ def test_no_page_keeps_anybody_out(serve, page, tmp_path):
             if faults := page.evaluate(RULES):
                 found[f"{name} {scheme} {width}"] = faults
     assert not found
+
+
+REACHED = """() => {
+  const at = document.activeElement
+  return at.matches('a, button, summary, input, [role]') ? at.getAttribute('aria-label') || at.innerText || at.title : ''
+}"""
+"""Of what has the focus, the name; the page itself, which scrolls, has none."""
+MOST_TABS = 150
+
+
+def tab_to(page, name):
+    """Presses Tab until the focus is on what is called so, icons apart; it is what Enter acts on."""
+    reached = []
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(REACHED)[:200])
+        if re.search(rf"^\s*{name}\s*$", reached[-1], re.MULTILINE):
+            return
+    raise AssertionError(f"The keyboard reaches {list(dict.fromkeys(reached))}, and not {name!r}.")
+
+
+def enter(page, name):
+    """Presses Enter on what is called so."""
+    drawn(page)
+    tab_to(page, name)
+    page.keyboard.press("Enter")
+
+
+def test_the_keyboard_alone_goes_from_upload_to_download(serve, page, tmp_path):
+    made_run(RunStore(tmp_path))
+    page.goto(serve())
+    page.get_by_text("Add other tables").first.wait_for()
+    enter(page, "Add other tables")
+    page.get_by_test_id("stFileUploader").get_by_role("button").first.wait_for()
+    with page.expect_file_chooser() as chosen:
+        enter(page, "Upload")
+    content = mixed_csv(120, seed=3).replace(b"verdict", b"target")
+    chosen.value.set_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": content})
+    page.wait_for_url("**target=target")
+    enter(page, "Next: choose a model")
+    page.wait_for_url("**/new_run**")
+    page.get_by_role("button", name="Launch").first.wait_for()
+    enter(page, r"Launch \d+ runs")
+    page.wait_for_url("**/live**")
+    page.get_by_role("button", name="Cancel all").first.wait_for()
+    enter(page, "Cancel all")
+    enter(page, "Adapters")
+    page.get_by_role("button", name="Download the adapter").wait_for()
+    with page.expect_download() as download:
+        enter(page, "Download the adapter")
+    assert download.value.path().stat().st_size > 10_000
