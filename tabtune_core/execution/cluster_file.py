@@ -3,6 +3,7 @@
 In: the cluster's machines. Out: ``cluster.json`` in the workspace, and from it the same again.
 """
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,4 +74,5 @@ def read_cluster(home: Path) -> Cluster | None:
 
 def forget_cluster(home: Path) -> None:
     """Of a workspace whose worker uses this machine alone."""
-    (home / CLUSTER).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a workspace that cannot be opened says so itself
+        (home / CLUSTER).unlink(missing_ok=True)

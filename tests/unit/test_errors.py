@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tabtune_core.errors import LabelError, is_out_of_memory
-from tabtune_core.execution.child import _explain, _kind
+from tabtune_core.execution.child import explain, kind_of_error
 
 
 def from_cause(error, cause):
@@ -28,23 +28,23 @@ FULL = [
 @pytest.mark.parametrize("error", FULL, ids=lambda error: str(error)[:30])
 def test_a_full_memory_is_told_as_one(error):
     assert is_out_of_memory(error)
-    assert _explain(error, "Lower context_rows.", "the log") == "There was not enough memory. Lower context_rows."
-    assert _kind(error) == "OutOfMemoryError"
+    assert explain(error, "Lower context_rows.", "the log") == "There was not enough memory. Lower context_rows."
+    assert kind_of_error(error) == "OutOfMemoryError"
 
 
 def test_more_rows_than_the_cards_attention_takes_are_told_with_the_limit():
-    told = _explain(RuntimeError("CUDA error: invalid configuration argument"), "Lower context_rows.", "the log")
+    told = explain(RuntimeError("CUDA error: invalid configuration argument"), "Lower context_rows.", "the log")
     assert "65,535 rows" in told
     assert told.endswith("Lower context_rows.")
 
 
 def test_other_errors_keep_their_name():
     assert not is_out_of_memory(RuntimeError("boom"))
-    assert _kind(RuntimeError("boom")) == "RuntimeError"
-    assert _explain(LabelError("No such column."), "", "the log") == "No such column."
+    assert kind_of_error(RuntimeError("boom")) == "RuntimeError"
+    assert explain(LabelError("No such column."), "", "the log") == "No such column."
 
 
 def test_a_full_disk_is_no_full_memory():
-    told = _explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
+    told = explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
     assert told.startswith("The disk of /tmp/a is full")
     assert "context_rows" not in told

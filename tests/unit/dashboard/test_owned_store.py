@@ -29,7 +29,7 @@ CHANGES = {
     "delete": (),
 }
 WORKERS = {
-    *("claim", "set_process", "unclaim", "beat", "append", "finish", "forget_states", "requeue", "begin_again"),
+    *("claim", "set_process", "set_place", "receive", "unclaim", "beat", "append", "finish", "forget_states", "requeue", "begin_again"),
     *("claim_job", "set_job_process", "unclaim_job", "finish_job"),
 }
 """Writes that pages have no use for."""
@@ -74,7 +74,7 @@ def test_every_change_of_a_run_is_one_that_is_checked():
         (tree,) = ast.parse(inspect.getsource(kind)).body
         for method in tree.body:
             called = {node.func.attr for node in ast.walk(method) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
-            if isinstance(method, ast.FunctionDef) and called & {"_write", "_queue", "_queue_again", "rmtree"}:
+            if isinstance(method, ast.FunctionDef) and called & {"_write", "_add", "_queue", "_queue_again", "rmtree"}:
                 writing.add(method.name)
     assert {name for name in writing if not name.startswith("_")} | {"claim", "claim_job"} == set(CHANGES) | WORKERS | ADDING
     for name in {*CHANGES, *ADDING}:

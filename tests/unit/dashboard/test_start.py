@@ -34,7 +34,7 @@ def served_once(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "")
     found = []
 
-    def ensure_worker(home):
+    def ensure_worker(home, **more):
         found.append((os.environ["TABTUNE_PARALLEL"], os.environ["TABTUNE_THREADS"]))
 
     monkeypatch.setattr("dashboard.__main__.ensure_worker", ensure_worker)
