@@ -146,3 +146,9 @@ def plain(text: str) -> str:
     text = re.sub(r"[ \t\r\n\f\v]+", " ", text)  # new lines and indents make blocks
     escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)
     return re.sub(r"(:)(?=[^\s\d]|\d+\\:)|(\bwww)(?=\\\.)|(?<=\S)(?=@\S)", "\\g<0>\u200b", escaped, flags=re.IGNORECASE)
+
+
+def with_code(text: str) -> str:
+    """Plain text in which words between backticks show as code; markup on either side of one stays as it stands."""
+    parts = enumerate(text.split("`"))
+    return "".join(f"`{' '.join(part.split())}`" if place % 2 and part.strip() else plain(part) for place, part in parts)

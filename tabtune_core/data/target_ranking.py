@@ -112,11 +112,18 @@ def rank_targets(columns: Sequence[Column], title: str, useless: Collection[str]
             f"holds {column.unique:,} different values": value_weight(column),
             NAMED: named,
             f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled else 0.0,
-            "is the last column" if column is usable[-1] else "is the first column": place,
+            stands(column, usable, columns): place,
         }
         series = SERIES if stems[re.sub(r"\d+", "#", column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
     return sorted(ranked, key=lambda candidate: -candidate.score)
+
+
+def stands(column: Column, usable: Sequence[Column], columns: Sequence[Column]) -> str:
+    """Its place in the table, where that is one end; "that fits" where other columns stand further out, such as an id."""
+    if column is usable[-1]:
+        return "is the last column" if column is columns[-1] else "is the last column that fits"
+    return "is the first column" if column is columns[0] else "is the first column that fits"
 
 
 def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:

@@ -55,9 +55,11 @@ def test_of_several_files_each_failure_is_told_and_the_others_are_kept(app, home
     assert not app.error
 
 
-def test_a_file_that_is_here_already_is_said(app, home):
-    add_dataset(home, CSV, "first.csv")
+def test_a_file_that_is_here_already_is_said_and_a_new_one_is_not(app, home):
     app.run()
+    upload(app, ("first.csv", CSV))
+    assert names(home) == ["first.csv"]
+    assert "already" not in texts(app.info)
     upload(app, ("second.csv", CSV))
     assert "second.csv is in this workspace already, as first.csv" in texts(app.info).replace("\\", "")
     assert names(home) == ["first.csv"]

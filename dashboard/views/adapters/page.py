@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import megabytes, plain, score
+from dashboard.formatting import megabytes, plain, score, with_code
 from dashboard.url_state import go
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
@@ -55,7 +55,7 @@ def how_to_load(readme: str, run: Run) -> None:
             st.code(part.removeprefix("python").strip(), language="python", wrap_lines=True)
             continue
         for paragraph in filter(None, (text.strip() for text in part.split("\n\n"))):
-            text = plain(paragraph.lstrip("# "))
+            text = with_code(paragraph.lstrip("# "))
             st.markdown(f"**{text}**" if paragraph.startswith("#") else text)
 
 

@@ -42,6 +42,8 @@ class Waiting:
 
     items: list[Item]
     whole: int
+    known: dict[str, Dataset] = field(default_factory=dict)
+    """The tables of the workspace, by id, before the item that is being read."""
     added: list[Dataset] = field(default_factory=list)
     process: ReadingProcess | None = None
     """Reads the first of the items."""
@@ -91,6 +93,7 @@ def follow() -> None:
     while waiting.items:
         item = waiting.items[0]
         if waiting.process is None:
+            waiting.known = queries.tables()
             try:
                 waiting.process = queries.start_reading(item.source, item.name, item.choices)
             except ShortageError as error:
@@ -110,7 +113,6 @@ def follow() -> None:
 
 def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
     """Takes the result of one file, or keeps what is to be said about it."""
-    known = queries.tables()
     name = shown_name(item.name)
     try:
         new = process.result()
@@ -125,8 +127,8 @@ def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
         for asked in ("target", "way", "split"):  # another reading of the file is no other question
             if asked in st.query_params:
                 choose(asked, st.query_params[asked])
-    elif new in known:
-        tell("info", f"{name} is in this workspace already, as {known[new].name}.")
+    elif new in waiting.known:
+        tell("info", f"{name} is in this workspace already, as {waiting.known[new].name}.")
     waiting.added.append(queries.tables()[new])
 
 

@@ -6,10 +6,10 @@ Every pattern is a constant of this file.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.batched_queries import Ask, Asking, everywhere, holding, quoted
+from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.words import Typed, as_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
@@ -92,23 +92,27 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> 
         )
     if unread == 0:
         return Typed("number", FINITE, infinite_finding(name, infinite))
-    style = yield from number_format(delimiter)
-    if style is not None:
-        return style_typed(name, sample, *style)
+    style = yield from number_format(delimiter, filled)
+    if style is not None and style.read > filled - unread:
+        typed, unread, wrong = style_typed(name, sample, style), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
+        if unread == 0:
+            return typed
+    else:
+        typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
     if forced:
         told = f"{unread:,} of {filled:,} cells are none and became missing. Choose category if they matter."
         message = f"{name!r} is read as numbers, as asked; {told}"
-        return Typed("number", FINITE, (Finding("warning", "not-numbers", message, name), *infinite_finding(name, infinite)))
+        return replace(typed, findings=(Finding("warning", "not-numbers", message, name), *typed.findings))
     if unread <= filled * BAD_SHARE:
-        bad = yield from unread_words()
+        bad = yield from unread_words(wrong)
         if not any(re.fullmatch(CODE, word) for word in bad):
-            return Typed("number", FINITE, (bad_cells_finding(name, bad, unread, filled), *infinite_finding(name, infinite)))
-    return (yield from stray_words(name, unread, filled))
+            return replace(typed, findings=(bad_cells_finding(name, bad, unread, filled), *typed.findings))
+    return (yield from stray_words(name, unread, filled, wrong))
 
 
-def unread_words() -> Asking[list[str]]:
-    """The cells that are no plain number, the most frequent first."""
-    (times,) = yield Ask((f"histogram(cell) FILTER {UNREAD}",))
+def unread_words(wrong: str) -> Asking[list[str]]:
+    """The cells for which the SQL ``wrong`` holds, as they are no number; the most frequent first."""
+    (times,) = yield Ask((f"histogram(cell) FILTER {wrong}",))
     return sorted(times, key=lambda word: (-times[word], word))
 
 
@@ -134,35 +138,53 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
     )
 
 
-def number_format(delimiter: str) -> Asking[tuple[NumberFormat, bool] | None]:
-    """The first format that every cell has, and whether a currency or percent sign stands by the numbers."""
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """A format that the cells of a column have."""
+
+    style: NumberFormat
+    signs: bool
+    """Whether a currency or percent sign stands by the numbers."""
+
+    read: int
+    """Number of cells that have it."""
+
+    @property
+    def condition(self) -> str:
+        """SQL for whether a cell has it."""
+        return f"regexp_full_match({BARE if self.signs else 'cell'}, {quoted(self.style.pattern)})"
+
+
+def number_format(delimiter: str, filled: int) -> Asking[Fitting | None]:
+    """The format that most cells have, of those that nearly every cell of the sample has; the usual one where several are equal."""
     # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
     comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
-    ways = [(style, signs) for signs in (False, True) for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS)]
-    conditions = [f"regexp_full_match({BARE if signs else 'cell'}, {quoted(style.pattern)})" for style, signs in ways]
-    for place in (yield from holding(conditions)):
-        (holds,) = yield Ask((everywhere(conditions[place]),))
-        if holds is True:
-            return ways[place]
-    return None
+    ways = [Fitting(style, signs, 0) for signs in (False, True) for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS)]
+    counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
+    likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
+    if not likely:
+        return None
+    read = yield Ask(tuple(f"count(*) FILTER ({way.condition})" for way in likely))
+    return max((replace(way, read=count) for way, count in zip(likely, read, strict=True)), key=lambda way: way.read)
 
 
-def style_typed(name: str, sample: list[str], style: NumberFormat, signs: bool) -> Typed:
-    """A number column in a format other than the plain one."""
-    text = BARE if signs else "cell"
-    beside = " and a currency or percent sign" if signs else ""
-    message = f"{style.message}{beside} in {name!r}, such as {shorten(sample[0])!r}, were read as numbers"
+def style_typed(name: str, sample: list[str], fitting: Fitting) -> Typed:
+    """A number column in a format other than the plain one; cells that do not have it are missing."""
+    style, text = fitting.style, BARE if fitting.signs else "cell"
+    shown = next((value for value in sample if re.match(r"\W*\d", value)), sample[0])
+    beside = " and a currency or percent sign" if fitting.signs else ""
+    message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
-    value = f"TRY_CAST({style.value.format(cell=text)} AS DOUBLE)"
+    value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
     return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
 
 
-def stray_words(name: str, unread: int, filled: int) -> Asking[Typed]:
+def stray_words(name: str, unread: int, filled: int, wrong: str) -> Asking[Typed]:
     """Text; where it is numbers but for a few words, asks whether those mean missing."""
     kind = (yield from as_words()).kind
     if unread > filled * STRAY_SHARE:
         return Typed(kind, "cell")
-    words = tuple((yield from unread_words()))
+    words = tuple((yield from unread_words(wrong)))
     if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):
         return Typed(kind, "cell")
     shown = ", ".join(repr(word) for word in words)

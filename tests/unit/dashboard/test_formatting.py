@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from dashboard.formatting import plain
+from dashboard.formatting import plain, with_code
 
 
 def seen(text):
@@ -32,3 +32,15 @@ def test_text_shows_as_it_stands(text):
 )
 def test_what_is_found_when_the_escapes_are_gone_is_parted(text, markup):
     assert not re.search(markup, plain(text).replace("\\", ""), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Predicts `fault` (a*b).", r"Predicts `fault` \(a\*b\)\."),
+        ("`a`![b](c)`d`", r"`a`\!\[b\]\(c\)`d`"),
+        ("`a\n# b` c", "`a # b` c"),
+    ],
+)
+def test_names_between_backticks_show_as_code_and_never_as_markup(text, shown):
+    assert with_code(text) == shown

@@ -466,6 +466,26 @@ def test_few_bad_cells_leave_a_column_of_numbers_and_are_shown():
     assert finding.message.startswith("'n' holds numbers in 700 of 702 cells; 2 cells are none and became missing: '1.2.3', 'see note'.")
 
 
+def test_few_bad_cells_leave_a_column_of_decimal_commas_too():
+    """A row of units below the names, and a measured value below what can be measured."""
+    cells = ["mg/l", *(f"1.{row:03d},5" for row in range(200)), "<5,0", "1.2,3"]
+    table = read_table(("n;word\n" + "".join(f"{cell};{'kl'[row % 2]}\n" for row, cell in enumerate(cells))).encode())
+    assert (table.columns[0].kind, table.columns[0].missing, table.questions) == ("number", 3, ())
+    assert table.frame["n"].iloc[1:4].tolist() == [1000.5, 1001.5, 1002.5]
+    said = {finding.code: finding.message for finding in table.findings if finding.column == "n"}
+    assert "3 cells are none and became missing: '1.2,3', '<5,0', 'mg/l'" in said["bad-cells"]
+    assert "such as '1.000,5'" in said["decimal-comma"]
+
+
+def test_words_among_decimal_commas_are_asked_and_numbers_are_kept_where_numbers_are_asked():
+    text = ("n;word\n" + "".join(f"{cell};k\n" for cell in [*(f"{row},5" for row in range(40)), "n.b.", "n.b."])).encode()
+    asked = read_table(text)
+    assert [(question.code, question.options) for question in asked.questions] == [("mixed-numbers", ("n.b.",))]
+    answered = read_table(text, ReadingChoices(missing_marks=("n.b.",)))
+    forced = read_table(text, ReadingChoices(kinds=(("n", "number"),)))
+    assert [(table.columns[0].kind, table.columns[0].missing) for table in (answered, forced)] == [("number", 2), ("number", 2)]
+
+
 @pytest.mark.parametrize("bad", [("V58", "E11.5"), tuple(f"word {letter}" for letter in "abcdefghijklmnopqrstuvwxyz")])
 def test_codes_and_many_bad_cells_keep_their_words(bad):
     assert numbers_with(*bad).columns[0].kind != "number"

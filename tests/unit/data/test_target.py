@@ -56,6 +56,15 @@ def test_near_columns_are_asked_about_with_what_speaks_for_each():
     assert "'a', which is the first column" in proposal.reason
 
 
+def test_the_place_of_a_column_is_told_as_it_is_in_the_file():
+    key, day = [f"K{row}" for row in range(ROWS)], pd.date_range("2026-01-01", periods=ROWS).astype(str)
+    proposal = propose_target(
+        read_table(pd.DataFrame({"key": key, "p": [1.5, 2.5] * 30, "q": [2.5, 3.5] * 30, "day": day}).to_csv(index=False).encode())
+    )
+    assert "'p', which is the first column that fits" in proposal.reason
+    assert "'q', which is the last column that fits" in proposal.reason
+
+
 def test_a_column_that_is_one_of_a_series_or_an_id_is_passed_over():
     series = {f"item_{number}": np.linspace(number, 4, ROWS) for number in range(4)}
     assert propose_target(table(outcome=["k", "l"] * 30, **series)).column == "outcome"
