@@ -117,15 +117,15 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> 
         yield f"How much of its gain on these rows is noise is not known, so none is claimed.{known}"
         return
     digits = metric.decimals(score)
-    ends = sorted(_sign(metric) * end for end in (claim.test.low, claim.test.high))
-    interval = f"{_change(claim.test.value, metric, score)}, 95 % interval {ends[0]:+z.{digits}f} to {ends[1]:+z.{digits}f}"
-    where = "On the test rows"
-    if claim.choices:
-        interval += f" that allows for the choice among {claim.choices} evaluations"
-        where = "There are no test rows. On the validation rows"
+    allows = f" that allows for the choice among {claim.choices} evaluations" if claim.choices else ""
+    where = "There are no test rows. On the validation rows" if claim.choices else "On the test rows"
     if claim.verdict == "better":
-        yield f"{where} it is better than zero-shot: {interval}."
-    elif claim.verdict == "worse":
+        ends = f"{claim.test.low:.{digits}f} to {claim.test.high:.{digits}f}"
+        yield f"{where} it improves {_improvement(claim.test.value, metric, score)} over zero-shot, 95 % interval {ends}{allows}."
+        return
+    low, high = sorted(_sign(metric) * end for end in (claim.test.low, claim.test.high))
+    interval = f"{_change(claim.test.value, metric, score)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
+    if claim.verdict == "worse":
         yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
     else:
         yield f"{where} its gain over zero-shot is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(claim)}"

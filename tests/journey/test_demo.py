@@ -44,7 +44,7 @@ def test_it_is_a_finished_sweep_in_which_lora_wins_and_one_with_runs_queued(demo
     assert {run.status for run in going if run.status != "queued"} == {"finished"}
     assert not store.unreadable()
     board = leaderboard(finished, "log_loss")
-    assert "On the test rows it is better than zero-shot" in " ".join(recommend(store, board, "log_loss").sentences)
+    assert "On the test rows it improves log-loss by" in " ".join(recommend(store, board, "log_loss").sentences)
     assert {job.kind for job in store.jobs() if job.status == "finished"} == {"context_curve", "rank_curve"}
     assert PACKED.stat().st_size < MOST_BYTES
 
