@@ -22,7 +22,7 @@ processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
-numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if number and name != "ray"}
+numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if name in ("parallel", "threads")}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
 clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in told if word.startswith("ray=")]
 service.run_worker(
