@@ -4,6 +4,7 @@ In: the cluster's machines. Out: ``cluster.json`` in the workspace, and from it 
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,4 +74,5 @@ def read_cluster(home: Path) -> Cluster | None:
 
 def forget_cluster(home: Path) -> None:
     """Of a workspace whose worker uses this machine alone."""
-    (home / CLUSTER).unlink(missing_ok=True)
+    with suppress(OSError):  # there is none; a folder that cannot be written to is refused elsewhere, in a sentence
+        (home / CLUSTER).unlink()
