@@ -249,4 +249,4 @@ def test_an_address_where_nobody_listens_is_one_sentence(store):
         timeout=PATIENCE_SECONDS,
     )
     assert worker.returncode == 2
-    assert "tabtune: There is no Ray cluster to join at '127.0.0.1:1'" in worker.stderr
+    assert "loralab: There is no Ray cluster to join at '127.0.0.1:1'" in worker.stderr
