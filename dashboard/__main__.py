@@ -34,6 +34,7 @@ from tabtune_core.execution.choice import (
     LOCAL,
     ExecutorChoice,
 )
+from tabtune_core.execution.cores import divide
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.settings.validation import whole_number
@@ -214,6 +215,8 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         os.environ[variable] = str(number or "")
     try:
         ExecutorChoice(options.executor, options.ray_address, options.gpu_share).tell(os.environ)
+        if options.executor == LOCAL:
+            divide(options.parallel, options.threads)  # else the worker would end over it, with no more than a line in its log
         with named(folder=home):
             if address := os.environ.get(NOTIFY_VARIABLE):
                 checked_address(address)

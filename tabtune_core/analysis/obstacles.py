@@ -26,14 +26,19 @@ from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
-def what_stops(home: Path, runs: Sequence[RunSettings]) -> list[TabTuneError]:
+def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
     """All that stops runs on a table of a workspace, but for their memory, which is an estimate; see ``too_large``.
+
+    ``cluster_cards`` is as in ``stopped_by_request``.
 
     Raises:
         TableError: the workspace does not hold the table.
     """
     dataset = get_dataset(home, runs[0].dataset)
-    return [*stopped_by_table(load_frame(home, dataset.id), dataset.columns, runs), *stopped_by_request(runs)]
+    return [
+        *stopped_by_table(load_frame(home, dataset.id), dataset.columns, runs),
+        *stopped_by_request(runs, cluster_cards=cluster_cards),
+    ]
 
 
 def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Sequence[RunSettings]) -> list[TabTuneError]:

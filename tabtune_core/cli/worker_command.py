@@ -108,11 +108,14 @@ def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
     left = end_everything(store.home, choice.opener()) if now else []
     for line in _what_runs(store):
         say(f"Goes on: {line}")
+    others = {run.executor or LOCAL for run in store.runs(status="running")} - {choice.executor} if now else set()
+    for name in sorted(others):
+        say(f"Runs of the executor '{name}' were not ended. To end them: loralab worker --stop --now --executor {name}")
     if left:
         say("What goes on cannot be told from other programs, so it was not ended. End it by its process id, where you know it.")
     elif not now and _what_runs(store):
         say("The next worker takes it over. To end it too: loralab worker --stop --now")
-    return 1 if left else 0
+    return 1 if left or others else 0
 
 
 def _see_off(home: Path, worker: Holder) -> None:

@@ -3,8 +3,8 @@
 In: the cluster's machines. Out: ``cluster.json`` in the workspace, and from it the same again.
 """
 
-import contextlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,5 +74,5 @@ def read_cluster(home: Path) -> Cluster | None:
 
 def forget_cluster(home: Path) -> None:
     """Of a workspace whose worker uses this machine alone."""
-    with contextlib.suppress(OSError):  # a workspace that cannot be opened says so itself
-        (home / CLUSTER).unlink(missing_ok=True)
+    with suppress(OSError):  # there is none; a folder that cannot be written to is refused elsewhere, in a sentence
+        (home / CLUSTER).unlink()

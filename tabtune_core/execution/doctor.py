@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -174,13 +175,13 @@ def _hub(*, online: bool) -> Check:
         return Check("Hugging Face", "note", "HF_HUB_OFFLINE is set: nothing is downloaded", "Unset it to download a released model.")
     if not online:
         return Check("Hugging Face", "ok", "not asked; 'loralab doctor --online' asks")
-    request = urllib.request.Request(ENDPOINT, method="HEAD")
     try:
+        request = urllib.request.Request(ENDPOINT, method="HEAD")
         with urllib.request.urlopen(request, timeout=HUB_SECONDS):  # as https_proxy says
             pass
     except urllib.error.HTTPError:
         pass  # it answers
-    except OSError as error:
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: HF_ENDPOINT is no address
         why = getattr(error, "reason", None) or error
         advice = "Only the models that are here work. Behind a proxy set https_proxy; a mirror is named with HF_ENDPOINT."
         return Check("Hugging Face", "note", f"{ENDPOINT} cannot be reached: {why}", advice)

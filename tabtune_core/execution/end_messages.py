@@ -8,6 +8,7 @@ import logging
 import threading
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,7 +63,7 @@ class EndMessages:
             request = urllib.request.Request(self.address, body, headers)
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
                 pass
-        except (OSError, ValueError) as error:  # ValueError: http.client's own for an address that it cannot ask
+        except (OSError, ValueError, HTTPException) as error:  # as for an address that cannot be asked, or an answer that is none
             _log.warning("The end of sweep %s could not be told to %s: %s", content["sweep"], urlsplit(self.address).hostname, error)
 
 

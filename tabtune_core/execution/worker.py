@@ -69,11 +69,11 @@ class Worker:
                 self.leaving = True
                 return
             lacked, self.lacking, started = self.lacking, "", False
+            self.tell_ends(lacked)  # first: what an earlier worker left may end now, and a sweep is told of that was seen going on
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 reconciled = time.monotonic()
                 with self.surviving(lacked):
                     self.reconcile()
-            self.tell_ends(lacked)
             with self.surviving(lacked):
                 self.lanes.look()
             with self.surviving(lacked):

@@ -117,6 +117,17 @@ def test_stop_now_ends_everything(store, worker):
     assert not psutil.pid_exists(run.pid) or psutil.Process(run.pid).status() == psutil.STATUS_ZOMBIE
 
 
+def test_runs_of_another_executor_are_not_said_to_have_ended(tmp_path, capsys):
+    store = RunStore(tmp_path)
+    queue(store, "quick")
+    run = store.claim(4_000_000, None, slot="cpu", executor="ray", node="far")
+    assert ask(store, "--stop", "--now") == 1
+    said = capsys.readouterr().err
+    assert f"Goes on: run LoRA r=8 ({run.id}), on cpu of far, by ray." in said
+    assert "To end them: loralab worker --stop --now --executor ray" in said
+    assert store.run(run.id).status == "running"
+
+
 def test_a_worker_of_an_earlier_version_has_to_be_ended_by_hand(store, worker, capsys):
     (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')
     assert ask(store, "--stop") == 2

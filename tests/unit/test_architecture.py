@@ -49,6 +49,7 @@ PAGES_REACH = (
     "analysis",
     "execution.choice",
     "execution.cluster_file",
+    "execution.cores",
     "execution.doctor",
     "execution.end_messages",
     "execution.lock",

@@ -26,7 +26,7 @@ sweep = {sweep}
 
 if __name__ == "__main__":
     store = RunStore(Path({home!r}))
-    if stops := what_stops(store.home, sweep.expand()):  # found before anything is queued
+    if stops := what_stops(store.home, sweep.expand(){cards}):  # found before anything is queued
         raise SystemExit("\\n".join(map(str, stops)))
     sweep_id, run_ids = store.add_sweep(sweep.expand(), {name!r})
     runs = follow(store, sweep_id)  # starts a worker, shows progress, returns when the last run has ended
@@ -41,11 +41,12 @@ def command_line(dataset: str, name: str, home: Path) -> str:
     return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", *named])
 
 
-def python_code(sweep: SweepSettings, name: str, home: Path) -> str:
-    """A script that builds the same settings and runs them."""
+def python_code(sweep: SweepSettings, name: str, home: Path, cluster_cards: int | None = None) -> str:
+    """A script that builds the same settings and runs them; ``cluster_cards`` is the number of GPUs where a cluster carries runs out."""
     written = _call(sweep)
     used = [cls.__name__ for cls in (LoraSettings, RunSettings, SweepSettings, TrainSettings) if f"{cls.__name__}(" in written]
-    return _SCRIPT.format(name=name, classes=", ".join(used), sweep=written, home=str(home))
+    cards = "" if cluster_cards is None else f", cluster_cards={cluster_cards}"
+    return _SCRIPT.format(name=name, classes=", ".join(used), sweep=written, home=str(home), cards=cards)
 
 
 def _call(settings: Any, indent: str = "") -> str:

@@ -74,7 +74,8 @@ with price:
         st.stop()
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
-    stops, judged = launch_panel.what_stops(sweep, len(cluster.cards) if cluster else None), Judged()
+    cluster_cards = len(cluster.cards) if cluster else None
+    stops, judged = launch_panel.what_stops(sweep, cluster_cards), Judged()
     for reason in stops:
         st.error(plain(reason), icon=":material/block:")
     with suppress(TargetError):  # a pattern for the layers of another model, which is among the reasons
@@ -86,5 +87,5 @@ with price:
         st.error(plain(judged.too_large), icon=":material/memory:")
     name = forms.sweep_name(tables[table].name, card.title, sweep)
     with st.expander("Settings as text", icon=":material/code:"):
-        text_panel.show(sweep, name)
+        text_panel.show(sweep, name, cluster_cards)
 launch_panel.launch_bar(sweep, name, stops, judged)

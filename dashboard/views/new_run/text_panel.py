@@ -18,8 +18,8 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import SweepSettings
 
 
-def show(sweep: SweepSettings, name: str) -> None:
-    """The texts, and the way back into the form."""
+def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
+    """The texts, and the way back into the form; ``cluster_cards`` is as in ``python_code``."""
     text = sweep.to_toml()
     as_toml, as_command, as_python = st.tabs(["Settings (TOML)", "Command line", "Python"])
     with as_toml:
@@ -30,7 +30,7 @@ def show(sweep: SweepSettings, name: str) -> None:
         st.code(command_line(sweep.run.dataset, name, queries.home()), language="bash", wrap_lines=True)
     with as_python:
         st.caption("The same from Python. Its runs show on these pages too.")
-        st.code(python_code(sweep, name, queries.home()), language="python", height=300)
+        st.code(python_code(sweep, name, queries.home(), cluster_cards), language="python", height=300)
     pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
     file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
     given = file.getvalue().decode("utf-8", "replace") if file else pasted

@@ -200,8 +200,8 @@ class RayExecutor:
 
     def _kill_strays(self) -> None:
         """Actors whose run has ended, or goes on in another: their worker was killed before it could let them go."""
-        wanted = {_actor_name(run) for run in self.store.runs(status="running")}
-        for name in set(self.ray.util.list_named_actors()) - wanted:
+        there = set(self.ray.util.list_named_actors())  # first: a worker that is there claims a run before it starts its actor
+        for name in there - {_actor_name(run) for run in self.store.runs(status="running")}:
             with contextlib.suppress(ValueError):  # it has ended by itself
                 self.ray.kill(self.ray.get_actor(name), no_restart=True)
 

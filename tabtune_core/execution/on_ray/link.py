@@ -21,7 +21,7 @@ from tabtune_core.execution.executor import AGAIN, Ended, State
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.demand import Demand
 from tabtune_core.execution.on_ray.machines import first_line
-from tabtune_core.execution.on_ray.remote_run import LEAVING, LOG, News, Order, Outcome, Where
+from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
 from tabtune_core.execution.on_ray.weights import carried
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import LAST_STATE, STATES, Run, RunStore
@@ -129,7 +129,8 @@ class Link:
         errors, text, called = self.ray.exceptions, str(error), self._called()
         _log.warning("Run %s: %s", self.run.id, text)
         if isinstance(error, TabTuneError):  # the run was deleted, or what it needs is not here
-            self.store.finish(self.run.id, "failed", error=text)
+            with contextlib.suppress(ShortageError):  # the worker ends the row, then
+                self.store.finish(self.run.id, "failed", error=text)
             return Ended(text, AGAIN)
         if isinstance(error, errors.OutOfMemoryError):
             return Ended(f"Ray ended the run's process, because the memory of its node ran out ({called}).", "")
@@ -212,7 +213,7 @@ class Link:
         self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0, weights, told))
 
     def _hear(self) -> News:
-        """Writes down all that is new."""
+        """Writes down all that is new when it is called; a run that tells more than that meanwhile does not hold it up."""
         log = self.store.run_dir(self.run.id) / LOG
         while True:
             received = self.store.received(self.run.id)
@@ -222,7 +223,7 @@ class Link:
             self.store.receive(self.run.id, news.events, received + len(news.events))
             self.store.beat(self.run.id)
             self._heard = time.monotonic()
-            if not news.events and not news.log:
+            if len(news.events) < EVENTS_AT_ONCE and len(news.log) < LOG_BYTES_AT_ONCE:
                 return news
 
     def _bring(self, name: str, size: int, place: Path) -> None:

@@ -49,6 +49,12 @@ def test_a_wrong_number_in_the_environment_is_refused_too(shares, capsys):
     assert "argument --parallel: '0' is no whole number of at least 1." in capsys.readouterr().err
 
 
+def test_a_workspace_that_is_a_file_is_refused_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["worker", "--exit-when-idle", "--home", str(tmp_path / "file")]) == 2
+    assert f"loralab: The workspace {tmp_path / 'file'} cannot be opened" in capsys.readouterr().err
+
+
 def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_path, capsys):
     assert main(["worker", "--home", str(tmp_path), "--threads", "9"]) == 2
     assert "loralab: --threads is 9, and a run here can have 8 cores. Ask for 8 or fewer." in capsys.readouterr().err

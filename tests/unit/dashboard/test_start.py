@@ -8,6 +8,7 @@ import pytest
 
 from dashboard.__main__ import main
 from dashboard.server import application as served
+from tabtune_core.execution import cores
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.store.runs import RunStore
 
@@ -34,9 +35,12 @@ def served_once(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "")
     found = []
 
-    def ensure_worker(home, **more):
+    def ensure_worker(home, *, exit_when_idle):
+        assert not exit_when_idle, "that is for the demo"
         found.append((os.environ["TABTUNE_PARALLEL"], os.environ["TABTUNE_THREADS"]))
 
+    monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
+    monkeypatch.setattr(cores, "core_quota", lambda: None)
     monkeypatch.setattr("dashboard.__main__.ensure_worker", ensure_worker)
     monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: None))
 
@@ -45,6 +49,13 @@ def served_once(tmp_path, monkeypatch):
         return found[-1]
 
     return start
+
+
+def test_more_threads_than_cores_are_refused_at_once(served_once, capsys):
+    with pytest.raises(SystemExit) as ended:
+        served_once("--threads", "99999")
+    assert ended.value.code == 2
+    assert "tabtune-dashboard: --threads is 99999, and a run here can have" in capsys.readouterr().err
 
 
 def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, monkeypatch):

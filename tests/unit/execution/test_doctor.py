@@ -46,6 +46,13 @@ def test_nothing_leaves_the_machine_unasked_and_a_hub_out_of_reach_is_a_note(tmp
     assert "HF_ENDPOINT" in told.advice
 
 
+def test_an_address_of_the_hub_that_is_none_is_a_note(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "mirror.example")
+    told = found(tmp_path, "Hugging Face", online=True)
+    assert (told.state, "mirror.example cannot be reached: unknown url type" in told.found) == ("note", True)
+
+
 def test_a_package_that_is_missing_or_too_old_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=99", "no-such-package", "never; extra == 'test'"])
     told = found(tmp_path, "Other packages")

@@ -3,6 +3,7 @@
 import http.server
 import json
 import logging
+import socket
 import threading
 
 import pytest
@@ -64,6 +65,21 @@ def test_an_address_that_does_not_answer_is_one_line_in_the_log(caplog):
     assert "secret-part" not in line
 
 
+def test_what_answers_no_http_is_one_line_in_the_log(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        messages = EndMessages(f"http://127.0.0.1:{server.getsockname()[1]}/hook")
+        with caplog.at_level(logging.WARNING):
+            messages.look([sweep("a", running=1)])
+            messages.look([sweep("a", finished=1)])
+            other, _ = server.accept()
+            with other:
+                other.recv(65536)
+                other.sendall(b"220 mail.example\r\n")
+            messages.finish()
+    (line,) = caplog.messages
+    assert "The end of sweep a could not be told to 127.0.0.1" in line
+
+
 @pytest.mark.parametrize("address", ["chat.example/hook", "file:///etc/passwd", "http://", "ftp://a.example"])
 def test_what_is_no_address_is_refused_at_the_start(address):
     with pytest.raises(SettingError, match="must begin with http:// or https://"):
@@ -81,3 +97,12 @@ def test_the_worker_tells_the_address_that_it_was_given(chat, tmp_path):
     assert start_worker(store.home, "exit-when-idle", f"notify={address}").wait(timeout=60) == 0
     (tell,) = [content for _, content in told]
     assert (tell["runs"], tell["sweep"]) == (1, store.sweeps()[0].id)
+
+
+def test_a_sweep_whose_last_run_was_lost_between_two_workers_is_told(chat, tmp_path):
+    address, told = chat
+    store = RunStore(tmp_path)
+    queue(store, "quick")
+    store.claim(4_000_000, None, executor="local")
+    assert start_worker(store.home, "exit-when-idle", "no-resume", f"notify={address}").wait(timeout=60) == 0
+    assert [content["counts"] for _, content in told] == [{"interrupted": 1}]

@@ -1,5 +1,6 @@
 """Why a run on another machine is gone, and that what it told is written down once; the actor is made up."""
 
+import dataclasses
 import threading
 from types import SimpleNamespace
 
@@ -123,6 +124,31 @@ def test_a_cut_connection_costs_nothing_and_no_event_is_written_twice(store):
     assert [stored.event.step for stored in store.events(run.id)] == [1, 2, 3]
     assert (store.run_dir(run.id) / "log.txt").read_bytes() == b"abc"
     assert [given for method, *given in actor.called if method == "after"] == [[0, 0], [2, 2], [2, 2], [3, 3]]
+
+
+def test_a_run_that_always_has_something_to_tell_is_followed_all_the_same(store):
+    state = dataclasses.replace(news(3), state=7)
+    link, actor = follow(
+        store,
+        where=[Where("1", "cpu", True)],
+        after=[state, *(news(step) for step in range(4, 40)), news(outcome=Outcome("stopped"))],
+        state=[{"last.safetensors": 1}],
+        piece=[b"a"],
+        left=[{}],
+        forget=[None],
+    )
+    methods = [method for method, *_ in actor.called]
+    assert methods.index("state") == methods.index("after") + 1, "its state is not left to a run that falls silent"
+    assert link.state == "gone"
+
+
+def test_a_full_disk_does_not_keep_a_lost_run_for_ever(store, monkeypatch):
+    def full(*given, **more):
+        raise ShortageError("The disk is full.", "room")
+
+    monkeypatch.setattr(store, "finish", full)
+    link, _ = follow(store, where=[Where("1", "cpu", False)])
+    assert (link.state, "holds no dataset" in link.ended.cause) == ("gone", True)
 
 
 def test_a_run_that_was_to_be_cancelled_keeps_its_log_alone(store):

@@ -177,3 +177,17 @@ def test_the_pages_are_told_what_there_is(opened, queue, store):
     told = read_cluster(store.home)
     assert told.summary == "1 node, 4 CPUs, 2 GPUs (2 × NVIDIA L4)"
     assert told.nodes[1].problem.startswith("Node b has torch 0.9")
+
+
+def test_an_actor_whose_run_began_while_the_cluster_was_looked_at_is_no_stray(opened, queue, store):
+    (run,) = queue("cpu")
+    executor, killed = opened(machine("a")), []
+
+    def named_meanwhile():
+        store.claim(1, None, run.id, executor="ray")  # by the worker that is there
+        return [f"run-{run.id}-0", "run-of-nobody-0"]
+
+    executor.ray.util.list_named_actors = named_meanwhile
+    executor.ray.get_actor, executor.ray.kill = lambda name: name, lambda actor, no_restart: killed.append(actor)
+    executor._kill_strays()
+    assert killed == ["run-of-nobody-0"]

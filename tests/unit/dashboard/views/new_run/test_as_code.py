@@ -1,12 +1,14 @@
 """The Python that a page shows makes the same settings and runs them."""
 
 import dataclasses
+import sys
 
 import pandas as pd
 import pytest
 import seeding
 
 from dashboard.views.new_run.as_code import python_code
+from tabtune_core.analysis import obstacles
 from tabtune_core.cli import terminal
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -51,3 +53,12 @@ def test_the_code_runs_the_sweep_and_prints_its_leaderboard(tmp_path, monkeypatc
     assert [found.name for found in RunStore(tmp_path).sweeps()] == ["from code"]
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("Full fine-tuning", "LoRA r=1, dropout 0", "LoRA r=3, dropout 0.1", "validation_log_loss"))
+
+
+def test_on_a_cluster_the_code_asks_for_its_gpus_and_not_for_those_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(obstacles, "count_cards", lambda: 0)
+    run = RunSettings(dataset=add_sample(tmp_path, "breast_cancer").id, target="diagnosis", train=TrainSettings(amp="bf16"))
+    monkeypatch.setattr(terminal, "follow", lambda store, sweep: sys.exit("queued"))
+    for cards, said in ((None, "needs a CUDA GPU"), (2, "queued")):
+        with pytest.raises(SystemExit, match=said):
+            exec(python_code(SweepSettings(run=run), "n", tmp_path, cards), {"__name__": "__main__"})
