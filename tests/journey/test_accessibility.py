@@ -28,6 +28,9 @@ PAGES = {
     "guide": "One layer",
 }
 """By address, a text that stands on the page once it is drawn."""
+ENDED = """() => Promise.all(document.getAnimations().filter((moving) => moving.effect.getComputedTiming().endTime < Infinity)
+  .map((moving) => moving.finished.catch(() => null)))"""
+"""Waits for what fades in; what turns for as long as something goes on never ends."""
 LOOKS = (("light", 1440), ("dark", 1440), ("dark", 420))
 
 
@@ -35,7 +38,7 @@ def settled(page):
     """Waits for the elements that Streamlit loads when they are first shown, and for what fades in."""
     drawn(page)
     page.wait_for_function("() => !document.querySelector('[data-testid=\"stSkeleton\"]')")
-    page.evaluate("() => Promise.all(document.getAnimations().map((moving) => moving.finished.catch(() => null)))")
+    page.evaluate(ENDED)
 
 
 def test_no_page_keeps_anybody_out(serve, page, tmp_path):
