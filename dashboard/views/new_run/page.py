@@ -35,14 +35,14 @@ with left:
 with right:
     try:
         target = pick_target(tables[table])
+        if target == NOT_CHOSEN:
+            st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
+            st.stop()
+        way = pick_way(table, target)
+        split = pick_split(tables[table], target)
     except TableError as error:
         st.error(plain(str(error)))
         st.stop()
-    if target == NOT_CHOSEN:
-        st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
-        st.stop()
-    way = pick_way(table, target)
-    split = pick_split(tables[table], target)
 task, rows = queries.TASKS[way], tables[table].rows
 
 card, cluster = model_cards(task), queries.cluster()
