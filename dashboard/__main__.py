@@ -25,19 +25,15 @@ from dashboard.server.access import (
     typed_paths_are_open,
     unowned_is_open,
 )
-from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.choice import (
-    ADDRESS_VARIABLE,
-    EXECUTOR_VARIABLE,
-    EXECUTORS,
-    GPU_SHARE_VARIABLE,
     LOCAL,
     ExecutorChoice,
 )
 from tabtune_core.execution.cores import divide
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
-from tabtune_core.settings.validation import whole_number
+from tabtune_core.execution.worker_flags import add_worker_flags
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -78,38 +74,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
     )
-    parser.add_argument(
-        "--executor",
-        choices=EXECUTORS,
-        default=os.environ.get(EXECUTOR_VARIABLE) or LOCAL,
-        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local)",
-    )
-    parser.add_argument(
-        "--ray-address",
-        metavar="HOST:PORT",
-        default=os.environ.get(ADDRESS_VARIABLE) or "auto",
-        help="head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)",
-    )
-    parser.add_argument(
-        "--gpu-share",
-        metavar="SHARE",
-        type=float,
-        default=os.environ.get(GPU_SHARE_VARIABLE) or "1",
-        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
-        " compared (default: 1)",
-    )
     parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
-    for flag, variable, what in (
-        ("--parallel", PARALLEL_VARIABLE, "how many runs the worker does at once on the CPU"),
-        ("--threads", THREADS_VARIABLE, "threads of each of them"),
-    ):
-        parser.add_argument(
-            flag,
-            metavar="N",
-            type=count,
-            default=os.environ.get(variable) or None,
-            help=f"{what}, where this program starts it, as 'loralab worker {flag}' has it (also with {variable} in the environment)",
-        )
+    flags = parser.add_argument_group("the worker that this program starts", "One that runs already keeps its own.")
+    add_worker_flags(flags, address="--ray-address")
     parser.add_argument(
         "--notify",
         metavar="URL",
@@ -118,14 +85,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
-
-
-def count(text: str) -> int:
-    """For argparse: a whole number of at least 1."""
-    try:
-        return whole_number(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def free_port(address: str, wanted: int, tries: int = 50) -> int:

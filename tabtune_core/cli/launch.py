@@ -16,7 +16,7 @@ from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
-from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -71,7 +71,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
     # the nodes of a cluster have other memory than this machine
-    if not asked.insist and read_cluster(store.home) is None and (reason := too_large(store.home, settings)):
+    if not asked.insist and cluster_for_new_runs(store.home) is None and (reason := too_large(store.home, settings)):
         raise SettingError(f"{reason} Nothing was started; {INSIST} starts it all the same.")
     _say_time(store, settings, trained_on)
     card = get_card(first.model)

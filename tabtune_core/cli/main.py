@@ -21,14 +21,11 @@ from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE
-from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
+from tabtune_core.execution.worker_flags import add_worker_flags
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.settings.validation import whole_number
 from tabtune_core.shortage import named
 from tabtune_core.store.job_kinds import KINDS, read_minutes
 from tabtune_core.store.runs import default_home
@@ -185,43 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         help="leave a run whose process was killed to 'loralab resume' and the Live page; otherwise it goes on by itself, once"
         f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
     )
-    worker.add_argument(
-        "--parallel",
-        metavar="N",
-        type=_count,
-        default=os.environ.get(PARALLEL_VARIABLE) or None,
-        help="how many runs go on at once on the CPU, each on cores of its own, as far as the free memory allows by the estimate; a GPU has"
-        f" one (default: as many as the cores allow; also with {PARALLEL_VARIABLE} in the environment of whatever starts the worker)",
-    )
-    worker.add_argument(
-        "--threads",
-        metavar="N",
-        type=_count,
-        default=os.environ.get(THREADS_VARIABLE) or None,
-        help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four; also with"
-        f" {THREADS_VARIABLE})",
-    )
-    worker.add_argument(
-        "--executor",
-        choices=EXECUTORS,
-        default=os.environ.get(EXECUTOR_VARIABLE) or LOCAL,
-        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local; also"
-        f" with {EXECUTOR_VARIABLE} in the environment of whatever starts the worker)",
-    )
-    worker.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        default=os.environ.get(ADDRESS_VARIABLE) or "auto",
-        help=f"head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto; also with {ADDRESS_VARIABLE})",
-    )
-    worker.add_argument(
-        "--gpu-share",
-        metavar="SHARE",
-        type=float,
-        default=os.environ.get(GPU_SHARE_VARIABLE) or "1",
-        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
-        f" compared (default: 1; also with {GPU_SHARE_VARIABLE})",
-    )
+    add_worker_flags(worker, address="--address")
     worker.add_argument(
         "--job-minutes",
         metavar="MINUTES",
@@ -240,13 +201,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_home(worker)
     return parser
-
-
-def _count(text: str) -> int:
-    try:
-        return whole_number(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:

@@ -11,7 +11,7 @@ from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.errors import LabelError, SettingError, TableError
-from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.gpus import count_cards
 from tabtune_core.settings import RunSettings
@@ -105,7 +105,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     from tabtune_core.data.target import check_label, with_label
     from tabtune_core.data.task import check_split, kinds_of, plan_split
 
-    first, cluster = settings[0], read_cluster(store.home)
+    first, cluster = settings[0], cluster_for_new_runs(store.home)
     cluster_cards = len(cluster.cards) if cluster else None
     whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
     if stops := [

@@ -27,7 +27,7 @@ def work(asked: argparse.Namespace) -> int:
     from tabtune_core.execution.local import LocalExecutor
     from tabtune_core.execution.service import run_worker
 
-    choice = ExecutorChoice(asked.executor, asked.address, asked.gpu_share)
+    choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
     if asked.now and not asked.stop:
         raise StoreError("--now says how to stop the worker. Give --stop --now.")
     if asked.stop:

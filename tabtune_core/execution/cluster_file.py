@@ -4,9 +4,14 @@ In: the cluster's machines. Out: ``cluster.json`` in the workspace, and from it 
 """
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tabtune_core.execution.choice import EXECUTOR_VARIABLE
+from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.lock import worker_of
 
 CLUSTER = "cluster.json"
 
@@ -70,6 +75,12 @@ def read_cluster(home: Path) -> Cluster | None:
         return Cluster(tuple(ClusterNode(**{**node, "cards": tuple(node["cards"])}) for node in told["nodes"]), str(told["waits"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def cluster_for_new_runs(home: Path) -> Cluster | None:
+    """As ``read_cluster``; None also where a worker of the cluster has left and the one that would start now is for this machine alone."""
+    there = worker_of(home) is not None or os.environ.get(EXECUTOR_VARIABLE, LOCAL) != LOCAL
+    return read_cluster(home) if there else None
 
 
 def forget_cluster(home: Path) -> None:

@@ -5,13 +5,12 @@ In: settings of runs, events, wishes. Out: frozen rows. Events are only ever add
 
 import functools
 import json
-import math
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,18 +20,17 @@ from tabtune_core.events import (
     Evaluated,
     Event,
     Note,
-    Resumed,
     RunFinished,
     StepDone,
     StopRequest,
     Unread,
     from_json,
-    required,
     to_json,
 )
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import new_id, only, size_of
+from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.jobs import JobQueue
 
@@ -132,23 +130,12 @@ class Sweep:
     """Who launched it, where people log in; empty: not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One event with its place in the store."""
-
-    seq: int
-    """Grows with every event; give the last one seen as ``after`` to read on."""
-    time: float
-    """Unix seconds at which it was written."""
-    event: Event | Unread
-
-
 def default_home() -> Path:
     """The workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``."""
     return Path(os.environ.get("TABTUNE_HOME") or Path.home() / ".tabtune")
 
 
-class RunStore(JobQueue):
+class RunStore(EventLog, JobQueue):
     """The runs and jobs of one workspace; safe from several threads and processes, but not across a fork.
 
     Raises:
@@ -272,65 +259,6 @@ class RunStore(JobQueue):
     def beat(self, run_id: str) -> None:
         """A sign of life of the run's process."""
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
-
-    def append(self, run_id: str, event: Event, at: float | None = None) -> None:
-        """Adds an event to a run, of now or of ``at`` (unix seconds).
-
-        ``Resumed`` takes away the steps and evaluations after it: they are done again.
-        """
-        with self._together() if isinstance(event, Resumed) else nullcontext():
-            self._add(run_id, event, time.time() if at is None else at)
-
-    def _add(self, run_id: str, event: Event, at: float) -> None:
-        kind, payload = to_json(event)
-        self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
-        if isinstance(event, Resumed):
-            self._forget_steps(run_id, beyond=event.step)
-
-    def _forget_steps(self, run_id: str, *, beyond: int) -> None:
-        told = self.events(run_id, ["StepDone", "Evaluated"])
-        later = [one.seq for one in told if isinstance(one.event, (StepDone, Evaluated)) and one.event.step > beyond]
-        self._write("DELETE FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?))", (json.dumps(later),))
-
-    def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
-        """What a run has told since ``after``, oldest first; all kinds unless some are named."""
-        chosen = "" if kinds is None else f" AND kind IN ({_marks(kinds)})"
-        sql = f"SELECT seq, time, kind, payload FROM events WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
-        return [_stored(row) for row in self._read(sql, (run_id, after, *(kinds or ())))]
-
-    def last(self, run_id: str, kind: str) -> Stored | None:
-        """The latest event of a kind."""
-        sql = "SELECT seq, time, kind, payload FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
-        rows = self._read(sql, (run_id, kind))
-        return _stored(rows[0]) if rows else None
-
-    def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
-        """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
-        sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
-        return _parsed(self._read(sql, (kind, *run_ids)), kind)
-
-    def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
-        """The place of a run's latest event of each kind, all at one moment; 0 where there is none. Cheap to ask for."""
-        sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
-        return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
-
-    def told(self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000) -> Iterator[list[dict[str, Any]]]:
-        """As ``fields``, those with a place above ``after`` and not above ``upto``; some at once, so that a long run fits in memory."""
-        sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
-        rows = self._connection.execute(sql, (run_id, kind, after, upto))
-        while found := rows.fetchmany(at_once):
-            if readable := _parsed(found, kind):
-                yield readable
-
-    def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
-        """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""
-        sql = f"SELECT GROUP_CONCAT(seq) AS seqs FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) GROUP BY run"
-        kept: list[int] = []
-        for row in self._read(sql, (kind, *run_ids)):
-            last_first = sorted(map(int, row["seqs"].split(",")), reverse=True)
-            kept += last_first[:: math.ceil(len(last_first) / most)]
-        sql = "SELECT run, time, payload FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?)) ORDER BY run, seq"
-        return _parsed(self._read(sql, (json.dumps(kept),)), kind)
 
     def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
         """Ends a queued or running run; one that has ended stays as it is."""
@@ -498,10 +426,6 @@ def _is_of_training(event: Event | Unread) -> bool:
     return isinstance(event, Evaluated) and event.split == "validation" and event.step > 0
 
 
-def _marks(values: Sequence[str]) -> str:
-    return ", ".join("?" * len(values))
-
-
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
     """Settings never change, and checking them takes longer than reading the row."""
@@ -528,34 +452,3 @@ def _read_run(row: sqlite3.Row) -> Run | Unreadable:
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")
         return Unreadable(values["id"], values["sweep"], values["name"], values["status"], why)
-
-
-def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
-    """Their fields; rows that lack some are left out. One parse of the joined text is several times faster than one a row."""
-    try:
-        found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
-    except (ValueError, RecursionError):
-        found = []
-    if len(found) != len(rows):
-        found = [_object(row["payload"]) for row in rows]
-    needed, kept = required(kind), []
-    for row, values in zip(rows, found, strict=True):
-        if isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict):
-            values["run"], values["time"] = row["run"], row["time"]
-            kept.append(values)
-    return kept
-
-
-def _object(payload: str) -> Any:
-    try:
-        return json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _stored(row: sqlite3.Row) -> Stored:
-    try:
-        event: Event | Unread = from_json(row["kind"], row["payload"])
-    except ValueError as error:
-        event = Unread(row["kind"], str(error))
-    return Stored(row["seq"], row["time"], event)

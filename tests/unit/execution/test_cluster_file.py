@@ -2,7 +2,16 @@
 
 import pytest
 
-from tabtune_core.execution.cluster_file import CLUSTER, Cluster, ClusterNode, forget_cluster, read_cluster, write_cluster
+from tabtune_core.execution.choice import EXECUTOR_VARIABLE
+from tabtune_core.execution.cluster_file import (
+    CLUSTER,
+    Cluster,
+    ClusterNode,
+    cluster_for_new_runs,
+    forget_cluster,
+    read_cluster,
+    write_cluster,
+)
 
 MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
 
@@ -31,3 +40,11 @@ def test_without_one_runs_stay_here(tmp_path):
     forget_cluster(tmp_path)
     forget_cluster(tmp_path)
     assert read_cluster(tmp_path) is None
+
+
+def test_a_cluster_whose_worker_has_left_is_none_for_new_runs_unless_the_next_joins_it(tmp_path, monkeypatch):
+    write_cluster(tmp_path, MADE)
+    monkeypatch.delenv(EXECUTOR_VARIABLE, raising=False)
+    assert cluster_for_new_runs(tmp_path) is None
+    monkeypatch.setenv(EXECUTOR_VARIABLE, "ray")
+    assert cluster_for_new_runs(tmp_path) == MADE

@@ -1,0 +1,62 @@
+"""Flags of how a worker carries runs out: the worker's own, and those of a program that starts one.
+
+In: a parser. Out: the flags on it, with what the environment says as their defaults.
+"""
+
+import argparse
+import os
+
+from tabtune_core.errors import SettingError
+from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE
+from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
+from tabtune_core.settings.validation import whole_number
+
+
+def add_worker_flags(parser: argparse._ActionsContainer, *, address: str) -> None:
+    """Adds them; ``address`` names the flag of the Ray cluster's address, which is ``ray_address`` among the values."""
+    parser.add_argument(
+        "--parallel",
+        metavar="N",
+        type=_count,
+        default=os.environ.get(PARALLEL_VARIABLE) or None,
+        help="how many runs go on at once on the CPU, each on cores of its own, as far as the free memory allows by the estimate; a GPU has"
+        f" one (default: as many as the cores allow; also with {PARALLEL_VARIABLE} in the environment of whatever starts the worker)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=_count,
+        default=os.environ.get(THREADS_VARIABLE) or None,
+        help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four; also with"
+        f" {THREADS_VARIABLE})",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=os.environ.get(EXECUTOR_VARIABLE) or LOCAL,
+        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local; also"
+        f" with {EXECUTOR_VARIABLE})",
+    )
+    parser.add_argument(
+        address,
+        dest="ray_address",
+        metavar="HOST:PORT",
+        default=os.environ.get(ADDRESS_VARIABLE) or "auto",
+        help=f"head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto; also with {ADDRESS_VARIABLE})",
+    )
+    parser.add_argument(
+        "--gpu-share",
+        metavar="SHARE",
+        type=float,
+        default=os.environ.get(GPU_SHARE_VARIABLE) or "1",
+        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
+        f" compared (default: 1; also with {GPU_SHARE_VARIABLE})",
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        return whole_number(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
