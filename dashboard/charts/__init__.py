@@ -1,6 +1,6 @@
 """The charts by name. Each is a function from a frame to a Plotly figure, in a file of its own, without Streamlit.
 
-To add one: write the file, add a line to CHARTS; the tests then draw it from its example and from an empty frame.
+To add one: write the file, add a line to CHARTS, and a frame to the examples of the tests, which draw it and an empty one.
 """
 
 import functools
@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts import examples
 from dashboard.charts.adapter_size import adapter_size
 from dashboard.charts.card import card
 from dashboard.charts.class_counts import class_counts
@@ -45,10 +44,9 @@ NAMES = ("run", "name", "label", "predicted", "layer", "target")
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart with a frame that shows it."""
+    """A chart and what a page says of it."""
 
     draw: Callable[..., go.Figure]
-    example: Callable[[], pd.DataFrame]
     help: str
     """What one reads off it, for the page."""
     frame: str = "steps"
@@ -78,56 +76,39 @@ def _with_plain_names(draw: Callable[..., go.Figure]) -> Callable[..., go.Figure
 _ALL: dict[str, Chart] = {
     "score": Chart(
         score,
-        examples.scores,
         f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows. The ring marks "
         "the best. The final scores use all context rows of predictions.",
         frame="scores",
     ),
-    "loss": Chart(loss, examples.steps, "Training loss on the query rows of each step."),
-    "gradient_norm": Chart(gradient_norm, examples.steps, "Gradient norm. A sudden rise is the first sign of divergence."),
-    "learning_rate": Chart(learning_rate, examples.steps, "Learning rate: it warms up, then decays."),
-    "seconds": Chart(
-        seconds, examples.steps, "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed."
-    ),
-    "memory": Chart(memory, examples.memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
-    "card": Chart(card, examples.memory, "GPU utilization, power draw and temperature during the run.", "memory"),
-    "phase_peaks": Chart(
-        phase_peaks, examples.phases, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"
-    ),
-    "adapter_size": Chart(
-        adapter_size, examples.adapter_sizes, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves none."
-    ),
-    "memory_breakdown": Chart(memory_breakdown, examples.causes, "Peak memory by cause. LoRA changes every part except the model weights."),
-    "class_counts": Chart(class_counts, examples.counts, "Rows of each class of the target."),
-    "target_values": Chart(target_values, examples.bars, "Rows by value of the target."),
+    "loss": Chart(loss, "Training loss on the query rows of each step."),
+    "gradient_norm": Chart(gradient_norm, "Gradient norm. A sudden rise is the first sign of divergence."),
+    "learning_rate": Chart(learning_rate, "Learning rate: it warms up, then decays."),
+    "seconds": Chart(seconds, "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed."),
+    "memory": Chart(memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
+    "card": Chart(card, "GPU utilization, power draw and temperature during the run.", "memory"),
+    "phase_peaks": Chart(phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"),
+    "adapter_size": Chart(adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves none."),
+    "memory_breakdown": Chart(memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."),
+    "class_counts": Chart(class_counts, "Rows of each class of the target."),
+    "target_values": Chart(target_values, "Rows by value of the target."),
     "pareto": Chart(
         pareto,
-        examples.ranked,
         "One point per run. Runs on the dotted line or with a ring are the best trade-offs (Pareto front): no run beats them on all axes.",
     ),
     "parallel": Chart(
         parallel,
-        examples.ranked,
         "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it.",
     ),
-    "rank_curve": Chart(rank_curve, examples.ranked, "How the score depends on the rank."),
-    "rows_shown": Chart(
-        rows_shown, examples.shown, "Score, time and memory of predictions by the number of context rows, without training."
-    ),
-    "truncation": Chart(
-        truncation, examples.curve, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
-    ),
-    "spectrum": Chart(
-        spectrum, examples.spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."
-    ),
-    "layer_updates": Chart(layer_updates, examples.layers, "Change of each layer, relative to its weights."),
-    "confusion_matrix": Chart(confusion_matrix, examples.pairs, "Confusion matrix: rows by true and predicted class."),
-    "reliability_diagram": Chart(
-        reliability_diagram, examples.bins, "On the broad grey line the model is calibrated; below it, it is overconfident."
-    ),
-    "confidence_rows": Chart(confidence_rows, examples.bins, "Number of rows by the probability of the predicted class."),
-    "predicted_true": Chart(predicted_true, examples.errors, "Predicted against true values; they are equal on the dotted line."),
-    "residuals": Chart(residuals, examples.errors, "Distribution of the errors (residuals)."),
+    "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
+    "rows_shown": Chart(rows_shown, "Score, time and memory of predictions by the number of context rows, without training."),
+    "truncation": Chart(truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."),
+    "spectrum": Chart(spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."),
+    "layer_updates": Chart(layer_updates, "Change of each layer, relative to its weights."),
+    "confusion_matrix": Chart(confusion_matrix, "Confusion matrix: rows by true and predicted class."),
+    "reliability_diagram": Chart(reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."),
+    "confidence_rows": Chart(confidence_rows, "Number of rows by the probability of the predicted class."),
+    "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
+    "residuals": Chart(residuals, "Distribution of the errors (residuals)."),
 }
 CHARTS = {name: replace(chart, draw=_with_plain_names(chart.draw)) for name, chart in _ALL.items()}
 """By name; what a chart draws takes no name for markup."""

@@ -4,6 +4,7 @@ import json
 
 import plotly.io as pio
 import pytest
+from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS, NAMES
 from tabtune_core.metrics import METRICS
@@ -39,7 +40,7 @@ def hostile(frame):
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_name_is_never_markup(name):
-    example = CHARTS[name].example()
+    example = EXAMPLES[name]()
     drawn = json.loads(pio.to_json(CHARTS[name].draw(hostile(example)), validate=False))
     texts = [text for text in every_text(drawn) if "x.example" in text]
     assert not any(part in text for text in texts for part in ("<b>", "</b>", "<a", "</a>", "&lt;", " %{x} "))
@@ -64,21 +65,21 @@ def points(trace):
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_draws_its_example(name):
-    figure = CHARTS[name].draw(CHARTS[name].example())
+    figure = CHARTS[name].draw(EXAMPLES[name]())
     assert len(figure.data) >= 1
     assert all(points(trace) > 0 for trace in figure.data)
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_without_rows_says_so(name):
-    figure = CHARTS[name].draw(CHARTS[name].example().iloc[:0])
+    figure = CHARTS[name].draw(EXAMPLES[name]().iloc[:0])
     assert len(figure.data) == 0
     assert figure.layout.annotations[0].text
 
 
 @pytest.mark.parametrize("name", sorted(set(CHARTS) - {"parallel"}))
 def test_axes_carry_their_units(name):
-    figure = CHARTS[name].draw(CHARTS[name].example())
+    figure = CHARTS[name].draw(EXAMPLES[name]())
     for axis in (figure.layout.xaxis, figure.layout.yaxis):
         assert any(unit in axis.title.text for unit in UNITS), axis.title.text
 
@@ -86,20 +87,20 @@ def test_axes_carry_their_units(name):
 @pytest.mark.parametrize("name", ["score", "pareto", "rank_curve", "truncation"])
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
 def test_scores_of_numbers_are_drawn_in_their_unit(name, metric):
-    figure = CHARTS[name].draw(CHARTS[name].example(), metric=metric)
+    figure = CHARTS[name].draw(EXAMPLES[name](), metric=metric)
     assert METRICS[metric].unit in figure.layout.yaxis.title.text
     digits = {"rmse": ",.0f", "r2": ",.4f"}[metric]
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
 
 
 def test_a_score_that_can_be_negative_has_no_logarithm():
-    draw, example = CHARTS["score"].draw, CHARTS["score"].example()
+    draw, example = CHARTS["score"].draw, EXAMPLES["score"]()
     assert [draw(example, metric=metric, log=True).layout.yaxis.type for metric in ("rmse", "r2")] == ["log", "linear"]
 
 
 @pytest.mark.parametrize("name", ["score", "loss", "memory"])
 def test_a_run_looks_the_same_with_and_without_its_neighbours(name):
-    example = CHARTS[name].example()
+    example = EXAMPLES[name]()
     alone = CHARTS[name].draw(example[example["run"] == "LoRA r=8"])
     together = CHARTS[name].draw(example)
     same = next(trace for trace in together.data if trace.name == "LoRA r=8")

@@ -5,6 +5,7 @@ import json
 import types
 
 import pytest
+from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS
 from dashboard.charts.settled import join, settle
@@ -90,7 +91,7 @@ def test_a_changed_run_says_so_in_its_name():
 
 @pytest.mark.parametrize("name", ["loss", "score", "memory"])
 def test_lines_drawn_in_two_parts_are_those_drawn_at_once(name):
-    draw, rows = CHARTS[name].draw, CHARTS[name].example()
+    draw, rows = CHARTS[name].draw, EXAMPLES[name]()
     more = {"reach": 20.0} if name == "score" else {}
     old = rows["run"].isin(["LoRA r=2"])
     whole = json.loads(draw(rows, **more).to_json())["data"]
@@ -100,7 +101,7 @@ def test_lines_drawn_in_two_parts_are_those_drawn_at_once(name):
 
 
 def test_nothing_new_is_drawn_on_the_axes_of_what_is_settled():
-    draw, rows = CHARTS["loss"].draw, CHARTS["loss"].example()
+    draw, rows = CHARTS["loss"].draw, EXAMPLES["loss"]()
     settled = settle(draw(rows))
     both = join(draw(rows.iloc[:0]), settled)
     assert not both.layout.annotations
@@ -109,8 +110,8 @@ def test_nothing_new_is_drawn_on_the_axes_of_what_is_settled():
 
 
 def test_a_level_range_holds_only_while_all_is_level():
-    rows = CHARTS["score"].example().assign(accuracy=0.9)
+    rows = EXAMPLES["score"]().assign(accuracy=0.9)
     level, higher = settle(CHARTS["score"].draw(rows)), CHARTS["score"].draw(rows.assign(accuracy=0.95))
     assert join(higher, level).layout.yaxis.range == pytest.approx((0.855, 0.9975))
-    rising = settle(CHARTS["score"].draw(CHARTS["score"].example()))
+    rising = settle(CHARTS["score"].draw(EXAMPLES["score"]()))
     assert join(CHARTS["score"].draw(rows), rising).layout.yaxis.range is None

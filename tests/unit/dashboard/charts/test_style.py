@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
+from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS
 from dashboard.charts.style import DASHES, RunStyle, Styles, each_run, roles, styles_of
@@ -51,7 +52,7 @@ def test_what_differs_beside_the_rank_is_told_by_the_dash(tmp_path):
 
 @pytest.mark.parametrize("name", ["score", "loss", "memory", "phase_peaks", "predicted_true", "pareto", "layer_updates"])
 def test_a_chart_draws_a_run_as_its_frame_says(name):
-    frame = CHARTS[name].example()
+    frame = EXAMPLES[name]()
     labels = list(dict.fromkeys(frame["run"].astype(str)))
     frame = frame.assign(run=pd.Categorical(frame["run"].astype(str), categories=labels))
     frame.attrs["styles"] = Styles(RunStyle(f"#0000{place:02d}", "solid", "circle", place) for place in range(10, 10 + len(labels)))

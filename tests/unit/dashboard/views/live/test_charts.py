@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS
 from dashboard.charts.memory import memory, meters_read
@@ -106,7 +107,7 @@ def test_smoothing_weighs_what_was_seen_so_far_and_leaves_out_what_is_not_finite
 
 
 def test_a_smoothed_line_has_its_points_pale_behind_it():
-    steps = CHARTS["loss"].example().query("run == 'LoRA r=2'")
+    steps = EXAMPLES["loss"]().query("run == 'LoRA r=2'")
     points, line = CHARTS["loss"].draw(steps, smoothing=0.9).data
     assert (points.showlegend, points.opacity < 0.5, points.name) == (False, True, None)
     np.testing.assert_allclose(points.y, steps["loss"], rtol=1e-6)

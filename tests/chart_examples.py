@@ -1,4 +1,4 @@
-"""A small frame for each kind of chart: what the columns are, and something to draw in a test."""
+"""A small frame for each chart: what the columns are, and something to draw."""
 
 import numpy as np
 import pandas as pd
@@ -203,3 +203,32 @@ def errors() -> pd.DataFrame:
     label, error = np.tile([10.0, 20.0, 30.0], 2), np.array([1.0, -2.0, 0.5, 0.5, -1.0, 0.0])
     runs = _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3)
     return pd.DataFrame({"run": runs, "row": np.tile([3, 5, 8], 2), "label": label, "predicted": label + error, "error": error})
+
+
+EXAMPLES = {
+    "score": scores,
+    "loss": steps,
+    "gradient_norm": steps,
+    "learning_rate": steps,
+    "seconds": steps,
+    "memory": memory,
+    "card": memory,
+    "phase_peaks": phases,
+    "adapter_size": adapter_sizes,
+    "memory_breakdown": causes,
+    "class_counts": counts,
+    "target_values": bars,
+    "pareto": ranked,
+    "parallel": ranked,
+    "rank_curve": ranked,
+    "rows_shown": shown,
+    "truncation": curve,
+    "spectrum": spectrum,
+    "layer_updates": layers,
+    "confusion_matrix": pairs,
+    "reliability_diagram": bins,
+    "confidence_rows": bins,
+    "predicted_true": errors,
+    "residuals": errors,
+}
+"""What makes the frame of a chart, by the chart's name."""
