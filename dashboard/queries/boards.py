@@ -5,14 +5,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
-from dashboard.queries.workspace import home, listed, listed_in, selection_metric, stamp_of, store, store_of
+from dashboard.queries.workspace import home, listed, listed_in, of_workspace, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
@@ -21,6 +20,7 @@ from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces, read_paces
 from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.data.datasets import get_dataset
+from tabtune_core.data.splits import SplitName
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.metrics import METRICS
@@ -29,7 +29,6 @@ from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.runs import Run, RunStore
 
-HeldOutPart = Literal["validation", "test"]
 MOST_CLAIMS = 20
 """Sweeps whose claims are worked out for one page."""
 KEPT_PACES = 40
@@ -101,14 +100,10 @@ def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
     return _curves(str(home()), sweep, metric, stamp_of(sweep), now)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _predictions(folder: str, run_id: str, part: HeldOutPart) -> Predictions | None:
-    return read_predictions(store_of(folder), run_id, part)
-
-
-def predictions(run: Run, part: HeldOutPart) -> Predictions | None:
+@of_workspace(entries=64)
+def predictions(folder: str, run_id: str, part: SplitName) -> Predictions | None:
     """What a run with a result predicted for its held-out rows; None where that is not on disk."""
-    return _predictions(str(home()), run.id, part)
+    return read_predictions(store_of(folder), run_id, part)
 
 
 def rank_curves() -> dict[str, Job]:

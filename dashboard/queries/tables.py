@@ -13,7 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.formatting import moment, reading_words
-from dashboard.queries.workspace import home, listed, store
+from dashboard.queries.workspace import home, listed, of_workspace, store
 from dashboard.server.people import by, check_may_change, may_change, person
 from tabtune_core.analysis.obstacles import stopped_by_table
 from tabtune_core.data.datasets import (
@@ -80,8 +80,9 @@ def _whole(folder: str, table: str) -> pd.DataFrame:
     return load_frame(Path(folder), table)
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _first_rows(folder: str, table: str) -> pd.DataFrame:
+@of_workspace(entries=8)
+def first_rows(folder: str, table: str) -> pd.DataFrame:
+    """The first 100 rows of a table."""
     return preview(Path(folder), table)
 
 
@@ -92,11 +93,6 @@ def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
         TableError: for a table that the workspace does not hold.
     """
     return _whole(str(home()), table).iloc[rows]
-
-
-def first_rows(table: str) -> pd.DataFrame:
-    """The first 100 rows of a table."""
-    return _first_rows(str(home()), table)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -112,14 +108,10 @@ def proposal(table: str) -> Proposal:
     return _proposal(str(home()), table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
-    return ways_of(_whole(folder, table)[column])
-
-
-def ways(table: str, column: str) -> tuple[Way, ...]:
+@of_workspace(entries=64)
+def ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
     """How a column can be predicted, the likely way first."""
-    return _ways(str(home()), table, column)
+    return ways_of(_whole(folder, table)[column])
 
 
 def features(table: str, target: str, *, unseen: str | None = None) -> int:
@@ -131,19 +123,16 @@ def _label_frame(folder: str, table: str, column: str, way: Way) -> pd.DataFrame
     return with_label(_whole(folder, table), column, at_median=way == "halves")
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _class_counts(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
+@of_workspace(entries=64)
+def class_counts(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
+    """Rows of each class, largest first: label, rows."""
     counts = _label_frame(folder, table, column, way)[column].value_counts()
     return pd.DataFrame({"label": label_texts(pd.Series(counts.index)), "rows": counts.to_numpy()})
 
 
-def class_counts(table: str, column: str, way: Way) -> pd.DataFrame:
-    """Rows of each class, largest first: label, rows."""
-    return _class_counts(str(home()), table, column, way)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float, float]:
+@of_workspace(entries=64)
+def histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float, float]:
+    """Rows of each stretch of a column's numbers (low, high, rows), their mean and their standard deviation."""
     values = _whole(folder, table)[column].dropna().to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -152,23 +141,14 @@ def _histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, floa
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows}), float(values.mean()), float(values.std())
 
 
-def histogram(table: str, column: str) -> tuple[pd.DataFrame, float, float]:
-    """Rows of each stretch of a column's numbers (low, high, rows), their mean and their standard deviation."""
-    return _histogram(str(home()), table, column)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _label_findings(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
-    return check_label(_label_frame(folder, table, column, way), column, max_classes=None, task=TASKS[way])
-
-
-def label_findings(table: str, column: str, way: Way) -> tuple[Finding, ...]:
+@of_workspace(entries=64)
+def label_findings(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
     """What to know about a column before it is predicted.
 
     Raises:
         LabelError: when it cannot be predicted as asked.
     """
-    return _label_findings(str(home()), table, column, way)
+    return check_label(_label_frame(folder, table, column, way), column, max_classes=None, task=TASKS[way])
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -183,15 +163,11 @@ def split_sizes(run: RunSettings) -> SplitSizes:
     return _split_sizes(str(home()), json.dumps(alike.to_dict()))
 
 
-@st.cache_data(max_entries=64, show_spinner="Checking for target leakage")
-def _suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+@of_workspace(entries=64, spinner="Checking for target leakage")
+def suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+    """Columns that alone predict another nearly without error."""
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
-
-
-def suspects(table: str, column: str, way: Way) -> tuple[Finding, ...]:
-    """Columns that alone predict another nearly without error."""
-    return _suspects(str(home()), table, column, way)
 
 
 @st.cache_data(max_entries=256, show_spinner="Splitting the rows")
@@ -229,15 +205,11 @@ def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
     return _table_stops(str(home()), json.dumps([dataclasses.replace(alike, seed=seed).to_dict() for seed in seeds]))
 
 
-@st.cache_data(max_entries=64, show_spinner="Checking for target leakage")
-def _pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
+@of_workspace(entries=64, spinner="Checking for target leakage")
+def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
+    """Pairs of columns whose sum, difference, product or ratio is the numbers of another."""
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return pairs_that_give(_whole(folder, table), kinds, column)
-
-
-def pair_leaks(table: str, column: str) -> tuple[Finding, ...]:
-    """Pairs of columns whose sum, difference, product or ratio is the numbers of another."""
-    return _pair_leaks(str(home()), table, column)
 
 
 def start_reading(source: Path | bytes, name: str, choices: ReadingChoices) -> ReadingProcess:
@@ -285,8 +257,9 @@ class Span:
     """Whether all are whole, or there is one alone."""
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _ranges(folder: str, table: str) -> dict[str, Span]:
+@of_workspace(entries=16)
+def ranges(folder: str, table: str) -> dict[str, Span]:
+    """The span of each column of numbers that has one."""
     frame, found = _whole(folder, table), {}
     for column in get_dataset(Path(folder), table).columns:
         values = frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) if column.kind == "number" else np.empty(0)
@@ -297,17 +270,8 @@ def _ranges(folder: str, table: str) -> dict[str, Span]:
     return found
 
 
-def ranges(table: str) -> dict[str, Span]:
-    """The span of each column of numbers that has one."""
-    return _ranges(str(home()), table)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _values(folder: str, table: str, column: str, most: int) -> list[str] | None:
+@of_workspace(entries=64)
+def values(folder: str, table: str, column: str, *, most: int = 300) -> list[str] | None:
+    """The different words of a column, None where there are too many to choose from."""
     values = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
     return None if len(values) > most else sorted(values)
-
-
-def values(table: str, column: str, *, most: int = 300) -> list[str] | None:
-    """The different words of a column, None where there are too many to choose from."""
-    return _values(str(home()), table, column, most)

@@ -1,7 +1,10 @@
 """The store of the workspace, its sweeps and runs, and the worker."""
 
+import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
@@ -9,10 +12,31 @@ from dashboard.queries.owned_store import OwnedStore
 from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
 from tabtune_core.store.runs import ENDED, Run, Sweep, Unreadable, default_home
 
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
 
 def home() -> Path:
     """The workspace."""
     return default_home()
+
+
+def of_workspace(
+    *, entries: int, spinner: str | bool = False
+) -> Callable[[Callable[Concatenate[str, Asked], Answer]], Callable[Asked, Answer]]:
+    """A read that is cached: the function is given the folder of the workspace, and whoever calls it the rest."""
+
+    def decorate(read: Callable[Concatenate[str, Asked], Answer]) -> Callable[Asked, Answer]:
+        cached = st.cache_data(read, max_entries=entries, show_spinner=spinner)
+
+        @functools.wraps(read)
+        def asked(*args: Asked.args, **more: Asked.kwargs) -> Answer:
+            answer: Answer = cached(str(home()), *args, **more)
+            return answer
+
+        return asked
+
+    return decorate
 
 
 @st.cache_resource

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from tabtune_core.analysis.comparison import Comparison, HeldOutPart, Load, replicates
+from tabtune_core.analysis.comparison import Comparison, Load, replicates
 from tabtune_core.analysis.intervals import NORMAL_95
 from tabtune_core.analysis.replicates import Difference, difference
+from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS
 
 MOST_SEEDS = 20
@@ -69,7 +70,7 @@ def claim(
     runs = board.set_index("run").loc[list(chosen["own_runs"])].reset_index().assign(configuration=0)
     gain = float(runs["gain"].astype("float64").mean())
 
-    def own(part: HeldOutPart) -> Difference:
+    def own(part: SplitName) -> Difference:
         each = replicates(runs, metric, load, part)
         return difference([run.final for run in each], [run.zero_shot for run in each], metric)
 

@@ -6,7 +6,7 @@ Letters: S seeds, C configurations.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.analysis.incomplete import MODELS
 from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, difference
+from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.predictions import Predictions
@@ -29,8 +30,7 @@ WRITTEN: dict[str, Callable[[Any], str]] = {
 }
 """What may tell configurations of one rank apart, and how it is written in a name."""
 COSTS = ["growth_memory_bytes", "train_seconds", "adapter_bytes"]
-HeldOutPart = Literal["validation", "test"]
-Load = Callable[[str, HeldOutPart], Predictions | None]
+Load = Callable[[str, SplitName], Predictions | None]
 """The predictions of a run for one part of its held-out rows, if they are there."""
 
 
@@ -75,7 +75,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
     sign = 1 if meaning.higher_is_better else -1
     lora = table.index[table["strategy"] == "peft"]
-    parts: tuple[tuple[HeldOutPart, str], ...] = (("validation", ""), ("test", "test_"))
+    parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
     for part, prefix in parts:
         each = replicates(once[once["seed"].isin(seeds)], meaning, load, part)
         final = {c: [run.final for run in each if run.configuration == c] for c in table.index}
@@ -109,7 +109,7 @@ class RunReplicates:
     zero_shot: Replicates | None
 
 
-def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: HeldOutPart) -> list[RunReplicates]:
+def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) -> list[RunReplicates]:
     """Of each of ``runs`` (run, seed, configuration, best_step), in their order; all have the same groups of rows."""
     loaded = [load(run, part) for run in runs["run"]]
     first: dict[int, Predictions] = {}

@@ -1,12 +1,12 @@
 """What a run predicted for the rows that were held out, read back from its folder."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.data.splits import SplitName
 from tabtune_core.events import RunPlanned
 from tabtune_core.store.runs import RunStore
 
@@ -31,7 +31,7 @@ class Predictions:
     """What the run's own model said before it was trained, as ``predicted``; None where a run kept none."""
 
 
-def read_predictions(store: RunStore, run_id: str, split: Literal["validation", "test"]) -> Predictions | None:
+def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predictions | None:
     """None where the file is missing or cannot be read, or the run was never planned."""
     path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
     if planned is None or not isinstance(planned.event, RunPlanned) or not path.exists():

@@ -11,13 +11,14 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.prediction_diagnostics import confusion, errors, reliability
+from tabtune_core.data.splits import SplitName
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.runs import Run
 
 
-def which_rows() -> queries.HeldOutPart:
+def which_rows() -> SplitName:
     """Which held-out rows to show."""
-    part: queries.HeldOutPart = st.segmented_control(
+    part: SplitName = st.segmented_control(
         "Rows",
         ["validation", "test"],
         default="validation",
@@ -31,9 +32,9 @@ def which_rows() -> queries.HeldOutPart:
     return part
 
 
-def predictions_of(compared: Compared, runs: list[Run], part: queries.HeldOutPart) -> dict[str, Predictions]:
+def predictions_of(compared: Compared, runs: list[Run], part: SplitName) -> dict[str, Predictions]:
     """By run id; says of which runs there are none."""
-    by_run = {run.id: queries.predictions(run, part) for run in runs}
+    by_run = {run.id: queries.predictions(run.id, part) for run in runs}
     absent = [compared.named[run_id] for run_id, predictions in by_run.items() if predictions is None]
     if absent:
         st.caption(f"There are no predictions on disk of {plain(', '.join(absent))}.")
