@@ -36,6 +36,11 @@ class Metric:
         return left > right if self.higher_is_better else left < right
 
     @property
+    def sign(self) -> int:
+        """1 or -1: times it, more is better of any score."""
+        return 1 if self.higher_is_better else -1
+
+    @property
     def written(self) -> str:
         """The label inside a sentence.
 

@@ -20,7 +20,7 @@ from tabtune_core.metrics import METRICS
 
 MOST_SEEDS = 20
 """More are no reasonable way to settle a difference."""
-SMALLEST = 1e-12
+ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
 Verdict = Literal["better", "worse", "unclear", "no gain", "not known"]
 
@@ -85,16 +85,16 @@ def claim(
         return lora_claim
     rows = _rows_of(runs["run"].iloc[0], load)
     share = rows / table_rows if table_rows else 0.0
-    needed = math.ceil(rows * len(runs) * (half / value) ** 2) if value > SMALLEST else None
+    needed = math.ceil(rows * len(runs) * (half / value) ** 2) if value > ROUNDING else None
     return dataclasses.replace(lora_claim, more_seeds=seeds_needed(test, len(runs), share), rows_needed=needed)
 
 
 def _verdict(gain: float, test: Difference) -> Verdict:
-    if gain <= SMALLEST:
+    if gain <= ROUNDING:
         return "no gain"
     if not math.isfinite(test.value + test.half):
         return "not known"
-    return "better" if test.low > SMALLEST else "worse" if test.high < -SMALLEST else "unclear"
+    return "better" if test.low > ROUNDING else "worse" if test.high < -ROUNDING else "unclear"
 
 
 def seeds_needed(test: Difference, seeds: int, share: float) -> int | None:

@@ -73,7 +73,6 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     table = table.join(used[numbers].astype("float64").groupby(used["configuration"]).mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
-    sign = 1 if meaning.higher_is_better else -1
     lora = table.index[table["strategy"] == "peft"]
     parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
     for part, prefix in parts:
@@ -85,7 +84,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
         _add(table, f"{prefix}score", {c: difference(final[c], nothing[c], meaning) for c in table.index})
         for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
             score_C = table[f"{prefix}score"]
-            table[prefix + name] = sign * (score_C[best[0]] - score_C) if len(best) else np.nan
+            table[prefix + name] = meaning.sign * (score_C[best[0]] - score_C) if len(best) else np.nan
             behind = {c: difference(final[best[0]], final[c], meaning) for c in table.index} if len(best) else {}
             _add(table, prefix + name, behind)
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))

@@ -51,8 +51,7 @@ def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int |
     known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
     seeds = [run.settings.seed for run in known]
     known = [run for run in known if run.settings.seed == (min(seeds) if seed is None else seed)] if seeds else []
-    sign = -1 if METRICS[metric].higher_is_better else 1
-    ranked = sorted(known, key=lambda run: _score(run, metric, sign))
+    ranked = sorted(known, key=lambda run: _cost(run, metric))
     first = next((run for strategy in ("peft", "base-ft", "inference") for run in ranked if run.settings.strategy == strategy), None)
     if first is None:
         return []
@@ -67,8 +66,9 @@ def _is_kept(store: RunStore, run: Run) -> bool:
     return run.settings.strategy != "base-ft" or not trained or (store.home / "runs" / run.id / WEIGHTS_FILE).is_file()
 
 
-def _score(run: Run, metric: str, sign: int) -> float:
-    value = sign * (run.result.validation.get(metric, np.nan) if run.result else np.nan)
+def _cost(run: Run, metric: str) -> float:
+    """The less, the better its validation score."""
+    value = -METRICS[metric].sign * (run.result.validation.get(metric, np.nan) if run.result else np.nan)
     return value if np.isfinite(value) else np.inf
 
 
@@ -97,8 +97,8 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
     by_state = {strategy: rows.set_index("context_rows")[column] for strategy, rows in frame.groupby("strategy")}
     base = by_state["inference"]
     few, many = (FEW if FEW in base.index and base.index.max() > FEW else base.index.min()), base.index.max()
-    sign, unit = (1 if meaning.higher_is_better else -1), f"{part_of(frame, metric)} {meaning.written}"
-    more = sign * (base[many] - base[few])
+    unit = f"{part_of(frame, metric)} {meaning.written}"
+    more = meaning.sign * (base[many] - base[few])
     trained = next((strategy for strategy in ("peft", "base-ft") if strategy in by_state), None)
     start = (
         f"Using {many:,} context rows instead of {few:,} {_brings(more, metric)} in {unit}"
@@ -108,7 +108,7 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
     if trained is None:
         return f"{start}; there is no trained run of this seed to compare with."
     name = "full fine-tuning" if trained == "base-ft" else f"rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
-    own, both = (sign * (by_state[trained][many] - base[rows]) for rows in (many, few))
+    own, both = (meaning.sign * (by_state[trained][many] - base[rows]) for rows in (many, few))
     if few == many:
         return f"{start}: {name} {_brings(own, metric)} in {unit}."
     return f"{start}, {name} {_brings(own, metric)} at that number, both {_brings(both, metric, plural=True)}."

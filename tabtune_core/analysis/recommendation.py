@@ -10,15 +10,13 @@ from functools import partial
 
 import pandas as pd
 
-from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
+from tabtune_core.analysis.claims import MOST_SEEDS, ROUNDING, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, compare, told_by
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 
-ROUNDING = 1e-12
-"""Far below any difference of scores that is not one of arithmetic."""
 MEMORY_LEVER = 0.1
 """Share by which memory must vary over the ranks before rank is called a lever on it."""
 COSTS = {
@@ -123,7 +121,7 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> 
         ends = f"{claim.test.low:.{digits}f} to {claim.test.high:.{digits}f}"
         yield f"{where} it improves {_improvement(claim.test.value, metric, score)} over zero-shot, 95 % interval {ends}{allows}."
         return
-    low, high = sorted(_sign(metric) * end for end in (claim.test.low, claim.test.high))
+    low, high = sorted(metric.sign * end for end in (claim.test.low, claim.test.high))
     interval = f"{_change(claim.test.value, metric, score)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
     if claim.verdict == "worse":
         yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
@@ -168,7 +166,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     """What ``other`` costs against ``cheap``, one of which is the best LoRA, and how its validation score differs."""
     half = max(cheap["lora_gap_interval"], other["lora_gap_interval"])
-    change = _change(_sign(metric) * (other["score"] - cheap["score"]), metric, cheap["score"], half)
+    change = _change(metric.sign * (other["score"] - cheap["score"]), metric, cheap["score"], half)
     parts = []
     for name, (words, (more, less), size) in COSTS.items():
         amount = (other[name] - cheap[name]) / size
@@ -224,10 +222,6 @@ def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     return f"r={row['rank']}" + (f" ({more})" if more else "")
 
 
-def _sign(metric: Metric) -> int:
-    return 1 if metric.higher_is_better else -1
-
-
 def _improvement(better_by: float, metric: Metric, score: float) -> str:
     """For example ``accuracy by 0.0123``, or ``log-loss by 0.0123 nats``."""
     unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
@@ -242,5 +236,5 @@ def _change(better_by: float, metric: Metric, score: float, half: float | None =
     digits, unit = metric.decimals(score), "nats of " if metric.unit == "nats" else ""
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
     noise = "" if half is None else f" ± {half:.{digits}f}"
-    written = f"{_sign(metric) * better_by:+z.{digits}f}{noise} {unit}{metric.written}"
+    written = f"{metric.sign * better_by:+z.{digits}f}{noise} {unit}{metric.written}"
     return written + (f" ({', '.join(notes)})" if notes else "")

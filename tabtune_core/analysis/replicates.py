@@ -174,9 +174,8 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if not both or len(both) < len(first):
         return UNKNOWN
-    sign = 1 if metric.higher_is_better else -1
-    value_S = np.array([sign * (a.score - b.score) for a, b in both])
-    without_SG = np.array([sign * (a.without_G - b.without_G) for a, b in both])
+    value_S = np.array([metric.sign * (a.score - b.score) for a, b in both])
+    without_SG = np.array([metric.sign * (a.without_G - b.without_G) for a, b in both])
     here_SG = np.array([a.rows_G > 0 for a, _ in both])
     value, half_row = float(value_S.mean()), metric.name in OF_THE_CLASS
     rows = _variance(without_SG.mean(axis=0), half_row=half_row)

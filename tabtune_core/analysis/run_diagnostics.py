@@ -188,7 +188,7 @@ def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble 
     evaluations = scores[scores["split"] == "validation"]
     if metric not in evaluations or len(evaluations) <= EVALUATIONS_PAST_BEST:
         return None
-    sign = -1.0 if METRICS[metric].higher_is_better else 1.0
+    sign = -METRICS[metric].sign
     cost = sign * evaluations[metric].to_numpy(dtype=np.float64)
     best = int(np.nanargmin(cost)) if np.isfinite(cost).any() else len(cost)
     past = cost[best + 1 :]

@@ -210,13 +210,13 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
     result = run.result
     if result is None or run.settings.strategy not in MODELS:
         return {}
-    sign, gains = 1 if metric.higher_is_better else -1, {}
+    gains = {}
     for name, scores, before in (
         ("gain", result.validation, result.zero_shot_validation),
         ("test_gain", result.test, result.zero_shot_test),
     ):
         if metric.name in scores and metric.name in before:
-            gains[name] = sign * (scores[metric.name] - before[metric.name]) if result.best_step else 0.0
+            gains[name] = metric.sign * (scores[metric.name] - before[metric.name]) if result.best_step else 0.0
     return gains
 
 

@@ -82,9 +82,8 @@ def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[st
             values = _of([getattr(result, part) for result in results], metric)
             row |= {f"{part}_{metric}": _mean(values), f"{part}_{metric}_interval": half_interval(values)}
     row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
-    sign = 1 if METRICS[rank_by].higher_is_better else -1
     after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
-    gains = [sign * (late - early) for late, early in zip(after, before, strict=True)]
+    gains = [METRICS[rank_by].sign * (late - early) for late, early in zip(after, before, strict=True)]
     return row | {"gain": _mean(gains), "gain_interval": half_interval(gains)}
 
 

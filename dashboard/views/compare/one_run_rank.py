@@ -121,7 +121,7 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
     scores = curve.set_index("rank")[f"validation_{metric}"]
     if scores.isna().all():
         return f"{first} Its effect on {METRICS[metric].written} is not known, because the curve was made by an earlier version."
-    gains = (scores - scores[0]) * (1 if METRICS[metric].higher_is_better else -1)
+    gains = METRICS[metric].sign * (scores - scores[0])
     if not gains[full] > 0:
         return f"{first} On {METRICS[metric].label} the whole update is not better than zero-shot."
     lower = [rank for rank in gains.index if 0 < rank < full]
