@@ -22,24 +22,10 @@ from tabtune_core.data.reading.decoding import check_is_file
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.samples import SAMPLES, sample_frame
+from tabtune_core.data.samples import sample_frame
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
 from tabtune_core.scratch import scratch_folder
-
-__all__ = [
-    "SAMPLES",
-    "Dataset",
-    "add_dataset",
-    "add_sample",
-    "damaged_datasets",
-    "delete_dataset",
-    "get_dataset",
-    "list_datasets",
-    "load_frame",
-    "preview",
-    "sample_frame",
-]
 
 ID = re.compile(r"[0-9a-f]{64}")
 CHUNK_BYTES = 1 << 20
@@ -110,7 +96,7 @@ def add_dataset(
 
 
 def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
-    """Keeps one of SAMPLES. Raises TableError for another name."""
+    """Keeps one of ``samples.SAMPLES``. Raises TableError for another name."""
     return add_dataset(home, sample_frame(name).to_csv(index=False).encode(), f"{name}.csv", owner=owner)
 
 

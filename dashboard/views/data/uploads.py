@@ -12,9 +12,10 @@ from dashboard.formatting import plain
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
-from tabtune_core.data.datasets import SAMPLES, Dataset
+from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
+from tabtune_core.data.samples import SAMPLES
 
 TYPES = ["csv", "tsv", "txt", "parquet", "zip", "gz"]
 SAMPLE_WORDS = {
