@@ -1,10 +1,13 @@
-"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict`` and ``merge``."""
+"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``merge`` and ``doctor``."""
 
 import argparse
+import json
+from dataclasses import asdict
 
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import StoreError
+from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.runs import RunStore
 
@@ -65,3 +68,10 @@ def write_merged(asked: argparse.Namespace) -> int:
     load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0
+
+
+def diagnose(asked: argparse.Namespace) -> int:
+    """Prints the checks; 1 where one found what keeps runs from working."""
+    checks = examine(asked.home, online=asked.online)
+    print(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False) if asked.format == "json" else report(checks))
+    return int(any(check.state == "problem" for check in checks))

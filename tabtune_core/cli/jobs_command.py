@@ -4,9 +4,8 @@ In: the store. Out: a line a job, newest first; or what was cancelled.
 """
 
 import argparse
-import time
 
-from tabtune_core.cli.terminal import say
+from tabtune_core.cli.terminal import moment, say
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.store.job_kinds import kind_of
@@ -25,8 +24,7 @@ def show_or_cancel(asked: argparse.Namespace) -> int:
         say(f"No job {'was asked for' if asked.all else 'is queued or running'} in {store.home}.")
     for job in jobs:
         told = read_progress(store.job_dir(job.id)) if job.status == "running" else None
-        created = time.strftime("%d %b %Y %H:%M", time.localtime(job.created))
-        print(f"{job.id}  {job.status:<11}  {created}  {kind_of(job.kind).title}{f', {told}' if told else ''}")
+        print(f"{job.id}  {job.status:<11}  {moment(job.created)}  {kind_of(job.kind).title}{f', {told}' if told else ''}")
     return 0
 
 

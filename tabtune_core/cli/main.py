@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
-from tabtune_core.cli.commands import print_context_curve, print_leaderboard, print_predictions, write_merged
-from tabtune_core.cli.doctor_command import diagnose
+from tabtune_core.cli.commands import diagnose, print_context_curve, print_leaderboard, print_predictions, write_merged
 from tabtune_core.cli.jobs_command import show_or_cancel
 from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say

@@ -7,10 +7,9 @@ import argparse
 import dataclasses
 import json
 import math
-import time
 from typing import Any
 
-from tabtune_core.cli.terminal import say
+from tabtune_core.cli.terminal import moment, say
 from tabtune_core.events import Note
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import Run, RunStore
@@ -29,7 +28,7 @@ def list_runs(asked: argparse.Namespace) -> int:
         _print_json([_in_short(run) for run in runs])
         return 0
     for run in runs:
-        print(f"{run.id}  {run.sweep}  {run.status:<11}  {_time(run.created)}  {run.name:<24}  {_scores(run)}".rstrip())
+        print(f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {_scores(run)}".rstrip())
     if not runs:
         say(f"No run is in {store.home}.")
     return 0
@@ -52,7 +51,7 @@ def show_run(asked: argparse.Namespace) -> int:
     if asked.format == "json":
         _print_json(about)
         return 0
-    for name, value in _flat(about | {name: value and _time(value) for name, value in about.items() if name in _TIMES}):
+    for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
         print(f"{name}: {value}")
     return 0
 
@@ -79,10 +78,6 @@ def _scores(run: Run) -> str:
         return ""
     metric = METRICS[run.settings.selection_metric]
     return f"validation {metric.name} {score:.{metric.decimals(score)}f}"
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%d %b %Y %H:%M", time.localtime(seconds))
 
 
 def _print_json(value: Any) -> None:

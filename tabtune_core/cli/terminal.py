@@ -39,6 +39,11 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+def moment(unix_seconds: float) -> str:
+    """Day and time on this machine's clock."""
+    return time.strftime("%d %b %Y %H:%M", time.localtime(unix_seconds))
+
+
 def follow(store: RunStore, sweep: str) -> list[Run]:
     """Shows the runs of a sweep as they go on and keeps a worker at them. Returns them when the last has ended."""
     views: dict[str, RunView] = {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tabtune_core.cli.terminal import say
+from tabtune_core.cli.terminal import moment, say
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import forget_cluster
@@ -56,7 +56,7 @@ def _show_status(store: RunStore) -> int:
         how = "was stopped with 'loralab worker --stop'" if is_stopped(store.home) else "is not running"
         print(f"The worker of {store.home} {how}.")
     else:
-        since = time.strftime("%d %b %Y %H:%M", time.localtime(worker.since)) if worker.since else "an unknown time"
+        since = moment(worker.since) if worker.since else "an unknown time"
         print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
         if worker.suspended:
             print(_suspended(worker))
