@@ -1,4 +1,4 @@
-"""The charts by name. Each is a function from a frame to a Plotly figure, in a file of its own, without Streamlit.
+"""The charts by name. Each is a function from a frame to a Plotly figure, most in a file of their own, without Streamlit.
 
 To add one: write the file, add a line to CHARTS, and a frame to the examples of the tests, which draw it and an empty one.
 """
@@ -16,10 +16,7 @@ from dashboard.charts.card import card
 from dashboard.charts.class_counts import class_counts
 from dashboard.charts.confidence_rows import confidence_rows
 from dashboard.charts.confusion_matrix import confusion_matrix
-from dashboard.charts.gradient_norm import gradient_norm
 from dashboard.charts.layer_updates import layer_updates
-from dashboard.charts.learning_rate import learning_rate
-from dashboard.charts.loss import loss
 from dashboard.charts.memory import memory
 from dashboard.charts.memory_breakdown import memory_breakdown
 from dashboard.charts.parallel import parallel
@@ -33,6 +30,7 @@ from dashboard.charts.rows_shown import rows_shown
 from dashboard.charts.score import score
 from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
+from dashboard.charts.step_lines import gradient_norm, learning_rate, loss
 from dashboard.charts.target_values import target_values
 from dashboard.charts.truncation import truncation
 from tabtune_core.analysis.figures import plain_in_figure
