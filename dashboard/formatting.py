@@ -84,8 +84,8 @@ def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
     for parts, one in zip(said, readings, strict=True):
         own = [(name, kind) for name, kind in one.kinds if (name, kind) not in every]
         left_out = [name for name, kind in own if kind == "ignored"]
-        parts += [f"without {_few(left_out)}"] if left_out else []
-        parts += [_few([f"{name} as {kind}" for name, kind in own if kind != "ignored"])] if len(own) > len(left_out) else []
+        parts += [f"without {few(left_out)}"] if left_out else []
+        parts += [few([f"{name} as {kind}" for name, kind in own if kind != "ignored"])] if len(own) > len(left_out) else []
     return [", ".join(parts) or ("as detected" if any(said) else "") for parts in said]
 
 
@@ -94,11 +94,12 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
     "header": lambda header: "first line names" if header else "first line data",
     "day_first": lambda first: "day first" if first else "month first",
-    "missing_marks": lambda marks: f"{_few(marks)} missing",
+    "missing_marks": lambda marks: f"{few(marks)} missing",
 }
 
 
-def _few(names: Sequence[str], most: int = 3) -> str:
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

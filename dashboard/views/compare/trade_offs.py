@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.charts import CHARTS
 from dashboard.charts.pareto import COSTS, SCORE, axis_of
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import megabytes, plain, score
+from dashboard.formatting import few, megabytes, plain, score
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
@@ -38,7 +38,7 @@ def trade_offs(compared: Compared) -> None:
     show(drawn, key="pareto", label="Trade-offs of all runs", numbers=board[["run", *columns]])
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
-        st.caption(f"Not shown, because one of these numbers is missing: {plain(_some(absent))}.")
+        st.caption(f"Not shown, because one of these numbers is missing: {plain(few(absent, MOST_NAMED))}.")
 
     st.subheader("All settings at once", help=CHARTS["parallel"].help)
     st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")
@@ -131,7 +131,3 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
 
 def _number(value: object) -> float | None:
     return None if pd.isna(value) else float(value)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

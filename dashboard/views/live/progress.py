@@ -6,7 +6,7 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
+from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
 from dashboard.queries import Latest
 from dashboard.views.live.actions import again_all, ask, to_the_form
 from dashboard.views.live.time_left import time_left
@@ -51,7 +51,7 @@ def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
     for run in failed:
         reasons.setdefault(run.error or STATUS[run.status], []).append(named[run.id])
     head = f"{len(failed)} of {len(runs)} runs failed" if len(runs) > 1 else "The run failed"
-    whole = [f"**{head}.**", *(f"{plain(_some(names))}: {plain(reason)}" for reason, names in reasons.items())]
+    whole = [f"**{head}.**", *(f"{plain(few(names, MOST_NAMED))}: {plain(reason)}" for reason, names in reasons.items())]
     st.error("  \n".join(whole), icon=":material/error:")
     key = runs[0].sweep
     with st.container(horizontal=True):
@@ -67,10 +67,6 @@ def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
             icon=":material/replay:",
             help="Queues them again in this sweep, with the same settings.",
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
 def steps_shown(runs: list[Run], latest: dict[str, Latest]) -> int:
