@@ -19,7 +19,6 @@ from dashboard.queries.boards import (
     recommended,
 )
 from dashboard.queries.frames import FRAMES, Latest, drawn, frame, latest, reach, settled, watched
-from dashboard.queries.machine import cards, cluster, memory_of_devices
 from dashboard.queries.tables import (
     BARS,
     LIMIT_BYTES,
@@ -51,12 +50,15 @@ from dashboard.queries.tables import (
 )
 from dashboard.queries.workspace import (
     active,
+    cards,
+    cluster,
     home,
     keep_worker,
     listed,
     log_tail,
     look_after_worker,
     mark,
+    memory_of_devices,
     selection_metric,
     stamp_of,
     store,

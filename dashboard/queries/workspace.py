@@ -1,4 +1,4 @@
-"""The store of the workspace, its sweeps and runs, and the worker."""
+"""The store of the workspace, its sweeps and runs, the worker, and the devices that it has."""
 
 import functools
 import hashlib
@@ -10,6 +10,9 @@ import streamlit as st
 
 from dashboard.queries.owned_store import OwnedStore
 from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
+from tabtune_core.execution.cluster_file import Cluster, read_cluster
+from tabtune_core.gpus import card_memory, card_names
+from tabtune_core.machine import machine_memory
 from tabtune_core.store.runs import ENDED, Run, Sweep, Unreadable, default_home
 
 Asked = ParamSpec("Asked")
@@ -114,3 +117,20 @@ def keep_worker() -> None:
 def look_after_worker() -> WorkerTrouble | None:
     """The same for a page that asks every second; says when a worker does not stay up."""
     return _watch(str(home())).look()
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def cards() -> list[str]:
+    """Names of the NVIDIA GPUs of this machine."""
+    return card_names()
+
+
+@st.cache_data(ttl=5, show_spinner=False)
+def memory_of_devices() -> tuple[tuple[int, int], list[tuple[int, int] | None]]:
+    """Free and total bytes: of the machine, and of each NVIDIA GPU (None where the driver does not report it)."""
+    return machine_memory(), card_memory()
+
+
+def cluster() -> Cluster | None:
+    """The machines that runs are put on; None where that is this one."""
+    return read_cluster(home())
