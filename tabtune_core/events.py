@@ -9,7 +9,9 @@ import json
 import math
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
+
+from tabtune_core.files.plain_values import hints_of
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
 EndedBy = Literal["", "time limit"]
@@ -217,7 +219,7 @@ def from_json(kind: str, payload: str) -> Event:
     if kind not in EVENTS:
         raise ValueError(f"{kind!r} is no event that this version knows")
     values, cls = _object(payload), EVENTS[kind]
-    hints = _hints(cls)
+    hints = hints_of(cls)
     strange = {name: values.pop(name) for name in [*values] if name not in hints}
     if missing := [name for name in required(kind) if name not in values]:
         raise ValueError(f"{kind} lacks {', '.join(missing)}")
@@ -247,11 +249,6 @@ def _object(payload: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"it is {values!r:.60}, which has no fields")
     return values
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
 
 
 @functools.cache

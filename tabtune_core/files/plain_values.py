@@ -133,14 +133,15 @@ def check_fields(values: Any) -> None:
         Damaged: one is not of the type that is written beside it.
     """
     kind: Any = type(values)
-    hints = _hints(kind)
+    hints = hints_of(kind)
     for field in dataclasses.fields(values):
         if not fits(getattr(values, field.name), hints[field.name]):
             raise Damaged(f"its {type(values).__name__} has a {field.name} of another kind")
 
 
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
+def hints_of(cls: Any) -> dict[str, Any]:
+    """The types that are written beside the fields of a class; worked out once, as a workspace of many runs asks thousands of times."""
     return get_type_hints(cls)
 
 

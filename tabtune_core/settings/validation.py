@@ -4,13 +4,13 @@ In: a value, its name and its bounds. Out: nothing, or a SettingError that says 
 """
 
 import dataclasses
-import functools
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.errors import SettingError
+from tabtune_core.files.plain_values import hints_of
 
 MOST_WHOLE = 2**53
 """Beyond it a whole number is not one any more once it has been a float."""
@@ -57,16 +57,10 @@ def whole_number(text: str) -> int:
     return number
 
 
-@functools.cache
-def _hints(settings: Any) -> dict[str, Any]:
-    """Worked out once: a workspace of a thousand runs reads three thousand of these."""
-    return get_type_hints(settings)
-
-
 def check_kinds(settings: Any, section: str) -> None:
     """Refuses what is no text, choice, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
     kind: Any = type(settings)
-    for name, hint in _hints(kind).items():
+    for name, hint in hints_of(kind).items():
         if name.startswith("_"):
             continue
         value = getattr(settings, name)
