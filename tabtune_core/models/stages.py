@@ -4,7 +4,8 @@ A family's ``stages(module)`` lists those of a module, for whoever keeps what th
 stages upstream's own code runs as ever: a stage that is passed over gives something of the right shape, which nothing reads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,23 @@ def stages_of(family: Family, module: nn.Module) -> Stages:
     """The stages of a model's forward pass; none where its package is not of a version that was tested, whose calls may be others."""
     stages: Stages = family.code("stages").stages(module) if family.upstream.is_tested else Stages(every=())
     return stages
+
+
+@contextmanager
+def replaced(stand_ins: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterator[None]:
+    """While the context lasts, methods of some objects are others: owner, name and what stands there. Whatever stood there comes back."""
+    before = []
+    try:
+        for owner, name, stand_in in stand_ins:
+            before.append((vars(owner), name, vars(owner).get(name)))
+            vars(owner)[name] = stand_in
+        yield
+    finally:
+        for own, name, was in reversed(before):
+            if was is None:
+                del own[name]
+            else:
+                own[name] = was
 
 
 class Instead:

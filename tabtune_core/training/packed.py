@@ -13,6 +13,7 @@ from torch import nn
 
 from tabtune_core.lora.attach import adapted_paths, adapter_at
 from tabtune_core.lora.stacked import Stack
+from tabtune_core.models.stages import replaced
 
 
 class PackedModel(Protocol):
@@ -74,12 +75,9 @@ class PackedPass:
             return output.repeat(count, *[1] * (output.dim() - 1))
 
         hook = None if self._cut is None else module.get_submodule(self._cut).register_forward_hook(repeat)
-        for stack in self._stacks:
-            vars(stack.adapters[0])["forward"] = stack.forward
         try:
-            yield
+            with replaced((stack.adapters[0], "forward", stack.forward) for stack in self._stacks):
+                yield
         finally:
-            for stack in self._stacks:
-                del vars(stack.adapters[0])["forward"]
             if hook is not None:
                 hook.remove()

@@ -19,7 +19,7 @@ from torch import nn
 
 from tabtune_core.lora.attach import adapted_paths
 from tabtune_core.lora.names import under
-from tabtune_core.models.stages import Stage, Stages
+from tabtune_core.models.stages import Stage, Stages, replaced
 from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
@@ -92,18 +92,11 @@ class SharedPrefix:
         if when and self.on and not before:
             self._frozen = frozen_stages(self.module, self.stages.every)
         wrapped = [*self._entries(), *self._stand_ins()] if self._frozen and not before else []
-        own = [(owner, name, vars(owner).get(name)) for owner, name, _ in wrapped]
-        for owner, name, function in wrapped:
-            vars(owner)[name] = function
         try:
-            yield
+            with replaced(wrapped):
+                yield
         finally:
             self._frozen = before
-            for owner, name, function in own:
-                if function is None:
-                    del vars(owner)[name]
-                else:
-                    vars(owner)[name] = function
 
     def _entries(self) -> Iterator[tuple[nn.Module, str, Any]]:
         for name in self.stages.entries:

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from tabtune_core.models.stages import replaced
+
 
 @contextmanager
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
@@ -22,13 +24,8 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
         block_lists: paths of its lists of blocks, for example ``icl_predictor.tf_icl.blocks``; the blocks may be called from anywhere.
     """
     blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
-    for block in blocks:
-        vars(block)["forward"] = partial(_recomputed, block.forward)
-    try:
+    with replaced((block, "forward", partial(_recomputed, block.forward)) for block in blocks):
         yield
-    finally:
-        for block in blocks:
-            del vars(block)["forward"]
 
 
 def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:

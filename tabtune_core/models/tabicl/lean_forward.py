@@ -11,7 +11,7 @@ D width, O outputs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -22,6 +22,7 @@ from tabicl._model import ssmax
 from torch import nn
 from torch.nn import functional as F
 
+from tabtune_core.models.stages import replaced
 from tabtune_core.models.tabicl.upstream import UPSTREAM
 
 RESERVED = -100.0
@@ -96,35 +97,20 @@ def needed_work_alone(module: nn.Module) -> Iterator[None]:
     query_rows = _QueryRows()
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
     head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
-    with ExitStack() as stack:
-        for owner, name, stand_in in (
-            (last, "forward", query_rows.block),
-            (head, "forward", query_rows.head),
-            (columns, EMBED, partial(_columns, columns)),
-            *(_without_waiting(columns) if module.training else ()),
-        ):
-            stack.enter_context(_replaced(owner, name, stand_in))
+    stand_ins = (
+        (last, "forward", partial(query_rows.block, last.forward)),
+        (head, "forward", partial(query_rows.head, head.forward)),
+        (columns, EMBED, partial(_columns, columns, getattr(columns, EMBED))),
+        *(_without_waiting(columns) if module.training else ()),
+    )
+    with replaced(stand_ins):
         yield
 
 
 def _without_waiting(columns: nn.Module) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     """Replacements that spare waiting for the GPU; a layer that is computed again in the backward pass keeps waiting."""
-    yield ssmax, "_logn", lambda _, *size: _logarithm(*size)
+    yield ssmax, "_logn", _logarithm
+    layer: Any
     for layer in columns.modules():
         if hasattr(layer, "skip_value") and "forward" not in vars(layer):
-            plain = partial(nn.Linear.forward, layer) if isinstance(layer, nn.Linear) else layer.induced_attention
-            yield layer, "forward", lambda _, *positional, plain=plain, **named: plain(*positional, **named)
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, stand_in: Callable[..., Any]) -> Iterator[None]:
-    """A method, whatever stands in its place already, by one that is given it first."""
-    before = vars(owner).get(name)
-    vars(owner)[name] = partial(stand_in, getattr(owner, name))
-    try:
-        yield
-    finally:
-        if before is None:
-            del vars(owner)[name]
-        else:
-            vars(owner)[name] = before
+            yield layer, "forward", partial(nn.Linear.forward, layer) if isinstance(layer, nn.Linear) else layer.induced_attention
