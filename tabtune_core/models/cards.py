@@ -129,10 +129,6 @@ class Family:
         late = sorted(numbers)[-max(1, len(numbers) // 3) :]
         return {**self.groups[task], LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
 
-    def shapes(self, config: dict[str, Any], task: Task) -> Shapes:
-        """Of the weights that LoRA can reach."""
-        return self.layers(config, task).weights
-
     @property
     def installed(self) -> bool:
         """Whether its package is here; found out without importing it."""
@@ -188,7 +184,3 @@ class ModelCard:
         by_path = {path.removesuffix(".weight"): path for path in shapes}
         matches = match_targets(by_path, targets or family.targets, self.groups(task), family.passed_over, family.unused[task])
         return {by_path[path]: shapes[by_path[path]] for path in matches.target_by_path}
-
-    def adapter_parameters(self, task: Task, rank: int, targets: Sequence[str] = ()) -> int:
-        """Parameters of an adapter on these targets: ``rank * (in + out)`` a layer, the rank capped at the smaller side."""
-        return sum(min(rank, out, width) * (out + width) for out, width in self.adapted_shapes(task, targets).values())

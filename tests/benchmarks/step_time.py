@@ -39,9 +39,11 @@ from peers import TabTuneSteps, save_episode, tabtune_python
 from published import markdown_table, write_block
 
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
+from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.tabicl import model as tabicl
+from tabtune_core.settings import LoraSettings
 
 RANK = 8
 FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "upstream", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
@@ -129,7 +131,8 @@ def with_peft(model: BaseModel, name: str) -> BaseModel:
     layers = [path.removesuffix(".weight") for path in get_card(name).adapted_shapes("classification", REACHED[name])]
     peft.inject_adapter_in_model(peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module)
     trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
-    assert trained == get_card(name).adapter_parameters("classification", RANK, REACHED[name]), "peft adapts other layers than ours"
+    told = adapter_size(get_card(name), "classification", LoraSettings(rank=RANK, targets=tuple(REACHED[name]))).factors
+    assert trained == told, "peft adapts other layers than ours"
     return model
 
 

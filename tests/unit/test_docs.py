@@ -9,7 +9,9 @@ import pytest
 
 from tabtune_core.api.tuning_params import FAMILY_MODELS, KNOWN
 from tabtune_core.cli.main import main
+from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "pages"
@@ -91,7 +93,7 @@ def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
         line for line in (PAGES / "reference" / "models.md").read_text().splitlines() if line.startswith("|") and f"`{name}`" in line
     )
     assert f"{CATALOGUE[name].weights_for('classification').total_parameters:,}" in row
-    assert f"{CATALOGUE[name].adapter_parameters('classification', 8):,}" in row
+    assert f"{adapter_size(CATALOGUE[name], 'classification', LoraSettings(rank=8)).factors:,}" in row
 
 
 def test_every_setting_of_a_pipeline_and_every_familys_variable_is_listed():

@@ -6,7 +6,9 @@ from tiny import build
 
 from tabtune_core.errors import SettingError
 from tabtune_core.lora.inject import inject
+from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.settings import LoraSettings
 
 EVERY = [(name, task) for name, card in CATALOGUE.items() for task in card.weights]
 
@@ -23,7 +25,7 @@ def test_sizes_and_prices_are_those_of_the_module(name, task):
     )
     paths = {layer.path.removesuffix(".weight"): (layer.out_features, layer.in_features) for layer in report.layers}
     assert {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task).items()} == paths
-    assert card.adapter_parameters(task, 8) == report.trainable_parameters
+    assert adapter_size(card, task, LoraSettings(rank=8)).factors == report.trainable_parameters
 
 
 def test_the_guides_example_of_a_768_by_768_weight():

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from dashboard.views.new_run.pricing import price_adapters
+from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.cards import Layers
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings
@@ -62,5 +63,5 @@ def test_a_part_that_matches_nothing_costs_nothing(part):
 
 def test_the_share_is_the_one_that_a_finished_run_reports():
     """The leaderboard divides by all parameters of the model that was trained, its adapter included."""
-    adapter = MINI.adapter_parameters("classification", 8)
+    adapter = adapter_size(MINI, "classification", LoraSettings(rank=8)).factors
     assert priced()["Share (%)"].item() == pytest.approx(100 * adapter / (MINI.weights_for("classification").total_parameters + adapter))

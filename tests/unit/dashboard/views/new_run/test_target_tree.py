@@ -5,7 +5,9 @@ import random
 import pytest
 
 from dashboard.views.new_run.target_tree import adapted, as_data, paths_of, toggled, tree_of
+from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings
 
 MINIS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
 TASK = "classification"
@@ -42,7 +44,7 @@ def test_a_part_is_ticked_half_when_some_of_it_is_adapted():
     assert [node["state"] for node in top] == ["none", "none", "some"]
     blocks = next(child for child in top[2]["children"] if child["path"] == "icl_predictor.tf_icl.blocks")
     assert [child["state"] for child in blocks["children"]] == ["all", "none", "none", "none"]
-    assert top[2]["adapter"] == card.adapter_parameters(TASK, 8, ("icl_predictor.tf_icl.blocks.0",))
+    assert top[2]["adapter"] == adapter_size(card, TASK, LoraSettings(rank=8, targets=("icl_predictor.tf_icl.blocks.0",))).factors
 
 
 def test_the_groups_of_the_guide_stand_beside_their_parts():
