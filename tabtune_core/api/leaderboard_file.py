@@ -19,6 +19,7 @@ import pandas as pd
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.events import RunFinished, from_json
+from tabtune_core.files.whole import write_text
 from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
@@ -75,10 +76,8 @@ def write_fit(path: Path, fit: Fit) -> None:
     """Writes a fit with a result in one move: a half-written file never bears the final name."""
     assert fit.result is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")  # two leaderboards may share a folder
     content = {"result": dataclasses.asdict(fit.result), "peaks": fit.peaks}
-    partial.write_text(json.dumps({**content, "sha256": _sha256_of(content)}))
-    partial.replace(path)
+    write_text(path, json.dumps({**content, "sha256": _sha256_of(content)}), mark=str(os.getpid()))  # two leaderboards may share a folder
 
 
 def read_fit(path: Path, settings: RunSettings) -> Fit | None:

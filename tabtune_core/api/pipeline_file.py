@@ -26,6 +26,7 @@ from tabtune_core.files.archives import FREE_BYTES, LARGEST_FILE_BYTES, open_arc
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.files.whole import in_one_move
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 2
@@ -72,14 +73,12 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
             f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of many different texts."
         )
     rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C}
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)
         archive.writestr(WEIGHTS, safetensors.torch.save(content.tensors))
         # rows of few different values shrink so far that a reader could not tell them from a file that is made to fill the memory
         how = zipfile.ZIP_STORED if context.x_CF.nbytes > FREE_BYTES // 2 else zipfile.ZIP_DEFLATED
         archive.writestr(CONTEXT, safetensors.numpy.save(rows), how)
-    partial.replace(path)
 
 
 def _short(history: tuple[Event, ...]) -> tuple[Event, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.progress import in_words
 from tabtune_core.errors import LayoutError, ShortageError, TableError
+from tabtune_core.files.whole import write_text
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import named, shortage_of
 
@@ -123,7 +124,7 @@ def main(folder: Path) -> None:
         nonlocal last
         if stage != last[0] or time.monotonic() - last[1] > TELL_SECONDS:
             last = (stage, time.monotonic())
-            _write(folder / PROGRESS, in_words(stage, done, whole))
+            write_text(folder / PROGRESS, in_words(stage, done, whole))
 
     choices = ReadingChoices.from_json(request["choices"])
     try:
@@ -138,17 +139,10 @@ def main(folder: Path) -> None:
             raise
         answer = {"error": str(lacking), "lack": lacking.lack}
     try:
-        _write(folder / RESULT, json.dumps(answer))
+        write_text(folder / RESULT, json.dumps(answer))
     except OSError as error:
         os._exit(UNSAID + (error.errno or 0))
     os._exit(0)  # threads of the packages that read tables can abort an orderly end
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step, so that no half of it is read."""
-    new = path.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
 
 
 def _end_with_input(folder: Path) -> None:

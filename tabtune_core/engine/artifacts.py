@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.splits import SplitName
 from tabtune_core.data.task import Prepared, kinds_of
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
 from tabtune_core.models.base import BaseModel
@@ -53,11 +54,9 @@ def write_predictions(
 
 def write_weights(path: Path, model: BaseModel) -> None:
     """The weights of a module as safetensors, whole: what full fine-tuning made, to be inspected later."""
-    partial = path.with_suffix(".partial")
-    safetensors.torch.save_file(
-        {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, partial
-    )
-    partial.replace(path)
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}
+    with in_one_move(path) as partial:
+        safetensors.torch.save_file(weights, partial)
 
 
 def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> str:

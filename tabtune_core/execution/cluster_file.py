@@ -12,6 +12,7 @@ from pathlib import Path
 from tabtune_core.execution.choice import EXECUTOR_VARIABLE
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import worker_of
+from tabtune_core.files.whole import write_text
 
 CLUSTER = "cluster.json"
 
@@ -63,9 +64,7 @@ def write_cluster(home: Path, cluster: Cluster) -> None:
     """Whole or not at all; not where it says so already."""
     file, text = home / CLUSTER, json.dumps(asdict(cluster), indent=1)
     if not file.exists() or file.read_text(encoding="utf-8") != text:
-        partial = file.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
+        write_text(file, text)
 
 
 def read_cluster(home: Path) -> Cluster | None:

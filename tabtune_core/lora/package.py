@@ -18,6 +18,7 @@ from torch import nn
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import refused_as
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
 from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
 from tabtune_core.lora.variants import VARIANTS
@@ -87,14 +88,13 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout:
     text = json.dumps(everything, separators=(",", ":"))
     if len(text) > FACTS_LIMIT_BYTES:
         raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
-    partial, tensors = path.with_suffix(".partial"), factor_tensors(module, report)
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    tensors = factor_tensors(module, report)
+    with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(TENSORS, safetensors.torch.save(tensors))
         archive.writestr(FACTS, text)
         archive.writestr(README, readme(everything))
         if opens_with_peft is not None:
             archive.writestr(PEFT_CONFIG, json.dumps(opens_with_peft, indent=2))
-    partial.replace(path)
 
 
 def read_package(path: Path) -> AdapterPackage:

@@ -5,6 +5,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tabtune_core.files.whole import write_text
+
 FILE = "progress.json"
 SECONDS = 0.3
 """Between two writings of what is counted, for which no page looks more often."""
@@ -48,9 +50,7 @@ class Counted:
 
 def write_progress(folder: Path, done: int, total: int, unit: str) -> None:
     """Says that ``done`` of ``total`` parts are done; a reader never sees half a file."""
-    partial = folder / f"{FILE}.partial"
-    partial.write_text(json.dumps(asdict(Progress(done, total, unit))))
-    partial.replace(folder / FILE)
+    write_text(folder / FILE, json.dumps(asdict(Progress(done, total, unit))))
 
 
 def read_progress(folder: Path) -> Progress | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
 from tabtune_core.files.damaged import refused_as
+from tabtune_core.files.whole import write_text
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
@@ -211,6 +212,4 @@ def _hash_of(path: Path, changed: int, size: int) -> str:
 
 
 def _write(folder: Path, adapter: StoredAdapter) -> None:
-    partial = folder / "about.partial"
-    partial.write_text(json.dumps(asdict(adapter), ensure_ascii=False), encoding="utf-8")
-    partial.replace(folder / "about.json")
+    write_text(folder / "about.json", json.dumps(asdict(adapter), ensure_ascii=False))

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 import safetensors
 import torch
 
+from tabtune_core.files.whole import in_one_move
+
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
 _NO_DIGEST = "0" * 128
 """In its place until the tensors were written."""
@@ -29,17 +31,11 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
     Raises:
         OSError: the disk is full, or the folder cannot be written to; the file is as it was.
     """
-    partial = file.with_suffix(".partial")
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("wb") as opened:
-            size = _write(opened, tensors, json.dumps(facts))
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError:
-        partial.unlink(missing_ok=True)  # a full disk would stay full of it
-        raise
-    partial.replace(file)
+    with in_one_move(file) as partial, partial.open("wb") as opened:
+        size = _write(opened, tensors, json.dumps(facts))
+        opened.flush()
+        os.fsync(opened.fileno())
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.models.pretraining.episodes import Size
 from tabtune_core.models.pretraining.families import Recipe
 from tabtune_core.models.pretraining.tables import Pool
@@ -133,7 +134,6 @@ def pretrain(
         yield step, losses
         if step % save_every == 0 or step == steps:
             recipe.save(average, workdir / recipe.file)
-            partial = state_file.with_suffix(".partial")
             weights = {"model": model.state_dict(), "average": average.state_dict()}
-            torch.save({"step": step, "optimizers": [o.state_dict() for o in optimizers], **weights}, partial)
-            partial.replace(state_file)
+            with in_one_move(state_file) as partial:
+                torch.save({"step": step, "optimizers": [o.state_dict() for o in optimizers], **weights}, partial)

@@ -16,6 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tabtune_core.files.whole import in_one_move
+
 GROUP_TABLES = 8
 ROWS = (96, 400)
 MAX_FEATURES, FEATURE_SHARES = (4, 8, 12, 20, 32, 48), (0.15, 0.25, 0.25, 0.17, 0.11, 0.07)
@@ -91,10 +93,9 @@ class Pool:
         path = self._path(number)
         if not path.exists():
             made = make_group(self.seed, number)
-            partial = path.with_suffix(f".{os.getpid()}")
             half = {"x": made.x_BTF.half().contiguous(), "y": made.y_BT.half().contiguous()}
-            save_file(half, partial, metadata={"numeric": str(made.is_numeric)})
-            partial.replace(path)
+            with in_one_move(path, mark=str(os.getpid())) as partial:
+                save_file(half, partial, metadata={"numeric": str(made.is_numeric)})
         with safe_open(path, framework="pt") as file:
             return Group(file.get_tensor("x").float(), file.get_tensor("y").float(), file.metadata()["numeric"] == "True")
 

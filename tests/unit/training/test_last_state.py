@@ -42,7 +42,7 @@ def killed_at(monkeypatch):
 
             def torn(file, tensors, facts):
                 if facts["result"]["steps_done"] == writing:
-                    file.with_suffix(".partial").write_bytes(b"half a st")
+                    file.with_name(f"{file.name}.partial").write_bytes(b"half a st")
                     raise Killed
                 return real(file, tensors, facts)
 
