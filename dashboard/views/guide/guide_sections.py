@@ -1,4 +1,4 @@
-"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was found."""
+"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was found, and this machine."""
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +12,7 @@ from dashboard.formatting import plain, sweep_title
 from dashboard.views.guide import guide_text
 from dashboard.views.guide.lora_picture import layer_picture
 from tabtune_core.analysis.run_diagnostics import GUIDE
+from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.presets import PRESETS, preset_for
 from tabtune_core.store.runs import RANKED
@@ -171,3 +172,20 @@ def troubles() -> None:
     rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
     st.table(pd.DataFrame(rows).set_index("What you see"))
     st.caption("Live shows under One run which of these applies to a run, with its numbers and, where possible, a button that fixes it.")
+
+
+def this_machine() -> None:
+    """What ``doctor`` finds on the machine of the server, once a person asks for it, as text for the report of an issue."""
+    st.markdown("Python, packages, GPUs, weights, disks, memory and the worker, as `loralab doctor` prints them. Attach it to an issue.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button("Check this machine", icon=":material/stethoscope:", key="doctor")
+        online = st.checkbox("Also ask whether Hugging Face can be reached", key="doctor_online")
+    if not pressed:
+        return
+    checks = examine(queries.home(), online=online)
+    problems = [check.name for check in checks if check.state == "problem"]
+    if problems:
+        st.error(f"Runs cannot work yet: see {', '.join(problems)}.", icon=":material/error:")
+    else:
+        st.success("Nothing keeps runs from working.", icon=":material/check:")
+    st.code(report(checks), language=None)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard.components.glossary import TERMS
-from dashboard.views.guide import guide_sections, this_machine
+from dashboard.views.guide import guide_sections
 
 st.title("Guide")
 guide_sections.first_visit()
@@ -21,6 +21,6 @@ with held:
 with wrong:
     guide_sections.troubles()
 with machine:
-    this_machine.panel()
+    guide_sections.this_machine()
 with words:
     st.markdown("\n\n".join(f"**{term}**  \n{text}" for term, text in TERMS.items()))
