@@ -1,7 +1,6 @@
 """Tables of the workspace, and what is found in them."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -95,7 +94,7 @@ def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
     return _whole(str(home()), table).iloc[rows]
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@of_workspace(entries=32)
 def _proposal(folder: str, table: str) -> Proposal:
     dataset = get_dataset(Path(folder), table)
     whole = Table(_whole(folder, table), dataset.columns, dataset.findings, dataset.questions, dataset.reading)
@@ -105,7 +104,7 @@ def _proposal(folder: str, table: str) -> Proposal:
 def proposal(table: str) -> Proposal:
     """The column that the table's last run predicts; without runs, the one that is probably to be predicted, or those to choose from."""
     last = next((run.settings for run in reversed(listed(None)) if run.settings.dataset == table), None)
-    return _proposal(str(home()), table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
+    return _proposal(table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
 
 
 @of_workspace(entries=64)
@@ -151,16 +150,15 @@ def label_findings(folder: str, table: str, column: str, way: Way) -> tuple[Find
     return check_label(_label_frame(folder, table, column, way), column, max_classes=None, task=TASKS[way])
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _split_sizes(folder: str, settings: str) -> SplitSizes:
-    run = RunSettings.from_dict(json.loads(settings))
+@of_workspace(entries=256)
+def _split_sizes(folder: str, run: RunSettings) -> SplitSizes:
     return plan_split(_whole(folder, run.dataset), run)
 
 
 def split_sizes(run: RunSettings) -> SplitSizes:
     """How many rows each split of the run's table will have."""
     alike = dataclasses.replace(run.with_strategy("inference"), seed=0, train=TrainSettings(), lora=LoraSettings())
-    return _split_sizes(str(home()), json.dumps(alike.to_dict()))
+    return _split_sizes(alike)
 
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
@@ -170,9 +168,8 @@ def suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, .
     return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
 
 
-@st.cache_data(max_entries=256, show_spinner="Splitting the rows")
-def _split_findings(folder: str, settings: str) -> tuple[Finding, ...]:
-    run = RunSettings.from_dict(json.loads(settings))
+@of_workspace(entries=256, spinner="Splitting the rows")
+def _split_findings(folder: str, run: RunSettings) -> tuple[Finding, ...]:
     return check_split(_whole(folder, run.dataset), run)
 
 
@@ -186,13 +183,12 @@ def split_findings(sweep: SweepSettings) -> list[Finding]:
         return []
     metric = TrainSettings(selection_metric=sweep.run.train.selection_metric)  # all else of a run makes no difference
     runs = [dataclasses.replace(sweep.run, seed=seed, train=metric, lora=LoraSettings(), strategy="inference") for seed in sweep.seeds]
-    findings = (finding for run in runs for finding in _split_findings(str(home()), json.dumps(run.to_dict())))
+    findings = (finding for run in runs for finding in _split_findings(run))
     return list(dict.fromkeys(findings))
 
 
-@st.cache_data(max_entries=256, show_spinner="Checking the table")
-def _table_stops(folder: str, settings: str) -> list[str]:
-    runs = [RunSettings.from_dict(run) for run in json.loads(settings)]
+@of_workspace(entries=256, spinner="Checking the table")
+def _table_stops(folder: str, runs: list[RunSettings]) -> list[str]:
     columns = get_dataset(Path(folder), runs[0].dataset).columns
     return [str(error) for error in stopped_by_table(_whole(folder, runs[0].dataset), columns, runs)]
 
@@ -202,7 +198,7 @@ def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
     strategy: Strategy = "linear" if run.strategy in REFERENCES else "inference"
     metric = TrainSettings(selection_metric=run.train.selection_metric)  # all else of a run makes no difference
     alike = dataclasses.replace(run.with_strategy(strategy), train=metric, lora=LoraSettings(), device="auto", checkpoint=None)
-    return _table_stops(str(home()), json.dumps([dataclasses.replace(alike, seed=seed).to_dict() for seed in seeds]))
+    return _table_stops([dataclasses.replace(alike, seed=seed) for seed in seeds])
 
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
