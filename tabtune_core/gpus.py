@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import pynvml
 
 from tabtune_core.errors import DeviceError
+from tabtune_core.upstream import installed_now
 
 Answer = TypeVar("Answer")
 
@@ -108,10 +108,8 @@ def takes_one_process(place: int) -> bool:
 
 def torch_has_cuda() -> bool:
     """By the version of the installed package: a CPU build ends in "+cpu"."""
-    try:
-        return not version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        return False
+    there = installed_now("torch")
+    return there is not None and not there.endswith("+cpu")
 
 
 def visible_cards(visible: str, uuids: list[str]) -> list[int]:

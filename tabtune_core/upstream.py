@@ -39,13 +39,16 @@ class Upstream:
         return [name for name in self.names if not _exists(name)]
 
 
-@lru_cache
-def installed(distribution: str) -> str | None:
-    """The version of a package that is here; asked at every step of a training, hence remembered."""
+def installed_now(distribution: str) -> str | None:
+    """The version of a package that is here; None where none is. Found out without importing it."""
     try:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+installed = lru_cache(installed_now)
+"""The same, remembered: it is asked at every step of a training."""
 
 
 def _exists(name: str) -> bool:

@@ -23,6 +23,7 @@ from tabtune_core.files.whole import write_text
 from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
+from tabtune_core.upstream import DISTRIBUTION
 
 FORMAT = 2
 """Grows when the same settings come to stand for another fit: since 2, predictions are shown all rows, in the test validation rows too."""
@@ -55,7 +56,7 @@ def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
     about = {
         "settings": settings.to_dict(),
         "data": data_sha256,
-        "version": version("tabtune-dashboard"),
+        "version": version(DISTRIBUTION),
         "format": FORMAT,
         "weights": _named_weights(settings),
     }

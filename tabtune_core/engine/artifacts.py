@@ -24,6 +24,7 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import ZERO_SHOT
 from tabtune_core.training.scoring import HeldOut
+from tabtune_core.upstream import DISTRIBUTION
 
 
 def write_predictions(
@@ -94,7 +95,7 @@ def write_adapter(
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "tabtune_core": version("tabtune-dashboard"),
+            "tabtune_core": version(DISTRIBUTION),
             model.card.family.distribution: version(model.card.family.distribution),
         },
     }

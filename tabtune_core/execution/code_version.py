@@ -1,8 +1,9 @@
 """Which code a worker has loaded, in a word: an installation that is edited in place keeps its version number."""
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -13,8 +14,5 @@ def code_version(package: Path = PACKAGE) -> str:
     for path in sorted((*package.rglob("*.py"), *package.rglob("*.sql"))):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
-    try:
-        number = version("tabtune-dashboard")
-    except PackageNotFoundError:  # run from a folder, not installed
-        number = "0"
+    number = installed_now(DISTRIBUTION) or "0"  # run from a folder, not installed
     return f"{number}+{digest.hexdigest()[:8]}"

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ from tabtune_core.models.checkpoints import is_here
 from tabtune_core.models.families import FAMILIES
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.runs import RunStore
-from tabtune_core.upstream import DISTRIBUTION
+from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 State = Literal["ok", "note", "problem"]
 OLDEST_PYTHON = (3, 11)
@@ -98,17 +98,16 @@ def _unmet() -> Iterator[str]:
     for one in needed:
         if one.marker is not None and not one.marker.evaluate({"extra": ""}):
             continue
-        try:
-            if not one.specifier.contains(version(one.name), prereleases=True):
-                yield f"{one.name} {version(one.name)}, needed {one.specifier}"
-        except PackageNotFoundError:
+        there = installed_now(one.name)
+        if there is None:
             yield f"{one.name} is missing"
+        elif not one.specifier.contains(there, prereleases=True):
+            yield f"{one.name} {there}, needed {one.specifier}"
 
 
 def _torch() -> Check:
-    try:
-        there = version("torch")
-    except PackageNotFoundError:
+    there = installed_now("torch")
+    if there is None:
         return Check("torch", "problem", "not installed", "Install LoRA Lab again, or torch from pytorch.org.")
     cuda = _cuda_of_torch()
     return Check("torch", "ok", f"{there}, {f'made for CUDA {cuda}' if cuda else 'without CUDA'}")

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tabtune_core.errors import MissingPackageError, SettingError
 from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
-from tabtune_core.upstream import Upstream
+from tabtune_core.upstream import Upstream, installed_now
 
 LATE = "late_layers"
 """Name of the last third of a model's main blocks and its head: an adapter there is small, and all before it runs once for each input."""
@@ -132,10 +131,7 @@ class Family:
     @property
     def installed(self) -> bool:
         """Whether its package is here; found out without importing it."""
-        try:
-            return bool(version(self.distribution))
-        except PackageNotFoundError:
-            return False
+        return installed_now(self.distribution) is not None
 
     def missing_package(self) -> MissingPackageError:
         """What to raise where it is not."""

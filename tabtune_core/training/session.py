@@ -34,6 +34,7 @@ from tabtune_core.training.notices import beginnings
 from tabtune_core.training.packed_turns import ALONE, Alone, Member
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
+from tabtune_core.upstream import DISTRIBUTION
 
 PRIVATE = "frozen"
 """Folder within the fit's own of what it makes once, where nothing is shared with other fits."""
@@ -180,6 +181,6 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
 
 def _salt(model: BaseModel, plan: RunPlanned) -> str:
     """What every shared array depends on beside its own inputs."""
-    packages = ("tabtune-dashboard", "torch", model.card.family.distribution)
+    packages = (DISTRIBUTION, "torch", model.card.family.distribution)
     device = re.sub(r"^cuda:\d+", "cuda", plan.device)  # equal GPUs give equal numbers
     return " ".join([model.source.sha256, model.task, device, *(f"{name} {version(name)}" for name in packages)])

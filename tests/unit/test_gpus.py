@@ -18,7 +18,7 @@ def driver(monkeypatch):
         monkeypatch.setattr(gpus, "pynvml", driver)
         return driver
 
-    monkeypatch.setattr(gpus, "version", lambda package: "2.9.1+cu128")
+    monkeypatch.setattr(gpus, "installed_now", lambda package: "2.9.1+cu128")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return put
 
@@ -76,7 +76,7 @@ def test_a_slice_of_a_card_is_the_only_card_and_a_card_in_slices_none(driver, mo
 
 def test_a_torch_without_cuda_has_no_card(driver, monkeypatch):
     driver()
-    monkeypatch.setattr(gpus, "version", lambda package: "2.9.1+cpu")
+    monkeypatch.setattr(gpus, "installed_now", lambda package: "2.9.1+cpu")
     assert gpus.card_names() == []
     assert gpus.count_cards() == 0
 

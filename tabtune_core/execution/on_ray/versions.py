@@ -6,11 +6,11 @@ In: versions here and there. Out: the sentence that refuses a node. Loads neithe
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from tabtune_core.execution.code_version import code_version
 from tabtune_core.gpus import card_names
 from tabtune_core.models.families import FAMILIES
+from tabtune_core.upstream import installed_now
 
 EVERY_RUN = ("Python", "tabtune_core", "torch")
 """What all runs need alike; beside it the package of the model's family."""
@@ -34,15 +34,9 @@ def look_around() -> Sight:
 def versions() -> dict[str, str]:
     """Of Python, its minor version; of this package, with a hash of its sources; of torch, without the kind of build."""
     major, minor, _ = platform.python_version_tuple()
-    families = {family.distribution: _version(family.distribution) for family in FAMILIES.values()}
-    return {"Python": f"{major}.{minor}", "tabtune_core": code_version(), "torch": _version("torch").partition("+")[0], **families}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return NONE
+    families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
+    torch = (installed_now("torch") or NONE).partition("+")[0]
+    return {"Python": f"{major}.{minor}", "tabtune_core": code_version(), "torch": torch, **families}
 
 
 def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], packages: Sequence[str]) -> str:

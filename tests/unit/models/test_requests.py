@@ -34,10 +34,7 @@ def test_weights_that_do_not_exist_are_refused(tmp_path):
 
 
 def test_a_model_whose_package_is_missing_is_refused_with_the_line_that_installs_it(monkeypatch):
-    def missing(distribution):
-        raise cards.PackageNotFoundError(distribution)
-
-    monkeypatch.setattr(cards, "version", missing)
+    monkeypatch.setattr(cards, "installed_now", lambda distribution: None)
     with pytest.raises(MissingPackageError, match=r"Run: pip install 'tabtune-dashboard\[mitra\]'"):
         check_request(RunSettings(**RUN, model="mitra-v2"))
     with pytest.raises(MissingPackageError, match="needs the package tabdpt, .* Run: pip install tabdpt"):
@@ -45,7 +42,7 @@ def test_a_model_whose_package_is_missing_is_refused_with_the_line_that_installs
 
 
 def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
-    monkeypatch.setattr(cards, "version", lambda distribution: "1")
+    monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
     with pytest.raises(SettingError, match="Mitra v2 takes at most 10,000 context rows"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
     with pytest.raises(SettingError, match=r"train.predict_context_rows is 10001; Mitra v2 takes at most 10,000 context rows. Set it"):
@@ -59,6 +56,6 @@ def test_16_bit_training_on_the_cpu_is_refused():
 
 
 def test_recomputing_what_is_always_recomputed_is_refused(monkeypatch):
-    monkeypatch.setattr(cards, "version", lambda distribution: "1")
+    monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
     with pytest.raises(SettingError, match="gradient_checkpointing changes nothing: Mitra always recomputes"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(gradient_checkpointing=True)))
