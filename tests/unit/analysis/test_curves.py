@@ -82,7 +82,9 @@ def test_without_events_a_frame_is_empty_and_has_its_columns(store, make, runs):
 def two_seconds_an_event(monkeypatch):
     """By the clock of the store; the runs' own says half a second a step."""
     seconds = itertools.count(1000.0, 2.0)
-    monkeypatch.setattr("tabtune_core.store.runs.time", types.SimpleNamespace(time=lambda: next(seconds)))
+    clock = types.SimpleNamespace(time=lambda: next(seconds))
+    for module in ("runs", "event_log"):
+        monkeypatch.setattr(f"tabtune_core.store.{module}.time", clock)
 
 
 def test_the_rest_of_the_training_is_told_in_the_time_that_a_person_waits_once_five_steps_are_known(store, two_seconds_an_event):
