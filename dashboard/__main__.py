@@ -26,14 +26,10 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import TabTuneError
-from tabtune_core.execution.choice import (
-    LOCAL,
-    ExecutorChoice,
-)
-from tabtune_core.execution.cores import divide
+from tabtune_core.execution.choice import LOCAL
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import add_worker_flags
+from tabtune_core.execution.worker_flags import add_worker_flags, chosen
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -173,9 +169,9 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
         os.environ[variable] = str(number or "")
     try:
-        ExecutorChoice(options.executor, options.ray_address, options.gpu_share).tell(os.environ)
-        if options.executor == LOCAL:
-            divide(options.parallel, options.threads)  # else the worker would end over it, with no more than a line in its log
+        choice, _ = chosen(options)  # here, as the worker would end over it, with no more than a line in its log
+        choice.check()
+        choice.tell(os.environ)
         with named(folder=home):
             if address := os.environ.get(NOTIFY_VARIABLE):
                 checked_address(address)

@@ -100,6 +100,10 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
 
 
 def _worker_ended(trouble: WorkerTrouble) -> None:
+    if trouble.what:
+        st.error(f"No worker executes what is queued. {plain(trouble.what)}")
+        st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")
+        return
     times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
     st.error(
         f"The worker, which executes the runs, was started {times} and is not running. Its log is {plain(str(trouble.log))};"

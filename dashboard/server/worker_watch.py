@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.shortage import why_nothing_starts
 
 LOOK_SECONDS = 15.0
@@ -29,7 +30,7 @@ class WorkerTrouble:
     code than this program."""
     log: Path
     what: str = ""
-    """What the machine lacks, in sentences."""
+    """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
     starts: int = 0
     last_lines: str = ""
     """Of its log."""
@@ -70,7 +71,9 @@ class WorkerWatch:
             if self._clock() >= self._next_look:
                 self._look_closely(worker)
             if worker is None:
-                return WorkerTrouble("ended", log, starts=self._starts, last_lines=tail(log, LOG_LINES)) if self._failed else None
+                if not self._failed:
+                    return None
+                return WorkerTrouble("ended", log, why_not_joined(self.home), starts=self._starts, last_lines=tail(log, LOG_LINES))
             if worker.suspended or self._outdated:
                 why: Literal["suspended", "outdated"] = "suspended" if worker.suspended else "outdated"
                 return WorkerTrouble(why, log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
+from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
@@ -87,6 +88,8 @@ class _WorkerCare:
                 raise StoreError(
                     "The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it."
                 )
+            if self.starts and (why := why_not_joined(self.home)):
+                raise StoreError(f"{why} What is queued waits for a worker.")
             if self.starts == WORKER_STARTS:
                 raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")
             self.starts += 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from tabtune_core.cli.terminal import moment, say
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.choice import ExecutorChoice
-from tabtune_core.execution.cluster_file import forget_cluster
+from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
 from tabtune_core.shortage import why_nothing_starts
@@ -23,29 +23,26 @@ from tabtune_core.store.runs import Run, RunStore
 
 def work(asked: argparse.Namespace) -> int:
     """Carries out queued runs, or does with the worker what the flags say."""
-    from tabtune_core.execution.cores import divide
     from tabtune_core.execution.local import LocalExecutor
     from tabtune_core.execution.service import run_worker
+    from tabtune_core.execution.worker_flags import chosen
 
-    choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
     if asked.now and not asked.stop:
         raise StoreError("--now says how to stop the worker. Give --stop --now.")
     if asked.stop:
+        choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
         return _stop(RunStore(asked.home), choice, now=asked.now)
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    executor = choice.opener()
-    if choice.executor == LOCAL:
-        forget_cluster(asked.home)
-        executor = partial(LocalExecutor, shares=divide(asked.parallel, asked.threads))
+    choice, shares = chosen(asked)
     run_worker(
         asked.home,
         exit_when_idle=asked.exit_when_idle,
         resume=not asked.no_resume,
         job_minutes=asked.job_minutes,
         notify=asked.notify,
-        executor=executor,
+        executor=partial(LocalExecutor, shares=shares) if shares else choice.opener(),
     )
     return 0
 
@@ -64,6 +61,8 @@ def _show_status(store: RunStore) -> int:
             print("It is of another version than this program; the next worker that is started takes over from it.")
     if waits := why_nothing_starts(store.home):
         print(f"No queued run can start: {waits}")
+    if worker is None and (why := why_not_joined(store.home)):
+        print(f"The last worker ended: {why}")
     for line in _what_runs(store):
         print(f"Running: {line}")
     print(f"Queued: {_counted(store.runs(status='queued'), 'run')}, {_counted(store.jobs(status='queued'), 'job')}.")

@@ -40,6 +40,17 @@ class ExecutorChoice:
         if not 0 < self.gpu_share <= 1:
             raise SettingError(f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU. Write 1, or for example 0.5.")
 
+    def check(self) -> None:
+        """That runs can be carried out there, as far as a moment tells.
+
+        Raises:
+            ClusterError: Ray is not installed, or there is no cluster.
+        """
+        if self.executor == RAY:
+            from tabtune_core.execution.on_ray.reach import check
+
+            check(self.address)
+
     def tell(self, environment: MutableMapping[str, str]) -> None:
         """Sets the variables for a worker that is started later."""
         told = (self.executor, self.address, f"{self.gpu_share:g}")

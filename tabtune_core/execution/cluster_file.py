@@ -31,7 +31,7 @@ class ClusterNode:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All of them, and whether something waits for one that is not there."""
+    """All of them, and whether something waits for one that is not there; without nodes, why there is no cluster."""
 
     nodes: tuple[ClusterNode, ...] = ()
     waits: str = ""
@@ -80,6 +80,12 @@ def cluster_for_new_runs(home: Path) -> Cluster | None:
     """As ``read_cluster``; None also where a worker of the cluster has left and the one that would start now is for this machine alone."""
     there = worker_of(home) is not None or os.environ.get(EXECUTOR_VARIABLE, LOCAL) != LOCAL
     return read_cluster(home) if there else None
+
+
+def why_not_joined(home: Path) -> str:
+    """Why the last worker ended at once: its cluster was not there; empty where it was, or runs are carried out on this machine."""
+    cluster = read_cluster(home)
+    return cluster.waits if cluster and not cluster.nodes else ""
 
 
 def forget_cluster(home: Path) -> None:

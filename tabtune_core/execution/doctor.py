@@ -22,6 +22,7 @@ from typing import Literal
 from packaging.requirements import Requirement  # of huggingface_hub and streamlit
 
 from tabtune_core.errors import TabTuneError
+from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.code_version import code_version
 from tabtune_core.execution.lock import is_stopped, worker_of
 from tabtune_core.gpus import Driver, card_memory, card_names, driver
@@ -30,6 +31,7 @@ from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.models.families import FAMILIES
 from tabtune_core.shortage import why_nothing_starts
+from tabtune_core.store.database import refuse_network
 from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION, installed_now
 
@@ -204,7 +206,8 @@ def _room(home: Path) -> Iterator[Check]:
 
 def _workspace(home: Path) -> Iterator[Check]:
     if not (home / "runs.sqlite").exists():
-        yield Check("Workspace", "ok", f"{home} is empty; it is made when it is first used")
+        why = _why_unusable(home)
+        yield Check("Workspace", "problem" if why else "ok", f"{home} is empty; it is made when it is first used", why)
         return
     try:
         store = RunStore(home)
@@ -212,9 +215,11 @@ def _workspace(home: Path) -> Iterator[Check]:
         yield Check("Workspace", "problem", str(error))
         return
     going, waiting = len(store.runs(status="running")), len(store.runs(status="queued"))
-    why = why_nothing_starts(home)
-    yield Check("Workspace", "problem" if why else "ok", f"{home}: {going} running, {waiting} queued", why or "")
+    why = why_nothing_starts(home) or ""
+    yield Check("Workspace", "problem" if why else "ok", f"{home}: {going} running, {waiting} queued", why)
     worker = worker_of(home)
+    if worker is None and (why := why_not_joined(home)):
+        yield Check("Cluster", "problem", "the last worker could not join it", why)
     if worker is None:
         how = "was stopped" if is_stopped(home) else "does not run"
         yield Check(
@@ -226,3 +231,15 @@ def _workspace(home: Path) -> Iterator[Check]:
     else:
         other = " of another version; the next command that starts runs replaces it" if worker.outdated else ""
         yield Check("Worker", "ok", f"process {worker.pid}{other}, log: {home / 'worker.log'}")
+
+
+def _why_unusable(home: Path) -> str:
+    """Why a workspace cannot be made there; empty where it can."""
+    there = next(place for place in (home, *home.absolute().parents) if place.exists())
+    if not there.is_dir():
+        return f"{there} is a file. Choose another folder with --home or TABTUNE_HOME."
+    try:
+        refuse_network(home)
+    except TabTuneError as error:
+        return str(error)
+    return why_nothing_starts(there) or ""

@@ -82,5 +82,8 @@ class Executor(Protocol[TaskType]):
     def collect(self, task: TaskType) -> Ended:
         """Of one that is gone: brings the files that it left to the run's folder, frees what it held, and says why it ended."""
 
+    def let_go(self, tasks: Sequence[TaskType]) -> None:
+        """Writes nothing more of them: they go on, and the next worker adopts them."""
+
     def wait(self, tasks: Sequence[TaskType], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """Until one of the tasks or jobs may have ended (whether that is so), or the time is over; ``jobs`` are sentinels of processes."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tabtune_core.errors import StoreError
+from tabtune_core.execution.on_ray.node_files import ARRIVING
 from tabtune_core.scratch import sweep
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import ENDED, STATES, RunStore
@@ -20,7 +21,9 @@ FRESH_SECONDS = 10.0
 
 
 def sweep_up(store: RunStore) -> None:
-    """Scratch folders of dead processes, rows to predict whose job has ended, and states of trainings that ended or were deleted."""
+    """Scratch folders of dead processes, rows to predict whose job has ended, what runs of a cluster left that did not arrive whole, and
+    states of trainings that ended or were deleted.
+    """
     sweep()
     for place in ("datasets", "adapters"):
         sweep(store.home / place, INCOMING)
@@ -31,6 +34,12 @@ def sweep_up(store: RunStore) -> None:
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:
                 rows.unlink()
+    for arriving in store.home.glob(f"runs/*/*{ARRIVING}"):
+        if arriving.is_dir():
+            shutil.rmtree(arriving, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                arriving.unlink()
     for states in store.home.glob(f"runs/*/{STATES}"):
         if not _is_needed(store, states):
             shutil.rmtree(states, ignore_errors=True)

@@ -17,10 +17,11 @@ import psutil
 from tabtune_core.errors import StoreError
 from tabtune_core.events import StopRequest
 from tabtune_core.execution.child import run_child
+from tabtune_core.execution.cluster_file import forget_cluster
 from tabtune_core.execution.cores import Shares, cores_of, divide
 from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
 from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.memory_needs import need_bytes
+from tabtune_core.execution.memory_needs import MemoryNeeds
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of, is_on_cpu
 from tabtune_core.machine import TIGHT, machine_memory
@@ -41,10 +42,11 @@ class LocalExecutor:
         self.store, self.context, self.experiment = store, context, experiment
         self.shares = shares or divide()
         self.slots = Slots(self.shares)
-        self.needs: dict[tuple[str, ...], float] = {}
-        """Bytes, about, of what goes on or was to be placed, by the ids of its runs; asked for where several go on at once."""
+        self.needs = MemoryNeeds(context, store)
+        """Asked for where several go on at once."""
         self.waits = ""
         """Id of the run that was last said to wait for memory."""
+        forget_cluster(store.home)
         _log.info("On the CPU %d at once; threads of each: %d.", self.shares.parallel, self.shares.threads)
         if self.shares.warning:
             _log.warning(self.shares.warning)
@@ -59,8 +61,11 @@ class LocalExecutor:
         """Whether what is free has room for it and for what the others still grow by; one that is alone starts, as it was launched."""
         if not beside:
             return True
-        to_come = sum(max(0.0, self._need(task.ids) - _resident(task.pid)) for task in beside)
-        need, free = self._need([fellow.id for fellow in fellows(run, queued)]), machine_memory()[0]
+        held, need = [self.needs.of(task.ids) for task in beside], self.needs.of([fellow.id for fellow in fellows(run, queued)])
+        if need is None or None in held:
+            return False
+        to_come = sum(max(0.0, (of_task or 0.0) - _resident(task.pid)) for of_task, task in zip(held, beside, strict=True))
+        free = machine_memory()[0]
         if to_come + need <= TIGHT * free:
             return True
         if self.waits != run.id:
@@ -68,15 +73,6 @@ class LocalExecutor:
             told = (run.id, need / 1e9, to_come / 1e9, free / 1e9)
             _log.info("Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.", *told)
         return False
-
-    def _need(self, ids: Sequence[str]) -> float:
-        if (key := tuple(ids)) not in self.needs:
-            settings = []
-            for run_id in ids:
-                with contextlib.suppress(StoreError):  # ended and deleted at once
-                    settings.append(self.store.run(run_id).settings)
-            self.needs[key] = need_bytes(self.context, self.store.home, settings)
-        return self.needs[key]
 
     def start(self, runs: Sequence[Run], placement: Placement) -> Watched | None:
         """Forks their process."""
@@ -129,8 +125,11 @@ class LocalExecutor:
         """Its files are in their place; what it started itself would keep the device's memory, and ends."""
         if task.identity and found(task.pid, task.identity) == "gone":
             signal_group(task.pid, signal.SIGKILL)
-        self.needs.pop(task.ids, None)
+        self.needs.forget(task.ids)
         return Ended(*cause(task, "run"))
+
+    def let_go(self, tasks: Sequence[Watched]) -> None:
+        """They write to the store themselves."""
 
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """For the end of a process; of adopted ones, which are no children of this one, until the time is over."""

@@ -1,22 +1,51 @@
 """What queued runs will take of the machine's memory, from what is known of their table without opening it.
 
 In: runs that start together in one process on the CPU. Out: bytes, about. It is worked out in a process forked from that of the runs, as
-what it loads for that would stay in the worker.
+what it loads for that would stay in the worker; and in a thread, as the worker has others to look after until that process has told.
 """
 
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from tabtune_core.errors import TabTuneError
+from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.processes import start
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.store.runs import RunStore
 
+AT_ONCE_SECONDS = 0.2
+"""In which it is told as a rule."""
 PATIENCE_SECONDS = 30.0
 """For the process to start and to tell."""
+
+
+class MemoryNeeds:
+    """Of what goes on or is to be placed, by the ids of its runs; each is worked out once, one after the other."""
+
+    def __init__(self, context: ForkServerContext, store: RunStore) -> None:
+        self._context, self._store = context, store
+        self._told: dict[tuple[str, ...], Future[float]] = {}
+        self._thread = ThreadPoolExecutor(1, "memory-estimate")
+
+    def of(self, ids: Sequence[str]) -> float | None:
+        """Bytes, about; None while that is worked out: ask again."""
+        if (key := tuple(ids)) not in self._told:
+            settings = []
+            for run_id in ids:
+                with contextlib.suppress(StoreError):  # ended and deleted at once
+                    settings.append(self._store.run(run_id).settings)
+            self._told[key] = self._thread.submit(need_bytes, self._context, self._store.home, settings)
+        with contextlib.suppress(TimeoutError):
+            return self._told[key].result(AT_ONCE_SECONDS)
+        return None
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Of what has ended."""
+        self._told.pop(tuple(ids), None)
 
 
 def need_bytes(context: ForkServerContext, home: Path, runs: Sequence[RunSettings]) -> float:

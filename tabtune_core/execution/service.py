@@ -57,14 +57,12 @@ def run_worker(
 
     Raises:
         SettingError: ``notify`` is no address.
+        ClusterError: the executor needs a cluster that is not there.
     """
     messages = EndMessages(notify)
     store = _once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
-    worker = open_worker(store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
     want_worker(store.home)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, worker.leave)
     patience, there = TAKE_SECONDS, worker_of(store.home)
     if there is not None and there.outdated:
         _log.info("Worker %d is of another version: %s.", there.pid, there.version)
@@ -76,12 +74,18 @@ def run_worker(
     Finalize(None, held.close, exitpriority=-200)
     if len(str(folder)) <= LONGEST_FOLDER:
         tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
+    worker: Worker | None = None
     while _once_there_is_room(lambda: lock.take(patience)):
         _log.info("Worker %d drains %s.", os.getpid(), store.home)
         try:
+            if worker is None:  # with the lock: an executor ends what no row names, and tells the pages where runs go
+                worker = open_worker(store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, worker.leave)
             with worker.surviving():
                 sweep_up(store)
             worker.drain(exit_when_idle)
+            worker.executor.let_go(worker.tasks)
         finally:
             lock.release()
         worker.tell_ends()

@@ -78,7 +78,8 @@ class Worker:
                 self.lanes.look()
             with self.surviving(lacked):
                 started = self.start_next()
-            if exit_when_idle and not (started or self.tasks or self.lanes.going or self.lacking):
+            idle = not (started or self.tasks or self.lanes.going or self.lacking)
+            if exit_when_idle and idle and not self.store.runs(status="queued"):  # what waits for the estimate of its memory is queued
                 return
             if started:
                 continue  # there may be a slot for another

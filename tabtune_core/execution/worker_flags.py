@@ -7,7 +7,8 @@ import argparse
 import os
 
 from tabtune_core.errors import SettingError
-from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE
+from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE, ExecutorChoice
+from tabtune_core.execution.cores import Shares, divide
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
 from tabtune_core.settings.validation import whole_number
@@ -53,6 +54,24 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str) -> Non
         help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
         f" compared (default: 1; also with {GPU_SHARE_VARIABLE})",
     )
+
+
+def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
+    """Where the flags put runs, and how they divide the cores of this machine, which is nothing to a cluster.
+
+    Raises:
+        SettingError: a flag is out of range, or says nothing to the executor.
+    """
+    choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
+    if choice.executor == LOCAL:
+        return choice, divide(asked.parallel, asked.threads)
+    if asked.parallel or asked.threads:
+        raise SettingError(
+            "--parallel and --threads divide the cores of this machine, and the executor 'ray' puts a run wherever the cluster has room for"
+            f" it, with CPUs that it chooses. Leave them out, in the environment too ({PARALLEL_VARIABLE}, {THREADS_VARIABLE}), or choose"
+            " --executor local."
+        )
+    return choice, None
 
 
 def _count(text: str) -> int:

@@ -56,7 +56,7 @@ class Database:
         self._local = threading.local()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            _refuse_network(self.home)
+            refuse_network(self.home)
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
                 self._migrate(self._read("PRAGMA user_version")[0][0])
@@ -170,8 +170,12 @@ class Database:
         return size_of(*(self.home / f"runs.sqlite{end}" for end in ("", "-wal")))
 
 
-def _refuse_network(home: Path) -> None:
-    """SQLite's log (WAL) lies in memory that its processes share, and its locks are not kept there: https://www.sqlite.org/wal.html."""
+def refuse_network(home: Path) -> None:
+    """SQLite's log (WAL) lies in memory that its processes share, and its locks are not kept there: https://www.sqlite.org/wal.html.
+
+    Raises:
+        StoreError: the folder lies on a network file system, or would.
+    """
     if found := network_file_system(home):
         kind, place = found
         raise StoreError(

@@ -12,18 +12,20 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-from tabtune_core.errors import ShortageError
+from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.events import Note, StopRequest
 from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.executor import Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
-from tabtune_core.execution.memory_needs import need_bytes
+from tabtune_core.execution.memory_needs import MemoryNeeds
 from tabtune_core.execution.on_ray.demand import BYTES_OF_A_GPU_RUN, Demand, asks_of, wants_gpu
 from tabtune_core.execution.on_ray.link import Link
-from tabtune_core.execution.on_ray.machines import Machines, Node, first_line, namespace_of
+from tabtune_core.execution.on_ray.machines import Machines, Node, namespace_of
+from tabtune_core.execution.on_ray.reach import first_line
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.processes import GRACE_SECONDS
+from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.store.runs import Run, RunStore
 
@@ -41,10 +43,14 @@ class RayExecutor:
 
     def __init__(self, choice: ExecutorChoice, store: RunStore, context: ForkServerContext, experiment: str) -> None:
         self.choice, self.store, self.context, self.experiment = choice, store, context, experiment
-        self.machines = Machines(choice.address, store.home)
+        try:
+            self.machines = Machines(choice.address, store.home)
+        except ClusterError as error:
+            with contextlib.suppress(OSError):
+                write_cluster(store.home, Cluster(waits=str(error)))
+            raise
         self.ray = self.machines.ray
-        self._needs: dict[str, float] = {}
-        """Bytes of runs, about."""
+        self._needs = MemoryNeeds(context, store)
         self._said: dict[str, str] = {}
         """Why each run waits, as it was told."""
         self._waits = ""
@@ -62,7 +68,8 @@ class RayExecutor:
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
             if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
                 continue  # whatever memory it takes
-            demand = self._demand(run)
+            if (demand := self._demand(run)) is None:
+                break  # it has its turn when that is known, before those behind it
             holding = [node for node in nodes if not self._why_not(run, demand, node)]
             if not holding:
                 waits = self._wait_or_refuse(run, demand, nodes)
@@ -83,8 +90,8 @@ class RayExecutor:
         """An actor, wherever a node that may hold it has room."""
         (run,), nodes = runs, self.machines.nodes()
         demand = self._demand(run)
-        holding = [node for node in nodes if not self._why_not(run, demand, node)]
-        if not holding:  # the last one has left meanwhile
+        holding = [node for node in nodes if demand and not self._why_not(run, demand, node)]
+        if demand is None or not holding:  # the last one has left meanwhile
             return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
@@ -120,7 +127,7 @@ class RayExecutor:
         links = []
         for run in runs:
             nodes = self.machines.nodes()
-            demand = self._demand(run)
+            demand = self._demand(run) or replace(self._asks(run), memory_bytes=PROCESS_BYTES)
             node = next((node.id for node in nodes if node.name == run.node), "")
             try:
                 actor = self.ray.get_actor(_actor_name(run), namespace_of(self.store.home))
@@ -145,8 +152,15 @@ class RayExecutor:
     def collect(self, task: Link) -> Ended:
         """All that there is has been brought."""
         task.join(JOIN_SECONDS)
-        self._needs.pop(task.ids[0], None)
+        self._needs.forget(task.ids)
         return task.ended
+
+    def let_go(self, tasks: Sequence[Link]) -> None:
+        """Their actors go on."""
+        for task in tasks:
+            task.leaving = True
+        for task in tasks:
+            task.join(JOIN_SECONDS)
 
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """For the end of a job, or until the time is over: links are threads."""
@@ -166,14 +180,13 @@ class RayExecutor:
         on_gpu = wants_gpu(run.settings, there_are_some=any(has.gpus for has in seen.values()))
         return asks_of(on_gpu=on_gpu, gpu_share=self.choice.gpu_share, largest=_largest(seen))
 
-    def _demand(self, run: Run) -> Demand:
-        """With its memory, whose estimate takes a moment and is kept."""
+    def _demand(self, run: Run) -> Demand | None:
+        """With its memory; None while that is estimated."""
         asks = self._asks(run)
         if asks.gpus:
             return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN)
-        if run.id not in self._needs:
-            self._needs[run.id] = need_bytes(self.context, self.store.home, [run.settings])
-        return replace(asks, memory_bytes=self._needs[run.id])
+        need = self._needs.of([run.id])
+        return None if need is None else replace(asks, memory_bytes=need)
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
         """Why a node can never hold a run, as it is now; empty where it can."""

@@ -20,7 +20,7 @@ from tabtune_core.execution.child import begin_again, discard
 from tabtune_core.execution.executor import AGAIN, Ended, State
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.demand import Demand
-from tabtune_core.execution.on_ray.machines import first_line
+from tabtune_core.execution.on_ray.reach import first_line
 from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
 from tabtune_core.execution.on_ray.weights import carried
 from tabtune_core.shortage import shortage_of
@@ -32,7 +32,6 @@ ANSWER_SECONDS = 60.0
 PENDING_SECONDS = 30.0
 """For the cluster to start a run's process, before the run says that it waits."""
 AGAIN_SECONDS = 1.0
-ARRIVING = "states-arriving"
 TABLE_FILES = ("table.parquet", "table.json")
 WAITS = "The run waits for room on the cluster: what its nodes have is taken, or a process is slow to start."
 SHARES = "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared with those of other runs."
@@ -44,6 +43,10 @@ _log = logging.getLogger(__name__)
 
 class NodeTroubleError(Exception):
     """What went wrong on the node, outside of the run itself."""
+
+
+class _LetGoError(Exception):
+    """The worker leaves."""
 
 
 class Link:
@@ -60,6 +63,8 @@ class Link:
         """Of a node, for people."""
         self.state: State = "alive"
         self.ended = Ended("", AGAIN)
+        self.leaving = False
+        """Whether the next worker is to follow it."""
         self._actor = actor
         self._there = self._said_waits = False
         self._answered = self._heard = time.monotonic()
@@ -103,6 +108,8 @@ class Link:
             try:
                 self._follow()
                 self.state = "gone"
+            except _LetGoError:
+                return
             except Exception as error:  # noqa: BLE001 - nobody else would hear of it; the run says so
                 lacking = self._lacking_here(error)
                 if lacking is None and not self._may_answer_yet(error):
@@ -152,6 +159,8 @@ class Link:
         self.ended, self.state = ended, "gone"
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
+        if self.leaving:
+            raise _LetGoError
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
         except self.ray.exceptions.RayTaskError as error:  # which is one of its cause's class, too, as if that had happened here
@@ -241,7 +250,7 @@ class Link:
     def _bring_state(self, state: int) -> None:
         """The last state and the best one that it names; it counts from when all that was told before it is written down."""
         files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
-        arriving = folder.with_name(ARRIVING)
+        arriving = folder.with_name(f"{STATES}-{node_files.ARRIVING}")
         for name, size in files.items():
             self._bring(f"{LEAVING}/{name}", size, arriving / name)
         if not files:

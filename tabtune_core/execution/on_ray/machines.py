@@ -6,24 +6,21 @@ In: an address. Out: nodes that runs can be put on, and why others cannot.
 import hashlib
 import logging
 import os
-import socket
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import ClusterError
 from tabtune_core.execution.cluster_file import ClusterNode
 from tabtune_core.execution.on_ray.demand import Demand
+from tabtune_core.execution.on_ray.reach import check, first_line, no_cluster, not_installed
 from tabtune_core.execution.on_ray.versions import EVERY_RUN, NONE, Sight, difference, look_around, versions
 
 LOOK_SECONDS = 2.0
 """Between two looks at which nodes there are."""
 FIRST_LOOK_SECONDS = 60.0
 """For the nodes to say what they have, when the worker starts."""
-REACH_SECONDS = 5.0
-INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
 
 _log = logging.getLogger(__name__)
 
@@ -124,49 +121,21 @@ def join(address: str, home: Path) -> Any:
         ClusterError: it is not installed, there is no cluster, or it is of another version.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address.startswith("ray://"):
-        raise ClusterError(
-            f"The address {address} is that of a Ray client, which loses its runs when the connection is gone for 30 s. Start the worker on"
-            " a machine of the cluster, with the address 'auto' or that of its head, HOST:6379."
-        )
-    _reach(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
+    check(address)
     try:
         import ray
     except ImportError as error:
-        raise ClusterError(f"The executor 'ray' needs the package ray, which is not installed. {INSTALL}") from error
+        raise not_installed() from error
     try:
         ray.init(address=address, namespace=namespace_of(home), log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise _no_cluster(address, error) from error
+        raise no_cluster(address, error) from error
     return ray
-
-
-def _reach(address: str) -> None:
-    """Ray itself would try for minutes to reach an address where nobody listens."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise _no_cluster(address, error) from error
-
-
-def _no_cluster(address: str, error: Exception) -> ClusterError:
-    return ClusterError(
-        f"There is no Ray cluster to join at {address!r}: {first_line(error)} Start one on this machine with 'ray start --head', or"
-        " join one with 'ray start --address HOST:6379'; then start the worker again."
-    )
 
 
 def namespace_of(home: Path) -> str:
     """Where the runs of a workspace have their names in a cluster."""
     return f"tabtune-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
-
-
-def first_line(error: BaseException) -> str:
-    """Of what an error says, as a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{(lines or [type(error).__name__])[0].rstrip('.')}."
 
 
 def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:

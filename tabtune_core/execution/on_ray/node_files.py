@@ -12,8 +12,8 @@ from pathlib import Path
 
 PIECE_BYTES = 8_000_000
 """That travel at once: they are held in memory on both sides."""
-ARRIVING = ".arriving"
-"""Ending of a file that is not there whole."""
+ARRIVING = "arriving"
+"""How the name of a file or folder ends that is not there whole."""
 Sizes = dict[str, int]
 """Bytes of files by their names, paths below a folder."""
 
@@ -43,7 +43,7 @@ def piece(file: Path, offset: int) -> bytes:
 
 def take(file: Path, offset: int, content: bytes, size: int) -> None:
     """Adds a piece to a file of ``size`` bytes, which is in its place with the last piece."""
-    arriving = file.with_name(f"{file.name}.{os.getpid()}{ARRIVING}")  # two runs of a node may be sent the same table at once
+    arriving = file.with_name(f"{file.name}.{os.getpid()}.{ARRIVING}")  # two runs of a node may be sent the same table at once
     file.parent.mkdir(parents=True, exist_ok=True)
     with arriving.open("ab" if offset else "wb") as stream:
         assert stream.tell() == offset, f"{file.name}: {stream.tell()} bytes are there, {offset} were expected"
@@ -54,7 +54,7 @@ def take(file: Path, offset: int, content: bytes, size: int) -> None:
 
 def sizes(folder: Path, *, without: Sequence[str] = ()) -> Sizes:
     """Of all files below a folder, but for those in or called ``without`` and those that are arriving."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ARRIVING)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != f".{ARRIVING}")
     named = {path.relative_to(folder): path.stat().st_size for path in files}
     return {str(name): size for name, size in named.items() if name.parts[0] not in without}
 

@@ -10,6 +10,7 @@ from tabtune_core.cli.terminal import RunView
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.lock import Holder, stop_workers
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -156,3 +157,13 @@ def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monke
         "LoRA r=8 seed 1: info: The adapter is as it was.",
         "LoRA r=8 seed 1: finished",
     ]
+
+
+def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_path, monkeypatch, started):
+    there_is(monkeypatch, None)
+    write_cluster(tmp_path, Cluster(waits="There was none yesterday."))
+    care = terminal._WorkerCare(tmp_path)
+    care.look()
+    assert started == [tmp_path], "it may be there now"
+    with pytest.raises(StoreError, match=r"There was none yesterday\. What is queued waits for a worker\."):
+        care.look()

@@ -10,6 +10,7 @@ from dashboard.__main__ import main
 from dashboard.server import application as served
 from tabtune_core.execution import cores
 from tabtune_core.execution.lock import WorkerLock
+from tabtune_core.execution.on_ray import reach
 from tabtune_core.store.runs import RunStore
 
 OF_A_CLUSTER = ("TABTUNE_EXECUTOR", "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE")
@@ -66,7 +67,8 @@ def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, mon
     assert served_once("--parallel", "3", "--threads", "1") == ("3", "1")
 
 
-def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys):
+def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
+    monkeypatch.setattr(reach, "check", lambda address: None)
     served_once()
     assert [os.environ[name] for name in OF_A_CLUSTER] == ["local", "auto", "1"]
     served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
@@ -74,6 +76,22 @@ def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys):
     with pytest.raises(SystemExit):
         served_once("--executor", "ray", "--gpu-share", "1.5")
     assert "The share of a GPU is 1.5; a run is given at most one GPU." in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_once, capsys):
+    with pytest.raises(SystemExit) as ended:
+        served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tabtune-dashboard: There is no Ray cluster to join at '127.0.0.1:1'")
+
+
+@pytest.mark.parametrize("flags", [["--parallel", "2"], ["--threads", "2"]])
+def test_what_divides_this_machine_is_refused_for_a_cluster(served_once, capsys, flags):
+    with pytest.raises(SystemExit) as ended:
+        served_once("--executor", "ray", *flags)
+    assert ended.value.code == 2
+    assert "tabtune-dashboard: --parallel and --threads divide the cores of this machine" in capsys.readouterr().err
 
 
 def test_no_runs_at_once_are_refused_in_a_sentence(served_once, capsys):

@@ -10,6 +10,7 @@ from tabtune_core.execution import service
 from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, GPU_SHARE_VARIABLE, ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, read_cluster, write_cluster
 from tabtune_core.execution.local import LocalExecutor
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def test_a_worker_stays_on_its_machine_unless_told_otherwise(tmp_path, asked):
     write_cluster(tmp_path, Cluster())
     assert main(["worker", "--home", str(tmp_path)]) == 0
     assert asked[0].func is LocalExecutor
+    asked[0](RunStore(tmp_path), None, "fake_experiment")
     assert read_cluster(tmp_path) is None
 
 

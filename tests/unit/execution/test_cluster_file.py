@@ -10,6 +10,7 @@ from tabtune_core.execution.cluster_file import (
     cluster_for_new_runs,
     forget_cluster,
     read_cluster,
+    why_not_joined,
     write_cluster,
 )
 
@@ -48,3 +49,11 @@ def test_a_cluster_whose_worker_has_left_is_none_for_new_runs_unless_the_next_jo
     assert cluster_for_new_runs(tmp_path) is None
     monkeypatch.setenv(EXECUTOR_VARIABLE, "ray")
     assert cluster_for_new_runs(tmp_path) == MADE
+
+
+def test_a_cluster_with_nodes_was_joined(tmp_path):
+    assert why_not_joined(tmp_path) == ""
+    write_cluster(tmp_path, MADE)
+    assert why_not_joined(tmp_path) == ""
+    write_cluster(tmp_path, Cluster(waits="There is none."))
+    assert why_not_joined(tmp_path) == "There is none."

@@ -5,8 +5,9 @@ import socket
 import pytest
 from fakes.fake_nvml import Driver
 
-from tabtune_core import gpus
+from tabtune_core import gpus, machine
 from tabtune_core.execution import doctor
+from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.execution.lock import WorkerLock, stop_workers
 from tabtune_core.machine import Disk
@@ -136,3 +137,22 @@ def test_the_report_has_every_check_and_its_advice(tmp_path):
     checks = examine(tmp_path)
     text = report(checks)
     assert all(check.found in text and check.advice in text for check in checks)
+
+
+def test_an_empty_workspace_where_none_can_be_made_is_a_problem(tmp_path, monkeypatch):
+    (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n")
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
+    assert found(tmp_path / "near" / "home", "Workspace").state == "ok"
+    told = found(tmp_path / "far" / "home", "Workspace")
+    assert (told.state, "network file system (nfs, mounted at" in told.advice) == ("problem", True)
+    told = found(tmp_path / "mounts" / "home", "Workspace")
+    assert (told.state, f"{tmp_path / 'mounts'} is a file." in told.advice) == ("problem", True)
+    monkeypatch.setattr(doctor, "why_nothing_starts", lambda folder: f"Nothing can be written to {folder}.")
+    assert found(tmp_path / "near" / "home", "Workspace").advice == f"Nothing can be written to {tmp_path}."
+    assert not (tmp_path / "near").exists()
+
+
+def test_a_cluster_that_the_worker_could_not_join_is_told(tmp_path):
+    RunStore(tmp_path)
+    write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
+    assert (found(tmp_path, "Cluster").state, found(tmp_path, "Cluster").advice) == ("problem", "There is no Ray cluster to join.")

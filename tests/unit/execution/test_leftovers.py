@@ -71,3 +71,15 @@ def test_rows_to_predict_go_once_no_open_job_wants_them(store):
     sweep_up(store)
     assert store.job(waits).status == "queued"
     assert {path.stem for path in inputs.iterdir()} == {"waits", "fresh"}
+
+
+def test_what_did_not_arrive_whole_from_a_node_goes_and_what_did_stays(store):
+    run_id, states = with_state(store, "running")
+    folder = states.parent
+    (folder / "states-arriving").mkdir()
+    (folder / "states-arriving" / "last.safetensors.7.arriving").touch()
+    (folder / "adapter.zip.7.arriving").touch()
+    (folder / "predictions.parquet").touch()
+    sweep_up(store)
+    assert sorted(path.name for path in folder.iterdir()) == ["log.txt", "predictions.parquet", STATES]
+    assert store.has_last_state(run_id)

@@ -1,18 +1,23 @@
 """What a queued run will take, as its worker tells it without opening the table."""
 
 import dataclasses
+import threading
+import time
 
 import pytest
 from small_table import small_table
+from worker_program import wait_until
 
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, plan_split
+from tabtune_core.execution import memory_needs
 from tabtune_core.execution.forkserver import forkserver
-from tabtune_core.execution.memory_needs import estimated, need_bytes
+from tabtune_core.execution.memory_needs import MemoryNeeds, estimated, need_bytes
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.runs import RunStore
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -55,3 +60,26 @@ def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with
     assert need_bytes(context, home, [dataclasses.replace(settings, dataset="0" * 64)]) == PROCESS_BYTES
     assert need_bytes(context, home, [dataclasses.replace(settings, strategy="linear")]) == PROCESS_BYTES
     assert need_bytes(context, home, []) == PROCESS_BYTES
+
+
+def test_the_worker_does_not_wait_for_an_estimate_that_takes_long(tmp_path, monkeypatch):
+    go = threading.Event()
+    asked = []
+
+    def slow(context, home, runs):
+        asked.append(runs)
+        assert go.wait(60)
+        return 5e9
+
+    monkeypatch.setattr(memory_needs, "need_bytes", slow)
+    store = RunStore(tmp_path)
+    needs, (run_id,) = MemoryNeeds(None, store), store.add_sweep([RunSettings(dataset="d", target="t")])[1]
+    began = time.monotonic()
+    assert [needs.of([run_id]), needs.of([run_id])] == [None, None]
+    assert time.monotonic() - began < 5
+    go.set()
+    wait_until(lambda: needs.of([run_id]) == 5e9)
+    assert len(asked) == 1
+    needs.forget([run_id])
+    needs.of([run_id])
+    assert len(asked) == 2

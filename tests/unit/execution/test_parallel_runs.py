@@ -8,7 +8,7 @@ import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.events import Note
-from tabtune_core.execution import child, local
+from tabtune_core.execution import child, local, memory_needs
 from tabtune_core.execution.cores import Shares, cores_of
 from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.local import LocalExecutor
@@ -109,7 +109,7 @@ def test_after_a_killed_worker_both_are_adopted_with_their_slots_and_the_next_wa
 
 def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
-    needs = "from tabtune_core.execution import local\nlocal.need_bytes = lambda context, home, runs: 1e18 if runs[0].target == 'quick' else 1.0\n"
+    needs = "from tabtune_core.execution import memory_needs\nmemory_needs.need_bytes = lambda context, home, runs: 1e18 if runs[0].target == 'quick' else 1.0\n"
     worker = start_worker(store.home, "exit-when-idle", "parallel=3", before=needs)
     try:
         begun(store, first)
@@ -133,7 +133,7 @@ def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(sto
 def test_room_is_kept_for_what_goes_on_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
     queue(store, "quick", "quick")
     needs = iter([10.0 - 1.0, 6.0])
-    monkeypatch.setattr(local, "need_bytes", lambda context, home, runs: next(needs))
+    monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, runs: next(needs))
     monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
     monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))
     executor = LocalExecutor(store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1))

@@ -9,6 +9,7 @@ import pytest
 
 from dashboard.server.worker_watch import LOG_LINES, LOOK_SECONDS, MOST_STARTS, WorkerWatch
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import Holder, stop_workers
 
@@ -128,3 +129,11 @@ def test_a_disk_where_nothing_can_start_is_said_before_all_else(watch, world, mo
     monkeypatch.setattr("dashboard.server.worker_watch.why_nothing_starts", lambda home: "The disk is full.")
     trouble = watch.look()
     assert (trouble.why, trouble.what, world.starts) == ("no room", "The disk is full.", 0)
+
+
+def test_a_cluster_that_is_not_there_is_said_instead_of_a_log(world, watch, tmp_path):
+    watch.look()
+    write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
+    world.now += LOOK_SECONDS
+    assert (trouble := watch.look()).why == "ended"
+    assert trouble.what == "There is no Ray cluster to join."

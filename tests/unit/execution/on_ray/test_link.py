@@ -179,3 +179,11 @@ def test_a_run_that_was_queued_again_begins_to_count_anew(store):
     assert store.received(run.id) == 2
     store.requeue(run.id, "lost")
     assert store.received(run.id) == 0
+
+
+def test_what_is_let_go_is_followed_no_more_and_goes_on(store):
+    run, actor = store.runs()[0], Actor(where=[Where("1", "cpu", True)], after=[news(1), news()])
+    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=str)
+    link.leaving = True
+    assert link.join(20)
+    assert (link.state, store.run(run.id).status) == ("alive", "running")

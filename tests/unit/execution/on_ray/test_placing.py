@@ -6,9 +6,10 @@ import pytest
 from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset
-from tabtune_core.errors import ShortageError
+from tabtune_core.errors import ClusterError, ShortageError
+from tabtune_core.execution import memory_needs
 from tabtune_core.execution.choice import ExecutorChoice
-from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
 from tabtune_core.execution.memory_needs import estimated
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray.demand import Demand, wants_gpu
@@ -61,7 +62,7 @@ def opened(store, monkeypatch):
     def make(*nodes, gpu_share=1.0):
         machines = Machines(*nodes)
         monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
-        monkeypatch.setattr(ray_executor, "need_bytes", lambda context, home, runs: estimated(home, runs))
+        monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, runs: estimated(home, runs))
         return ray_executor.RayExecutor(ExecutorChoice("ray", "auto", gpu_share), store, None, "fake_experiment")
 
     return make
@@ -191,3 +192,22 @@ def test_an_actor_whose_run_began_while_the_cluster_was_looked_at_is_no_stray(op
     executor.ray.get_actor, executor.ray.kill = lambda name: name, lambda actor, no_restart: killed.append(actor)
     executor._kill_strays()
     assert killed == ["run-of-nobody-0"]
+
+
+def test_a_run_whose_memory_is_not_known_yet_waits_and_is_not_overtaken(opened, queue):
+    executor, queued = opened(machine("a")), queue("cpu", "cpu")
+    needs = executor._needs
+    executor._needs = SimpleNamespace(of=lambda ids: None if ids == [queued[0].id] else needs.of(ids))
+    assert executor.place(queued, []) is None
+    executor._needs = needs
+    assert executor.place(queued, []).runs == (queued[0],)
+
+
+def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch):
+    def refuse(address, home):
+        raise ClusterError("There is no Ray cluster to join.")
+
+    monkeypatch.setattr(ray_executor, "Machines", refuse)
+    with pytest.raises(ClusterError):
+        ray_executor.RayExecutor(ExecutorChoice("ray"), store, None, "fake_experiment")
+    assert why_not_joined(store.home) == "There is no Ray cluster to join."

@@ -1,0 +1,63 @@
+"""Whether there is a Ray cluster to join, looked at in a moment. Loads no Ray, whose import alone takes a second.
+
+In: an address. Out: nothing, or the sentence that says what is missing.
+"""
+
+import os
+import socket
+from importlib.util import find_spec
+
+import psutil
+
+from tabtune_core.errors import ClusterError
+
+AUTO = "auto"
+REACH_SECONDS = 5.0
+INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
+RAYLET = "raylet"
+"""Process that Ray has on every machine of a cluster."""
+
+
+def check(address: str) -> None:
+    """That joining is worth a try: Ray itself would try for minutes to reach an address where nobody listens.
+
+    Raises:
+        ClusterError: Ray is not installed, or there is no cluster.
+    """
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"The address {address} is that of a Ray client, which loses its runs when the connection is gone for 30 s. Start the worker on"
+            f" a machine of the cluster, with the address '{AUTO}' or that of its head, HOST:6379."
+        )
+    if (found := find_spec("ray")) is None or found.origin is None:  # None: a folder that happens to be called so
+        raise not_installed()
+    named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+    host, _, port = named.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise no_cluster(named, error) from error
+    elif named not in ("", AUTO):
+        raise no_cluster(named, "This is no address; write HOST:6379.")
+    if not any(process.info["name"] == RAYLET for process in psutil.process_iter(["name"])):
+        raise no_cluster(address, "This machine is part of none.")
+
+
+def not_installed() -> ClusterError:
+    """What is raised without the package."""
+    return ClusterError(f"The executor 'ray' needs the package ray, which is not installed. {INSTALL}")
+
+
+def no_cluster(address: str, why: BaseException | str) -> ClusterError:
+    """What is raised where there is none, or none that lets us in."""
+    return ClusterError(
+        f"There is no Ray cluster to join at {address!r}: {first_line(why)} Start one on this machine with 'ray start --head', or"
+        " join one with 'ray start --address HOST:6379'; then start the worker again."
+    )
+
+
+def first_line(error: BaseException | str) -> str:
+    """Of what an error says, as a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{(lines or [type(error).__name__])[0].rstrip('.')}."

@@ -1,0 +1,76 @@
+"""Whether there is a cluster is told in a sentence, soon, and without Ray."""
+
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tabtune_core.errors import ClusterError
+from tabtune_core.execution.on_ray import reach
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that has Ray; the names of its processes are to be said."""
+    monkeypatch.setattr(reach, "find_spec", lambda name: SimpleNamespace(origin="ray/__init__.py"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def has(*names):
+        monkeypatch.setattr(reach.psutil, "process_iter", lambda wanted: [SimpleNamespace(info={"name": name}) for name in names])
+
+    has("bash")
+    return has
+
+
+@pytest.fixture
+def port():
+    """Where somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["nothing", "a folder of that name"])
+def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, spec):
+    monkeypatch.setattr(reach, "find_spec", lambda name: spec)
+    with pytest.raises(ClusterError, match=r"needs the package ray, which is not installed\. Run: pip install 'tabtune-dashboard\[ray\]'"):
+        reach.check("auto")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("auto", r"to join at 'auto': This machine is part of none\. Start one on this machine with 'ray start --head'"),
+        ("127.0.0.1:1", r"to join at '127.0.0.1:1': .*refused"),
+        ("127.0.0.1:99999", "to join at '127.0.0.1:99999': "),
+        ("somewhere", r"to join at 'somewhere': This is no address; write HOST:6379\."),
+        ("ray://127.0.0.1:10001", "is that of a Ray client"),
+    ],
+)
+def test_where_there_is_none_the_address_and_the_way_out_are_said(machine, address, said):
+    with pytest.raises(ClusterError, match=said):
+        reach.check(address)
+
+
+def test_auto_is_the_address_that_the_environment_names(machine, monkeypatch):
+    machine("raylet")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"'127\.0\.0\.1:1'"):
+        reach.check("auto")
+
+
+def test_a_machine_that_is_part_of_one_may_join_it(machine, port):
+    with pytest.raises(ClusterError, match="This machine is part of none"):
+        reach.check(f"127.0.0.1:{port}")
+    machine("bash", "raylet")
+    reach.check("auto")
+    reach.check(f"127.0.0.1:{port}")
+
+
+def test_ray_is_not_loaded_for_it():
+    program = (
+        "import sys\nfrom tabtune_core.execution.choice import ExecutorChoice\nfrom tabtune_core.errors import ClusterError\n"
+        "try:\n    ExecutorChoice('ray', '127.0.0.1:1').check()\nexcept ClusterError:\n    print(sorted({'ray', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,53 @@
+"""The worker of a workspace has its lock before it reaches for anything else."""
+
+import time
+
+import pytest
+
+from tabtune_core.errors import ClusterError
+from tabtune_core.execution.local import LocalExecutor
+from tabtune_core.execution.lock import WorkerLock, worker_of
+from tabtune_core.execution.service import run_worker
+from tabtune_core.execution.worker import Worker
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+
+def test_an_executor_is_opened_by_nobody_but_the_worker(tmp_path):
+    RunStore(tmp_path)
+    other = WorkerLock(tmp_path)
+    assert other.take()
+    opened = []
+    run_worker(tmp_path, executor=lambda *given: opened.append(given))
+    assert opened == []
+
+
+def test_the_lock_is_held_while_one_is_opened_and_let_go_of_where_that_fails(tmp_path):
+    held = []
+
+    def refuse(*given):
+        held.append(worker_of(tmp_path) is not None)
+        raise ClusterError("There is no cluster.")
+
+    with pytest.raises(ClusterError, match=r"There is no cluster\."):
+        run_worker(tmp_path, executor=refuse)
+    assert held == [True]
+    assert WorkerLock(tmp_path).take()
+
+
+def test_a_worker_that_ends_when_it_is_idle_is_not_while_a_run_waits_for_its_estimate(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="quick")])
+    asked = []
+
+    def place(executor, queued, going):
+        asked.append(time.monotonic())
+        if len(asked) == 3:
+            store.finish(run_id, "failed", error="enough")
+
+    monkeypatch.setattr(LocalExecutor, "place", place)
+    left = []
+    monkeypatch.setattr(WorkerLock, "release", lambda self: left.append(len(asked)))
+    monkeypatch.setattr(Worker, "reconcile", lambda self: None)
+    run_worker(tmp_path, exit_when_idle=True, experiment="fake_experiment", jobs="fake_jobs")
+    assert left == [3], "it stayed until nothing was queued"
