@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RAY = "ray"
 EXECUTORS = (LOCAL, RAY)
+LEAST_SHARE = 0.01
+"""Of a GPU; of less than 0.0001 Ray makes none."""
 EXECUTOR_VARIABLE, ADDRESS_VARIABLE, GPU_SHARE_VARIABLE = "TABTUNE_EXECUTOR", "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE"
 
 
@@ -37,8 +39,11 @@ class ExecutorChoice:
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
             raise SettingError(f"There is no executor {self.executor!r}; choose one of {', '.join(EXECUTORS)}.")
-        if not 0 < self.gpu_share <= 1:
-            raise SettingError(f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU. Write 1, or for example 0.5.")
+        if not LEAST_SHARE <= self.gpu_share <= 1:
+            raise SettingError(
+                f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU, and at least {LEAST_SHARE:g} of it. Write 1,"
+                " or for example 0.5."
+            )
 
     def check(self) -> None:
         """That runs can be carried out there, as far as a moment tells.

@@ -49,4 +49,4 @@ def asks_of(*, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
     if on_gpu:
         return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
     beside_gpus = max(1, largest.cpus - largest.gpus * CPUS_OF_A_GPU_RUN)
-    return Demand(min(CPUS_OF_A_CPU_RUN, beside_gpus, largest.cpus), 0, 0)
+    return Demand(min(CPUS_OF_A_CPU_RUN, beside_gpus, largest.cpus or 1), 0, 0)

@@ -202,7 +202,7 @@ class Link:
         folder = self.store.run_dir(run.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOG).touch()
-        if run.resumptions:
+        if run.resumptions and run.error is not None:  # else that was done before this was begun again
             begin_again(self.store, run.id, alone=True)
         weights = carried(run.settings)
         table = folder_of(self.store.home, run.settings.dataset)

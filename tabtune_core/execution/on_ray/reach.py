@@ -14,6 +14,9 @@ from tabtune_core.errors import ClusterError
 AUTO = "auto"
 REACH_SECONDS = 5.0
 INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
+SETTINGS = b"\x04"
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
+"""Of a client, with a frame of empty settings: https://www.rfc-editor.org/rfc/rfc9113#section-3.4"""
 RAYLET = "raylet"
 """Process that Ray has on every machine of a cluster."""
 
@@ -35,13 +38,23 @@ def check(address: str) -> None:
     host, _, port = named.rpartition(":")
     if host and port.isdecimal():
         try:
-            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+            if not _speaks(host.strip("[]"), int(port)):
+                raise no_cluster(named, "Another program listens there.")
         except (OSError, OverflowError) as error:
             raise no_cluster(named, error) from error
     elif named not in ("", AUTO):
         raise no_cluster(named, "This is no address; write HOST:6379.")
     if not any(process.info["name"] == RAYLET for process in psutil.process_iter(["name"])):
         raise no_cluster(address, "This machine is part of none.")
+
+
+def _speaks(host: str, port: int) -> bool:
+    """Whether what listens there may be a head: it speaks gRPC, whose first frame is the settings of HTTP/2."""
+    with socket.create_connection((host, port), REACH_SECONDS) as there:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return True
+        there.sendall(GREETING)
+        return there.recv(9, socket.MSG_WAITALL)[3:4] == SETTINGS
 
 
 def not_installed() -> ClusterError:

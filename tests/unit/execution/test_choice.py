@@ -1,5 +1,6 @@
 """Which executor a worker uses, and how that is passed on to it."""
 
+import math
 import os
 
 import pytest
@@ -22,7 +23,7 @@ def asked(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, 2.0])
+@pytest.mark.parametrize("share", [0.0, -1.0, 0.0099, 1.5, 2.0, math.nan, math.inf])
 def test_a_run_has_at_most_one_gpu(share):
     with pytest.raises(SettingError, match=rf"The share of a GPU is {share:g}; a run is given at most one GPU"):
         ExecutorChoice("ray", "auto", share)

@@ -133,6 +133,7 @@ def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(sto
 def test_room_is_kept_for_what_goes_on_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
     queue(store, "quick", "quick")
     needs = iter([10.0 - 1.0, 6.0])
+    monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
     monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, runs: next(needs))
     monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
     monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))

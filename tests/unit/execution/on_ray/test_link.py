@@ -5,7 +5,9 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from small_table import small_table
 
+from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
 from tabtune_core.execution.on_ray.demand import Demand
@@ -187,3 +189,26 @@ def test_what_is_let_go_is_followed_no_more_and_goes_on(store):
     link.leaving = True
     assert link.join(20)
     assert (link.state, store.run(run.id).status) == ("alive", "running")
+
+
+def test_a_run_that_was_queued_again_says_why_once_however_often_it_is_sent(store):
+    frame, labels = small_table(40)
+    table = add_dataset(store.home, frame.assign(t=labels).to_csv(index=False).encode(), "a.csv").id
+    store.finish(store.runs()[0].id, "failed", error="of no interest")
+    store.add_sweep([RunSettings(dataset=table, target="t", strategy="linear")])
+    run = store.claim(1, None, executor="ray", node="a")
+    store.requeue(run.id, "Node a has left the cluster.")
+    store.claim(1, None, executor="ray", node="b")
+    actor = Actor(
+        where=[Where("1", "cpu", False)],
+        missing=[ERRORS["ActorUnavailableError"]("cut"), []],
+        start=[None],
+        after=[news(outcome=Outcome("stopped"))],
+        left=[{}],
+        forget=[None],
+    )
+    run = store.run(run.id)
+    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=str)
+    assert link.join(20)
+    said = [stored.event.text for stored in store.events(run.id, ["Note"])]
+    assert said == ["The run was interrupted, and starts anew, because it had saved no state. Node a has left the cluster."]

@@ -62,6 +62,7 @@ def opened(store, monkeypatch):
     def make(*nodes, gpu_share=1.0):
         machines = Machines(*nodes)
         monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
+        monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
         monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, runs: estimated(home, runs))
         return ray_executor.RayExecutor(ExecutorChoice("ray", "auto", gpu_share), store, None, "fake_experiment")
 
@@ -133,6 +134,12 @@ def test_what_no_node_could_ever_hold_is_refused_with_what_it_needs_and_what_the
     assert run.status == "failed"
     assert "The run needs 4 CPUs, 0.5 GB of memory and no GPU, which no node of the cluster can give it now." in run.error
     assert "Node a has 4 CPUs, 0.1 GB of memory and no GPU. Node b has 4 CPUs, 0.2 GB" in run.error
+
+
+def test_a_machine_that_lends_no_cpu_is_given_no_run(opened, queue, store):
+    executor, queued = opened(machine("head", cpus=0)), queue("cpu")
+    assert executor.place(queued, []) is None
+    assert "The run needs 1 CPU, " in store.run(queued[0].id).error
 
 
 def test_a_gpu_that_the_cluster_never_had_is_refused(opened, queue, store):

@@ -1,8 +1,10 @@
 """Whether there is a cluster is told in a sentence, soon, and without Ray."""
 
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -24,10 +26,26 @@ def machine(monkeypatch):
     return has
 
 
+def listening(answer):
+    """The port of a program that gives everybody an answer."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                there, _ = server.accept()
+                there.recv(100)
+                there.sendall(answer)
+                there.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
 @pytest.fixture
 def port():
-    """Where somebody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    """Where something like the head of a cluster listens."""
+    with listening(bytes(3) + b"\x04" + bytes(5)) as server:
         yield server.getsockname()[1]
 
 
@@ -66,6 +84,20 @@ def test_a_machine_that_is_part_of_one_may_join_it(machine, port):
     machine("bash", "raylet")
     reach.check("auto")
     reach.check(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 400 Bad request"], ids=["none", "of the web"])
+def test_what_is_no_head_is_not_waited_for(machine, answer):
+    machine("raylet")
+    with listening(answer) as server, pytest.raises(ClusterError, match="Another program listens there"):
+        reach.check(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_who_says_nothing_is_waited_for_some_seconds(machine, monkeypatch):
+    machine("raylet")
+    monkeypatch.setattr(reach, "REACH_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="timed out"):
+        reach.check(f"127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_ray_is_not_loaded_for_it():
