@@ -17,6 +17,8 @@ INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
 SETTINGS = b"\x04"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
 """Of a client, with a frame of empty settings: https://www.rfc-editor.org/rfc/rfc9113#section-3.4"""
+OTHER_VERSION = "Version mismatch"
+"""How Ray begins to say which versions the cluster and this process have."""
 RAYLET = "raylet"
 """Process that Ray has on every machine of a cluster."""
 
@@ -64,6 +66,11 @@ def not_installed() -> ClusterError:
 
 def no_cluster(address: str, why: BaseException | str) -> ClusterError:
     """What is raised where there is none, or none that lets us in."""
+    if OTHER_VERSION in str(why):
+        return ClusterError(
+            f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}. Install the same version of Ray and of Python"
+            " on all of its machines; then start the worker again."
+        )
     return ClusterError(
         f"There is no Ray cluster to join at {address!r}: {first_line(why)} Start one on this machine with 'ray start --head', or"
         " join one with 'ray start --address HOST:6379'; then start the worker again."

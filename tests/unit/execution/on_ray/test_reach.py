@@ -106,3 +106,10 @@ def test_ray_is_not_loaded_for_it():
         "try:\n    ExecutorChoice('ray', '127.0.0.1:1').check()\nexcept ClusterError:\n    print(sorted({'ray', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_another_version_is_said_with_both():
+    told = "Version mismatch: The cluster was started with:\n    Ray: 2.52.0\n    Python: 3.11.7\nThis process was started with:\n    Ray: 2.60.0\n"
+    said = str(reach.no_cluster("auto", RuntimeError(told)))
+    assert "Ray: 2.52.0 Python: 3.11.7 This process was started with: Ray: 2.60.0. Install the same version of Ray" in said
+    assert "ray start" not in said
