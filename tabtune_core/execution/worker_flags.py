@@ -22,15 +22,16 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str) -> Non
         type=_count,
         default=os.environ.get(PARALLEL_VARIABLE) or None,
         help="how many runs go on at once on the CPU, each on cores of its own, as far as the free memory allows by the estimate; a GPU has"
-        f" one (default: as many as the cores allow; also with {PARALLEL_VARIABLE} in the environment of whatever starts the worker)",
+        " one. Not with the executor 'ray' (default: as many as the cores allow; also with"
+        f" {PARALLEL_VARIABLE} in the environment of whatever starts the worker)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
         type=_count,
         default=os.environ.get(THREADS_VARIABLE) or None,
-        help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four; also with"
-        f" {THREADS_VARIABLE})",
+        help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four. Not"
+        f" with the executor 'ray'; also with {THREADS_VARIABLE})",
     )
     parser.add_argument(
         "--executor",
