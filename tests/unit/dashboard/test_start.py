@@ -75,7 +75,7 @@ def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
     assert [os.environ[name] for name in OF_A_CLUSTER] == ["ray", "10.0.0.1:6379", "0.5"]
     with pytest.raises(SystemExit):
         served_once("--executor", "ray", "--gpu-share", "1.5")
-    assert "The share of a GPU is 1.5; a run is given at most one GPU." in capsys.readouterr().err
+    assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
 
 
 def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_once, capsys):
