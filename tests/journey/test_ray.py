@@ -163,7 +163,7 @@ def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state
     steps, workers = 24, []
 
     def keep_worker():
-        """As the pages do: before Ray 2.56 a worker may be joined to the machine that leaves, as all of them are this one, and end with it."""
+        """As the pages do: Ray 2.52 may join a worker to the machine that leaves, as all of them are this one, and it ends with that."""
         while not workers or workers[-1].poll() is not None:
             workers.append(real_worker(store.home, "--executor", "ray", "--address", cluster.address))
 
