@@ -50,7 +50,7 @@ class Proposal:
 def propose_target(table: Table, title: str = "") -> Proposal:
     """By names, place and values, as ``target_ranking`` weighs them; ``title`` is the name of the table or its file."""
     useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
-    ranked = rank_targets(table.columns, title, useless)
+    ranked = rank_targets(table.columns, table.frame, title, useless)
     if not ranked:
         return Proposal(
             None, "classification", "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."

@@ -1,15 +1,20 @@
 """Which columns of a table are probably the one to predict: a score for each, from names, place and values.
 
 Between a Table and the proposal in ``target``. In: columns, the table's name, names that cannot be predicted. Out: columns by score.
-A score is a sum of the weights below, tuned on one half of the tables of
-    ``tests/benchmarks/target_proposal.csv`` and counted on the other.
+A score is a sum of the weights below: log odds, fitted to one half of the tables of ``tests/benchmarks/target_proposal.csv``, rounded, and
+counted on the other half.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from tabtune_core.data.findings import Column
 
@@ -38,7 +43,14 @@ EVENTS = frozenset(
     won winner creditability choice decision disease malignant event participation lfp callback kuendigung kundigung abwanderung gekundigt
     ausfall diagnose art verstorben uberlebt defaut diagnostic espece deces fuite impago diagnostico especie fallecido compra baja
     inadimplencia cancelou sobreviveu diagnosi specie acquisto abbandono soort opzegging отток диагноз вид 流失
-    诊断 违约 离职 诊断结果 解約 診断 離職 이탈 진단
+    诊断 违约 离职 诊断结果 解約 診断 離職 이탈 진단 stroke readmission mortality complication complications remission
+    recurrence recurred failure failed fault faulty defect defective anomaly attack intrusion bankrupt bankruptcy delinquent late delayed
+    promoted promotion hired placed placement enrolled graduated dropout passed injured severity sentiment satisfaction satisfied
+    recommended responded responder click subscription returned renewed retained infected positive toxic edible poisonous success
+    successful repaid guilty convicted correct improved improvement recovered cured alive genehmigt abgelehnt ausgefallen uberleben
+    zufriedenheit storung mortalite resiliation reponse reussite survecu mortalidad satisfaccion abandono respuesta aprobado sobrevivio
+    mortalidade resposta aprovado sopravvissuto mortalita soddisfazione risposta overleden overleefd tevredenheid rezygnacja zgon iptal
+    смерть выжил ответ дефект 死亡 生存 满意度 故障 購入 사망 생존 구매
     """)
 )
 """What happens to a row, or what it is: mostly classes."""
@@ -49,33 +61,57 @@ MEASURES = frozenset(
     crime mortality deaths birthweight bwt preis kaufpreis verkaufspreis umsatz absatz gehalt lohn kosten qualitat verbrauch note miete
     prix ventes salaire cout loyer qualite precio ventas salario coste costo calidad alquiler preco vendas custo qualidade prezzo vendite
     stipendio qualita prijs verkoop omzet loon cena sprzedaz pris fiyat satis цена продажи зарплата 价格 销量 销售额
-    工资 房价 価格 売上 給料 가격 매출 판매량
+    工资 房价 価格 売上 給料 가격 매출 판매량 compensation rent ridership rentals bookings orders expenses expense production productivity
+    gpa delay accidents casualties fatalities incidents injuries emissions turnover einkommen ertrag ausgaben verspatung revenu
+    rendement ingresos rendimiento demanda receita renda reddito vraag opbrengst inkomen dochod popyt gelir talep доход спрос прибыль
+    收入 产量 需求 収入 需要 수입 수요
     """)
 )
 """What is measured, paid or counted at the end: numbers."""
+SOMETIMES = frozenset(
+    _split("""
+    type kind category segment genre stage rank level value values income pay fare points popularity views ozone concentration activity
+    solubility permeability toxicity duration power energy output load volume traffic weight loss damage cases hours balance growth number
+    wert dauer leistung gewicht festigkeit schaden menge valeur duree poids valor duracion peso duracao valore durata waarde duur wartosc
+    waga deger sure стоимость вес 强度 重量
+    """)
+)
+"""What is predicted in some tables and known in others."""
 FEATURES = frozenset(
     _split("""
     id no number code name rownames unnamed index age sex gender race ethnicity year month week weekday day date time hour minute season
     city country county region state province zip address latitude longitude lat lon long education educ married marital treat treatment
     trt group site center block subject patient firm alter geschlecht jahr monat stadt land edad sexo genero ano mes ciudad annee mois
-    ville eta sesso anno mese citta leeftijd geslacht возраст пол год 年龄 性别 年齢 性別 나이 성별 income urban rural
+    ville eta sesso anno mese citta leeftijd geslacht возраст пол год 年龄 性别 年齢 性別 나이 성별 urban rural male
+    female black white asian hispanic nationality religion occupation profession industry sector experience tenure kids height model brand
+    make manufacturer product item store shop user customer client account email phone source weekend holiday beruf branche marke hersteller
+    kunde produkt filiale quelle profession marque client produit magasin profesion marca cliente producto tienda profissao produto
+    loja professione prodotto negozio beroep merk klant winkel zawod klient sklep meslek urun musteri профессия товар клиент
+    магазин 职业 品牌 产品 客户 店铺 職業 商品 顧客 店舗 직업 상품 고객
     """)
 )
 """What a row is known by before anything is predicted."""
-MEASURE = 2.5
-WORD_WEIGHTS = ((TARGETS | EVENTS, 5.0), (MEASURES, MEASURE), (FEATURES, -2.0))
-PART = 0.5
+COUNTED = 2.8
+WEIGHTS = {
+    **dict.fromkeys(SOMETIMES, 0.7),
+    **dict.fromkeys(FEATURES, -1.2),
+    **dict.fromkeys(MEASURES, COUNTED),
+    **dict.fromkeys(TARGETS | EVENTS, 4.2),
+}
+PART = 0.65
 """Of a word's weight, where it is only part of the name."""
-IN_TITLE = 3.5
-FIRST, LAST = 2.5, 2.0
-TWO_VALUES, MANY_WORDS = 1.0, -2.0
-SERIES = -1.0
+IN_TITLE = 3.0
+FIRST, LAST = 1.8, 1.4
+TWO_VALUES, MANY_WORDS = 1.2, -1.7
+SERIES = -1.8
 """For a name that differs from two others or more in its digits alone, such as item_1, item_2, item_3."""
-NEAR = 1.25
-"""A column closer than this to the best is asked about and not passed over."""
-SURE = 2.6
-"""Below it a place alone speaks for the best."""
+FOLLOWS = 7.0
+"""Times how much more a column goes with the others, in mean absolute rank correlation, than columns of its table do on average."""
+SURE = 0.8
+"""Of the likelihood of all columns; where the best has less, a person is asked."""
 MOST_CLASSES, MOST_ASKED, LONG = 30, 3, 4
+FIRST_ROWS = 1_000
+"""Read for what is a copy, and for what goes with the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,47 +135,89 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(word.strip("0123456789") or word for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain).lower()))
 
 
-def rank_targets(columns: Sequence[Column], title: str, useless: Collection[str]) -> list[Ranked]:
+def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
     """The columns that can be predicted, the likely one first; ``title`` is the name of the table or its file."""
     usable = [column for column in columns if column.name not in useless and column.kind not in ("date", "text", "ignored")]
+    codes = {
+        column.name: pd.factorize(values, sort=is_numeric_dtype(values))[0]
+        for column in usable
+        for values in [frame[column.name][:FIRST_ROWS]]
+    }
+    usable = without_copies(usable, codes)
+    if not usable:
+        return []
     titled = in_title(usable, title)
-    stems = Counter(re.sub(r"\d+", "#", column.name) for column in columns)
+    stems = Counter(stem(column.name) for column in columns)
+    ends = [column for column in usable if name_weight(column.name) >= 0 and stems[stem(column.name)] <= 2] or usable
     ranked = []
-    for column in usable:
-        named = name_weight(column.name)
-        place = LAST if column is usable[-1] else FIRST if column is usable[0] else 0.0
+    for column, follows in zip(usable, follows_others([codes[column.name] for column in usable]), strict=True):
         parts = {
             f"holds {column.unique:,} different values": value_weight(column),
-            NAMED: named,
+            NAMED: name_weight(column.name),
             f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled else 0.0,
-            stands(column, usable, columns): place,
+            "goes with the other columns more than most": FOLLOWS * follows,
+            stands(column, ends, columns): LAST if column is ends[-1] else FIRST if column is ends[0] else 0.0,
         }
-        series = SERIES if stems[re.sub(r"\d+", "#", column.name)] > 2 else 0.0
+        series = SERIES if stems[stem(column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
     return sorted(ranked, key=lambda candidate: -candidate.score)
 
 
-def stands(column: Column, usable: Sequence[Column], columns: Sequence[Column]) -> str:
+def stem(name: str) -> str:
+    """A name without its digits."""
+    return re.sub(r"\d+", "#", name)
+
+
+def without_copies(columns: Sequence[Column], codes: Mapping[str, np.ndarray]) -> list[Column]:
+    """Of columns that say the same, in other words or on a scale such as a logarithm, the one with the likeliest name or the first."""
+    kept: dict[bytes, Column] = {}
+    for column in columns:
+        its = codes[column.name]
+        said = (its if column.unique > 2 else its == its[0]).tobytes()
+        if said not in kept or name_weight(column.name) > name_weight(kept[said].name):
+            kept[said] = column
+    return [column for column in columns if column in kept.values()]
+
+
+def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
+    """By how much the mean absolute rank correlation of each column with the others is above that of all columns."""
+    ranks = pd.DataFrame(np.stack(codes)).rank(axis=1).to_numpy()
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    ranks /= np.linalg.norm(ranks, axis=1, keepdims=True).clip(min=1e-12)
+    means: np.ndarray = (np.abs(ranks @ ranks.T).sum(axis=1) - 1) / max(len(codes) - 1, 1)
+    return means - means.mean()
+
+
+def stands(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> str:
     """Its place in the table, where that is one end; "that fits" where other columns stand further out, such as an id."""
-    if column is usable[-1]:
+    if column is ends[-1]:
         return "is the last column" if column is columns[-1] else "is the last column that fits"
     return "is the first column" if column is columns[0] else "is the first column that fits"
 
 
 def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """The best alone, or the best three where a second is so near that a person should decide."""
-    asks = len(ranked) > 1 and (ranked[1].score > ranked[0].score - NEAR or ranked[0].score < SURE)
-    return [*ranked[: MOST_ASKED if asks else 1]]
+    """The best alone, or the best three where it is not much likelier than all others together; a score is a logarithm of odds."""
+    others = sum(math.exp(candidate.score - ranked[0].score) for candidate in ranked[1:])
+    return [*ranked[: 1 if 1 / (1 + others) >= SURE else MOST_ASKED]]
 
 
 def name_weight(name: str) -> float:
-    """What the words of a name say: the whole name in full, a part of it in part; the strongest of them."""
+    """What a name says: the whole of it in full; in part its last word, which says what the others only describe, or else the strongest."""
     words = words_of(name)
-    whole = "".join(words)
-    weights = [weight if whole in known else weight * PART for known, weight in WORD_WEIGHTS if whole in known or known & set(words)]
-    if any(word.endswith(end) for word in words for end in MEASURES if len(end) > LONG):
-        weights.append(MEASURE * PART)
-    return max(weights, key=abs, default=0.0)
+    if not words:
+        return 0.0
+    return word_weight("".join(words)) or PART * (word_weight(words[-1]) or max(map(word_weight, words), key=abs))
+
+
+def word_weight(word: str) -> float:
+    """What a word says: also in the plural, as a number of ("ncases"), cut short ("durat"), or as the end of a longer one."""
+    for same in (word, word.rstrip("s")):
+        if same in WEIGHTS:
+            return WEIGHTS[same]
+    if word.removeprefix("n") in MEASURES | SOMETIMES:
+        return COUNTED
+    near = [known for known in WEIGHTS if len(known) > LONG and (word.endswith(known) or (len(word) > LONG and known.startswith(word)))]
+    return PART * max((WEIGHTS[known] for known in near), key=abs, default=0.0)
 
 
 def in_title(columns: Iterable[Column], title: str) -> set[str]:

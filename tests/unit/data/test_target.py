@@ -6,6 +6,7 @@ import pytest
 
 from tabtune_core.data.table import read_table
 from tabtune_core.data.target import check_label, propose_target, split_at_median, ways_of
+from tabtune_core.data.target_ranking import name_weight
 from tabtune_core.errors import LabelError
 
 ROWS = 60
@@ -24,9 +25,9 @@ def table(**label):
     ("labels", "column", "task"),
     [
         ({"Churn": ["yes", "no"] * 30, "z": ["k", "l", "m"] * 20}, "Churn", "classification"),
-        ({"rings": list(range(1, 31)) * 2}, "rings", "regression"),
+        ({"rings": np.random.default_rng(1).permutation(list(range(1, 31)) * 2)}, "rings", "regression"),
         ({"sort": ["k", "l", "m"] * 20, "target": [1.5, 2.5, 3.5] * 20}, "target", "classification"),
-        ({"Umsatz": np.linspace(1, 2, ROWS)}, "Umsatz", "regression"),
+        ({"Umsatz": np.random.default_rng(1).normal(size=ROWS)}, "Umsatz", "regression"),
         ({"目标": ["k", "l"] * 30, "z": np.linspace(3, 4, ROWS)}, "目标", "classification"),
         ({"loan_status": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "loan_status", "classification"),
     ],
@@ -48,7 +49,8 @@ def test_a_column_of_the_tables_own_name_is_proposed_wherever_it_stands():
 
 
 def test_near_columns_are_asked_about_with_what_speaks_for_each():
-    proposal = propose_target(table(status=["k", "l"] * 30, diagnosis=["m", "n"] * 30, z=np.linspace(3, 4, ROWS)))
+    halves = np.random.default_rng(1).permuted([["k", "l"] * 30, ["m", "n"] * 30], axis=1)
+    proposal = propose_target(table(status=halves[0], diagnosis=halves[1], z=np.random.default_rng(2).normal(size=ROWS)))
     assert proposal.column is None
     assert set(proposal.near[:2]) == {"status", "diagnosis"}
     assert len(proposal.near) == 3
@@ -59,7 +61,7 @@ def test_near_columns_are_asked_about_with_what_speaks_for_each():
 def test_the_place_of_a_column_is_told_as_it_is_in_the_file():
     key, day = [f"K{row}" for row in range(ROWS)], pd.date_range("2026-01-01", periods=ROWS).astype(str)
     proposal = propose_target(
-        read_table(pd.DataFrame({"key": key, "p": [1.5, 2.5] * 30, "q": [2.5, 3.5] * 30, "day": day}).to_csv(index=False).encode())
+        read_table(pd.DataFrame({"key": key, "p": [1.5, 2.5] * 30, "q": [2.5, 3.5, 2.5] * 20, "day": day}).to_csv(index=False).encode())
     )
     assert "'p', which is the first column that fits" in proposal.reason
     assert "'q', which is the last column that fits" in proposal.reason
@@ -69,6 +71,29 @@ def test_a_column_that_is_one_of_a_series_or_an_id_is_passed_over():
     series = {f"item_{number}": np.linspace(number, 4, ROWS) for number in range(4)}
     assert propose_target(table(outcome=["k", "l"] * 30, **series)).column == "outcome"
     assert propose_target(table(price=[f"K{row}" for row in range(ROWS)], kind=["k", "l"] * 30)).column != "price"
+
+
+def test_of_columns_that_say_the_same_the_likeliest_name_stands_for_all():
+    price = np.random.default_rng(1).lognormal(size=ROWS)
+    proposal = propose_target(table(price=price, lprice=np.log(price)))
+    assert "lprice" not in (proposal.column, *proposal.near)
+    assert "price" in (proposal.column, *proposal.near)
+    assert propose_target(table(alive=["yes", "no", "no"] * 20, survived=[1, 0, 0] * 20)).column == "alive"
+
+
+def test_the_column_that_goes_with_the_others_is_likelier():
+    known = np.random.default_rng(1).normal(size=(3, ROWS))
+    names = ["p", "q", "sum", "r", "t"]
+    values = [known[0], known[1], known.sum(axis=0), known[2], np.random.default_rng(2).normal(size=ROWS)]
+    read = read_table(pd.DataFrame(dict(zip(names, values, strict=True))).to_csv(index=False).encode())
+    proposal = propose_target(read)
+    assert "sum" in proposal.near
+    assert "'sum', which goes with the other columns more than most" in proposal.reason
+
+
+def test_a_name_that_describes_and_one_that_is_known_before_lead_to_no_proposal():
+    weights = [name_weight(name) for name in ("sale_price", "ncases", "durat", "worldconsumption", "price_date", "Geschlecht", "zzz")]
+    assert [weight > 0 for weight in weights] == [True, True, True, True, False, False, False]
 
 
 def test_nothing_is_proposed_where_nothing_can_be_predicted():
