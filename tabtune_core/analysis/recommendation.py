@@ -4,6 +4,7 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 what is called better or worse is so on the test rows, beyond a 95 % interval.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -61,10 +62,12 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     evaluations = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
     lora_claim = claim(comparison, board, rank_by, load, table_rows=whole, evaluations=evaluations)
     label, metric = partial(label_of, lora), METRICS[rank_by]
-    sentences = list(_headline(lora_claim, lora.iloc[0], metric, label))
+    among = " among the LoRA runs" if table.iloc[0]["strategy"] == "base-ft" else ""
+    sentences = list(_headline(lora_claim, lora.iloc[0], metric, label, among))
+    sentences += _full(table, metric, label(lora.iloc[0]))
     if lora_claim.chooses_a_rank:
         sentences += _rank(lora, metric, label)
-    sentences += [*_memory(table), *_full(table, metric, label(lora.iloc[0]))]
+    sentences += _memory(table)
     if comparison.apart:
         sentences.append(f"Not compared with the others: {'; '.join(comparison.apart)}.")
     return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
@@ -102,14 +105,14 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
     return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
-def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label) -> Iterator[str]:
-    """What validation chose, and what the test rows say about it."""
+def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str) -> Iterator[str]:
+    """What validation chose, and what the test rows say about it; ``among`` says of what, where the best of all is no LoRA run."""
     name, score = label(chosen), chosen["score"]
     if claim.verdict == "no gain":
         yield "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
         return
     gain = f", which improves {_improvement(claim.gain, metric, score)} over zero-shot there" if claim.verdict == "better" else ""
-    yield f"Validation chooses {name}{gain}."
+    yield f"Validation chooses {name}{among}{gain}."
     if claim.verdict == "not known":
         known = "" if pd.isna(claim.test.value) else f" On the test rows it changes by {_change(claim.test.value, metric, score)}."
         yield f"How much of its gain on these rows is noise is not known, so none is claimed.{known}"
@@ -190,11 +193,17 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
-    """Only where the test rows say so."""
+    """Whether it is better than LoRA on the validation rows, which is no claim, and on the test rows, which is one."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
-        if -full["test_lora_gap"] > full["test_lora_gap_interval"] + ROUNDING:
-            change = _change(-full["test_lora_gap"], metric, full["score"], full["test_lora_gap_interval"])
-            yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {change}."
+        validation, test = (_change(-full[gap], metric, full["score"], full[f"{gap}_interval"]) for gap in ("lora_gap", "test_lora_gap"))
+        leads, confirmed = full["lora_gap"] < -ROUNDING, -full["test_lora_gap"] > full["test_lora_gap_interval"] + ROUNDING
+        if confirmed:
+            yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}."
+        elif leads and pd.isna(full["test_lora_gap_interval"]):
+            yield f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}. No test rows confirm it."
+        elif leads:
+            lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
+            yield f"{lead}. The test rows do not confirm it: {test}."
 
 
 def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
@@ -235,6 +244,6 @@ def _change(better_by: float, metric: Metric, score: float, half: float | None =
     """
     digits, unit = metric.decimals(score), "nats of " if metric.unit == "nats" else ""
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
-    noise = "" if half is None else f" ± {half:.{digits}f}"
+    noise = "" if half is None or math.isnan(half) else f" ± {half:.{digits}f}"
     written = f"{metric.sign * better_by:+z.{digits}f}{noise} {unit}{metric.written}"
     return written + (f" ({', '.join(notes)})" if notes else "")
