@@ -34,6 +34,7 @@ from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 
+USUAL_PORT, MOST_PORTS = 8501, 50
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -50,7 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="open a temporary workspace with a finished sweep and one that trains now; it is deleted at the end",
     )
     parser.add_argument(
-        "--port", type=int, default=8501, help="port to listen on; the next free one is taken when it is in use (default: 8501)"
+        "--port", type=int, help=f"port to listen on (default: {USUAL_PORT}, or the next free one where that is in use)"
     )
     parser.add_argument(
         "--address",
@@ -83,9 +84,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def free_port(address: str, wanted: int, tries: int = 50) -> int:
-    """The first port from ``wanted`` on that nobody listens on."""
-    for port in range(wanted, min(wanted + tries, 65536)):
+def free_port(address: str, asked: int | None) -> int:
+    """The port that is asked for, or the first from USUAL_PORT on; ends the program where somebody listens on it."""
+    why = ""
+    ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
+    for port in ports:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -93,9 +96,12 @@ def free_port(address: str, wanted: int, tries: int = 50) -> int:
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
                     raise SystemExit(f"{address} is no address of this machine; choose another with --address.") from error
+                why = error.strerror
                 continue
             return port
-    raise SystemExit(f"No port is free between {wanted} and {wanted + tries - 1}; choose another with --port.")
+    if asked is None:
+        raise SystemExit(f"No port is free between {ports[0]} and {ports[-1]}; choose another with --port.")
+    raise SystemExit(f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one.")
 
 
 def sections_for_login() -> dict[str, object]:
@@ -162,6 +168,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)
+    port = free_port(access.address, options.port)
     if options.notify is not None:
         os.environ[NOTIFY_VARIABLE] = options.notify
     os.environ["TABTUNE_HOME"] = str(home)
@@ -188,7 +195,6 @@ def serve(options: argparse.Namespace, home: Path) -> None:
             f"The worker of {home}, process {there.pid}, was there before: --parallel, --threads and --executor hold for the next one. To"
             " have that now, end the worker with 'loralab worker --stop', which leaves its runs alone, and start this program again."
         )
-    port = free_port(access.address, options.port)
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)
     if not options.no_browser:

@@ -118,12 +118,14 @@ def labels(runs: list[Run]) -> dict[str, str]:
     """Run id -> a name that no other run of the list has.
 
     Zero-shot and full fine-tuning begin with what they are. Where names are the same, the model, alpha, dropout, targets or rate is
-    added that differs, and a number where runs are repeated.
+    added that differs, the time for runs of several sweeps, and a number where runs are repeated.
     """
     several = len({run.settings.model for run in runs}) > 1
     of_model = [several and run.settings.strategy not in REFERENCES for run in runs]
     named = [_by_strategy(run) + (f" · {run.settings.model}" if said else "") for run, said in zip(runs, of_model, strict=True)]
     names = told_apart(named, [run.settings for run in runs])
+    sweeps = {name: {run.sweep for run, its in zip(runs, names, strict=True) if its == name} for name in names}
+    names = [f"{name}, {moment(run.ended or run.created)}" if len(sweeps[name]) > 1 else name for run, name in zip(runs, names, strict=True)]
     return dict(zip([run.id for run in runs], numbered(names), strict=True))
 
 

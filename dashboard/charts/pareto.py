@@ -42,7 +42,7 @@ def axis_of(name: str, metric: str, split: str) -> Axis:
     """``name`` is one of COSTS or the score."""
     if name == SCORE:
         meaning = METRICS[metric]
-        title = f"{split.capitalize()} {meaning.label} ({meaning.unit})"
+        title = f"{split.capitalize()} {meaning.written} ({meaning.unit})"
         return Axis(f"{split}_{metric}", title, 1.0, not meaning.higher_is_better)
     title, size = COSTS[name]
     return Axis(name, title, size, True)

@@ -24,7 +24,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
-    drawn = figure("LoRA rank (no unit)", f"{split.capitalize()} {meaning.label} ({meaning.unit})", height=420)
+    drawn = figure("LoRA rank (no unit)", f"{split.capitalize()} {meaning.written} ({meaning.unit})", height=420)
     known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
     if known.empty:
         return say(drawn, "No finished run yet")

@@ -16,7 +16,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
     """``curve`` has one row a state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes, ``<split>_<metric>``."""
     meaning, column = METRICS[metric], f"{split}_{metric}"
     title, name, unit = {
-        "score": (f"{split.capitalize()} {meaning.label} ({meaning.unit})", column, 1.0),
+        "score": (f"{split.capitalize()} {meaning.written} ({meaning.unit})", column, 1.0),
         "seconds": ("Prediction (s)", "predict_seconds", 1.0),
         "memory": ("Prediction memory over the model (MB)", "growth_memory_bytes", MEGABYTE),
     }[axis]

@@ -61,7 +61,7 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     """The table, with what its lines rest on; nothing before a run of its two sides has ended."""
     if compared[["full", "lora"]].isna().all(axis=None):
         return
-    st.subheader("Full fine-tuning against LoRA", help="Section 14 of the guide, with the measurements of this sweep.")
+    st.header("Full fine-tuning against LoRA", help="Section 14 of the guide, with the measurements of this sweep.")
     columns = {"Aspect": st.column_config.TextColumn(pinned=True), "Better": st.column_config.TextColumn(width=190)}
     st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
     direction = "higher" if METRICS[metric].higher_is_better else "lower"

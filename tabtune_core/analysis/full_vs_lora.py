@@ -38,7 +38,7 @@ class Aspect:
 
 def aspects(rank_by: str) -> tuple[Aspect, ...]:
     """The lines of the table; scalability, production and learning curve, which the guide also has, are nothing that a run measures."""
-    label = METRICS[rank_by].label
+    label = METRICS[rank_by].written
     return (
         Aspect(f"Validation {label}", f"validation_{rank_by}", "score", "Full, about 1 % better"),
         Aspect(f"Test {label}", f"test_{rank_by}", "score", ""),

@@ -34,7 +34,7 @@ def page(board: pd.DataFrame, rank_by: str) -> str:
         pareto(board, rank_by, cost).to_html(config=CONFIG, full_html=False, include_plotlyjs=cost == next(iter(_COSTS))) for cost in _COSTS
     ]
     table = board.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
-    title = f"Leaderboard by validation {METRICS[rank_by].label}"
+    title = f"Leaderboard by validation {METRICS[rank_by].written}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}<title>{title}</title><style>{_STYLE}</style></head>'
         f"<body><h1>{title}</h1>{''.join(figures)}<p>{_INTERVALS}</p>{table}</body></html>"
@@ -50,7 +50,7 @@ def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
     best = np.flatnonzero(front(known, {cost: True, score: not meaning.higher_is_better}))
     best = best[np.argsort(x_N[best], kind="stable")]
     figure = go.Figure(layout={"height": 420, "template": "plotly_white"})
-    figure.update_xaxes(title=title).update_yaxes(title=f"Validation {meaning.label} ({meaning.unit})")
+    figure.update_xaxes(title=title).update_yaxes(title=f"Validation {meaning.written} ({meaning.unit})")
     figure.add_scatter(
         x=x_N[best], y=y_N[best], mode="lines", name="Best trade-offs", hoverinfo="skip", line={"dash": "dot", "shape": "hv"}
     )

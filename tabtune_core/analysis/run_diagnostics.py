@@ -198,7 +198,7 @@ def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble 
     loss = _finite(steps[steps["step"] > best_step], "loss"), _finite(steps[steps["step"] <= best_step], "loss")
     if len(loss[0]) + len(loss[1]) < STEPS_TO_JUDGE or loss[0].mean() >= loss[1].mean():
         return None
-    label, then, now = METRICS[metric].label, METRICS[metric].text(sign * cost[best]), METRICS[metric].text(sign * cost[-1])
+    label, then, now = METRICS[metric].written, METRICS[metric].text(sign * cost[best]), METRICS[metric].text(sign * cost[-1])
     return Trouble(
         "overfitting",
         f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last evaluation, while the training loss fell"
@@ -213,7 +213,7 @@ def no_gain(run: Run) -> Trouble | None:
     metric = run.settings.selection_metric
     seen = "No evaluation on the validation rows beat zero-shot, so the pretrained weights are kept"
     zero_shot = run.result.zero_shot_validation.get(metric)
-    return Trouble("no gain", seen + (f" ({METRICS[metric].label} {METRICS[metric].text(zero_shot)})." if zero_shot is not None else "."))
+    return Trouble("no gain", seen + (f" ({METRICS[metric].written} {METRICS[metric].text(zero_shot)})." if zero_shot is not None else "."))
 
 
 def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | None:

@@ -1,4 +1,4 @@
-"""axe-core over every page, light and dark, wide and narrow: what it calls serious or critical keeps people out."""
+"""axe-core over every page, light and dark, wide and narrow: what it calls serious or critical, and headings out of order, keeps people out."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = """() => axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations
-  .filter((rule) => ['serious', 'critical'].includes(rule.impact))
+  .filter((rule) => ['serious', 'critical'].includes(rule.impact) || rule.id === 'heading-order')
   .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 150)} ${node.failureSummary}`)))"""
 PAGES = {
     "": "Predict",

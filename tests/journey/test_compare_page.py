@@ -81,7 +81,7 @@ def test_limits_name_the_best_run_within_them(app, sweep):
     at(app, "Trade-offs")
     assert "3 of 4 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown).replace("\\", "")
     app.number_input(key="limit_growth_memory_bytes").set_value(35.0).run()
-    assert "Within these limits **LoRA r=2** has the best validation Log-loss, **0.1287**, with 33.3 MB over" in texts(
+    assert "Within these limits **LoRA r=2** has the best validation log-loss, **0.1287**, with 33.3 MB over" in texts(
         app.markdown
     ).replace("\\", "")
     app.number_input(key="limit_growth_memory_bytes").set_value(1.0).run()
@@ -102,7 +102,7 @@ def test_a_third_number_is_offered_beside_the_other_two(app, sweep):
 def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
-    assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.subheader}
+    assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.header}
     assert "Lower is better. r* = 8" in texts(app.caption), "scores were made up to differ, predictions to be the same: no noise"
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
 
@@ -221,7 +221,7 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     assert not app.exception
     assert "get closer to the true value" in texts(app.markdown)
     at(app, "Rank")
-    assert "R² against rank" in {found.value for found in app.subheader}
+    assert "R² against rank" in {found.value for found in app.header}
 
 
 def test_a_sweep_that_goes_on_is_no_crash(app, store):
@@ -242,4 +242,4 @@ def test_two_hundred_runs_open_in_every_tab(app, store):
     for tab, heading in (("Rank", "Calibration error against rank"), ("Runs side by side", None)):
         at(app, tab)
         assert not app.exception, tab
-        assert heading is None or heading in {found.value for found in app.subheader}
+        assert heading is None or heading in {found.value for found in app.header}

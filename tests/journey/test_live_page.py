@@ -38,6 +38,7 @@ def test_the_queue_spans_all_sweeps_and_can_be_reordered_and_left(live, app, sto
     going, _ = seeding.going_sweep(store)
     _, other = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(16,)), name="the second")
     live(sweep=going)
+    assert "Queue: 4 runs waiting, 3 of them in other sweeps" in [behind.label for behind in app.expander]
     opened(app, "queue")
     assert not app.exception
     assert [value for value in texts(app.markdown).split("**") if value in ("LoRA r=8", "LoRA r=16")] == ["LoRA r=8", "LoRA r=16"]

@@ -32,6 +32,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
     st.caption("Choose an adapter by the box before its row. A gain is over the run's own zero-shot score; positive is better.")
+    sizes = rows.reindex(columns=["Validation gain", "Test gain"]).abs().max(axis=None)
+    digits = max((METRICS[run.settings.selection_metric].decimals(sizes) for run in runs.values()), default=4)
     picked = st.dataframe(
         rows,
         hide_index=True,
@@ -43,8 +45,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
         placeholder="",
         column_config={
             "Adapter": st.column_config.TextColumn(pinned=True),
-            "Validation gain": st.column_config.NumberColumn(format="%+.4g", help="On the rows that chose the best checkpoint."),
-            "Test gain": st.column_config.NumberColumn(format="%+.4g", help="On rows that nothing was chosen by."),
+            "Validation gain": st.column_config.NumberColumn(format=f"%+.{digits}f", help="On the rows that chose the best checkpoint."),
+            "Test gain": st.column_config.NumberColumn(format=f"%+.{digits}f", help="On rows that nothing was chosen by."),
             "On test rows": st.column_config.TextColumn(
                 help="Confirmed: the configuration that validation chose is better than zero-shot beyond a 95 % interval."
             ),
@@ -52,7 +54,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     ).selection.rows
     shown = listed[picked[0]] if picked and picked[0] < len(listed) else shown
     settle("run", shown)
-    st.subheader(plain(str(rows.loc[shown, "Adapter"])))
+    st.header(plain(str(rows.loc[shown, "Adapter"])))
     return shown
 
 

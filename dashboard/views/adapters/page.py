@@ -88,7 +88,7 @@ def figures(run: Run, path: Path) -> None:
             st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
             metric = run.settings.selection_metric
             value = run.result.validation.get(metric, float("nan"))
-            st.metric(f"Validation {METRICS[metric].label}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
+            st.metric(f"Validation {METRICS[metric].written}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
 
 
 def package_download(run: Run, path: Path) -> None:
@@ -114,7 +114,7 @@ def package_download(run: Run, path: Path) -> None:
 
 def other_formats(run: Run) -> None:
     """The other files that the adapter can leave as."""
-    st.subheader("Other formats")
+    st.header("Other formats")
     try:
         facts = queries.facts(run)
     except AdapterError as error:
@@ -141,7 +141,7 @@ def one_run(run: Run) -> None:
     package_download(run, path)
     if run.result and run.result.adapter_verified:
         other_formats(run)
-    st.subheader("About the package")
+    st.header("About the package")
     how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
     with how:
         how_to_load(readme, run)

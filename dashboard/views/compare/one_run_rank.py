@@ -24,7 +24,7 @@ SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
 
 def one_run_rank(compared: Compared) -> None:
     """Which rank one run really used."""
-    st.subheader("Truncate the rank of one run", help=CHARTS["truncation"].help)
+    st.header("Truncate the rank of one run", help=CHARTS["truncation"].help)
     st.caption(
         "A trained update can be truncated to any lower rank without retraining. Where the score stays the same, the rank was not needed;"
         " where it falls, it was. Compute it for the largest rank to see what smaller ranks would keep."
@@ -123,13 +123,13 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         return f"{first} Its effect on {METRICS[metric].written} is not known, because the curve was made by an earlier version."
     gains = METRICS[metric].sign * (scores - scores[0])
     if not gains[full] > 0:
-        return f"{first} On {METRICS[metric].label} the whole update is not better than zero-shot."
+        return f"{first} On {METRICS[metric].written} the whole update is not better than zero-shot."
     lower = [rank for rank in gains.index if 0 < rank < full]
     if not lower:
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     return (
         f"{first} Truncated to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
-        f" validation {METRICS[metric].label} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
+        f" validation {METRICS[metric].written} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
         f" and {score(scores[0], metric)} without the update."
     )

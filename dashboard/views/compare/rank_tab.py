@@ -37,7 +37,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     board = with_noise(compared.board.assign(run=compared.board["id"]), recommendation.configurations).assign(run=compared.board["run"])
     smallest = smallest_tied(recommendation.configurations)
     star = None if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank else int(smallest["rank"])
-    st.subheader(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
+    st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "lora_gap_interval"]
     drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)
     show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])

@@ -21,7 +21,7 @@ AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}
 
 def rows_shown(compared: Compared) -> None:
     """Draws the tab."""
-    st.subheader("Context rows and training", help=CHARTS["rows_shown"].help)
+    st.header("Context rows and training", help=CHARTS["rows_shown"].help)
     st.caption(
         "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best LoRA run"
         " of this sweep (by validation) at 64, 128, … and all context rows."

@@ -117,7 +117,7 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
     with left:
         st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")
         drawn = CHARTS["score"].draw(frames["scores"], metric=compared.metric, x=x)
-        show(drawn, key="compare_score", label=f"Validation {meaning.label} of the chosen runs", numbers=frames["scores"], **shared)
+        show(drawn, key="compare_score", label=f"Validation {meaning.written} of the chosen runs", numbers=frames["scores"], **shared)
     with right:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
         drawn = CHARTS["loss"].draw(frames["steps"], unit=LOSS_UNITS[compared.task], x=x)

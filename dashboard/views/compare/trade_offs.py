@@ -26,7 +26,7 @@ MOST_NAMED = 6
 
 def trade_offs(compared: Compared) -> None:
     """Draws the tab."""
-    st.subheader("Score against cost", help=CHARTS["pareto"].help)
+    st.header("Score against cost", help=CHARTS["pareto"].help)
     x, y, third = _axes(compared.metric)
     limits = _limits()
     board, noun = _points(compared)
@@ -40,7 +40,7 @@ def trade_offs(compared: Compared) -> None:
     if absent:
         st.caption(f"Not shown, because one of these numbers is missing: {plain(few(absent, MOST_NAMED))}.")
 
-    st.subheader("All settings at once", help=CHARTS["parallel"].help)
+    st.header("All settings at once", help=CHARTS["parallel"].help)
     st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")
     used = ["run", "rank", "alpha", "dropout", "learning_rate", "growth_memory_bytes", "train_seconds", f"validation_{compared.metric}"]
     lora = board.loc[board["strategy"] == "peft", used]
@@ -124,7 +124,7 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         f"an adapter of {megabytes(_number(best['adapter_bytes']))}" if pd.notna(best["adapter_bytes"]) else "no adapter",
     ]
     return (
-        f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].label},"
+        f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
         f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} are inside."
     )
 

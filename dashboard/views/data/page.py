@@ -76,7 +76,7 @@ def show(dataset: Dataset) -> None:
             st.caption("Choose the column to predict first." if not stops else "Training cannot start as it stands.", width="content")
         table_views.to_check(dataset)
 
-    st.subheader("What was read")
+    st.header("What was read")
     table_views.findings(table_views.all_findings(dataset))
     table_views.leave_out(dataset, target)
     columns, first_rows = st.tabs(["Columns", "First rows"])

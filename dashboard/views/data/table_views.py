@@ -126,7 +126,7 @@ def questions(dataset: Dataset) -> None:
     """What the file does not decide: asked, not guessed."""
     if not dataset.questions:
         return
-    st.subheader("Please confirm")
+    st.header("Please confirm")
     st.caption("The file can be read in more than one way. The choice shown was used; choose another if it is wrong.")
     answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
     choices = answered(dataset.reading, answers)
@@ -184,7 +184,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
 
 def target(dataset: Dataset) -> tuple[str, Way]:
     """The column to predict, how, and what is to be known about it; the column is NOT_CHOSEN until a person has decided."""
-    st.subheader("What to predict")
+    st.header("What to predict")
     left, right = st.columns([1, 1.4])
     with left:
         column = pick_target(dataset)

@@ -57,7 +57,7 @@ def take_sizes() -> None:
 
 def layer() -> None:
     """A layer whose sizes, rank and alpha can be changed: picture, parameters, share, scaling, and where LoRA stops saving."""
-    st.subheader("One layer, to scale")
+    st.header("One layer, to scale")
     st.pills("Take the sizes of", list(layer_sizes()), key="guide_layer", on_change=take_sizes, default=GUIDE_LAYER)
     with st.grid(4, min_column_width=150):
         d_in = st.number_input("Inputs d_in", 1, LARGEST, 768, key="guide_in", help="Columns of the weight W₀.")
@@ -91,16 +91,16 @@ def layer() -> None:
 
 def scaling_and_dropout() -> None:
     """The guide's sections 2.2, 2.3 and 3."""
-    st.subheader("Alpha and dropout")
+    st.header("Alpha and dropout")
     st.latex(guide_text.FORWARD)
     st.markdown(guide_text.ALPHA)
-    st.subheader("What is trained, exactly")
+    st.header("What is trained, exactly")
     st.markdown(guide_text.TRAINED)
 
 
 def choosing() -> None:
     """The guide's sections 4 and 15, for the newest table where there is one."""
-    st.subheader("Quick reference")
+    st.header("Quick reference")
     tables = queries.tables()
     newest = next(iter(tables.values()), None)
     fits = preset_for(newest.rows) if newest else None
@@ -140,13 +140,13 @@ def choosing() -> None:
 
 def found() -> None:
     """What the guide says, what was found, and what the newest sweep of this workspace says."""
-    st.subheader("Rules of thumb, checked")
+    st.header("Rules of thumb, checked")
     for claim in guide_text.CLAIMS:
         with st.container(border=True):
             st.markdown(f"**{claim.topic}.** The guide: {claim.guide}.")
             st.markdown(claim.found)
             st.caption(claim.where)
-    st.subheader("On your own table")
+    st.header("On your own table")
     for sweep, seen in queries.sweeps().items():
         if not any(seen.counts.get(status) for status in RANKED):
             continue
@@ -168,7 +168,7 @@ def found() -> None:
 
 def troubles() -> None:
     """The guide's section 11, corrected; Live says which of these a run is in."""
-    st.subheader("Troubleshooting")
+    st.header("Troubleshooting")
     rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
     st.table(pd.DataFrame(rows).set_index("What you see"))
     st.caption("Live shows under One run which of these applies to a run, with its numbers and, where possible, a button that fixes it.")

@@ -190,11 +190,11 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         "± test": number(format=f"± %.{digits}f", help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
-            width="small", help=f"Validation {meaning.label} during training; with several seeds, of the best run."
+            width="small", help=f"Validation {meaning.written} during training; with several seeds, of the best run."
         ),
         "Gain over zero-shot": number(
             format=f"%+.{digits}f",
-            help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.label} ({meaning.unit}) is"
+            help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.written} ({meaning.unit}) is"
             " better. The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
         TIED: text(
@@ -247,8 +247,8 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
 def _score(where: str, metric: str, digits: int, score_help: str) -> object:
     meaning = METRICS[metric]
     if meaning.unit == "share" and meaning.higher_is_better:
-        return st.column_config.ProgressColumn(f"{where} {meaning.label}", help=score_help, format="%.4f", min_value=0, max_value=1)
-    return st.column_config.NumberColumn(f"{where} {meaning.label}", help=score_help, format=f"%.{digits}f")
+        return st.column_config.ProgressColumn(f"{where} {meaning.written}", help=score_help, format="%.4f", min_value=0, max_value=1)
+    return st.column_config.NumberColumn(f"{where} {meaning.written}", help=score_help, format=f"%.{digits}f")
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:

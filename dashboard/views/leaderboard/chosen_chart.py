@@ -24,6 +24,6 @@ def show_chosen(runs: Sequence[Run], metric: str) -> None:
     scores = queries.frame("scores", drawn, cast)
     st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
     figure = CHARTS["score"].draw(scores, metric=metric)
-    show(figure, key="chosen_score", label=f"Validation {METRICS[metric].label} of the chosen runs", numbers=scores)
+    show(figure, key="chosen_score", label=f"Validation {METRICS[metric].written} of the chosen runs", numbers=scores)
     if len(runs) > MOST:
         st.caption(f"The first {MOST} of {len(runs)} chosen runs.")

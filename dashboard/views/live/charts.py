@@ -84,11 +84,11 @@ def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, k
     reach = {"reach": max(curves.reach("scores", view.x), steps if view.x == "step" else 0)}
     with left:
         score_heading(view.first)
-        label = f"Validation {METRICS[view.first].label} of each run"
+        label = f"Validation {METRICS[view.first].written} of each run"
         curves.draw("score", key=view.first, label=label, metric=view.first, x=view.x, extra=reach)
     with right:
         score_heading(view.metric)
-        label = f"Validation {METRICS[view.metric].label} of each run"
+        label = f"Validation {METRICS[view.metric].written} of each run"
         curves.draw("score", key="score", label=label, metric=view.metric, x=view.x, log=view.log, extra=reach)
     left, right = st.columns(2)
     with left:

@@ -59,7 +59,7 @@ with st.container(horizontal=True):
     progress.sweep_buttons(runs, sweep, allowed=mine)
     share()
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
-st.fragment(queue, run_every=SELDOM_SECONDS if going else None)()
+st.fragment(queue, run_every=SELDOM_SECONDS if going else None)(sweep)
 with st.container():
     view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
     shown = chosen(named, sweep)
@@ -107,7 +107,7 @@ def one() -> None:
     """What one run said, and what can be asked of it."""
     with as_it_stands():
         now = queries.store().runs(sweep)
-        st.subheader("One run")
+        st.header("One run")
         run = pick_run(now, named, sweep)
         one_run(run, named[run.id], now, allowed=mine)
 

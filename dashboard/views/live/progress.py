@@ -112,7 +112,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
 def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
     """One line a run, up to the second."""
     far = {run_id: last.progress for run_id, last in latest.items()}
-    label, loss_title = METRICS[metric].label, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
+    label, loss_title = METRICS[metric].written, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
     digits = METRICS[metric].decimals(max((last.best for last in latest.values() if last.best is not None), key=abs, default=0.0))
     rows = [
         {

@@ -13,10 +13,12 @@ SHOWN = 8
 """Rows that are drawn at once: the page draws them anew every few seconds."""
 
 
-def queue() -> None:
-    """An expander with a row a run and what can be asked of it."""
+def queue(shown: str) -> None:
+    """An expander with a row a run and what can be asked of it; it says how many are not of the sweep that is ``shown``."""
     waiting = queries.store().runs(status="queued")
-    title = f"Queue: {len(waiting)} {'run' if len(waiting) == 1 else 'runs'} waiting" if waiting else "Queue: empty"
+    others = sum(run.sweep != shown for run in waiting)
+    of_others = "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
+    title = f"Queue: {len(waiting)} {'run' if len(waiting) == 1 else 'runs'} waiting{of_others}" if waiting else "Queue: empty"
     behind = st.expander(title, key="queue", on_change="rerun", icon=":material/queue:")
     if not behind.open:
         return

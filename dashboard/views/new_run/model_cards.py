@@ -31,7 +31,7 @@ def model_cards(task: Task) -> ModelCard:
     cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
     current = get_card(chosen("model", *_open_to(cards, task)))
     settle_form(current, task)
-    st.subheader(f"Model: {current.title}")
+    st.header(f"Model: {current.title}")
     families = list(dict.fromkeys(card.family.name for card in CATALOGUE.values()))
     for family, tab in zip(families, st.tabs(families, default=current.family.name, key=f"families_{current.family.folder}"), strict=True):
         with tab, st.grid(4, min_column_width=220):

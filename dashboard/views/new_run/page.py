@@ -51,13 +51,13 @@ for finding in queries.pair_leaks(table, target):
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
-    st.subheader("Adapter", help=define("Adapter", "Rank", "Alpha", "Target module"))
+    st.header("Adapter", help=define("Adapter", "Rank", "Alpha", "Target module"))
     start = st.container()
     form_widgets.lora_widgets(card, task, told)
-    st.subheader("Training", help=define("Episode", "Context row", "Query row"))
+    st.header("Training", help=define("Episode", "Context row", "Query row"))
     form_widgets.training_widgets(told)
     form_widgets.device_widget(queries.cards(), *queries.memory_of_devices(), cluster)
-    st.subheader("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
+    st.header("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets()
     with st.expander("Advanced", icon=":material/settings:"):
         advanced_widgets.advanced_widgets(task)
@@ -65,7 +65,7 @@ with form:
         starting_points(rows)
 
 with price:
-    st.subheader("What it takes")
+    st.header("What it takes")
     try:
         values = {**forms.widget_values(), "model": card.name}
         sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split)

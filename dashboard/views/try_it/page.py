@@ -59,7 +59,7 @@ def show_result(now_chosen: tuple[object, ...]) -> None:
     if job is None:
         st.caption("What the base model and each adapter predict, side by side, after you press Predict.")
         return
-    st.subheader("Predictions")
+    st.header("Predictions")
     of, then = st.session_state.get("try_asked", (None, None))
     if of == job.id and then != now_chosen:
         st.caption(":material/history: These predictions are older than your last change. Press Predict again.")

@@ -276,4 +276,7 @@ def foreign_words(path: Path) -> str:
     with path.open(encoding="utf-8") as text:
         line = next(line for line in iter(lambda: text.readline(CHUNK_BYTES), "") if not line.isascii())
     at = next(place for place, letter in enumerate(line) if not letter.isascii())
-    return line[max(at - 15, 0) : at + 15].strip()
+    first, last = max(at - 15, 0), at + 15
+    first -= len(re.split(r"\W", line[max(first - 25, 0) : first])[-1])  # no word is cut
+    last += len(re.split(r"\W", line[last : last + 25])[0])
+    return line[first:last].strip()

@@ -8,7 +8,7 @@ import pytest
 import seeding
 
 from dashboard import queries
-from dashboard.formatting import labels
+from dashboard.formatting import labels, moment
 from dashboard.queries import frames
 from dashboard.queries.cast import cast_of
 from tabtune_core.store.runs import RunStore
@@ -126,7 +126,11 @@ def test_runs_of_two_sweeps_are_told_apart_by_what_differs(store):
     other = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, lora=dataclasses.replace(sweep.run.lora, dropout=0.2)))
     for one in (sweep, other):
         seeding.queue(store, dataclasses.replace(one, full_fine_tuning=False))
-    assert list(labels(store.runs()).values()) == ["Zero-shot", "LoRA r=2, dropout 0.05", "Zero-shot (2)", "LoRA r=2, dropout 0.2"]
+    runs = store.runs()
+    first, second = (dataclasses.replace(run, ended=run.created + 3600 * hours) for hours, run in enumerate(runs[::2], 1))
+    named = labels([first, runs[1], second, runs[3]])
+    ended = [f"Zero-shot, {moment(run.ended)}" for run in (first, second)]
+    assert list(named.values()) == [ended[0], "LoRA r=2, dropout 0.05", ended[1], "LoRA r=2, dropout 0.2"]
 
 
 @pytest.mark.parametrize("kind", queries.FRAMES)

@@ -1,6 +1,8 @@
 """The program that serves the pages says at once, in a line, where it cannot."""
 
 import os
+import re
+import socket
 import sys
 import types
 
@@ -50,6 +52,18 @@ def served_once(tmp_path, monkeypatch):
         return found[-1]
 
     return start
+
+
+def test_a_port_that_is_asked_for_and_taken_is_refused_and_the_usual_one_gives_way(served_once, capsys, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"Port {port} cannot be used .*in use.*leave --port out for the next free one"):
+            served_once("--port", str(port))
+        monkeypatch.setattr("dashboard.__main__.USUAL_PORT", port)
+        served_once()
+    assert re.search(r"is at http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)[1] != str(port)
 
 
 def test_more_threads_than_cores_are_refused_at_once(served_once, capsys):
