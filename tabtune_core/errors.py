@@ -1,6 +1,22 @@
 """What can go wrong that a person can mend. Every message says what was asked, what was found and the way out."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Literal
+
+REALLY_NEAR = 0.75
+"""Share of the letters of two names that are the same in the same order."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name, or the one whose last part, that ``name`` is probably a slip of; None where none is really near.
+
+    >>> nearest("rnak", ["rank", "alpha"]), nearest("r", ["lora.r"]), nearest("weight", ["height_cm", "eight"]), nearest("sex", ["age"])
+    ('rank', 'lora.r', 'eight', None)
+    """
+    named = {part: whole for whole in known for part in (whole.rsplit(".", 1)[-1], whole)}
+    near = difflib.get_close_matches(name, named, n=1, cutoff=REALLY_NEAR)
+    return named[near[0]] if near else None
 
 
 class TabTuneError(Exception):

@@ -5,13 +5,12 @@ accepted changes what it says; a key that could not is refused.
 """
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, nearest
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, REFERENCES, STRATEGY_NAMES, RunSettings, TrainSettings
 
@@ -149,8 +148,8 @@ def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_name(name: str) -> None:
     if name not in KNOWN:
-        near = [NEAR[name]] if name in NEAR else difflib.get_close_matches(name, KNOWN, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(KNOWN)}."
+        near = NEAR.get(name) or nearest(name, KNOWN)
+        hint = f"Did you mean '{near}'?" if near else f"Known are {', '.join(KNOWN)}."
         raise SettingError(f"Unknown setting '{name}'. {hint}")
 
 

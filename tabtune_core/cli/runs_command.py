@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from tabtune_core.cli.terminal import moment, say
@@ -28,7 +29,7 @@ def list_runs(asked: argparse.Namespace) -> int:
         _print_json([_in_short(run) for run in runs])
         return 0
     for run in runs:
-        print(f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {_scores(run)}".rstrip())
+        print(f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}".rstrip())
     if not runs:
         say(f"No run is in {store.home}.")
     return 0
@@ -51,6 +52,8 @@ def show_run(asked: argparse.Namespace) -> int:
     if asked.format == "json":
         _print_json(about)
         return 0
+    if run.settings.train.steps is not None:
+        del about["settings"]["train"]["epochs"]  # the number of steps replaces it
     for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
         print(f"{name}: {value}")
     return 0
@@ -66,6 +69,9 @@ def _in_short(run: Run) -> dict[str, Any]:
         "dataset": run.settings.dataset,
         "target": run.settings.target,
         "model": run.settings.model,
+        "tags": list(run.tags),
+        "node": run.node or None,
+        "slot": run.slot or None,
         **{name: getattr(run, name) for name in _TIMES},
         "metric": metric,
         "validation": result and result.validation.get(metric),
@@ -73,11 +79,14 @@ def _in_short(run: Run) -> dict[str, Any]:
     }
 
 
-def _scores(run: Run) -> str:
-    if run.result is None or (score := run.result.validation.get(run.settings.selection_metric)) is None:
-        return ""
-    metric = METRICS[run.settings.selection_metric]
-    return f"validation {metric.name} {score:.{metric.decimals(score)}f}"
+def _more(run: Run) -> Iterator[str]:
+    """What is known of a run beside its name: its score, where it was carried out, and its tags."""
+    if run.result is not None and (score := run.result.validation.get(run.settings.selection_metric)) is not None:
+        metric = METRICS[run.settings.selection_metric]
+        yield f"validation {metric.name} {score:.{metric.decimals(score)}f}"
+    if run.slot:
+        yield f"on {run.node} {run.slot}" if run.node else f"on {run.slot}"
+    yield from (f"#{tag}" for tag in run.tags)
 
 
 def _print_json(value: Any) -> None:
@@ -101,6 +110,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
             lines += _flat(value, f"{prefix}{name}.")
         elif name == "notes":
             lines += [(note["severity"], note["text"]) for note in value]
+        elif name == "tags" and value:
+            lines.append((name, ", ".join(value)))
         elif value not in (None, "", [], ()):
             lines.append((f"{prefix}{name}", value))
     return lines

@@ -4,7 +4,6 @@ In: a CSV or Parquet file, how the run's table was read, and what its columns ho
 """
 
 import contextlib
-import difflib
 import re
 import secrets
 import time
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, label_numbers, label_texts
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import Table, read_table
-from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.errors import LayoutError, TableError, nearest
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
@@ -102,13 +101,13 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in names]
     if not missing:
         return
-    near = [
-        f"{name!r} (did you mean {matches[0]!r}?)" if (matches := difflib.get_close_matches(name, names, n=1)) else repr(name)
+    lacking = [
+        f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, names)) else repr(name)
         for name in missing[:_SHOWN]
     ]
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     raise TableError(
-        f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(near)}{more}. "
+        f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(lacking)}{more}. "
         f"The file has: {listed(names, 20)}. Take a file with the same columns as the table, or an adapter trained on one like this."
     )
 

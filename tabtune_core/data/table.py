@@ -4,7 +4,6 @@ The start of the path. In: a CSV or Parquet file, as a path or bytes, and what t
 its columns, what was found, and what the file leaves open. The steps are the files beside this one.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells
 from tabtune_core.data.reading.words import Typed
-from tabtune_core.errors import LayoutError
+from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
@@ -105,9 +104,10 @@ def finish(
     """Types the cells, describes the columns and takes the frame out of the database."""
     chosen_kinds = dict(choices.kinds)
     for name in chosen_kinds.keys() - set(cells.names):
-        near = difflib.get_close_matches(name, cells.names, n=1, cutoff=0.0)
+        near = nearest(name, cells.names)
+        way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
-        raise LayoutError(f"The column {name!r} {asked}, but the table has none of that name. Did you mean {near[0]!r}?")
+        raise LayoutError(f"The column {name!r} {asked}, but the table has none of that name. {way_out}")
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []

@@ -3,7 +3,6 @@
 Between a Table and its split. In: a table and a name. Out: a proposal, findings, or a LabelError with the way out.
 """
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,7 @@ from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.table import Table
 from tabtune_core.data.target_ranking import near_best, rank_targets
-from tabtune_core.errors import LabelError
+from tabtune_core.errors import LabelError, nearest
 from tabtune_core.metrics import Task
 
 FEW_CLASSES = 10
@@ -138,8 +137,8 @@ def check_label(
 
 def absent(target: str, names: list[str]) -> str:
     """The message for a label that is no column."""
-    near = difflib.get_close_matches(target, names, n=1)
-    meant = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(target, names)
+    meant = f" Did you mean {near!r}?" if near else ""
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
     return f"The table has no column {target!r}.{meant} It has: {', '.join(names[:20])}{more}."
 

@@ -6,14 +6,13 @@ those that the class says in ``_sections``.
 
 import ast
 import dataclasses
-import difflib
 import functools
 import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, nearest
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import check_values
 from tabtune_core.settings.validation import require
@@ -119,8 +118,8 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
     known = [f.name for f in dataclasses.fields(cls)]
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean '{prefix}{near[0]}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
+            near = nearest(name, known)
+            hint = f"Did you mean '{prefix}{near}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
             raise SettingError(f"Unknown setting '{prefix}{name}'. {hint}")
     _check_sections(cls, values, prefix)
     sections = getattr(cls, "_sections", {})

@@ -14,7 +14,7 @@ from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import get_dataset
 from tabtune_core.events import Note
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +56,19 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
     assert "error: No such device." in text
     assert "info: The rank is capped." in text
     assert "settings.lora.rank: 8" in text
+
+
+def test_tags_and_where_a_run_went_are_listed_and_shown_and_of_steps_and_epochs_what_holds(store, capsys):
+    _, (placed,) = store.add_sweep([RunSettings(dataset="d", target="y", train=TrainSettings(steps=40))], "placed")
+    store.claim(1, None, placed, slot="cuda:1", node="mill")
+    store.tag(placed, ["keep", "paper"])
+    assert printed(capsys, store, "runs", "--sweep", store.run(placed).sweep).rstrip().endswith("on mill cuda:1  #keep  #paper")
+    (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", store.run(placed).sweep))
+    assert (row["tags"], row["node"], row["slot"]) == (["keep", "paper"], "mill", "cuda:1")
+    text = printed(capsys, store, "show", placed)
+    assert {"tags: keep, paper", "node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
+    assert "epochs" not in text
+    assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
 def test_json_has_null_for_a_number_that_is_none(capsys):
@@ -116,5 +129,10 @@ def test_columns_that_are_left_out_are_shown_to_no_model(tmp_path, launched, cap
 
 
 def test_a_column_to_leave_out_that_is_not_there_is_refused_with_the_nearest(tmp_path, launched, capsys):
-    assert main(["train", str(launched), "--target", "y", "--leave-out", "c", "cd", "--home", str(tmp_path / "home")]) == 2
-    assert "is to be left out, but the table has none of that name. Did you mean" in " ".join(capsys.readouterr().err.split())
+    assert main(["train", str(launched), "--target", "y", "--leave-out", "cd", "--home", str(tmp_path / "home")]) == 2
+    assert "'cd' is to be left out, but the table has none of that name. Did you mean 'c d'?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_no_column_is_suggested_that_is_not_really_near(tmp_path, launched, capsys):
+    assert main(["train", str(launched), "--target", "y", "--leave-out", "price", "--home", str(tmp_path / "home")]) == 2
+    assert "but the table has none of that name. It has: a, b, c d, y." in " ".join(capsys.readouterr().err.split())
