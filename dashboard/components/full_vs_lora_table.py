@@ -66,7 +66,7 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
     direction = "higher" if METRICS[metric].higher_is_better else "lower"
     st.caption(
-        f"Means over the compared seeds; {METRICS[metric].label}: {direction} is better, ± is half the width of the 95 % interval of the"
+        f"Means over the compared seeds; {METRICS[metric].written}: {direction} is better, ± is half the width of the 95 % interval of the"
         " difference. A score wins beyond it, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the"
         " model at 4 bytes each (computed). N/A: no such run in this sweep."
     )

@@ -17,6 +17,9 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(enc
 RULES = """() => axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations
   .filter((rule) => ['serious', 'critical'].includes(rule.impact) || rule.id === 'heading-order')
   .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 150)} ${node.failureSummary}`)))"""
+STICKS_OUT = """() => [...document.querySelectorAll('[data-testid="stMarkdownContainer"] table')]
+  .filter((table) => table.getBoundingClientRect().right > table.closest('[data-testid="stMarkdown"]').getBoundingClientRect().right + 1)
+  .map((table) => `sticks out: ${table.innerText}`)"""
 PAGES = {
     "": "Predict",
     "new_run": "Launch",
@@ -56,7 +59,7 @@ def test_no_page_keeps_anybody_out(serve, page, tmp_path):
             page.set_viewport_size({"width": width, "height": 1200})
             page.wait_for_function(f"() => getComputedStyle(document.querySelector('.stApp')).colorScheme === '{scheme}'")
             settled(page)
-            if faults := page.evaluate(RULES):
+            if faults := [*page.evaluate(RULES), *page.evaluate(STICKS_OUT)]:
                 found[f"{name} {scheme} {width}"] = faults
     assert not found
 

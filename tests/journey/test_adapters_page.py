@@ -15,7 +15,7 @@ from page_steps import button, go, texts
 
 from dashboard import queries as page_queries
 from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, PREDICTED
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH
 from tabtune_core.errors import StoreError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.deletion import delete_table, delete_uploaded
@@ -249,6 +249,8 @@ def test_one_row_of_the_table_is_asked_about_as_it_stands(app, store, task):
     run = verified_run(store, task=task)
     go(app, "try_it", adapter=run)
     assert not app.exception
+    fields = {"classification": 30, "regression": 10}[task]
+    assert f"{fields} fields. Scroll inside the frame to see all of them." in texts(app.caption)
     app.number_input[0].set_value(7).run()
     app.button(key="try_predict").click().run()
     (job,) = store.jobs("predict")
@@ -328,6 +330,15 @@ def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
     assert not app.exception
     assert app.dataframe[-1].value["Differ"].tolist() == ["≠", ""]
+
+
+def test_a_value_of_the_target_is_written_as_in_the_row(app, store):
+    run = verified_run(store, task="regression")
+    predicted = pd.DataFrame({"m0": [12345.5], "m1": [12346.5], TRUTH: [12344.5]})
+    result = {"models": MODELS, "classes": [], "rows": 1, "notes": [], "deviation": 5000.0}
+    go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
+    assert "12344\\.5" in texts(app.markdown)
+    assert "(5000)" in texts(app.markdown)
 
 
 def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):

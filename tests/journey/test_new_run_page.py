@@ -93,11 +93,11 @@ def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused
 
 
 def settings_table(page):
-    """Line -> cells of what is in the form, the defaults and the proposal."""
+    """Column -> its cells: what is in the form, the defaults and the proposal."""
     (text,) = [found.value for found in page.markdown if "| In the form |" in found.value]
     text = text.replace("\\", "")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    return {line[0]: line[1:] for line in lines[2:]}
+    return {name: [line[place] for line in lines[2:]] for place, name in enumerate(lines[0][1:], 1)}
 
 
 def test_the_proposal_says_why_and_fills_the_form(page):

@@ -26,8 +26,8 @@ def starting_points(rows: int) -> None:
     filled = {"In the form": _held(), "Default": _default(), "Proposed for this table": _of_preset(proposal.preset)}
     same = [name for name, values in list(filled.items())[1:] if values == filled["In the form"]]
     with st.container(border=True):
-        lines = [f"| {name} | " + " | ".join(plain(values[key]) for key in NAMES) + " |" for name, values in filled.items()]
-        st.markdown("\n".join([f"| | {' | '.join(NAMES.values())} |", "|---" * (len(NAMES) + 1) + "|", *lines]))
+        lines = [f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |" for key, name in NAMES.items()]
+        st.markdown("\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines]))  # fits a phone
         st.caption(f"{proposal.reason} From the guide's quick reference; tune the learning rate before the rank.")
         with st.container(horizontal=True):
             st.button(

@@ -16,7 +16,8 @@ from dashboard.formatting import plain
 MOST_FIELDS = 60
 """A page with more would be slow; the other columns are shown where a person asks for them."""
 MISSING = "(missing)"
-HEIGHT = 520
+MOST_IN_SIGHT, HEIGHT = 6, 520
+"""Fields that need no frame that scrolls, and how high one is, in pixels: the button below it stays near."""
 
 
 def row_form(table: str, row: pd.DataFrame, kinds: dict[str, str], *, key: str) -> tuple[pd.DataFrame, bool]:
@@ -35,7 +36,9 @@ def row_form(table: str, row: pd.DataFrame, kinds: dict[str, str], *, key: str) 
     ranges = queries.ranges(table)
     values: dict[str, Any] = {name: row[name].iloc[0] for name in names}
     with st.form(f"row_{key}", enter_to_submit=False, border=False):
-        with st.container(height=HEIGHT if len(shown) > 6 else "content", border=True):
+        if len(shown) > MOST_IN_SIGHT:
+            st.caption(f"{len(shown)} fields. Scroll inside the frame to see all of them.")
+        with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
             for name in shown:
                 values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{names.index(name)}")
         pressed = st.form_submit_button("Predict this row", type="primary", icon=":material/play_arrow:", key="try_predict")

@@ -20,6 +20,8 @@ COLUMNS_SHOWN = 40
 """Of the rows, beside what the models say."""
 FAR = 0.1
 """Numbers differ when they are further apart than this share of the target's standard deviation in the context."""
+NUMBER = "%.6g"
+"""Of values of the target: as the row itself is written; only counts have commas."""
 MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 
@@ -61,7 +63,12 @@ def _scores(result: Mapping[str, Any]) -> None:
         return
     metrics = [name for name in scored[0]["scores"] if name in METRICS]
     frame = pd.DataFrame([{"Model": model["title"]} | {METRICS[name].label: model["scores"][name] for name in metrics} for model in scored])
-    how = {METRICS[name].label: st.column_config.NumberColumn(format="%.4g", help=METRICS[name].help) for name in metrics}
+    how = {
+        METRICS[name].label: st.column_config.NumberColumn(
+            format=f"%.{METRICS[name].decimals(frame[METRICS[name].label].abs().max())}f", help=METRICS[name].help
+        )
+        for name in metrics
+    }
     st.markdown(f"**Scores on {result['scored_rows']:,} labelled row{'s' * (result['scored_rows'] != 1)}**")
     st.dataframe(frame, hide_index=True, placeholder="N/A", column_config={"Model": st.column_config.TextColumn(pinned=True)} | how)
 
@@ -90,9 +97,9 @@ def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
     if len(result["models"]) < 2:
         return
-    what = "another label" if result["classes"] else f"more than {FAR:.0%} of the target's standard deviation ({result['deviation']:,.3g})"
+    what = "another label" if result["classes"] else f"more than {FAR:.0%} of the target's standard deviation ({result['deviation']:.6g})"
     if len(differing) == 1:
-        near = "" if result["classes"] else f", to within {FAR:.0%} of the target's standard deviation ({result['deviation']:,.3g})"
+        near = "" if result["classes"] else f", to within {FAR:.0%} of the target's standard deviation ({result['deviation']:.6g})"
         st.markdown("The models **differ** here." if differing.any() else f"The models **agree** here{near}.")
     else:
         st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
@@ -104,7 +111,7 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
     classes = list(result["classes"])
     if TRUTH in predicted:
         truth = predicted[TRUTH].iloc[0]
-        st.markdown(f"Label in the table: **{plain(truth if classes else f'{truth:,.6g}')}**")
+        st.markdown(f"Label in the table: **{plain(truth if classes else f'{truth:.6g}')}**")
     lines = [
         {"Model": title, "Predicted": predicted[name].iloc[0]}
         | {f"P({label})": predicted[f"{name}_{k}"].iloc[0] for k, label in enumerate(classes[:CLASSES_SHOWN])}
@@ -117,7 +124,7 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
         f"P({label})": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f", help=f"Probability of {plain(label)}.")
         for label in classes[:CLASSES_SHOWN]
     }
-    number = {} if classes else {"Predicted": st.column_config.NumberColumn(format="%.4g")}
+    number = {} if classes else {"Predicted": st.column_config.NumberColumn(format=NUMBER)}
     st.dataframe(styled, hide_index=True, column_config=shares | number, key="try_table")
 
 
@@ -143,7 +150,7 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
     for name, title in models.items():
         frame[title] = part[name].to_numpy()
         if not classes:
-            config[title] = st.column_config.NumberColumn(format="%.4g")
+            config[title] = st.column_config.NumberColumn(format=NUMBER)
     titles = list(models.values())
     marks = unlike_first(frame[titles], result).map(lambda mark: MARK if mark else "")
     for name, title in models.items() if classes else ():
