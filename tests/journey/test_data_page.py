@@ -120,6 +120,19 @@ def test_the_target_stays_when_the_file_is_read_again(app, home):
     assert app.selectbox(key="chosen_target").value == "city"
 
 
+def test_a_target_chosen_by_a_button_stays_when_questions_are_answered_one_after_the_other(app, home):
+    marks = NEAR.replace(b"25,", b"-999,").replace(b",152.5", b",-9999")
+    add_dataset(home, marks, "patients.csv")
+    app.run()
+    button(app, "diagnosis").click().run()
+    for mark in ("-999", "-9999"):
+        app.button_group[0].set_value([mark]).run()
+        button(app, "Read the file again with these answers").click().run()
+        assert not app.exception
+        assert app.selectbox(key="chosen_target").value == app.query_params["target"] == "diagnosis"
+    assert not list_datasets(home)[0].questions
+
+
 def test_a_column_that_gives_the_target_away_is_said_with_what_to_do(app, home):
     lines = "\n".join(f"{i % 7},{i % 2 * 10 + i % 5},{'yes' if i % 2 else 'no'}" for i in range(90))
     add_dataset(home, f"size,refund,bought\n{lines}".encode(), "leak.csv")
