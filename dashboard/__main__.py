@@ -50,9 +50,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="open a temporary workspace with a finished sweep and one that trains now; it is deleted at the end",
     )
-    parser.add_argument(
-        "--port", type=int, help=f"port to listen on (default: {USUAL_PORT}, or the next free one where that is in use)"
-    )
+    parser.add_argument("--port", type=int, help=f"port to listen on (default: {USUAL_PORT}, or the next free one where that is in use)")
     parser.add_argument(
         "--address",
         default=LOOPBACK,

@@ -124,8 +124,11 @@ def labels(runs: list[Run]) -> dict[str, str]:
     of_model = [several and run.settings.strategy not in REFERENCES for run in runs]
     named = [_by_strategy(run) + (f" · {run.settings.model}" if said else "") for run, said in zip(runs, of_model, strict=True)]
     names = told_apart(named, [run.settings for run in runs])
-    sweeps = {name: {run.sweep for run, its in zip(runs, names, strict=True) if its == name} for name in names}
-    names = [f"{name}, {moment(run.ended or run.created)}" if len(sweeps[name]) > 1 else name for run, name in zip(runs, names, strict=True)]
+    sweeps: dict[str, set[str]] = {name: set() for name in names}
+    for run, name in zip(runs, names, strict=True):
+        sweeps[name].add(run.sweep)
+    times = [moment(run.ended or run.created) for run in runs]
+    names = [f"{name}, {ended}" if len(sweeps[name]) > 1 else name for name, ended in zip(names, times, strict=True)]
     return dict(zip([run.id for run in runs], numbered(names), strict=True))
 
 

@@ -5,6 +5,11 @@ from typing import Any, NoReturn
 
 import streamlit as st
 
+from dashboard.formatting import plain
+
+LONGEST_SEEN = 32
+"""Letters of a name that a phone shows whole."""
+
 
 def _key(name: str) -> str:
     return f"chosen_{name}"
@@ -55,8 +60,14 @@ def pick(
     widget: Any = st.selectbox,
     **more: Any,
 ) -> str:
-    """A select box, or a ``widget`` like it, whose choice is shared by the pages and written into the address bar."""
+    """A select box, or a ``widget`` like it, whose choice is shared by the pages and written into the address bar.
+
+    Its tooltip has the whole of a choice that a narrow box cuts.
+    """
     st.session_state[_key(name)] = chosen(name, options, default)
+    shown = format_func(st.session_state[_key(name)])
+    if len(shown) > LONGEST_SEEN:
+        more.setdefault("help", plain(shown))
     value: str = widget(label, options, key=_key(name), format_func=format_func, persist_state="session", **more)
     keep(name, value)
     return value

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import WAYS, plain
-from dashboard.url_state import choose, chosen, pick, renew
+from dashboard.url_state import LONGEST_SEEN, choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.target import Way
 
@@ -35,7 +35,8 @@ def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
     st.markdown("**What do you want to predict?**")
     with st.container(horizontal=True):
         for place, name in enumerate(near):
-            st.button(plain(name), key=f"predict_{place}_{dataset.id[:12]}", on_click=choose, args=("target", name))
+            whole = plain(name) if len(name) > LONGEST_SEEN else None
+            st.button(plain(name), key=f"predict_{place}_{dataset.id[:12]}", on_click=choose, args=("target", name), help=whole)
     st.caption(f"Likely: {plain(reason)} Or choose from all columns.")
 
 

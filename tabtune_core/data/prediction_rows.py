@@ -101,10 +101,7 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in names]
     if not missing:
         return
-    lacking = [
-        f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, names)) else repr(name)
-        for name in missing[:_SHOWN]
-    ]
+    lacking = [f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, names)) else repr(name) for name in missing[:_SHOWN]]
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     raise TableError(
         f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(lacking)}{more}. "

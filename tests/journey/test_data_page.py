@@ -241,6 +241,18 @@ def test_where_columns_are_near_a_person_chooses_by_a_button_before_going_on(app
     assert not button(app, "Next: choose a model").disabled
 
 
+def test_a_name_too_long_for_its_place_is_whole_in_the_tooltip(app, home):
+    long, other = (f"asked_in_a_survey_with_all_of_its_words_{last}" for last in ("diagnosis", "status"))
+    table = "what somebody exported on a day in the spring.csv"
+    add_dataset(home, NEAR.replace(b"diagnosis", long.encode()).replace(b"status", other.encode()), table)
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="chosen_table").help.replace("\\", "").startswith(table)
+    whole = {one.label: one.help for one in app.button if "predict_" in (one.key or "")}
+    assert {name.replace("\\", "") for name, full in whole.items() if full == name} == {long, other}
+    assert len(whole) == 3, "the third has a short name"
+
+
 def test_the_column_of_the_last_run_is_proposed_again(app, home):
     table = add_dataset(home, NEAR, "patients.csv")
     RunStore(home).add_sweep([RunSettings(dataset=table.id, target=target) for target in ("diagnosis", "status")])

@@ -87,8 +87,8 @@ def figures(run: Run, path: Path) -> None:
         if run.result:
             st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
             metric = run.settings.selection_metric
-            value = run.result.validation.get(metric, float("nan"))
-            st.metric(f"Validation {METRICS[metric].written}", score(value, metric), border=True, width="content", help=METRICS[metric].unit)
+            value, meaning = run.result.validation.get(metric, float("nan")), METRICS[metric]
+            st.metric(f"Validation {meaning.written}", score(value, metric), border=True, width="content", help=meaning.unit)
 
 
 def package_download(run: Run, path: Path) -> None:

@@ -118,18 +118,18 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         f"**{MOST_OF_IT:.0%} of the update lies in rank {np.median(needed):g}**{spread}, median of the layers;"
         f" the effective rank is {effective:.1f} of {full}."
     )
-    scores = curve.set_index("rank")[f"validation_{metric}"]
+    scores, written = curve.set_index("rank")[f"validation_{metric}"], METRICS[metric].written
     if scores.isna().all():
-        return f"{first} Its effect on {METRICS[metric].written} is not known, because the curve was made by an earlier version."
+        return f"{first} Its effect on {written} is not known, because the curve was made by an earlier version."
     gains = METRICS[metric].sign * (scores - scores[0])
     if not gains[full] > 0:
-        return f"{first} On {METRICS[metric].written} the whole update is not better than zero-shot."
+        return f"{first} On {written} the whole update is not better than zero-shot."
     lower = [rank for rank in gains.index if 0 < rank < full]
     if not lower:
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     return (
         f"{first} Truncated to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
-        f" validation {METRICS[metric].written} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
+        f" validation {written} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
         f" and {score(scores[0], metric)} without the update."
     )
