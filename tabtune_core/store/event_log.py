@@ -33,7 +33,7 @@ class EventLog(Database):
     def append(self, run_id: str, event: Event, at: float | None = None) -> None:
         """Adds an event to a run, of now or of ``at`` (unix seconds).
 
-        ``Resumed`` takes away the steps and evaluations after it: they are done again.
+        ``Resumed`` takes away the steps and evaluations after it, from the start also zero-shot's: they are done again.
         """
         with self._together() if isinstance(event, Resumed) else nullcontext():
             self._add(run_id, event, time.time() if at is None else at)
@@ -42,7 +42,7 @@ class EventLog(Database):
         kind, payload = to_json(event)
         self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
         if isinstance(event, Resumed):
-            self._forget_steps(run_id, beyond=event.step)
+            self._forget_steps(run_id, beyond=event.step or -1)
 
     def _forget_steps(self, run_id: str, *, beyond: int) -> None:
         told = self.events(run_id, ["StepDone", "Evaluated"])

@@ -300,16 +300,20 @@ class RunStore(EventLog, JobQueue):
         )
 
     def begin_again(self, run_id: str) -> None:
-        """To be called by the process of a run that was queued again: of what the last one told, the training up to a saved state stays.
+        """To be called by the process of a run that was queued again: of what the last one told, saved training stays, and zero-shot.
 
         The memory and phases of the process that is gone go with it, so that every curve counts from one start.
         """
         why, goes_on = self.run(run_id).error or "", self.has_last_state(run_id)
         how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
         told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
-        trained = [one.seq for one in told if isinstance(one.event, StepDone) or _is_of_training(one.event)]
+        zero_shot = {one.event.split: one.seq for one in reversed(told) if isinstance(one.event, Evaluated) and one.event.step == 0}
+        kept = [
+            *zero_shot.values(),
+            *(one.seq for one in told if _is_of_training(one.event)),
+        ]  # the first: the end may tell step 0 once more
         with self._together():
-            self._write("DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))", (run_id, json.dumps(trained)))
+            self._write("DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))", (run_id, json.dumps(kept)))
             self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
             self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
@@ -422,8 +426,8 @@ class RunStore(EventLog, JobQueue):
 
 
 def _is_of_training(event: Event | Unread) -> bool:
-    """Whether it is an evaluation between steps, none of zero-shot or of the end."""
-    return isinstance(event, Evaluated) and event.split == "validation" and event.step > 0
+    """Whether it is a step or an evaluation between steps, none of zero-shot or of the end."""
+    return isinstance(event, StepDone) or (isinstance(event, Evaluated) and event.split == "validation" and event.step > 0)
 
 
 @functools.lru_cache(maxsize=4096)

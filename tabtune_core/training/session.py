@@ -60,6 +60,11 @@ class Environment:
     member: Member | Alone = ALONE
     """Of a pack of fits that train together; this one's turn has come."""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether an earlier process of the run saved a state; what it told of zero-shot stays, unless the state proves to be of no use."""
+        return self.last_state is not None and self.last_state.exists()
+
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """While it lasts, torch's random numbers, of the adapter's start and of dropout, are those of the seed; then as they were."""

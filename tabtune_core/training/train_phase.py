@@ -27,7 +27,7 @@ from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.session import Session
 from tabtune_core.training.step import Stepped, plain_step
-from tabtune_core.training.zero_shot import ZeroShot
+from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
         last.restore()
         if not result.steps_done:  # an earlier process has had that peak
             session.prefix.begin_in_full()
+            if environment.goes_on:  # not from that state, and what was told before it is void
+                tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last, captured=captured)
         environment.member.wait_for_others(result.outcome, environment.stop_request)
         bytes_by_cause = held_bytes(module, optimizer)

@@ -29,17 +29,25 @@ class ZeroShot:
 
 
 def score_zero_shot(session: Session) -> ZeroShot:
-    """Predicts every held-out row, and emits the scores as those of step 0."""
+    """Predicts every held-out row, and tells the scores, unless the run goes on and an earlier process of it did."""
     rows = session.rows
     with session.environment.meter.phase("zero-shot"):
         predictions = {split: _predict(session, rows.scorer, split) for split in rows.held_out}
         scores = {split: score_all(held_out.y_N, predictions[split]) for split, held_out in rows.held_out.items()}
-        reported = dict(scores)
+        candidate = scores.get("validation", {})
         if "validation" in rows.held_out and rows.evaluator is not rows.scorer:
-            reported["validation"] = score_all(rows.held_out["validation"].y_N, _predict(session, rows.evaluator, "validation"))
-        for split, values in reported.items():
-            session.environment.emit(Evaluated(0, split, values, split == "validation", 0.0))
-    return ZeroShot(predictions, scores, reported.get("validation", {}))
+            candidate = score_all(rows.held_out["validation"].y_N, _predict(session, rows.evaluator, "validation"))
+        zero_shot = ZeroShot(predictions, scores, candidate)
+        if not session.environment.goes_on:
+            tell_zero_shot(session, zero_shot)
+    return zero_shot
+
+
+def tell_zero_shot(session: Session, zero_shot: ZeroShot) -> None:
+    """Emits the scores as those of step 0."""
+    for split, scores in zero_shot.scores.items():
+        of_validation = split == "validation"
+        session.environment.emit(Evaluated(0, split, zero_shot.candidate if of_validation else scores, of_validation, 0.0))
 
 
 def _predict(session: Session, scorer: Scorer, split: SplitName) -> NDArray[np.float64]:

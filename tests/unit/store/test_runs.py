@@ -430,9 +430,10 @@ SCORES = {"log_loss": 0.5}
 def interrupted(store, *, saved):
     """A run of which the first process told of five steps, and was killed."""
     run_id = running(store)
-    told = [Note("of the first process"), PhaseStarted("train"), Evaluated(0, "validation", SCORES, True, 0.0)]
+    told = [Note("of the first process"), PhaseStarted("train")]
+    told += [Evaluated(0, "validation", SCORES, True, 0.0), Evaluated(0, "test", SCORES, False, 0.0)]
     told += [StepDone(step, math.nan, 1.0, 1e-4, step) for step in range(1, 6)]
-    told += [Evaluated(4, "validation", {"log_loss": math.inf}, True, 4.0), Evaluated(4, "test", SCORES, False, 4.0)]
+    told += [Evaluated(4, "validation", {"log_loss": math.inf}, True, 4.0), Evaluated(0, "test", SCORES, False, 4.0)]
     for event in told:
         store.append(run_id, event)
     if saved:
@@ -465,17 +466,17 @@ def test_a_run_that_was_queued_again_as_another_is_not_resumed_beside_it(store):
         store.resume(run_id)
 
 
-def test_of_a_process_that_is_gone_the_training_stays_and_later_steps_go_when_it_is_resumed(store):
+def test_of_a_process_that_is_gone_zero_shot_and_the_training_stay_and_later_steps_go_when_it_is_resumed(store):
     run_id = interrupted(store, saved=True)
     store.resume(run_id)
     store.begin_again(run_id)
     told = [stored.event for stored in store.events(run_id)]
-    assert [event.step for event in told if not isinstance(event, Note)] == [1, 2, 3, 4, 5, 4]
+    assert [event.step for event in told if not isinstance(event, Note)] == [0, 0, 1, 2, 3, 4, 5, 4]
     note = told[-1].text
     assert note == "The run was interrupted, and goes on from its last saved state. The run's process was killed."
     assert store.run(run_id).error is None
     store.append(run_id, Resumed(3))
-    assert [stored.event.step for stored in store.events(run_id, ["StepDone", "Evaluated"])] == [1, 2, 3]
+    assert [stored.event.step for stored in store.events(run_id, ["StepDone", "Evaluated"])] == [0, 0, 1, 2, 3]
     for step in (4, 5):
         store.append(run_id, StepDone(step, 0.5, 1.0, 1e-4, step))
     assert [values["step"] for values in store.fields([run_id], "StepDone")] == [1, 2, 3, 4, 5]
@@ -487,7 +488,7 @@ def test_of_a_run_that_starts_anew_nothing_stays(store):
     store.begin_again(run_id)
     (note,) = store.events(run_id)
     assert note.event.text == "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed."
-    assert len(store.events(other)) == 10
+    assert len(store.events(other)) == 11
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class Trained:
             extra={name: self.fitted.result.extra[name] for name in ("used_rows", "skipped_rows", "skipped_episodes")},
         )
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
-        looks = [dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.step and event.split == "validation"]
+        looks = [dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"]
         weights = {name: p.detach().clone() for name, p in self.fitted.session.model.module.state_dict().items()}
         return result, steps, looks, weights
 
