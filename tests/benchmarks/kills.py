@@ -2,51 +2,117 @@
 
     python tests/benchmarks/kills.py --rounds 200 --seed 0
 
-Every round queues runs that tell a step every few milliseconds (tests/fakes/fake_experiment.py) and a job, sends one to three signals to the
-worker, the forkserver, a run, what a run set aside, or all at once, starts a worker again where none is there, and waits for the end. Then:
-no row runs or waits, every step that a run had written is there and none is missing before it, the database is whole, and no process but the
-worker's own is left. Exit status 0 when all that held in every round. Only Linux tells which processes are whose.
+Every round queues three runs that save a state at each evaluation (tests/fakes/fake_experiment.py) and a job, and sends two to four signals
+to the dashboard, the worker, the forkserver, a run, what a run set aside, or all at once. A run that is interrupted goes on by itself the
+first time, unless its worker was started with --no-resume, as half of those are that this program starts; else it is resumed here. When all
+has ended, every run has finished with the steps, evaluations and scores of one that was left alone, each process of it went on from the
+last state that was saved, the database is whole, no process is left but one dashboard and one worker with its forkserver, and, every tenth
+round, the dashboard answers. Ctrl-C ends after the round that goes on. Exit status 0 when all that held in every round. Only Linux tells
+which processes are whose.
 """
 
 import argparse
 import collections
+import contextlib
 import os
 import random
 import signal
+import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "fakes"), str(TESTS.parent)]
 
+from fake_experiment import EVALUATED_EVERY, JOURNAL, train_steadily  # noqa: E402
 from worker_program import queue, start_worker  # noqa: E402
 
+from tabtune_core.events import Evaluated, StepDone  # noqa: E402
+from tabtune_core.execution.leftovers import sweep_up  # noqa: E402
 from tabtune_core.execution.lock import worker_of  # noqa: E402
-from tabtune_core.store.jobs import JOB_ENDED  # noqa: E402
-from tabtune_core.store.runs import ENDED, RunStore  # noqa: E402
+from tabtune_core.store.runs import STATES, RunStore  # noqa: E402
 
 MARK = "TABTUNE_KILLS"
-"""Environment variable that all processes of this program's workers have."""
-TARGETS = ("run", "worker", "forkserver", "set aside", "all")
+"""Environment variable that all processes of this program's workspace have."""
+TARGETS = {"run": 10, "worker": 2, "forkserver": 2, "set aside": 2, "dashboard": 1, "all": 1}
+"""How often each is chosen, of those that are there; a dashboard takes seconds to be there again, and a worker one."""
 HOW = ("KILL", "KILL", "TERM", "STOP")
-ROUND_SECONDS = 90.0
+MOST_LEFT = {"dashboard": 1, "worker": 1, "forkserver": 1}
+ROUND_SECONDS = 240.0
+DASHBOARD = """
+import sys
+from dashboard import __main__ as pages
+from worker_program import start_worker
+pages.ensure_worker = lambda home, **_: start_worker(home, "parallel=2")
+pages.main(sys.argv[1:])
+"""
 
 
-def processes(mark: str) -> dict[str, list[psutil.Process]]:
-    """What lives of this program's workers, by what it is."""
-    seen: dict[str, list[psutil.Process]] = {name: [] for name in ("worker", "forkserver", "run", "set aside", "tracker")}
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) != mark or process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            seen[kind_of(process)].append(process)
-        except psutil.Error:
-            continue
-    return seen
+class Lab:
+    """A workspace, its dashboard and workers, and what was sent to them."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.store, self.chance, self.folder = RunStore(folder / "workspace"), chance, folder
+        self.mark = os.environ[MARK] = str(folder)
+        self.sent: collections.Counter[str] = collections.Counter()
+        self.resumed = 0
+        self.children: list[subprocess.Popen] = []
+        self.address = ""
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """What lives of this workspace, by what it is."""
+        seen: dict[str, list[psutil.Process]] = {name: [] for name in TARGETS if name != "all"}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if process.environ().get(MARK) == self.mark and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    seen.setdefault(kind_of(process), []).append(process)
+        return seen
+
+    def keep(self) -> None:
+        """Starts a dashboard, which sees to a worker, and a worker, each where none is there; resumes what is interrupted."""
+        for run in self.store.runs(status="interrupted"):
+            self.store.resume(run.id)
+            self.resumed += 1
+        self.children = [child for child in self.children if child.poll() is None]  # takes their exit status, too
+        if not any("pages" in child.args[2] for child in self.children):
+            self.children.append(self.dashboard())
+        if worker_of(self.store.home) is None and len(self.children) == 1:
+            flags = self.chance.choice(([], ["no-resume"]))
+            self.children.append(start_worker(self.store.home, "parallel=2", *flags))
+
+    def dashboard(self) -> subprocess.Popen:
+        """As a person starts it, but for what its worker's runs compute."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}/_stcore/health"
+        arguments = ["--home", str(self.store.home), "--port", str(port), "--no-browser"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:3])}
+        with (self.folder / "dashboard.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", DASHBOARD, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
+
+    def answers(self) -> bool:
+        """Whether the dashboard does."""
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(self.address, timeout=5).status == 200
+        return False
+
+    def attack(self) -> None:
+        """Sends one signal to one process that is there, or to all."""
+        there = {kind: found for kind, found in self.processes().items() if kind in TARGETS and found}
+        there["all"] = [process for found in there.values() for process in found]
+        (target,), how = self.chance.choices([*there], [TARGETS[kind] for kind in there]), self.chance.choice(HOW)
+        hit = self.chance.sample(there[target], len(there[target]) if target == "all" else 1)
+        self.sent[f"{how} {target}"] += send(hit, how, self.chance.uniform(0.0, 1.0))
 
 
 def kind_of(process: psutil.Process) -> str:
@@ -55,7 +121,7 @@ def kind_of(process: psutil.Process) -> str:
     if "resource_tracker" in command:
         return "tracker"
     if "multiprocessing.forkserver" not in command:
-        return "worker"
+        return "dashboard" if DASHBOARD in command else "worker"
     parent = process.parent()
     above = " ".join(parent.cmdline()) if parent else ""
     if os.getsid(process.pid) == process.pid and "run_worker" not in above:
@@ -65,59 +131,79 @@ def kind_of(process: psutil.Process) -> str:
     return "run" if "multiprocessing.forkserver" in above else "forkserver"
 
 
-def send(process: psutil.Process, how: str, chance: random.Random) -> bool:
-    """Whether it was there. One that is suspended goes on after a while."""
-    try:
-        process.send_signal(signal.Signals[f"SIG{how}"])
-        if how == "STOP":
-            time.sleep(chance.uniform(0.0, 1.0))
-            process.send_signal(signal.SIGCONT)
-    except psutil.NoSuchProcess:
-        return False
-    return True
+def send(processes: list[psutil.Process], how: str, seconds: float) -> bool:
+    """Whether one was there. Those that are suspended go on after so many seconds."""
+    there = 0
+    for number in (f"SIG{how}", "SIGCONT") if how == "STOP" else (f"SIG{how}",):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.Signals[number])
+                there += 1
+        time.sleep(seconds if number == "SIGSTOP" else 0.0)
+    return bool(there)
 
 
-def attack(mark: str, chance: random.Random, sent: collections.Counter[str]) -> None:
-    """Sends one signal, or one to all."""
-    target, how = chance.choice(TARGETS), chance.choice(HOW)
-    there = processes(mark)
-    if target == "all":
-        everything = [process for kind in ("worker", "forkserver", "run", "set aside") for process in there[kind]]
-        chance.shuffle(everything)
-        hit = [send(process, "KILL", chance) for process in everything]
-        sent["KILL all"] += any(hit)
-    elif there[target]:
-        sent[f"{how} {target}"] += send(chance.choice(there[target]), how, chance)
+def wait_for_work(lab: Lab, *, seconds: float) -> None:
+    """Until a run goes on or none waits, so that not most signals reach what only starts."""
+    deadline = time.monotonic() + seconds
+    lab.keep()
+    while time.monotonic() < deadline and lab.store.runs(status="queued") and not lab.store.runs(status="running"):
+        time.sleep(0.1)
+        lab.keep()
 
 
-def settle(store: RunStore, workers: list) -> str | None:
-    """Waits until all has ended, with a worker there; says what has not ended in time."""
-    deadline = time.monotonic() + ROUND_SECONDS
+def settle(lab: Lab, *, answering: bool) -> list[str]:
+    """Waits until nothing waits or goes on, the dashboard answers if it has to, and no process is too many; says what is not so in time."""
+    deadline, store, wrong = time.monotonic() + ROUND_SECONDS, lab.store, []
     while time.monotonic() < deadline:
-        waiting = [run for run in store.runs() if run.status not in ENDED] + [job for job in store.jobs() if job.status not in JOB_ENDED]
-        if not waiting:
-            return None
-        for worker in workers:
-            worker.poll()
-        if worker_of(store.home) is None:
-            workers.append(start_worker(store.home))
-            time.sleep(1.0)
-        time.sleep(0.05)
-    return f"not ended: {[(one.id, one.status, one.pid) for one in waiting]}"
+        lab.keep()
+        left = [*store.runs(status="queued"), *store.runs(status="running"), *store.jobs(status="queued"), *store.jobs(status="running")]
+        wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in left]
+        wrong += ["the dashboard does not answer"] * (answering and not wrong and not lab.answers())
+        if not wrong:
+            there = {kind: [process.pid for process in found] for kind, found in lab.processes().items() if kind != "tracker"}
+            wrong = [f"left: {kind} {pids}" for kind, pids in there.items() if len(pids) > MOST_LEFT.get(kind, 0)]
+        if not wrong and not store.runs(status="interrupted"):
+            return []
+        time.sleep(0.2)
+    return wrong
 
 
-def lost(store: RunStore, run_ids: list[str]) -> list[str]:
-    """Steps that a run had written and that are not there, or that miss one before them."""
-    found = []
+def left_alone(folder: Path) -> tuple[list[object], dict[str, float]]:
+    """What a run tells and scores that nobody disturbs."""
+    told: list[object] = []
+    return told, train_steadily(folder, told.append).test
+
+
+def differences(store: RunStore, run_ids: list[str], told: list[object], scores: dict[str, float]) -> list[str]:
+    """Runs that told or scored anything else than one that was left alone, or did not go on from their last state."""
+    wrong = []
     for run_id in run_ids:
-        steps = [stored.event.step for stored in store.events(run_id, ["StepDone"])]
-        told = store.run_dir(run_id) / "told"
-        written = len(told.read_bytes()) + 1 if told.exists() else 0
-        if steps != list(range(1, len(steps) + 1)) or len(steps) < written:
-            found.append(f"run {run_id} wrote {written} steps; there are {steps}")
-        if store.run(run_id).status == "finished" and len(steps) != 100:
-            found.append(f"run {run_id} finished with {len(steps)} steps")
-    return found
+        events = [stored.event for stored in store.events(run_id, ["StepDone", "Evaluated"])]
+        if events != told:
+            steps = [event.step for event in events if isinstance(event, StepDone)]
+            looks = [event.step for event in events if isinstance(event, Evaluated)]
+            wrong.append(f"{run_id} told other steps or evaluations: {len(steps)}, {len(set(steps))} and {looks}")
+        run, (began, wrong_start) = store.run(run_id), beginnings(store.run_dir(run_id) / JOURNAL)
+        wrong += [f"{run_id} {wrong_start}"] if wrong_start else []
+        if run.status != "finished" or run.result.test != scores or not set(run.result.resumed_steps) <= set(began):
+            wrong.append(f"{run_id} is {run.status}, with another result: {run.result}")
+    return wrong
+
+
+def beginnings(journal: Path) -> tuple[list[int], str]:
+    """After which steps its processes began, and which one did so elsewhere than at the last state saved; that of a pack saves none."""
+    began, saved, wrong = [], 0, ""
+    for kind, step in (line.split() for line in journal.read_text().splitlines()):
+        if kind == "saved":
+            saved = int(step)
+            continue
+        saved = 0 if kind == "packed" else saved
+        began.append(int(step))
+        if int(step) not in (saved, saved + (EVALUATED_EVERY if kind == "began" else 0)):  # killed before it could write that it had saved
+            wrong = f"began after step {step} although step {saved} was saved"
+        saved = int(step)
+    return began, wrong
 
 
 def broken(store: RunStore) -> list[str]:
@@ -127,31 +213,31 @@ def broken(store: RunStore) -> list[str]:
     return [] if said == ["ok"] else said
 
 
-def left_behind(mark: str) -> list[str]:
-    """Runs that go on although all rows have ended; they get a few seconds to go away."""
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        there = processes(mark)
-        left = [*there["run"], *there["set aside"]]
-        if not left and len(there["worker"]) <= 1 and len(there["forkserver"]) <= 1:
-            return []
-        time.sleep(0.1)
-    return [f"{kind}: {[process.pid for process in there[kind]]}" for kind in there if kind != "tracker"]
-
-
-def one_round(store: RunStore, mark: str, chance: random.Random, sent: collections.Counter[str], workers: list) -> list[str]:
+def one_round(lab: Lab, told: list[object], scores: dict[str, float], *, answering: bool) -> list[str]:
     """Everything that was wrong."""
-    run_ids = queue(store, "steady", "steady", quick_sweep=chance.random() < 0.3) + queue(store, "steady")
-    store.add_job("double", {"number": 1})
-    if worker_of(store.home) is None:
-        workers.append(start_worker(store.home))
-    for _ in range(chance.randint(1, 3)):
-        time.sleep(chance.uniform(0.0, 1.5))
-        attack(mark, chance, sent)
-    stuck = settle(store, workers)
-    if stuck:
-        return [stuck]
-    return [*lost(store, run_ids), *broken(store), *left_behind(mark)]
+    run_ids = queue(lab.store, "steady", "steady", quick_sweep=lab.chance.random() < 0.05) + queue(lab.store, "steady")
+    lab.store.add_job("double", {"number": 1})
+    for _ in range(lab.chance.randint(2, 4)):
+        wait_for_work(lab, seconds=lab.chance.choice((0.0, 20.0, 20.0)))
+        time.sleep(lab.chance.uniform(0.0, 1.0))
+        lab.attack()
+    return settle(lab, answering=answering) or [*differences(lab.store, run_ids, told, scores), *broken(lab.store)]
+
+
+def end(lab: Lab) -> list[str]:
+    """Ends all as a person does; what is left of it, of processes and of files."""
+    deadline, wrong = time.monotonic() + 30.0, []
+    for process in [*lab.processes()["dashboard"], *lab.processes()["worker"]]:
+        process.terminate()
+    while (left := [process for found in lab.processes().values() for process in found]) and time.monotonic() < deadline:
+        for child in lab.children:
+            child.poll()
+        time.sleep(0.1)
+    wrong = [f"left at the end: {kind_of(process)} {process.pid}" for process in left]
+    for process in left:
+        process.kill()
+    sweep_up(lab.store)  # as the next worker does
+    return wrong + [f"left at the end: {path}" for path in lab.store.home.glob(f"runs/*/{STATES}")]
 
 
 def main() -> int:
@@ -160,23 +246,35 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    chance, sent, wrong, workers = random.Random(asked.seed), collections.Counter[str](), 0, []
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        os.environ[MARK] = mark = f"{os.getpid()}-{folder}"
-        store = RunStore(Path(folder))
-        for number in range(asked.rounds):
-            for found in one_round(store, mark, chance, sent, workers):
+    wrong, began = 0, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder, tempfile.TemporaryDirectory() as other:
+        lab = Lab(Path(folder), random.Random(asked.seed))
+        told, scores = left_alone(Path(other))
+        stopped: list[int] = []
+        signal.signal(signal.SIGINT, lambda number, frame: stopped.append(number))
+        for number in range(1, asked.rounds + 1):
+            if stopped:
+                break
+            for found in one_round(lab, told, scores, answering=number % 10 == 0):
                 wrong += 1
                 print(f"round {number}: {found}", flush=True)
-            if number % 10 == 9:
-                print(f"{number + 1} rounds, {sum(sent.values())} signals, {wrong} wrong", flush=True)
-        ended = collections.Counter(run.status for run in store.runs())
-        for worker in workers:
-            worker.terminate()
-            worker.wait(timeout=30)
-        wrong += (left := any(process for kind, there in processes(mark).items() if kind != "tracker" for process in there))
-        print(f"runs: {dict(ended)}; jobs: {dict(collections.Counter(job.status for job in store.jobs()))}; signals: {dict(sent)}")
-        print(f"processes left at the end: {left}; wrong: {wrong}")
+            if number % 10 == 0:
+                print(f"{number} rounds, {sum(lab.sent.values())} signals, {time.monotonic() - began:.0f} s, {wrong} wrong", flush=True)
+        for found in [*settle(lab, answering=True), *end(lab)]:
+            wrong += 1
+            print(found)
+        runs = lab.store.runs()
+        status = {
+            name: dict(collections.Counter(one.status for one in rows)) for name, rows in (("runs", runs), ("jobs", lab.store.jobs()))
+        }
+        again = [run for run in runs if run.resumptions]
+        steps = sum(bool(run.result and run.result.resumed_steps) for run in again)
+        print(f"{status} in {time.monotonic() - began:.0f} s; {sum(lab.sent.values())} signals: {dict(sorted(lab.sent.items()))}")
+        print(
+            f"{len(again)} runs were interrupted, {sum(run.resumptions for run in again)} times in all: they went on by themselves"
+            f" {sum(run.resumptions for run in again) - lab.resumed} times and were resumed {lab.resumed} times; {steps} went on from a saved state."
+        )
+        print(f"wrong: {wrong}")
     return 1 if wrong else 0
 
 

@@ -1,22 +1,30 @@
 """Stands in for tabtune_core.engine.experiment without torch; what it does is the name of the target column."""
 
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 import threading
 import time
 
 from tabtune_core.errors import Cancelled, TargetError
-from tabtune_core.events import RunFinished, StepDone
+from tabtune_core.events import Evaluated, Resumed, RunFinished, StepDone
+from tabtune_core.store.runs import LAST_STATE, STATES
+
+STEPS, EVALUATED_EVERY = 100, 10
+"""Of a steady run."""
+JOURNAL = "journal.txt"
+"""File of a steady run: a line for each of its processes and each state that was saved."""
 
 
 def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh, member=None):
-    """Emits one step, then does as it is called."""
+    """Emits one step, then does as it is called; a steady run trains."""
+    if settings.target == "steady":
+        return train_steadily(run_dir, emit, alone=member is None)
     print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
     (run_dir / "adapter.zip").write_bytes(b"weights")
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
-    if settings.target == "steady":
-        return tell_steadily(run_dir, emit)
     return BEHAVIOURS[settings.target](home, stop_request)
 
 
@@ -26,14 +34,34 @@ def result(outcome="finished"):
     return RunFinished(outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None)
 
 
-def tell_steadily(run_dir, emit):
-    """A step every few milliseconds; ``told`` has a letter for each that the store has taken."""
-    with (run_dir / "told").open("ab", buffering=0) as told:
-        for step in range(2, 101):
-            emit(StepDone(step, 0.5, 1.0, 2e-4, 0.5))
-            told.write(b"x")
+def train_steadily(run_dir, emit, *, alone=True):
+    """A step every few milliseconds, whose loss follows from all before it; goes on from the last state, of which a pack saves none."""
+    file, at = run_dir / STATES / LAST_STATE, {"step": 0, "weight": 0, "went_on": []}
+    if alone and file.exists():
+        at = json.loads(file.read_text())
+        at["went_on"].append(at["step"])
+        emit(Resumed(at["step"]))
+    with (run_dir / JOURNAL).open("a", buffering=1) as journal:
+        journal.write(f"{'began' if alone else 'packed'} {at['step']}\n")
+        while at["step"] < STEPS:
+            at["step"] += 1
+            at["weight"] = (at["weight"] * 48_271 + at["step"]) % 2_147_483_647  # MINSTD (Park, Miller and Stockmeyer 1993) and the step
+            emit(StepDone(at["step"], float(at["weight"]), 1.0, 2e-4, 0.5))
             time.sleep(0.005)
-    return result()
+            if at["step"] % EVALUATED_EVERY == 0:
+                emit(Evaluated(at["step"], "validation", {"log_loss": float(at["weight"])}, False, 0.5))
+                if alone:
+                    save(file, at)
+                    journal.write(f"saved {at['step']}\n")
+    scores = {"log_loss": float(at["weight"])}
+    return dataclasses.replace(result(), validation=scores, test=scores, steps_done=STEPS, resumed_steps=tuple(at["went_on"]))
+
+
+def save(file, at):
+    """There whole or not at all, as training.state_file, which would load torch into the forkserver, writes it."""
+    file.parent.mkdir(exist_ok=True)
+    file.with_suffix(".partial").write_text(json.dumps(at))
+    file.with_suffix(".partial").replace(file)
 
 
 def wait_until(condition):
