@@ -1,17 +1,29 @@
 """Columns of dates.
 
-Part of the fourth step of reading. Where day and month could be swapped in every cell, the person is asked. Every
-format is a constant of this file.
+Part of the fourth step of reading. Where day and month could be swapped in every cell, the person is asked. A time with
+an offset from UTC is the moment it stands for, in UTC. Every format is a constant of this file.
 """
 
 import re
 
-from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, everywhere, holding
 from tabtune_core.data.reading.words import Typed
 
 DIGIT = re.compile(r"\d")
-CERTAIN_DATES = ("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y.%m.%d")
+LOCAL = r"\d{4,6}[-/ \\]\d{1,2}[-/ \\]\d{1,2}"
+TIME = r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
+ZONE = r"\s*([+-](0\d|1[0-4])(:?[0-5]\d(:[0-5]\d)?)?|[A-Za-z]+(/[A-Za-z_]+)*)"
+ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
+# a plain cast drops all that stands after a time: offsets, zones, even PM
+STANDARD = (
+    f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
+    f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace(cell, '\\s+([+-])', '\\1') AS TIMESTAMPTZ))) END"
+)
+CERTAIN_DATES = (
+    *("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p"),
+    *("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y.%m.%d"),
+)
 DAY_DATES = tuple(f"%d{mark}%m{mark}{year}{time}" for time in ("", " %H:%M", " %H:%M:%S") for mark in "/.-" for year in ("%Y", "%y"))
 
 
@@ -19,8 +31,8 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: boo
     """A date where every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
     if not forced and not all(6 <= len(value) <= 40 and DIGIT.search(value) for value in sample):
         return None
-    standard = "TRY_CAST(cell AS TIMESTAMP)"
-    fitting = yield from _fitting([standard])
+    fitting = yield from _fitting([STANDARD])
+    zones = (yield from zone_findings(name)) if fitting else ()
     if not fitting and (forced or not is_number(sample[0])):  # no format is a plain number, and trying all of them is slow
         formats = (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))
         fitting = yield from _fitting(list(map(strptime, formats)))
@@ -30,7 +42,7 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: boo
         message = (
             f"{name!r} is read as dates, as asked; cells not written as 2025-12-31 became missing. Choose another kind if they matter."
         )
-        return Typed("date", standard, (Finding("warning", "not-dates", message, name),))
+        return Typed("date", STANDARD, (Finding("warning", "not-dates", message, name),))
     finding = Finding(
         "info",
         "date",
@@ -39,13 +51,25 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: boo
     )
     by_day, by_month = (next((value for value in fitting if start in value), None) for start in ("'%d", "'%m"))
     if by_day is None or by_month is None:
-        return Typed("date", fitting[0], (finding,))
+        return Typed("date", fitting[0], (finding, *zones))
     used = by_month if day_first is False else by_day
     if day_first is not None:
         return Typed("date", used, (finding,), ambiguous_date=True)
     message = f"{name!r} holds dates such as {sample[0]!r} that can be read day first or month first; read day first."
     question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
     return Typed("date", used, (Finding("warning", "ambiguous-date", message, name),), (question,), ambiguous_date=True)
+
+
+def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
+    """Says that times became moments in UTC, where any has an offset or a zone."""
+    filled, zoned, shown = yield Ask(("count(cell)", f"count(*) FILTER ({ZONED})", f"min(cell) FILTER ({ZONED})"))
+    if not zoned:
+        return ()
+    message = f"{name!r} holds times with an offset from UTC or a zone, such as {shorten(shown)!r}: each is read as its moment in UTC."
+    if zoned == filled:
+        return (Finding("info", "utc", message, name),)
+    bare = f"In {filled - zoned:,} of {filled:,} cells there is none: they are taken for UTC. Correct the file if they are not."
+    return (Finding("warning", "utc", f"{message} {bare}", name),)
 
 
 def _fitting(ways: list[str]) -> Asking[list[str]]:

@@ -244,6 +244,33 @@ def test_a_leading_zero_in_the_last_row_of_many_is_kept():
     assert table.frame["id"].iloc[-1] == "00010"
 
 
+MOMENTS = {
+    "one offset": (["2024-01-01T10:00:00+02:00", "2024-01-01 23:30+0200"], ["01 08:00", "01 21:30"], "info"),
+    "mixed offsets": (["2024-01-01T10:00:00+02:00", "2024-01-01T10:00:00.5-0530", "2024-01-02T01:00:00 +02"], None, "info"),
+    "some without": (["2024-01-01 10:00:00 +02:00", "2024-01-01 10:00:00", "2024-01-02"], ["01 08:00", "01 10:00", "02 00:00"], "warning"),
+    "Z and UTC": (["2024-01-01T10:00:00Z", "2024-01-01 11:00:00 UTC"], ["01 10:00", "01 11:00"], "info"),
+    "a zone by its name": (["2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 11:00:00 GMT"], ["01 09:00", "01 11:00"], "info"),
+    "local times": (["2024-01-01 10:00:00", "2024-01-01T11:00"], ["01 10:00", "01 11:00"], None),
+    "before and after noon": (["2024-01-01 10:00:00 PM", "2024-01-01 12:30:00 AM"], ["01 22:00", "01 00:30"], None),
+}
+
+
+@pytest.mark.parametrize(("cells", "days", "severity"), MOMENTS.values(), ids=MOMENTS)
+def test_a_time_with_an_offset_is_its_moment_in_utc_and_that_is_said(cells, days, severity):
+    table = one_column(cells)
+    days = days or ["01 08:00", "01 15:30", "01 23:00"]
+    assert table.frame["x"].dt.strftime("%d %H:%M").tolist() == days
+    assert [finding.severity for finding in table.findings if finding.code == "utc"] == [severity] * (severity is not None)
+
+
+@pytest.mark.parametrize("cell", ["2024-01-01 10:00:00 CEST", "2024-01-01 10:00:00 of course", "2024-01-01 10:00+99:00"])
+def test_a_time_with_a_tail_that_means_nothing_is_no_date(cell):
+    assert one_column([cell, "2024-01-02 10:00:00"]).columns[0].kind == "category"
+    table = one_column([cell, "2024-01-02 10:00:00"], ReadingChoices(kinds=(("x", "date"),)))
+    assert table.frame["x"].isna().tolist() == [True, False]
+    assert "not-dates" in codes(table)
+
+
 @pytest.mark.parametrize(("choice", "month"), [(None, 4), (True, 4), (False, 3)])
 def test_day_and_month_that_could_be_swapped_are_asked_and_the_answer_is_followed(choice, month):
     table = one_column(["03/04/2025", "05/06/2025"], ReadingChoices(day_first=choice))
