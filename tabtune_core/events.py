@@ -231,7 +231,7 @@ def from_json(kind: str, payload: str) -> Event:
             values |= _not_known_any_more(values)
             hash(values["extra"].get("rows_sha256"))
             pack_costs(RunFinished(**values))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"extra of {kind} is {values['extra']!r:.60}") from error
     event: Event = cls(**{name: tuple(value) if get_origin(hints[name]) is tuple else value for name, value in values.items()})
     return event

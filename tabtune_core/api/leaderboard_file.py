@@ -19,6 +19,8 @@ import pandas as pd
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.events import RunFinished, from_json
+from tabtune_core.files.damaged import Damaged, read_text, refused_as
+from tabtune_core.files.plain_values import fits, read_json
 from tabtune_core.files.whole import write_text
 from tabtune_core.models.catalogue import get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
@@ -27,6 +29,10 @@ from tabtune_core.upstream import DISTRIBUTION
 
 FORMAT = 2
 """Grows when the same settings come to stand for another fit: since 2, predictions are shown all rows, in the test validation rows too."""
+
+
+MOST_BYTES = 4_000_000
+"""Of a file; it has some kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +95,15 @@ def read_fit(path: Path, settings: RunSettings) -> Fit | None:
     """
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with refused_as(StoreError, f"{path} is no finished fit of a leaderboard", " Delete it, and the fit runs again."):
+        content = read_json(read_text(path, most_bytes=MOST_BYTES).encode())
         sha256 = content.pop("sha256", None)
         if sha256 is not None and sha256 != _sha256_of(content):
-            raise ValueError("it was changed after it was written")
+            raise Damaged("it was changed after it was written")
         result, peaks = from_json("RunFinished", json.dumps(content["result"])), content["peaks"]
-        if not isinstance(result, RunFinished) or not isinstance(peaks, dict):
-            raise TypeError(f"peaks is {peaks!r:.60}")
-        if not all(peak is None or isinstance(peak, int) for peak in peaks.values()):
-            raise TypeError(f"peaks is {peaks!r:.60}")
+        if not isinstance(result, RunFinished) or not fits(peaks, dict[str, int | None]):
+            raise Damaged(f"peaks is {peaks!r:.60}")
         return Fit(settings, result, peaks)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{path} is no finished fit of a leaderboard ({error}). Delete it, and the fit runs again.") from error
 
 
 def _sha256_of(content: Mapping[str, Any]) -> str:

@@ -119,6 +119,6 @@ def _context(facts: Mapping[str, Any], content: bytes) -> Context:
         raise Damaged("its context rows do not have the hash that was written down with them")
     if np.isinf(context.x_CF).any() or not np.isfinite(context.y_C).all():
         raise Damaged("its context rows hold numbers that are not finite")
-    if labels.classes and not ((context.y_C >= 0) & (context.y_C < len(labels.classes))).all():
-        raise Damaged("its context rows are of classes that it does not name")
+    if labels.classes and not np.array_equal(np.unique(context.y_C), np.arange(len(labels.classes))):
+        raise Damaged("its context rows are of other classes than those that it names")
     return context

@@ -150,7 +150,7 @@ def _check_name(name: str) -> None:
     if name not in KNOWN:
         near = NEAR.get(name) or nearest(name, KNOWN)
         hint = f"Did you mean '{near}'?" if near else f"Known are {', '.join(KNOWN)}."
-        raise SettingError(f"Unknown setting '{name}'. {hint}")
+        raise SettingError(f"Unknown setting {name!r}. {hint}")
 
 
 def _check_use(name: str, strategy: str, optimizer: object) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tabtune_core.files.damaged import Damaged, check_file
+from tabtune_core.files.pickles import check_pickle
 
 LARGEST_FILE_BYTES = 2**33
 FREE_BYTES, TIMES_THE_FILE = 64_000_000, 4
@@ -20,6 +21,8 @@ MOST_MEMBERS = 32
 LIST_BYTES = 16_000_000
 """Of the list of members at the end of a zip; each one needs a hundred."""
 CHUNK_BYTES = 1 << 16
+END_BYTES, LARGE_END_BYTES = 22, 76
+"""Of the records at the end of a zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.14 to 4.3.16."""
 LINK, ENCRYPTED = stat.S_IFLNK, 0x1
 
 
@@ -101,28 +104,54 @@ def _check_member(entry: zipfile.ZipInfo) -> None:
         raise Damaged(f"its member {name[:60]!r} is packed in another way than deflate")
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    check_file(path, most_bytes=LARGEST_FILE_BYTES)
+    try:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise Damaged(f"it is no zip that can be opened ({error})") from error
+
+
 def list_members(path: Path) -> list[zipfile.ZipInfo]:
     """What a zip says that it holds.
 
     Raises:
         Damaged: it is none.
     """
-    check_file(path, most_bytes=LARGEST_FILE_BYTES)
-    try:
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
-            return archive.infolist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise Damaged(f"it is no zip that can be opened ({error})") from error
+    with _opened(path) as archive:
+        return archive.infolist()
 
 
 def check_stored(path: Path) -> None:
     """Looks through the zip that ``torch.save`` writes, in which nothing is packed: it cannot unpack to more than itself.
 
+    Its pickle is looked through too: torch finds it by where the list of members says that it begins, so it must be the list seen here.
+
     Raises:
         Damaged: it is no such file.
     """
-    size, entries = check_file(path, most_bytes=LARGEST_FILE_BYTES), list_members(path)
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & ENCRYPTED for entry in entries):
-        raise Damaged("it is packed or encrypted, and torch.save does neither")
-    if sum(entry.file_size for entry in entries) > size:
-        raise Damaged("its members are larger than the file")
+    size = check_file(path, most_bytes=LARGEST_FILE_BYTES)
+    with _opened(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & ENCRYPTED for entry in entries):
+            raise Damaged("it is packed or encrypted, and torch.save does neither")
+        if sum(entry.file_size for entry in entries) > size:
+            raise Damaged("its members are larger than the file")
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise Damaged("it holds two members of one name")
+        if archive.start_dir != _says_to_begin(path, size - len(archive.comment)):
+            raise Damaged("its list of members is in another place than it says")
+        for entry in entries:
+            if entry.filename.endswith(".pkl"):
+                check_pickle(archive.read(entry))
+
+
+def _says_to_begin(path: Path, end: int) -> int:
+    """Where a zip, whose last record ends at ``end``, says that its list of members begins; a large one says it in another record."""
+    with path.open("rb") as file:
+        file.seek(max(0, end - END_BYTES - LARGE_END_BYTES))
+        last = file.read(END_BYTES + LARGE_END_BYTES)
+    begins = int.from_bytes(last[-6:-2], "little")
+    return begins if begins < 2**32 - 1 else int.from_bytes(last[48:56], "little")

@@ -16,6 +16,8 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 KNOWN = (*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 MOST_PARTS = 200_000
 """Values and tensors of one file."""
+TIMES_THE_FILE = 4
+"""So much all its tensors may take: a model's may be tied, which is to say that they are the same."""
 
 
 def read_torch_file(path: Path) -> Any:
@@ -31,19 +33,18 @@ def read_torch_file(path: Path) -> Any:
         raise Damaged(f"it cannot be opened safely: {one_line(error)}") from error
     except MemoryError as error:
         raise Damaged("it asks for more memory than there is") from error
-    _check_parts(content)
+    _check_parts(content, TIMES_THE_FILE * path.stat().st_size)
     return content
 
 
-def _check_parts(content: Any) -> None:
-    """By a list and not by recursion; what is there twice is looked at once, since a file may say the same list without end."""
-    seen, waiting = set[int](), [content]
+def _check_parts(content: Any, most_bytes: int) -> None:
+    """By a list and not by recursion. What is there twice counts twice: a file may say the same list, or tensor, without end."""
+    looked, room = 0, most_bytes
+    waiting = [content]
     while waiting:
         part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if len(seen) > MOST_PARTS:
+        looked += 1
+        if looked > MOST_PARTS:
             raise Damaged(f"it holds more than {MOST_PARTS:,} values")
         if isinstance(part, dict):
             waiting += [*part, *part.values()]
@@ -51,6 +52,9 @@ def _check_parts(content: Any) -> None:
             waiting += part
         elif isinstance(part, torch.Tensor):
             check_tensor(part)
+            room -= part.numel() * part.element_size()
+            if room < 0:
+                raise Damaged(f"its tensors take more than {TIMES_THE_FILE} times as much as the file, as they show the same numbers")
         elif not isinstance(part, str | int | float | bool | None):
             raise Damaged(f"it holds a value of the kind {type(part).__name__}")
         elif isinstance(part, str) and not part.isascii():

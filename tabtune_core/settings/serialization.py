@@ -120,7 +120,7 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
         if name not in known:
             near = nearest(name, known)
             hint = f"Did you mean '{prefix}{near}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
-            raise SettingError(f"Unknown setting '{prefix}{name}'. {hint}")
+            raise SettingError(f"Unknown setting {prefix + name!r}. {hint}")
     _check_sections(cls, values, prefix)
     sections = getattr(cls, "_sections", {})
     ready = {}

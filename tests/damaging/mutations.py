@@ -1,6 +1,7 @@
 """Damages files: bytes of any, and the values, tensors and members of those whose format it knows. All chance is from one seed a file."""
 
 import copy
+import datetime
 import io
 import json
 import pickle
@@ -17,6 +18,7 @@ NASTY = (
     *(None, True, False, -1, 0, 1, 2, 2**31, 2**53 + 1, 10**9, 10**17, 10**30, 10**400, -(10**9), -0.0, 0.5, 1e-320, 1e30, 1e308),
     *(float("nan"), float("inf"), "", "x", "x" * 5000, "\ud800", "é\n<b>", "../../x", "/etc/passwd", "[" * 50, "NaN", "1", "cuda:99"),
     *([], {}, [[]], [None] * 500, [0] * 1000, {"a": {"b": [1]}}, {"": 0}, ["a", "a"], [1.5], [True], [[1], [2, 3]]),
+    *("\u202egnp.exe", "a\x00\x1b[31mb", "a\u2028b", "\ufeffx", "x\r\ny", "1e5", "True", "0x10"),
     *("tabicl-mini", "tabdpt-mini", "regression", "base-ft", "inference", "text", "<U99999999", "|O", "V9999999"),
 )
 TEXTS = (
@@ -155,19 +157,55 @@ def damage_json(data, rng):
         place = rng.randrange(len(data))
         return data[:place] + rng.choice(TEXTS) + data[place + rng.choice((0, 1, 5)) :]
     values = json.loads(data)
+    if rng.random() < 0.05:
+        return twice(values, rng)
     damage_values(values, rng)
     return json.dumps(values, allow_nan=True).encode("utf-8", "surrogatepass")
+
+
+def twice(values, rng):
+    """An object in which one entry is there twice; the second one is another."""
+    part, key = rng.choice([place for place in places(values) if isinstance(place[0], dict)] or [({"a": 1}, "a")])
+    text = json.dumps(part, allow_nan=True)
+    doubled = f"{text[:-1]}, {json.dumps(key)}: {json.dumps(pick(NASTY, rng), allow_nan=True)}}}"
+    return json.dumps(values, allow_nan=True).replace(text, doubled, 1).encode("utf-8", "surrogatepass")
+
+
+def lay_otherwise(tensors, rng):
+    """Tensors that overlap, stand for the same bytes, are of another kind of number, or of no size and endless sides."""
+    name, other = rng.choice([*tensors]), rng.choice([*tensors])
+    about = tensors[name]
+    match rng.choice(("alias", "shift", "kind", "kind", "sides", "order", "many", "long name")):
+        case "alias":
+            tensors[name] = tensors[other]
+        case "shift":
+            about["data_offsets"] = [place + rng.choice((-4, 4, 2**31, 2**63, -(2**63))) for place in about["data_offsets"]]
+        case "kind":
+            about["dtype"] = rng.choice(("f32", "float32", "F8_E4M3", "F64", "I32", "U32", "BF16", "F16", "C64", "BOOL", "F4"))
+        case "sides":
+            about["shape"] = rng.choice(([0, 2**39], [2**32, 2**32], [1] * 3000, [True], [4.0], [-1, -1], [0] * 8, [*about["shape"], 1]))
+        case "order":
+            about["shape"] = about["shape"][::-1]
+        case "many":
+            tensors |= {f"x{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+        case "long name":
+            tensors["x" * 100_000 + "\u202e"] = tensors.pop(name)
 
 
 def damage_safetensors(data, rng):
     """The header, or the numbers."""
     size = int.from_bytes(data[:8], "little")
     header, content = data[8 : 8 + size], bytearray(data[8 + size :])
-    match rng.choice(("header", "header", "numbers", "numbers", "config", "length")):
+    match rng.choice(("header", "layout", "numbers", "numbers", "config", "length")):
+        case "layout":
+            values = json.loads(header)
+            beside = values.pop("__metadata__", None)
+            lay_otherwise(values, rng)
+            header = json.dumps(values | ({} if beside is None else {"__metadata__": beside})).encode()
         case "header":
             header = damage_json(header, rng)
         case "numbers" if content:
-            value = rng.choice((np.nan, np.inf, -np.inf, 3e38, 1e30, -1e20, 1e-40, 0.0))
+            value = rng.choice((np.nan, np.inf, -np.inf, 3e38, 1e30, -1e20, 1e-40, -0.0, 1.2e-38, 0.0))
             place = 4 * rng.randrange(max(1, len(content) // 4))
             many = rng.choice((1, 1, len(content) // 4))
             content[place : place + 4 * many] = np.full(many, value, np.float32).tobytes()[: len(content) - place]
@@ -234,6 +272,45 @@ def put_code(members, member, rng):
 OF_MEMBERS = (*(damage_content,) * 12, drop, call_otherwise, say_twice, make_a_link, make_a_bomb, add_many, put_code)
 
 
+def lie_about_a_member(made, rng):
+    """In the list of members: one is encrypted, has another size, way, date or place, or is said to be as large as zip64 goes."""
+    entry = made.rindex(b"PK\x01\x02")
+    match rng.choice(("bit", "size", "both sizes", "way", "date", "place", "zip64")):
+        case "bit":
+            made[entry + rng.choice((8, 24, 27))] ^= 1
+        case "size":
+            made[entry + 24 : entry + 28] = rng.choice((0, 1, 10**9, 2**32 - 2)).to_bytes(4, "little")
+        case "both sizes":
+            made[entry + 20 : entry + 28] = rng.choice((0, 10**6, 2**32 - 2)).to_bytes(4, "little") * 2
+        case "way":
+            made[entry + 10 : entry + 12] = rng.choice((0, 8, 9, 12, 14, 93, 99)).to_bytes(2, "little")
+        case "date":
+            made[entry + 12 : entry + 16] = b"\xff" * 4
+        case "place":
+            made[entry + 42 : entry + 46] = rng.choice((0, 1, 2**31, 2**32 - 1)).to_bytes(4, "little")
+        case "zip64":
+            made[entry + 20 : entry + 28] = b"\xff" * 8
+
+
+def lie_about_the_list(made, rng):
+    """Around the list of members: bytes before all, a long remark with another end in it, and an end that says another place or number."""
+    end = made.rindex(b"PK\x05\x06")
+    match rng.choice(("before", "remark", "end in a remark", "place", "number", "zip64")):
+        case "before":
+            made[:0] = rng.choice((b"#!/bin/sh\n", bytes(made)))
+        case "remark":
+            made[end + 20 :] = b"\xff\xff" + b"x" * 65_535
+        case "end in a remark":
+            made[end + 20 :] = b"\x16\x00" + made[end:]
+        case "place":
+            made[end + 16 : end + 20] = rng.choice((0, 1, 2**32 - 1)).to_bytes(4, "little")
+        case "number":
+            made[end + 8 : end + 12] = rng.choice((0, 1, 2**16 - 1)).to_bytes(2, "little") * 2
+        case "zip64":
+            larger = b"PK\x06\x06" + (44).to_bytes(8, "little") + rng.randbytes(44) + b"PK\x06\x07" + rng.randbytes(16)
+            made[end:end] = larger
+
+
 def damage_zip(data, rng):
     """The members, or what the zip says of them."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -250,9 +327,8 @@ def damage_zip(data, rng):
             info.external_attr, info.compress_type = attributes, packed
             archive.writestr(info, content)
     made = bytearray(made.getvalue())
-    if rng.random() < 0.1:  # in the list of members: that one is encrypted, or the size that it unpacks to
-        entry = made.rindex(b"PK\x01\x02")
-        made[entry + rng.choice((8, 24, 27))] ^= 1
+    if members and rng.random() < 0.15:
+        rng.choice((lie_about_a_member, lie_about_the_list))(made, rng)
     return bytes(made)
 
 
@@ -267,13 +343,40 @@ def odd_tensors():
     yield torch.empty(10**6, 10**6, device="meta")
     yield torch.nn.Parameter(torch.ones(2, 2))
     yield torch.ones(2, 2, dtype=torch.bfloat16)
+    yield torch.full((2, 3), 1e-45)
+    yield torch.as_strided(torch.ones(9), (3, 3), (1, 1))
+    yield [*torch.ones(40_000).expand(2_000, 40_000)]
     yield torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)
+
+
+ODD_PICKLES = (
+    b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.",  # a key of 2^60 tuples
+    b"c__builtin__\nbytearray\n\x8a\x08" + (10**11).to_bytes(8, "little") + b"\x85R.",
+    b"ctorch\nFloatTensor\nJ\x00\x00\x00\x01J\x00\x01\x00\x00\x86R.",
+    b"ccollections\nCounter\n]X\x01\x00\x00\x00xa\x85R.",
+    b"]q\x00h\x00a.",  # a list in itself
+    b"]" + b"q\x00]h\x00ah\x00a" * 60 + b".",
+    b"(" * 100_000 + b".",
+    b"])R.",
+)
+
+
+def put_another_pickle(data, rng):
+    """One that torch.save never writes, or the file's own with some other bytes in it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                content = b"\x80\x02" + rng.choice(ODD_PICKLES) if rng.random() < 0.2 else damage_bytes(content, rng, content)
+            new.writestr(entry, content)
+    return made.getvalue()
 
 
 def damage_torch(data, rng):
     """A file of ``torch.save``: its values, its tensors, or the zip around them."""
-    if rng.random() < 0.25:
-        return damage_zip(data, rng)
+    if (chance := rng.random()) < 0.4:
+        return damage_zip(data, rng) if chance < 0.25 else put_another_pickle(data, rng)
     values, made = torch.load(io.BytesIO(data), weights_only=True), io.BytesIO()
     damage_values(values, rng, (*NASTY, *odd_tensors(), *odd_tensors()))
     if rng.random() < 0.1:
@@ -285,16 +388,32 @@ def damage_torch(data, rng):
     return made.getvalue()
 
 
+ODD_LINES = (
+    *("seeds = [2024-01-01]", "seeds = 2024-01-01T10:00:00+02:00", "ranks = [10:00:00]", "seeds = [0x" + "f" * 5000 + "]"),
+    *("seeds = [0b" + "1" * 9000 + "]", "ranks = [1_0, 0o17]", "x = " + "{a=" * 900 + "1" + "}" * 900, "run = {seed = 1}", "ranks = [inf]"),
+    *('"a\\u0000b" = 1', '"\\u202e" = 1', "'' = 1", 'run.target = "a\\u001b[31m"', "seeds = [-0]", "seeds = [1, 1]", "[a]\n[a]"),
+)
+
+
 def damage_toml(data, rng):
     if rng.random() < 0.4:
         lines = data.decode().splitlines()
-        odd = ("run = 'text'", "[run]", "a = " + "[" * 3000, "x = " + "9" * 5000, "a" + ".a" * 3000 + " = 1", "[[run]]", "run.lora = 3")
+        odd = (
+            "run = 'text'",
+            *ODD_LINES,
+            "[run]",
+            "a = " + "[" * 3000,
+            "x = " + "9" * 5000,
+            "a" + ".a" * 3000 + " = 1",
+            "[[run]]",
+            "run.lora = 3",
+        )
         lines.insert(
             rng.randrange(len(lines) + 1), rng.choice((*odd, "ranks = [1e400]", "seeds = [nan]", "\x00", "run.train.views = 1_000_000"))
         )
         return "\n".join(lines).encode()
     values = tomllib.loads(data.decode())
-    damage_values(values, rng)
+    damage_values(values, rng, (*NASTY, datetime.date(2024, 1, 1), datetime.datetime(1, 1, 1), datetime.time(10)))
     try:
         return tomli_w.dumps(values).encode()
     except (TypeError, UnicodeEncodeError, ValueError):

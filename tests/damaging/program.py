@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import unicodedata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -44,6 +45,11 @@ def forget_peak():
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def unprintable(letter):
+    """Whether a letter ends a line, is a command to a terminal, turns the direction of writing or cannot be written down."""
+    return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
 def look(opened, path, refusal):
     """What is wrong with how a file is opened: nothing, most of all. Also whether it was refused."""
     size, found, refused = path.stat().st_size, None, False
@@ -54,7 +60,7 @@ def look(opened, path, refusal):
         opened(path)
     except refusal as error:
         refused = True
-        if "\n" in str(error) or not str(error).strip() or len(str(error)) > 2_000:
+        if not str(error).strip() or len(str(error)) > 2_000 or any(map(unprintable, str(error))):
             found = f"no sentence in one line: {str(error)[:300]!r}"
     except TooLong:
         found = f"not done after {SECONDS} s"

@@ -49,6 +49,21 @@ def test_a_file_that_is_no_fit_is_refused_in_one_line(path, text):
     assert "\n" not in str(refused.value)
 
 
+def test_seconds_of_hundreds_of_digits_are_refused(path):
+    content = json.loads(path.read_text())
+    content["result"]["extra"] = {"pack": {"runs": 2, "train_seconds": 10**400, "growth_memory_bytes": 5}}
+    path.write_text(json.dumps({"result": content["result"], "peaks": {}}))
+    with pytest.raises(StoreError, match="whole number of 401 digits"):
+        read_fit(path, SETTINGS)
+
+
+def test_a_file_that_is_far_larger_than_a_fit_is_refused_unread(path, monkeypatch):
+    path.write_bytes(b"[" * 5_000_000)
+    monkeypatch.setattr("pathlib.Path.read_bytes", None)
+    with pytest.raises(StoreError, match=r"5.0 MB, and 4.0 MB is the most"):
+        read_fit(path, SETTINGS)
+
+
 @pytest.mark.parametrize("peaks", [3, ["a"], {"train": "a"}])
 def test_peaks_of_another_kind_are_refused(path, peaks):
     content = json.loads(path.read_text())

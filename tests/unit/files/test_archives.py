@@ -111,7 +111,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
 
 
 def test_a_packed_file_is_none_of_torch_save(tmp_path):
-    check_stored(zipped(tmp_path / "x.pt", [("x/data.pkl", b"1")], zipfile.ZIP_STORED))
+    check_stored(zipped(tmp_path / "x.pt", [("x/data.pkl", b"\x80\x02K\x01.")], zipfile.ZIP_STORED))
     with pytest.raises(Damaged, match="torch.save does neither"):
         check_stored(zipped(tmp_path / "y.pt", [("x/data.pkl", bytes(1000))]))
     (tmp_path / "z.pt").write_bytes(io.BytesIO(b"\x80\x02.").getvalue())

@@ -70,8 +70,8 @@ def torch_saved(values):
     ("tensor", "message"),
     [
         (torch.zeros(1).expand(10**6, 10**6), "is not plain"),
-        (torch.eye(2).to_sparse(), "is not plain"),
-        (torch.empty(10**6, 10**6, device="meta"), "is not plain"),
+        (torch.eye(2).to_sparse(), "it asks for 'torch._utils _rebuild_sparse_tensor'"),
+        (torch.empty(10**6, 10**6, device="meta"), "it asks for 'torch._utils _rebuild_meta_tensor_no_storage'"),
         (torch.ones(2, dtype=torch.complex64), "is not plain"),
         (torch.tensor([1.0, torch.nan]), "holds NaN or Infinity"),
     ],
@@ -82,9 +82,19 @@ def test_a_tensor_that_is_not_what_it_seems_is_refused(tmp_path, tensor, message
         read_torch_file(tmp_path / "x.pt")
 
 
-def test_a_list_that_holds_itself_without_end_is_looked_at_once(tmp_path):
-    values = [torch.ones(1)]
+def test_a_list_that_holds_itself_without_end_is_refused(tmp_path):
+    values = [1]
     for _ in range(60):
-        values = [values, values]  # 2^60 tensors to who follows each
+        values = [values, values]  # 2^60 numbers to who follows each
     torch.save(values, tmp_path / "x.pt")
+    with pytest.raises(Damaged, match="holds more than 200,000 values"):
+        read_torch_file(tmp_path / "x.pt")
+
+
+def test_tied_tensors_are_read_and_thousands_of_the_same_numbers_are_refused(tmp_path):
+    numbers = torch.ones(10_000)
+    torch.save([numbers, numbers], tmp_path / "x.pt")
     assert len(read_torch_file(tmp_path / "x.pt")) == 2
+    torch.save([numbers[start:] for start in range(500)], tmp_path / "x.pt")
+    with pytest.raises(Damaged, match="they show the same numbers"):
+        read_torch_file(tmp_path / "x.pt")

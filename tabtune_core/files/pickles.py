@@ -1,0 +1,90 @@
+"""The pickle within a file of ``torch.save``, looked through before torch reads it: torch runs no code of it, but makes a hundred gigabytes
+where it says so in a line, and turns without end over tuples in tuples.
+
+In: the bytes. Out: nothing, where they say no more than what ``torch.save`` writes of plain values and tensors.
+"""
+
+import pickletools
+import re
+from typing import Any
+
+from tabtune_core.files.damaged import Damaged
+
+MADE = re.compile(r"collections OrderedDict|torch Size|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)")
+"""What may be asked for by its name. Torch itself knows more, such as ``bytearray``, which takes any number of bytes."""
+ATOM, HOLDER, A_NAME = 1, 100, 0
+"""Numbers on the stack; a tuple's is one and those of its parts. What may hold others counts much, so that a sum tells of it."""
+ADDED = dict.fromkeys(
+    ("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE"),
+    ATOM,
+) | {"EMPTY_LIST": HOLDER, "EMPTY_DICT": HOLDER}
+TAKEN = {"SETITEMS": None, "APPENDS": None, "TUPLE": None, "SETITEM": 2, "APPEND": 1, "BUILD": 1, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+"""How many values each takes from the stack, to put them into the one below or into a tuple; None: all since the last mark."""
+MOST_WITHIN = 100_000
+"""Values of a tuple, and of its tuples each time that they are in it: to look at it takes as long."""
+OF_STORAGE = 6
+"""The name of a tensor's bytes: a tuple of five texts and numbers. Torch shows any other one in an error, however long that takes."""
+
+
+def check_pickle(content: bytes) -> None:
+    """Follows a pickle as torch would, with a number for each value.
+
+    Raises:
+        Damaged: it asks for something other than plain values and tensors, or holds tuples in tuples without end.
+    """
+    try:
+        _follow(content)
+    except (ValueError, LookupError) as error:  # of the pickle's own reader, and of a stack that has run empty
+        if isinstance(error, Damaged):
+            raise
+        raise Damaged("its values (data.pkl) break off or are none") from error
+
+
+def _follow(content: bytes) -> None:
+    stack: list[int] = []
+    marks: list[int] = []
+    memo: dict[Any, int] = {}
+    for code, argument, _ in pickletools.genops(content):
+        name = code.name
+        if name in ADDED:
+            stack.append(ADDED[name])
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name in TAKEN:
+            _take(stack, marks, name)
+        elif name in ("GLOBAL", "REDUCE", "BINPERSID"):
+            _make(stack, name, str(argument))
+        elif name not in ("PROTO", "STOP"):
+            raise Damaged(f"it says {name}, which torch.save does not write")
+
+
+def _take(stack: list[int], marks: list[int], name: str) -> None:
+    count = TAKEN[name]
+    first = marks.pop() if count is None else len(stack) - count
+    if first < 0:
+        raise IndexError
+    within = ATOM + sum(max(part, ATOM) for part in stack[first:])
+    del stack[first:]
+    if name.startswith("TUPLE"):
+        if within > MOST_WITHIN:
+            raise Damaged(f"it holds a tuple of more than {MOST_WITHIN:,} values")
+        stack.append(within)
+
+
+def _make(stack: list[int], name: str, argument: str) -> None:
+    if name == "GLOBAL":
+        if not MADE.fullmatch(argument):
+            raise Damaged(f"it asks for {argument[:80]!r}, and a file of values and tensors needs no such thing")
+        stack.append(A_NAME)
+    elif name == "REDUCE":
+        if stack[-2] != A_NAME:
+            raise Damaged("it calls what is no maker of tensors")
+        stack[-2:] = [HOLDER]
+    else:
+        if stack[-1] != OF_STORAGE:
+            raise Damaged("a name of a tensor's bytes in it is none")
+        stack[-1] = HOLDER

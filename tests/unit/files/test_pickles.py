@@ -1,0 +1,68 @@
+"""What torch would do at a line of a pickle without running code, and should not: take all memory, or never end."""
+
+import io
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.torch_files import read_torch_file
+
+HEAD = b"\x80\x02"
+DOUBLED = b"q\x00h\x00\x86"
+ODD = {
+    "a key of 2^60 tuples": (b"})" + DOUBLED * 60 + b"K\x01s.", "a tuple of more than 100,000 values"),
+    "its twin in a list": (b"]K\x01" + DOUBLED * 60 + b"a.", "a tuple of more than 100,000 values"),
+    "bytes by their number": (b"c__builtin__\nbytearray\n\x8a\x08" + (10**17).to_bytes(8, "little") + b"\x85R.", "it asks for"),
+    "a tensor by its shape": (b"ctorch\nFloatTensor\nJ\xff\xff\xff\x0fJ\xff\xff\xff\x0f\x86R.", "it asks for 'torch FloatTensor'"),
+    "a call of a list": (b"])R.", "it calls what is no maker"),
+    "a list for a name": (b"]K\x01K\x02K\x03(K\x04]K\x05K\x06K\x07tQ.", "a name of a tensor's bytes"),
+    "an object of a class": (b"ctorch\nSize\n)\x81.", "it says NEWOBJ"),
+    "broken off": (b"}K", "break off or are none"),
+    "an empty stack": (b"s.", "break off or are none"),
+    "what was never put by": (b"h\x07.", "break off or are none"),
+}
+
+
+def with_pickle(path, content):
+    """A file of ``torch.save`` with another pickle in it."""
+    made = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, made)
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry, content if entry.filename.endswith("data.pkl") else old.read(entry))
+    return path
+
+
+@pytest.mark.parametrize(("content", "message"), ODD.values(), ids=ODD)
+def test_a_pickle_that_says_more_than_values_and_tensors_is_refused_unread(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(Damaged, match=message):
+        read_torch_file(with_pickle(tmp_path / "x.pt", HEAD + content))
+
+
+def test_what_torch_save_writes_of_values_and_tensors_is_read(tmp_path):
+    shared = (1, (2.5, "é"), [])
+    values = {
+        "config": OrderedDict(a=[1, -(2**40), None, True], b=shared, c=shared),
+        "state": torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).state_dict(),
+        "kinds": [torch.ones(2, dtype=kind) for kind in (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool)],
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "shape": torch.ones(2, 3).shape,
+    }
+    torch.save(values, tmp_path / "x.pt")
+    read = read_torch_file(tmp_path / "x.pt")
+    assert read["config"] == values["config"]
+    assert read["state"].keys() == values["state"].keys()
+    assert [part.dtype for part in read["kinds"]] == [part.dtype for part in values["kinds"]]
+
+
+def test_a_list_of_members_in_two_places_is_refused(tmp_path):
+    """Python finds it before its end, torch where the end says that it begins."""
+    path = with_pickle(tmp_path / "x.pt", HEAD + b"K\x01.")
+    assert read_torch_file(path) == 1
+    path.write_bytes(b"before" + path.read_bytes())
+    with pytest.raises(Damaged, match="in another place than it says"):
+        read_torch_file(path)
