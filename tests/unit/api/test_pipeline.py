@@ -1,6 +1,7 @@
 """Pipelines: the guide's names, scikit-learn's manners, and a file that runs no code."""
 
 import copy
+import dataclasses
 import json
 import pickle
 import zipfile
@@ -17,6 +18,7 @@ from small_table import small_table
 from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline, merge_lora_weights
+from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import AdapterError, CheckpointError, DeviceError, LabelError, PipelineError, SettingError, TableError
@@ -582,6 +584,16 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
         TabularPipeline.load(tmp_path / "half.zip")
     with pytest.raises(PipelineError, match="There is no saved pipeline at"):
         TabularPipeline.load(tmp_path / "nowhere.zip")
+
+
+@pytest.mark.parametrize("change", [lambda y: y * 0, lambda y: y + 1], ids=["one is absent", "one too many"])
+def test_rows_of_other_classes_than_a_file_names_are_refused(fitted, tmp_path, change):
+    fitted.save(tmp_path / "good.zip")
+    content = read_pipeline(tmp_path / "good.zip")
+    changed = dataclasses.replace(content, context=dataclasses.replace(content.context, y_C=change(content.context.y_C)))
+    write_pipeline(tmp_path / "bad.zip", changed)
+    with pytest.raises(PipelineError, match="of other classes than those that it names"):
+        TabularPipeline.load(tmp_path / "bad.zip")
 
 
 def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitted, tmp_path):
