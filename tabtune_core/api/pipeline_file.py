@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.api.pipeline_facts import check_facts, check_rows, read_history
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
+from tabtune_core.data.encoding import LARGEST, FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.task import Context
 from tabtune_core.errors import PipelineError
 from tabtune_core.events import Event, MemorySampled, to_json
@@ -117,8 +117,8 @@ def _context(facts: Mapping[str, Any], content: bytes) -> Context:
     context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)
     if context.sha256 != facts["sha256"]:
         raise Damaged("its context rows do not have the hash that was written down with them")
-    if np.isinf(context.x_CF).any() or not np.isfinite(context.y_C).all():
-        raise Damaged("its context rows hold numbers that are not finite")
+    if (np.abs(context.x_CF) >= LARGEST).any() or not np.isfinite(context.y_C).all():
+        raise Damaged("its context rows hold numbers that are too large or not finite")
     if labels.classes and not np.array_equal(np.unique(context.y_C), np.arange(len(labels.classes))):
         raise Damaged("its context rows are of other classes than those that it names")
     return context

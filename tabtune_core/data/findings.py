@@ -3,7 +3,7 @@
 First on the data path: every other file here reports in these words. They go to and from JSON beside a stored table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -90,6 +90,12 @@ class Question:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Reads what ``dataclasses.asdict`` wrote."""
         return cls(**{**data, "options": tuple(data["options"])})
+
+
+def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
+    """The findings that no question says again."""
+    asked = [question.message for question in questions]
+    return [finding for finding in findings if not any(message.startswith(finding.message) for message in asked)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, 
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
+from tabtune_core.data.reading.odd_rows import total_row, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells
@@ -125,9 +126,10 @@ def finish(
         taken += values_of(connection, typed[start:], cells.rows)
     described, column_findings, raised = describe(connection, cells, typed, facts)
     day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
-    all_findings = (*findings, *cells.findings, *column_findings)
     tell("Taking the table out", 0, 0)
     frame = as_frame(taken, cells.names)
+    column_findings, raised = with_units_row(connection, described, frame, column_findings, raised)
+    all_findings = (*findings, *cells.findings, *total_row(described, frame), *column_findings)
     return Table(frame, described, all_findings, (*questions, *raised), replace(choices, day_first=day_first))
 
 

@@ -20,7 +20,7 @@ from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note, useless
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT
-from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices
+from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked
 from tabtune_core.data.target import Way
 from tabtune_core.errors import LabelError, TabTuneError
 
@@ -68,9 +68,7 @@ def findings(found: Sequence[Finding]) -> None:
 
 def all_findings(dataset: Dataset) -> list[Finding]:
     """What reading found and does not ask about, and what gaps mean."""
-    asked = [question.message for question in dataset.questions]
-    told = [finding for finding in dataset.findings if not any(message.startswith(finding.message) for message in asked)]
-    return [*told, *missing_note(dataset.columns)]
+    return [*not_asked(dataset.findings, dataset.questions), *missing_note(dataset.columns)]
 
 
 def to_check(dataset: Dataset) -> None:

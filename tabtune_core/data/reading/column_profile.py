@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import Column, Finding, Question
+from tabtune_core.data.findings import Column, Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, unplanned
@@ -24,6 +24,9 @@ ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
 )
+SAME_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\s\x{a0}]+', ' ', 'g')"
+OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
+"""Findings that hold for the kind a column has now: not while the person is asked which it is."""
 RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
@@ -49,6 +52,9 @@ class Facts:
     marks: tuple[str, ...]
     """Cells that look like a code for missing."""
 
+    alike: tuple[tuple[str, ...], ...]
+    """Words of a category that differ in capitals or blanks alone, the most frequent first."""
+
 
 def describe(
     connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
@@ -60,7 +66,8 @@ def describe(
     seen: dict[int, str] = {}
     for name, kind, fact in zip(cells.names, typed, facts, strict=True):
         columns.append(Column(name, kind.kind, cells.rows - fact.filled, fact.unique, kind.examples))
-        findings += [*kind.findings, *column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)]
+        found = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
+        findings += [*kind.findings, *(finding for finding in found if not (kind.questions and finding.code in OF_A_KIND))]
         questions += kind.questions
         if kind.kind == "ignored":
             continue
@@ -69,6 +76,8 @@ def describe(
             message = f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on the Data page."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(fact.content, name)
+        if fact.alike:
+            findings.append(alike_finding(name, fact.alike))
         for mark in fact.marks:
             message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
             findings.append(Finding("warning", "sentinel-missing", message, name))
@@ -79,7 +88,8 @@ def describe(
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
     """Of each column of ``batch``, in their order."""
     found: dict[int, Facts] = {}
-    for (value, number), places in places_by(enumerate((kind.value, kind.kind == "number") for kind in typed)).items():
+    for (value, kind), places in places_by(enumerate((kind.value, kind.kind) for kind in typed)).items():
+        number = kind == "number"
         terms = (
             "count(value)",
             "count(DISTINCT value)",
@@ -92,8 +102,27 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
         coded = [place for place, *_, low, high in rows if {low, high} & SENTINELS]
         marks = sentinels(connection, values, coded) if coded else {}
-        found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ())) for row in rows}
+        words = alike(connection, values, places) if kind in ("category", "boolean") else {}
+        found |= {row[0]: Facts(*row[1:5], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
+
+
+def alike(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[tuple[str, ...], ...]]:
+    """The words of each column that are the same but for capitals, blanks or how their accents are written."""
+    times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
+    rows = connection.execute(
+        f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
+        f"GROUP BY place, {SAME_WORD} HAVING count(*) > 1 ORDER BY place, sum(times) DESC, min(value)",
+        {"places": places},
+    ).fetchall()
+    return {place: tuple(tuple(words) for _, words in group) for place, group in groupby(rows, key=itemgetter(0))}
+
+
+def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
+    """Shows words that may be meant as one."""
+    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + ("; ..." if len(alike) > 3 else "")
+    message = f"{name!r} has words that differ in capitals or blanks alone ({shown}), and each is a value of its own. "
+    return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 
 def consecutive(value: str) -> str:

@@ -20,6 +20,7 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
+from tabtune_core.data.encoding import LARGEST
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import AdapterError, CheckpointError, DeviceError, LabelError, PipelineError, SettingError, TableError
 from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
@@ -593,6 +594,16 @@ def test_rows_of_other_classes_than_a_file_names_are_refused(fitted, tmp_path, c
     changed = dataclasses.replace(content, context=dataclasses.replace(content.context, y_C=change(content.context.y_C)))
     write_pipeline(tmp_path / "bad.zip", changed)
     with pytest.raises(PipelineError, match="of other classes than those that it names"):
+        TabularPipeline.load(tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize("number", [np.inf, -1e308, LARGEST])
+def test_rows_of_numbers_that_no_table_becomes_are_refused(fitted, tmp_path, number):
+    fitted.save(tmp_path / "good.zip")
+    content = read_pipeline(tmp_path / "good.zip")
+    content.context.x_CF[0, 0] = number
+    write_pipeline(tmp_path / "bad.zip", content)
+    with pytest.raises(PipelineError, match="hold numbers that are too large or not finite"):
         TabularPipeline.load(tmp_path / "bad.zip")
 
 

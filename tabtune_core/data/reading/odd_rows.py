@@ -1,0 +1,81 @@
+"""Rows that are no rows of the table: units below the names, a total at the end.
+
+After the columns are typed. In: the frame and its columns, and the cells of the first row as they stand in the file. Out: findings, and a
+question where reading can be told what it is.
+"""
+
+import re
+from collections.abc import Sequence
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
+from tabtune_core.data.reading.sql import counts, first_row
+
+UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
+"""Of a measure: a short word that is no number, and no bound of one such as "<5"."""
+TOTAL = re.compile(
+    r"(grand |sub)?totals?|sums?|averages?|means?|∑|Σ|summen?|gesamt(summe)?|insgesamt|mittelwert|total général|totale|somme",
+    re.IGNORECASE,
+)
+MOST_MARKS = 20
+"""Different units that a person is asked about in one question."""
+FEWEST_ADDED = 3
+"""Numbers above a total that are not zero: two may be what the third is by chance."""
+
+
+def with_units_row(
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[Column],
+    frame: pd.DataFrame,
+    findings: list[Finding],
+    questions: list[Question],
+) -> tuple[list[Finding], list[Question]]:
+    """All that is to be said and asked; where the first row has a word in each column of numbers, which is there once, that comes first."""
+    first = first_row(connection, "SELECT * FROM cells LIMIT 1")
+    asked = {word for question in questions if question.code == "mixed-numbers" for word in question.options}
+    places = [
+        place
+        for place, (column, cell) in enumerate(zip(columns, first, strict=True))
+        if cell is not None and (column.kind == "number" or (column.kind in ("category", "text") and cell in asked))
+    ]
+    units = [str(first[place]) for place in places]
+    if not units or not all(map(UNIT.fullmatch, units)) or any(isinstance(value, float) and value == value for value in frame.iloc[0]):
+        return findings, questions
+    same = [f"count(*) FILTER (c{place} = (SELECT c{place} FROM cells LIMIT 1))" for place in places[:MOST_MARKS]]
+    if max(counts(connection, *same)) > 1:
+        return findings, questions
+    marks = tuple(dict.fromkeys(units))
+    shown = ", ".join(map(repr, marks[:3])) + (", ..." if len(marks) > 3 else "")
+    message = f"The first row has words where all others have numbers ({shown}), as a row of units has; it is read as a row of the table."
+    if len(marks) > MOST_MARKS:
+        return [Finding("warning", "units-row", f"{message} Delete it in the file if it is none."), *findings], questions
+    question = Question("units-row", f"{message} If these words are units, say so and they are read as missing.", "missing_marks", marks)
+    answered = [other for other in questions if other.code == "mixed-numbers" and set(other.options) <= {*marks}]
+    return (
+        [Finding("warning", "units-row", message), *not_asked(findings, answered)],
+        [question, *(other for other in questions if other not in answered)],
+    )
+
+
+def total_row(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:
+    """What to say where the last row is named a total, or has no name and all its numbers are the sums of those above."""
+    last, above = frame.iloc[-1], frame.iloc[:-1]
+    named = [column.name for column in columns if column.kind not in ("number", "ignored") and pd.notna(last[column.name])]
+    labels = [name for name in named if TOTAL.fullmatch(str(last[name]).strip(" :.")) and not above[name].eq(last[name]).any()]
+    if named and not labels:
+        return ()
+    filled = [column.name for column in columns if column.kind == "number" and pd.notna(last[column.name])]
+    if not labels and not (filled and all(_adds_up(above[name], last[name]) for name in filled)):
+        return ()
+    cells = ", ".join(f"{name!r} is {shorten(str(last[name]))}" for name in [*labels, *filled][:3])
+    message = (
+        f"The last row looks like a total of the others ({cells}); it is read as a row of the table. Delete it in the file if it is one."
+    )
+    return (Finding("warning", "total-row", message),)
+
+
+def _adds_up(above: pd.Series, last: float) -> bool:
+    return last != 0 and np.count_nonzero(above.fillna(0)) >= FEWEST_ADDED and bool(np.isclose(above.sum(), last, rtol=1e-9, atol=0))
