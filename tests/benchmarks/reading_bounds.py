@@ -46,6 +46,25 @@ def wide_csv(path: Path) -> Path:
     return path
 
 
+def wide_numbers(path: Path) -> Path:
+    """5,000 rows x 2,000 columns of numbers, of which every tenth is one of categories."""
+    rng = np.random.default_rng(0)
+    columns = {f"x{i}": rng.normal(size=5_000).round(3) if i % 10 else rng.choice(["red", "green", "blue"], 5_000) for i in range(2_000)}
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def long_table(path: Path) -> Path:
+    """1,000,000 rows x 17 columns: ten of numbers, four of words, two of times with an offset, one of classes."""
+    rng, rows = np.random.default_rng(0), 1_000_000
+    numbers = {f"n{i}": rng.normal(size=rows).round(3) for i in range(10)}
+    words = {f"w{i}": rng.choice([f"word {j}" for j in range(5 * 4**i)], rows) for i in range(4)}
+    times = pd.Series(pd.date_range("2020-01-01", periods=rows, freq="min").strftime("%Y-%m-%dT%H:%M:%S+02:00"))
+    frame = pd.DataFrame({**numbers, **words, "begun": times, "ended": times.shift(-60), "y": rng.choice(["yes", "no"], rows)})
+    frame.to_csv(path, index=False)
+    return path
+
+
 def wide_words(path: Path) -> Path:
     """200 rows x 4,000 columns, a third of them words and a third dates."""
     rng = np.random.default_rng(0)
@@ -97,6 +116,8 @@ def folder(path: Path) -> Path:
 
 FILES: dict[str, Callable[[Path], Path]] = {
     "60 rows x 4,999 columns": wide_csv,
+    "5,000 rows x 2,000 columns": wide_numbers,
+    "1,000,000 rows x 17 columns": long_table,
     "200 rows x 4,000 columns of words, dates, numbers": wide_words,
     "Parquet of 130,000 x 501": large_parquet,
     "Parquet, 9 GB of dictionary words": dictionary,

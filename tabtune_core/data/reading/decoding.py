@@ -87,9 +87,12 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, tell: Te
     if size == 0:
         raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
     if size > limit_bytes:
-        raise TableError(f"The file has {size:,} bytes; the limit is {limit_bytes:,}. Take a sample of the rows, or save it as Parquet.")
+        raise TableError(
+            f"The file has {size:,} bytes and the limit is {limit_bytes:,}. A table to learn from can be sampled: give its path to "
+            "'loralab sweep' or 'loralab train' with --rows N. Rows to predict can be split over several files."
+        )
     head = read_head(path)
-    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")):
+    if not is_packed(head):
         refuse_other_formats(head)
         return path, ()
     unpacked = folder / "unpacked"
@@ -102,7 +105,7 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, tell: Te
     inner = read_head(unpacked)
     if not inner:
         raise TableError("The archive holds an empty file. Check that the export finished.")
-    if inner.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+    if is_packed(inner):
         raise TableError("The archive holds another archive. Unpack it and add the CSV in it.")
     refuse_other_formats(inner)
     return unpacked, (Finding("info", "compressed", f"The file was compressed; {name} in it was read."),)
@@ -129,6 +132,11 @@ def refuse_other_formats(head: bytes) -> None:
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
     if controls > len(head) * 0.02:
         raise TableError(f"The file holds binary data ({controls:,} control bytes in its first {len(head):,}), not text. {EXPORT}")
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether the first bytes are those of a zip or a gzip file."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b"))
 
 
 def is_parquet(head: bytes) -> bool:
@@ -182,7 +190,9 @@ def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes:
         while chunk := stream.read(CHUNK_BYTES):
             written += len(chunk)
             if written > limit_bytes:
-                raise TableError(f"The archive unpacks to more than {limit_bytes:,} bytes, which is the limit. Take a sample of the rows.")
+                raise TableError(
+                    f"The archive unpacks to more than {limit_bytes:,} bytes, which is the limit. Unpack it to a file and sample that."
+                )
             out.write(chunk)
             tell("Unpacking megabytes", written // 1_000_000, 0)
 

@@ -52,6 +52,47 @@ def test_a_file_that_is_refused_leaves_nothing_and_harms_nothing(tmp_path, sourc
     assert len(load_frame(tmp_path, kept.id)) == 3
 
 
+def large_file(folder, line="{0},{1},'k {0}'\n", *, encoding="utf-8"):
+    path = folder / "large.csv"
+    path.write_bytes(("n,m,word\n" + "".join(line.format(row, row % 7) for row in range(20_000))).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(("rows", "most"), [(500, 0.1), (15_000, 0.5)])
+def test_a_sample_of_a_file_over_the_limit_is_drawn_from_all_of_it(tmp_path, rows, most):
+    path = large_file(tmp_path)
+    size = path.stat().st_size
+    read = [add_dataset(home, path, "large", ReadingChoices(rows=rows), limit_bytes=size // 2) for home in (tmp_path / "a", tmp_path / "b")]
+    first, again = read
+    assert first.id == again.id
+    assert first.size_bytes <= size * most
+    assert 0.8 * min(rows, 9_000) < first.rows < 1.2 * rows
+    numbers = load_frame(tmp_path / "a", first.id)["n"]
+    assert numbers.is_monotonic_increasing
+    assert abs(numbers.mean() - 10_000) < 1_500
+    assert first.findings[0].code == "thinned"
+    assert first.findings[0].message.startswith(f"The file has {size:,} bytes, more than the {size // 2:,} that are read: one line in ")
+    assert sorted(path.name for path in (tmp_path / "a" / "datasets" / first.id).iterdir()) == ["source", "table.json", "table.parquet"]
+
+
+def test_lines_within_quotes_are_drawn_together(tmp_path):
+    path = large_file(tmp_path, line='{0},{1},"k\n{0}"\n')
+    dataset = add_dataset(tmp_path, path, "large", ReadingChoices(rows=5_000), limit_bytes=path.stat().st_size // 2)
+    frame = load_frame(tmp_path, dataset.id)
+    assert not {"ragged-lines", "short-lines", "open-quote"} & {finding.code for finding in dataset.findings}
+    assert (frame["word"] == "k\n" + frame["n"].astype(int).astype(str)).all()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rows", "message"),
+    [("utf-16", 100, "drawn only of plain text in lines"), ("utf-8", None, "with --rows N")],
+)
+def test_a_file_over_the_limit_that_is_not_sampled_is_refused_with_a_way_out(tmp_path, encoding, rows, message):
+    path = large_file(tmp_path, encoding=encoding)
+    with pytest.raises(TableError, match=message):
+        add_dataset(tmp_path, path, "large", ReadingChoices(rows=rows), limit_bytes=path.stat().st_size // 2)
+
+
 def test_a_path_over_the_limit_is_refused_before_it_is_copied_whole(tmp_path):
     file = tmp_path / "big.csv"
     file.write_bytes(SOURCE * 100)

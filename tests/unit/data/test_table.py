@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabtune_core.data.findings import not_asked
 from tabtune_core.data.reading.cells import load_text, tidy_names
 from tabtune_core.data.reading.dialect import Dialect
 from tabtune_core.data.reading.sql import connect, counts
@@ -522,3 +523,62 @@ def test_a_number_that_names_a_row_is_an_id_although_some_come_twice():
     lines = "".join(f"{500_000 + 37 * (row % 284)},{row % 7}\n" for row in range(300))
     found = {header: read_table(f"{header},n\n{lines}".encode()).findings for header in ("hospital_number", "weight")}
     assert ["id-like" in [finding.code for finding in findings] for findings in found.values()] == [True, False]
+
+
+def said(table: Table, code: str) -> list[str]:
+    return [finding.message for finding in table.findings if finding.code == code]
+
+
+def test_words_that_differ_in_capitals_or_blanks_alone_are_shown():
+    cells = ["Yes", "yes", "yes", "no", "New  York", "New York", "caf\u00e9", "cafe\u0301", "other"] * 3
+    (message,) = said(one_column(cells), "alike")
+    assert "'yes' and 'Yes'; 'New  York' and 'New York'; 'cafe\u0301' and 'caf\u00e9'" in message
+    assert not said(one_column(["yes", "no", "maybe", " yes"] * 3), "alike")
+
+
+def with_units(*, rows: int, word: str = "") -> bytes:
+    return "\n".join(["city,weight,height", f"{word},kg,cm", *(f"c{row % 3},{row}.5,{row * 2}" for row in range(rows))]).encode()
+
+
+@pytest.mark.parametrize("rows", [30, 300])
+def test_a_row_of_units_is_asked_about_once_and_the_answer_makes_numbers(rows):
+    asked = read_table(with_units(rows=rows))
+    assert [(question.code, question.options) for question in asked.questions] == [("units-row", ("kg", "cm"))]
+    assert len(said(asked, "units-row")) == 1
+    assert not said(asked, "mixed-numbers")
+    answered = read_table(with_units(rows=rows), ReadingChoices(missing_marks=("kg", "cm")))
+    assert [column.kind for column in answered.columns] == ["category", "number", "number"]
+    assert (len(answered.frame), answered.questions) == (rows, ())
+
+
+@pytest.mark.parametrize("first", [("<5", "7"), ("n.a.", "7"), ("unknown", "unknown"), ("12", "cm")])
+def test_a_first_row_with_a_number_or_a_bound_or_a_recurring_word_is_none_of_units(first):
+    rows = [first, *((str(row), str(row * 2)) for row in range(80)), ("unknown", "5")]
+    table = read_table("\n".join(["w,h", *map(",".join, rows)]).encode())
+    assert not said(table, "units-row")
+
+
+TOTALS = {
+    "named": (["a,1,2", "b,3,4", "c,5,6", "Total:,9,12"], "'item' is Total:, 'n' is 9.0"),
+    "named in another language": (["a,1,2", "b,3,4", "c,5,6", "Gesamtsumme,9,12"], "'item' is Gesamtsumme"),
+    "without a name": (["a,1,2", "b,3,4", "c,5,6", ",9,12"], "'n' is 9.0, 'm' is 12.0"),
+    "a name that recurs": (["a,1,2", "total,3,4", "c,5,6", "total,9,12"], None),
+    "no sum": (["a,1,2", "b,3,4", "c,5,6", ",9,13"], None),
+    "a row as others": (["a,1,2", "b,3,4", "c,5,6", "d,9,12"], None),
+    "too few to tell": (["a,1,2", "b,3,4", ",4,6"], None),
+}
+
+
+@pytest.mark.parametrize(("rows", "shown"), TOTALS.values(), ids=TOTALS)
+def test_a_total_in_the_last_row_is_pointed_out(rows, shown):
+    found = said(read_table("\n".join(["item,n,m", *rows]).encode()), "total-row")
+    assert [shown in message for message in found] == [True] * (shown is not None)
+
+
+def test_a_column_that_is_asked_about_is_not_said_to_be_free_text():
+    cells = [*(f"{row}.25" for row in range(60)), "unknown", "unknown", "unknown"]
+    asked = one_column(cells)
+    assert (asked.columns[0].kind, [question.code for question in asked.questions]) == ("text", ["mixed-numbers"])
+    told = not_asked(asked.findings, asked.questions)
+    assert not [finding for finding in told if finding.column == "x"]
+    assert said(one_column(cells, ReadingChoices(kinds=(("x", "text"),))), "id-like")
