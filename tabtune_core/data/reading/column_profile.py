@@ -103,7 +103,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         coded = [place for place, *_, low, high in rows if {low, high} & SENTINELS]
         marks = sentinels(connection, values, coded) if coded else {}
         words = alike(connection, values, places) if kind in ("category", "boolean") else {}
-        found |= {row[0]: Facts(*row[1:5], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
+        found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
 
 

@@ -78,4 +78,5 @@ def total_row(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, 
 
 
 def _adds_up(above: pd.Series, last: float) -> bool:
-    return last != 0 and np.count_nonzero(above.fillna(0)) >= FEWEST_ADDED and bool(np.isclose(above.sum(), last, rtol=1e-9, atol=0))
+    enough = last != 0 and np.count_nonzero(above.fillna(0)) >= FEWEST_ADDED
+    return bool(enough and np.isclose(above.sum(), last, rtol=1e-9, atol=0))
