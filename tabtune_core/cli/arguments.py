@@ -10,7 +10,7 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from tabtune_core.data.findings import Question, ReadingChoices
+from tabtune_core.data.findings import Kind, Question, ReadingChoices
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
 from tabtune_core.settings.serialization import describe, read_pattern, read_target_set
@@ -56,14 +56,13 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
-    group.add_argument(
-        "--leave-out",
-        dest="reading.leave_out",
-        metavar="COLUMN",
-        nargs="+",
-        default=argparse.SUPPRESS,
-        help="Columns that no model is shown, as with 'left out' on the Data page.",
-    )
+    for flag, word, text in (
+        ("--leave-out", "left out", "Columns that no model is shown"),
+        ("--encode-text", "encoded text", "Columns of free text that models are shown as numbers"),
+    ):
+        help = f"{text}, as with '{word}' on the Data page."
+        dest = f"reading.{flag[2:].replace('-', '_')}"
+        group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=help)
     order = group.add_mutually_exclusive_group()
     for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
         order.add_argument(
@@ -76,8 +75,10 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     values: dict[str, Any] = {
         path.removeprefix("reading."): value for path, value in vars(arguments).items() if path.startswith("reading.")
     }
-    marks, left_out = tuple(values.pop("missing_marks", ())), values.pop("leave_out", ())
-    return ReadingChoices(**values, missing_marks=marks, kinds=tuple((name, "ignored") for name in dict.fromkeys(left_out)))
+    marks = tuple(values.pop("missing_marks", ()))
+    kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
+    kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
+    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()))
 
 
 def answer_flags(question: Question) -> str:

@@ -5,13 +5,14 @@ the model's own business) and integer class ids. Shape letters: N rows, F featur
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.data.text_features import DIRECTIONS, TextEncoder
 from tabtune_core.errors import LabelError, TableError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def _ordinal_encoder(categories: Any = "auto") -> "OrdinalEncoder":
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Columns to features; categories first, as ``tabicl`` orders them. Unknown and missing categories become -1."""
+    """Columns to features; categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown and missing categories
+    become -1.
+    """
 
     categories: tuple[str, ...]
     numbers: tuple[str, ...]
@@ -42,6 +45,13 @@ class FeatureEncoder:
     left_out: tuple[str, ...]
     """Columns of free text, which these models cannot read, and those that a person left out."""
     ordinal: "OrdinalEncoder | None"
+    texts: dict[str, TextEncoder] = field(default_factory=dict)
+    """Of each column of free text that a person wants as numbers; no pipeline has one, as a frame's text is left out."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that it predicts from, in the order of their features."""
+        return (*self.categories, *self.numbers, *self.dates, *self.texts)
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
@@ -59,10 +69,11 @@ class FeatureEncoder:
             ordinal = _ordinal_encoder()
             ordinal.fit(_texts(frame, categories))
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
-        return cls(categories, chosen["number"], chosen["date"], left_out, ordinal)
+        texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
+        return cls(categories, chosen["number"], chosen["date"], left_out, ordinal, texts)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads; a missing category is None."""
+        """Plain values that ``from_json`` reads, without texts; a missing category is None."""
         levels = [] if self.ordinal is None else [[None if v != v else v for v in values] for values in self.ordinal.categories_]
         names = {"numbers": self.numbers, "dates": self.dates, "left_out": self.left_out}
         return {"categories": dict(zip(self.categories, levels, strict=True)), **names}
@@ -81,7 +92,7 @@ class FeatureEncoder:
         Raises:
             TableError: naming the columns that the frame lacks.
         """
-        missing = [name for name in (*self.categories, *self.numbers, *self.dates) if name not in frame.columns]
+        missing = [name for name in self.columns if name not in frame.columns]
         if missing:
             raise TableError(f"The rows lack the columns {', '.join(map(repr, missing))}, which the model was given.")
         blocks = [np.empty((len(frame), 0))]
@@ -90,6 +101,7 @@ class FeatureEncoder:
         if self.numbers:
             blocks.append(frame[list(self.numbers)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
         blocks.extend(_date_parts(frame[name]) for name in self.dates)
+        blocks.extend(text.transform(frame[name]) for name, text in self.texts.items())
         features_NF = np.concatenate(blocks, axis=1)
         features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
         return features_NF
@@ -105,17 +117,18 @@ def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
         beside = f"Beside {target!r} there" if target else "There"
         raise TableError(
             f"{beside} is no column of numbers, dates or categories to predict from: free text and what you left out do not count. "
-            "Change the kind of a column, or add one in the file."
+            "Change the kind of a column (of free text, to encoded text), or add one in the file."
         )
 
 
 def count_features(kinds: Mapping[str, str], target: str | None) -> int:
-    """How many features a model gets from columns of these kinds: three of a date, none of free text or of what was left out.
+    """How many features a model gets from columns of these kinds: three of a date, 30 of encoded text, none of free text or of what was
+    left out.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
     """
-    return sum({"date": 3, "text": 0, "ignored": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
+    return sum({"date": 3, "encoded": DIRECTIONS, "text": 0, "ignored": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
 
 
 def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
-Kind = Literal["number", "category", "text", "date", "boolean", "ignored"]
-"""What a column holds. An ignored one was left out by the person: no model sees it, as none sees free text."""
+Kind = Literal["number", "category", "text", "date", "boolean", "ignored", "encoded"]
+"""What a column holds. An ignored one was left out by the person: no model sees it, as none sees free text, unless the person chose to have
+it encoded: as numbers.
+"""
 Severity = Literal["info", "warning", "error"]
 
 

@@ -137,7 +137,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
     """The columns that can be predicted, the likely one first; ``title`` is the name of the table or its file."""
-    usable = [column for column in columns if column.name not in useless and column.kind not in ("date", "text", "ignored")]
+    usable = [column for column in columns if column.name not in useless and column.kind not in ("date", "text", "encoded", "ignored")]
     codes = {
         column.name: pd.factorize(values, sort=is_numeric_dtype(values))[0]
         for column in usable

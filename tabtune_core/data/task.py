@@ -38,7 +38,7 @@ class Context:
     @property
     def sha256(self) -> str:
         """Of the encoded content: columns, categories, classes, features and labels."""
-        names = [self.encoder.categories, self.encoder.numbers, self.encoder.dates, self.labels.classes]
+        names = [self.encoder.categories, self.encoder.numbers, self.encoder.dates, self.labels.classes, *self.encoder.texts]
         levels = [] if self.encoder.ordinal is None else [[str(v) for v in c] for c in self.encoder.ordinal.categories_]
         digest = hashlib.sha256(json.dumps([names, levels]).encode())
         digest.update(self.x_CF.tobytes())

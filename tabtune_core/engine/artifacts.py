@@ -88,7 +88,7 @@ def write_adapter(
         "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
         "reading": dataset.reading.to_json(),
         "kinds": kinds_of(dataset.columns, settings),
-        "features": [*encoder.categories, *encoder.numbers, *encoder.dates],
+        "features": list(encoder.columns),
         "context": {"rows": context.rows.tolist(), "sha256": context.sha256},
         "scores": scores,
         "best_step": best_step,

@@ -81,7 +81,7 @@ def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     for finding in table.split.findings:
         yield Note(finding.message, "warning" if finding.severity == "warning" else "info")
     encoder = table.context.encoder
-    if settings.split_by == "time" and settings.split_column in (*encoder.categories, *encoder.numbers, *encoder.dates):
+    if settings.split_by == "time" and settings.split_column in encoder.columns:
         yield Note(
             f"{settings.split_column!r} is a feature too, and its later values are outside the range of the training rows. "
             "To predict without it, leave it out under Columns on the Data page."

@@ -12,11 +12,13 @@ import streamlit as st
 from dashboard.formatting import plain
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Kind, ReadingChoices
+from tabtune_core.data.text_features import DIRECTIONS
 
 KINDS: dict[Kind, str] = {
     "number": "number",
     "category": "category",
     "text": "free text",
+    "encoded": "encoded text",
     "date": "date",
     "boolean": "yes / no",
     "ignored": "left out",
@@ -69,7 +71,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws it; the choices that a person asks for once the button is pressed."""
     st.caption(
         "To correct a kind or leave out a column, choose under **Kind**: double-click the cell, or move there and press"
-        " Enter. Models never see free text or columns that are left out."
+        " Enter. Models never see free text or columns that are left out; **encoded text** is what they are shown of it."
     )
     shown = rows(dataset)
     edited = st.data_editor(
@@ -85,7 +87,8 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
                 required=True,
                 width="small",
                 help="number: used as it is. category: words or codes without an order. date: becomes day number, month and weekday."
-                " yes / no: treated as a category. free text and left out: not used by the model.",
+                " yes / no: treated as a category. free text and left out: not used by the model. encoded text:"
+                f" {DIRECTIONS} numbers that say which groups of letters it has, for texts whose words tell something.",
             ),
             "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
         },

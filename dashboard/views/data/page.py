@@ -79,6 +79,7 @@ def show(dataset: Dataset) -> None:
     st.header("What was read")
     table_views.findings(table_views.all_findings(dataset))
     table_views.leave_out(dataset, target)
+    table_views.encode_texts(dataset, target)
     columns, first_rows = st.tabs(["Columns", "First rows"])
     with columns:
         table_views.columns(dataset)

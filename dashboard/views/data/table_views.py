@@ -22,6 +22,7 @@ from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked
 from tabtune_core.data.target import Way
+from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError, TabTuneError
 
 LOOKS = {
@@ -85,18 +86,30 @@ def leave_out(dataset: Dataset, target: str) -> None:
 
 def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
     """A button that leaves columns out, where there are any."""
+    if _pressed(dataset, "Leave out", names, "The models will not use them.", icon=":material/visibility_off:", key=f"leave_out_{key}"):
+        _read_as(dataset, names, "ignored")
+
+
+def encode_texts(dataset: Dataset, target: str) -> None:
+    """One click for all columns of free text whose texts recur in part, as sentences and product names do."""
+    found = {finding.column for finding in dataset.findings if finding.code == "free-text"}
+    names = [column.name for column in dataset.columns if column.kind == "text" and column.name in found - {target}]
+    means = f"The models will be shown each text as {DIRECTIONS} numbers, which say what groups of letters it has."
+    if _pressed(dataset, "Encode", names, means, icon=":material/notes:", key="encode"):
+        _read_as(dataset, names, "encoded")
+
+
+def _pressed(dataset: Dataset, verb: str, names: Sequence[str], means: str, *, icon: str, key: str) -> bool:
     if not names:
-        return
+        return False
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    if st.button(
-        f"Leave out {plain(shown)}",
-        icon=":material/visibility_off:",
-        key=f"leave_out_{key}_{dataset.id[:12]}",
-        help="The models will not use them. You can undo this under Columns.",
-    ):
-        held = still_open(dataset)
-        kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, "ignored")}
-        read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
+    return st.button(f"{verb} {plain(shown)}", icon=icon, key=f"{key}_{dataset.id[:12]}", help=f"{means} You can undo this under Columns.")
+
+
+def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
+    held = still_open(dataset)
+    kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, kind)}
+    read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
 
 
 def columns(dataset: Dataset) -> None:

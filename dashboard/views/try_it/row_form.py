@@ -55,6 +55,9 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
         return st.number_input(f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing")
     if kind == "date":
         return _moment(label, held, key)
+    if kind == "encoded":
+        _start(key, "" if held is None else str(held))
+        return st.text_area(label, key=key, placeholder="missing") or None
     words = queries.values(table, name)
     if words is None:
         _start(key, "" if held is None else str(held))

@@ -31,7 +31,10 @@ RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
+SPOKEN_WORDS = 3
+"""A text of as many is one that somebody wrote, be it unique, and no id."""
 LEAVE = "Leave it out, under Columns on the Data page."
+ENCODE = "If its words tell something, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out, under Columns on the Data page."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
@@ -148,16 +151,17 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     words = column.kind in ("category", "text")
     named = ID_NAME.search(name) is not None
     coded = named and all(example.isdecimal() for example in column.examples)
-    unlike = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
+    spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
+    unlike = not spoken and filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
     if unlike and (words or consecutive or (column.kind == "number" and named)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
         if column.kind == "text":
-            message = f"{name!r} has {seen}, as an id or free text has. No model sees it: nothing to do."
+            message = f"{name!r} has {seen}, as an id has. No model sees it: nothing to do."
         else:
             message = f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}"
         found.append(Finding("info" if column.kind == "text" else "warning", "id-like", message, name))
     elif column.kind == "text":
-        message = f"{name!r} is read as free text, which no model sees. If its words recur and mean something, choose category."
+        message = f"{name!r} is read as free text, which no model sees. {ENCODE} If its words recur and mean something, choose category."
         found.append(Finding("info", "free-text", message, name))
     elif words and column.unique > MANY_VALUES:
         message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."

@@ -1,0 +1,87 @@
+"""Free text as numbers: how each text lies along the directions in which the letter groups of the context rows vary most.
+
+In: a column of texts. Out: ``DIRECTIONS`` numbers a row. It is latent semantic analysis (Deerwester et al. 1990) over hashed groups of
+three and four letters, as skrub's ``StringEncoder`` does it, beside which ``tests/benchmarks/text_columns.py`` measures it on real tables.
+Unlike there, what is learnt is rounded, and a direction that arithmetic would choose among many is left out: learning it again from the same
+rows, as whoever opens an adapter does, gives the same numbers on a machine that rounds otherwise. Shape letters: N rows, H hashes, K directions.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+DIRECTIONS, HASHES = 30, 4096
+GRID = 1024
+"""A weight is a whole number of this part of one: coarse enough that no machine's rounding moves it."""
+APART = 1e-4
+"""Share by which the strength of a direction differs from its neighbours', or the arithmetic would choose it among many; it is left out."""
+LONGEST, MOST_TEXTS = 20_000, 2_000
+"""Letters of a text that are read; texts, the first ones, that the directions are learnt from."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """One column; ``fit`` learns it, ``transform`` applies it."""
+
+    rarity_H: NDArray[np.float64]
+    """How rare each hash is among the texts (inverse document frequency)."""
+    weights_KH: NDArray[np.int16]
+    """Of the directions, in parts of ``1 / GRID``; all 0 for one that the texts do not have."""
+
+    @classmethod
+    def fit(cls, column: pd.Series) -> Self:
+        """Learns from the texts of ``column``; missing ones do not count."""
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        known, rarity_H, weights_KH = column.dropna().iloc[:MOST_TEXTS], np.ones(HASHES), np.zeros((DIRECTIONS, HASHES), np.int16)
+        if len(known) and (counts_NH := _counts(known)).nnz:
+            rarity_H = TfidfTransformer().fit(counts_NH).idf_.round(4)
+            found_KH = _directions(_weighed(counts_NH, rarity_H))
+            weights_KH[: len(found_KH)] = np.rint(GRID * found_KH)
+        return cls(rarity_H, weights_KH)
+
+    def transform(self, column: pd.Series) -> NDArray[np.float64]:
+        """Numbers ``(N, K)``, nan where the text is missing."""
+        there_N = column.notna().to_numpy()
+        features_NK = np.full((len(column), DIRECTIONS), np.nan)
+        if there_N.any():
+            placed_NK = _weighed(_counts(column[there_N]), self.rarity_H) @ (self.weights_KH.T / GRID)
+            features_NK[there_N] = placed_NK.round(6) + 0.0  # no -0.0
+        return features_NK
+
+
+def _counts(texts: Iterable[object]) -> "csr_matrix":
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), n_features=HASHES, norm=None, alternate_sign=False)
+    return hashing.transform([str(text)[:LONGEST].encode(errors="replace") for text in texts])
+
+
+def _weighed(counts_NH: "csr_matrix", rarity_H: NDArray[np.float64]) -> "csr_matrix":
+    """Rare hashes count more, and every text as much as any other."""
+    from sklearn.preprocessing import normalize
+
+    return normalize(counts_NH.multiply(rarity_H).tocsr())
+
+
+def _directions(weighed_NH: "csr_matrix") -> NDArray[np.float64]:
+    """At most ``DIRECTIONS``, strongest first, without those that no other arithmetic would find."""
+    from sklearn.decomposition import TruncatedSVD
+
+    most = min(DIRECTIONS + 1, weighed_NH.shape[0] - 1)
+    if most < 1:
+        return np.zeros((0, HASHES))
+    with threadpool_limits(1):
+        svd = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed_NH)
+    strengths_K = svd.singular_values_
+    gaps_K = -np.diff(strengths_K, append=0.0)
+    clear_K = (strengths_K > APART) & (np.minimum(gaps_K, np.roll(np.append(gaps_K[:-1], np.inf), 1)) > APART * strengths_K)
+    return np.asarray(svd.components_[clear_K][:DIRECTIONS], dtype=np.float64)
