@@ -427,6 +427,24 @@ def test_every_run_of_this_workspace_has_ended(swept, home):
     assert {run.status for run in RunStore(home).runs()} <= ENDED
 
 
+def test_encoded_text_is_learnt_from_and_its_adapter_predicts_it_in_another_process(home, tmp_path, tabtune_here):
+    rng = np.random.default_rng(0)
+    said = {"good": "a lovely taste and quick parcel", "bad": "a broken box and slow parcel"}
+    label = rng.choice(list(said), 160)
+    notes = [f"{said[one]}, order {rng.integers(10**6)}" for one in label]
+    pd.DataFrame({"size": rng.normal(size=160).round(3), "note": notes, "class": label}).to_csv(tmp_path / "notes.csv", index=False)
+    adapters, data = tmp_path / "adapters", (tmp_path / "notes.csv", "--target", "class")
+    done = tabtune(home, "train", *data, "--encode-text", "note", "--rank", 2, *SMALL, "--format", "json", "--adapters", adapters)
+    (row,) = json.loads(done.stdout)
+    assert row["test_accuracy"] > 0.9 and row["adapter_verified"]
+    (adapter,) = adapters.iterdir()
+    status, printed, _ = tabtune_here(home, "predict", adapter, tmp_path / "notes.csv", "--device", "cpu")
+    assert status == 0
+    assert (pd.read_csv(io.StringIO(printed))["predicted"].to_numpy() == label).mean() > 0.9
+    unread = tabtune(home, "train", *data, "--strategy", "inference", *SMALL, "--format", "json")
+    assert json.loads(unread.stdout)[0]["test_accuracy"] < 0.8, "without its text it guesses"
+
+
 def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(tmp_path):
     home = tmp_path / "home"
     (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n3,4,l\n" * 2_400_000)
