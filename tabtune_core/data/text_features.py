@@ -2,8 +2,9 @@
 
 In: a column of texts. Out: ``DIRECTIONS`` numbers a row. It is latent semantic analysis (Deerwester et al. 1990) over hashed groups of
 three and four letters, as skrub's ``StringEncoder`` does it, beside which ``tests/benchmarks/text_columns.py`` measures it on real tables.
-Unlike there, what is learnt is rounded, and a direction that arithmetic would choose among many is left out: learning it again from the same
-rows, as whoever opens an adapter does, gives the same numbers on a machine that rounds otherwise. Shape letters: N rows, H hashes, K directions.
+Unlike there, what is learnt is rounded, and a direction that arithmetic would choose among many is left out: learning it again from the
+same rows, as whoever opens an adapter does, gives the same numbers on a machine that rounds otherwise. Shape letters: N rows, H hashes,
+K directions.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,7 @@ import pytest
 
 from tabtune_core.data.text_features import DIRECTIONS, TextEncoder
 
-WORDS = "red green blue fast slow loud quiet round square heavy light soft".split()
+WORDS = ["red", "green", "blue", "fast", "slow", "loud", "quiet", "round", "square", "heavy", "light", "soft"]
 
 
 def texts(rows, seed=0):
