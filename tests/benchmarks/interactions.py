@@ -1,0 +1,131 @@
+"""How long does a person wait for each of the main interactions, in a browser?
+
+``python tests/benchmarks/interactions.py [--rounds 5] [--write]`` prints Markdown; with ``--write`` it goes into the documentation. It needs a
+Chromium and, for figures that mean something, two idle cores.
+
+A workspace holds eight sweeps of 50 runs of 1,000 steps, and a server of its own shows it, without a worker: nothing trains
+meanwhile. Seconds count from the click or the address until what was asked for is on the page: the button that goes on, the number of runs
+that follows from a rank, the runs of a sweep, the board's table, the first chart. The first page is opened in a browser that has seen none.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import seeding
+from named_machine import machine
+from page_steps import drawn
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from published import markdown_table, write_block
+
+from tabtune_core.data.datasets import add_sample
+from tabtune_core.store.runs import RunStore
+
+ROOT, PORT = Path(__file__).parents[2], 8765
+ADDRESS = f"http://127.0.0.1:{PORT}"
+BARS = {
+    "first page": 2.0,
+    "Data to New run": 2.0,
+    "New run again": 3.0,
+    "a rank on or off": 0.7,
+    "Launch to Live": 2.0,
+    "Live with 50 runs": 3.0,
+    "Leaderboard with 400 runs": 1.5,
+    "Compare with 50 runs": 2.0,
+}
+"""The most seconds that were aimed at."""
+SERVER = """
+import sys
+from dashboard import __main__ as dashboard
+from tabtune_core.execution import lock
+lock.ensure_worker = dashboard.ensure_worker = lambda home, **more: None
+dashboard.main()
+"""
+"""The dashboard, whose queued runs nobody carries out."""
+
+
+@contextmanager
+def served(home: Path) -> Iterator[None]:
+    """A server of a workspace."""
+    command = [sys.executable, "-c", SERVER, "--home", str(home), "--port", str(PORT), "--no-browser"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as server:
+        try:
+            next(line for line in server.stdout or () if "LoRA Lab is at" in line)
+            yield
+        finally:
+            server.terminate()
+
+
+def waited(act: Callable[[], object], shown: Locator) -> float:
+    """Seconds from an act until something is there."""
+    began = time.monotonic()
+    act()
+    shown.wait_for()
+    return time.monotonic() - began
+
+
+def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
+    """Each interaction once, as one person does them in turn."""
+    page: Page = browser.new_context().new_page()
+    page.set_default_timeout(60_000)
+    chart = page.locator(".js-plotly-plot .scatterlayer .trace").first
+    launch = page.get_by_role("button", name="Launch", exact=False)
+    following = page.get_by_role("button", name="Next: choose a model")
+    seconds = {"first page": waited(lambda: page.goto(f"{ADDRESS}/?table={table}"), following)}
+    drawn(page)
+    seconds["Data to New run"] = waited(following.click, launch)
+    drawn(page)
+    seconds["New run again"] = waited(page.reload, launch)
+    drawn(page)
+    runs = launch.inner_text()
+    seconds["a rank on or off"] = waited(
+        page.get_by_role("button", name="32", exact=True).first.click, page.get_by_role("button", name="Launch").filter(has_not_text=runs)
+    )
+    drawn(page)
+    seconds["Launch to Live"] = waited(launch.click, page.get_by_text("runs have ended"))
+    seconds["Live with 50 runs"] = waited(lambda: page.goto(f"{ADDRESS}/live?sweep={large}"), chart)
+    drawn(page)
+    seconds["Leaderboard with 400 runs"] = waited(
+        lambda: page.goto(f"{ADDRESS}/leaderboard?board=all"), page.get_by_test_id("stDataFrame").first
+    )
+    drawn(page)
+    seconds["Compare with 50 runs"] = waited(lambda: page.goto(f"{ADDRESS}/compare?sweep={large}"), chart)
+    page.context.close()
+    return seconds
+
+
+def main() -> None:
+    """Measures, and prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        home = Path(name)
+        (large, *_) = seeding.many_runs(RunStore(home), per_sweep=50, sweeps=8, looks=20, steps=1000)
+        table = add_sample(home, "breast_cancer").id
+        path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        with served(home):
+            found = [one_round(browser, large, table) for _ in range(options.rounds)]
+    rows = [
+        [what, f"{found[0][what]:.1f}", f"{statistics.median(one[what] for one in found):.1f}", f"{most:g}"] for what, most in BARS.items()
+    ]
+    text = f"{markdown_table(['From a click to', 'first time (s)', f'median of {len(found)} (s)', 'aim (s)'], rows)}\n\n{machine()}."
+    print(text)
+    if options.write:
+        write_block("interactions", text)
+
+
+if __name__ == "__main__":
+    main()
