@@ -80,7 +80,7 @@ def _directions(weighed_NH: "csr_matrix") -> NDArray[np.float64]:
     most = min(DIRECTIONS + 1, weighed_NH.shape[0] - 1)
     if most < 1:
         return np.zeros((0, HASHES))
-    with threadpool_limits(1):
+    with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all, which nobody reads
         svd = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed_NH)
     strengths_K = svd.singular_values_
     gaps_K = -np.diff(strengths_K, append=0.0)

@@ -127,12 +127,12 @@ def test_query_rows_do_not_see_each_other(case):
 def test_rows_are_predicted_alike_in_one_lot_and_in_lots_beside_a_context_that_is_read_once(case, views):
     model, _ = opened(case, live=True)
     data = table(case[1])
-    rounding = 3e-6 if data[2] else 1e-5  # BLAS adds in another order where there are fewer rows at once
+    rounding = 3e-6 if data[2] else 1e-5  # BLAS adds in another order where there are fewer rows at once, on some processors
     whole, in_lots = (predicted(model, *data, views=views, rows_at_once=rows) for rows in (10, 4))
-    np.testing.assert_allclose(in_lots, whole, rtol=0, atol=rounding)
+    np.testing.assert_allclose(in_lots, whole, rtol=rounding, atol=rounding)
     model.module = merged_copy(model.module)
     whole, in_lots = (predicted(model, *data, views=views, rows_at_once=rows) for rows in (10, 4))
-    np.testing.assert_allclose(in_lots, whole, rtol=0, atol=rounding)
+    np.testing.assert_allclose(in_lots, whole, rtol=rounding, atol=rounding)
 
 
 def test_a_row_that_weighs_double_counts_double_in_the_loss_and_its_gradient_and_one_of_0_not_at_all(case):

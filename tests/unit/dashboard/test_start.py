@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 import types
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -92,7 +93,8 @@ def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
     assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_once, capsys):
+def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_once, capsys, monkeypatch):
+    monkeypatch.setattr(reach, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     with pytest.raises(SystemExit) as ended:
         served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")
     assert ended.value.code == 2

@@ -16,7 +16,7 @@ from tabtune_core.store.runs import RunStore
 CARDS = """
 from tabtune_core import gpus as cuda_cards
 from fake_nvml import Driver
-cuda_cards.pynvml, cuda_cards.version = Driver({cards}), lambda package: "2.9.1+cu128"
+cuda_cards.pynvml, cuda_cards.installed_now = Driver({cards}), lambda package: "2.9.1+cu128"
 """
 ONE_SHARE = Shares((4, 5), 1, 2)
 NONE, ONE, TWO = (CARDS.format(cards=", ".join(f"'GPU-{place}'" for place in range(cards))) for cards in (0, 1, 2))

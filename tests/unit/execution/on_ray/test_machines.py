@@ -1,9 +1,18 @@
 """What a worker says that can join no cluster; no Ray."""
 
+from importlib.machinery import ModuleSpec
+
 import pytest
 
 from tabtune_core.errors import ClusterError
+from tabtune_core.execution.on_ray import reach
 from tabtune_core.execution.on_ray.machines import first_line, join, namespace_of
+
+
+@pytest.fixture(autouse=True)
+def ray_is_installed(monkeypatch):
+    """As far as the look before a join sees."""
+    monkeypatch.setattr(reach, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "no.such.host.invalid:6379", "127.0.0.1:99999999"])

@@ -243,4 +243,5 @@ def test_the_projection_of_many_features_is_always_the_same_and_learnt_from_the_
     torch.manual_seed(5)
     np.testing.assert_array_equal(first(x), model.fit_preprocessing(x)(x))
     assert first(x).shape == (40, 16)
-    np.testing.assert_array_equal(first(100 * x[:1]), first(np.vstack([100 * x[:1], x]))[:1])
+    # but for the order in which BLAS adds, which may depend on the number of rows
+    np.testing.assert_allclose(first(100 * x[:1]), first(np.vstack([100 * x[:1], x]))[:1], rtol=2e-6)
