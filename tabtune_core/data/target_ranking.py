@@ -181,7 +181,7 @@ def without_copies(columns: Sequence[Column], codes: Mapping[str, np.ndarray]) -
 
 def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
     """By how much the mean absolute rank correlation of each column with the others is above that of all columns."""
-    ranks: np.ndarray = pd.DataFrame(np.stack(codes)).rank(axis=1).to_numpy()
+    ranks: np.ndarray = pd.DataFrame(np.stack(codes)).rank(axis=1).to_numpy(copy=True)
     ranks -= ranks.mean(axis=1, keepdims=True)
     ranks /= np.linalg.norm(ranks, axis=1, keepdims=True).clip(min=1e-12)
     means: np.ndarray = (np.abs(ranks @ ranks.T).sum(axis=1) - 1) / max(len(codes) - 1, 1)

@@ -1,6 +1,8 @@
 """What a queued run will take, as its worker tells it without opening the table."""
 
 import dataclasses
+import sys
+import types
 import threading
 import time
 
@@ -53,7 +55,8 @@ def test_runs_that_train_together_take_more_than_one(run):
     assert estimated(home, [one, other]) > estimated(home, [one])
 
 
-def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with_torch(run):
+def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with_torch(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))  # a page that was tested before may stand there
     home, settings = run
     context = forkserver("fake_experiment", "fake_jobs")
     assert need_bytes(context, home, [settings]) == pytest.approx(estimated(home, [settings]), rel=0.01)

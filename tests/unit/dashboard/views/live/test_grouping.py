@@ -10,7 +10,9 @@ from dashboard.views.live.grouping import EACH, SEEDS, cast, groupings, usual
 
 def runs_of(home, dropouts=(), **sweep):
     settings = dataclasses.replace(seeding.sweep_settings(home, **sweep), dropouts=dropouts).expand()
-    named = [types.SimpleNamespace(id=f"{i}", sweep="one", ended=i, settings=one, name=one.label, created=i) for i, one in enumerate(settings)]
+    named = [
+        types.SimpleNamespace(id=f"{i}", sweep="one", ended=i, settings=one, name=one.label, created=i) for i, one in enumerate(settings)
+    ]
     return named
 
 
