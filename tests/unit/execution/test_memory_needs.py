@@ -2,9 +2,9 @@
 
 import dataclasses
 import sys
-import types
 import threading
 import time
+import types
 
 import pytest
 from small_table import small_table
