@@ -177,6 +177,18 @@ def test_columns_that_can_only_be_in_the_way_are_left_out_with_one_click(app, ho
     assert not [found for found in app.button if found.label.startswith("Leave out")]
 
 
+def test_free_text_is_encoded_with_one_click_and_an_id_is_not_offered(app, home):
+    lines = "\n".join(f"order-{i},parcel {i} came too late,{i % 5},{'yes' if i % 2 else 'no'}" for i in range(40))
+    add_dataset(home, f"code,note,size,bought\n{lines}".encode(), "t.csv")
+    app.run()
+    assert "'note' is read as free text, which no model sees" in texts(app.markdown).replace("\\", "")
+    button(app, "Encode note").click().run()
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert [found.kind for found in dataset.columns] == ["text", "encoded", "number", "boolean"]
+    assert not [found for found in app.button if found.label.startswith("Encode")]
+
+
 def test_what_nobody_answered_is_asked_again_after_a_kind_was_changed(app, home):
     days = "\n".join(["day,id,label", *(f"0{i % 9 + 1}/0{i % 7 + 1}/2024,{i},{'ab'[i % 2]}" for i in range(40))])
     add_dataset(home, days.encode(), "days.csv")
