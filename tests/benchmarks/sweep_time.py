@@ -45,6 +45,8 @@ from peers import SCRIPT, clean_environment, tabtune_python
 from published import markdown_table, write_block
 from sklearn.datasets import load_breast_cancer
 
+from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
+
 RANKS = (2, 4, 8, 16, 32)
 RUNS = ("inference", "base-ft", *(f"peft {rank}" for rank in RANKS))
 ROOT = Path(__file__).parents[2]
@@ -79,7 +81,8 @@ def timed() -> Iterator[Stopwatch]:
 def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
     """The leaderboard that our command line prints; a failed command is shown with what it said."""
     command = [sys.executable, "-m", "tabtune_core", *map(str, arguments), "--format", "csv"]
-    environment = {**clean_environment(threads), "PYTHONPATH": str(ROOT)}
+    shares = {PARALLEL_VARIABLE: str(threads), THREADS_VARIABLE: "1"}
+    environment = {**clean_environment(1), **shares, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
@@ -104,7 +107,7 @@ def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], seed: int
     rows = []
     with timed() as watch:
         if side == "one sweep":
-            rows = tabtune_command("sweep", *common, "--ranks", *RANKS, *seeded, "--home", home, threads=asked.threads)
+            rows = tabtune_command("sweep", *common, "--no-references", "--ranks", *RANKS, *seeded, "--home", home, threads=asked.threads)
         else:
             for run in RUNS:
                 strategy, _, rank = run.partition(" ")
@@ -205,16 +208,16 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             start = statistics.median(turn[targets][side]["wall"] - sum(turn[targets][side]["phases"].values()) for turn in rounds)
             phases.append([targets, side, *(f"{seconds:.1f}" for seconds in (start, *spent))])
     heads = [f"{part} {label}" for part in PARTS for label in SCORES.values()]
-    return "\n\n".join(
-        (
-            markdown_table(["LoRA adapts", "who", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
-            f"{len(RUNS)} runs of {asked.steps} steps (context {sizes['support']}, query {sizes['query']} rows); medians of {len(rounds)}"
-            f" rounds; {processor()}, {os.cpu_count()} cores, {asked.threads} thread(s), torch {torch.__version__}.",
-            markdown_table(["LoRA adapts", "who", *heads, "best run by validation log-loss"], scores),
-            f"Means over the {len(RUNS)} runs and {len(rounds)} splits. Wall seconds of our runs, all together:",
-            markdown_table(["LoRA adapts", "who", "start", *names], phases),
-        )
-    )
+    parts = [
+        markdown_table(["LoRA adapts", "who", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
+        f"{len(RUNS)} runs of {asked.steps} steps (context {sizes['support']}, query {sizes['query']} rows); medians of {len(rounds)}"
+        f" rounds; {processor()}, {os.cpu_count()} cores, {asked.threads} thread(s), torch {torch.__version__}.",
+        markdown_table(["LoRA adapts", "who", *heads, "best run by validation log-loss"], scores),
+        f"Means over the {len(RUNS)} runs and {len(rounds)} splits.",
+    ]
+    if asked.threads == 1:  # of runs that go on at once, these seconds overlap
+        parts += ["Wall seconds of our runs, all together:", markdown_table(["LoRA adapts", "who", "start", *names], phases)]
+    return "\n\n".join(parts)
 
 
 def main() -> None:
@@ -223,7 +226,7 @@ def main() -> None:
     parser.add_argument("--tabtune", type=Path, required=True, metavar="FOLDER", help="of TabTune's environment; made once")
     parser.add_argument("--steps", type=int, default=50, help="of each run (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of TabTune, and cores of our worker, which divides them (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="of TabTune; as many of our runs go on at once, with one each (default: 1)")
     parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1, as ours; its own default is 8)")
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="who takes turns")
