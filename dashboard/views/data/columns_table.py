@@ -71,7 +71,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws it; the choices that a person asks for once the button is pressed."""
     st.caption(
         "To correct a kind or leave out a column, choose under **Kind**: double-click the cell, or move there and press"
-        " Enter. Models never see free text or columns that are left out; **encoded text** is what they are shown of it."
+        " Enter. Models never see free text or columns that are left out. **Encoded text** shows them a text as numbers."
     )
     shown = rows(dataset)
     edited = st.data_editor(
