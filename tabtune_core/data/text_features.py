@@ -3,8 +3,8 @@
 In: a column of texts. Out: ``DIRECTIONS`` numbers a row. It is latent semantic analysis (Deerwester et al. 1990) over hashed groups of
 three and four letters, as skrub's ``StringEncoder`` does it, beside which ``tests/benchmarks/text_columns.py`` measures it on real tables.
 Unlike there, what is learnt is rounded, and a direction that arithmetic would choose among many is left out: learning it again from the
-same rows, as whoever opens an adapter does, gives the same numbers on a machine that rounds otherwise. Shape letters: N rows, H hashes,
-K directions.
+same rows, as whoever opens an adapter does, should give the same numbers where a machine rounds otherwise. Shape letters: N rows,
+H hashes, K directions.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DIRECTIONS, HASHES = 30, 4096
 GRID = 1024
-"""A weight is a whole number of this part of one: coarse enough that no machine's rounding moves it."""
+"""A weight is a whole number of this part of one: so coarse that the last bits hardly ever move it."""
 APART = 1e-4
 """Share by which the strength of a direction differs from its neighbours', or the arithmetic would choose it among many; it is left out."""
 LONGEST, MOST_TEXTS = 20_000, 2_000
@@ -82,7 +82,7 @@ def _directions(weighed_NH: "csr_matrix") -> NDArray[np.float64]:
         return np.zeros((0, HASHES))
     with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all, which nobody reads
         svd = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed_NH)
-    strengths_K = svd.singular_values_
-    gaps_K = -np.diff(strengths_K, append=0.0)
-    clear_K = (strengths_K > APART) & (np.minimum(gaps_K, np.roll(np.append(gaps_K[:-1], np.inf), 1)) > APART * strengths_K)
-    return np.asarray(svd.components_[clear_K][:DIRECTIONS], dtype=np.float64)
+    strengths_K, below_K = svd.singular_values_[:-1], -np.diff(svd.singular_values_)  # what is below the last one is not known
+    above_K = np.append(np.inf, below_K)[:-1]
+    clear_K = (strengths_K > APART) & (np.minimum(below_K, above_K) > APART * strengths_K)
+    return np.asarray(svd.components_[:-1][clear_K], dtype=np.float64)

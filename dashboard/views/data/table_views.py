@@ -91,7 +91,7 @@ def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None
 
 
 def encode_texts(dataset: Dataset, target: str) -> None:
-    """One click for all columns of free text whose texts recur in part, as sentences and product names do."""
+    """One click for all columns of free text but those that look like ids."""
     found = {finding.column for finding in dataset.findings if finding.code == "free-text"}
     names = [column.name for column in dataset.columns if column.kind == "text" and column.name in found - {target}]
     means = f"The models will be shown each text as {DIRECTIONS} numbers, which say what groups of letters it has."
