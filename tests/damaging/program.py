@@ -107,6 +107,7 @@ def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--count", type=int, default=100, help="files of each kind (default: 100)")
     asked.add_argument("--kind", help="one kind alone")
+    asked.add_argument("--first", type=int, default=0, help="number of the first of them: others than were tried before (default: 0)")
     asked.add_argument("--number", type=int, help="one file alone, which is left in the current folder")
     asked = asked.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -120,7 +121,7 @@ def main():
             for seed in kind.seeds * 2:
                 (Path(folder) / f"whole.{kind.ending}").write_bytes(seed)
                 kind.open(Path(folder) / f"whole.{kind.ending}")
-        numbers = range(asked.count) if asked.number is None else [asked.number]
+        numbers = range(asked.first, asked.first + asked.count) if asked.number is None else [asked.number]
         report = {
             name: try_files(kind, name, numbers, Path(folder) if asked.number is None else Path.cwd()) for name, kind in chosen.items()
         }
