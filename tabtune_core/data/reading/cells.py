@@ -12,6 +12,7 @@ import duckdb
 
 from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
 from tabtune_core.data.reading.dialect import Dialect, open_quote
+from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 
@@ -21,6 +22,8 @@ FEWEST = 2
 MAX_COLUMNS = 5_000
 MAX_REJECTS = 10_000
 LISTED_LINES = 10
+LONGEST_NAME = 500
+"""Letters of a column's name; a question of a survey, in full, has fewer."""
 BLANK = "' \t\n\r\u00a0'"
 
 
@@ -222,7 +225,10 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     """Unique names that are not empty. ``told`` is whether the person's file named them, so that a change is a finding."""
     names: list[str] = []
     findings: list[Finding] = []
-    wanted = [re.sub(r"[\s\ufeff\x00-\x1f]+", " ", name or "").strip() for name in given]
+    wanted = [column_name(name or "") for name in given]
+    if told:
+        findings += [long_name(name) for name in wanted if len(name) > LONGEST_NAME]
+    wanted = [name[:LONGEST_NAME] for name in wanted]
     theirs, used, tried = set(wanted), set[str](), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
@@ -240,6 +246,12 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
                 Finding("warning", "duplicate-names", f"Two columns are called {name!r}; the later is called {new!r} here.", new)
             )
     return tuple(names), findings
+
+
+def long_name(name: str) -> Finding:
+    """Says that a name was cut."""
+    message = f"A column's name has {len(name):,} letters; its first {LONGEST_NAME:,} are its name here. Check the file's first line."
+    return Finding("warning", "long-name", message)
 
 
 def lines(path: Path, positions: Sequence[int]) -> str:

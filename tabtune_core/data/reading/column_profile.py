@@ -24,7 +24,8 @@ ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
 )
-SAME_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\s\x{a0}]+', ' ', 'g')"
+BARE_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
+SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
 """Findings that hold for the kind a column has now: not while the person is asked which it is."""
 RECURRING = 0.1
@@ -56,7 +57,7 @@ class Facts:
     """Cells that look like a code for missing."""
 
     alike: tuple[tuple[str, ...], ...]
-    """Words of a category that differ in capitals or blanks alone, the most frequent first."""
+    """Words of a category that differ in capitals, blanks or letters that nobody sees alone, the most frequent first."""
 
 
 def describe(
@@ -111,7 +112,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[tuple[str, ...], ...]]:
-    """The words of each column that are the same but for capitals, blanks or how their accents are written."""
+    """The words of each column that are the same but for capitals, blanks, letters of no width or how their accents are written."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
@@ -124,7 +125,7 @@ def alike(connection: duckdb.DuckDBPyConnection, values: str, places: list[int])
 def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
     """Shows words that may be meant as one."""
     shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + ("; ..." if len(alike) > 3 else "")
-    message = f"{name!r} has words that differ in capitals or blanks alone ({shown}), and each is a value of its own. "
+    message = f"{name!r} has words that differ in capitals, blanks or invisible letters alone ({shown}), and each is a value of its own. "
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 

@@ -17,7 +17,7 @@ from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question
 from tabtune_core.data.reading.failures import FULL
-from tabtune_core.data.reading.names import shown_path
+from tabtune_core.data.reading.names import shown_name, shown_path
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.errors import LayoutError, TableError
 
@@ -44,12 +44,11 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"\x7fELF", "a program"),
     (b"MZ\x90", "a program"),
-    (b'{"', "JSON"),
-    (b"[{", "JSON"),
     (b"<!doctype html", "a web page, often a log-in or error page saved instead of the data"),
     (b"<html", "a web page, often a log-in or error page saved instead of the data"),
     (b"<?xml", "XML"),
 )
+JSON = re.compile(rb"\s*(\{\s*\"|\[\s*\{)")
 BYTE_ORDER_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -124,9 +123,10 @@ def check_is_file(path: Path) -> None:
 def refuse_other_formats(head: bytes) -> None:
     """Raises TableError where the first bytes are those of something that is not a table of text."""
     start = head.lstrip()[:64]
-    for magic, what in REFUSED:
-        if head.startswith(magic) or start.lower().startswith(magic):
-            raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
+    kinds = (what for magic, what in REFUSED if head.startswith(magic) or start.lower().startswith(magic))
+    what = next(kinds, "JSON" if JSON.match(head) else None)
+    if what is not None:
+        raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
     if is_parquet(head) or wide_encoding(head) is not None or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS)):
         return
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
@@ -162,10 +162,13 @@ def count_lines(path: Path) -> int:
 def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
     """Writes the one file of a zip to ``target`` and returns its name."""
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith(("__MACOSX", "."))]
-        names = [member.filename for member in members]
+        files = [member for member in archive.infolist() if not member.is_dir()]
+        members = [file for file in files if not file.filename.startswith("__MACOSX") and not Path(file.filename).name.startswith(".")]
+        names = [shown_name(member.filename) for member in members]
         if "[Content_Types].xml" in names:
             raise TableError("The file is an Excel or Word file. In Excel: Save As, CSV UTF-8, and add that file.")
+        if {"mimetype", "content.xml"} <= set(names):
+            raise TableError("The file is a LibreOffice file. In LibreOffice Calc: Save As, Text CSV, and add that file.")
         if len(members) != 1:
             shown = ", ".join(names[:5]) or "nothing"
             raise TableError(f"The zip holds {len(members)} files ({shown}); one CSV was expected. Unpack it and add the CSV you mean.")

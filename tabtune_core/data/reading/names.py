@@ -1,6 +1,6 @@
-"""Names of files as they are kept and shown: whatever a file system allows becomes one short line that prints everywhere.
+"""Names of files and columns as they are kept and shown: whatever a file holds becomes one short line that prints everywhere.
 
-Beside the path. A name is for people alone; no path is ever made of it.
+Beside the path. A file's name is for people alone; no path is ever made of it.
 """
 
 import re
@@ -10,6 +10,9 @@ from pathlib import Path
 MOST_LETTERS = 120
 DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks that turn the direction of writing: with them, "csv.exe" can read as "exe.csv"."""
+
+UNSEEN = re.compile(f"{DIRECTIONS.pattern}|[\u00ad\u200b\u2060\ufeff]")
+"""Those, and letters of no width that no word needs: two that join letters are left, which Persian and emoji are written with."""
 
 
 def shown_name(name: str) -> str:
@@ -25,6 +28,16 @@ def shown_name(name: str) -> str:
     if len(line) <= MOST_LETTERS:
         return line
     return f"{line[: MOST_LETTERS - 21]}…{line[-20:]}"
+
+
+def column_name(name: str) -> str:
+    r"""A column's name in one line, without letters that nobody sees: with them, two columns would look like one.
+
+    >>> column_name(" a\n b\x9b "), column_name("\ufeffage\u200b"), column_name("\u202enoitide")
+    ('a b', 'age', 'noitide')
+    """
+    line = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in UNSEEN.sub("", name))
+    return " ".join(line.split())
 
 
 def shown_path(path: Path) -> str:

@@ -25,6 +25,7 @@ from tabtune_core.data.reading.cells import (
     tidied,
     tidy_names,
 )
+from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import count_rows, hold_cells, unplanned
 from tabtune_core.errors import TableError
@@ -33,6 +34,8 @@ CELLS_AT_ONCE = 8_000_000
 ROWS_AT_ONCE = 65_536
 FEW_ROWS = 256
 """At once, where one cell may be huge and Arrow keeps no dictionary of the column."""
+UNREAD = (duckdb.InternalException, duckdb.NotImplementedException, duckdb.InvalidInputException, duckdb.ConversionException)
+"""What DuckDB says of a value that it cannot write as text."""
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
@@ -67,12 +70,18 @@ def load_parquet(
             for batch in file.iter_batches(rows_at_once(schema, shared)):
                 size += sum(map(unpacked_bytes, batch.columns))
                 check_size(size, limit_bytes)
-                connection.register("batch", pa.Table.from_batches([batch]).rename_columns(names))
-                connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, read)})", missing)
-                connection.unregister("batch")
+                table = pa.table([pc.cast(one, pa.float32()) if one.type == pa.float16() else one for one in batch.columns], names)
+                try:
+                    connection.register("batch", table)
+                    connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, read)})", missing)
+                    connection.unregister("batch")
+                except UNREAD as error:
+                    raise TableError(
+                        f"{without_text(table, schema)} Write it as text in the program that made the file, or leave it out."
+                    ) from error
                 read += batch.num_rows
                 tell("Reading rows", read, metadata.num_rows)
-    except (pa.ArrowException, OSError, duckdb.ConversionException) as error:
+    except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # not of the file's content; it is translated where reading begins
         raise TableError(
@@ -80,6 +89,19 @@ def load_parquet(
         ) from error
     tidy, findings = tidy_names(tuple(schema.names), told=True)
     return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], fewest)
+
+
+def without_text(table: pa.Table, schema: pa.Schema) -> str:
+    """Names the first column that DuckDB cannot write as text; each is tried in a database of its own, which the last one ended."""
+    for place, name in enumerate(table.column_names):
+        try:
+            with duckdb.connect() as connection:
+                connection.register("one", table.select([name]))
+                connection.execute(f"CREATE TABLE text AS SELECT CAST({name} AS VARCHAR) FROM one")
+        except UNREAD:
+            field = schema.field(place)
+            return f"The column {column_name(field.name)!r} of the Parquet file, of the type {field.type}, holds values that have no text."
+    return "The Parquet file holds a column that has no text."
 
 
 def check_size(found: int, limit_bytes: int) -> None:

@@ -44,13 +44,14 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
 
 @contextmanager
 def unplanned(connection: duckdb.DuckDBPyConnection, *, when: bool = True) -> Iterator[None]:
-    """Queries are carried out as they are written: to plan one over hundreds of columns takes longer than to carry it out."""
+    """Queries are carried out as they are written: to plan one over hundreds of columns takes longer than to carry it out.
+
+    Until the end, or until reading ends in an error, after which a connection may be of no use.
+    """
     if when:
         connection.execute("PRAGMA disable_optimizer")
-    try:
-        yield
-    finally:
-        connection.execute("PRAGMA enable_optimizer")
+    yield
+    connection.execute("PRAGMA enable_optimizer")
 
 
 def first_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...]:

@@ -6,6 +6,8 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tabtune_core.data.findings import not_asked
@@ -61,6 +63,7 @@ SAME_TABLE = {
     "blank rows": ((PLAIN + ",,\n").encode(), {"blank-rows"}),
     "gzip": (gzip.compress(PLAIN.encode()), {"compressed"}),
     "zip": (zipped(table__csv=PLAIN), {"compressed"}),
+    "zip of a folder": (zipped(**{"./folder/table__csv": PLAIN, "folder/__DS_Store": "x"}), {"compressed"}),
     "parquet": (parquet(pd.DataFrame(EXPECTED, columns=["age", "city", "y"])), set()),
 }
 
@@ -85,9 +88,12 @@ REFUSED = {
     "pdf": (b"%PDF-1.7\n", "PDF"),
     "pickle": (b"\x80\x04\x95" + bytes(20), "pickle"),
     "json": (b'[{"a": 1}]', "JSON"),
+    "json in many lines": (b'{\n  "a": [1, 2],\n  "b": [3, 4]\n}\n', "JSON"),
+    "json rows in many lines": (b'\n[ {"a": 1, "b": 2},\n  {"a": 2, "b": 3} ]\n', "JSON"),
     "web page": (b"\n<!DOCTYPE html><html>", "web page"),
     "other binary": (bytes(range(256)) * 20, "binary"),
     "spreadsheet": (zipped(**{"[Content_Types]__xml": "x", "xl/a__xml": "x"}), "Save As"),
+    "spreadsheet of another kind": (zipped(mimetype="x", content__xml="x", meta__xml="x"), "LibreOffice"),
     "zip of two": (zipped(a__csv=PLAIN, b__csv=PLAIN), "2 files (a.csv, b.csv)"),
     "zip of a picture": (zipped(a__csv="\x89PNG"), "binary|holds|one column"),
     "zip of a zip": (gzip.compress(zipped(a__csv=PLAIN)), "another archive"),
@@ -183,6 +189,52 @@ def test_names_become_unique_and_not_empty():
         "column_3": "empty-names",
         "a_4": "duplicate-names",
     }
+
+
+def test_names_that_look_the_same_are_told_apart_and_none_obeys():
+    table = read_table("age,age\u200b,\u202eage,a\x9b2Jb,y\n1,2,3,4,5\n6,7,8,9,0\n".encode())
+    assert table.frame.columns.tolist() == ["age", "age_2", "age_3", "a 2Jb", "y"]
+    assert {finding.column for finding in table.findings if finding.code == "duplicate-names"} == {"age_2", "age_3"}
+
+
+def test_a_name_as_long_as_a_page_is_cut_and_said():
+    table = read_table(f"{'n' * 20_000},{'n' * 19_999}m,y\n1,2,3\n4,5,6\n".encode())
+    assert [len(name) for name in table.frame] == [500, 502, 1]
+    assert [finding.code for finding in table.findings].count("long-name") == 2
+
+
+def test_words_that_differ_in_letters_that_nobody_sees_are_said():
+    words = "1,yes\n2,yes\u200b\n3,\ufeffno\n4,no\n"
+    (finding,) = [finding for finding in read_table(f"a,y\n{words * 10}".encode()).findings if finding.code == "alike"]
+    assert r"'yes' and 'yes\u200b'" in finding.message
+    assert r"'no' and '\ufeffno'" in finding.message
+
+
+def test_the_name_of_a_member_is_shown_without_what_it_would_command():
+    (finding,) = [one for one in read_table(zipped(**{"\u202evsc.exe\x1b[31m": PLAIN})).findings if one.code == "compressed"]
+    assert finding.message == "The file was compressed; vsc.exe [31m in it was read."
+
+
+def in_parquet(values) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2], "b": values, "c": [3, 4]}), file)
+    return file.getvalue()
+
+
+NO_TEXT = {
+    "years of six digits": pa.array([10**16, 2 * 10**16], pa.timestamp("ms")),
+    "no UTF-8": pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")),
+}
+
+
+@pytest.mark.parametrize("values", NO_TEXT.values(), ids=NO_TEXT)
+def test_a_parquet_column_that_no_text_stands_for_is_named(values):
+    with pytest.raises(TableError, match=r"The column 'b' of the Parquet file.*Write it as text.*or leave it out\.$"):
+        read_table(in_parquet(values))
+
+
+def test_half_precision_in_parquet_is_read():
+    assert read_table(in_parquet(np.array([1.5, -2], np.float16))).frame["b"].tolist() == [1.5, -2]
 
 
 NUMBERS = {
