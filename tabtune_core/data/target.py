@@ -15,6 +15,7 @@ from tabtune_core.data.findings import Finding
 from tabtune_core.data.table import Table
 from tabtune_core.data.target_ranking import near_best, rank_targets
 from tabtune_core.errors import LabelError, nearest
+from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 
 FEW_CLASSES = 10
@@ -157,6 +158,12 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if max_classes is not None and len(sizes) > max_classes:
         way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
+    longest = max(map(len, label_texts(pd.Series(sizes.index))))
+    if longest > LONGEST_TEXT:
+        raise LabelError(
+            f"A class of the label {target!r} has {longest:,} letters; an adapter names classes of at most {LONGEST_TEXT:,}. Write short "
+            "words for the classes, or choose another column."
+        )
     rare = sizes[sizes < rows_per_class]
     examples = ", ".join(f"{label} ({count})" for label, count in zip(label_texts(pd.Series(rare.index[:5])), rare, strict=False))
     if len(sizes) - len(rare) < 2:

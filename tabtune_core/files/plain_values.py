@@ -21,6 +21,8 @@ MOST_TEXTS = 4_000_000
 """Quotation marks and commas beside numbers: each value takes some tens of bytes, however short it is written."""
 MOST_DIGITS = 18
 """Of a whole number: fewer than make one that no 64 bits hold."""
+LONGEST_TEXT = 10_000
+"""Letters of the name of a class, a column or a layer."""
 HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -113,7 +115,7 @@ def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
             )
 
 
-def texts(values: Any, name: str, *, longest: int = 10_000) -> tuple[str, ...]:
+def texts(values: Any, name: str, *, longest: int = LONGEST_TEXT) -> tuple[str, ...]:
     """A list of different texts.
 
     Raises:
