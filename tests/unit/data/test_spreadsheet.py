@@ -24,3 +24,8 @@ def test_categories_two_columns_of_one_name_and_nothing_are_written():
     frame = pd.DataFrame([["=a", "b"]], columns=["x", "x"]).astype("category")
     assert safe_csv(frame) == "x,x\n'=a,b\n"
     assert safe_csv(frame.iloc[:0]) == "x,x\n"
+
+
+@pytest.mark.parametrize(("text", "written"), [("a;=1+1", "a;'=1+1"), ("a\t@x", "a\t'@x"), ("a; +1", "a; '+1")])
+def test_no_formula_begins_where_another_country_parts_cells(text, written):
+    assert safe_csv(pd.DataFrame({text: [text]})) == f"{written}\n{written}\n"
