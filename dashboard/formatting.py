@@ -7,6 +7,7 @@ from typing import Any
 
 from dashboard.server.people import by
 from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
@@ -149,7 +150,7 @@ def plain(text: str) -> str:
 
     Icons, emoji, coloured text and addresses are found when the escapes are gone; a space of no width parts them.
     """
-    text = re.sub(r"[ \t\r\n\f\v]+", " ", text)  # new lines and indents make blocks
+    text = DIRECTIONS.sub("", re.sub(r"[ \t\r\n\f\v]+", " ", text))  # new lines and indents make blocks
     escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)
     return re.sub(r"(:)(?=[^\s\d]|\d+\\:)|(\bwww)(?=\\\.)|(?<=\S)(?=@\S)", "\\g<0>\u200b", escaped, flags=re.IGNORECASE)
 

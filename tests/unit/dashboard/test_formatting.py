@@ -28,6 +28,7 @@ def test_text_shows_as_it_stands(text):
         (":red[x]", r":[a-z]"),
         (":+1: and :100:", r":[+1]"),
         ("a\n\n# b", r"\n"),
+        ("\u202egnp.exe\u2066", "[\u202e\u2066]"),
     ],
 )
 def test_what_is_found_when_the_escapes_are_gone_is_parted(text, markup):
