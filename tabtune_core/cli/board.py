@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from tabtune_core.cli.terminal import paragraphs, say, table
+from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import RunSettings
@@ -45,11 +45,11 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     elif asked.format == "csv":
         print(safe_csv(board), end="")
     else:
-        print(table(board, rank_by))
+        print(shown(table(board, rank_by)))
         found = recommend(store, board, rank_by)
-        print(paragraphs(found.sentences, found.basis), end="")
+        print(shown(paragraphs(found.sentences, found.basis)), end="")
         for pack in filter(None, board["pack"].unique()):
-            print(pack)
+            print(shown(pack))
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:

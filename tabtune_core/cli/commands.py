@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
-from tabtune_core.cli.terminal import say
+from tabtune_core.cli.terminal import say, shown
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
@@ -21,6 +21,7 @@ def print_leaderboard(asked: argparse.Namespace) -> int:
 def print_context_curve(asked: argparse.Namespace) -> int:
     """Scores the runs of a sweep with more and more context rows, and prints the scores."""
     from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
+    from tabtune_core.data.spreadsheet import safe_csv
     from tabtune_core.execution.jobs.context_curve import context_curve
 
     store = RunStore(asked.home)
@@ -35,11 +36,11 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     if asked.format == "json":
         print(frame.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
     elif asked.format == "csv":
-        print(frame.to_csv(index=False), end="")
+        print(safe_csv(frame), end="")
     else:
         columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
-        print(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False))
-        print(f"\n{in_words(frame, metric)}")
+        print(shown(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False)))
+        print(f"\n{shown(in_words(frame, metric))}")
     return 0
 
 

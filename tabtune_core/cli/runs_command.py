@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from tabtune_core.cli.terminal import moment, say
+from tabtune_core.cli.terminal import moment, say, shown
 from tabtune_core.events import Note
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import Run, RunStore
@@ -29,7 +29,8 @@ def list_runs(asked: argparse.Namespace) -> int:
         _print_json([_in_short(run) for run in runs])
         return 0
     for run in runs:
-        print(f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}".rstrip())
+        line = f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
+        print(shown(line.rstrip()))
     if not runs:
         say(f"No run is in {store.home}.")
     return 0
@@ -55,7 +56,7 @@ def show_run(asked: argparse.Namespace) -> int:
     if run.settings.train.steps is not None:
         del about["settings"]["train"]["epochs"]  # the number of steps replaces it
     for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
-        print(f"{name}: {value}")
+        print(shown(f"{name}: {value}"))
     return 0
 
 

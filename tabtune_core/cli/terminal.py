@@ -3,6 +3,7 @@
 In: the store and the ids of runs. Out: progress, and the runs when they have ended.
 """
 
+import re
 import sys
 import textwrap
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
 from tabtune_core.execution.cluster_file import why_not_joined
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POLL_SECONDS = 0.3
+COMMANDS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|{DIRECTIONS.pattern}")
 WIDTH = 120
 """Of running text, in letters."""
 WORKER_SECONDS = 15.0
@@ -37,7 +40,16 @@ SHOWN = ("RunPlanned", "PhaseStarted", "StepDone", "Evaluated", "Note")
 
 def say(text: str) -> None:
     """A line on stderr that leaves the bars whole."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(shown(text), file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    r"""Text that a terminal shows and does not obey: a file or another person may have put commands to it among the letters.
+
+    >>> shown("a\x1b[31mb\u202ec"), shown("one line\nand another")
+    ('a\\x1b[31mb\\u202ec', 'one line\nand another')
+    """
+    return COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def moment(unix_seconds: float) -> str:

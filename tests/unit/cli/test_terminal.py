@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tabtune_core.cli import terminal
+from tabtune_core.cli.main import main
 from tabtune_core.cli.terminal import RunView
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, RunPlanned, StepDone
@@ -167,3 +168,17 @@ def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_
     assert started == [tmp_path], "it may be there now"
     with pytest.raises(StoreError, match=r"There was none yesterday\. What is queued waits for a worker\."):
         care.look()
+
+
+def test_a_name_that_is_a_command_to_a_terminal_is_shown_and_not_obeyed(tmp_path, capsys):
+    store = RunStore(tmp_path)
+    _, (run,) = store.add_sweep([RunSettings(dataset="d", target="y")])
+    store.rename(run, "a\x1b]0;b\x07\x9b2J\u202ec")
+    store.annotate(run, "\x1b[2J")
+    store.finish(run, "failed", error="the class \x1b[31mred")
+    assert main(["runs", "--home", str(tmp_path)]) == 0
+    assert main(["show", run, "--home", str(tmp_path)]) == 0
+    assert main(["leaderboard", "--home", str(tmp_path)]) == 1
+    told = "".join(capsys.readouterr())
+    assert told.count(r"a\x1b]0;b\x07\x9b2J\u202ec") == 4
+    assert not any(letter in told for letter in "\x1b\x07\x9b\u202e")
