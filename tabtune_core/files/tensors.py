@@ -26,6 +26,8 @@ Content = bytes | memoryview | mmap.mmap
 SIZES = {name: bits.itemsize for name, bits in FLOATS.items()} | WHOLES
 HEADER_BYTES = 16_000_000
 CHUNK = 1 << 20
+MOST_NUMBERS = 2**60
+"""By the sides that are not 0: torch counts its way through a tensor in 64 bits, also where there is nothing in it."""
 METADATA = "__metadata__"
 
 
@@ -83,7 +85,8 @@ def _stored(name: str, value: object, first: int, size: int) -> Stored:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **more} if not more:
             if dtype not in SIZES:
                 raise Damaged(f"its tensor {name[:60]!r} is of the kind {dtype[:20]!r}; read are {', '.join(SIZES)}")
-            if len(shape) <= 8 and all(isinstance(side, int) and 0 <= side < 2**40 for side in shape):
+            whole = len(shape) <= 8 and all(isinstance(side, int) and 0 <= side < 2**40 for side in shape)
+            if whole and math.prod(side or 1 for side in shape) < MOST_NUMBERS:
                 stored = Stored(dtype, tuple(shape), first + start)
                 if start >= 0 and end - start == stored.size_bytes and first + end <= size:
                     return stored

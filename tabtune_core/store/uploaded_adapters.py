@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError
+from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError, TargetError
 from tabtune_core.files.damaged import refused_as
+from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import write_text
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
+from tabtune_core.models.adapter_size import adapter_size, asked_ranks
+from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
 from tabtune_core.scratch import scratch_folder
@@ -80,7 +83,7 @@ def check_package(path: Path) -> dict[str, Any]:
     Raises:
         AdapterError: naming what is wrong.
     """
-    facts, _ = read_parts(path)
+    facts, content = read_parts(path)
     settings = RunSettings.of_package(facts["settings"])
     card = CATALOGUE.get(settings.model)
     if card is None or settings.checkpoint is not None or settings.task not in card.weights:  # whose layers are not known here
@@ -88,12 +91,29 @@ def check_package(path: Path) -> dict[str, Any]:
     shapes = {name.removesuffix(".weight"): shape for name, shape in card.layers(settings.task).weights.items()}
     for layer in facts["layers"]:
         declared = layer["out_features"], layer["in_features"]
-        if shapes.get(layer["path"]) not in (declared, declared[::-1]):  # a table that is looked up takes its rows in
+        if shapes.get(layer["path"]) != (declared[::-1] if layer["kind"] == "embedding" else declared):  # a table takes its rows in
             raise AdapterError(
                 f"The package adapts {layer['path'][:LONGEST_NAME]!r} of the shape {declared}, which {card.title} does not have; "
                 f"it is damaged, or of another version of the model."
             )
+    _check_as_settings_say(card, settings, facts, sum(tensor.numbers for tensor in read_header(content)[0].values()))
     return facts
+
+
+def _check_as_settings_say(card: ModelCard, settings: RunSettings, facts: dict[str, Any], numbers: int) -> None:
+    """Refuses what would not open on its base: a prediction would say so much later. ``numbers`` are in the tensors."""
+    try:
+        ranks, size = asked_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
+    except TargetError as error:
+        raise AdapterError(f"The package does not fit {card.title}: {error}") from error
+    of_layers = {layer["path"]: layer["rank"] for layer in facts["layers"]}
+    smaller = {layer["path"]: min(layer["out_features"], layer["in_features"]) for layer in facts["layers"]}
+    odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != min(ranks.get(path, 0), smaller.get(path, 0))]
+    if odd or numbers != size.trainable + size.frozen:
+        which = f"the rank of {min(odd)[:LONGEST_NAME]!r} is not" if odd else f"its {numbers:,} numbers are not"
+        raise AdapterError(
+            f"The package is not what its settings make on {card.title}: {which} as they say. Take the file again from where it was made."
+        )
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:

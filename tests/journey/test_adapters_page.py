@@ -33,6 +33,7 @@ def theirs(store, run, **changes):
     """The package of a run as another machine gives it out, on the base in the box."""
     weights = CATALOGUE["tabicl-mini"].weights["classification"]
     facts = seeding.made_up_facts(store.home, store.run(run).settings)
+    facts["settings"]["lora"]["targets"] = [layer["path"] for layer in facts["layers"]]
     facts |= {"base": {**facts["base"], "file": weights.file, "sha256": weights.sha256}} | changes
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

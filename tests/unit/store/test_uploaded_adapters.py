@@ -48,7 +48,7 @@ def facts(**changes):
         "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256},
         "layers": [LAYER],
         "biases": [],
-        "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini"},
+        "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini", "lora": {"rank": 2, "targets": [LAYER["path"]]}},
         "classes": ["a", "b"],
         "table": {"name": "their.csv", "rows": 30, "id": "a" * 64},
         "reading": ReadingChoices().to_json(),
@@ -109,6 +109,16 @@ class Payload:
         return os.mkdir, ("the code ran",)
 
 
+def endless():
+    """Good tensors, and one beside them that holds no number and has sides whose product no 64 bits count."""
+    length = int.from_bytes(TENSOR[:8], "little")
+    header = json.loads(TENSOR[8 : 8 + length])
+    end = max(about["data_offsets"][1] for about in header.values())
+    more = {"dtype": "F32", "shape": [0, 2**39, 2**39], "data_offsets": [end, end]}
+    text = json.dumps({**header, f"base_model.model.{LAYER['path']}.more": more}).encode()
+    return len(text).to_bytes(8, "little") + text + TENSOR[8 + length :]
+
+
 def flipped(data):
     place = data.index(b"PK\x01\x02") - 40
     return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
@@ -161,6 +171,18 @@ REFUSED = {
     "rows that no table has": (package({FACTS: json.dumps(facts(context={"rows": [10**30], "sha256": "0" * 64}))}), "number of 31 digits"),
     "half a letter": (package({FACTS: json.dumps(facts(table={"name": "\ud800", "id": "a", "rows": 30}))}), "half of a letter"),
     "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 30}))}), "name that no table"),
+    "ranks of no settings": (with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}), "the rank of 'icl_predictor.decoder.0' is not"),
+    "layers of no settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* is not as they say"),
+    "numbers of no settings": (with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}), "768 numbers are not as"),
+    "a pattern of nothing": (
+        with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "rank_pattern": {"(a+)+$": 1}}),
+        "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
+    ),
+    "a weight on its side": (
+        package({FACTS: json.dumps(facts(layers=[{**LAYER, "kind": "embedding"}]))}),
+        "which TabICL mini does not have",
+    ),
+    "nothing with endless sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
     "a reading of lists": (package({FACTS: json.dumps(facts(reading={**facts()["reading"], "encoding": ["x"]}))}), "of another kind"),
 }
 
