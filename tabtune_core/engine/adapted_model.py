@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.data.findings import shorten
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -58,7 +59,7 @@ class AdaptedModel:
         """The run's own context rows out of its table.
 
         Raises:
-            AdapterError: the table is another one: the rows do not have the hash that the run wrote down.
+            AdapterError: the table is another one: the rows do not have the hash that the run wrote down, or other classes than it names.
         """
         rows = np.array(self.facts["context"]["rows"], dtype=np.int64)
         if len(table) <= rows.max():
@@ -68,7 +69,7 @@ class AdaptedModel:
             raise AdapterError(
                 "The context rows are not those of the run: their content has another hash. Read the same file with `model.reading`."
             )
-        return context
+        return self._with_own_classes(context)
 
     def new_context(self, table: pd.DataFrame) -> Context:
         """All rows of ``table`` as context in place of the run's own; scores will differ from the run's.
@@ -80,11 +81,13 @@ class AdaptedModel:
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
             raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")
-        context = make_context(table, labels, rows, self.facts["kinds"], self.settings.target)
+        return self._with_own_classes(make_context(table, labels, rows, self.facts["kinds"], self.settings.target))
+
+    def _with_own_classes(self, context: Context) -> Context:
+        """Refuses rows of other classes, or in another order: a prediction would be called by the name of another."""
         if context.labels.classes != self.classes:
-            raise AdapterError(
-                f"The context has the classes {', '.join(context.labels.classes)}; the adapter was trained for {', '.join(self.classes)}."
-            )
+            theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
+            raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
     def predict_proba(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.float64]:

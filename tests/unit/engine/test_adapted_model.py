@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 
@@ -40,13 +41,26 @@ def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, 
     assert not merged.exists()
 
 
-def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
+def with_facts(path, change):
+    """The kept adapter, of which something else is said."""
     with zipfile.ZipFile(KEPT / "adapter.zip") as archive:
         members = {name: archive.read(name) for name in (FACTS, TENSORS)}
     facts = json.loads(members[FACTS])
-    facts["settings"]["lora"]["targets"] = ["no_such_part"]
-    with zipfile.ZipFile(tmp_path / "adapter.zip", "w") as archive:
+    change(facts)
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(FACTS, json.dumps(facts))
         archive.writestr(TENSORS, members[TENSORS])
+    return path
+
+
+def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
+    adapter = with_facts(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
     with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini: No linear layer under 'no_such_part'"):
-        load_adapter(tmp_path / "adapter.zip", device="cpu")
+        load_adapter(adapter, device="cpu")
+
+
+@pytest.mark.parametrize("classes", [["small", "large"], ["large"], ["large", "small", "more"]])
+def test_an_adapter_that_names_other_classes_than_its_rows_have_does_not_predict(tmp_path, classes):
+    model = load_adapter(with_facts(tmp_path / "adapter.zip", lambda facts: facts.update(classes=classes)), device="cpu")
+    with pytest.raises(AdapterError, match="The context has the classes 'large', 'small'; the adapter was trained for '"):
+        model.context(pd.read_csv(KEPT / "kept.csv"))
