@@ -64,6 +64,9 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     }
     try:
         text = json.dumps(facts)
+        check_facts(json.loads(text))
+    except Damaged as error:
+        raise PipelineError(f"The pipeline cannot be saved, as its file could not be opened again: {error}.") from error
     except TypeError as error:
         raise PipelineError(
             f"The pipeline cannot be saved: {error}. Its classes and settings must be texts, numbers or booleans."

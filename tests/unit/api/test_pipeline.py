@@ -662,3 +662,11 @@ def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, 
     assert not any("lora" in name for name in merged.module.state_dict())
     assert list(fitted.model.state_dict()) == names
     assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()
+
+
+def test_a_pipeline_whose_file_would_not_open_again_is_not_written(tmp_path):
+    X, y = small_table()
+    named = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.rename(columns={"size": "s" * 20_000}), y)
+    with pytest.raises(PipelineError, match="cannot be saved, as its file could not be opened again: its entry 'columns'"):
+        named.save(tmp_path / "pipeline.zip")
+    assert list(tmp_path.iterdir()) == []
