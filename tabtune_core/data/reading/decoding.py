@@ -15,7 +15,7 @@ from typing import IO
 
 from charset_normalizer import from_bytes
 
-from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.failures import FULL
 from tabtune_core.data.reading.names import shown_name, shown_path
 from tabtune_core.data.reading.progress import Tell, untold
@@ -251,7 +251,8 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
     try:
         fits = transcode(path, target, encoding)
     except (LookupError, ValueError) as error:  # the second for a name with a zero byte in it
-        raise LayoutError(f"Unknown encoding {encoding!r}. Known ones: utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis.") from error
+        known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
+        raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
     if not fits:
         raise LayoutError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")
 

@@ -215,6 +215,12 @@ def test_the_name_of_a_member_is_shown_without_what_it_would_command():
     assert finding.message == "The file was compressed; vsc.exe [31m in it was read."
 
 
+def test_an_encoding_that_no_codec_has_is_told_in_a_line_however_long():
+    with pytest.raises(TableError, match="^Unknown encoding 'x{59}…'. Known ones: utf-8") as refused:
+        read_table(PLAIN.encode(), ReadingChoices(encoding="x" * 100_000))
+    assert len(str(refused.value)) < 200
+
+
 def in_parquet(values) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.table({"a": [1, 2], "b": values, "c": [3, 4]}), file)
