@@ -73,12 +73,18 @@ def adapters(folder):
 
 
 def open_adapter(path):
-    """As the page takes it in, then as the command line predicts and merges."""
-    check_package(path)
+    """As the page takes it in, and as the command line predicts and merges, which does not ask the page before."""
+    refused = None
+    try:
+        check_package(path)
+    except AdapterError as error:
+        refused = error
     model = load_adapter(path, device="cpu")
     predicted = model.predict_table(ROWS, context=model.context(TABLE))
     assert predicted.notna().all(axis=None), "predictions that are empty"
     model.save_merged(path.with_name("merged.ckpt"))
+    if refused:
+        raise refused
 
 
 def open_pipeline(path):
