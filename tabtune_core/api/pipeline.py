@@ -297,6 +297,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             card = get_card(settings.model)
             if settings.task == "classification":
                 pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
+                if tuple(label_texts(pd.Series(pipeline.classes_))) != content.context.labels.classes:
+                    raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
             if bool(facts["classes"]) != (settings.task == "classification"):
                 raise PipelineError(f"{Path(path).name} is for {settings.task} and names {len(facts['classes'])} classes: it is damaged.")
         base = open_base(

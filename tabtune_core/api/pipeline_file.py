@@ -107,6 +107,9 @@ def read_pipeline(path: Path) -> PipelineContent:
         weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
         tensors, _ = read_header(weights)
         check_finite(weights, tensors)
+        adapters = facts.get("adapters")
+        if adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(adapters)))):
+            raise Damaged(f"its {WEIGHTS} holds tensors of no adapter that it names")
         context = _context(facts["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
         return PipelineContent(facts, safetensors.torch.load(weights), context, read_history(facts["history"]))
 

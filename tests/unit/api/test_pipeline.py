@@ -597,6 +597,23 @@ def test_rows_of_other_classes_than_a_file_names_are_refused(fitted, tmp_path, c
         TabularPipeline.load(tmp_path / "bad.zip")
 
 
+def test_classes_by_the_names_of_others_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "good.zip")
+    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
+    turned = {**facts, "classes": facts["classes"][::-1]}
+    with_member(tmp_path / "good.zip", tmp_path / "bad.zip", "pipeline.json", json.dumps(turned))
+    with pytest.raises(PipelineError, match="names other classes than its rows have, or in another order"):
+        TabularPipeline.load(tmp_path / "bad.zip")
+
+
+def test_tensors_of_no_adapter_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "good.zip")
+    content = read_pipeline(tmp_path / "good.zip")
+    write_pipeline(tmp_path / "bad.zip", dataclasses.replace(content, tensors={**content.tensors, "7/x": torch.zeros(3)}))
+    with pytest.raises(PipelineError, match="holds tensors of no adapter that it names"):
+        TabularPipeline.load(tmp_path / "bad.zip")
+
+
 @pytest.mark.parametrize("number", [np.inf, -1e308, LARGEST])
 def test_rows_of_numbers_that_no_table_becomes_are_refused(fitted, tmp_path, number):
     fitted.save(tmp_path / "good.zip")
