@@ -31,7 +31,7 @@ def read_toml(text: str, cls: Any, called: str = "The settings") -> dict[str, An
         if len(text) > MOST_LETTERS:
             raise Damaged(f"they have {len(text):,} letters, and no settings have more than {MOST_LETTERS:,}")
         try:
-            values = tomllib.loads(text)
+            values = tomllib.loads(text.removeprefix("\ufeff"))  # which some editors put before a text in UTF-8
         except RecursionError as error:
             raise Damaged("they are nested too deep") from error
         check_values(values)
@@ -120,7 +120,7 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
         if name not in known:
             near = nearest(name, known)
             hint = f"Did you mean '{prefix}{near}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
-            raise SettingError(f"Unknown setting {prefix + name!r}. {hint}")
+            require(False, f"Unknown setting {prefix + name!r}. {hint}")
     _check_sections(cls, values, prefix)
     sections = getattr(cls, "_sections", {})
     ready = {}

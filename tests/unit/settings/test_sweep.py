@@ -187,6 +187,17 @@ def test_a_single_value_where_a_list_belongs_is_refused(line, message):
     assert message in str(caught.value)
 
 
+def test_an_unknown_name_of_any_length_is_refused_in_a_short_sentence():
+    with pytest.raises(SettingError, match="^Unknown setting 'xxx.* Known are run, ranks") as refused:
+        SweepSettings.from_toml(f"{'x' * 200_000} = 1")
+    assert len(str(refused.value)) < 1_100
+
+
+def test_a_mark_of_byte_order_before_toml_is_passed_over():
+    text = '[run]\ndataset = "d"\ntarget = "y"'
+    assert SweepSettings.from_toml(f"\ufeff{text}") == SweepSettings.from_toml(text)
+
+
 def test_text_that_is_not_toml_says_where():
     with pytest.raises(SettingError, match="The settings cannot be read as TOML: .*line 1"):
         SweepSettings.from_toml("ranks = = 1")
