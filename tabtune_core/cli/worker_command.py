@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tabtune_core.cli.terminal import moment, say
+from tabtune_core.cli.terminal import moment, say, shown
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import why_not_joined
@@ -64,7 +64,7 @@ def _show_status(store: RunStore) -> int:
     if worker is None and (why := why_not_joined(store.home)):
         print(f"The last worker ended: {why}")
     for line in _what_runs(store):
-        print(f"Running: {line}")
+        print(shown(f"Running: {line}"))
     print(f"Queued: {_counted(store.runs(status='queued'), 'run')}, {_counted(store.jobs(status='queued'), 'job')}.")
     return 0 if worker is not None and not worker.suspended else 1
 

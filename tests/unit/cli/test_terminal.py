@@ -174,11 +174,13 @@ def test_a_name_that_is_a_command_to_a_terminal_is_shown_and_not_obeyed(tmp_path
     store = RunStore(tmp_path)
     _, (run,) = store.add_sweep([RunSettings(dataset="d", target="y")])
     store.rename(run, "a\x1b]0;b\x07\x9b2J\u202ec")
+    store.claim(1, None, run)
+    assert main(["worker", "--status", "--home", str(tmp_path)]) == 1
     store.annotate(run, "\x1b[2J")
     store.finish(run, "failed", error="the class \x1b[31mred")
     assert main(["runs", "--home", str(tmp_path)]) == 0
     assert main(["show", run, "--home", str(tmp_path)]) == 0
     assert main(["leaderboard", "--home", str(tmp_path)]) == 1
     told = "".join(capsys.readouterr())
-    assert told.count(r"a\x1b]0;b\x07\x9b2J\u202ec") == 4
+    assert told.count(r"a\x1b]0;b\x07\x9b2J\u202ec") == 5
     assert not any(letter in told for letter in "\x1b\x07\x9b\u202e")
