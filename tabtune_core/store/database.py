@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import check_fields
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
@@ -23,6 +25,9 @@ INCREMENTAL = 2
 """Of ``PRAGMA auto_vacuum``: free pages can be given back some at a time."""
 PAGES_A_STEP = 256
 """1 MB, which takes milliseconds."""
+TIMES, LATEST = ("created", "started", "ended", "heartbeat"), 1e11
+"""Columns of unix seconds, and the largest: in the year 5138."""
+Row = TypeVar("Row")
 ADDED = {
     "sweeps": {"owner": "TEXT NOT NULL DEFAULT ''"},
     "runs": {
@@ -202,6 +207,26 @@ def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
     """
     named = {name: value for name, value in wanted.items() if value is not None}
     return " AND ".join(f"{name} = ?" for name in named) or "TRUE", tuple(named.values())
+
+
+def is_time(value: object) -> bool:
+    """Whether a value of a column is unix seconds that a clock can show."""
+    return isinstance(value, int | float) and 0 <= value <= LATEST
+
+
+def check_row(row: Row) -> Row:
+    """The same dataclass of a row; SQLite keeps whatever is written into a column, and somebody else may have written it.
+
+    Raises:
+        Damaged: a field is of another kind, no time or no process id.
+    """
+    check_fields(row)
+    for name in TIMES:
+        if (value := getattr(row, name, None)) is not None and not is_time(value):
+            raise Damaged(f"{name} is {value!r}, which is no time")
+    if not 0 <= (getattr(row, "pid", None) or 0) < 2**31:
+        raise Damaged("pid is no process id")
+    return row
 
 
 def new_id() -> str:

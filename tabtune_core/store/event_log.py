@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tabtune_core.events import Evaluated, Event, Resumed, StepDone, Unread, from_json, required, to_json
-from tabtune_core.store.database import Database
+from tabtune_core.store.database import Database, is_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,14 @@ def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
     """Their fields; rows that lack some are left out. One parse of the joined text is several times faster than one a row."""
     try:
         found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         found = []
     if len(found) != len(rows):
         found = [_object(row["payload"]) for row in rows]
     needed, kept = required(kind), []
     for row, values in zip(rows, found, strict=True):
+        if not is_time(row["time"]):
+            continue
         if isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict):
             values["run"], values["time"] = row["run"], row["time"]
             kept.append(values)
@@ -113,13 +115,13 @@ def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
 def _object(payload: str) -> Any:
     try:
         return json.loads(payload)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
 def _stored(row: sqlite3.Row) -> Stored:
     try:
         event: Event | Unread = from_json(row["kind"], row["payload"])
-    except ValueError as error:
-        event = Unread(row["kind"], str(error))
-    return Stored(row["seq"], row["time"], event)
+    except (ValueError, TypeError) as error:
+        event = Unread(str(row["kind"]), str(error))
+    return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)

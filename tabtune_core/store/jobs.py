@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
-from tabtune_core.store.database import Database, new_id, only
+from tabtune_core.store.database import Database, check_row, new_id, only
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
@@ -136,13 +136,11 @@ class JobQueue(Database):
 
 
 def _job(row: sqlite3.Row) -> Job | None:
-    """None where its arguments or its result are no JSON objects."""
+    """None where its arguments or its result are no JSON objects, or something else is not of its kind."""
     values = dict(row)
     try:
         values["arguments"] = json.loads(values["arguments"])
         values["result"] = None if values["result"] is None else json.loads(values["result"])
-    except (ValueError, RecursionError):
+        return check_row(Job(**{name: values[name] for name in Job.__dataclass_fields__}))
+    except (ValueError, TypeError, RecursionError):
         return None
-    if not isinstance(values["arguments"], dict) or not isinstance(values["result"], dict | None):
-        return None
-    return Job(**{name: values[name] for name in Job.__dataclass_fields__})

@@ -29,7 +29,7 @@ from tabtune_core.events import (
 )
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
-from tabtune_core.store.database import new_id, only, size_of
+from tabtune_core.store.database import check_row, is_time, new_id, only, size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.jobs import JobQueue
@@ -172,7 +172,11 @@ class RunStore(EventLog, JobQueue):
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
         rows = self._read("SELECT id, name, created, owner FROM sweeps ORDER BY rowid DESC")
-        return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {}), row["owner"]) for row in rows]
+        times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
+        return [
+            Sweep(row["id"], str(row["name"]), created, counts.get(row["id"], {}), str(row["owner"]))
+            for row, created in zip(rows, times, strict=True)
+        ]
 
     def owner_of(self, run_id: str) -> str:
         """Who launched the sweep of a run, also of one that cannot be read; empty where that is not known."""
@@ -452,7 +456,8 @@ def _read_run(row: sqlite3.Row) -> Run | Unreadable:
             "archived": bool(values["archived"]),
             "tags": tuple(values["tags"].split()),
         }
-        return Run(**{name: read[name] for name in Run.__dataclass_fields__})
+        part = "its row"
+        return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")
-        return Unreadable(values["id"], values["sweep"], values["name"], values["status"], why)
+        return Unreadable(values["id"], str(values["sweep"]), str(values["name"]), str(values["status"]), why)
