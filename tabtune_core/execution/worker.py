@@ -124,9 +124,12 @@ class Worker:
             _log.info("Found %s going on.", " and ".join(task.ids))
             self.tasks.append(task)
             self.look_at(task)
+        for unread in self.store.unreadable(status="running"):
+            if unread.id not in known and self.is_silent(unread.id, unread.heartbeat):
+                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # else none could delete it
         self.lanes.reconcile(self.is_silent)
 
-    def is_silent(self, name: str, heartbeat: float | None) -> bool:
+    def is_silent(self, name: str, heartbeat: object) -> bool:
         """Whether the heartbeat, which is compared with no clock, has been the same for too long."""
         now = time.monotonic()
         last, since = self.heard.get(name, (None, now))

@@ -114,6 +114,8 @@ class Unreadable:
     status: str
     why: str
     """For the person: what cannot be read."""
+    heartbeat: object = None
+    """As it stands in the row: a process that goes on changes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +192,9 @@ class RunStore(EventLog, JobQueue):
         rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [run for run in map(_read_run, rows) if isinstance(run, Run)]
 
-    def unreadable(self, sweep: str | None = None) -> list[Unreadable]:
-        """Rows of one sweep or all that this version cannot read, in the order of the queue."""
-        where, given = only(sweep=sweep)
+    def unreadable(self, sweep: str | None = None, *, status: Status | None = None) -> list[Unreadable]:
+        """Rows of one sweep or all, of one status or all, that this version cannot read, in the order of the queue."""
+        where, given = only(sweep=sweep, status=status)
         rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [found for found in map(_read_run, rows) if isinstance(found, Unreadable)]
 
@@ -460,4 +462,4 @@ def _read_run(row: sqlite3.Row) -> Run | Unreadable:
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")
-        return Unreadable(values["id"], str(values["sweep"]), str(values["name"]), str(values["status"]), why)
+        return Unreadable(values["id"], str(values["sweep"]), str(values["name"]), str(values["status"]), why, values["heartbeat"])

@@ -9,6 +9,7 @@ import psutil
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
+from tabtune_core.errors import StoreError
 from tabtune_core.execution import worker
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
@@ -99,6 +100,27 @@ def test_a_run_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signall
         store.ask(run_id, wish)
     assert start_worker(store.home, "exit-when-idle", "no-resume", before=IMPATIENT).wait(timeout=60) == 0
     assert store.run(run_id).status == ("cancelled" if wish else "interrupted")
+    assert stranger.poll() is None
+
+
+def test_a_run_that_cannot_be_read_ends_when_its_heartbeat_stays_out_so_that_it_can_be_deleted(store, stranger, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    run_id = running_row(store, stranger.pid, None)
+    store._write("UPDATE runs SET settings = '{'")
+    working = open_worker(store, WorkerLock(store.home), experiment="fake_experiment", jobs="fake_jobs", resume=False)
+    for beaten in (True, False):
+        working.reconcile()
+        now[0] += worker.SILENT_SECONDS + 1
+        if beaten:
+            store.beat(run_id)
+        assert [unread.status for unread in store.unreadable()] == ["running"]
+    with pytest.raises(StoreError, match="is running; cancel it before deleting it"):
+        store.delete(run_id)
+    working.reconcile()
+    assert [unread.status for unread in store.unreadable()] == ["interrupted"]
+    store.delete(run_id)
+    assert store.unreadable() == []
     assert stranger.poll() is None
 
 
