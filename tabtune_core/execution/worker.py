@@ -50,7 +50,7 @@ class Worker:
         self.leaving = False
         self.lacking = ""
         """What the machine lacked at the last turn; empty where it lacked nothing. Nothing ends for it: all is tried again."""
-        self.heard: dict[str, tuple[float | None, float]] = {}
+        self.heard: dict[str, tuple[object, float]] = {}
         """Of what cannot be told from another process: its heartbeat, and since when, in monotonic seconds, it is the same."""
 
     def leave(self, number: int, frame: FrameType | None) -> None:
