@@ -52,6 +52,24 @@ const alike = (element) => together(element).filter((other) => other !== element
 const runOf = (trace) => trace.legendgroup || trace.name
 const nearest = (places, place) => places.reduce((best, at, i) => Math.abs(at - place) < Math.abs(places[best] - place) ? i : best, 0)
 
+// charts in view are drawn at once, one by one; those that a person has to scroll to, when the page has nothing else to do
+const waiting = (window.__labWaiting ??= new Set())
+const inView = (element) => {
+  const { top, bottom } = element.getBoundingClientRect()
+  return bottom > 0 && top < innerHeight
+}
+const drawNext = () => {
+  for (const one of waiting) if (!one.isConnected) waiting.delete(one)
+  const next = [...waiting].find(inView) ?? [...waiting][0]
+  if (!next) return
+  waiting.delete(next)
+  next.__labDraw()
+}
+const drawSoon = (element) => {
+  waiting.add(element)
+  inView(element) ? setTimeout(drawNext) : setTimeout(() => requestIdleCallback(drawNext), 1000)
+}
+
 const watch = (element, Plotly) => {
   if (element.__labWatched) return
   element.__labWatched = true
@@ -130,7 +148,7 @@ export default function ({ data, parentElement }) {
       Plotly.react(element, shown, layout, config).then(() => watch(element, Plotly))
     }
     element.__labDraw = draw
-    draw()
+    drawSoon(element)
   }).catch((error) => { element.textContent = error.message })
   return () => { element.__labDrawn = element.__labWatched = undefined; if (window.Plotly) window.Plotly.purge(element) }
 }

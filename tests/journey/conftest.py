@@ -45,7 +45,10 @@ def store(home):
 
 @pytest.fixture
 def app(home):
-    return AppTest.from_file(str(APP), default_timeout=30)
+    app = AppTest.from_file(str(APP), default_timeout=30)
+    for box in ("advanced", "as_text"):  # which a person opens with a click
+        app.session_state[box] = True
+    return app
 
 
 def free_port() -> int:

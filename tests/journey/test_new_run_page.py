@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 import seeding
-from page_steps import PATIENCE_MS, drawn
+from page_steps import PATIENCE_MS, drawn, go
 
+from dashboard.views.new_run import advanced_widgets
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
@@ -53,6 +54,42 @@ def typed(page, **values):
         box.set_value(given)
     page.run()
     assert not page.exception
+
+
+def keys_in(block):
+    """Of all widgets in a part of the page."""
+    kids = getattr(block, "children", {}).values()
+    found = {block.key} if getattr(block, "key", None) else set()
+    return found.union(*map(keys_in, kids))
+
+
+def test_what_is_advanced_is_drawn_for_who_opens_it_and_where_it_holds_a_choice(page):
+    everything = set(advanced_widgets.FIELDS)
+    (box,) = (block for block in page.expander if block.label == "Advanced")
+    assert keys_in(box) - {"advanced"} == everything
+    page.session_state["advanced"] = False
+    page.run()
+    assert not everything & {field.key for field in page.main}
+    page.session_state["advanced"] = True
+    page.run().number_input(key="weight_decay").set_value(0.5).run()
+    page.session_state["advanced"] = False
+    assert page.run().number_input(key="weight_decay").value == 0.5
+    assert "weight_decay = 0.5" in texts(page.code)
+    assert not page.exception
+
+
+def test_an_address_with_an_advanced_setting_opens_with_it(app, store):
+    add_sample(store.home, "breast_cancer")
+    app.session_state["advanced"] = False
+    assert go(app, "new_run", weight_decay="0.5").number_input(key="weight_decay").value == 0.5
+
+
+def test_a_score_to_choose_by_that_the_task_lacks_is_asked_for_anew_though_nothing_is_open(app, store):
+    add_sample(store.home, "breast_cancer")
+    app.session_state["advanced"], app.session_state["selection_metric"] = False, "rmse"
+    page = go(app, "new_run")
+    assert not page.error
+    assert page.selectbox(key="selection_metric").value == "log_loss"
 
 
 def test_a_grid_is_typed_counted_and_launched(page, store):
@@ -159,7 +196,8 @@ def test_weights_of_another_family_do_not_stay_in_the_form(page, tmp_path):
     page.text_input(key="checkpoint").set_value(str(weights)).run()
     page.button(key="model_tabicl-v2").click().run()
     assert page.text_input(key="checkpoint").value == str(weights)
-    page.button(key="model_tabdpt-mini").click().run()
+    page.session_state["families_tabicl"] = "TabDPT"
+    page.run().button(key="model_tabdpt-mini").click().run()
     assert page.text_input(key="checkpoint").value == ""
 
 

@@ -225,7 +225,8 @@ def test_a_model_of_another_family_is_asked_only_for_parts_that_it_has(app, stor
     app.multiselect(key="targets").set_value(["row_attention", "row_interactor"]).run()
     app.button(key="model_tabicl-v2").click().run()
     assert app.multiselect(key="targets").value == ["row_attention", "row_interactor"]
-    app.button(key="model_tabdpt-1.3").click().run()
+    app.session_state["families_tabicl"] = "TabDPT"
+    app.run().button(key="model_tabdpt-1.3").click().run()
     assert app.multiselect(key="targets").value == ["row_attention"]
 
 

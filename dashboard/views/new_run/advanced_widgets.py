@@ -8,6 +8,21 @@ from dashboard.views.new_run.forms import DEFAULTS
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings, describe
 
+FIELDS = (
+    *("bias", "init_lora_weights", "lr_ratio", "use_rslora", "rate_scales_with_rank", "use_dora", "rank_pattern", "alpha_pattern"),
+    *("optimizer", "class_weights", "weight_decay", "clip_norm", "schedule", "warmup_ratio", "warmup_steps", "beta_1", "beta_2", "eps"),
+    *("amp", "views", "time_limit", "episode_set", "quick_sweep", "gradient_checkpointing", "cuda_graph"),
+    *("selection_metric", "eval_every", "patience"),
+    *("validation_share", "test_share", "validation_rows", "test_rows", "checkpoint"),
+)
+"""Keys of the widgets below."""
+
+
+def holds_a_choice(task: Task) -> bool:
+    """Whether one of the widgets below has another value than its default. Then they are drawn: what is not drawn has its default."""
+    usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
+    return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
+
 
 def advanced_widgets(task: Task) -> None:
     """What most people leave alone."""

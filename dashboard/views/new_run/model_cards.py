@@ -33,12 +33,13 @@ def model_cards(task: Task) -> ModelCard:
     settle_form(current, task)
     st.header(f"Model: {current.title}")
     families = list(dict.fromkeys(card.family.name for card in CATALOGUE.values()))
-    for family, tab in zip(families, st.tabs(families, default=current.family.name, key=f"families_{current.family.folder}"), strict=True):
-        with tab, st.grid(4, min_column_width=220):
-            for card in cards:
-                if card.family.name == family:
-                    with st.container(border=True, height="stretch"):
-                        _model_card(card, task, current)
+    tabs = st.tabs(families, default=current.family.name, key=f"families_{current.family.folder}", on_change="rerun")
+    family, tab = next((family, tab) for family, tab in zip(families, tabs, strict=True) if tab.open)
+    with tab, st.grid(4, min_column_width=220):
+        for card in cards:
+            if card.family.name == family:
+                with st.container(border=True, height="stretch"):
+                    _model_card(card, task, current)
     keep("model", current.name)
     return current
 

@@ -59,8 +59,10 @@ with form:
     form_widgets.device_widget(queries.cards(), *queries.memory_of_devices(), cluster)
     st.header("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets()
-    with st.expander("Advanced", icon=":material/settings:"):
-        advanced_widgets.advanced_widgets(task)
+    advanced = st.expander("Advanced", icon=":material/settings:", key="advanced", on_change="rerun")
+    if advanced.open or advanced_widgets.holds_a_choice(task):
+        with advanced:
+            advanced_widgets.advanced_widgets(task)
     with start:
         starting_points(rows)
 
@@ -86,6 +88,9 @@ with price:
     if judged.too_large:
         st.error(plain(judged.too_large), icon=":material/memory:")
     name = forms.sweep_name(tables[table].name, card.title, sweep)
-    with st.expander("Settings as text", icon=":material/code:"):
-        text_panel.show(sweep, name, cluster_cards)
+    text_panel.what_was_loaded()
+    as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
+    if as_text.open:
+        with as_text:
+            text_panel.show(sweep, name, cluster_cards)
 launch_panel.launch_bar(sweep, name, stops, judged)

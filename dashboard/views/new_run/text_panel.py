@@ -18,6 +18,14 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import SweepSettings
 
 
+def what_was_loaded() -> None:
+    """What could not be taken of the settings that were loaded last, also of those that another page handed over."""
+    if "load_error" in st.session_state:
+        st.error(plain(st.session_state["load_error"]))
+    if "load_note" in st.session_state:
+        st.warning(plain(st.session_state["load_note"]))
+
+
 def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
     """The texts, and the way back into the form; ``cluster_cards`` is as in ``python_code``."""
     text = sweep.to_toml()
@@ -35,10 +43,6 @@ def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
     file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
     given = file.getvalue().decode("utf-8", "replace") if file else pasted
     st.button("Put them into the form", on_click=load, args=(given,), disabled=not given.strip())
-    if "load_error" in st.session_state:
-        st.error(plain(st.session_state["load_error"]))
-    if "load_note" in st.session_state:
-        st.warning(plain(st.session_state["load_note"]))
 
 
 def load(text: str) -> None:
