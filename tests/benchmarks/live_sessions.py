@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -113,8 +113,8 @@ class Session:
                 self.timers.pop(fragment).cancel()
 
 
-def queue(home: Path, others: int) -> tuple[str, str]:
-    """A sweep with runs that have ended and a training that goes on for long; its id and that of the training."""
+def queue(home: Path, others: int, trainings: int) -> tuple[str, str]:
+    """A sweep with runs that have ended and trainings that go on for long; its id and that of the last training."""
     store = RunStore(home)
     settings = seeding.sweep_settings(home, ranks=(2, 4, 8)).run
     long = RunSettings(
@@ -125,8 +125,8 @@ def queue(home: Path, others: int) -> tuple[str, str]:
         train=TrainSettings(steps=1_000_000, eval_every=20, patience=0, context_rows=200),
     )
     runs = [run for run in SweepSettings(run=settings, ranks=tuple(range(1, others + 1)), seeds=(0,)).expand() if run.strategy == "peft"]
-    sweep, ids = store.add_sweep([*runs[:others], long], "watched")
-    for run_id in ids[:-1]:
+    sweep, ids = store.add_sweep([*runs[:others], *(replace(long, seed=seed) for seed in range(trainings))], "watched")
+    for run_id in ids[:-trainings]:
         run = seeding.FakeRun(store, store.run(run_id).settings, run_id)
         seeding.finish(run)
     return sweep, ids[-1]
@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="of a window")
     parser.add_argument("--others", type=int, default=4, help="runs of the sweep that have ended")
+    parser.add_argument("--trainings", type=int, default=1, help="that go on at once; the speed is the last one's")
     parser.add_argument("--port", type=int, default=8710)
     parser.add_argument("--before", type=Path, help="another source tree, whose server takes turns")
     options = parser.parse_args()
@@ -230,7 +231,7 @@ def main() -> None:
     processes: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        sweep, run_id = queue(home, options.others)
+        sweep, run_id = queue(home, options.others, options.trainings)
         store = RunStore(home)
         try:
             processes.append(python(ROOT, "-m", "tabtune_core", "worker", "--home", home))
@@ -247,7 +248,8 @@ def main() -> None:
             time.sleep(5)
             figures = asyncio.run(measure(options, store, sweep, run_id, servers))
         finally:
-            store.ask(run_id, "cancel")
+            for run in store.runs(status="running"):
+                store.ask(run.id, "cancel")
             deadline = time.monotonic() + 30
             while store.run(run_id).ended is None and time.monotonic() < deadline:
                 time.sleep(0.2)
