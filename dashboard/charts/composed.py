@@ -1,5 +1,6 @@
 """A figure as the browser gets it: its JSON, with what keeps a person's zoom while data arrives."""
 
+import hashlib
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -20,6 +21,11 @@ class Drawn:
     """As JSON."""
     height: int
     """In pixels."""
+
+    @property
+    def stamp(self) -> str:
+        """Another figure has another one."""
+        return hashlib.sha256(self.figure.encode()).hexdigest()[:16]
 
 
 def compose(figure: go.Figure, *, key: str, settled: Settled | None = None, legend: bool = True, reach: float | None = None) -> Drawn:

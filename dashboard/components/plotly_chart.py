@@ -122,14 +122,18 @@ export default function ({ data, parentElement }) {
   element.__labTogether = data.together
   element.setAttribute('role', 'figure')
   element.setAttribute('aria-label', data.label)
+  element.__labName = data.name
   load(data.source).then((Plotly) => {
-    const figure = JSON.parse(data.figure)
-    const lines = figure.data
+    let text, figure
     const place = (trace) => trace.legendrank ?? 1000
     // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
     const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
     const config = { ...data.config, responsive: true, displayModeBar, doubleClick: 'autosize' }
     const draw = () => {
+      const fed = window.__labFed?.get(data.name)
+      const newest = fed?.[0] === data.stamp ? fed[1] : data.figure
+      if (newest !== text) [text, figure] = [newest, JSON.parse(newest)]
+      const lines = figure.data
       const sent = window.__labSettled?.get(data.settled)
       if (sent) element.__labKept = { stamp: data.settled, lines: sent }
       const settled = data.settled && element.__labKept?.stamp === data.settled ? element.__labKept.lines : null
@@ -140,7 +144,7 @@ export default function ({ data, parentElement }) {
       if (layout.xaxis) layout.xaxis.uirevision = `${layout.uirevision} ${layout.xaxis.range} ${range}`
       if (range) Object.assign(layout.xaxis, { range: [...range], autorange: false })
       // a refresh that brings the same lines in the same colours draws nothing
-      const drawn = [data.figure, data.settled, JSON.stringify(layout), ...hidden].join()
+      const drawn = [text, data.settled, JSON.stringify(layout), ...hidden].join()
       if (element.__labDrawn === drawn) return
       element.__labDrawn = drawn
       const all = settled ? [...settled, ...lines].sort((one, other) => place(one) - place(other)) : lines
@@ -148,6 +152,7 @@ export default function ({ data, parentElement }) {
       Plotly.react(element, shown, layout, config).then(() => watch(element, Plotly))
     }
     element.__labDraw = draw
+    element.__labSoon = () => drawSoon(element)
     drawSoon(element)
   }).catch((error) => { element.textContent = error.message })
   return () => { element.__labDrawn = element.__labWatched = undefined; if (window.Plotly) window.Plotly.purge(element) }
@@ -165,8 +170,17 @@ export default function ({ data }) {
   }
 }
 """
+_FED = """
+export default function ({ data: { figures } }) {
+  const fed = (window.__labFed ??= new Map())
+  for (const [name, figure] of Object.entries(figures)) fed.delete(name), fed.set(name, figure)
+  while (fed.size > 40) fed.delete(fed.keys().next().value)
+  for (const element of document.querySelectorAll('.lab-figure')) if (element.__labName in figures) element.__labSoon?.()
+}
+"""
 _component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", css=_STYLE, js=_SCRIPT, isolate_styles=False)
 _settled = st.components.v2.component("lab_plotly_settled", html="<span></span>", js=_SETTLED, isolate_styles=False)
+_fed = st.components.v2.component("lab_plotly_fed", html="<span></span>", js=_FED, isolate_styles=False)
 MOST_NUMBERS = 1_000
 """Rows of the table behind a chart that changes: the page sends it anew with every point."""
 
@@ -195,12 +209,15 @@ def show_drawn(
     numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
     settled: Settled | None = None,
     together: str = "",
+    every: float | None = None,
 ) -> None:
-    """The same for a figure that was composed before. ``settled`` holds lines that do not change while others of the figure do: they are
-    sent once, beside the figure.
+    """The same for a figure that was composed before, and that ``feed`` may replace. ``settled`` holds lines that do not change while
+    others of the figure do: they are sent once, beside the figure. ``every`` is after how many seconds an open table is read again.
     """
     data = {
         "figure": drawn.figure,
+        "stamp": drawn.stamp,
+        "name": key,
         "config": CONFIG,
         "source": PLOTLY_PATH,
         "label": label,
@@ -215,8 +232,20 @@ def show_drawn(
         return
     behind = st.expander("Numbers", key=f"{key}_numbers", on_change="rerun")
     if behind.open:
-        table = numbers() if callable(numbers) else numbers
-        if len(table) > MOST_NUMBERS and callable(numbers):
-            behind.caption(f"The last {MOST_NUMBERS:,} of {len(table):,} rows.")
-            table = table.tail(MOST_NUMBERS)
-        behind.dataframe(table, hide_index=True, height=240)
+        with behind:
+            (st.fragment(_table, run_every=every) if every else _table)(numbers)
+
+
+def feed(figures: dict[str, tuple[str, str]]) -> None:
+    """Replaces what charts draw and leaves alone all around them. By the key of a chart: the stamp of the figure that ``show_drawn`` was
+    given, as others may have followed it in the browser, and the new figure.
+    """
+    _fed(data={"figures": figures}, key="fed", height=1)
+
+
+def _table(numbers: pd.DataFrame | Callable[[], pd.DataFrame]) -> None:
+    table = numbers() if callable(numbers) else numbers
+    if len(table) > MOST_NUMBERS and callable(numbers):
+        st.caption(f"The last {MOST_NUMBERS:,} of {len(table):,} rows.")
+        table = table.tail(MOST_NUMBERS)
+    st.dataframe(table, hide_index=True, height=240)

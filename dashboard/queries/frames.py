@@ -1,9 +1,10 @@
 """Frames and figures of the Live page, computed once for all tabs: what has ended once, what goes on when it has new events."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -22,10 +23,11 @@ from tabtune_core.analysis.run_curves import RunCurves
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import Run
 
+Value = TypeVar("Value")
 FRAMES = {"steps": series.step_frame, "scores": series.score_frame, "memory": series.memory_frame, "phases": series.phase_frame}
 """What charts are drawn from."""
 EVERY_SECONDS = 1.0
-"""A run that goes on is read on at most so often, however many tabs watch."""
+"""What goes on is read on at most so often, however many tabs watch, and all runs at once: a chart of several is drawn anew with each."""
 
 
 @dataclass(slots=True)
@@ -35,8 +37,8 @@ class _Read:
     curves: RunCurves
     status: str = ""
     """Of the run when it was last read: once that is an end, nothing new comes."""
-    moment: float = 0.0
-    """In monotonic seconds."""
+    tick: int = 0
+    """The moment, counted in ``EVERY_SECONDS``."""
 
 
 @st.cache_resource
@@ -64,12 +66,21 @@ def _figures_held(folder: str) -> Shared[Any]:
     return Shared(most_entries=512, most_bytes=10e6, size_bytes=lambda figures: 1_000)
 
 
+@st.cache_resource
+def _alike_held(folder: str) -> Shared[Any]:
+    return Shared(most_entries=64, most_bytes=float("inf"), size_bytes=lambda value: 0)
+
+
+def _tick() -> int:
+    return int(time.monotonic() / EVERY_SECONDS)
+
+
 def _curves(run: Run) -> RunCurves:
     """What one run has emitted, up to a second ago while it goes on. Shared by all tabs."""
     cache = _curves_held(str(home()))
     read = cache.get(run.id, lambda: _first_read(run))
-    if read.status != run.status or (run.status == "running" and time.monotonic() - read.moment >= EVERY_SECONDS):
-        read.status, read.moment = run.status, time.monotonic()
+    if read.status != run.status or (run.status == "running" and _tick() > read.tick):
+        read.status, read.tick = run.status, _tick()
         read.curves.read_on()
         cache.weigh(run.id, read)
     return read.curves
@@ -79,7 +90,7 @@ def _first_read(run: Run) -> _Read:
     """Of a run that nobody has opened lately; those that were deleted meanwhile are let go."""
     there = {other[0] for other in store().marks()}
     _curves_held(str(home())).let_go(lambda run_id: run_id not in there)
-    return _Read(RunCurves(store(), run.id).read_on(), run.status, time.monotonic())
+    return _Read(RunCurves(store(), run.id).read_on(), run.status, _tick())
 
 
 def _frame_of(kind: str, run: Run) -> pd.DataFrame:
@@ -154,11 +165,33 @@ def drawn(
     return _drawn_held(str(home())).get(stamp, make), still
 
 
-def watched(sweep: str) -> list[Run]:
-    """The runs of a sweep, read once for all tabs; heartbeats in them are up to a second old."""
-    key = ("runs", sweep, stamp_of(sweep), int(time.monotonic() / EVERY_SECONDS))
-    sweep_runs: list[Run] = _figures_held(str(home())).get(key, lambda: store().runs(sweep))
-    return sweep_runs
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The runs of a sweep at a moment; what changes between the stamp and the runs is seen as a change at the next look."""
+
+    moment: float
+    """In monotonic seconds."""
+    stamp: str
+    """As ``stamp_of``."""
+    runs: list[Run]
+
+
+def look(sweep: str) -> Look:
+    """The runs of a sweep as they are now."""
+    return Look(time.monotonic(), stamp_of(sweep), store().runs(sweep))
+
+
+def watched(sweep: str, drawn: Look) -> Look:
+    """A look that all tabs share, up to a second old; ``drawn``, which a page had itself, where that is newer."""
+    key = ("look", sweep, _tick())
+    shared: Look = _alike_held(str(home())).get(key, lambda: look(sweep))
+    return shared if shared.moment > drawn.moment else drawn
+
+
+def alike(look: Look, what: str, make: Callable[[], Value]) -> Value:
+    """What is the same for all tabs that draw a look, made by the first of them."""
+    value: Value = _alike_held(str(home())).get((what, look.moment, look.stamp), make)
+    return value
 
 
 def reach(kind: str, column: str, runs: list[Run]) -> float:
@@ -198,7 +231,12 @@ def _last(known: pd.Series) -> float | None:
     return None if known.empty else float(known.iloc[-1])
 
 
-def latest(runs: list[Run], metric: str) -> dict[str, Latest]:
+def latest(look: Look, metric: str) -> dict[str, Latest]:
     """How far each run is and its last figures, by id."""
     cache = _figures_held(str(home()))
-    return {run.id: cache.get((metric, tuple(_stamp(kind, [run]) for kind in FRAMES)), partial(_latest, run, metric)) for run in runs}
+
+    def make() -> dict[str, Latest]:
+        stamps = {run.id: tuple(_stamp(kind, [run]) for kind in FRAMES) for run in look.runs}
+        return {run.id: cache.get((metric, stamps[run.id]), partial(_latest, run, metric)) for run in look.runs}
+
+    return alike(look, f"latest {metric}", make)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -114,9 +115,14 @@ def keep_worker() -> None:
     _watch(str(home())).start()
 
 
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _looked(folder: str, second: int) -> WorkerTrouble | None:
+    return _watch(folder).look()
+
+
 def look_after_worker() -> WorkerTrouble | None:
-    """The same for a page that asks every second; says when a worker does not stay up."""
-    return _watch(str(home())).look()
+    """The same for a page that asks every second; says when a worker does not stay up. Looked at once a second, for all tabs."""
+    return _looked(str(home()), int(time.monotonic()))
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -33,8 +33,10 @@ from tabtune_core.store.runs import RunStore
 
 MOST_COST, MOST_SECONDS = 0.15, 2.0
 """Share of the training speed, and the time between two refreshes of one session."""
+FEED = "lab_plotly_fed"
+"""The component that brings the curves; parts of the page that change seldom are asked for on their own, without it."""
 LEAST_ELEMENTS = 30
-"""Of a refresh with the charts; parts of the page that change seldom are asked for on their own, and have fewer."""
+"""Of a refresh of an earlier version, which drew the charts anew."""
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
 
@@ -57,6 +59,8 @@ class Session:
     """Bytes."""
     elements: int = 0
     """That came since the last question."""
+    fed: bool = False
+    """Curves came since the last question."""
 
     async def watch(self) -> None:
         """Until it is cancelled."""
@@ -73,7 +77,7 @@ class Session:
         if told.metadata.cacheable:
             self.seen.add(told.hash)
         if kind == "new_session":
-            self.elements, self.page = 0, told.new_session.page_script_hash
+            self.elements, self.fed, self.page = 0, False, told.new_session.page_script_hash
             if not told.metadata.run.fragment_ids:
                 self.stop()
         elif kind == "auto_rerun":
@@ -84,7 +88,8 @@ class Session:
             self.stop(*told.stop_auto_rerun.fragment_ids)
         elif kind in ("delta", "ref_hash"):
             self.elements += 1
-        elif kind == "script_finished" and self.elements >= LEAST_ELEMENTS:
+            self.fed |= told.delta.new_element.bidi_component.component_name.endswith(FEED)
+        elif kind == "script_finished" and (self.fed or self.elements >= LEAST_ELEMENTS):
             self.drawn.append(time.monotonic())
             self.waits += [time.monotonic() - asked for asked in self.asked.values()]
             self.asked.clear()
@@ -113,8 +118,8 @@ class Session:
                 self.timers.pop(fragment).cancel()
 
 
-def queue(home: Path, others: int, trainings: int) -> tuple[str, str]:
-    """A sweep with runs that have ended and trainings that go on for long; its id and that of the last training."""
+def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
+    """A sweep with runs that have ended and trainings that go on for long; its id and those of the trainings."""
     store = RunStore(home)
     settings = seeding.sweep_settings(home, ranks=(2, 4, 8)).run
     long = RunSettings(
@@ -129,7 +134,7 @@ def queue(home: Path, others: int, trainings: int) -> tuple[str, str]:
     for run_id in ids[:-trainings]:
         run = seeding.FakeRun(store, store.run(run_id).settings, run_id)
         seeding.finish(run)
-    return sweep, ids[-1]
+    return sweep, ids[-trainings:]
 
 
 def python(tree: Path, *arguments: object) -> subprocess.Popen:
@@ -148,12 +153,12 @@ def steps_done(store: RunStore, run_id: str) -> tuple[float, int]:
     return last.time, last.event.step
 
 
-async def window(store: RunStore, run_id: str, seconds: float) -> float:
-    """Steps a second."""
-    began, before = steps_done(store, run_id)
+async def window(store: RunStore, trainings: list[str], seconds: float) -> float:
+    """Steps a second, of all together."""
+    before = [steps_done(store, run_id) for run_id in trainings]
     await asyncio.sleep(seconds)
-    ended, after = steps_done(store, run_id)
-    return (after - before) / (ended - began)
+    after = [steps_done(store, run_id) for run_id in trainings]
+    return sum((late - early) / (ended - began) for (began, early), (ended, late) in zip(before, after, strict=True))
 
 
 @dataclass
@@ -166,16 +171,18 @@ class Figures:
     waits: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     """Cores that the server used."""
+    own: list[float] = field(default_factory=list)
+    """Cores that the sessions took themselves; people's browsers would be on other machines."""
     kilobytes: list[float] = field(default_factory=list)
     """A second and session."""
 
 
 async def measure(
-    options: argparse.Namespace, store: RunStore, sweep: str, run_id: str, servers: dict[str, tuple[int, int]]
+    options: argparse.Namespace, store: RunStore, sweep: str, trainings: list[str], servers: dict[str, tuple[int, int]]
 ) -> dict[str, Figures]:
     """Round after round."""
     figures = {name: Figures() for name in servers}
-    alone = await window(store, run_id, options.seconds)
+    alone = await window(store, trainings, options.seconds)
     for _ in range(options.rounds):
         for name, (port, pid) in servers.items():
             sessions = [Session(port, f"sweep={sweep}") for _ in range(options.sessions)]
@@ -189,11 +196,12 @@ async def measure(
                 session.drawn.clear()
                 session.waits.clear()
                 session.received = 0
-            cpu, began = sum(process.cpu_times()[:2]), time.monotonic()
-            speed = await window(store, run_id, options.seconds)
+            cpu, own, began = sum(process.cpu_times()[:2]), time.process_time(), time.monotonic()
+            speed = await window(store, trainings, options.seconds)
             passed = time.monotonic() - began
             mine = figures[name]
             mine.cpu.append((sum(process.cpu_times()[:2]) - cpu) / passed)
+            mine.own.append((time.process_time() - own) / passed)
             gaps = [passed / max(len(session.drawn), 1) for session in sessions]
             mine.intervals.append(statistics.median(gaps))
             mine.longest.append(max(gaps))
@@ -205,12 +213,12 @@ async def measure(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.sleep(3)
-            before, alone = alone, await window(store, run_id, options.seconds)
+            before, alone = alone, await window(store, trainings, options.seconds)
             mine.ratios.append(speed / ((before + alone) / 2))
             print(
                 f"{name}: {speed:.2f} steps/s against {before:.2f} and {alone:.2f} alone ({mine.ratios[-1]:.2f}); a refresh every"
                 f" {mine.intervals[-1]:.2f} s (slowest session {mine.longest[-1]:.2f} s), answered in {mine.waits[-1]:.2f} s; server"
-                f" {mine.cpu[-1]:.2f} cores, {mine.kilobytes[-1]:.0f} kB/s a session",
+                f" {mine.cpu[-1]:.2f} cores, the sessions themselves {mine.own[-1]:.2f}, {mine.kilobytes[-1]:.0f} kB/s a session",
                 flush=True,
             )
     return figures
@@ -223,7 +231,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="of a window")
     parser.add_argument("--others", type=int, default=4, help="runs of the sweep that have ended")
-    parser.add_argument("--trainings", type=int, default=1, help="that go on at once; the speed is the last one's")
+    parser.add_argument("--trainings", type=int, default=1, help="that go on at once")
     parser.add_argument("--port", type=int, default=8710)
     parser.add_argument("--before", type=Path, help="another source tree, whose server takes turns")
     options = parser.parse_args()
@@ -231,7 +239,7 @@ def main() -> None:
     processes: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        sweep, run_id = queue(home, options.others, options.trainings)
+        sweep, trainings = queue(home, options.others, options.trainings)
         store = RunStore(home)
         try:
             processes.append(python(ROOT, "-m", "tabtune_core", "worker", "--home", home))
@@ -242,16 +250,16 @@ def main() -> None:
                 wait_for(port, processes[-1])
                 servers[name] = (port, processes[-1].pid)
             deadline = time.monotonic() + 120
-            while not store.last(run_id, "StepDone"):
+            while not all(store.last(run_id, "StepDone") for run_id in trainings):
                 assert time.monotonic() < deadline, "the training did not start"
                 time.sleep(0.2)
             time.sleep(5)
-            figures = asyncio.run(measure(options, store, sweep, run_id, servers))
+            figures = asyncio.run(measure(options, store, sweep, trainings, servers))
         finally:
             for run in store.runs(status="running"):
                 store.ask(run.id, "cancel")
             deadline = time.monotonic() + 30
-            while store.run(run_id).ended is None and time.monotonic() < deadline:
+            while any(store.run(run_id).ended is None for run_id in trainings) and time.monotonic() < deadline:
                 time.sleep(0.2)
             for process in processes:
                 process.terminate()
@@ -266,6 +274,7 @@ def report(options: argparse.Namespace, figures: dict[str, Figures]) -> None:
         print(
             f"{name}, {options.sessions} sessions: training costs {cost:.0%} (rounds {1 - max(mine.ratios):.0%} to {1 - min(mine.ratios):.0%}),"
             f" a refresh every {gap:.2f} s, answered in {statistics.median(mine.waits):.2f} s, server {statistics.median(mine.cpu):.2f} cores,"
+            f" the sessions themselves {statistics.median(mine.own):.2f},"
             f" {statistics.median(mine.kilobytes):.0f} kB/s a session: {'holds' if cost <= MOST_COST and gap < MOST_SECONDS else 'DOES NOT HOLD'}"
         )
 

@@ -1,9 +1,11 @@
 """The curves of all runs of a sweep. They keep their zoom while points arrive.
 
-What has ended is drawn once and kept; a refresh draws the runs that go on, and the browser puts both together.
+What has ended is drawn once and kept; a refresh draws the runs that go on, and the browser puts both together. The charts stand on the page
+with all around them; a refresh sends their figures alone.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,9 +15,12 @@ import streamlit as st
 from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.charts.card import READINGS
+from dashboard.charts.composed import Drawn
 from dashboard.charts.memory import METERS, meters_read, speaking_meter
-from dashboard.components.plotly_chart import show_drawn
+from dashboard.charts.settled import Settled
+from dashboard.components.plotly_chart import feed, show_drawn
 from dashboard.formatting import LOSS_UNITS, plain
+from dashboard.queries import Look
 from dashboard.queries.cast import Cast
 from dashboard.url_state import handed_over, keep
 from dashboard.views.live.view import View
@@ -35,6 +40,7 @@ class Curves:
         begun = [run for run in shown if run.started is not None]
         self.shaded = None if cast.together else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
         """The run whose phases are shaded."""
+        self.shaded_name = named[self.shaded.id] if self.shaded else ""
         # what does not train step by step is a level line as long as the others, the shaded run carries the phases
         fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
         labels = cast.labels
@@ -53,70 +59,131 @@ class Curves:
         """The largest value of a column over all runs."""
         return max((reach for runs in (self.fresh, self.settled) if (reach := queries.reach(kind, column, runs)) == reach), default=0.0)
 
-    def draw(self, chart: str, *, key: str, label: str, extra: dict[str, Any] | None = None, **options: Any) -> None:
-        """One chart. ``extra`` holds what only the lines that are drawn anew are drawn with."""
-        own, legend, kind = f"{key}_{self.key}", len(self.cast.styles) <= MOST_NAMED, CHARTS[chart].frame
-        by = {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", "")) if self.cast.together else ""
-        drawn, settled = queries.drawn(
+    def composed(
+        self, chart: str, *, own: str, options: dict[str, Any], extra: Callable[["Curves"], dict[str, Any]]
+    ) -> tuple[Drawn, Settled | None]:
+        """One chart as it is now, and what of it is settled."""
+        return queries.drawn(
             chart,
             self.fresh,
             self.settled,
             self.cast,
             key=own,
-            legend=legend,
+            legend=len(self.cast.styles) <= MOST_NAMED,
             options=options,
-            extra=extra or {},
-            by=by,
+            extra=extra(self),
+            by=self.across(chart, options),
             reach=self.steps,
         )
-        numbers = partial(queries.frame, kind, self.shown, self.cast, by=by)
-        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled, together=self.key)
+
+    def across(self, chart: str, options: dict[str, Any]) -> str:
+        """The column over which runs that are drawn together are averaged; empty where each is drawn."""
+        kind = CHARTS[chart].frame
+        return {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", "")) if self.cast.together else ""
+
+    def meters(self) -> tuple[list[str], str]:
+        """The meters of memory that have spoken, and the one that speaks for the device."""
+        samples = self.frame("memory")
+        return meters_read(samples) or ["resident_bytes"], speaking_meter(samples)
 
 
-def charts(named: dict[str, str], shown: list[Run], cast: Cast, view: View, *, key: str, steps: int) -> None:
-    """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn.
+@dataclass
+class Opened:
+    """The charts of a page that are open, and what its browser has of each."""
 
-    ``steps`` is how long an axis of steps is.
-    """
-    curves = Curves(named, shown, cast, key, steps)
-    task = shown[0].settings.task
+    every: float | None
+    """Seconds between two refreshes."""
+    composed: dict[str, Callable[[Curves], tuple[Drawn, Settled | None]]] = field(default_factory=dict)
+    """How each is drawn, by its key."""
+    drawn_with: str = ""
+    """What the figures depend on besides the runs; equal in tabs that show the same."""
+    stamps: dict[str, str] = field(default_factory=dict)
+    """Of the figures that the page was drawn with."""
+    sent: dict[str, str] = field(default_factory=dict)
+    """The figures that it has now."""
+    meters: tuple[list[str], str] | None = None
+    """Of which a person could choose."""
+
+    def draw(
+        self,
+        curves: Curves,
+        chart: str,
+        *,
+        key: str,
+        label: str,
+        extra: Callable[[Curves], dict[str, Any]] = lambda curves: {},
+        **options: Any,
+    ) -> None:
+        """One chart. ``extra`` makes what only the lines that are drawn anew are drawn with."""
+        own = f"{key}_{curves.key}"
+        self.drawn_with += f" {own} {options}"
+        self.composed[own] = partial(Curves.composed, chart=chart, own=own, options=options, extra=extra)
+        drawn, settled = self.composed[own](curves)
+        self.stamps[own], self.sent[own] = drawn.stamp, drawn.figure
+        numbers = partial(queries.frame, CHARTS[chart].frame, curves.shown, curves.cast, by=curves.across(chart, options))
+        show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled, together=curves.key, every=self.every)
+
+    def refresh(self, curves: Curves, look: Look) -> None:
+        """Sends the charts that have changed since; draws the page anew where another meter has spoken."""
+
+        def make() -> tuple[tuple[list[str], str], str, dict[str, str]]:
+            return curves.meters(), card_readings(curves), {own: composed(curves)[0].figure for own, composed in self.composed.items()}
+
+        meters, readings, now = queries.alike(look, self.drawn_with, make)
+        if self.meters not in (None, meters):
+            st.rerun()
+        if readings:
+            st.caption(readings)
+        changed = {own: figure for own, figure in now.items() if self.sent[own] != figure}
+        self.sent |= changed
+        feed({own: (self.stamps[own], figure) for own, figure in changed.items()})
+
+
+def charts(curves: Curves, opened: Opened, view: View) -> None:
+    """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn."""
+    task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
+    opened.composed.clear()
+    opened.drawn_with = f"{curves.steps} {curves.cast}"
     left, right = st.columns(2)
-    reach = {"reach": max(curves.reach("scores", view.x), steps if view.x == "step" else 0)}
+
+    def reach(curves: Curves) -> dict[str, Any]:
+        return {"reach": max(curves.reach("scores", view.x), curves.steps if view.x == "step" else 0)}
+
     with left:
         score_heading(view.first)
         label = f"Validation {METRICS[view.first].written} of each run"
-        curves.draw("score", key=view.first, label=label, metric=view.first, x=view.x, extra=reach)
+        draw("score", key=view.first, label=label, metric=view.first, x=view.x, extra=reach)
     with right:
         score_heading(view.metric)
         label = f"Validation {METRICS[view.metric].written} of each run"
-        curves.draw("score", key="score", label=label, metric=view.metric, x=view.x, log=view.log, extra=reach)
+        draw("score", key="score", label=label, metric=view.metric, x=view.x, log=view.log, extra=reach)
     left, right = st.columns(2)
     with left:
         heading("Training loss", "loss")
         options = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
-        curves.draw("loss", key="loss", label="Training loss of each run", **options)
+        draw("loss", key="loss", label="Training loss of each run", **options)
     with right:
-        memory(curves, view)
+        memory(curves, opened, view)
     more: dict[str, tuple[str, Callable[[], None]]] = {
-        "Time of a step": ("seconds", lambda: step_time(curves, view)),
-        "Memory by phase": ("phase_peaks", lambda: curves.draw("phase_peaks", key="phase_peaks", label=CHARTS["phase_peaks"].help)),
+        "Time of a step": ("seconds", lambda: step_time(draw, view)),
+        "Memory by phase": ("phase_peaks", lambda: draw("phase_peaks", key="phase_peaks", label=CHARTS["phase_peaks"].help)),
         "Gradient norm": (
             "gradient_norm",
-            lambda: curves.draw(
+            lambda: draw(
                 "gradient_norm", key="gradient_norm", label=CHARTS["gradient_norm"].help, x=view.x, log=view.log, smoothing=view.smoothing
             ),
         ),
         "Learning rate": (
             "learning_rate",
-            lambda: curves.draw("learning_rate", key="learning_rate", label=CHARTS["learning_rate"].help, x=view.x),
+            lambda: draw("learning_rate", key="learning_rate", label=CHARTS["learning_rate"].help, x=view.x),
         ),
-        "GPU load, power, temperature": ("card", lambda: card(curves, view)),
+        "GPU load, power, temperature": ("card", lambda: card(draw, view)),
     }
-    for tab, (name, draw) in zip(st.tabs(list(more), key=f"more_{key}", on_change="rerun"), more.values(), strict=True):
+    for tab, (name, fill) in zip(st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True):
         if tab.open:
             with tab:
                 st.caption(CHARTS[name].help)
-                draw()
+                fill()
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
@@ -153,17 +220,15 @@ def score_heading(metric: str) -> None:
     st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
 
 
-def step_time(curves: Curves, view: View) -> None:
+def step_time(draw: Callable[..., None], view: View) -> None:
     """How long a step takes, or all of them."""
     cumulative = st.toggle("Add up", key="live_cumulative")
-    curves.draw("seconds", key="seconds", label=CHARTS["seconds"].help, cumulative=cumulative, smoothing=view.smoothing)
+    draw("seconds", key="seconds", label=CHARTS["seconds"].help, cumulative=cumulative, smoothing=view.smoothing)
 
 
-def memory(curves: Curves, view: View) -> None:
+def memory(curves: Curves, opened: Opened, view: View) -> None:
     """Memory on a meter that this machine has, with the phases of one run shaded."""
-    samples = curves.frame("memory")
-    read = meters_read(samples) or ["resident_bytes"]
-    usual = speaking_meter(samples)
+    opened.meters = read, usual = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         heading("Memory", "memory")
         if len(read) > 1:
@@ -179,21 +244,21 @@ def memory(curves: Curves, view: View) -> None:
         else:
             meter = read[0]
             st.caption("GPU memory: N/A (no NVIDIA meter was read)")
-    name = curves.named[curves.shaded.id] if curves.shaded else ""
-    phases = curves.frame("phases")
-    extra = {"phases": phases[phases["run"] == name], "reach": curves.reach("memory", "seconds")}
+
+    def extra(curves: Curves) -> dict[str, Any]:
+        phases = curves.frame("phases")
+        return {"phases": phases[phases["run"] == curves.shaded_name], "reach": curves.reach("memory", "seconds")}
+
     # over steps a point has the last step done; over seconds, the whole life of the run is there
-    curves.draw("memory", key="memory", label="Memory of each run", meter=meter, x=view.x, log=view.log, extra=extra)
+    opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log)
     if curves.cast.together:
         st.caption("Lines are means over the runs of a group that have got there; bands reach from the lowest to the highest run.")
-    if name:
-        st.caption(
-            f"Shaded: the phases of {plain(name)}." if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded."
-        )
-        card_caption(samples[samples["run"] == name], name)
+    if name := plain(curves.shaded_name):
+        over_time = f"Shaded: the phases of {name}."
+        st.caption(over_time if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded.")
 
 
-def card(curves: Curves, view: View) -> None:
+def card(draw: Callable[..., None], view: View) -> None:
     """Utilisation, power or temperature of the card."""
     meter = st.segmented_control(
         "GPU reading",
@@ -206,13 +271,14 @@ def card(curves: Curves, view: View) -> None:
         persist_state="session",
     )
     options = {"meter": meter, "x": view.x, "log": view.log, "smoothing": view.smoothing}
-    curves.draw("card", key="card", label=f"{READINGS[meter]} of each run", **options)
+    draw("card", key="card", label=f"{READINGS[meter]} of each run", **options)
 
 
-def card_caption(samples: pd.DataFrame, name: str) -> None:
-    """How busy, hungry and warm the card was at the last look, where the driver says so."""
+def card_readings(curves: Curves) -> str:
+    """How busy, hungry and warm the card of the shaded run was at the last look; empty where no driver says so."""
     units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
+    samples = curves.frame("memory")
+    samples = samples[samples["run"] == curves.shaded_name]
     last = {column: samples[column].dropna() for column in units if column in samples}
     told = [units[column].format(values.iloc[-1]) for column, values in last.items() if len(values)]
-    if told:
-        st.caption(f"GPU at the last reading of {plain(name)}: {', '.join(told)}.")
+    return f"GPU at the last reading of {plain(curves.shaded_name)}: {', '.join(told)}." if told else ""

@@ -6,8 +6,8 @@ import time
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-SELDOM_SECONDS = 5.0
-"""Between two looks at what changes with a run's state alone: its notes, its troubles, the queue."""
+SELDOM = 8
+"""Every so many refreshes there is a look at what changes with a run's state alone: its notes, its troubles, the queue."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
 REFRESHES_A_SECOND = 11
 """Refreshes that the server gives all tabs together in a second; each takes it about 20 ms of one core."""

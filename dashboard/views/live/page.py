@@ -14,15 +14,16 @@ from dashboard.components.end_notification import end_notification
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
+from dashboard.queries import Latest
 from dashboard.url_state import go, pick
 from dashboard.views.live import grouping, progress
-from dashboard.views.live.charts import charts, chosen
+from dashboard.views.live.charts import Curves, Opened, charts, chosen
 from dashboard.views.live.one_run import one_run, pick_run
-from dashboard.views.live.pace import SELDOM_SECONDS, is_far_off, refresh_seconds
+from dashboard.views.live.pace import SELDOM, is_far_off, refresh_seconds
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
-from tabtune_core.store.runs import ENDED
+from tabtune_core.store.runs import ENDED, Run
 
 st.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"))
 sweeps = queries.sweeps()
@@ -41,36 +42,37 @@ sweep = pick("Sweep", listed, name="sweep", default=going, format_func=lambda na
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 try:
-    stamp = queries.stamp_of(sweep)  # before the runs: what changes in between is then seen as a change
-    runs = queries.store().runs(sweep)
+    drawn = queries.look(sweep)
 except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
+runs, stamp = drawn.runs, drawn.stamp
 if not runs:
     st.stop()  # none of them can be read, which was said above
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
 every = refresh_seconds() if going else None
+seldom = SELDOM * every if every else None
 
 progress.tab_title(runs)
 progress.failures(runs, named, allowed=mine)
-# what changes with every step is drawn into these by one part of the page; what a person asks with stands still beside it
+# what changes with every step is drawn into this by one part of the page; what a person asks with stands still below it
 above = st.container()
 with st.container(horizontal=True):
     progress.sweep_buttons(runs, sweep, allowed=mine)
     share()
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
-st.fragment(queue, run_every=SELDOM_SECONDS if going else None)(sweep)
+st.fragment(queue, run_every=seldom)(sweep)
 with st.container():
     view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
     shown = chosen(named, sweep)
 cast = grouping.cast(runs, [run for run in runs if run.id in shown], view.group)
-below = st.container()
+opened = Opened(every)
 
 
 @contextmanager
-def as_it_stands() -> Iterator[None]:
+def as_it_stands(seen: str | None = None) -> Iterator[None]:
     """The whole page is drawn anew where a run began, ended, was renamed or deleted, also where that is seen only while this is drawn."""
-    if queries.stamp_of(sweep) != stamp:
+    if (seen or queries.stamp_of(sweep)) != stamp:
         st.rerun()
     try:
         yield
@@ -80,21 +82,35 @@ def as_it_stands() -> Iterator[None]:
         st.rerun()
 
 
+def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
+    """Of the runs that are shown."""
+    return Curves(named, [run for run in now if run.id in shown], cast, sweep, progress.steps_shown(now, latest))
+
+
+@st.fragment
+def draw_charts() -> None:
+    """All charts, drawn with the page and when a person opens another; ``watch`` keeps them up to date."""
+    with as_it_stands():
+        look = queries.watched(sweep, drawn)
+        charts(curves_of(look.runs, queries.latest(look, settings.selection_metric)), opened, view)
+
+
+draw_charts()
+
+
 @st.fragment(run_every=every)
 def watch() -> None:
     """Draws the sweep as it stands, again and again while something is still to come."""
-    with as_it_stands():
-        now = queries.watched(sweep)
-        latest = queries.latest(now, settings.selection_metric)
-        # each part in a container of its own: what comes and goes in one shall not move the charts, which would draw them from nothing
+    look = queries.watched(sweep, drawn)
+    with as_it_stands(look.stamp):
+        now, latest = look.runs, queries.latest(look, settings.selection_metric)
+        curves = curves_of(now, latest)
         with above:
             if going:
                 worker_trouble(queries.look_after_worker())
             progress.overall(now, named, latest)
-            progress.runs_table(now, named, latest, settings.selection_metric)
-        with below:
-            steps = progress.steps_shown(now, latest)
-            charts(named, [run for run in now if run.id in shown], cast, view, key=sweep, steps=steps)
+            progress.runs_table(look, named, latest, settings.selection_metric)
+            opened.refresh(curves, look)
     if every is not None and is_far_off(every):
         st.rerun()
 
@@ -102,11 +118,11 @@ def watch() -> None:
 watch()
 
 
-@st.fragment(run_every=SELDOM_SECONDS if going else None)
+@st.fragment(run_every=seldom)
 def one() -> None:
     """What one run said, and what can be asked of it."""
     with as_it_stands():
-        now = queries.store().runs(sweep)
+        now = queries.watched(sweep, drawn).runs
         st.header("One run")
         run = pick_run(now, named, sweep)
         one_run(run, named[run.id], now, allowed=mine)

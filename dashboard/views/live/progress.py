@@ -4,10 +4,12 @@ import time
 from collections import Counter
 
 import pandas as pd
+import pyarrow as pa
 import streamlit as st
 
+from dashboard import queries
 from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
-from dashboard.queries import Latest
+from dashboard.queries import Latest, Look
 from dashboard.views.live.actions import again_all, ask, to_the_form
 from dashboard.views.live.time_left import time_left
 from tabtune_core.analysis.curves import Progress
@@ -109,8 +111,9 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
         st.caption(f"Frozen layers shared with {which}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
-def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
+def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
     """One line a run, up to the second."""
+    runs = look.runs
     far = {run_id: last.progress for run_id, last in latest.items()}
     label, loss_title = METRICS[metric].written, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
     digits = METRICS[metric].decimals(max((last.best for last in latest.values() if last.best is not None), key=abs, default=0.0))
@@ -131,7 +134,7 @@ def runs_table(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     wide = 35 + 7 * max(len(row["Status"]) for row in rows)  # pixels: no state is cut
     st.dataframe(
-        pd.DataFrame(rows),
+        queries.alike(look, "table", lambda: pa.Table.from_pandas(pd.DataFrame(rows))),
         hide_index=True,
         height="content" if len(rows) < 13 else 480,
         placeholder="",

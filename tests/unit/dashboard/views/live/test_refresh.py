@@ -1,0 +1,77 @@
+"""A refresh sends the charts that have changed, and nothing else of the page."""
+
+import pytest
+import seeding
+import streamlit as st
+
+from dashboard import queries
+from dashboard.formatting import labels
+from dashboard.queries.cast import cast_of
+from dashboard.views.live import charts
+from dashboard.views.live.charts import Curves, Opened
+from tabtune_core.events import MemorySampled
+from tabtune_core.store.runs import RunStore
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
+    return RunStore(tmp_path)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Figures that the page was drawn with, by key."""
+    drawn = {}
+    monkeypatch.setattr(charts, "show_drawn", lambda figure, key, **_: drawn.update({key: figure}))
+    return drawn
+
+
+@pytest.fixture
+def fed(monkeypatch):
+    """What each refresh sent."""
+    sent = []
+    monkeypatch.setattr(charts, "feed", sent.append)
+    return sent
+
+
+def looked(sweep):
+    """The sweep as a tab sees it a second later."""
+    st.cache_resource.clear()
+    look = queries.look(sweep)
+    return Curves(labels(look.runs), look.runs, cast_of(look.runs), sweep, 40), look
+
+
+def test_what_has_changed_is_sent_once_and_belongs_to_the_figure_that_was_drawn(store, shown, fed):
+    sweep, runs = seeding.going_sweep(store)
+    curves, look = looked(sweep)
+    opened = Opened(1.0)
+    opened.draw(curves, "loss", key="loss", label="", unit="nats", x="step")
+    opened.draw(curves, "score", key="score", label="", metric="accuracy", x="step")
+    opened.refresh(curves, look)
+    runs[3].tell(seeding.StepDone(99, 0.12, 1e-3, 0.1, 1.0))
+    opened.refresh(*looked(sweep))
+    opened.refresh(*looked(sweep))
+    assert [set(one) for one in fed] == [set(), {f"loss_{sweep}"}, set()]
+    stamp, figure = fed[1][f"loss_{sweep}"]
+    assert stamp == shown[f"loss_{sweep}"].stamp
+    assert figure != shown[f"loss_{sweep}"].figure
+    opened.draw(looked(sweep)[0], "loss", key="loss", label="", unit="nats", x="step")
+    assert figure == shown[f"loss_{sweep}"].figure
+
+
+def test_the_page_is_drawn_anew_where_another_meter_speaks(store, shown, fed, monkeypatch):
+    class DrawnAnew(Exception):
+        pass
+
+    def rerun():
+        raise DrawnAnew
+
+    monkeypatch.setattr(st, "rerun", rerun)
+    sweep, runs = seeding.going_sweep(store)
+    curves, look = looked(sweep)
+    opened = Opened(1.0, meters=curves.meters())
+    opened.refresh(curves, look)
+    runs[3].tell(MemorySampled("train", 400_000_000, torch_allocated_bytes=5_000_000))
+    with pytest.raises(DrawnAnew):
+        opened.refresh(*looked(sweep))
