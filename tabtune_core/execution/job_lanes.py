@@ -17,7 +17,7 @@ from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
 from tabtune_core.store.job_kinds import LANES, Lane, kind_of
-from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job
 from tabtune_core.store.runs import RunStore
 
 OUT_OF_MEMORY = "Ask again, or for less at once."
@@ -54,6 +54,7 @@ class JobLanes:
     def reconcile(self, is_silent: Callable[[str, float | None], bool]) -> None:
         """Adopts the jobs of an earlier worker whose process lives, and ends the rows of others that say 'running'."""
         known = {watched.ids[0] for watched in self.going}
+        self.store.fail_unreadable(known)
         for job in self.store.jobs(status="running"):
             if job.id in known:
                 continue
@@ -109,6 +110,8 @@ class JobLanes:
             signal_group(watched.pid, signal.SIGKILL)  # what the job started itself
         if job is not None:
             self._close(watched, job)
+        else:
+            self.store.finish_job(watched.ids[0], "failed", error=UNREADABLE)
         self.going.remove(watched)
 
     def _press(self, watched: Watched, job: Job | None) -> None:

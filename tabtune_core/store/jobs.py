@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
 JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted", "cancelled"})
+
+UNREADABLE = "It cannot be read; it is damaged or of another version. Ask for it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class JobQueue(Database):
             raise StoreError(f"There is no job {job_id!r} in {self.home}; it may have been deleted.")
         found = _job(rows[0])
         if found is None:
-            raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
+            raise StoreError(f"Job {job_id!r}: {UNREADABLE}")
         return found
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
@@ -88,8 +90,14 @@ class JobQueue(Database):
         )
         found = _job(rows[0]) if rows else None
         if rows and found is None:
-            self.finish_job(rows[0]["id"], "failed", error="It cannot be read; it is damaged or of another version. Ask for it again.")
+            self.finish_job(rows[0]["id"], "failed", error=UNREADABLE)
         return found
+
+    def fail_unreadable(self, known: Collection[str]) -> None:
+        """Ends running jobs whose rows cannot be read, but those that are ``known`` to go on."""
+        for row in self._read("SELECT * FROM jobs WHERE status = 'running'"):
+            if row["id"] not in known and _job(row) is None:
+                self.finish_job(row["id"], "failed", error=UNREADABLE)
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
         """Gives a job back to its place in the queue that was taken by process ``pid``, which could start none for it."""

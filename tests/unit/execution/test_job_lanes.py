@@ -1,7 +1,9 @@
 """Jobs under a real worker, with real processes: side by side, cancelled, ended where their time is over, adopted."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 from unittest.mock import Mock
 
 import psutil
@@ -40,6 +42,17 @@ def ended(store, job_id):
 
 def left_by(store, job_id):
     return {path.name for path in store.job_dir(job_id).iterdir()}
+
+
+def damage(store, job_id):
+    """Makes the row of a job unreadable."""
+    with contextlib.closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
+        database.execute("UPDATE jobs SET arguments = '{' WHERE id = ?", (job_id,))
+
+
+def status_of(store, job_id):
+    with contextlib.closing(sqlite3.connect(store.home / "runs.sqlite")) as database:
+        return database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()[0]
 
 
 def is_gone(process):
@@ -110,6 +123,23 @@ def test_a_job_that_the_worker_took_and_did_not_start_is_never_taken_for_the_wor
     lanes = JobLanes(store, Mock(), "fake_jobs", {})
     lanes.reconcile(lambda name, heartbeat: False)
     assert (store.job(job_id).status, lanes.going) == ("queued", [])
+
+
+def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
+    job_id, helper = begun(live, "waiting")
+    damage(live, job_id)
+    wait_until(lambda: status_of(live, job_id) == "failed")
+    wait_until(lambda: is_gone(helper))
+
+
+def test_a_running_job_that_the_next_worker_cannot_read_is_ended(tmp_path):
+    store = RunStore(tmp_path)
+    readable, damaged = (store.add_job("double", {"number": number}) for number in (1, 2))
+    for _ in range(2):
+        store.claim_job(os.getpid(), identity_of(os.getpid()))
+    damage(store, damaged)
+    JobLanes(store, Mock(), "fake_jobs", {}).reconcile(lambda name, heartbeat: False)
+    assert (status_of(store, damaged), status_of(store, readable)) == ("failed", "queued")
 
 
 def test_a_job_that_was_killed_is_not_asked_again_by_itself(live):
