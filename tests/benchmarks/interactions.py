@@ -67,10 +67,12 @@ def served(home: Path) -> Iterator[None]:
 
 
 def waited(act: Callable[[], object], shown: Locator) -> float:
-    """Seconds from an act until something is there."""
+    """Seconds from an act until something is there; Playwright's own wait looks only twice a second."""
     began = time.monotonic()
     act()
-    shown.wait_for()
+    while not shown.is_visible():
+        assert time.monotonic() - began < 60, shown
+        time.sleep(0.01)
     return time.monotonic() - began
 
 
