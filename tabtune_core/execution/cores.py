@@ -80,14 +80,14 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     cores, quota = _cores(), core_quota()
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
     if threads is None:
-        threads = max(1, usable // parallel) if parallel else min(usable, _told_threads() or usual_threads(usable))
+        threads = max(1, usable // parallel) if parallel else min(usual_threads(usable), _told_threads() or usable)
     require(threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer.")
     pinned = hasattr(os, "sched_setaffinity") and usable == len(cores)
     return Shares(cores[:usable], parallel or max(1, usable // threads), threads, pinned)
 
 
 def _told_threads() -> int:
-    """That a shell or a cluster sets for programs of any kind; 0: it does not."""
+    """The most that a shell or a cluster lets programs of any kind have, such as all cores of a job; 0: it says nothing."""
     told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))
     return int(told[0]) if told else 0
 

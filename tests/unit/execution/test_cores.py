@@ -35,8 +35,8 @@ def test_what_is_left_open_follows_from_the_cores(machine, asked, parallel, thre
     assert shares.pinned
 
 
-@pytest.mark.parametrize(("told", "threads"), [("2", 2), ("3,1", 3), ("40", 16), ("", 4), ("no", 4), ("0", 4)])
-def test_threads_that_the_environment_sets_for_any_program_are_the_usual_ones(machine, monkeypatch, told, threads):
+@pytest.mark.parametrize(("told", "threads"), [("2", 2), ("3,1", 3), ("16", 4), ("40", 4), ("", 4), ("no", 4), ("0", 4)])
+def test_a_run_has_no_more_threads_than_the_environment_lets_any_program_have(machine, monkeypatch, told, threads):
     machine(16)
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert (divide().parallel, divide().threads) == (16 // threads, threads)
