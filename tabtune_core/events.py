@@ -60,6 +60,8 @@ class RunPlanned:
     """Rows that a training step is shown; None where nothing is trained, and in runs of earlier versions."""
     evaluation_context_rows: int | None = None
     """Rows that the evaluations while training are shown, zero-shot's (step 0) included; None as above."""
+    eval_every: int | None = None
+    """Steps between two evaluations on the validation rows; None as above."""
 
 
 @dataclass(frozen=True, slots=True)

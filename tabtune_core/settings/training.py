@@ -28,6 +28,12 @@ ADAM_ONLY = ("betas", "eps")
 
 
 USUAL_CONTEXT_ROWS = 512
+USUAL_EVERY, USUAL_PATIENCE = 10, 8
+EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
+"""Of the training time, and in a run that is not stopped early; see ``TrainSettings.eval_every``."""
+FORWARD_COST = 0.7
+"""Of a row that is only predicted, where one of a training step is 1: the dearest of the three minis on the CPU, TabDPT."""
+LEAST_PATIENCE = 4
 """Shown in a training step. Measured with TabICL mini, rank 8, one seed, on banana, segment and titanic (``rows_shown.py`` among the
 benchmarks), with all training rows shown at prediction: test log-loss after training with 256 rows shown was 0.008 higher than with 2,048
 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), with 512 rows 0.004 (-0.009 to 0.015), where zero-shot was 0.060 higher. With
@@ -154,10 +160,12 @@ class TrainSettings:
     cuda_graph: bool = False
     """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU waits for Python, as
     with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and it trains without the graph."""
-    eval_every: int = 10
-    """Number of steps between two evaluations on the validation rows."""
-    patience: int = 8
-    """Early stopping: training ends after this many evaluations without a better score. 0 turns early stopping off."""
+    eval_every: int | None = None
+    """Number of steps between two evaluations on the validation rows. Default: 10, or more where an evaluation shows many more rows than a
+    step, so that evaluations take about a tenth of the training time."""
+    patience: int | None = None
+    """Early stopping: training ends after this many evaluations without a better score. Default: 8, or as many as fit into 80 steps, at
+    least 4, where evaluations are further apart by default. 0 turns early stopping off."""
     selection_metric: str | None = None
     """The validation score that decides early stopping, the best checkpoint and the ranking. Default: log-loss or RMSE."""
 
@@ -194,11 +202,34 @@ class TrainSettings:
         if self.warmup_steps is not None:
             check_whole("train.warmup_steps", self.warmup_steps, 0)
         check_number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual, 0 is no clipping.")
-        check_whole("train.eval_every", self.eval_every, 1)
-        check_whole("train.patience", self.patience, 0, "0 never stops early.")
+        if self.eval_every is not None:
+            check_whole("train.eval_every", self.eval_every, 1)
+        if self.patience is not None:
+            check_whole("train.patience", self.patience, 0, "0 never stops early.")
         known = ", ".join(METRICS)
         require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
 
     def warmup_steps_of(self, steps: int) -> int:
         """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
         return round(self.warmup_ratio * steps) if self.warmup_steps is None else self.warmup_steps
+
+    def eval_every_of(self, steps: int, *, shown: int, evaluated: int) -> int:
+        """Steps between two evaluations in a run of so many, whose step shows ``shown`` rows and whose evaluation ``evaluated``.
+
+        >>> [TrainSettings().eval_every_of(400, shown=768, evaluated=rows) for rows in (800, 3048, 4048)]
+        [10, 26, 34]
+        """
+        if self.eval_every is not None:
+            return self.eval_every
+        cost = FORWARD_COST * self.views * evaluated / shown  # in steps
+        return max(USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS))
+
+    def patience_of(self, eval_every: int) -> int:
+        """Evaluations without a better score before training stops; 0 is for ever.
+
+        >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
+        (8, 5, 8)
+        """
+        if self.patience is not None:
+            return self.patience
+        return USUAL_PATIENCE if self.eval_every is not None else max(LEAST_PATIENCE, round(USUAL_PATIENCE * USUAL_EVERY / eval_every))

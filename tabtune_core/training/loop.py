@@ -70,15 +70,15 @@ class LoopPlan:
     """Seconds; training ends after the step at which they are over, evaluations included. The schedule does not know of it."""
 
     @classmethod
-    def of(cls, settings: RunSettings, *, steps: int, classes: int) -> "LoopPlan":
-        """What the settings say, for a run of so many steps; a longer warm-up is shortened."""
+    def of(cls, settings: RunSettings, *, steps: int, eval_every: int, classes: int) -> "LoopPlan":
+        """What the settings say, for a run of so many steps, evaluated so often; a longer warm-up is shortened."""
         train = settings.train
         return cls(
             steps=steps,
             classes=classes,
             metric=settings.selection_metric,
-            eval_every=train.eval_every,
-            patience=train.patience,
+            eval_every=eval_every,
+            patience=train.patience_of(eval_every),
             schedule=train.schedule,
             warmup_steps=min(train.warmup_steps_of(steps), steps),
             time_limit=train.time_limit,

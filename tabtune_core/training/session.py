@@ -165,6 +165,7 @@ def _check_classes(model: BaseModel, classes: int) -> None:
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
     train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
+    shown, evaluated = rows.size.context + rows.size.query, len(rows.evaluator.y_C) + len(table.split.validation)
     return RunPlanned(
         device=device,
         steps=steps if trains else 0,
@@ -181,6 +182,7 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         base=model.source.to_dict(),
         train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
+        eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,
     )
 
 

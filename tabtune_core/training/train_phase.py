@@ -132,6 +132,8 @@ def _run_loop(
     """Every step of the training that is not done yet; its events are emitted."""
     environment, model, report = session.environment, session.model, session.report
     trainable: Trainable = environment.member.join(model, session.prefix.cut)
+    plan = session.plan
+    assert plan.eval_every is not None, plan
     classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
     take_step: Callable[[Episode], Stepped] = make_step(
         trainable,
@@ -153,7 +155,7 @@ def _run_loop(
         _episodes(session, most_classes=classes, done=result.steps_done),
         optimizer,
         take_step,
-        LoopPlan.of(session.settings, steps=session.plan.steps, classes=classes),
+        LoopPlan.of(session.settings, steps=plan.steps, eval_every=plan.eval_every, classes=classes),
         callbacks,
         clock=session.arrays.clock,
         result=result,

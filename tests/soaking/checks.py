@@ -77,7 +77,7 @@ def settle(round_: "Round") -> None:
         if lab.worker is None:
             lab.keep_worker()
         before = mark(round_)
-        if not wait_until(lambda before=before: not going(round_) or mark(round_) != before, STILL_SECONDS):
+        if not wait_until(lambda before=before: not going(round_) or lab.worker is None or mark(round_) != before, STILL_SECONDS):
             round_.fail("stuck", "; ".join(found))
             end_by_force(round_)
     for command in lab.commands:

@@ -68,7 +68,8 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
         )
     elif plan:
         st.caption(
-            f"On {_where(run, plan)}: {plan.steps:,} steps, {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
+            f"On {_where(run, plan)}: {plan.steps:,} steps{_cadence(plan)},"
+            f" {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
             f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
             f" {plan.features:,} features;"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
@@ -84,6 +85,11 @@ def _where(run: Run, plan: RunPlanned) -> str:
     """Device and machine, and the executor where it is another than this machine's worker."""
     by = f", by {plain(run.executor)}" if run.executor not in ("", "local") else ""
     return f"{plain(plan.device)}{f' of {plain(run.node)}' if run.node else ''}{by}"
+
+
+def _cadence(plan: RunPlanned) -> str:
+    """How often a run is evaluated, where it says so."""
+    return "" if plan.eval_every is None else f" with an evaluation every {plan.eval_every:,}"
 
 
 def _rows_shown(plan: RunPlanned) -> str:

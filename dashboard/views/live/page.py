@@ -3,7 +3,7 @@
 The page reads the store and holds nothing: a reload, a second tab and a restart of the server show the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
@@ -14,7 +14,7 @@ from dashboard.components.end_notification import end_notification
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
-from dashboard.queries import Latest
+from dashboard.queries import Latest, Look
 from dashboard.url_state import go, pick
 from dashboard.views.live import grouping, progress
 from dashboard.views.live.charts import Curves, Opened, charts, chosen
@@ -70,12 +70,15 @@ opened = Opened(every)
 
 
 @contextmanager
-def as_it_stands(seen: str | None = None) -> Iterator[None]:
-    """The whole page is drawn anew where a run began, ended, was renamed or deleted, also where that is seen only while this is drawn."""
-    if (seen or queries.stamp_of(sweep)) != stamp:
-        st.rerun()
+def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
+    """The runs, by one of the looks of ``queries``; the whole page is drawn anew where one began, ended, was renamed or deleted, also where
+    that is seen only while this is drawn.
+    """
     try:
-        yield
+        look = look_at()
+        if look.stamp != stamp:
+            st.rerun()
+        yield look
     except StoreError:
         if queries.stamp_of(sweep) == stamp:
             raise
@@ -90,8 +93,7 @@ def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
 @st.fragment
 def draw_charts() -> None:
     """All charts, drawn with the page and when a person opens another; ``watch`` keeps them up to date."""
-    with as_it_stands():
-        look = queries.watched(sweep, drawn)
+    with as_it_stands(lambda: queries.look(sweep)) as look:
         charts(curves_of(look.runs, queries.latest(look, settings.selection_metric)), opened, view)
 
 
@@ -101,8 +103,7 @@ draw_charts()
 @st.fragment(run_every=every)
 def watch() -> None:
     """Draws the sweep as it stands, again and again while something is still to come."""
-    look = queries.watched(sweep, drawn)
-    with as_it_stands(look.stamp):
+    with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         now, latest = look.runs, queries.latest(look, settings.selection_metric)
         curves = curves_of(now, latest)
         with above:
@@ -121,8 +122,8 @@ watch()
 @st.fragment(run_every=seldom)
 def one() -> None:
     """What one run said, and what can be asked of it."""
-    with as_it_stands():
-        now = queries.watched(sweep, drawn).runs
+    with as_it_stands(lambda: queries.look(sweep)) as look:
+        now = look.runs
         st.header("One run")
         run = pick_run(now, named, sweep)
         one_run(run, named[run.id], now, allowed=mine)
