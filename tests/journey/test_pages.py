@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import seeding
-import streamlit as st
 from page_steps import button, go, texts, type_in
 
 from dashboard import formatting
+from dashboard.queries import workspace
 from dashboard.server import worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
@@ -476,7 +476,7 @@ def test_a_worker_that_does_not_stay_is_said_with_the_end_of_its_log(app, store,
     (store.home / "worker.log").write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "live")
-    st.cache_resource.clear()  # a worker is looked after once a second
+    workspace._looked.clear()  # once a second
     app.run()
     assert str(store.home / "worker.log") in texts(app.error).replace("\\", "")
     assert "No module named 'torch'" in texts(app.code)
