@@ -24,16 +24,20 @@ def _split(words: str) -> list[str]:
 
 
 NAMED = "is a usual name for the column to predict"
-TARGETS = frozenset(
+LABELS = frozenset(
     _split("""
-    target label labels class classes outcome y response dependent ground truth ziel zielvariable zielgroesse klasse cible classe
-    etiquette objetivo etiqueta clase resultado obiettivo bersaglio etichetta esito alvo rotulo doel doelvariabele uitkomst klass mal
-    utfall cel klasa etykieta wynik hedef sinif etiket целевая цель метка класс результат 目标 标签 类别 结果 目标变量
-    目的変数 ラベル クラス 結果 목표 타깃 레이블 라벨
-    클래스 结局
+    target label labels ziel zielvariable cible etiquette objetivo etiqueta obiettivo bersaglio etichetta alvo rotulo doel doelvariabele
+    etykieta hedef etiket целевая метка 目标 标签 目标变量 目的変数 ラベル 타깃 레이블 라벨
     """)
 )
-"""Words that say "the column to predict" in themselves, without accents."""
+"""Words that say "the column to predict" and hardly anything else, without accents."""
+TARGETS = frozenset(
+    _split("""
+    class classes outcome y response dependent ground truth zielgroesse klasse classe clase resultado esito uitkomst klass mal
+    utfall cel klasa wynik sinif цель класс результат 类别 结果 クラス 結果 목표 클래스 结局
+    """)
+)
+"""Words that say so in many tables."""
 EVENTS = frozenset(
     _split("""
     cultivar variety progression
@@ -97,6 +101,7 @@ WEIGHTS = {
     **dict.fromkeys(FEATURES, -1.2),
     **dict.fromkeys(MEASURES, COUNTED),
     **dict.fromkeys(TARGETS | EVENTS, 4.2),
+    **dict.fromkeys(LABELS, 6.7),
 }
 PART = 0.65
 """Of a word's weight, where it is only part of the name."""

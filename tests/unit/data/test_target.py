@@ -28,6 +28,7 @@ def table(**label):
         ({"rings": np.random.default_rng(1).permutation(list(range(1, 31)) * 2)}, "rings", "regression"),
         ({"sort": ["k", "l", "m"] * 20, "target": [1.5, 2.5, 3.5] * 20}, "target", "classification"),
         ({"Umsatz": np.random.default_rng(1).normal(size=ROWS)}, "Umsatz", "regression"),
+        ({"label": ["k", "l", "m"] * 20, "amount": np.random.default_rng(1).normal(size=ROWS)}, "label", "classification"),
         ({"目标": ["k", "l"] * 30, "z": np.linspace(3, 4, ROWS)}, "目标", "classification"),
         ({"loan_status": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "loan_status", "classification"),
     ],
