@@ -31,7 +31,7 @@ USUAL_CONTEXT_ROWS = 512
 USUAL_EVERY, USUAL_PATIENCE = 10, 8
 EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
 """Of the training time, and in a run that is not stopped early; see ``TrainSettings.eval_every``."""
-FORWARD_COST = 0.7
+FORWARD_COST = 0.75
 """Of a row that is only predicted, where one of a training step is 1: the dearest of the three minis on the CPU, TabDPT."""
 LEAST_PATIENCE = 4
 """Shown in a training step. Measured with TabICL mini, rank 8, one seed, on banana, segment and titanic (``rows_shown.py`` among the
@@ -217,7 +217,7 @@ class TrainSettings:
         """Steps between two evaluations in a run of so many, whose step shows ``shown`` rows and whose evaluation ``evaluated``.
 
         >>> [TrainSettings().eval_every_of(400, shown=768, evaluated=rows) for rows in (800, 3048, 4048)]
-        [10, 26, 34]
+        [10, 27, 36]
         """
         if self.eval_every is not None:
             return self.eval_every
