@@ -89,7 +89,7 @@ def _where(run: Run, plan: RunPlanned) -> str:
 
 def _cadence(plan: RunPlanned) -> str:
     """How often a run is evaluated, where it says so."""
-    return "" if plan.eval_every is None else f" with an evaluation every {plan.eval_every:,}"
+    return "" if plan.eval_every is None else f" and an evaluation every {plan.eval_every:,} steps"
 
 
 def _rows_shown(plan: RunPlanned) -> str:
