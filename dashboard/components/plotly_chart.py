@@ -244,7 +244,8 @@ def feed(figures: dict[str, tuple[str, str]]) -> None:
 
 
 def _table(numbers: pd.DataFrame | Callable[[], pd.DataFrame]) -> None:
-    table = numbers() if callable(numbers) else numbers
+    table = (numbers() if callable(numbers) else numbers).copy(deep=False)
+    table.attrs = {}  # how runs look, which no table on the page holds: Streamlit would warn with each refresh
     if len(table) > MOST_NUMBERS and callable(numbers):
         st.caption(f"The last {MOST_NUMBERS:,} of {len(table):,} rows.")
         table = table.tail(MOST_NUMBERS)
