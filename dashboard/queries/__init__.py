@@ -18,7 +18,7 @@ from dashboard.queries.boards import (
     ranked,
     recommended,
 )
-from dashboard.queries.frames import FRAMES, Latest, Look, alike, drawn, frame, latest, look, reach, settled, watched
+from dashboard.queries.frames import FRAMES, Latest, Look, Refreshed, alike, drawn, frame, latest, look, reach, settled, watched
 from dashboard.queries.tables import (
     BARS,
     LIMIT_BYTES,

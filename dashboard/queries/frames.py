@@ -68,7 +68,12 @@ def _figures_held(folder: str) -> Shared[Any]:
 
 @st.cache_resource
 def _alike_held(folder: str) -> Shared[Any]:
-    return Shared(most_entries=64, most_bytes=float("inf"), size_bytes=lambda value: 0)
+    return Shared(most_entries=256, most_bytes=50e6, size_bytes=_size_of)
+
+
+def _size_of(value: Any) -> int:
+    """Of figures by name the letters; other things are small."""
+    return sum(map(len, value.figures.values())) if isinstance(value, Refreshed) else 10_000
 
 
 def _tick() -> int:
@@ -80,8 +85,9 @@ def _curves(run: Run) -> RunCurves:
     cache = _curves_held(str(home()))
     read = cache.get(run.id, lambda: _first_read(run))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
-        read.status, read.tick = run.status, _tick()
-        read.curves.read_on()
+        tick = _tick()
+        read.curves.read_on()  # first, so that nobody takes what is not read yet for all that there is
+        read.status, read.tick = run.status, tick
         cache.weigh(run.id, read)
     return read.curves
 
@@ -163,6 +169,18 @@ def drawn(
         return compose(figure, key=key, settled=still, legend=legend, reach=reach)
 
     return _drawn_held(str(home())).get(stamp, make), still
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh brings."""
+
+    meters: tuple[list[str], str]
+    """Of memory that have spoken, and the one that speaks for the device."""
+    card: str
+    """What the card was read to do, as a sentence."""
+    figures: dict[str, str]
+    """As JSON, by the key of their chart."""
 
 
 @dataclass(frozen=True, slots=True)

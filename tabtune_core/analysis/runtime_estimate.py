@@ -30,7 +30,7 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
         adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.variant, settings.quick_sweep)
-    work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set, train.eval_every)
+    work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set)
     return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
 
 
@@ -58,7 +58,12 @@ class TrainedOn:
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
         validation = min(self.validation_rows, train.validation_rows)
-        return Size(step.context, step.query, self.features, validation, evaluation_context, self.classes, self.device)
+        every = train.eval_every_of(
+            train.steps or train.epochs * step.steps_an_epoch(self.train_rows),
+            shown=step.context + step.query,
+            evaluated=evaluation_context + validation,
+        )
+        return Size(step.context, step.query, self.features, validation, evaluation_context, every, self.classes, self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Size:
     validation: int
     shown: int
     """Context rows of an evaluation."""
+    eval_every: int
+    """Steps between two."""
     classes: int
     device: str
 
@@ -81,7 +88,7 @@ class Size:
 
     def is_near(self, other: "Size") -> bool:
         """Whether seconds scale from one to the other by their cells."""
-        mine, others = ((size.context, size.query, size.features, size.validation, size.shown) for size in (self, other))
+        mine, others = ((size.context, size.query, size.features, size.validation, size.shown, size.eval_every) for size in (self, other))
         near = all(max(one, two) <= NEAR * max(1, min(one, two)) for one, two in zip(mine, others, strict=True))
         return near and self.device == other.device and _rounds(self.classes) == _rounds(other.classes)
 

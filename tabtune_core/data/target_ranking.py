@@ -100,9 +100,10 @@ WEIGHTS = {
     **dict.fromkeys(SOMETIMES, 0.7),
     **dict.fromkeys(FEATURES, -1.2),
     **dict.fromkeys(MEASURES, COUNTED),
-    **dict.fromkeys(TARGETS | EVENTS, 4.2),
-    **dict.fromkeys(LABELS, 6.7),
+    **dict.fromkeys(LABELS | TARGETS | EVENTS, 4.2),
 }
+LABELLED = 6.7
+"""For a name that says nothing but "the column to predict": not fitted, as hardly a table of the list has one."""
 PART = 0.65
 """Of a word's weight, where it is only part of the name."""
 IN_TITLE = 3.0
@@ -212,6 +213,8 @@ def name_weight(name: str) -> float:
     words = words_of(name)
     if not words:
         return 0.0
+    if "".join(words) in LABELS:
+        return LABELLED
     return word_weight("".join(words)) or PART * (word_weight(words[-1]) or max(map(word_weight, words), key=abs))
 
 

@@ -54,7 +54,6 @@ class JobLanes:
     def reconcile(self, is_silent: Callable[[str, float | None], bool]) -> None:
         """Adopts the jobs of an earlier worker whose process lives, and ends the rows of others that say 'running'."""
         known = {watched.ids[0] for watched in self.going}
-        self.store.fail_unreadable(known)
         for job in self.store.jobs(status="running"):
             if job.id in known:
                 continue
@@ -68,6 +67,13 @@ class JobLanes:
                 self.going.append(watched)
             elif state in ("gone", "other") or is_silent(job.id, None):
                 self._close(watched, job)
+        for job_id, pid, identity in self.store.unreadable_jobs():
+            if job_id in known:
+                continue
+            if pid not in (None, os.getpid()) and found(pid, identity) == "alive":  # is pressed to end at the next look
+                self.going.append(Watched((job_id,), pid or 0, identity, None, LANES[-1]))
+            else:
+                self._fail(job_id)
 
     def end_all(self, why: str) -> list[str]:
         """Ends what goes on, whose rows become 'interrupted'. Returns the ids of what cannot be told from another process, and goes on."""
@@ -111,7 +117,7 @@ class JobLanes:
         if job is not None:
             self._close(watched, job)
         else:
-            self.store.finish_job(watched.ids[0], "failed", error=UNREADABLE)
+            self._fail(watched.ids[0])
         self.going.remove(watched)
 
     def _press(self, watched: Watched, job: Job | None) -> None:
@@ -125,6 +131,12 @@ class JobLanes:
 
     def _minutes(self, job: Job) -> float:
         return self.minutes.get(job.kind, kind_of(job.kind).minutes)
+
+    def _fail(self, job_id: str) -> None:
+        """Ends a row that cannot be read, or is gone; what its process wrote goes with it."""
+        with contextlib.suppress(OSError, StoreError):
+            discard(self.store.job_dir(job_id))
+        self.store.finish_job(job_id, "failed", error=UNREADABLE)
 
     def _close(self, watched: Watched, job: Job) -> None:
         """Ends the row of a process that is gone, unless it did so itself; what it wrote goes with it."""

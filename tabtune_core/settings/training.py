@@ -28,16 +28,18 @@ ADAM_ONLY = ("betas", "eps")
 
 
 USUAL_CONTEXT_ROWS = 512
-USUAL_EVERY, USUAL_PATIENCE = 10, 8
-EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
-"""Of the training time, and in a run that is not stopped early; see ``TrainSettings.eval_every``."""
-FORWARD_COST = 0.75
-"""Of a row that is only predicted, where one of a training step is 1: the dearest of the three minis on the CPU, TabDPT."""
-LEAST_PATIENCE = 4
 """Shown in a training step. Measured with TabICL mini, rank 8, one seed, on banana, segment and titanic (``rows_shown.py`` among the
 benchmarks), with all training rows shown at prediction: test log-loss after training with 256 rows shown was 0.008 higher than with 2,048
 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), with 512 rows 0.004 (-0.009 to 0.015), where zero-shot was 0.060 higher. With
 512 rows training took 23 to 50 % of the seconds and 40 to 59 % of the memory."""
+USUAL_EVERY, MOST_EVERY = 10, 50
+"""Steps between two evaluations, where nobody says."""
+EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
+"""Of the training time, which matters less than that a run has so many."""
+FORWARD_COST = 0.75
+"""Of a row that is only predicted, where one of a training step is 1: the dearest of the three minis on the CPU, TabDPT."""
+USUAL_PATIENCE, LEAST_PATIENCE = 8, 4
+"""Evaluations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +163,8 @@ class TrainSettings:
     """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU waits for Python, as
     with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and it trains without the graph."""
     eval_every: int | None = None
-    """Number of steps between two evaluations on the validation rows. Default: 10, or more where an evaluation shows many more rows than a
-    step, so that evaluations take about a tenth of the training time."""
+    """Number of steps between two evaluations on the validation rows. Default: 10; up to 50 where an evaluation shows many more rows than
+    a step, so that evaluations take about a tenth of the training time. A run has at least ten, or one every 10 steps."""
     patience: int | None = None
     """Early stopping: training ends after this many evaluations without a better score. Default: 8, or as many as fit into 80 steps, at
     least 4, where evaluations are further apart by default. 0 turns early stopping off."""
@@ -222,7 +224,7 @@ class TrainSettings:
         if self.eval_every is not None:
             return self.eval_every
         cost = FORWARD_COST * self.views * evaluated / shown  # in steps
-        return max(USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS))
+        return max(USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY))
 
     def patience_of(self, eval_every: int) -> int:
         """Evaluations without a better score before training stops; 0 is for ever.

@@ -1,6 +1,7 @@
 """The workspace's database: opening it, and one connection a thread. Its tables are described in schema.sql."""
 
 import fcntl
+import re
 import secrets
 import sqlite3
 import threading
@@ -218,15 +219,26 @@ def check_row(row: Row) -> Row:
     """The same dataclass of a row; SQLite keeps whatever is written into a column, and somebody else may have written it.
 
     Raises:
-        Damaged: a field is of another kind, no time or no process id.
+        Damaged: a field is of another kind, no time or no process id, or its id names no folder of its own.
     """
     check_fields(row)
+    if not is_folder_name(getattr(row, "id", "a")):
+        raise Damaged("id is no name of a folder")
     for name in TIMES:
         if (value := getattr(row, name, None)) is not None and not is_time(value):
             raise Damaged(f"{name} is {value!r}, which is no time")
     if not 0 <= (getattr(row, "pid", None) or 0) < 2**31:
         raise Damaged("pid is no process id")
     return row
+
+
+def is_folder_name(row_id: object) -> bool:
+    """Whether a row's id leads to a folder of its own: one that somebody else wrote might lead out of the workspace.
+
+    >>> is_folder_name(new_id()), is_folder_name("../.."), is_folder_name("")
+    (True, False, False)
+    """
+    return isinstance(row_id, str) and re.fullmatch(r"[\w-]+", row_id) is not None
 
 
 def new_id() -> str:

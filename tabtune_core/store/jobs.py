@@ -3,17 +3,18 @@
 In: a kind and arguments. Out: a row that ends with a JSON result or an error for the person, and files in the job's folder.
 """
 
+import contextlib
 import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
-from tabtune_core.store.database import Database, check_row, new_id, only
+from tabtune_core.store.database import Database, check_row, is_folder_name, new_id, only
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
@@ -55,7 +56,9 @@ class JobQueue(Database):
 
     def job_dir(self, job_id: str) -> Path:
         """The job's folder, which its process makes."""
-        return self.home / "jobs" / self.job(job_id).id
+        if not is_folder_name(self._job_row(job_id)["id"]):
+            raise StoreError(f"Job {job_id!r} has no folder; its row is damaged.")
+        return self.home / "jobs" / job_id
 
     def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
         """Queues a job behind the others; ``owner`` is the person who logged in for it. Returns its id."""
@@ -71,13 +74,16 @@ class JobQueue(Database):
 
     def job(self, job_id: str) -> Job:
         """One job as it stands now."""
+        found = _job(self._job_row(job_id))
+        if found is None:
+            raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
+        return found
+
+    def _job_row(self, job_id: str) -> sqlite3.Row:
         rows = self._read("SELECT * FROM jobs WHERE id = ?", (job_id,))
         if not rows:
             raise StoreError(f"There is no job {job_id!r} in {self.home}; it may have been deleted.")
-        found = _job(rows[0])
-        if found is None:
-            raise StoreError(f"Job {job_id!r}: {UNREADABLE}")
-        return found
+        return rows[0]
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
         """Takes the oldest that waits, of one lane or all, for this process; of several askers only one gets it."""
@@ -93,11 +99,17 @@ class JobQueue(Database):
             self.finish_job(rows[0]["id"], "failed", error=UNREADABLE)
         return found
 
-    def fail_unreadable(self, known: Collection[str]) -> None:
-        """Ends running jobs whose rows cannot be read, but those that are ``known`` to go on."""
-        for row in self._read("SELECT * FROM jobs WHERE status = 'running'"):
-            if row["id"] not in known and _job(row) is None:
-                self.finish_job(row["id"], "failed", error=UNREADABLE)
+    def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
+        """Ids of running jobs whose rows cannot be read, each with its process and the identity of that, where the row has them."""
+        rows = [row for row in self._read("SELECT * FROM jobs WHERE status = 'running'") if _job(row) is None]
+        return [
+            (
+                row["id"],
+                row["pid"] if isinstance(row["pid"], int) else None,
+                row["identity"] if isinstance(row["identity"], str) else None,
+            )
+            for row in rows
+        ]
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
         """Gives a job back to its place in the queue that was taken by process ``pid``, which could start none for it."""
@@ -137,9 +149,10 @@ class JobQueue(Database):
 
     def delete_job(self, job_id: str) -> None:
         """Removes a job that does not run, with its folder."""
-        if self.job(job_id).status == "running":
+        if self._job_row(job_id)["status"] == "running":
             raise StoreError(f"Job {job_id!r} is running; cancel it, or wait for its end, before deleting it.")
-        shutil.rmtree(self.job_dir(job_id), ignore_errors=True)
+        with contextlib.suppress(StoreError):
+            shutil.rmtree(self.job_dir(job_id), ignore_errors=True)
         self._write("DELETE FROM jobs WHERE id = ?", (job_id,))
 
 

@@ -29,7 +29,7 @@ from tabtune_core.events import (
 )
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
-from tabtune_core.store.database import check_row, is_time, new_id, only, size_of
+from tabtune_core.store.database import check_row, is_folder_name, is_time, new_id, only, size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.jobs import JobQueue
@@ -396,12 +396,13 @@ class RunStore(EventLog, JobQueue):
             raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
         self.refuse_while_used(f"run {run_id!r}", run_id)
         about_it = [job for job in self.jobs() if run_id in uses(job.arguments)]
-        folders = [self.home / "runs" / run["id"], *(self.job_dir(job.id) for job in about_it)]
-        freed = size_of(*folders) + self._drop_shared(run)
+        own = [self.home / "runs" / run["id"]] if is_folder_name(run["id"]) else []
+        freed = size_of(*own, *(self.job_dir(job.id) for job in about_it)) + self._drop_shared(run)
         for job in about_it:
             self.delete_job(job.id)
         # the folder first: after a crash in between, the row is still there to delete again
-        shutil.rmtree(folders[0], ignore_errors=True)
+        for folder in own:
+            shutil.rmtree(folder, ignore_errors=True)
         before = self._file_bytes()
         some = f"SELECT seq FROM events WHERE run = ? LIMIT {EVENTS_A_STEP}"
         self._delete_in_steps(f"DELETE FROM events WHERE seq IN ({some})", (run_id,))

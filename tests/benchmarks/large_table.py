@@ -8,7 +8,7 @@ trained for 20 steps with TabICL mini, adapter package and its check in a fresh 
 and takes the product's own path. Memory is the kernel's mark of the highest resident size (VmHWM) of that process in a stage. Steps: CPU seconds of one
 training step, optimizer included, against context rows and features, with a least-squares fit that has a term for a step, for its rows, for
 rows x features, and for rows x context rows (attention). Looks: the evaluations at the validation rows in the first steps of a run by the
-defaults, without early stopping, and their share of its training. One thread; medians.
+defaults, and their share of its training. One thread; medians, of the one or two looks of the larger tables.
 """
 
 import argparse

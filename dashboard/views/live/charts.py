@@ -20,7 +20,7 @@ from dashboard.charts.memory import METERS, meters_read, speaking_meter
 from dashboard.charts.settled import Settled
 from dashboard.components.plotly_chart import feed, show_drawn
 from dashboard.formatting import LOSS_UNITS, plain
-from dashboard.queries import Look
+from dashboard.queries import Look, Refreshed
 from dashboard.queries.cast import Cast
 from dashboard.url_state import handed_over, keep
 from dashboard.views.live.view import View
@@ -89,7 +89,7 @@ class Curves:
 
 @dataclass
 class Opened:
-    """The charts of a page that are open, and what its browser has of each."""
+    """The charts of a page that are open."""
 
     every: float | None
     """Seconds between two refreshes."""
@@ -97,10 +97,8 @@ class Opened:
     """How each is drawn, by its key."""
     drawn_with: str = ""
     """What the figures depend on besides the runs; equal in tabs that show the same."""
-    stamps: dict[str, str] = field(default_factory=dict)
-    """Of the figures that the page was drawn with."""
-    sent: dict[str, str] = field(default_factory=dict)
-    """The figures that it has now."""
+    drawn: dict[str, Drawn] = field(default_factory=dict)
+    """What the page was drawn with."""
     meters: tuple[list[str], str] | None = None
     """Of which a person could choose."""
 
@@ -119,31 +117,32 @@ class Opened:
         self.drawn_with += f" {own} {options}"
         self.composed[own] = partial(Curves.composed, chart=chart, own=own, options=options, extra=extra)
         drawn, settled = self.composed[own](curves)
-        self.stamps[own], self.sent[own] = drawn.stamp, drawn.figure
+        self.drawn[own] = drawn
         numbers = partial(queries.frame, CHARTS[chart].frame, curves.shown, curves.cast, by=curves.across(chart, options))
         show_drawn(drawn, key=own, label=label, numbers=numbers, settled=settled, together=curves.key, every=self.every)
 
     def refresh(self, curves: Curves, look: Look) -> None:
-        """Sends the charts that have changed since; draws the page anew where another meter has spoken."""
+        """Sends the charts that have changed since the page was drawn, as a browser may have missed what was sent before; draws the page
+        anew where another meter has spoken.
+        """
 
-        def make() -> tuple[tuple[list[str], str], str, dict[str, str]]:
-            return curves.meters(), card_readings(curves), {own: composed(curves)[0].figure for own, composed in self.composed.items()}
+        def make() -> Refreshed:
+            figures = {own: composed(curves)[0].figure for own, composed in self.composed.items()}
+            return Refreshed(curves.meters(), card_readings(curves), figures)
 
-        meters, readings, now = queries.alike(look, self.drawn_with, make)
-        if self.meters not in (None, meters):
+        now = queries.alike(look, self.drawn_with, make)
+        if self.meters not in (None, now.meters):
             st.rerun()
-        if readings:
-            st.caption(readings)
-        changed = {own: figure for own, figure in now.items() if self.sent[own] != figure}
-        self.sent |= changed
-        feed({own: (self.stamps[own], figure) for own, figure in changed.items()})
+        if now.card:
+            st.caption(now.card)
+        feed({own: (self.drawn[own].stamp, figure) for own, figure in now.figures.items() if self.drawn[own].figure != figure})
 
 
 def charts(curves: Curves, opened: Opened, view: View) -> None:
     """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn."""
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
     opened.composed.clear()
-    opened.drawn_with = f"{curves.steps} {curves.cast}"
+    opened.drawn_with = f"{curves.cast}"
     left, right = st.columns(2)
 
     def reach(curves: Curves) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def _where(run: Run, plan: RunPlanned) -> str:
 
 def _cadence(plan: RunPlanned) -> str:
     """How often a run is evaluated, where it says so."""
-    return "" if plan.eval_every is None else f" and an evaluation every {plan.eval_every:,} steps"
+    if plan.eval_every is None or plan.eval_every >= plan.steps:
+        return ""
+    return f" and an evaluation {f'every {plan.eval_every:,} steps' if plan.eval_every > 1 else 'after each'}"
 
 
 def _rows_shown(plan: RunPlanned) -> str:

@@ -10,7 +10,7 @@ SELDOM = 8
 """Every so many refreshes there is a look at what changes with a run's state alone: its notes, its troubles, the queue."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
 REFRESHES_A_SECOND = 11
-"""Refreshes that the server gives all tabs together in a second; each takes it about 20 ms of one core."""
+"""Refreshes that the server gives all tabs together in a second; each takes it about 15 ms of one core."""
 AWAY_SECONDS = 15.0
 """A tab that has not asked for so long is closed."""
 

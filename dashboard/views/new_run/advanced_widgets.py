@@ -54,8 +54,8 @@ def advanced_widgets(task: Task) -> None:
             bind="query-params",
         )
         with st.grid(min_column_width=180):
-            number_field("Steps between evaluations", "eval_every", TrainSettings, low=1, step=10, placeholder="by the rows")
-            number_field("Patience (0: never stop)", "patience", TrainSettings, low=0, placeholder="about 80 steps")
+            number_field("Steps between evaluations", "eval_every", TrainSettings, low=1, placeholder="by the rows")
+            number_field("Patience (0: never stop)", "patience", TrainSettings, low=0, placeholder="8 or fewer")
     with rows:
         with st.grid(min_column_width=180):
             number_field("Validation rows (share)", "validation_share", RunSettings, low=0.05, high=0.5, step=0.05)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
@@ -16,7 +17,6 @@ from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.device import memory_bytes, resolve_device
-from tabtune_core.training.episodes import EpisodeSize
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.session import Environment, open_session
@@ -58,20 +58,17 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     evaluated = next(event.seconds for event in events if isinstance(event, Evaluated)) - steps[-1]
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     plan = next(event for event in events if isinstance(event, RunPlanned))
-    size = EpisodeSize(plan.train_context_rows or 0, plan.query_rows)
-    every = settings.train.eval_every_of(
-        settings.train.steps or settings.train.epochs * size.steps_an_epoch(plan.train_rows),
-        shown=size.context + size.query,
-        evaluated=(plan.evaluation_context_rows or 0) + plan.validation_rows,
+    trained_on = TrainedOn(
+        train_rows=plan.train_rows,
+        validation_rows=plan.validation_rows,
+        features=plan.features,
+        classes=len(plan.classes),
+        device=device.type,
     )
     return {
         "settings": settings.to_dict(),
-        "train_rows": plan.train_rows,
-        "validation_rows": plan.validation_rows,
-        "features": plan.features,
-        "classes": len(plan.classes),
-        "device": device.type,
-        "seconds_a_step": step + evaluated / every,
+        **dataclasses.asdict(trained_on),
+        "seconds_a_step": step + evaluated / trained_on.size_of(settings).eval_every,
     }
 
 

@@ -45,7 +45,6 @@ def test_time_is_the_median_of_near_runs_scaled_by_rows_and_features():
         {"cuda_graph": True},
         {"views": 4},
         {"episode_set": 3},
-        {"eval_every": 1},
         {"model": "tabdpt-1.3"},
         {"task": "regression"},
         {"checkpoint": "mine.ckpt"},
@@ -63,11 +62,16 @@ def test_runs_that_differ_in_what_takes_no_time_do(changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"classes": 11}, {"device": "cuda"}],
+    [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"eval_every": 4}, {"classes": 11}, {"device": "cuda"}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_runs_of_a_size_that_is_not_near_say_nothing(changes):
     assert train_seconds(SWEEP, [Pace(KIND, dataclasses.replace(SIZE, **changes), 0.1)], TABLE) is None
+
+
+def test_a_run_that_was_told_the_usual_cadence_counts_for_one_that_was_not():
+    told = other(eval_every=10, patience=8)
+    assert train_seconds(SWEEP, [Pace(kind_of(told), TABLE.size_of(told), 0.1)], TABLE).seconds == pytest.approx(2)
 
 
 def test_one_kind_of_a_sweep_that_is_not_known_leaves_all_of_it_unknown():

@@ -130,6 +130,9 @@ def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
     damage(live, job_id)
     wait_until(lambda: status_of(live, job_id) == "failed")
     wait_until(lambda: is_gone(helper))
+    assert left_by(live, job_id) == {"log.txt"}
+    live.delete_job(job_id)
+    assert job_id not in {path.name for path in (live.home / "jobs").iterdir()}
 
 
 def test_a_running_job_that_the_next_worker_cannot_read_is_ended(tmp_path):
@@ -140,6 +143,24 @@ def test_a_running_job_that_the_next_worker_cannot_read_is_ended(tmp_path):
     damage(store, damaged)
     JobLanes(store, Mock(), "fake_jobs", {}).reconcile(lambda name, heartbeat: False)
     assert (status_of(store, damaged), status_of(store, readable)) == ("failed", "queued")
+
+
+def test_a_job_that_goes_on_and_cannot_be_read_is_ended_by_the_next_worker(tmp_path):
+    store = RunStore(tmp_path)
+    worker = start_worker(tmp_path)
+    try:
+        job_id, helper = begun(store, "waiting")
+    finally:
+        worker.kill()
+        worker.wait()
+    process = psutil.Process(store.job(job_id).pid)
+    damage(store, job_id)
+    next_worker = start_worker(tmp_path)
+    try:
+        wait_until(lambda: status_of(store, job_id) == "failed")
+        wait_until(lambda: is_gone(process) and is_gone(helper))
+    finally:
+        end(store, next_worker)
 
 
 def test_a_job_that_was_killed_is_not_asked_again_by_itself(live):

@@ -42,7 +42,7 @@ def looked(sweep):
     return Curves(labels(look.runs), look.runs, cast_of(look.runs), sweep, 40), look
 
 
-def test_what_has_changed_is_sent_once_and_belongs_to_the_figure_that_was_drawn(store, shown, fed):
+def test_what_has_changed_is_sent_with_each_refresh_and_belongs_to_the_figure_that_was_drawn(store, shown, fed):
     sweep, runs = seeding.going_sweep(store)
     curves, look = looked(sweep)
     opened = Opened(1.0)
@@ -52,7 +52,8 @@ def test_what_has_changed_is_sent_once_and_belongs_to_the_figure_that_was_drawn(
     runs[3].tell(seeding.StepDone(99, 0.12, 1e-3, 0.1, 1.0))
     opened.refresh(*looked(sweep))
     opened.refresh(*looked(sweep))
-    assert [set(one) for one in fed] == [set(), {f"loss_{sweep}"}, set()]
+    assert [set(one) for one in fed] == [set(), {f"loss_{sweep}"}, {f"loss_{sweep}"}]
+    assert fed[1] == fed[2]
     stamp, figure = fed[1][f"loss_{sweep}"]
     assert stamp == shown[f"loss_{sweep}"].stamp
     assert figure != shown[f"loss_{sweep}"].figure
