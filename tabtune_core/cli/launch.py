@@ -81,7 +81,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
         _make_folder(asked.adapters)
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
-    say(f"Sweep {sweep}: {len(ids)} runs in {store.home}")
+    say(f"Sweep {sweep}: {len(ids)} {'run' if len(ids) == 1 else 'runs'} in {store.home}")
     runs = _follow_or_cancel(store, sweep, ids)
     if runs is None:
         return 130
