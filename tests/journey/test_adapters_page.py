@@ -1,4 +1,4 @@
-"""The Adapters and Try it pages without a browser: with nothing, one run, 200 runs, what was prepared, and what is odd."""
+"""The Adapters and Try it pages: with nothing, one run, 200 runs, what was prepared, and what is odd."""
 
 import io
 import json
@@ -20,6 +20,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.deletion import delete_table, delete_uploaded
 from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter, list_adapters
 
 
@@ -447,3 +448,14 @@ def test_without_the_table_of_its_runs_there_is_nothing_to_try_and_no_crash(app,
     go(app, "adapters", run=run)
     assert not app.exception
     assert "no longer in the workspace" in texts(app.info)
+
+
+def test_an_adapter_that_is_there_already_is_shown_when_it_comes_again(serve, page, tmp_path):
+    store = RunStore(tmp_path)
+    data = theirs(store, verified_run(store))
+    add_adapter(tmp_path, data, "theirs.zip")
+    page.goto(f"{serve()}/adapters")
+    page.get_by_role("button", name="Download the adapter").wait_for()  # the run's own comes first
+    page.get_by_text("Add an adapter from another machine").click()
+    page.locator("input[type=file]").set_input_files({"name": "theirs.zip", "mimeType": "application/zip", "buffer": data})
+    page.get_by_text("its base model is here").wait_for()

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import labels, moment, plain
 from dashboard.server.people import people_log_in
-from dashboard.url_state import chosen, settle
+from dashboard.url_state import chosen, handed_over, settle
 from tabtune_core.analysis.runs_table import gains_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.runs import Run
@@ -29,6 +29,9 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     if people_log_in():
         rows["Added by"] = [owners[name] for name in rows.index]
     listed = list(rows.index)
+    if (given := handed_over("run")) is not None:  # by code: in a list of its own, as this one holds the row of before
+        st.session_state["adapter_lists"] = st.session_state.get("adapter_lists", 0) + 1
+        settle("run", given)
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
     st.caption("Choose an adapter by the box before its row. A gain is over the run's own zero-shot score; positive is better.")
@@ -40,7 +43,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
         on_select="rerun",
         selection_mode="single-row",
         selection_default={"selection": {"rows": [place]}},
-        key=f"adapters_{hashlib.sha256(' '.join(listed).encode()).hexdigest()[:12]}",  # other rows, another choice
+        key=f"adapters_{hashlib.sha256(' '.join(listed).encode()).hexdigest()[:12]}_{st.session_state.get('adapter_lists', 0)}",
         height="content" if len(rows) <= MOST_HIGH else 260,
         placeholder="",
         column_config={
