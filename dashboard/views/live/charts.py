@@ -135,7 +135,8 @@ class Opened:
             st.rerun()
         if now.card:
             st.caption(now.card)
-        feed({own: (self.drawn[own].stamp, figure) for own, figure in now.figures.items() if self.drawn[own].figure != figure})
+        if self.every is not None:
+            feed({own: (self.drawn[own].stamp, figure) for own, figure in now.figures.items() if self.drawn[own].figure != figure})
 
 
 def charts(curves: Curves, opened: Opened, view: View) -> None:

@@ -93,7 +93,7 @@ def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
 @st.fragment
 def draw_charts() -> None:
     """All charts, drawn with the page and when a person opens another; ``watch`` keeps them up to date."""
-    with as_it_stands(lambda: queries.look(sweep)) as look:
+    with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         charts(curves_of(look.runs, queries.latest(look, settings.selection_metric)), opened, view)
 
 

@@ -85,14 +85,19 @@ def test_a_job_that_passes_its_limit_is_ended_even_against_its_will_and_says_so(
     wait_until(lambda: is_gone(helper))
 
 
-def test_a_job_outlives_its_worker_and_the_next_one_cancels_it(tmp_path):
-    store = RunStore(tmp_path)
-    worker = start_worker(tmp_path)
+def without_its_worker(store):
+    """A job that goes on while its worker was killed; its id and the process that it started."""
+    worker = start_worker(store.home)
     try:
-        job_id, _ = begun(store, "waiting")
+        return begun(store, "waiting")
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_a_job_outlives_its_worker_and_the_next_one_cancels_it(tmp_path):
+    store = RunStore(tmp_path)
+    job_id, _ = without_its_worker(store)
     job = store.job(job_id)
     assert found(job.pid, job.identity) == "alive"
     waiting = store.add_job("waiting", {"number": 1})
@@ -147,12 +152,7 @@ def test_a_running_job_that_the_next_worker_cannot_read_is_ended(tmp_path):
 
 def test_a_job_that_goes_on_and_cannot_be_read_is_ended_by_the_next_worker(tmp_path):
     store = RunStore(tmp_path)
-    worker = start_worker(tmp_path)
-    try:
-        job_id, helper = begun(store, "waiting")
-    finally:
-        worker.kill()
-        worker.wait()
+    job_id, helper = without_its_worker(store)
     process = psutil.Process(store.job(job_id).pid)
     damage(store, job_id)
     next_worker = start_worker(tmp_path)
