@@ -10,7 +10,9 @@ one after the other. Where a process's memory lies moves all of its steps by up 
 seconds within a turn, and their medians over all turns. The first two turns of a process do not count: they make what is cached, the
 optimizer's state and room for it.
 
-- ``upstream`` is full fine-tuning of TabICL that also computes what nobody reads (``models/needed_work.py``), as its own package does.
+- ``upstream`` is full fine-tuning of TabICL that also computes what nobody reads (``models/tabicl/lean_forward.py``), as its own package does.
+- ``limit``: nothing trains but one bias at the start, so that the whole is passed through forward and backward and no weight has a gradient:
+  what LoRA would cost if its own work were free. Of the cached ``icl_predictor`` there is one too.
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
   episodes or in another run of a sweep.
 - ``peft`` wraps the linear layers that are called: of TabICL not those of attention, whose weights are read. Ours has the same targets then.
@@ -47,6 +49,7 @@ from tabtune_core.settings import LoraSettings
 
 RANK = 8
 FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "upstream", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
+LIMIT, CACHED_LIMIT = "limit", "limit of icl_predictor"
 WARM_UP = 2
 SIZES = {
     "tabicl-v2": {(256, 10): (4, 6), (256, 50): (3, 4), (1024, 10): (3, 3)},
@@ -63,10 +66,12 @@ REACHED = {
 FORWARD_ALONE = "feed-forward layers of `icl_predictor`"
 FEED_FORWARD = [f"icl_predictor.tf_icl.blocks.{i}.linear{j}" for i in range(12) for j in (1, 2)]
 CACHED = {"tabicl-v2": ("icl_predictor", FORWARD_ALONE, LATE), "tabdpt-1.3": (LATE,), "mitra-v2": (LATE,)}
+LIMITS = {LIMIT: "col_embedder.in_linear.bias", CACHED_LIMIT: "icl_predictor.tf_icl.blocks.0.attn.in_proj_bias"}
+"""Of TabICL, the one parameter that trains."""
 TABTUNES = {"tabicl-v2": "TabICLv2", "mitra-v2": "Mitra"}
 """Models of which TabTune opens the same file, by its name for them."""
 BARS = {
-    ("tabicl-v2", 256, 10, ALL, FULL): 0.80,
+    ("tabicl-v2", 256, 10, ALL, FULL): 0.78,
     ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
     ("tabicl-v2", 256, 50, "icl_predictor", FULL): 0.25,
     ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
@@ -120,6 +125,9 @@ def prepared(kind: str, name: str, folder: Path) -> Steps:
     model = opened(name, folder)
     if kind == PEFT:
         return Steps(with_peft(model, name), None)
+    if kind in LIMITS:
+        model.module.requires_grad_(False).get_parameter(LIMITS[kind]).requires_grad_()
+        return Steps(model, None, cache=folder / "cache of the limit" if kind == CACHED_LIMIT else None)
     if kind in CACHED[name]:
         targets = tuple(FEED_FORWARD) if kind == FORWARD_ALONE else (kind,)
         return Steps(model, targets, cache=folder / f"cache of {name} before {kind}")
@@ -140,7 +148,7 @@ def kinds_of(
     name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Step]]:
     """Every kind of step at one size; what is cached is put below the folder."""
-    kinds = [FULL, *([UPSTREAM] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT]
+    kinds = [FULL, *([UPSTREAM, *LIMITS] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT]
     ours = stack.enter_context(Ours(kinds, name, rows, features, folder))
     yield from ((kind, partial(ours.step, kind)) for kind in kinds)
     if python and name in TABTUNES:
@@ -182,6 +190,8 @@ def titled(kind: str) -> str:
         OURS: "LoRA, the layers that `peft` reaches",
         PEFT: "`peft` on these layers",
         TABTUNE: "TabTune's LoRA",
+        LIMIT: "passed through, nothing trains: what no LoRA can be below",
+        CACHED_LIMIT: "the same for `icl_predictor`, cached",
     }
     return words.get(kind, f"LoRA, {kind if kind == FORWARD_ALONE else f'`{kind}`'}, cached")
 

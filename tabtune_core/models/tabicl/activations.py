@@ -18,14 +18,14 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     deep, rows = width * reserved, context + query
     columns = features + reserved
     group = config.get("col_feature_group_size", 3) if config["col_feature_group"] else 1
-    # the reserved columns, and the context's answers, are left out: see models/needed_work.py
+    # the reserved columns, and the context's answers, are left out: see lean_forward.py
     with tape.block(features * rows * group):
         if config["col_target_aware"]:
             tape.keep("labels", features * context * max(1, config["max_classes"]), wide=True)
     for i in range(config["col_num_blocks"]):
         with tape.block(features * rows * width):
             path, points = f"col_embedder.tf_col.blocks.{i}.multihead_attn", config["col_num_inds"]
-            attend(tape, f"{path}1", config, features, points, context, width, config["col_nhead"], ssmax=config["col_ssmax"])
+            attend(tape, f"{path}1", config, features, points, context, width, config["col_nhead"], once=True, ssmax=config["col_ssmax"])
             tape.keep("points", features * points * width, wide=True)
             attend(tape, f"{path}2", config, features, rows, points, width, config["col_nhead"])
     if config["col_affine"]:
@@ -83,25 +83,29 @@ def attend(
     heads: int,
     *,
     own: bool = False,
+    once: bool = False,
     rope: bool = False,
     ssmax: object = False,
 ) -> None:
     """One ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` ones, then a feed-forward layer.
 
-    ``own``: the tokens shown are some of the asking ones, so that both come out of one norm.
+    ``own``: the tokens shown are some of the asking ones, so that both come out of one norm. ``once``: every table has the same asking
+    tokens, which are computed once until they meet what is shown.
     """
     query_tokens, key_tokens, name = tables * asking, tables * shown, path.rpartition(".")[2]
-    tape.keep(f"{name} statistics", 2 * query_tokens + (0 if own else 2 * key_tokens), wide=True)
-    inputs = {f"{name} asking": query_tokens} | ({} if own else {f"{name} shown": key_tokens})
+    asked_tokens = asking if once else query_tokens
+    tape.keep(f"{name} statistics", 2 * asked_tokens + (0 if own else 2 * key_tokens), wide=True)
+    inputs = {f"{name} asking": asked_tokens} | ({} if own else {f"{name} shown": key_tokens})
     tape.linear(f"{path}.attn.in_proj_weight", inputs, (3 * width, width), read=True)
     queries = query_tokens * width
     if ssmax:
-        tape.keep(f"{name} scaled", 3 * queries + query_tokens * heads * SSMAX_HIDDEN)  # unscaled, tanh, scales; GELU's input
+        scaled, inner = asked_tokens * width, asked_tokens * heads * SSMAX_HIDDEN
+        tape.keep(f"{name} scaled", 3 * scaled + inner)  # unscaled, tanh, scales; GELU's input
         if tape.trained.everything:
-            tape.keep(f"{name} scaling", 2 * queries + query_tokens * heads * SSMAX_HIDDEN)  # inputs of its layers and products
+            tape.keep(f"{name} scaling", 2 * scaled + inner)  # inputs of its layers and products
     # q, k and v lie in one tensor, which v keeps whole when q and k are rotated
     packed = 3 * query_tokens if own and rope else 2 * key_tokens
-    rotated = query_tokens + key_tokens if rope else query_tokens
+    rotated = query_tokens + key_tokens if rope else asked_tokens
     tape.keep(f"{name} q, k, v", (packed + rotated) * width)
     tape.keep(f"{name} answer", queries + query_tokens * heads)
     tape.linear(f"{path}.attn.out_proj.weight", {f"{name} answer": query_tokens}, (width, width), read=True)

@@ -27,6 +27,7 @@ from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
+from tabtune_core.models.tabicl.lean_attention import lean
 from tabtune_core.models.tabicl.lean_forward import needed_work_alone
 
 CACHE_BYTES = 500_000_000
@@ -45,6 +46,7 @@ class TabICLModel:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.native_classes: int | None = int(config["max_classes"])
         self.module = module.to(device).eval()
+        lean(self.module)
         set_flash_attn3_enabled(False)  # for training, recomputed blocks included: where it is installed, attention would be fp16
         self._inference = InferenceConfig()
         stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6

@@ -1,17 +1,21 @@
-"""What is left out of TabICL is what nobody reads: reserved columns, and answers for the context rows."""
+"""What is left out of TabICL is what nobody reads: reserved columns, answers for the context rows, and copies within attention."""
 
 import contextlib
+import copy
 
 import pytest
 import torch
 from tabicl import InferenceConfig
+from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention
 from tiny import tiny_module
 
 from tabtune_core.lora.inject import inject
+from tabtune_core.models.tabicl.lean_attention import lean
 from tabtune_core.models.tabicl.lean_forward import needed_work_alone
 from tabtune_core.training.recompute import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6
+BLOCKS = ("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks")
 ROUNDING = {"atol": 3e-6, "rtol": 1e-5}
 """BLAS adds in another order where there are fewer rows at once."""
 
@@ -89,3 +93,75 @@ def test_a_cache_of_the_context_is_filled_and_read_as_ever():
             module.forward_with_cache(X_train=x_BTF[:, :CONTEXT], y_train=y_BC, store_cache=True, use_cache=False)
             said.append(module.forward_with_cache(X_test=x_BTF[:, CONTEXT:], store_cache=False, use_cache=True))
     torch.testing.assert_close(said[1], said[0], atol=0, rtol=0)
+
+
+def both(name="tabicl-v2", task="classification"):
+    """A module as upstream makes it, and a lean copy."""
+    upstreams = opened(name, task)
+    copied = copy.deepcopy(upstreams)
+    lean(copied)
+    return upstreams, copied
+
+
+def kept_bytes(module, *inputs):
+    kept = {}
+
+    def look(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        module(*inputs)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("recompute", [(), BLOCKS], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("name", "task"), [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")], ids=str
+)
+def test_outputs_and_gradients_of_lean_attention_are_upstreams(name, task, lora, recompute):
+    y_BC = torch.arange(CONTEXT)[None].float() % 3 if task == "classification" else torch.randn(1, CONTEXT)
+    x_BTF, said = torch.randn(1, ROWS, FEATURES), []
+    for module in both(name, task):
+        module.train()
+        if lora:
+            torch.manual_seed(0)
+            inject(module, rank=2, alpha=8, dropout=0.0, targets=("col_embedder", "icl_predictor"), passed_over=("ssmax_layer",))
+            for path, parameter in module.named_parameters():
+                if "lora_B" in path:
+                    torch.nn.init.normal_(parameter, std=0.3)
+        said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute)))
+    assert len(said[0]) > 10
+    torch.testing.assert_close(said[1], said[0], atol=3e-5, rtol=1e-4)
+
+
+def test_less_is_kept_for_the_backward_pass():
+    y_BC, x_BTF = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES)
+    upstreams, leans = (kept_bytes(module.train(), x_BTF, y_BC) for module in both())
+    assert leans < 0.97 * upstreams
+
+
+def test_predictions_of_lean_attention_are_upstreams_with_and_without_a_cache_of_the_context():
+    y_BC, x_BTF, said = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES), []
+    for module in both():
+        with torch.no_grad():
+            plain = module.eval()(x_BTF, y_BC)
+            module.forward_with_cache(X_train=x_BTF[:, :CONTEXT], y_train=y_BC, store_cache=True, use_cache=False)
+            said.append((plain, module.forward_with_cache(X_test=x_BTF[:, CONTEXT:], store_cache=False, use_cache=True)))
+    torch.testing.assert_close(said[1], said[0], **ROUNDING)
+
+
+def test_a_mask_is_upstreams_to_obey():
+    upstreams, leans = ([layer for layer in module.modules() if isinstance(layer, MultiheadAttention)][-1].eval() for module in both())
+    x_BTD, hidden_TT = torch.randn(2, 5, upstreams.embed_dim), torch.eye(5, dtype=torch.bool)
+    expected = upstreams(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT)
+    torch.testing.assert_close(leans(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT), expected, **ROUNDING)
+    assert not torch.allclose(leans(x_BTD, x_BTD, x_BTD), expected)
+
+
+def test_layers_of_an_untested_version_stay(monkeypatch):
+    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
+    _, copied = both()
+    layers = {type(layer) for layer in copied.modules()}
+    assert {MultiheadAttention, InducedSelfAttentionBlock} <= layers

@@ -1,0 +1,74 @@
+"""TabICL's attention without copies: upstream's own copies q, k and v apart, and asks for the same inducing points in every column.
+
+In: an upstream module. Out: the same numbers and gradients, in less time and memory.
+Shape letters: T asking tokens, S tokens shown, D width, H heads.
+"""
+
+from typing import Any
+
+import torch
+from tabicl._model.attention import sdpa_with_flattened_batch
+from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention
+from torch import nn
+from torch.nn import functional as F
+
+from tabtune_core.models.tabicl.upstream import UPSTREAM
+
+
+class LeanAttention(MultiheadAttention):  # type: ignore[misc]
+    """Takes over training and plain predictions; with a mask, a cache or dropout it is upstream's."""
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor | None = None,
+        value: torch.Tensor | None = None,
+        cached_kv: Any = None,
+        key_padding_mask: torch.Tensor | None = None,
+        attn_mask: torch.Tensor | None = None,
+        rope: Any = None,
+        need_kv: bool = False,
+    ) -> Any:
+        """``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; the query's leading axes may be 1 where those of the key are longer."""
+        others = (cached_kv, key_padding_mask, attn_mask)
+        if key is None or value is not key or need_kv or self.dropout or any(other is not None for other in others):
+            return super().forward(query, key, value, cached_kv, key_padding_mask, attn_mask, rope, need_kv)
+        weight, bias, width = self.in_proj_weight, self.in_proj_bias, self.embed_dim
+        if query is key:
+            q, k, v = self._heads(F.linear(query, weight, bias), 3)
+        else:
+            parts = (width, 2 * width)
+            (w_q, w_kv), (b_q, b_kv) = weight.split(parts), bias.split(parts)
+            (q,), (k, v) = self._heads(F.linear(query, w_q, b_q), 1), self._heads(F.linear(key, w_kv, b_kv), 2)
+        if rope is not None:
+            q, k = rope.rotate_queries_or_keys(q), rope.rotate_queries_or_keys(k)
+        if self.ssmax_layer is not None:
+            q = self.ssmax_layer(q.flatten(0, -4), k.shape[-2]).view(q.shape)
+        answer = sdpa_with_flattened_batch(q.expand(*k.shape[:-3], *q.shape[-3:]), k, v)
+        return F.linear(answer.transpose(-3, -2).flatten(-2), self.out_proj.weight, self.out_proj.bias)
+
+    def _heads(self, projected: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """``(..., T, count D)`` to so many times ``(..., H, T, D / H)``, views of what was projected."""
+        parts = projected.view(*projected.shape[:-1], count, self.num_heads, self.head_dim)
+        return [part.transpose(-3, -2) for part in (parts.unbind(-3) if count > 1 else [parts.squeeze(-3)])]
+
+
+class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
+    """Lets the inducing points ask once for all columns, until they meet what each of them shows."""
+
+    def induced_attention(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
+        """``(..., T, D)`` to the same, through points that attend to the first ``train_size`` tokens."""
+        points = self.ind_vectors[(None,) * (src.dim() - 2)]
+        shown = src[..., :train_size, :]
+        hidden = self.multihead_attn1(points, shown, shown)
+        answer: torch.Tensor = self.multihead_attn2(src, hidden, hidden)
+        return answer
+
+
+LEAN: dict[type, Any] = {MultiheadAttention: LeanAttention, InducedSelfAttentionBlock: LeanInducedAttention}
+
+
+def lean(module: nn.Module) -> None:
+    """Changes the classes of a ``TabICL``'s attention layers, nothing else; those of a version that was not tested stay."""
+    for layer in module.modules() if UPSTREAM.is_tested else ():
+        layer.__class__ = LEAN.get(type(layer), type(layer))
