@@ -14,6 +14,8 @@ from tabtune_core.store.runs import LAST_STATE, STATES
 
 STEPS, EVALUATED_EVERY = 100, 10
 """Of a steady run."""
+BULK = 400_000_000
+"""Bytes that a bulky run leaves, so that a machine can leave while they are fetched."""
 JOURNAL = "journal.txt"
 """File of a steady run: a line for each of its processes and each state that was saved."""
 
@@ -23,7 +25,7 @@ def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh,
     if settings.target == "steady":
         return train_steadily(run_dir, emit, alone=member is None)
     print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
-    (run_dir / "adapter.zip").write_bytes(b"weights")
+    (run_dir / "adapter.zip").write_bytes(bytes(BULK) if settings.target == "bulky" else b"weights")
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
     return BEHAVIOURS[settings.target](home, stop_request)
 
@@ -150,6 +152,7 @@ def fill_once(home, stop_request):
 
 BEHAVIOURS = {
     "quick": lambda home, stop_request: result(),
+    "bulky": lambda home, stop_request: result(),
     "obedient": obey,
     "waiting": wait_for_go,
     "partner": wait_for_partner,

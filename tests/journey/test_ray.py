@@ -159,6 +159,35 @@ def test_a_sweep_has_the_scores_and_the_board_that_it_has_on_this_machine(tmp_pa
     assert {run.node for run in runs["ray"]} <= {node.name for node in read_cluster(stores["ray"].home).nodes}
 
 
+def machine_called(cluster, name):
+    return next(node for node in cluster.list_all_nodes() if f"({node.node_id[:4]})" in name)
+
+
+def test_a_machine_that_leaves_while_its_files_are_fetched_costs_the_run_and_leaves_no_half(store, table, cluster):
+    (run_id,), workers = queue_fakes(store, table, "bulky"), []
+    folder = store.run_dir(run_id)
+
+    def keep_worker():
+        while not workers or workers[-1].poll() is not None:
+            workers.append(start_worker(store.home, f"ray={cluster.address}"))
+
+    keep_worker()
+    try:
+        wait_until(lambda: list(folder.glob("adapter.zip.*")))
+        name = store.run(run_id).node
+        cluster.remove_node(machine_called(cluster, name))
+        assert not (folder / "adapter.zip").exists(), "it was there before the machine left"
+        wait_until(lambda: keep_worker() or store.run(run_id).status in ENDED)
+        run = store.run(run_id)
+        assert (run.status, run.resumptions) == ("finished", 1), run.error
+        assert run.node != name
+        assert (folder / "adapter.zip").stat().st_size == 400_000_000
+        assert not list(folder.glob("*arriving"))
+    finally:
+        end(store, *workers)
+        cluster.add_node(**OF_A_MACHINE)
+
+
 def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state(store, table, cluster):
     steps, workers = 24, []
 
@@ -173,7 +202,7 @@ def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state
         wait_until(lambda: store.has_last_state(ids[0]))
         name = store.run(ids[0]).node
         before = len(steps_of(store, ids[0]))
-        cluster.remove_node(next(node for node in cluster.list_all_nodes() if f"({node.node_id[:4]})" in name))
+        cluster.remove_node(machine_called(cluster, name))
         assert before < steps
         for run_id in ids:
             wait_until(lambda run_id=run_id: keep_worker() or store.run(run_id).status in ENDED)

@@ -156,6 +156,8 @@ class Link:
 
     def _lose(self, ended: Ended) -> None:
         self.kill()
+        with contextlib.suppress(OSError):  # of a disk that is full or gone
+            node_files.drop_arriving(self.store.run_dir(self.run.id))
         self.ended, self.state = ended, "gone"
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
@@ -280,6 +282,7 @@ class Link:
                 self._bring(name, size, folder / name)
             self.store.finish(run_id, outcome.status, result=outcome.result, error=outcome.error)
         self.store.forget_states(run_id)
+        node_files.drop_arriving(folder)
         self._call("forget")
         self.kill()
 

@@ -52,6 +52,15 @@ def take(file: Path, offset: int, content: bytes, size: int) -> None:
         arriving.replace(file)
 
 
+def drop_arriving(folder: Path) -> None:
+    """Removes what is not there whole and will not be: from a node that has left, or for a worker that was killed."""
+    for path in folder.glob(f"*{ARRIVING}"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def sizes(folder: Path, *, without: Sequence[str] = ()) -> Sizes:
     """Of all files below a folder, but for those in or called ``without`` and those that are arriving."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != f".{ARRIVING}")

@@ -162,6 +162,27 @@ def test_a_run_that_was_to_be_cancelled_keeps_its_log_alone(store):
     assert [path.name for path in store.run_dir(run.id).iterdir()] == ["log.txt"]
 
 
+def test_a_node_that_leaves_while_its_files_are_fetched_leaves_no_half_of_one(store):
+    gone = ERRORS["ActorDiedError"]("The actor died because its node has died.")
+    left = {"predictions.parquet": 2, "adapter.zip": 3}
+    link, actor = follow(
+        store, where=[Where("1", "cpu", True)], after=[news(outcome=Outcome("finished"))], left=[left], piece=[b"pp", b"a", gone]
+    )
+    run = store.runs()[0]
+    assert (link.ended.cause, run.status) == ("Node n1 has left the cluster.", "running")
+    assert sorted(path.name for path in store.run_dir(run.id).iterdir()) == ["log.txt", "predictions.parquet"]
+    assert [given for method, *given in actor.called if method == "piece"] == [["predictions.parquet", 0], ["adapter.zip", 0], ["adapter.zip", 1]]
+
+
+def test_a_worker_that_was_killed_while_it_fetched_is_cleaned_up_after(store):
+    folder = store.run_dir(store.runs()[0].id)
+    (folder / "adapter.zip.1.arriving").write_bytes(b"a")
+    (folder / "states-arriving").mkdir()
+    end = news(outcome=Outcome("stopped"))
+    follow(store, where=[Where("1", "cpu", True)], after=[end], left=[{"adapter.zip": 3}], piece=[b"abc"], forget=[None])
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter.zip", "log.txt"]
+
+
 def test_a_run_that_no_actor_carries_out_is_gone(store):
     link = Link(store, store.runs()[0], ray_of(Actor()), None, experiment="", demand=Demand(0, 0, 0), node="1", name_of=lambda node: "n")
     assert link.state == "gone"
