@@ -12,7 +12,7 @@ from tabtune_core.data.target import Way
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
-from tabtune_core.store.runs import Run, Status, Sweep
+from tabtune_core.store.run_row import Run, Status, Sweep
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",

@@ -11,7 +11,7 @@ from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, ROW_MEANS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.predictions import Predictions
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 TABLE, HELD_OUT, EVALUATIONS, RANKS = 600, 120, 10, (2, 4, 8)
 BASE = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)

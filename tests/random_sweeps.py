@@ -6,7 +6,7 @@ import math
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.store.runs import ENDED, RANKED
+from tabtune_core.store.run_row import ENDED, RANKED
 
 BASE = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
 STRATEGIES = ("inference", "base-ft", "linear", "boosting", 2, 8)

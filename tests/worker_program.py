@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import ENDED
+from tabtune_core.store.run_row import ENDED
 
 TESTS = Path(__file__).parent
 PROGRAM = """

@@ -9,7 +9,7 @@ from dashboard.charts import CHARTS
 from dashboard.charts.memory_breakdown import CAUSES
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def cause_rows(run: str, kind: str, by_cause: Mapping[str, float]) -> list[dict[str, object]]:

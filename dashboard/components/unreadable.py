@@ -8,7 +8,7 @@ from dashboard import queries
 from dashboard.formatting import plain
 from tabtune_core.errors import TabTuneError
 from tabtune_core.events import UNKNOWN
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def runs() -> None:

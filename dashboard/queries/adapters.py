@@ -12,7 +12,7 @@ from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_facts
 from tabtune_core.store import deletion, uploaded_adapters
 from tabtune_core.store.predictions import PREDICTIONS_FILE
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 
 

@@ -27,7 +27,8 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.predictions import Predictions, read_predictions
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 MOST_CLAIMS = 20
 """Sweeps whose claims are worked out for one page."""

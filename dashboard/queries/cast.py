@@ -7,7 +7,7 @@ import pandas as pd
 
 from dashboard.charts.style import Role, Styles, roles, styles_of
 from dashboard.formatting import labels
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 @dataclass(frozen=True, slots=True)

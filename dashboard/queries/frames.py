@@ -21,7 +21,7 @@ from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.group_means import group_means
 from tabtune_core.analysis.run_curves import RunCurves
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 Value = TypeVar("Value")
 FRAMES = {"steps": series.step_frame, "scores": series.score_frame, "memory": series.memory_frame, "phases": series.phase_frame}

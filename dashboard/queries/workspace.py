@@ -14,7 +14,8 @@ from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
 from tabtune_core.execution.cluster_file import Cluster, read_cluster
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
-from tabtune_core.store.runs import ENDED, Run, Sweep, Unreadable, default_home
+from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
+from tabtune_core.store.runs import default_home
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")

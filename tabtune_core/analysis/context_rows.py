@@ -12,7 +12,8 @@ import pandas as pd
 
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 WEIGHTS_FILE = "weights.safetensors"
 """In the folder of a run that trained all weights and gained by it."""

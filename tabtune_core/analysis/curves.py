@@ -12,7 +12,8 @@ import pandas as pd
 
 from tabtune_core.analysis.run_curves import RunCurves, as_frame
 from tabtune_core.events import PhaseStarted, Resumed, RunPlanned, StepDone
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 STEPS_BEFORE_ETA = 5
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")

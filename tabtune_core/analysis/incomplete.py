@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from tabtune_core.settings import TRAINED, Strategy
-from tabtune_core.store.runs import Run, Status
+from tabtune_core.store.run_row import Run, Status
 
 MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
 """What is done with a model that is shown rows; other strategies are references that need none."""

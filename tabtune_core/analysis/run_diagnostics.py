@@ -16,7 +16,7 @@ from tabtune_core.events import Phase, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.labels import short_rate
-from tabtune_core.store.runs import RANKED, Run
+from tabtune_core.store.run_row import RANKED, Run
 
 LEAST_CONTEXT = 10
 """The settings take no fewer context rows."""

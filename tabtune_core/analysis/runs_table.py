@@ -14,7 +14,7 @@ from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished, pack_costs
 from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 NO_GAIN = "no gain over zero-shot"
 SCIKIT_LEARN = "scikit-learn"

@@ -13,7 +13,8 @@ from tabtune_core.data.splits import SplitSizes
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunPlanned
 from tabtune_core.settings import TRAINED, RunSettings
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
 
 NEAR = 2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import short_rate, short_targets
-from tabtune_core.store.runs import RANKED, Run
+from tabtune_core.store.run_row import RANKED, Run
 
 HYPERPARAMETERS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
     "rank": ("rank", "lora.rank", lambda run: str(run.lora.rank)),

@@ -7,7 +7,8 @@ from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import RANKED, Run, RunStore
+from tabtune_core.store.run_row import RANKED, Run
+from tabtune_core.store.runs import RunStore
 
 
 def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:

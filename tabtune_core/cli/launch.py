@@ -22,7 +22,8 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
 from tabtune_core.settings.serialization import from_values
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset

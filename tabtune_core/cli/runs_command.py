@@ -13,7 +13,8 @@ from typing import Any
 from tabtune_core.cli.terminal import moment, say, shown
 from tabtune_core.events import Note
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 _TIMES = ("created", "started", "ended")
 

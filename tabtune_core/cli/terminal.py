@@ -21,7 +21,8 @@ from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.shortage import why_nothing_starts
-from tabtune_core.store.runs import ENDED, RANKED, Run, RunStore
+from tabtune_core.store.run_row import ENDED, RANKED, Run
+from tabtune_core.store.runs import RunStore
 
 if TYPE_CHECKING:
     import pandas as pd

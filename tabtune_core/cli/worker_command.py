@@ -18,7 +18,8 @@ from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.jobs import Job
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 
 def work(asked: argparse.Namespace) -> int:

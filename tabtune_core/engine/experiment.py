@@ -19,7 +19,7 @@ from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
-from tabtune_core.store.runs import LAST_STATE, STATES
+from tabtune_core.store.run_row import LAST_STATE, STATES
 from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tabtune_core.errors import SettingError
-from tabtune_core.store.runs import ENDED, Sweep
+from tabtune_core.store.run_row import ENDED, Sweep
 
 NOTIFY_VARIABLE = "TABTUNE_NOTIFY"
 """Environment variable with the address, for workers that are started by the dashboard or a sweep."""

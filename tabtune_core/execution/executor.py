@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from tabtune_core.events import StopRequest
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 LOCAL = "local"
 """Name of the executor of this machine; rows of earlier versions, which name none, are its own."""

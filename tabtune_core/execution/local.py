@@ -26,7 +26,8 @@ from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end,
 from tabtune_core.execution.scheduler import Slots, device_of, is_on_cpu
 from tabtune_core.machine import TIGHT, machine_memory
 from tabtune_core.store.packs import fellows
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 _log = logging.getLogger(__name__)
 

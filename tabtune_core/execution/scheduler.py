@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from tabtune_core.execution.cores import CPU, Shares, busy_percent
 from tabtune_core.gpus import count_cards
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 _CARD = re.compile(r"cuda(?::(\d+))?")
 

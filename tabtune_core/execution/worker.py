@@ -20,7 +20,8 @@ from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.shortage import named, why_nothing_starts
-from tabtune_core.store.runs import ENDED, Run, RunStore
+from tabtune_core.store.run_row import ENDED, Run
+from tabtune_core.store.runs import RunStore
 
 POLL_SECONDS = 0.3
 AGAIN_SECONDS = 1.0

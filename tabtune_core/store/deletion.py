@@ -5,7 +5,8 @@ In: the store and an id. Out: a StoreError that names who uses it, or its folder
 
 from tabtune_core.data.datasets import delete_dataset
 from tabtune_core.errors import StoreError
-from tabtune_core.store.runs import ENDED, RunStore
+from tabtune_core.store.run_row import ENDED
+from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import delete_adapter
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 MOST_TOGETHER = 8
 """Runs of a pack: its activations are those of all of them."""

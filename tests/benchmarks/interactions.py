@@ -4,7 +4,8 @@
 Chromium and, for figures that mean something, two idle cores.
 
 A workspace holds eight sweeps of 50 runs of 1,000 steps, and a server of its own shows it, without a worker: nothing trains
-meanwhile. Seconds count from the click or the address until what was asked for is on the page: the button that goes on, the number of runs
+meanwhile. Last a workspace with one table and a worker, which has nothing else to do, launches a sweep as New run proposes it; it is cancelled
+when the first chart has a point. Seconds count from the click or the address until what was asked for is on the page: the button that goes on, the number of runs
 that follows from a rank, the runs of a sweep, the board's table, the first chart. The first page is opened in a browser that has seen none.
 """
 
@@ -29,9 +30,13 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from published import markdown_table, write_block
 
 from tabtune_core.data.datasets import add_sample
+from tabtune_core.execution.lock import stop_workers
 from tabtune_core.store.runs import RunStore
 
 ROOT, PORT = Path(__file__).parents[2], 8765
+POINTS = ".js-plotly-plot .scatterlayer .trace"
+WORKER_SECONDS = 20
+"""For a worker to load what its runs share."""
 ADDRESS = f"http://127.0.0.1:{PORT}"
 BARS = {
     "first page": 2.0,
@@ -42,22 +47,23 @@ BARS = {
     "Live with 50 runs": 3.0,
     "Leaderboard with 400 runs": 1.5,
     "Compare with 50 runs": 2.0,
+    "Launch to the first point": 3.0,
 }
 """The most seconds that were aimed at."""
-SERVER = """
-import sys
+SERVER = "from dashboard import __main__ as dashboard\ndashboard.main()"
+NO_WORKER = """
 from dashboard import __main__ as dashboard
 from tabtune_core.execution import lock
 lock.ensure_worker = dashboard.ensure_worker = lambda home, **more: None
 dashboard.main()
 """
-"""The dashboard, whose queued runs nobody carries out."""
+"""The dashboard, and one whose queued runs nobody carries out."""
 
 
 @contextmanager
-def served(home: Path) -> Iterator[None]:
+def served(home: Path, program: str) -> Iterator[None]:
     """A server of a workspace."""
-    command = [sys.executable, "-c", SERVER, "--home", str(home), "--port", str(PORT), "--no-browser"]
+    command = [sys.executable, "-c", program, "--home", str(home), "--port", str(PORT), "--no-browser"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as server:
         try:
             next(line for line in server.stdout or () if "LoRA Lab is at" in line)
@@ -80,7 +86,7 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
     """Each interaction once, as one person does them in turn."""
     page: Page = browser.new_context().new_page()
     page.set_default_timeout(60_000)
-    chart = page.locator(".js-plotly-plot .scatterlayer .trace").first
+    chart = page.locator(POINTS).first
     launch = page.get_by_role("button", name="Launch", exact=False)
     following = page.get_by_role("button", name="Next: choose a model")
     seconds = {"first page": waited(lambda: page.goto(f"{ADDRESS}/?table={table}"), following)}
@@ -106,6 +112,23 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
     return seconds
 
 
+def first_point(browser: Browser, store: RunStore, table: str) -> float:
+    """Seconds from Launch until something of the sweep is drawn; then it is cancelled."""
+    page: Page = browser.new_context().new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{ADDRESS}/new_run?table={table}")
+    launch = page.get_by_role("button", name="Launch", exact=False)
+    launch.wait_for()
+    drawn(page)
+    seconds = waited(launch.click, page.locator(POINTS).first)
+    page.context.close()
+    for run in store.runs():
+        store.ask(run.id, "cancel")
+    while store.runs(status="running"):
+        time.sleep(0.1)
+    return seconds
+
+
 def main() -> None:
     """Measures, and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -118,8 +141,15 @@ def main() -> None:
         table = add_sample(home, "breast_cancer").id
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        with served(home):
+        with served(home, NO_WORKER):
             found = [one_round(browser, large, table) for _ in range(options.rounds)]
+        other = Path(name) / "other"
+        table = add_sample(other, "breast_cancer").id
+        with served(other, SERVER):
+            time.sleep(WORKER_SECONDS)
+            for one in found:
+                one["Launch to the first point"] = first_point(browser, RunStore(other), table)
+        stop_workers(other)
     rows = [
         [what, f"{found[0][what]:.1f}", f"{statistics.median(one[what] for one in found):.1f}", f"{most:g}"] for what, most in BARS.items()
     ]

@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT))
 
 from tabtune_core.execution.identity import found  # noqa: E402
 from tabtune_core.execution.lock import ensure_worker, worker_of  # noqa: E402
-from tabtune_core.store.runs import ENDED, Run, RunStore  # noqa: E402
+from tabtune_core.store.run_row import ENDED, Run  # noqa: E402
+from tabtune_core.store.runs import RunStore  # noqa: E402
 
 SETTINGS = (
     "--target",

@@ -17,7 +17,8 @@ from page_steps import PATIENCE_MS, drawn
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.identity import identity_of
-from tabtune_core.store.runs import ENDED, RunStore
+from tabtune_core.store.run_row import ENDED
+from tabtune_core.store.runs import RunStore
 
 pytestmark = pytest.mark.browser
 

@@ -33,7 +33,8 @@ from tabtune_core.machine import Disk
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.store.runs import ENDED, RunStore
+from tabtune_core.store.run_row import ENDED
+from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--steps", "2", "--eval-every", "1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")

@@ -15,7 +15,8 @@ from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.runs import ENDED, RunStore, default_home
+from tabtune_core.store.run_row import ENDED
+from tabtune_core.store.runs import RunStore, default_home
 
 MOST_BYTES = 2_500_000
 ROWS = 40

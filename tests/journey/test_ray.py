@@ -22,7 +22,8 @@ from tabtune_core.execution.cluster_file import read_cluster
 from tabtune_core.scratch import sweep
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
-from tabtune_core.store.runs import ENDED, RunStore
+from tabtune_core.store.run_row import ENDED
+from tabtune_core.store.runs import RunStore
 
 TESTS = Path(__file__).parents[1]
 OF_A_MACHINE = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 80_000_000}

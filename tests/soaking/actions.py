@@ -22,7 +22,7 @@ from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.runs import ENDED, RETRYABLE, Run
+from tabtune_core.store.run_row import ENDED, RETRYABLE, Run
 from tabtune_core.store.uploaded_adapters import add_adapter, delete_adapter, list_adapters
 
 if TYPE_CHECKING:

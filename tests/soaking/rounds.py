@@ -10,7 +10,7 @@ from typing import Any
 from soaking import browsing, checks
 from soaking.actions import ACTIONS, SERVER_KILLS
 from soaking.lab import Lab
-from tabtune_core.store.runs import ENDED, Run
+from tabtune_core.store.run_row import ENDED, Run
 
 CYCLE, ROUGH = 40, 10
 """Of so many rounds so many may end the server and the worker; in the others these live on, and their memory can be compared."""

@@ -15,7 +15,7 @@ from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, handed_over, settle
 from tabtune_core.analysis.runs_table import gains_of
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 
 MOST_HIGH = 6

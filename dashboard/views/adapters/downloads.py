@@ -14,7 +14,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
 from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def export_jobs(run_id: str) -> dict[str, Job]:

@@ -17,7 +17,7 @@ from tabtune_core.files.archives import list_members, open_archive
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.package_reader import ADAPTER_FILE, README
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import ENDED, Run
+from tabtune_core.store.run_row import ENDED, Run
 
 README_LIMIT_BYTES = 100_000
 

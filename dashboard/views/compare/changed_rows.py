@@ -9,7 +9,7 @@ from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import predictions_of, which_rows
 from tabtune_core.analysis.prediction_diagnostics import flip_counts, flips, movers, together
 from tabtune_core.errors import TableError
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 NAMES = {"row": "Row", "label": "Label", "move": "Move"}
 

@@ -7,7 +7,7 @@ import pandas as pd
 from dashboard import queries
 from dashboard.queries.cast import Cast, cast_of
 from tabtune_core.metrics import METRICS, Task
-from tabtune_core.store.runs import RANKED, Run
+from tabtune_core.store.run_row import RANKED, Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 KIND = "rank_curve"
 DOING = "Truncating and scoring the update"

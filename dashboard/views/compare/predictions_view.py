@@ -13,7 +13,7 @@ from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.prediction_diagnostics import confusion, errors, reliability
 from tabtune_core.data.splits import SplitName
 from tabtune_core.store.predictions import Predictions
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def which_rows() -> SplitName:

@@ -13,7 +13,7 @@ from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 KIND = "context_curve"
 AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}

@@ -17,7 +17,7 @@ from dashboard.views.compare.update_sizes import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}

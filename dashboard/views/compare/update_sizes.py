@@ -12,7 +12,7 @@ from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.one_run_rank import DOING, button
 from tabtune_core.analysis.singular_values import layer_frame
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def update_sizes(compared: Compared, runs: list[Run]) -> None:

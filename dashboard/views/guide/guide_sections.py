@@ -15,7 +15,7 @@ from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.presets import PRESETS, preset_for
-from tabtune_core.store.runs import RANKED
+from tabtune_core.store.run_row import RANKED
 
 LARGEST = 8192
 GUIDE_LAYER = "768 × 768"

@@ -9,7 +9,7 @@ from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
 from dashboard.queries.cast import cast_of
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 MOST = 30
 """Runs in one chart."""

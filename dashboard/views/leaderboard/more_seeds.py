@@ -11,7 +11,7 @@ from dashboard.server.people import may_change
 from tabtune_core.analysis.claims import Claim
 from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:

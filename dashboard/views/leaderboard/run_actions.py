@@ -10,7 +10,7 @@ from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, plain
 from dashboard.url_state import go
 from tabtune_core.errors import StoreError
-from tabtune_core.store.runs import ENDED, RANKED, Run
+from tabtune_core.store.run_row import ENDED, RANKED, Run
 
 MOST_COMPARED = 6
 """Runs or adapters that Compare and Try it show side by side."""

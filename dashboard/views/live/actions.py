@@ -8,7 +8,7 @@ from dashboard.url_state import choose, go
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.events import StopRequest
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 def ask(run_ids: list[str], wish: StopRequest) -> None:

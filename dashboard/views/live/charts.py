@@ -26,7 +26,7 @@ from dashboard.url_state import handed_over, keep
 from dashboard.views.live.view import View
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
-from tabtune_core.store.runs import ENDED, Run
+from tabtune_core.store.run_row import ENDED, Run
 
 MOST_NAMED = 12
 """With more runs the legend would take the room of the curves; the names are shown where the pointer rests."""

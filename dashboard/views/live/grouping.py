@@ -11,7 +11,7 @@ from dashboard.views.live.tweak import FIELDS, fields_of, value_of
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.settings.serialization import written_targets
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 EACH, SEEDS = "run", "seeds"
 MOST_APART = 12

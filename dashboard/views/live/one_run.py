@@ -12,7 +12,7 @@ from dashboard.views.live.tweak import tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.settings import REFERENCES
-from tabtune_core.store.runs import ENDED, RETRYABLE, Run
+from tabtune_core.store.run_row import ENDED, RETRYABLE, Run
 
 FOLLOW = "follow"
 """In place of a run's id: whichever is in progress."""

@@ -23,7 +23,7 @@ from dashboard.views.live.pace import SELDOM, is_far_off, refresh_seconds
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
-from tabtune_core.store.runs import ENDED, Run
+from tabtune_core.store.run_row import ENDED, Run
 
 st.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"))
 sweeps = queries.sweeps()

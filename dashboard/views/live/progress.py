@@ -15,7 +15,7 @@ from dashboard.views.live.time_left import time_left
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
-from tabtune_core.store.runs import ENDED, RANKED, Run, Sweep
+from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
 
 FAILED = ("failed", "interrupted")
 MOST_NAMED = 4

@@ -7,7 +7,7 @@ from dashboard.formatting import plain
 from dashboard.server.people import by, may_change
 from dashboard.views.live.actions import ask, to_front
 from dashboard.views.live.tweak import tweak
-from tabtune_core.store.runs import Run, Sweep
+from tabtune_core.store.run_row import Run, Sweep
 
 SHOWN = 8
 """Rows that are drawn at once: the page draws them anew every few seconds."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.runtime_estimate import kind_of
-from tabtune_core.store.runs import ENDED, RANKED, Run
+from tabtune_core.store.run_row import ENDED, RANKED, Run
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:

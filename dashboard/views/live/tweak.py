@@ -9,7 +9,7 @@ from dashboard.formatting import plain
 from dashboard.views.live.actions import duplicate
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, Strategy, TrainSettings, describe
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 
 @dataclass(frozen=True, slots=True)

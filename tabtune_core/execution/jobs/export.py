@@ -35,7 +35,8 @@ from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import PREDICTIONS_FILE
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 MOST_ROWS = 500
 """Test rows that are compared; of the run's first ones."""

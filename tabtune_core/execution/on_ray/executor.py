@@ -27,7 +27,8 @@ from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.processes import GRACE_SECONDS
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.store.runs import Run, RunStore
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 AT_ONCE = 4
 """Calls that an actor answers at a time: a wish is not to wait behind a piece of a file."""

@@ -24,7 +24,8 @@ from tabtune_core.execution.on_ray.reach import first_line
 from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
 from tabtune_core.execution.on_ray.weights import carried
 from tabtune_core.shortage import shortage_of
-from tabtune_core.store.runs import LAST_STATE, STATES, Run, RunStore
+from tabtune_core.store.run_row import LAST_STATE, STATES, Run
+from tabtune_core.store.runs import RunStore
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0

@@ -7,7 +7,7 @@ import pytest
 from tabtune_core.analysis.incomplete import apart
 from tabtune_core.events import RunFinished
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 RESULT = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
 

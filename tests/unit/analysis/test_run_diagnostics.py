@@ -9,7 +9,7 @@ import pytest
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.store.runs import Run
+from tabtune_core.store.run_row import Run
 
 PLAN = RunPlanned("cpu", 100, 341, 114, 114, 256, 85, 30, ("a", "b"), 100, 10, (), {})
 

@@ -11,7 +11,8 @@ from worker_program import queue, start_worker
 
 from tabtune_core.errors import SettingError
 from tabtune_core.execution.end_messages import EndMessages, message
-from tabtune_core.store.runs import RunStore, Sweep
+from tabtune_core.store.run_row import Sweep
+from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.database import size_of
-from tabtune_core.store.runs import ENDED, LAST_STATE, RETRYABLE, STATES, RunStore, default_home
+from tabtune_core.store.run_row import ENDED, LAST_STATE, RETRYABLE, STATES
+from tabtune_core.store.runs import RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)))

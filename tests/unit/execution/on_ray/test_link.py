@@ -171,7 +171,11 @@ def test_a_node_that_leaves_while_its_files_are_fetched_leaves_no_half_of_one(st
     run = store.runs()[0]
     assert (link.ended.cause, run.status) == ("Node n1 has left the cluster.", "running")
     assert sorted(path.name for path in store.run_dir(run.id).iterdir()) == ["log.txt", "predictions.parquet"]
-    assert [given for method, *given in actor.called if method == "piece"] == [["predictions.parquet", 0], ["adapter.zip", 0], ["adapter.zip", 1]]
+    assert [given for method, *given in actor.called if method == "piece"] == [
+        ["predictions.parquet", 0],
+        ["adapter.zip", 0],
+        ["adapter.zip", 1],
+    ]
 
 
 def test_a_worker_that_was_killed_while_it_fetched_is_cleaned_up_after(store):

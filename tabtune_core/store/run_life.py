@@ -1,0 +1,132 @@
+"""A run from the queue to its end, as the worker and the run's own process write it.
+
+In: ids, and what became of a process. Out: rows whose status moves one way; a row that has ended keeps it, unless it was interrupted.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+
+from tabtune_core.errors import StoreError
+from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
+from tabtune_core.store.run_reader import RunReader
+from tabtune_core.store.run_row import ENDED, STATES, Run, Status, Unreadable, read_run
+
+NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = '', received = 0"
+"""Of a row that waits in the queue, again."""
+
+
+class RunLife(RunReader):
+    """Claims, signs of life, wishes, interruptions and ends."""
+
+    def claim(
+        self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "", executor: str = "", node: str = ""
+    ) -> Run | None:
+        """Takes the first of the queue, or one that waits in it, for this process; of several askers only one gets it."""
+        now = time.time()
+        rows = self._read(
+            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, executor = ?, node = ?"
+            " WHERE status = 'queued'"
+            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) RETURNING *",
+            (now, now, pid, identity, slot, executor, node, run_id),
+        )
+        found = read_run(rows[0]) if rows else None
+        if isinstance(found, Unreadable):
+            self.finish(found.id, "failed", error=f"It cannot be read: {found.why}.")
+            return None
+        return found
+
+    def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
+        """Notes which process carries out a running run; a run that is no longer running is a StoreError."""
+        sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
+        if not self._write(sql, (pid, identity, time.time(), run_id)):
+            raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
+
+    def unclaim(self, run_ids: Sequence[str], pid: int) -> None:
+        """Queues runs again that the worker ``pid`` took and could start no process for."""
+        sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = 'running'"
+        for run_id in run_ids:
+            self._write(sql, (run_id, pid))
+
+    def set_place(self, run_id: str, slot: str, node: str) -> None:
+        """Notes where a running run was put after all."""
+        self._write("UPDATE runs SET slot = ?, node = ? WHERE id = ? AND status = 'running'", (slot, node, run_id))
+
+    def receive(self, run_id: str, events: Sequence[tuple[Event, float]], received: int) -> None:
+        """Adds events of a run on another machine, each with its unix seconds; all of them and their new number, or nothing."""
+        if events:
+            with self._together():
+                for event, at in events:
+                    self._add(run_id, event, at)
+                self._write("UPDATE runs SET received = ? WHERE id = ?", (received, run_id))
+
+    def beat(self, run_id: str) -> None:
+        """A sign of life of the run's process."""
+        self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
+
+    def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
+        """Ends a queued or running run; one that has ended stays as it is."""
+        assert status in ENDED, status
+        self._write(
+            "UPDATE runs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
+            (status, to_json(result)[1] if result else None, error, time.time(), run_id),
+        )
+
+    def forget_states(self, run_id: str) -> None:
+        """Takes away the best and the last state of a training, of which what lasts was made, or nothing is to be made."""
+        shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
+
+    def requeue(self, run_id: str, why: str) -> None:
+        """Queues a running run again in its old place, whose process is gone; ``why`` is told until it goes on."""
+        self._queue_again(run_id, "running", why)
+
+    def resume(self, run_id: str) -> None:
+        """Queues an interrupted run again, which goes on from its last state, or starts anew where it had saved none.
+
+        Raises:
+            StoreError: it was not interrupted, or another run repeats it.
+        """
+        old = self.run(run_id)
+        if old.retried_as is not None:
+            raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; it is not resumed beside that one.")
+        if not self._queue_again(run_id, "interrupted", old.error or ""):
+            raise StoreError(f"Run {run_id!r} is {self.run(run_id).status}; only an interrupted run can be resumed.")
+
+    def _queue_again(self, run_id: str, status: Status, why: str) -> int:
+        return self._write(
+            f"UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, {NOWHERE}"
+            " WHERE id = ? AND status = ? AND retried_as IS NULL",
+            (why, run_id, status),
+        )
+
+    def begin_again(self, run_id: str) -> None:
+        """To be called by the process of a run that was queued again: of what the last one told, saved training stays, and zero-shot.
+
+        The memory and phases of the process that is gone go with it, so that every curve counts from one start.
+        """
+        why, goes_on = self.run(run_id).error or "", self.has_last_state(run_id)
+        how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
+        told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
+        zero_shot = {one.event.split: one.seq for one in reversed(told) if isinstance(one.event, Evaluated) and one.event.step == 0}
+        kept = [
+            *zero_shot.values(),
+            *(one.seq for one in told if _is_of_training(one.event)),
+        ]  # the first: the end may tell step 0 once more
+        with self._together():
+            self._write("DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))", (run_id, json.dumps(kept)))
+            self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
+            self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
+
+    def ask(self, run_id: str, wish: StopRequest) -> None:
+        """Asks a running run to stop (keep the best) or cancel (discard); a queued one is cancelled at once, an ended one left alone."""
+        self._row(run_id)
+        queued = self._write("UPDATE runs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id))
+        if not queued:
+            sql = "UPDATE runs SET wish = ? WHERE id = ? AND status = 'running' AND wish IS NOT 'cancel'"
+            self._write(sql, (wish, run_id))
+
+
+def _is_of_training(event: Event | Unread) -> bool:
+    """Whether it is a step or an evaluation between steps, none of zero-shot or of the end."""
+    return isinstance(event, StepDone) or (isinstance(event, Evaluated) and event.split == "validation" and event.step > 0)

@@ -1,0 +1,135 @@
+"""What the row of a run or a sweep says.
+
+In: a row of the database. Out: a frozen object, or what of the row cannot be read.
+"""
+
+import functools
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from tabtune_core.events import RunFinished, StopRequest, from_json
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.database import check_row
+
+Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
+RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
+"""Ended with a result."""
+ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
+RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
+STATES = "states"
+"""Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
+LAST_STATE = "last.safetensors"
+"""File there, from which a run goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the store knows it. Times are unix seconds."""
+
+    id: str
+    sweep: str
+    name: str
+    """What a row or a curve is called, for example ``LoRA r=8``."""
+    status: Status
+    settings: RunSettings
+    created: float
+    started: float | None
+    ended: float | None
+    heartbeat: float | None
+    """Last sign of life of the run's process."""
+    pid: int | None
+    identity: str | None
+    """Of that process, whatever has its pid later; None where a worker of an earlier version wrote the row."""
+    wish: StopRequest | None
+    """What a person asked for while it was running."""
+    error: str | None
+    """For the person: what happened and what to do."""
+    result: RunFinished | None
+    retried_as: str | None
+    """Id of the run that repeats this one."""
+    position: float
+    """Place in the queue, smallest first."""
+    note: str = ""
+    """What a person wrote about it."""
+    archived: bool = False
+    """Put away by a person."""
+    slot: str = ""
+    """Where the worker put it: a card such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
+    executor: str = ""
+    """What carries it out: ``local``, or the name of another; empty while queued, and where an earlier version wrote the row: local."""
+    node: str = ""
+    """Name of the machine that carries it out; empty as above."""
+    resumptions: int = 0
+    """How many times it was queued again after an interruption, by itself or by a person."""
+    tags: tuple[str, ...] = ()
+    """Words that a person put on it."""
+
+    @property
+    def resumed(self) -> str:
+        """For example ``Resumed at step 40 after an interruption``; empty for a run that was never interrupted and queued again."""
+        if not self.resumptions:
+            return ""
+        if self.result is None:
+            return "Resumed after an interruption"
+        if not self.result.resumed_steps:
+            return "Started anew after an interruption"
+        return f"Resumed at step {' and '.join(map(str, self.result.resumed_steps))} after an interruption"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A run whose row this version cannot read; the row is left as it is, and so are the others."""
+
+    id: str
+    sweep: str
+    name: str
+    status: str
+    why: str
+    """For the person: what cannot be read."""
+    heartbeat: object = None
+    """As it stands in the row: a process that goes on changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Runs that were launched together."""
+
+    id: str
+    name: str
+    created: float
+    """Unix seconds."""
+    counts: dict[Status, int]
+    """How many of its runs have each status."""
+    owner: str = ""
+    """Who launched it, where people log in; empty: not known."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _settings(text: str) -> RunSettings:
+    """Settings never change, and checking them takes longer than reading the row."""
+    return RunSettings.from_dict(json.loads(text))
+
+
+def read_run(row: sqlite3.Row) -> Run | Unreadable:
+    """The row with its settings and result, or what of it cannot be read."""
+    values, part = dict(row), "its settings"
+    try:
+        settings = _settings(values["settings"])
+        part = "its result"
+        result = None if values["result"] is None else from_json("RunFinished", values["result"])
+        part = "its status"
+        if values["status"] not in get_args(Status):
+            raise ValueError(f"{values['status']!r} is none that this version knows")
+        read: Any = values | {
+            "settings": settings,
+            "result": result,
+            "archived": bool(values["archived"]),
+            "tags": tuple(values["tags"].split()),
+        }
+        part = "its row"
+        return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        why = f"{part}: {error}".rstrip(".")
+        return Unreadable(values["id"], str(values["sweep"]), str(values["name"]), str(values["status"]), why, values["heartbeat"])
