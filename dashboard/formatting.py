@@ -13,6 +13,7 @@ from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
+from tabtune_core.wording import counted
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -112,7 +113,7 @@ def moment(unix_seconds: float) -> str:
 def sweep_title(sweep: Sweep) -> str:
     """What a list calls a sweep."""
     total = sum(sweep.counts.values())
-    return f"{sweep.name or 'Sweep'} · {total} run{'s' * (total != 1)} · {moment(sweep.created)}{by(sweep.owner)}"
+    return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}{by(sweep.owner)}"
 
 
 def labels(runs: list[Run]) -> dict[str, str]:

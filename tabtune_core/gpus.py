@@ -16,6 +16,7 @@ import pynvml
 
 from tabtune_core.errors import DeviceError
 from tabtune_core.upstream import installed_now
+from tabtune_core.wording import counted
 
 Answer = TypeVar("Answer")
 
@@ -60,7 +61,7 @@ def check_device(name: str) -> None:
         raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     known, gpus = _driver_tells(), count_cards()
     if known and int(named[1] or 0) >= gpus:
-        reason = f"this machine has {gpus} CUDA GPU{'s' if gpus != 1 else ''}" + (
+        reason = f"this machine has {counted(gpus, 'CUDA GPU')}" + (
             "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
         )
         raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")

@@ -9,6 +9,7 @@ from dashboard.formatting import plain
 from tabtune_core.errors import TabTuneError
 from tabtune_core.events import UNKNOWN
 from tabtune_core.store.run_row import Run
+from tabtune_core.wording import counted
 
 
 def runs() -> None:
@@ -25,7 +26,7 @@ def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[
     """A box with a line for each thing that cannot be read, by its id; nothing where there is none."""
     if not lines:
         return
-    title = f"{len(lines)} {noun}{'s' * (len(lines) != 1)} cannot be read"
+    title = f"{counted(len(lines), noun)} cannot be read"
     with st.expander(title, icon=":material/error:", expanded=True):
         st.caption(way_out)
         for place, (identity, text) in enumerate(lines.items()):

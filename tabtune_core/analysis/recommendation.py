@@ -17,6 +17,7 @@ from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
+from tabtune_core.wording import counted
 
 MEMORY_LEVER = 0.1
 """Share by which memory must vary over the ranks before rank is called a lever on it."""
@@ -137,7 +138,7 @@ def _what_settles(claim: Claim) -> str:
     if claim.choices or claim.test.value <= 0:
         return "."
     if claim.more_seeds is not None:
-        seeds = f"{claim.more_seeds} more seed{'s' * (claim.more_seeds > 1)}"
+        seeds = f"{counted(claim.more_seeds, 'more seed')}"
         return f", or repeat with {seeds}: by the noise that was seen, a gain of this size would then show."
     return f"; even {MOST_SEEDS} seeds would not show a gain of this size" + (
         f", about {claim.rows_needed:,} test rows would." if claim.rows_needed else "."

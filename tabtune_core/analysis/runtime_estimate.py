@@ -16,6 +16,7 @@ from tabtune_core.settings import TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
+from tabtune_core.wording import counted
 
 NEAR = 2
 """Runs whose context rows, query rows, features and validation rows are each up to so many times more or fewer can be scaled from."""
@@ -215,6 +216,6 @@ def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on:
 
 def came_from(estimate: TimeEstimate) -> str:
     """For example ``from 3 finished runs like these``."""
-    runs = f"{estimate.runs} finished run{'s' * (estimate.runs != 1)} like {'these' if estimate.runs != 1 else 'this'}"
+    runs = f"{counted(estimate.runs, 'finished run')} like {'these' if estimate.runs != 1 else 'this'}"
     parts = ([runs] if estimate.runs else []) + (["a measurement of a few steps on this machine"] if estimate.measured else [])
     return f"from {' and '.join(parts)}"

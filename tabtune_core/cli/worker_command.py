@@ -6,7 +6,6 @@ Exit status of ``--status``: 0 where a worker runs and responds, 1 where not.
 import argparse
 import logging
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.wording import counted
 
 
 def work(asked: argparse.Namespace) -> int:
@@ -66,12 +66,8 @@ def _show_status(store: RunStore) -> int:
         print(f"The last worker ended: {why}")
     for line in _what_runs(store):
         print(shown(f"Running: {line}"))
-    print(f"Queued: {_counted(store.runs(status='queued'), 'run')}, {_counted(store.jobs(status='queued'), 'job')}.")
+    print(f"Queued: {counted(len(store.runs(status='queued')), 'run')}, {counted(len(store.jobs(status='queued')), 'job')}.")
     return 0 if worker is not None and not worker.suspended else 1
-
-
-def _counted(rows: Sequence[Run] | Sequence[Job], noun: str) -> str:
-    return f"{len(rows)} {noun}{'s' * (len(rows) != 1)}"
 
 
 def _what_runs(store: RunStore) -> list[str]:

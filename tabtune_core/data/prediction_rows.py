@@ -22,6 +22,7 @@ from tabtune_core.data.encoding import FeatureEncoder, label_numbers, label_text
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.errors import LayoutError, TableError, nearest
+from tabtune_core.wording import counted
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
@@ -119,8 +120,7 @@ def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str
         if len(new):
             new_words = listed(new.drop_duplicates().tolist())
             notes.append(
-                f"{len(new):,} row{'s' * (len(new) != 1)} hold {new_words} in {name!r}, which the context does not show: "
-                "read as missing there."
+                f"{counted(len(new), 'row')} hold {new_words} in {name!r}, which the context does not show: read as missing there."
             )
     return notes
 

@@ -13,6 +13,7 @@ from tabtune_core.execution.choice import EXECUTOR_VARIABLE
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.files.whole import write_text
+from tabtune_core.wording import counted
 
 CLUSTER = "cluster.json"
 
@@ -52,12 +53,8 @@ class Cluster:
         used = [node for node in self.nodes if not node.problem]
         cards = self.cards
         kinds = ", ".join(f"{cards.count(card)} × {card}" for card in dict.fromkeys(cards))
-        counts = (_counted(len(used), "node"), _counted(sum(node.cpus for node in used), "CPU"), _counted(len(cards), "GPU"))
+        counts = (counted(len(used), "node"), counted(sum(node.cpus for node in used), "CPU"), counted(len(cards), "GPU"))
         return ", ".join(counts) + (f" ({kinds})" if cards else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def write_cluster(home: Path, cluster: Cluster) -> None:

@@ -16,6 +16,7 @@ import psutil
 
 from tabtune_core.machine import core_quota
 from tabtune_core.settings.validation import require
+from tabtune_core.wording import counted
 
 CPU = "cpu"
 """Slot of all cores, as an earlier version wrote it; ``cpu:0-3`` is that of four."""
@@ -44,7 +45,7 @@ class Shares:
         if wanted <= len(self.cores):
             return None
         return (
-            f"{self.parallel} runs at once with {self.threads} thread{'s' * (self.threads != 1)} each are more than the {len(self.cores)}"
+            f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are more than the {len(self.cores)}"
             " cores carry: the runs slow each other down, and their times do not compare with those of other runs."
         )
 

@@ -13,6 +13,7 @@ from tabtune_core.settings.run import REFERENCES, RunSettings, Strategy
 from tabtune_core.settings.serialization import from_values, plain_values, read_toml
 from tabtune_core.settings.training import ADAM_ONLY
 from tabtune_core.settings.validation import check_kinds, check_whole, require
+from tabtune_core.wording import counted
 
 MOST_RUNS = 1_000
 """Of one sweep."""
@@ -88,13 +89,13 @@ class SweepSettings:
     def formula(self) -> str:
         """How that number comes about, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
         counts = {name: len(getattr(self, name)) for name in LORA_AXES}
-        grid = " x ".join(_counted(count, AXIS_NAMES[name]) for name, count in counts.items() if count > (name != "ranks"))
+        grid = " x ".join(counted(count, AXIS_NAMES[name]) for name, count in counts.items() if count > (name != "ranks"))
         if self._full_runs > 1:
             others = [*(["zero-shot"] if self.zero_shot else []), f"{self._full_runs} rates of full fine-tuning"]
         else:
             baselines = self.zero_shot + self._full_runs
-            others = [_counted(baselines, "baseline")] if baselines else []
-        others += [_counted(len(self._references), "reference")] if self._references else []
+            others = [counted(baselines, "baseline")] if baselines else []
+        others += [counted(len(self._references), "reference")] if self._references else []
         terms = " + ".join(([grid] if grid else []) + others)
         return f"{terms}, x {len(self.seeds)} seeds" if len(self.seeds) > 1 else terms
 
@@ -218,9 +219,3 @@ LORA_AXES = (*AXES_OF_LORA, "learning_rates")
 
 def _listed(values: tuple[Any, ...]) -> list[Any]:
     return [list(value) if isinstance(value, tuple) else value for value in values]
-
-
-def _counted(count: int, name: str) -> str:
-    first, *rest = name.split(" ", 1)
-    words = [first + "s", *rest] if name.startswith("set ") else [name + "s"]
-    return f"{count} {name if count == 1 else ' '.join(words)}"

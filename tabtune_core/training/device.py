@@ -5,6 +5,7 @@ import torch
 from tabtune_core.errors import DeviceError, is_out_of_memory
 from tabtune_core.gpus import freest_card
 from tabtune_core.machine import machine_memory
+from tabtune_core.wording import counted
 
 
 def resolve_device(name: str) -> torch.device:
@@ -27,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
         raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     index = device.index or 0
     if index >= gpus:
-        reason = f"torch sees {gpus} CUDA GPU{'s' if gpus != 1 else ''}"
+        reason = f"torch sees {counted(gpus, 'CUDA GPU')}"
         if of_amd:
             reason = "this build of torch is for AMD GPUs (ROCm), which were never tested"
         elif torch.version.cuda is None:
@@ -53,7 +54,7 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
-    return f"cpu ({threads} thread{'s' * (threads != 1)})"
+    return f"cpu ({counted(threads, 'thread')})"
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
+from tabtune_core.wording import counted
 
 SAVING_REPORTED = 0.1
 """Seconds that were computed before; less is not worth a sentence."""
@@ -103,7 +104,7 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None, oth
     count = settings.train.episode_set
     if others:
         yield Note(
-            f"Quick sweep: the run trains in one pass with {others} other{'s' * (others > 1)}. Seconds "
+            f"Quick sweep: the run trains in one pass with {counted(others, 'other')}. Seconds "
             f"and memory are measured for the pack of {others + 1} runs. A run that ends early is evaluated and saved when the others have "
             "been trained."
         )

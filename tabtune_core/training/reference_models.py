@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.settings.run import Strategy
+from tabtune_core.wording import counted
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer
@@ -130,7 +131,7 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
     known_F = np.isfinite(encoded_NF).any(axis=0)  # of gaps alone there is nothing to put into bins
     model.fit(encoded_NF[:, known_F], y_N)
     ask = model.predict_proba if classes else model.predict
-    said = f"Gradient boosting with {rounds} round{'s' * (rounds != 1)}, chosen {_how(folds)}."
+    said = f"Gradient boosting with {counted(rounds, 'round')}, chosen {_how(folds)}."
     return Reference(lambda x_NF: np.asarray(ask(columns.transform(x_NF)[:, known_F])), said)
 
 

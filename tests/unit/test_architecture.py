@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "upstream", "files"},
+    {"errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "upstream", "wording", "files"},
     {"settings"},
     {"lora", "data"},
     {"models"},
@@ -29,6 +29,7 @@ PAGES_REACH = (
     "machine",
     "shortage",
     "scratch",
+    "wording",
     "files.archives",
     "files.damaged",
     "upstream",

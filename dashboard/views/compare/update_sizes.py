@@ -13,6 +13,7 @@ from dashboard.views.compare.one_run_rank import DOING, button
 from tabtune_core.analysis.singular_values import layer_frame
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
+from tabtune_core.wording import counted
 
 
 def update_sizes(compared: Compared, runs: list[Run]) -> None:
@@ -34,7 +35,7 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
         wait_for(going, DOING)
     elif missing:
         st.markdown(f"Not computed yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
-        button(missing, f"Compute it for {len(missing)} run{'s' * (len(missing) > 1)}", key="work_out_sizes")
+        button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
     if known:
         sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
         sizes = compared.as_run(sizes)

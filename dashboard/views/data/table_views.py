@@ -24,6 +24,7 @@ from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, 
 from tabtune_core.data.target import Way
 from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError, TabTuneError
+from tabtune_core.wording import counted
 
 LOOKS = {
     "error": ":red[:material/error: **Stops training**]",
@@ -76,7 +77,7 @@ def to_check(dataset: Dataset) -> None:
     """Points to what was found, beside the button that would pass it by."""
     grave = sum(finding.severity != "info" for finding in all_findings(dataset))
     if grave:
-        st.caption(f"{grave} issue{'s' * (grave != 1)} to check first, under What was read.", width="content")
+        st.caption(f"{counted(grave, 'issue')} to check first, under What was read.", width="content")
 
 
 def leave_out(dataset: Dataset, target: str) -> None:
@@ -262,7 +263,7 @@ def delete(dataset: Dataset) -> None:
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
         if using:
-            ended = f"{len(using)} run{'s' * (len(using) != 1)} used it"
+            ended = f"{counted(len(using), 'run')} used it"
             st.caption(f"{ended}. Results are kept; to predict with their adapters you need to add the table again.")
         if busy:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")

@@ -12,6 +12,7 @@ from tabtune_core.analysis.claims import Claim
 from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_row import Run
+from tabtune_core.wording import counted
 
 
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
@@ -31,7 +32,7 @@ def offer(claim: Claim, runs: Sequence[Run]) -> None:
         return
     chosen = next(run for run in runs if run.id == claim.runs[0])
     st.button(
-        f"Queue {claim.more_seeds} more seed{'s' * (claim.more_seeds > 1)}",
+        f"Queue {counted(claim.more_seeds, 'more seed')}",
         icon=":material/playlist_add:",
         on_click=_queue,
         args=(chosen, repeats(chosen, runs, claim.more_seeds)),

@@ -26,6 +26,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import MANY_RUNS, SweepSettings
 from tabtune_core.settings.advice import Facts, advise
+from tabtune_core.wording import counted
 
 
 def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[str]:
@@ -139,7 +140,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         )
         ready = not stops and sure and insists
         pressed = st.button(
-            f"Launch {sweep.size:,} run{'s' * (sweep.size != 1)}",
+            f"Launch {counted(sweep.size, 'run')}",
             type="primary" if ready else "secondary",
             disabled=not ready,
             icon=":material/rocket_launch:",
@@ -151,7 +152,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
 def in_short(sweep: SweepSettings, judged: Judged) -> str:
     """For example ``5 runs · about 40 s · fits``."""
     time = None if judged.seconds is None else f"about {duration(judged.seconds)} of training" if judged.seconds else None
-    runs = f"**{sweep.size:,} run{'s' * (sweep.size != 1)}**"
+    runs = f"**{counted(sweep.size, 'run')}**"
     return " · ".join(filter(None, (runs, time, BADGES[judged.fit] if judged.fit else None)))
 
 

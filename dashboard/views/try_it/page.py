@@ -17,6 +17,7 @@ from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.prediction_rows import forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.wording import counted
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0
@@ -98,7 +99,7 @@ with left:
     try:
         if way == "Upload rows":
             rows = try_rows.upload_rows(choice)
-            how_many = "" if rows is None else f" {len(rows):,} row{'s' * (len(rows) != 1)}"
+            how_many = "" if rows is None else f" {counted(len(rows), 'row')}"
             nothing = rows is None or rows.empty
             pressed = st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key="try_predict")
         else:

@@ -12,6 +12,7 @@ from dashboard.formatting import plain
 from dashboard.views.try_it.row_form import row_columns
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
+from tabtune_core.wording import counted
 
 SHOWN = 1000
 """Rows on the page; the download has all."""
@@ -69,7 +70,7 @@ def _scores(result: Mapping[str, Any]) -> None:
         )
         for name in metrics
     }
-    st.markdown(f"**Scores on {result['scored_rows']:,} labelled row{'s' * (result['scored_rows'] != 1)}**")
+    st.markdown(f"**Scores on {counted(result['scored_rows'], 'labelled row')}**")
     st.dataframe(frame, hide_index=True, placeholder="N/A", column_config={"Model": st.column_config.TextColumn(pinned=True)} | how)
 
 

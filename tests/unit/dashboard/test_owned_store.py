@@ -11,8 +11,6 @@ from dashboard import queries
 from dashboard.queries.owned_store import OwnedStore
 from dashboard.server.people import NotYoursError
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.event_log import EventLog
-from tabtune_core.store.jobs import JobQueue
 from tabtune_core.store.runs import RunStore
 
 SETTINGS = RunSettings(dataset="d", target="t")
@@ -71,7 +69,7 @@ def test_the_owner_and_an_admin_are_not_refused(store, monkeypatch):
 def test_every_change_of_a_run_is_one_that_is_checked():
     """A new method that writes must find its place in one of the lists."""
     writing = set()
-    for kind in (RunStore, EventLog, JobQueue):
+    for kind in RunStore.__mro__[:-1]:
         (tree,) = ast.parse(inspect.getsource(kind)).body
         for method in tree.body:
             called = {node.func.attr for node in ast.walk(method) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
