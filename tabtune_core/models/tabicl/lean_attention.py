@@ -1,7 +1,8 @@
-"""TabICL's attention without copies: upstream's own copies q, k and v apart, and asks for the same inducing points in every column.
+"""TabICL's attention without copies: upstream's own copies q, k and v apart, builds their rotation of many small steps, and asks for the
+same inducing points in every column.
 
 In: an upstream module. Out: the same numbers and gradients, in less time and memory.
-Shape letters: T asking tokens, S tokens shown, D width, H heads.
+Shape letters: T asking tokens, S tokens shown, D width, H heads, P pairs of numbers of a head.
 """
 
 from typing import Any
@@ -41,7 +42,9 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
             (w_q, w_kv), (b_q, b_kv) = weight.split(parts), bias.split(parts)
             (q,), (k, v) = self._heads(F.linear(query, w_q, b_q), 1), self._heads(F.linear(key, w_kv, b_kv), 2)
         if rope is not None:
-            q, k = rope.rotate_queries_or_keys(q), rope.rotate_queries_or_keys(k)
+            angles_TP = torch.outer(torch.arange(max(q.shape[-2], k.shape[-2]), device=q.device).to(rope.freqs), rope.freqs)
+            cos_TP, sin_TP = angles_TP.cos(), angles_TP.sin()
+            q, k = (_rotated(x, cos_TP[: x.shape[-2]], sin_TP[: x.shape[-2]], rope.interleaved) for x in (q, k))
         if self.ssmax_layer is not None:
             q = self.ssmax_layer(q.flatten(0, -4), k.shape[-2]).view(q.shape)
         answer = sdpa_with_flattened_batch(q.expand(*k.shape[:-3], *q.shape[-3:]), k, v)
@@ -51,6 +54,38 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         """``(..., T, count D)`` to so many times ``(..., H, T, D / H)``, views of what was projected."""
         parts = projected.view(*projected.shape[:-1], count, self.num_heads, self.head_dim)
         return [part.transpose(-3, -2) for part in (parts.unbind(-3) if count > 1 else [parts.squeeze(-3)])]
+
+
+class _Rotation(torch.autograd.Function):
+    """Turns pairs of numbers by the angles of their token; the gradient is turned back. Su et al. 2021, arXiv 2104.09864."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
+        ctx.save_for_backward(cos_TP, sin_TP)
+        ctx.interleaved = interleaved
+        return _turned(x, cos_TP, sin_TP, interleaved)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        cos_TP, sin_TP = ctx.saved_tensors
+        return _turned(grad, cos_TP, -sin_TP, ctx.interleaved), None, None, None
+
+
+def _rotated(*arguments: Any) -> torch.Tensor:
+    rotated: torch.Tensor = _Rotation.apply(*arguments)  # type: ignore[no-untyped-call]
+    return rotated
+
+
+def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
+    """``(..., T, 2 P)`` to the same, in the type of the angles until it is done; a pair is two neighbours, or one of each half."""
+    wide = x.to(cos_TP.dtype)
+    turned = torch.empty_like(wide)
+    (first, second), (to_first, to_second) = (
+        (whole[..., ::2], whole[..., 1::2]) if interleaved else whole.chunk(2, dim=-1) for whole in (wide, turned)
+    )
+    torch.mul(first, cos_TP, out=to_first).addcmul_(second, sin_TP, value=-1)
+    torch.mul(second, cos_TP, out=to_second).addcmul_(first, sin_TP)
+    return turned.to(x.dtype)
 
 
 class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
