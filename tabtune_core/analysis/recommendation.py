@@ -138,7 +138,7 @@ def _what_settles(claim: Claim) -> str:
     if claim.choices or claim.test.value <= 0:
         return "."
     if claim.more_seeds is not None:
-        seeds = f"{counted(claim.more_seeds, 'more seed')}"
+        seeds = counted(claim.more_seeds, "more seed")
         return f", or repeat with {seeds}: by the noise that was seen, a gain of this size would then show."
     return f"; even {MOST_SEEDS} seeds would not show a gain of this size" + (
         f", about {claim.rows_needed:,} test rows would." if claim.rows_needed else "."

@@ -24,6 +24,7 @@ from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSetti
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.wording import counted
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
@@ -82,7 +83,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
         _make_folder(asked.adapters)
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
-    say(f"Sweep {sweep}: {len(ids)} {'run' if len(ids) == 1 else 'runs'} in {store.home}")
+    say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
     runs = _follow_or_cancel(store, sweep, ids)
     if runs is None:
         return 130

@@ -119,8 +119,9 @@ def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str
         new = words[~words.isin([str(level) for level in known])]
         if len(new):
             new_words = listed(new.drop_duplicates().tolist())
+            hold = "holds" if len(new) == 1 else "hold"
             notes.append(
-                f"{counted(len(new), 'row')} hold {new_words} in {name!r}, which the context does not show: read as missing there."
+                f"{counted(len(new), 'row')} {hold} {new_words} in {name!r}, which the context does not show: read as missing there."
             )
     return notes
 

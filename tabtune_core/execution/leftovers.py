@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.on_ray.node_files import ARRIVING
+from tabtune_core.execution.on_ray.node_files import drop_arriving
 from tabtune_core.scratch import sweep
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import ENDED, STATES
@@ -35,12 +35,8 @@ def sweep_up(store: RunStore) -> None:
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:
                 rows.unlink()
-    for arriving in store.home.glob(f"runs/*/*{ARRIVING}"):
-        if arriving.is_dir():
-            shutil.rmtree(arriving, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                arriving.unlink()
+    for folder in store.home.glob("runs/*"):
+        drop_arriving(folder)
     for states in store.home.glob(f"runs/*/{STATES}"):
         if not _is_needed(store, states):
             shutil.rmtree(states, ignore_errors=True)

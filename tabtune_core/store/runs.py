@@ -1,6 +1,6 @@
 """The run store: the only meeting point of pages, command line, worker and runs.
 
-In: settings of runs, events, wishes. Out: frozen rows. Events are only ever added; a row that has ended keeps its status.
+In: settings of runs, and what a person writes about them or deletes. Out: rows in the queue, until they are deleted.
 """
 
 import json

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.training.clock import OwnClock
 
-FORMAT = 1
+FORMAT = 2
 """Part of every hash: whoever changes what a file holds, or what it is made of, adds one, and files of before are made anew."""
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""

@@ -10,7 +10,8 @@ one after the other. Where a process's memory lies moves all of its steps by up 
 seconds within a turn, and their medians over all turns. The first two turns of a process do not count: they make what is cached, the
 optimizer's state and room for it.
 
-- ``upstream`` is full fine-tuning of TabICL that also computes what nobody reads (``models/tabicl/lean_forward.py``), as its own package does.
+- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with what nobody reads (``models/tabicl/lean_forward.py``) and with
+  copies in its attention (``models/tabicl/lean_attention.py``).
 - ``limit``: nothing trains but one bias at the start, so that the whole is passed through forward and backward and no weight has a gradient:
   what LoRA would cost if its own work were free. Of the cached ``icl_predictor`` there is one too.
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
@@ -44,6 +45,7 @@ from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.stages import replaced
 from tabtune_core.models.tabicl import model as tabicl
 from tabtune_core.settings import LoraSettings
 
@@ -76,7 +78,7 @@ BARS = {
     ("tabicl-v2", 256, 50, "icl_predictor", FULL): 0.25,
     ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
 }
-BRIEF = {FULL: "full", UPSTREAM: "full with the work that nobody reads"}
+BRIEF = {FULL: "full", UPSTREAM: "full as tabicl computes it"}
 BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
 
 Step = Callable[[], dict[str, float]]
@@ -122,7 +124,8 @@ def serve(pipe: Connection, kinds: list[str], name: str, rows: int, features: in
 
 def prepared(kind: str, name: str, folder: Path) -> Steps:
     """A model that trains in the way of a kind."""
-    model = opened(name, folder)
+    with replaced([(tabicl, "lean", lambda module: None)] if kind == UPSTREAM else []):
+        model = opened(name, folder)
     if kind == PEFT:
         return Steps(with_peft(model, name), None)
     if kind in LIMITS:
@@ -184,7 +187,7 @@ def titled(kind: str) -> str:
     """A kind of step, in words."""
     words = {
         FULL: "full fine-tuning",
-        UPSTREAM: "full fine-tuning with the work that nobody reads",
+        UPSTREAM: "full fine-tuning as tabicl computes it",
         ALL: "LoRA, the model's own targets",
         DROPOUT: "the same with dropout 0.05",
         OURS: "LoRA, the layers that `peft` reaches",

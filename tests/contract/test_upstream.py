@@ -66,10 +66,11 @@ def test_with_an_untested_version_no_frozen_layer_is_cached_and_a_note_says_so(m
 
 
 def test_with_an_untested_version_the_model_computes_everything_itself(monkeypatch, tmp_path):
-    model = load_model(CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2"))
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
+    model = load_model(CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2"))
     with needed_work_alone(model.module):
         assert not any("forward" in vars(module) for module in model.module.modules())
+    assert not any(type(module).__module__.startswith("tabtune_core") for module in model.module.modules())
 
 
 def imports(path):

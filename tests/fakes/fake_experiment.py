@@ -14,7 +14,7 @@ from tabtune_core.store.run_row import LAST_STATE, STATES
 
 STEPS, EVALUATED_EVERY = 100, 10
 """Of a steady run."""
-BULK = 400_000_000
+BULK = 1_000_000_000
 """Bytes that a bulky run leaves, so that a machine can leave while they are fetched."""
 JOURNAL = "journal.txt"
 """File of a steady run: a line for each of its processes and each state that was saved."""
@@ -25,7 +25,9 @@ def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh,
     if settings.target == "steady":
         return train_steadily(run_dir, emit, alone=member is None)
     print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
-    (run_dir / "adapter.zip").write_bytes(bytes(BULK) if settings.target == "bulky" else b"weights")
+    (run_dir / "adapter.zip").write_bytes(b"weights")
+    if settings.target == "bulky":
+        os.truncate(run_dir / "adapter.zip", BULK)
     emit(StepDone(1, float("nan"), 1.0, 2e-4, 0.5))
     return BEHAVIOURS[settings.target](home, stop_request)
 

@@ -57,6 +57,29 @@ def test_what_goes_on_is_shown_before_what_ended_later(live, app, store):
     assert next(iter(queries.sweeps())) == ended
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        ({"slot": "cpu", "node": "desk"}, {"slot": "cpu", "node": "desk"}, None),
+        ({"slot": "cuda:0", "node": "desk"}, {"slot": "cuda:1", "node": "desk"}, ["cuda:0", "cuda:1", ""]),
+        (
+            {"slot": "cuda:0", "executor": "ray", "node": "forge (a1b2)"},
+            {"slot": "cuda:0", "executor": "ray", "node": "anvil (c3d4)"},
+            ["cuda:0 of forge (a1b2)", "cuda:0 of anvil (c3d4)", ""],
+        ),
+    ],
+    ids=["one place", "two GPUs", "two nodes"],
+)
+def test_where_runs_are_carried_out_is_a_column_where_it_is_not_always_the_same(live, app, store, first, second, where):
+    sweep, _ = seeding.queue(store, seeding.sweep_settings(store.home))
+    for place in (first, second):
+        store.claim(1, None, **{"executor": "local", **place})
+    live(sweep=sweep)
+    assert not app.exception
+    shown = app.dataframe[0].value
+    assert (shown["Where"].tolist()[:3] if "Where" in shown else None) == where
+
+
 def test_a_run_is_queued_with_one_setting_changed(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     live(sweep=sweep)

@@ -182,7 +182,7 @@ def test_a_machine_that_leaves_while_its_files_are_fetched_costs_the_run_and_lea
         run = store.run(run_id)
         assert (run.status, run.resumptions) == ("finished", 1), run.error
         assert run.node != name
-        assert (folder / "adapter.zip").stat().st_size == 400_000_000
+        assert (folder / "adapter.zip").stat().st_size == 1_000_000_000
         assert not list(folder.glob("*arriving"))
     finally:
         end(store, *workers)
@@ -218,6 +218,28 @@ def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state
     finally:
         end(store, *workers)
         cluster.add_node(**OF_A_MACHINE)
+
+
+@pytest.mark.browser
+def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster):
+    store = RunStore(tmp_path)
+    table = add_table(store)
+    sweep, ids = store.add_sweep([training(table, rank=rank, steps=2_000, patience=0) for rank in (2, 3)])
+    address = serve("--executor", "ray", "--address", cluster.address)
+    wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))
+    nodes = {store.run(run_id).node for run_id in ids}
+    assert len(nodes) == 2
+    page.goto(f"{address}/live?sweep={sweep}")
+    page.get_by_text("0 of 2 runs have ended.").wait_for()
+    cells = page.get_by_test_id("stDataFrame").first.locator("td")
+    wait_until(lambda: {f"cpu of {node}" for node in nodes} <= set(cells.all_text_contents()))
+    traces = page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace')
+    wait_until(lambda: traces.count() >= 2)
+    page.screenshot(path=os.environ.get("PICTURE", tmp_path / "live.png"))
+    for run_id in ids:
+        store.ask(run_id, "cancel")
+        assert ended(store, run_id).status == "cancelled"
+    wait_until(lambda: processes_of_runs() == [])
 
 
 def test_a_run_outlives_its_worker_and_the_next_one_writes_down_what_it_told_meanwhile(store, table, cluster):

@@ -13,6 +13,7 @@ from dashboard.queries import Latest, Look
 from dashboard.views.live.actions import again_all, ask, to_the_form
 from dashboard.views.live.time_left import time_left
 from tabtune_core.analysis.curves import Progress
+from tabtune_core.execution.choice import LOCAL
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
@@ -111,16 +112,23 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
         st.caption(f"Frozen layers shared with {which}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
+def _where(run: Run) -> str:
+    """The GPU or CPU that a run was given, and on a cluster the node; empty while it waits."""
+    return " of ".join(filter(None, (run.slot, "" if run.executor in ("", LOCAL) else run.node)))
+
+
 def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
     """One line a run, up to the second."""
     runs = look.runs
     far = {run_id: last.progress for run_id, last in latest.items()}
     label, loss_title = METRICS[metric].written, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
+    apart = len({_where(run) for run in runs if run.slot}) > 1 or any(run.executor not in ("", LOCAL) for run in runs)
     digits = METRICS[metric].decimals(max((last.best for last in latest.values() if last.best is not None), key=abs, default=0.0))
     rows = [
         {
             "Run": named[run.id],
             "Status": ", ".join(filter(None, (STATUS[run.status], "resumed" if run.resumptions else "", silence(run)))),
+            **({"Where": _where(run)} if apart else {}),
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
@@ -141,6 +149,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         column_config={
             "Run": text(pinned=True),
             "Status": text(width=wide),
+            "Where": text(help="The GPU or CPU that the run uses; on a cluster, also its node."),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
             f"Best validation {label}": number(format=f"%.{digits}f", help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),

@@ -157,8 +157,7 @@ class Link:
 
     def _lose(self, ended: Ended) -> None:
         self.kill()
-        with contextlib.suppress(OSError):  # of a disk that is full or gone
-            node_files.drop_arriving(self.store.run_dir(self.run.id))
+        node_files.drop_arriving(self.store.home / "runs" / self.run.id)  # whether or not it is still in the store
         self.ended, self.state = ended, "gone"
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:

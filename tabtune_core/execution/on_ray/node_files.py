@@ -53,12 +53,13 @@ def take(file: Path, offset: int, content: bytes, size: int) -> None:
 
 
 def drop_arriving(folder: Path) -> None:
-    """Removes what is not there whole and will not be: from a node that has left, or for a worker that was killed."""
+    """Removes, as far as it can be removed, what is not there whole and will not be: its node has left, or its worker was killed."""
     for path in folder.glob(f"*{ARRIVING}"):
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink()
+            with suppress(OSError):
+                path.unlink()
 
 
 def sizes(folder: Path, *, without: Sequence[str] = ()) -> Sizes:

@@ -1,7 +1,8 @@
 """TabICL's attention without copies: upstream's own copies q, k and v apart, builds their rotation of many small steps, and asks for the
 same inducing points in every column.
 
-In: an upstream module. Out: the same numbers and gradients, in less time and memory.
+In: an upstream module. Out: the same numbers and gradients, in less time and memory. LoRA's dropout hides the same numbers of the inducing
+points in every column; in 16 bits, positions are exact beyond 256 columns, where upstream rounds them.
 Shape letters: T asking tokens, S tokens shown, D width, H heads, P pairs of numbers of a head.
 """
 
@@ -33,7 +34,8 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         """``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; the query's leading axes may be 1 where those of the key are longer."""
         others = (cached_kv, key_padding_mask, attn_mask)
         if key is None or value is not key or need_kv or self.dropout or any(other is not None for other in others):
-            return super().forward(query, key, value, cached_kv, key_padding_mask, attn_mask, rope, need_kv)
+            apart = query if key is None else query.expand(*key.shape[:-2], *query.shape[-2:])
+            return super().forward(apart, key, value, cached_kv, key_padding_mask, attn_mask, rope, need_kv)
         weight, bias, width = self.in_proj_weight, self.in_proj_bias, self.embed_dim
         if query is key:
             q, k, v = self._heads(F.linear(query, weight, bias), 3)

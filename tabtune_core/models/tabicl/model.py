@@ -37,7 +37,7 @@ TEMPERATURE = 0.9
 
 
 class TabICLModel:
-    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL`` with nothing changed.
+    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL``, whose attention is lean.
 
     A table of more classes than ``native_classes`` is predicted by upstream's tree of smaller questions.
     """

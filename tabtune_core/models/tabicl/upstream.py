@@ -17,6 +17,7 @@ UPSTREAM = Upstream(
         "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points ask once for all columns",
         "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without that question",
         "tabicl._model.layers:MultiheadAttention": "its projections, its rotation and its scaling, computed without copies",
+        "tabicl._model.rope:RotaryEmbedding": "its frequencies, and which numbers are a pair",
         "tabicl._model.attention:sdpa_with_flattened_batch": "attention of many tables at once",
         "tabicl._model.ssmax:_logn": "the logarithm of the number of rows, a wait for a GPU",
         "tabicl._model.attention:set_flash_attn3_enabled": "keeps attention in fp32",

@@ -15,6 +15,7 @@ from tabtune_core.models.tabicl.lean_forward import needed_work_alone
 from tabtune_core.training.recompute import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6
+TARGETS = ("col_embedder.tf_col", "row_interactor", "icl_predictor")
 BLOCKS = ("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks")
 ROUNDING = {"atol": 3e-6, "rtol": 1e-5}
 """BLAS adds in another order where there are fewer rows at once."""
@@ -121,17 +122,17 @@ def kept_bytes(module, *inputs):
     ("name", "task"), [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")], ids=str
 )
 def test_outputs_and_gradients_of_lean_attention_are_upstreams(name, task, lora, recompute):
-    y_BC = torch.arange(CONTEXT)[None].float() % 3 if task == "classification" else torch.randn(1, CONTEXT)
-    x_BTF, said = torch.randn(1, ROWS, FEATURES), []
+    y_BC = torch.arange(CONTEXT).expand(2, -1).float() % 3 if task == "classification" else torch.randn(2, CONTEXT)
+    x_BTF, said = torch.randn(2, ROWS, FEATURES), []
     for module in both(name, task):
         module.train()
         if lora:
             torch.manual_seed(0)
-            inject(module, rank=2, alpha=8, dropout=0.0, targets=("col_embedder", "icl_predictor"), passed_over=("ssmax_layer",))
+            inject(module, rank=2, alpha=8, dropout=0.0, targets=TARGETS, passed_over=("ssmax_layer",))
             for path, parameter in module.named_parameters():
                 if "lora_B" in path:
                     torch.nn.init.normal_(parameter, std=0.3)
-        said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute)))
+        said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute), *([needed_work_alone(module)] if said else [])))
     assert len(said[0]) > 10
     torch.testing.assert_close(said[1], said[0], atol=3e-5, rtol=1e-4)
 
@@ -150,6 +151,19 @@ def test_predictions_of_lean_attention_are_upstreams_with_and_without_a_cache_of
             module.forward_with_cache(X_train=x_BTF[:, :CONTEXT], y_train=y_BC, store_cache=True, use_cache=False)
             said.append((plain, module.forward_with_cache(X_test=x_BTF[:, CONTEXT:], store_cache=False, use_cache=True)))
     torch.testing.assert_close(said[1], said[0], **ROUNDING)
+
+
+def test_a_module_whose_attention_drops_something_predicts_and_trains_as_ever():
+    y_BC, x_BTF, said = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES), []
+    for module in both():
+        for layer in module.modules():
+            if isinstance(layer, MultiheadAttention):
+                layer.dropout = 0.5
+        with torch.no_grad():
+            said.append(module.eval()(x_BTF, y_BC))
+        torch.manual_seed(0)
+        said.append(module.train()(x_BTF, y_BC).detach())
+    torch.testing.assert_close(said[2:], said[:2], **ROUNDING)
 
 
 def test_a_mask_is_upstreams_to_obey():
