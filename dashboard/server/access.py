@@ -156,7 +156,8 @@ def resolved(address: str) -> str:
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
-        raise ValueError(f"There is no address {address!r}. Take an IP address of this machine, or 0.0.0.0 for all of them.") from error
+        ways = "Take an IP address of this machine, or 0.0.0.0 for all of them. The head of a Ray cluster is named with --ray-address."
+        raise ValueError(f"There is no address {address!r}. {ways}") from error
 
 
 def is_any(address: str) -> bool:

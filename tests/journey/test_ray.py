@@ -225,7 +225,7 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
     store = RunStore(tmp_path)
     table = add_table(store)
     sweep, ids = store.add_sweep([training(table, rank=rank, steps=2_000, patience=0) for rank in (2, 3)])
-    address = serve("--executor", "ray", "--address", cluster.address)
+    address = serve("--executor", "ray", "--ray-address", cluster.address)
     wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))
     nodes = {store.run(run_id).node for run_id in ids}
     assert len(nodes) == 2
