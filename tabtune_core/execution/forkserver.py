@@ -3,9 +3,11 @@
 In: the modules that carry out runs and jobs. Out: a multiprocessing context whose processes begin as forks of it.
 """
 
+import contextlib
 import multiprocessing
 import os
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 
 from tabtune_core.execution.child import run_child
 
@@ -31,7 +33,7 @@ CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def forkserver(experiment: str, jobs: str) -> ForkServerContext:
-    """Sets the environment of this process, which its children have; the forkserver itself starts with the first of them."""
+    """Sets the environment of this process, which its children have; the forkserver itself starts with the first of them, or before."""
     for name, value in RUN_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.update(CARD_ORDER)
@@ -39,3 +41,9 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     loaded = LOADED_BY_RUNS if experiment == EXPERIMENT else ()
     context.set_forkserver_preload([experiment, jobs, run_child.__module__, *loaded])
     return context
+
+
+def start_early() -> None:
+    """Starts the forkserver of this process, so that the first run does not wait until torch is loaded; returns at once."""
+    with contextlib.suppress(OSError):  # what the machine lacks is told where a run or a job needs it
+        ensure_running()

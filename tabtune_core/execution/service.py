@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import Executor
-from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver
+from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, start_early
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.local import LocalExecutor
@@ -80,6 +80,7 @@ def run_worker(
         try:
             if worker is None:  # with the lock: an executor ends what no row names, and tells the pages where runs go
                 worker = open_worker(store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
+                start_early()
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, worker.leave)
             with worker.surviving():
