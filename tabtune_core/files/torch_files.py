@@ -70,5 +70,5 @@ def check_tensor(tensor: torch.Tensor, name: str = "a tensor") -> None:
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and tensor.dtype in KNOWN
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise Damaged(f"{name} in it is not plain: its kind is {tensor.dtype}, its shape {tuple(tensor.shape)}")
-    if tensor.dtype in FLOATS and not torch.isfinite(tensor).all():
+    if tensor.dtype in FLOATS and tensor.numel() and not all(extreme.isfinite() for extreme in torch.aminmax(tensor)):  # NaN is both
         raise Damaged(f"{name} in it holds NaN or Infinity, with which nothing can be computed")
