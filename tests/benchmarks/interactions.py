@@ -5,7 +5,7 @@ Chromium and, for figures that mean something, two idle cores.
 
 A workspace holds eight sweeps of 50 runs of 1,000 steps, and a server of its own shows it, without a worker: nothing trains
 meanwhile. Last a workspace with one table and a worker, which has nothing else to do, launches a sweep as New run proposes it; it is cancelled
-when the first chart has a point. Seconds count from the click or the address until what was asked for is on the page: the button that goes on, the number of runs
+when its first loss is drawn. Seconds count from the click or the address until what was asked for is on the page: the button that goes on, the number of runs
 that follows from a rank, the runs of a sweep, the board's table, the first chart. The first page is opened in a browser that has seen none.
 """
 
@@ -113,14 +113,14 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
 
 
 def first_point(browser: Browser, store: RunStore, table: str) -> float:
-    """Seconds from Launch until something of the sweep is drawn; then it is cancelled."""
+    """Seconds from Launch until the loss of a run that trains is drawn; then the sweep is cancelled."""
     page: Page = browser.new_context().new_page()
     page.set_default_timeout(60_000)
     page.goto(f"{ADDRESS}/new_run?table={table}")
     launch = page.get_by_role("button", name="Launch", exact=False)
     launch.wait_for()
     drawn(page)
-    seconds = waited(launch.click, page.locator(POINTS).first)
+    seconds = waited(launch.click, page.locator(f'[class*="st-key-loss_"] {POINTS}').first)
     page.context.close()
     for run in store.runs():
         store.ask(run.id, "cancel")
