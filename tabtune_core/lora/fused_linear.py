@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from tabtune_core.lora.cost import is_whole
 from tabtune_core.lora.half_copies import in_half
 
 LEVELS = 2**8
 CACHED = 2**19
 """Numbers that fit a processor's own cache, 2 MB in fp32: where the two forms take equally long on a Xeon; on a GPU either will do."""
-SKINNY = 3
-"""A product with the rank as one side takes so many times as long a number as one of full widths takes, both ways taken together."""
 
 
 def low_rank_linear(
@@ -103,6 +102,7 @@ class _LowRankLinear(torch.autograd.Function):
         merged: bool,
     ) -> torch.Tensor:
         x_NI, low_NR, kept, ctx.merged, ctx.scaling = x.reshape(-1, x.shape[-1]), None, None, merged, scaling / (1 - dropout)
+        ctx.whole = is_whole(len(weight), weight.shape[1], len(a))
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
         else:
@@ -111,10 +111,10 @@ class _LowRankLinear(torch.autograd.Function):
             else:
                 kept = keep_mask(x, dropout) if dropout else None
                 seen_NI, scaling = _masked(x_NI, kept), ctx.scaling
-            low_NR = _narrow(seen_NI, a, scaling)
+            given = seen_NI if ctx.whole else (low_NR := _narrow(seen_NI, a, scaling))
             del seen_NI  # with dropout a copy, as large as what comes now
             output = F.linear(x, weight, bias).contiguous()
-            output.view(-1, output.shape[-1]).addmm_(low_NR, b.T)
+            output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
         ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x as it came, which other layers keep too: x_NI may be a copy
         result: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
         return result
@@ -126,7 +126,7 @@ class _LowRankLinear(torch.autograd.Function):
         grad_NO, seen_NI, grad_x, back_NR = grad.reshape(-1, grad.shape[-1]), _masked(x_NI, kept), None, None
         scaling, gpu = ctx.scaling, on_gpu(x)
         b_RO = b.T if gpu else b.T.contiguous()
-        if weight.numel() <= SKINNY * (a.numel() + b.numel()):
+        if ctx.whole:
             grad_weight = grad_NO.T @ seen_NI
             grad_a, grad_b = _scaled(b_RO, grad_weight, scaling), _scaled(grad_weight, a.T, scaling)
         else:
@@ -138,8 +138,8 @@ class _LowRankLinear(torch.autograd.Function):
             if ctx.merged:
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=scaling)
             else:
-                back_NR = _narrow(grad_NO, b_RO, scaling) if back_NR is None else back_NR
-                grad_x = (grad_NO @ weight).addmm_(back_NR, a) if kept is None else _masked(back_NR @ a, kept).addmm_(grad_NO, weight)
+                left, right = (grad_NO, _scaled(b, a, scaling)) if back_NR is None else (back_NR, a)
+                grad_x = (grad_NO @ weight).addmm_(left, right) if kept is None else _masked(left @ right, kept).addmm_(grad_NO, weight)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from tabtune_core.lora.fused_linear import SKINNY, keep_mask
+from tabtune_core.lora.cost import is_whole
+from tabtune_core.lora.fused_linear import keep_mask
 from tabtune_core.lora.layers import LowRank, LowRankUpdate
 from tabtune_core.lora.lazy_weight import LowRankWeight
 
@@ -132,7 +133,7 @@ class _StackedLinear(torch.autograd.Function):
         x, weight, a_KRI, b_KRO, scaling_K11, kept_KNI, low_KNR = ctx.saved_tensors
         x_KNI, grad_KNO = (tensor.reshape(len(a_KRI), -1, tensor.shape[-1]) for tensor in (x, grad))
         seen_KNI, scaled_KRO, grad_x, back_KNR = _seen(x_KNI, kept_KNI), b_KRO * scaling_K11, None, None
-        if ctx.merged and weight.numel() <= SKINNY * (a_KRI[0].numel() + b_KRO[0].numel()):
+        if ctx.merged and is_whole(len(weight), weight.shape[1], a_KRI.shape[1]):
             moved_KIO = x_KNI.mT @ grad_KNO
             grad_a, grad_b = scaled_KRO @ moved_KIO.mT, (a_KRI @ moved_KIO) * scaling_K11
         else:

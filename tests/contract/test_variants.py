@@ -138,7 +138,7 @@ def test_a_tape_counts_more_for_a_higher_rank_or_for_copies_of_a_weight(variant,
     for rank in (1, 8):
         tape = Tape(Trained(everything=False, ranks={"w": rank}, dropout=True, variant=variant))
         with tape.block(0):
-            tape.linear("w", {"x": 100}, (16, 16), read=read)
+            tape.linear("w", {"x": 100}, (64, 64), read=read)
         kept.append(tape.peak_bytes(checkpointed=False))
     assert kept[0] < kept[1] or (read and VARIANTS[variant].rescales)
     assert kept[0] > 0

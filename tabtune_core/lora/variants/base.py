@@ -6,6 +6,8 @@ Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from tabtune_core.lora.cost import is_whole
+
 if TYPE_CHECKING:
     import torch
 
@@ -87,5 +89,5 @@ class Variant:
         for name, rows in inputs.items():
             tape.keep(name, rows * shape[1], trains=True)
             tape.keep_bytes(f"{path} {name} mask", rows * shape[1] if tape.hides else 0)
-            if tape.hides or rows < max(shape):  # else the update goes into the weight
+            if not is_whole(*shape, rank) and (tape.hides or rows < max(shape)):  # else the update goes into the weight
                 tape.keep(f"{path} {name} low", rows * rank, trains=True)
