@@ -4,9 +4,10 @@
 Chromium and, for figures that mean something, two idle cores.
 
 A workspace holds eight sweeps of 50 runs of 1,000 steps, and a server of its own shows it, without a worker: nothing trains
-meanwhile. Last a workspace with one table and a worker, which has nothing else to do, launches a sweep as New run proposes it; it is cancelled
-when its first loss is drawn. Seconds count from the click or the address until what was asked for is on the page: the button that goes on, the number of runs
-that follows from a rank, the runs of a sweep, the board's table, the first chart. The first page is opened in a browser that has seen none.
+meanwhile. Last a workspace with one table and a worker, which has nothing else to do, launches a sweep as New run proposes it; it is
+cancelled when the first score of a run is drawn. Seconds count from the click or the address until what was asked for is on the page: the
+button that goes on, the number of runs that follows from a rank, the runs of a sweep, the board's table, the first chart, the first point.
+The first page is opened in a browser that has seen none.
 """
 
 import argparse
@@ -113,14 +114,14 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
 
 
 def first_point(browser: Browser, store: RunStore, table: str) -> float:
-    """Seconds from Launch until the loss of a run that trains is drawn; then the sweep is cancelled."""
-    page: Page = browser.new_context().new_page()
+    """Seconds from Launch until the first score of a run is a point on a chart; then the sweep is cancelled."""
+    page: Page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
     page.set_default_timeout(60_000)
     page.goto(f"{ADDRESS}/new_run?table={table}")
     launch = page.get_by_role("button", name="Launch", exact=False)
     launch.wait_for()
     drawn(page)
-    seconds = waited(launch.click, page.locator(f'[class*="st-key-loss_"] {POINTS}').first)
+    seconds = waited(launch.click, page.locator(".js-plotly-plot .scatterlayer .point").first)
     page.context.close()
     for run in store.runs():
         store.ask(run.id, "cancel")
