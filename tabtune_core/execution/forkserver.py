@@ -10,11 +10,14 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 
 from tabtune_core.execution.child import run_child
+from tabtune_core.machine import PROCESS_BYTES, machine_memory
 
 EXPERIMENT = "tabtune_core.engine.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.execution.jobs.registry"
 """Module whose ``run_job`` carries out a job."""
+PLENTY = 6
+"""Free memory, in processes with torch loaded, where one more is no loss."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
 """What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""
 RUN_ENVIRONMENT = {
@@ -44,6 +47,10 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
 
 
 def start_early() -> None:
-    """Starts the forkserver of this process, so that the first run does not wait until torch is loaded; returns at once."""
-    with contextlib.suppress(OSError):  # what the machine lacks is told where a run or a job needs it
-        ensure_running()
+    """Starts the forkserver of this process, so that the first run does not wait until torch is loaded; returns at once.
+
+    Not where memory is short: a workspace may only be looked at.
+    """
+    if machine_memory()[0] >= PLENTY * PROCESS_BYTES:
+        with contextlib.suppress(OSError):  # what the machine lacks is told where a run or a job needs it
+            ensure_running()

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.execution import processes
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.forkserver import forkserver
+from tabtune_core.execution.forkserver import forkserver, start_early
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.execution.processes import Watched, cause
@@ -112,6 +113,25 @@ def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
+
+
+def test_a_worker_that_has_nothing_to_do_has_its_forkserver(tmp_path):
+    process = start_worker(
+        tmp_path, before="from tabtune_core.execution import forkserver\nforkserver.machine_memory = lambda: (16e9, 32e9)\n"
+    )
+    try:
+        wait_until(lambda: any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()))
+    finally:
+        end(RunStore(tmp_path), process)
+
+
+@pytest.mark.parametrize(("free_gb", "starts"), [(16, 1), (1, 0)])
+def test_torch_is_loaded_early_only_where_memory_is_plenty(monkeypatch, free_gb, starts):
+    started = Mock()
+    monkeypatch.setattr("tabtune_core.execution.forkserver.ensure_running", started)
+    monkeypatch.setattr("tabtune_core.execution.forkserver.machine_memory", lambda: (free_gb * 1e9, 32e9))
+    start_early()
+    assert started.call_count == starts
 
 
 @pytest.mark.parametrize("error", [EOFError(), BrokenPipeError(32, "Broken pipe")])

@@ -144,7 +144,9 @@ def test_for_the_backward_pass_it_keeps_the_input_and_with_dropout_a_byte_a_numb
     with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
         low_rank_linear(x, w, c, a, b, SCALING, dropout)
     assert x.untyped_storage().data_ptr() in kept
-    assert sum(size for place, size in kept.items() if place not in own) == x.nbytes + (x.numel() + (2 * 40 * 2 * 4 if inputs == 40 else 0) if dropout else 0)
+    assert sum(size for place, size in kept.items() if place not in own) == x.nbytes + (
+        x.numel() + (2 * 40 * 2 * 4 if inputs == 40 else 0) if dropout else 0
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
