@@ -20,7 +20,7 @@ from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.events import Event, PhaseDone, StepDone
 from tabtune_core.settings import RunSettings
-from tabtune_core.training import loop
+from tabtune_core.training import step as training_step
 from tabtune_core.training.device import resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
@@ -52,8 +52,8 @@ class Counted:
 
     def __init__(self, step: int) -> None:
         self.step, self.seen, self.kept_bytes, self.peak_bytes = step, 0, 0, 0
-        self.loss, self.take_step = loop.episode_loss, loop.take_step
-        loop.episode_loss, loop.take_step = self._loss, self._take_step  # type: ignore[assignment]
+        self.loss, self.take_step = training_step.episode_loss, training_step.take_step
+        training_step.episode_loss, training_step.take_step = self._loss, self._take_step  # type: ignore[assignment]
 
     def _loss(self, *arguments: Any, **named: Any) -> torch.Tensor:
         self.seen += 1
