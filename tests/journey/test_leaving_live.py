@@ -1,4 +1,4 @@
-"""Live is left for the Leaderboard while its sweep ends, or with a click still on its way: the next page is there, whole.
+"""Live is left for the Leaderboard while its sweep ends, or with a click still on its way, or drawn anew during a refresh: all is there, whole.
 
 ``LEAVINGS=50 pytest tests/journey/test_leaving_live.py`` leaves as many times, at other moments around the end.
 """
@@ -78,3 +78,27 @@ def test_a_click_on_live_that_comes_after_another_page_was_asked_for_blanks_noth
     page.wait_for_timeout(1500)  # the click has been answered, or passed over
     assert page.get_by_role("heading", name="Leaderboard").is_visible()
     assert (tmp_path / "server.log").read_text().count("Couldn't find fragment") == 0
+
+
+SLOW_REFRESH = """
+import time
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from dashboard import __main__ as dashboard, queries
+latest = queries.latest
+def slow_latest(*asked):
+    time.sleep(0.5 if get_script_run_ctx().fragment_ids_this_run else 0)
+    return latest(*asked)
+queries.latest = slow_latest
+dashboard.main()
+"""
+"""A dashboard whose refreshes take longer than it takes to begin to draw the page."""
+
+
+def test_a_page_that_is_drawn_anew_in_the_middle_of_a_refresh_logs_no_error(serve, page, tmp_path):
+    sweep, _ = going(RunStore(tmp_path))
+    page.goto(f"{serve(program=('-c', SLOW_REFRESH))}/live?sweep={sweep}")
+    page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
+    for number in range(8):
+        page.get_by_role("radio", name=("Seconds", "Steps")[number % 2]).click()
+        page.wait_for_timeout(1000 + 120 * number)
+    assert "Error" not in (tmp_path / "server.log").read_text()

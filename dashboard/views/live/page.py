@@ -55,7 +55,7 @@ seldom = SELDOM * every if every else None
 
 progress.tab_title(runs)
 progress.failures(runs, named, allowed=mine)
-# what changes with every step is drawn into this by one part of the page; what a person asks with stands still below it
+# what changes with every step stands in this; what a person asks with stands still below it
 above = st.container()
 with st.container(horizontal=True):
     progress.sweep_buttons(runs, sweep, allowed=mine)
@@ -106,17 +106,17 @@ def watch() -> None:
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         now, latest = look.runs, queries.latest(look, settings.selection_metric)
         curves = curves_of(now, latest)
-        with above:
-            if going:
-                worker_trouble(queries.look_after_worker())
-            progress.overall(now, named, latest)
-            progress.runs_table(look, named, latest, settings.selection_metric)
-            opened.refresh(curves, look)
+        if going:
+            worker_trouble(queries.look_after_worker())
+        progress.overall(now, named, latest)
+        progress.runs_table(look, named, latest, settings.selection_metric)
+        opened.refresh(curves, look)
     if every is not None and is_far_off(every):
         st.rerun()
 
 
-watch()
+with above:  # and not in its body: a refresh that the page is drawn anew in the middle of may not write outside its own place
+    watch()
 
 
 @st.fragment(run_every=seldom)
