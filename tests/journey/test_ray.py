@@ -190,7 +190,7 @@ def test_a_machine_that_leaves_while_its_files_are_fetched_costs_the_run_and_lea
 
 
 def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state(store, table, cluster):
-    steps, workers = 24, []
+    steps, workers = 40, []
 
     def keep_worker():
         """As the pages do: Ray 2.52 may join a worker to the machine that leaves, as all of them are this one, and it ends with that."""
@@ -243,7 +243,7 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
 
 
 def test_a_run_outlives_its_worker_and_the_next_one_writes_down_what_it_told_meanwhile(store, table, cluster):
-    steps = 24
+    steps = 40
     (run_id,) = store.add_sweep([training(table, steps=steps)])[1]
     flags = ("--executor", "ray", "--address", cluster.address)
     worker = real_worker(store.home, *flags)
