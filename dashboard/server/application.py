@@ -4,6 +4,10 @@ Streamlit checks the Host of websockets only; the middleware here refuses a fore
 web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1.
 """
 
+import importlib
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import plotly
@@ -53,6 +57,17 @@ ROUTES = [Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", r
 """Addresses of ours; what holds something lies below ``/lab/``, because who has not logged in reaches nothing there."""
 
 
+NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
+"""What takes longest to load of what the first two pages need."""
+
+
+@asynccontextmanager
+async def loading(app: object) -> AsyncIterator[None]:
+    """Loads it once the server is up, while the person's browser starts."""
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in NEEDED_FIRST], name="loading", daemon=True).start()
+    yield
+
+
 def application(access: Access) -> st.App:
     """The pages with everything in front of them: first the Host, then the token or the log-in."""
     middleware = [
@@ -65,6 +80,7 @@ def application(access: Access) -> st.App:
         middleware.append(Middleware(LoginGuard, emails=access.emails))
     return st.App(
         Path(__file__).parents[1] / "app.py",
+        lifespan=loading,
         routes=ROUTES,
         middleware=middleware,
         on_script_error=failures.show,

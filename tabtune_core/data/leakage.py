@@ -9,8 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import r2_score
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding
@@ -66,6 +64,8 @@ def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -
     >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95, tree_score(x % 7, (x > 50).astype(int), "classification") < 0.7
     (True, True)
     """
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # as in ``splits``
+
     small = {"max_leaf_nodes": LEAVES, "min_samples_leaf": LEAF_ROWS, "random_state": 0}
     tree = DecisionTreeRegressor(**small) if task == "regression" else DecisionTreeClassifier(**small)
     fold_N = np.random.default_rng(0).permutation(len(y_N)) % FOLDS
@@ -81,6 +81,8 @@ def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -
 
 def _score(y_N: NDArray[np.generic], guessed_N: NDArray[np.generic], task: Task) -> float:
     if task == "regression":
+        from sklearn.metrics import r2_score
+
         return float(r2_score(y_N, guessed_N))
     return float(np.mean([np.mean(guessed_N[y_N == label] == label) for label in np.unique(y_N)]))
 

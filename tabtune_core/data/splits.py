@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from tabtune_core.data.findings import Finding
 from tabtune_core.errors import LabelError
@@ -160,6 +159,8 @@ def split_rows(
     Raises:
         LabelError: too few rows to split.
     """
+    from sklearn.model_selection import train_test_split  # half a second to import, and who only plans a split needs none
+
     labelled = np.flatnonzero(np.array([label is not None for label in labels]))
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
     held_out_sizes = held_out_rows(counts, validation_share, test_share)

@@ -149,6 +149,12 @@ def test_importing_it_does_not_import_ray(module):
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("module", ["tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"])
+def test_who_plans_and_queues_runs_does_not_wait_for_scikit_learn(module):
+    code = f"import {module}, tabtune_core.analysis.obstacles, tabtune_core.data.pair_leakage, sys; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
 def test_only_the_store_has_sql():
     with_sql = {str(p.relative_to(ROOT / "tabtune_core")) for p in modules("tabtune_core") if "sqlite3" in p.read_text()}
     assert {path.partition("/")[0] for path in with_sql} == {"store"}
