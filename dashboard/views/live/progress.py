@@ -128,7 +128,6 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         {
             "Run": named[run.id],
             "Status": ", ".join(filter(None, (STATUS[run.status], "resumed" if run.resumptions else "", silence(run)))),
-            **({"Where": _where(run)} if apart else {}),
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
@@ -136,6 +135,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             loss_title: latest[run.id].loss,
             f"Best validation {label}": latest[run.id].best,
             "Memory now": megabytes(latest[run.id].held_bytes) if run.status == "running" else "",
+            **({"Where": _where(run)} if apart else {}),
         }
         for run in runs
     ]
