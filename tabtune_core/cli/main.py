@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
-    """A command that starts runs. Its module brings scikit-learn, a second that the other commands do not wait."""
+    """A command that starts runs. Its module brings pandas, a fifth of a second that the other commands do not wait."""
 
     def command(asked: argparse.Namespace) -> int:
         from tabtune_core.cli import launch
