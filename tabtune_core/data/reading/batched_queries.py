@@ -90,17 +90,6 @@ def _values(connection: duckdb.DuckDBPyConnection, ask: Ask, places: list[int]) 
     return {place: found.get(place, (None,) * len(ask.terms)) for place in places}
 
 
-def holding(conditions: Sequence[str]) -> Asking[list[int]]:
-    """Places of the conditions that are true of every cell of the sample; none of an empty one."""
-    found = yield Ask(tuple(f"bool_and(coalesce({condition}, false))" for condition in conditions), of_sample=True)
-    return [place for place, holds in enumerate(found) if holds is True]
-
-
-def everywhere(condition: str) -> str:
-    """A term: whether a condition is true of every cell of a column that has a value."""
-    return f"bool_and({condition}) FILTER (WHERE cell IS NOT NULL)"
-
-
 def quoted(text: str) -> str:
     """A text of ours as SQL."""
     return "'" + text.replace("'", "''") + "'"

@@ -7,7 +7,8 @@ an offset from UTC is the moment it stands for, in UTC. Every format is a consta
 import re
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.batched_queries import Ask, Asking, everywhere, holding
+from tabtune_core.data.reading.batched_queries import Ask, Asking
+from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.words import Typed
 
 DIGIT = re.compile(r"\d")
@@ -28,21 +29,29 @@ DAY_DATES = tuple(f"%d{mark}%m{mark}{year}{time}" for time in ("", " %H:%M", " %
 
 
 def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: bool) -> Asking[Typed | None]:
-    """A date where every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
-    if not forced and not all(6 <= len(value) <= 40 and DIGIT.search(value) for value in sample):
+    """A date where nearly every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
+    likely = [6 <= len(value) <= 40 and DIGIT.search(value) is not None for value in sample]
+    if not forced and sum(likely) < len(sample) * (1 - STRAY_SHARE):
         return None
-    fitting = yield from _fitting([STANDARD])
+    fitting, read, filled = yield from _fitting([STANDARD], forced)
     zones = (yield from zone_findings(name)) if fitting else ()
-    if not fitting and (forced or not is_number(sample[0])):  # no format is a plain number, and trying all of them is slow
-        formats = (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))
-        fitting = yield from _fitting(list(map(strptime, formats)))
+    shown = next((value for value, is_likely in zip(sample, likely, strict=True) if is_likely), "")
+    if read < filled and (forced or not is_number(shown)):  # no format is a plain number, and to try all is slow
+        formats = list(map(strptime, (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))))
+        other, more, _ = yield from _fitting(formats, forced)
+        fitting, read, zones = (other, more, ()) if more > read else (fitting, read, zones)
+    unread = filled - read
+    if not forced and (not fitting or unread > filled * STRAY_SHARE):
+        return None
+    bad: tuple[Finding, ...] = ()
+    if unread:
+        wrong = f"(cell IS NOT NULL AND ({fitting[0] if fitting else STANDARD}) IS NULL)"
+        if not forced and unread > filled * BAD_SHARE:
+            typed = yield from stray_words(name, unread, filled, wrong, what="date")
+            return typed if typed.questions else None
+        bad = (bad_cells_finding(name, (yield from unread_words(wrong)), unread, filled, what="dates"),)
     if not fitting:
-        if not forced:
-            return None
-        message = (
-            f"{name!r} is read as dates, as asked; cells not written as 2025-12-31 became missing. Choose another kind if they matter."
-        )
-        return Typed("date", STANDARD, (Finding("warning", "not-dates", message, name),))
+        return Typed("date", STANDARD, bad)
     finding = Finding(
         "info",
         "date",
@@ -51,18 +60,18 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: boo
     )
     by_day, by_month = (next((value for value in fitting if start in value), None) for start in ("'%d", "'%m"))
     if by_day is None or by_month is None:
-        return Typed("date", fitting[0], (finding, *zones))
+        return Typed("date", fitting[0], (*bad, finding, *zones))
     used = by_month if day_first is False else by_day
     if day_first is not None:
-        return Typed("date", used, (finding,), ambiguous_date=True)
-    message = f"{name!r} holds dates such as {sample[0]!r} that can be read day first or month first; read day first."
+        return Typed("date", used, (*bad, finding), ambiguous_date=True)
+    message = f"{name!r} holds dates such as {shown!r} that can be read day first or month first; read day first."
     question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
-    return Typed("date", used, (Finding("warning", "ambiguous-date", message, name),), (question,), ambiguous_date=True)
+    return Typed("date", used, (*bad, Finding("warning", "ambiguous-date", message, name)), (question,), ambiguous_date=True)
 
 
 def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
     """Says that times became moments in UTC, where any has an offset or a zone."""
-    filled, zoned, shown = yield Ask(("count(cell)", f"count(*) FILTER ({ZONED})", f"min(cell) FILTER ({ZONED})"))
+    filled, zoned, shown = yield Ask((f"count({STANDARD})", f"count(*) FILTER ({ZONED})", f"min(cell) FILTER ({ZONED})"))
     if not zoned:
         return ()
     message = f"{name!r} holds times with an offset from UTC or a zone, such as {shorten(shown)!r}: each is read as its moment in UTC."
@@ -72,13 +81,14 @@ def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
     return (Finding("warning", "utc", f"{message} {bare}", name),)
 
 
-def _fitting(ways: list[str]) -> Asking[list[str]]:
-    """SQL for a date, of the ways in which every cell is one; the sample is tried first."""
-    likely = [ways[place] for place in (yield from holding([f"{way} IS NOT NULL" for way in ways]))]
-    if not likely:
-        return []
-    found = yield Ask(tuple(everywhere(f"{way} IS NOT NULL") for way in likely))
-    return [way for way, holds in zip(likely, found, strict=True) if holds is True]
+def _fitting(ways: list[str], forced: bool) -> Asking[tuple[list[str], int, int]]:
+    """SQL for a date, of the ways in which most cells are one, how many those are, and of how many; the sample is tried first."""
+    seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways)), of_sample=True)
+    least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
+    likely = [way for way, count in zip(ways, counts, strict=True) if count and count >= least]
+    filled, *read = yield Ask(("count(cell)", *(f"count({way})" for way in likely)))
+    most = max(read, default=0)
+    return [way for way, count in zip(likely, read, strict=True) if count == most], most, filled
 
 
 def is_number(cell: str) -> bool:

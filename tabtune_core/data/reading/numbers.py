@@ -116,11 +116,11 @@ def unread_words(wrong: str) -> Asking[list[str]]:
     return sorted(times, key=lambda word: (-times[word], word))
 
 
-def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int) -> Finding:
-    """Shows the cells of a number column that are no numbers."""
+def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int, *, what: str = "numbers") -> Finding:
+    """Shows the cells of a column of numbers, or of ``what`` else, that are none."""
     shown = ", ".join(repr(shorten(word)) for word in bad[:STRAY_WORDS]) + (", ..." if len(bad) > STRAY_WORDS else "")
     cells = "1 cell is none and became" if unread == 1 else f"{unread:,} cells are none and became"
-    message = f"{name!r} holds numbers in {filled - unread:,} of {filled:,} cells; {cells} missing: {shown}. "
+    message = f"{name!r} holds {what} in {filled - unread:,} of {filled:,} cells; {cells} missing: {shown}. "
     return Finding("warning", "bad-cells", f"{message}Correct the file, or choose category under Columns, if they matter.", name)
 
 
@@ -179,8 +179,8 @@ def style_typed(name: str, sample: list[str], fitting: Fitting) -> Typed:
     return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
 
 
-def stray_words(name: str, unread: int, filled: int, wrong: str) -> Asking[Typed]:
-    """Text; where it is numbers but for a few words, asks whether those mean missing."""
+def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number") -> Asking[Typed]:
+    """Text; where it is numbers, or dates, but for a few words, asks whether those mean missing."""
     kind = (yield from as_words()).kind
     if unread > filled * STRAY_SHARE:
         return Typed(kind, "cell")
@@ -188,7 +188,7 @@ def stray_words(name: str, unread: int, filled: int, wrong: str) -> Asking[Typed
     if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):
         return Typed(kind, "cell")
     shown = ", ".join(repr(word) for word in words)
-    message = f"{name!r} holds numbers in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."
-    offer = f"{message} If these words mean missing, say so and the column becomes a number."
-    question = Question("mixed-numbers", offer, "missing_marks", words)
-    return Typed(kind, "cell", (Finding("warning", "mixed-numbers", message, name),), (question,))
+    message = f"{name!r} holds {what}s in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."
+    offer = f"{message} If these words mean missing, say so and the column becomes a {what}."
+    question = Question(f"mixed-{what}s", offer, "missing_marks", words)
+    return Typed(kind, "cell", (Finding("warning", f"mixed-{what}s", message, name),), (question,))

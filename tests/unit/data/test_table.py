@@ -328,7 +328,35 @@ def test_a_time_with_a_tail_that_means_nothing_is_no_date(cell):
     assert one_column([cell, "2024-01-02 10:00:00"]).columns[0].kind == "category"
     table = one_column([cell, "2024-01-02 10:00:00"], ReadingChoices(kinds=(("x", "date"),)))
     assert table.frame["x"].isna().tolist() == [True, False]
-    assert "not-dates" in codes(table)
+    assert "bad-cells" in codes(table)
+
+
+DAYS = [f"{day:02}/{month:02}/2025" for month in range(1, 13) for day in range(1, 26)]
+
+
+@pytest.mark.parametrize("style", ["%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d", "%d %b %Y"])
+def test_a_few_cells_that_are_no_dates_become_missing_and_are_shown(style):
+    days = [pd.to_datetime(day, dayfirst=True) for day in DAYS]
+    cells = [day.strftime(style) for day in days] + ["Total", "unknown"]
+    table = one_column(cells)
+    assert table.columns[0].kind == "date"
+    assert table.frame["x"].tolist()[:-2] == days
+    (said,) = (finding.message for finding in table.findings if finding.code == "bad-cells")
+    assert said.startswith("'x' holds dates in 300 of 302 cells; 2 cells are none and became missing: 'Total', 'unknown'.")
+
+
+def test_a_date_that_is_asked_for_is_read_in_the_format_of_most_cells():
+    table = one_column(["31/01/2025", "02/28/2025", "soon", "05/12/2025", "13/12/2025"], ReadingChoices(kinds=(("x", "date"),)))
+    assert table.frame["x"].isna().tolist() == [False, True, True, False, False]
+    assert one_column(["soon", "late"], ReadingChoices(kinds=(("x", "date"),))).frame["x"].isna().all()
+
+
+def test_it_is_asked_whether_words_among_dates_mean_missing():
+    cells = [*DAYS[:60], *["not yet"] * 4]
+    asked = one_column(cells)
+    assert asked.columns[0].kind == "text"
+    assert ("mixed-dates", ("not yet",)) in [(one.code, one.options) for one in asked.questions]
+    assert one_column(cells, ReadingChoices(missing_marks=("not yet",))).columns[0].kind == "date"
 
 
 @pytest.mark.parametrize(("choice", "month"), [(None, 4), (True, 4), (False, 3)])

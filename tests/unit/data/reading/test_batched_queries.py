@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from tabtune_core.data.reading import batched_queries, sql
-from tabtune_core.data.reading.batched_queries import Ask, answered, everywhere, first_cells, groups, hold_batch, holding, quoted
+from tabtune_core.data.reading.batched_queries import Ask, answered, first_cells, groups, hold_batch, quoted
 
 
 @pytest.fixture
@@ -56,13 +56,6 @@ def test_columns_of_a_long_table_are_asked_about_one_by_one():
     assert groups(3, 10_000_000) == [(0, 1), (1, 2), (2, 3)]
     assert groups(4_500, 1_000) == [(0, 2_000), (2_000, 4_000), (4_000, 4_500)]
     assert groups(0, 0) == []
-
-
-def test_a_condition_is_tried_on_a_sample_and_then_everywhere(connection):
-    conditions = ["cell < 'b'", "cell < 'c'", "TRY_CAST(cell AS INTEGER) > 0"]
-    assert answered(connection, [holding(conditions), holding(conditions)], [["a", "b"], []]) == [[1], []]
-    assert batched_queries._values(connection, Ask(tuple(map(everywhere, conditions))), [1]) == {1: (False, True, None)}
-    assert batched_queries._values(connection, Ask((everywhere("cell = 'x'"),)), [2]) == {2: (True,)}, "a missing cell has no say"
 
 
 def test_a_text_of_ours_is_a_constant():
