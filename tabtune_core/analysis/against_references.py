@@ -13,13 +13,18 @@ from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
 
 def against_references(board: pd.DataFrame, rank_by: str) -> Iterator[str]:
-    """One sentence a reference: the mean of its validation score, over the seeds under which the best LoRA has one too."""
+    """One sentence a reference: the mean of its validation score, over the seeds under which the best LoRA has one too.
+
+    The best is that by the mean over the seeds that all LoRA configurations have, where there are any: another seed is another split.
+    """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")]
     lora = known[known["strategy"] == "peft"]
     if lora.empty:
         return
-    means = lora.groupby(CONFIGURATION, dropna=False)[score].transform("mean")
+    configuration = lora.groupby(CONFIGURATION, dropna=False).ngroup()
+    shared = configuration.groupby(lora["seed"]).transform("nunique") == configuration.nunique()
+    means = lora[score].where(shared | (not shared.any())).groupby(configuration).transform("mean")
     best = lora[means == (means.max() if meaning.higher_is_better else means.min())].groupby("seed")[score].first()
     for strategy in REFERENCES:
         reference = known[known["strategy"] == strategy].groupby("seed")[score].first()

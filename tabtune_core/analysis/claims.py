@@ -13,7 +13,6 @@ import pandas as pd
 from scipy.special import ndtri
 
 from tabtune_core.analysis.comparison import Comparison, Load, replicates
-from tabtune_core.analysis.intervals import NORMAL_95
 from tabtune_core.analysis.replicates import Difference, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS
@@ -104,7 +103,7 @@ def seeds_needed(test: Difference, seeds: int, share: float) -> int | None:
     """
     for total in range(seeds + 1, MOST_SEEDS + 1):
         variance = test.of_seed * (1 / total + (1 - 1 / total) * share) + test.between_seeds / total
-        if NORMAL_95 * math.sqrt(variance) < test.value:
+        if test.half / test.error * math.sqrt(variance) < test.value:
             return total - seeds
     return None
 

@@ -7,9 +7,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-NORMAL_95 = 1.959964
-"""Half the width of a 95 % interval in standard errors, where the error itself is well known."""
-
 
 def half_interval(values: Sequence[float]) -> float:
     """Half the width of Student's 95 % interval of the mean; NaN for fewer than two values.

@@ -15,6 +15,7 @@ from tabtune_core.analysis.claims import MOST_SEEDS, ROUNDING, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, compare, told_by
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
+from tabtune_core.settings import REFERENCES
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted
@@ -65,6 +66,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     label, metric = partial(label_of, lora), METRICS[rank_by]
     among = " among the LoRA runs" if table.iloc[0]["strategy"] == "base-ft" else ""
     sentences = list(_headline(lora_claim, lora.iloc[0], metric, label, among))
+    sentences += _worse_than_the_mean(board)
     sentences += _full(table, metric, label(lora.iloc[0]))
     if lora_claim.chooses_a_rank:
         sentences += _rank(lora, metric, label)
@@ -72,6 +74,20 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     if comparison.apart:
         sentences.append(f"Not compared with the others: {'; '.join(comparison.apart)}.")
     return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
+
+
+def _worse_than_the_mean(board: pd.DataFrame) -> Iterator[str]:
+    """Of numbers, that all runs of the model miss by more than who always answers with the mean, so that no gain is worth much."""
+    runs = board[~board["strategy"].isin(REFERENCES)]
+    for part in ("test", "validation"):
+        explained = runs[f"{part}_r2"].dropna() if f"{part}_r2" in runs else ()
+        if len(explained):
+            if max(explained) < 0:
+                yield (
+                    f"Yet no run predicts the {part} rows better than their own mean would (R² is below 0). Look, on the Data page, for"
+                    " values of the target that are far from the others."
+                )
+            return
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
@@ -130,7 +146,8 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
     if claim.verdict == "worse":
         yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
     else:
-        yield f"{where} its gain over zero-shot is not beyond noise: {interval}. Use the pretrained model as it is{_what_settles(claim)}"
+        unclear = f"its difference from zero-shot is not beyond noise: {interval}"
+        yield f"{where} {unclear}. Use the pretrained model as it is{_what_settles(claim)}"
 
 
 def _what_settles(claim: Claim) -> str:
@@ -139,7 +156,8 @@ def _what_settles(claim: Claim) -> str:
         return "."
     if claim.more_seeds is not None:
         seeds = counted(claim.more_seeds, "more seed")
-        return f", or repeat with {seeds}: by the noise that was seen, a gain of this size would then show."
+        seen = "the noise that was seen" if len(claim.runs) > 1 else "the noise of the rows (one seed does not tell how much seeds differ)"
+        return f", or repeat with {seeds}: by {seen}, a gain of this size would then show."
     return f"; even {MOST_SEEDS} seeds would not show a gain of this size" + (
         f", about {claim.rows_needed:,} test rows would." if claim.rows_needed else "."
     )

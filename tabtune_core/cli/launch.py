@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.cli.arguments import INSIST, given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
-from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
+from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
+from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -84,6 +85,8 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
+    ensure_worker(store.home, exit_when_idle=True)
+    say_what_may_leak(store, dataset, first)  # while the worker loads what runs need
     runs = _follow_or_cancel(store, sweep, ids)
     if runs is None:
         return 130

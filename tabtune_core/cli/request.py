@@ -96,6 +96,18 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     say(f"{run['task']}: {target!r} {why}")
 
 
+def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
+    """Names columns that alone predict the target nearly without error, which takes about a second."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.leakage import may_leak
+    from tabtune_core.data.target import with_label
+    from tabtune_core.data.task import kinds_of
+
+    frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
+    for finding in may_leak(frame, kinds_of(dataset.columns, settings), settings.target, settings.task):
+        say(f"{finding.severity}: {finding.message}")
+
+
 def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
     """Refuses what could not start, and says what to know of the rest; returns what would be trained on."""
     from tabtune_core.analysis.obstacles import stopped_by_request, stopped_by_table

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from tabtune_core.data.encoding import label_texts
@@ -25,6 +26,9 @@ ROWS_PER_CLASS = 3
 SMALL_CLASS = 0.1
 """Share of the rows; a smaller class that has also less than half the rows of the largest is rare."""
 FEWEST_NUMBERS = 10
+FAR, FAR_IN_LOG = 30, 6
+"""Times the distance between the quartiles, from the median, beyond which a number is far from the others; of positive numbers also by
+their logarithms, as incomes and prices reach far by nature."""
 FIRST_ROWS = 1_000
 Way = Literal["classes", "numbers", "halves"]
 """How a column is predicted: each value is a class; its numbers; two classes, up to its median and above."""
@@ -131,9 +135,35 @@ def check_label(
             raise LabelError(
                 f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, choose and test on."
             )
+        findings += far_values(labels.to_numpy(dtype=float), target)
     else:
         findings += check_classes(labels, target, max_classes, ROWS_PER_CLASS if split else 1)
     return (*findings, *leaks(frame, target))
+
+
+def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
+    """Names numbers so far from the others that a squared error follows them alone, such as a total or a mistyped one.
+
+    >>> [finding.code for finding in far_values(np.array([10.0, 11, 12, 13, 14, 900]), "y")]
+    ['far-values']
+    >>> far_values(np.exp(np.linspace(-4.0, 4, 99)), "y")
+    []
+    """
+    low, middle, high = np.quantile(y_N, [0.25, 0.5, 0.75])
+    far_N = np.abs(y_N - middle) > FAR * (high - low)
+    if low > 0:
+        positive_N = y_N > 0
+        far_N[positive_N] &= np.abs(np.log(y_N[positive_N] / middle)) > FAR_IN_LOG * np.log(high / low)
+    far = y_N[far_N][np.argsort(-np.abs(y_N[far_N] - middle), kind="stable")]
+    if not len(far) or low == high:
+        return []
+    examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
+    how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
+    message = (
+        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {low:,.6g} and {high:,.6g}. Training and the"
+        " scores follow such values more than all others: correct them, or remove their rows, if they are mistakes or totals."
+    )
+    return [Finding("warning", "far-values", message, target)]
 
 
 def absent(target: str, names: list[str]) -> str:

@@ -250,7 +250,7 @@ def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
     open_page(app, metric="accuracy")
     said = texts(app.markdown)
     assert "Validation chooses r=4" in said
-    assert "On the test rows its gain over zero-shot is not beyond noise" in said
+    assert "On the test rows its difference from zero-shot is not beyond noise" in said
     assert "Use the pretrained model as it is, or repeat with" in said
     assert "is the best" not in said
     button = next(found for found in app.button if found.label.startswith("Queue "))

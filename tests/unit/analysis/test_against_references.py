@@ -30,6 +30,11 @@ def test_the_mean_over_shared_seeds_is_set_against_the_best_lora():
     ]
 
 
+def test_the_best_lora_is_that_of_the_seeds_that_all_of_them_have():
+    (found,) = against_references(board(r2=(0.5,), r4=(0.4, 0.8), linear=(0.3, 0.9)), "log_loss")
+    assert found.endswith("has a validation log-loss of 0.6000, the mean over 2 seeds: as good as the best LoRA."), "r = 4"
+
+
 def test_the_same_score_is_said_to_be_the_same():
     (found,) = against_references(board(r2=(0.5,), boosting=(0.5,)), "log_loss")
     assert found.endswith("has a validation log-loss of 0.5000: as good as the best LoRA.")

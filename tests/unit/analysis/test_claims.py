@@ -70,12 +70,18 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
 
 
 def test_seeds_that_are_needed_put_the_difference_beyond_its_interval():
-    seen = Difference(0.1, 0.08, 0.16, of_seed=0.08**2)
+    seen = Difference(0.1, 0.08, 1.96 * 0.08, of_seed=0.08**2)
     assert seeds_needed(seen, 1, 0.0) == 2  # 1.96 * 0.08 / root 3 is below 0.1, over root 2 it is not
     assert seeds_needed(seen, 1, 0.2) == 3  # of four, with a fifth of the noise common to all
     assert seeds_needed(seen, 1, 0.5) is None
-    assert seeds_needed(Difference(0.01, 0.08, 0.16, of_seed=0.08**2), 1, 0.0) is None
+    assert seeds_needed(Difference(0.01, 0.08, 1.96 * 0.08, of_seed=0.08**2), 1, 0.0) is None
     assert MOST_SEEDS == 20
+
+
+def test_seeds_that_are_needed_are_those_of_the_interval_that_was_shown():
+    """With one degree of freedom less than there are groups of rows it is wider than the normal one."""
+    seen = Difference(0.1, 0.0505, 0.1001, of_seed=0.0505**2)
+    assert seeds_needed(seen, 1, 1.0) is None, "the same rows under every seed"
 
 
 @pytest.mark.parametrize("classes", [2, 3])

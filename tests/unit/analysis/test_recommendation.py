@@ -165,7 +165,7 @@ def test_a_gain_that_the_test_rows_do_not_confirm_is_no_claim_and_no_rank_is_bes
     lab.add((2, (0.5,), range(10)), (4, (0.6,), range(12)), ("inference", (0.5,), range(10)))
     said = lab.said()
     assert "Validation chooses r=4." in said
-    assert "On the test rows its gain over zero-shot is not beyond noise: +0.1000 accuracy, 95 % interval -0.0" in said
+    assert "On the test rows its difference from zero-shot is not beyond noise: +0.1000 accuracy, 95 % interval -0.0" in said
     assert "Use the pretrained model as it is, or repeat with" in said
     assert "better than zero-shot" not in said
     assert "rank" not in said.replace("Rank is not the lever", "")
@@ -179,7 +179,7 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
     needed = next(
         more
         for more in range(1, 20)
-        if 1.959964 * math.sqrt(claim.test.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < claim.test.value
+        if claim.test.half / claim.test.error * math.sqrt(claim.test.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < claim.test.value
     )
     assert claim.more_seeds == needed
     assert f"or repeat with {needed} more seed" in lab.said()
