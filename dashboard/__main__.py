@@ -29,7 +29,7 @@ from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.choice import LOCAL
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import add_worker_flags, chosen
+from tabtune_core.execution.worker_flags import add_worker_flags, check_environment, chosen
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -177,6 +177,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         choice, _ = chosen(options)  # here, as the worker would end over it, with no more than a line in its log
         choice.check()
         choice.tell(os.environ)
+        check_environment()
         with named(folder=home):
             if address := os.environ.get(NOTIFY_VARIABLE):
                 checked_address(address)

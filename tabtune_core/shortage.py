@@ -157,4 +157,5 @@ def _sentence(lack: Lack, path: Path | None) -> str:
 def _room(disk: Disk | None) -> str:
     if disk is None:
         return ""
-    return f" ({disk.free_bytes / 1e6:,.1f} MB of {disk.total_bytes / 1e6:,.0f} MB are free at {disk.mount})"
+    least = f"; at least {START_BYTES / 1e6:,.0f} MB are kept for what goes on" if 0 < disk.free_bytes < START_BYTES else ""
+    return f" ({disk.free_bytes / 1e6:,.1f} MB of {disk.total_bytes / 1e6:,.0f} MB are free at {disk.mount}{least})"

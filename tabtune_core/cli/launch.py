@@ -6,6 +6,7 @@ In: what was asked for. Out: runs in the workspace, followed to their end, and t
 import argparse
 import re
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,8 +101,10 @@ def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str]) -> list[R
     try:
         return follow(store, sweep)
     except KeyboardInterrupt:
+        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest queued
         for run_id in ids:
             store.ask(run_id, "cancel")
+        signal.signal(signal.SIGINT, held)
         say("\nCancelled what was queued, and asked those that run to end. Their logs stay; press Ctrl-C again to leave at once.")
         follow(store, sweep)
         return None

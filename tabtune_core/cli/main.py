@@ -21,25 +21,24 @@ from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE
-from tabtune_core.execution.worker_flags import add_worker_flags
+from tabtune_core.execution.worker_flags import add_worker_flags, check_environment
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.shortage import named
-from tabtune_core.store.job_kinds import KINDS, read_minutes
+from tabtune_core.store.job_kinds import JOB_MINUTES_VARIABLE, KINDS, read_minutes
 from tabtune_core.store.runs import default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 NO_RESUME_VARIABLE = "TABTUNE_NO_RESUME"
-JOB_MINUTES_VARIABLE = "TABTUNE_JOB_MINUTES"
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
-    asked = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = asked.command
     try:
+        asked = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             status = command(asked)
             sys.stdout.flush()  # what it is sent to may be full
@@ -177,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--no-resume",
         action="store_true",
-        default=bool(os.environ.get(NO_RESUME_VARIABLE)),
+        default=os.environ.get(NO_RESUME_VARIABLE, "") not in ("", "0"),
         help="leave a run whose process was killed to 'loralab resume' and the Live page; otherwise it goes on by itself, once"
         f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
     )
@@ -208,6 +207,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
     def command(asked: argparse.Namespace) -> int:
         from tabtune_core.cli import launch
 
+        check_environment()
         status: int = getattr(launch, name)(asked)
         return status
 

@@ -3,6 +3,7 @@
 In: the store and the ids of runs. Out: progress, and the runs when they have ended.
 """
 
+import os
 import re
 import sys
 import textwrap
@@ -16,8 +17,9 @@ from tqdm import tqdm
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
+from tabtune_core.execution.choice import EXECUTOR_VARIABLE, RAY
 from tabtune_core.execution.cluster_file import why_not_joined
-from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
+from tabtune_core.execution.lock import Holder, ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.shortage import why_nothing_starts
@@ -83,6 +85,8 @@ class _WorkerCare:
         self.home = home
         self.starts, self.looks, self.next_look = 0, 0, -float("inf")
         self.waits = False
+        self.suspended = 0
+        """Process of the worker of which it was said."""
         self.replaced: set[str] = set()
         """Versions that were asked to make way, each once: programs of two versions shall not go on replacing each other's worker."""
 
@@ -95,13 +99,18 @@ class _WorkerCare:
         if time.monotonic() < self.next_look:
             return
         self.next_look, self.looks = time.monotonic() + WORKER_SECONDS, self.looks + 1
+        if not self.home.is_dir():
+            raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
         worker = worker_of(self.home)
+        if worker is not None and worker.suspended and self.suspended != worker.pid:
+            self.suspended = worker.pid
+            say(f"The worker of {self.home} is process {worker.pid}. {suspended(worker)}")
         if worker is None:
             if self.looks > 1 and is_stopped(self.home):
                 raise StoreError(
                     "The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it."
                 )
-            if self.starts and (why := why_not_joined(self.home)):
+            if self.starts and os.environ.get(EXECUTOR_VARIABLE) == RAY and (why := why_not_joined(self.home)):
                 raise StoreError(f"{why} What is queued waits for a worker.")
             if self.starts == WORKER_STARTS:
                 raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")
@@ -111,6 +120,14 @@ class _WorkerCare:
             say(f"The worker (process {worker.pid}) is of another version, {worker.version}; one of this version takes over from it.")
             self.replaced.add(worker.version)
             ensure_worker(self.home, exit_when_idle=True)
+
+
+def suspended(worker: Holder) -> str:
+    """What to do about a worker that was sent STOP."""
+    return (
+        f"It does not respond, because it is suspended (signal STOP); what runs goes on, what is queued waits. Let it go on with"
+        f" 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."
+    )
 
 
 class RunView:

@@ -9,9 +9,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tabtune_core.cli.terminal import moment, say, shown
+from tabtune_core.cli.terminal import moment, say, shown, suspended
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.choice import ExecutorChoice
+from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
@@ -57,7 +57,7 @@ def _show_status(store: RunStore) -> int:
         since = moment(worker.since) if worker.since else "an unknown time"
         print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
         if worker.suspended:
-            print(_suspended(worker))
+            print(suspended(worker))
         elif worker.outdated:
             print("It is of another version than this program; the next worker that is started takes over from it.")
     if waits := why_nothing_starts(store.home):
@@ -83,13 +83,6 @@ def _where(one: Run | Job) -> str:
     return f"process {one.pid} {place}" if one.executor == LOCAL else f"{place}, by {one.executor}"
 
 
-def _suspended(worker: Holder) -> str:
-    return (
-        f"It does not respond, because it is suspended (signal STOP); what runs goes on, what is queued waits. Let it go on with"
-        f" 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."
-    )
-
-
 def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
     """Ends the worker; with ``now`` also what runs."""
     from tabtune_core.execution.service import end_everything
@@ -111,13 +104,15 @@ def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
         say("What goes on cannot be told from other programs, so it was not ended. End it by its process id, where you know it.")
     elif not now and _what_runs(store):
         say("The next worker takes it over. To end it too: loralab worker --stop --now")
+        if any(run.executor == RAY for run in store.runs(status="running")):
+            say("Of a Ray cluster only a worker with --executor ray takes runs over, and --stop --now --executor ray ends them.")
     return 1 if left or others else 0
 
 
 def _see_off(home: Path, worker: Holder) -> None:
     """Asks a worker to leave, and waits until it has."""
     if worker.suspended:
-        raise StoreError(f"The worker of {home} is process {worker.pid}. {_suspended(worker)}")
+        raise StoreError(f"The worker of {home} is process {worker.pid}. {suspended(worker)}")
     if not ask_to_leave(home, worker):
         raise StoreError(f"The worker of {home} is of an earlier version, which cannot be asked to end. End it with 'kill {worker.pid}'.")
     deadline = time.monotonic() + MAKE_WAY_SECONDS

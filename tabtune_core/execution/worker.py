@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from tabtune_core.errors import ShortageError, StoreError
-from tabtune_core.events import RunFailed
+from tabtune_core.events import Note, RunFailed
 from tabtune_core.execution.child import discard, memory_advice
 from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
@@ -30,6 +30,10 @@ RECONCILE_SECONDS = 3.0
 SILENT_SECONDS = 60.0
 """What cannot be told from another process, as after an upgrade or in another container, has ended after as long without a heartbeat.
 It is never signalled."""
+FOREIGN = (
+    "The executor '{executor}' carries it out, and the worker that runs now uses another one: nobody can tell whether it goes on, so it is"
+    " not started here, too. A worker with --executor {executor} takes it over; Cancel gives it up."
+)
 ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'. Run it again."
 
 _log = logging.getLogger(__name__)
@@ -119,8 +123,12 @@ class Worker:
                 self.store.unclaim([run.id], run.pid)  # claimed, and then the database or the forkserver was not there
             elif (run.executor or LOCAL) == self.executor.name:
                 lost.append(run)
-            elif self.is_silent(run.id, run.heartbeat):
-                self.close([run], Ended(f"It was carried out by the executor '{run.executor}', and has given no sign of life.", AGAIN))
+            elif run.wish == "cancel":
+                self.close([run], Ended("", AGAIN))
+            else:
+                note = Note(FOREIGN.format(executor=run.executor), "warning")
+                if note not in [stored.event for stored in self.store.events(run.id, ["Note"])]:
+                    self.store.append(run.id, note)
         for task in self.executor.adopt(lost) if lost else ():
             _log.info("Found %s going on.", " and ".join(task.ids))
             self.tasks.append(task)

@@ -5,13 +5,16 @@ In: a parser. Out: the flags on it, with what the environment says as their defa
 
 import argparse
 import os
+from collections.abc import Callable
 
 from tabtune_core.errors import SettingError
 from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE, ExecutorChoice
 from tabtune_core.execution.cores import Shares, divide
+from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
 from tabtune_core.settings.validation import whole_number
+from tabtune_core.store.job_kinds import JOB_MINUTES_VARIABLE, read_minutes
 
 
 def add_worker_flags(parser: argparse._ActionsContainer, *, address: str) -> None:
@@ -73,6 +76,35 @@ def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
             " --executor local."
         )
     return choice, None
+
+
+def check_environment() -> None:
+    """Looks at what a worker that is started from here would take from the environment, before anything waits for it.
+
+    Raises:
+        SettingError: a variable says what no worker accepts.
+    """
+    readers: dict[str, Callable[[str], object]] = {
+        PARALLEL_VARIABLE: whole_number,
+        THREADS_VARIABLE: whole_number,
+        EXECUTOR_VARIABLE: ExecutorChoice,
+        GPU_SHARE_VARIABLE: lambda text: ExecutorChoice(gpu_share=float(text)),
+        JOB_MINUTES_VARIABLE: read_minutes,
+        NOTIFY_VARIABLE: checked_address,
+    }
+    for variable, read in readers.items():
+        if text := os.environ.get(variable):
+            try:
+                read(text)
+            except (SettingError, ValueError) as error:
+                why = error if isinstance(error, SettingError) else "It is no number."
+                raise SettingError(f"The environment variable {variable} is {text!r}, which no worker accepts. {why}") from error
+    parser = argparse.ArgumentParser()
+    add_worker_flags(parser, address="--address")
+    try:
+        chosen(parser.parse_args([]))
+    except SettingError as error:
+        raise SettingError(f"No worker accepts what {', '.join(list(readers)[:4])} in the environment say together. {error}") from error
 
 
 def _count(text: str) -> int:

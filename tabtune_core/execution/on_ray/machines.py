@@ -134,8 +134,8 @@ def join(address: str, home: Path) -> Any:
 
 
 def namespace_of(home: Path) -> str:
-    """Where the runs of a workspace have their names in a cluster."""
-    return f"tabtune-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+    """Where the runs of a workspace have their names in a cluster, however its path is written."""
+    return f"tabtune-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:

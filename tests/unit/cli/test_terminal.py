@@ -160,14 +160,40 @@ def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monke
     ]
 
 
-def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_path, monkeypatch, started):
+@pytest.mark.parametrize("executor", ["ray", "local"])
+def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_path, monkeypatch, started, executor):
     there_is(monkeypatch, None)
+    monkeypatch.setenv("TABTUNE_EXECUTOR", executor)
     write_cluster(tmp_path, Cluster(waits="There was none yesterday."))
     care = terminal._WorkerCare(tmp_path)
     care.look()
     assert started == [tmp_path], "it may be there now"
+    if executor == "local":
+        care.look()
+        assert started == [tmp_path] * 2, "it has nothing to do with a cluster of before"
+        return
     with pytest.raises(StoreError, match=r"There was none yesterday\. What is queued waits for a worker\."):
         care.look()
+
+
+def test_a_suspended_worker_is_named_once_with_what_to_do(tmp_path, monkeypatch, started, capsys):
+    there_is(monkeypatch, Suspended(4711, None, "this"))
+    care = terminal._WorkerCare(tmp_path)
+    for _ in range(2):
+        care.look()
+    assert capsys.readouterr().err.count("kill -CONT 4711") == 1
+    assert started == []
+
+
+class Suspended(Holder):
+    suspended = True
+
+
+def test_a_workspace_that_was_deleted_is_named_and_not_made_anew(tmp_path, started):
+    with pytest.raises(StoreError, match="is not there any more: it was deleted or moved"):
+        terminal._WorkerCare(tmp_path / "gone").look()
+    assert not (tmp_path / "gone").exists()
+    assert started == []
 
 
 def test_a_name_that_is_a_command_to_a_terminal_is_shown_and_not_obeyed(tmp_path, capsys):

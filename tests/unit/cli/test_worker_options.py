@@ -58,3 +58,35 @@ def test_a_workspace_that_is_a_file_is_refused_in_a_sentence(tmp_path, capsys):
 def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_path, capsys):
     assert main(["worker", "--home", str(tmp_path), "--threads", "9"]) == 2
     assert "loralab: --threads is 9, and a run here can have 8 cores. Ask for 8 or fewer." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("TABTUNE_PARALLEL", "abc", "'abc' is no whole number of at least 1."),
+        ("TABTUNE_THREADS", "0", "'0' is no whole number of at least 1."),
+        ("TABTUNE_EXECUTOR", "slurm", "There is no executor 'slurm'"),
+        ("TABTUNE_GPU_SHARE", "half", "It is no number."),
+        ("TABTUNE_GPU_SHARE", "7", "a run is given at most one GPU"),
+        ("TABTUNE_JOB_MINUTES", "soon", "no number above 0"),
+        ("TABTUNE_NOTIFY", "me", "must begin with http:// or https://"),
+    ],
+)
+def test_a_variable_that_no_worker_accepts_is_named_before_anything_is_queued(tmp_path, monkeypatch, capsys, name, text, why):
+    monkeypatch.setenv(name, text)
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n1,x\n")
+    assert main(["train", str(table), "--home", str(tmp_path / "home")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"loralab: The environment variable {name} is {text!r}, which no worker accepts. ")
+    assert why in said
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(("text", "resumes"), [("", True), ("0", True), ("1", False)])
+def test_no_resume_in_the_environment_is_1_or_nothing(tmp_path, monkeypatch, text, resumes):
+    given = []
+    monkeypatch.setattr(service, "run_worker", lambda home, **more: given.append(more["resume"]))
+    monkeypatch.setenv("TABTUNE_NO_RESUME", text)
+    assert main(["worker", "--home", str(tmp_path)]) == 0
+    assert given == [resumes]

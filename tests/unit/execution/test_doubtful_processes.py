@@ -153,7 +153,7 @@ def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, 
     assert working.tasks == []
 
 
-def test_a_run_of_another_executor_is_left_alone_until_its_heartbeat_stays_out(store, monkeypatch):
+def test_a_run_of_another_executor_is_left_alone_until_a_person_gives_it_up(store, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     (run_id,) = queue(store, "quick")
@@ -165,10 +165,11 @@ def test_a_run_of_another_executor_is_left_alone_until_its_heartbeat_stays_out(s
         now[0] += worker.SILENT_SECONDS - 1
         working.reconcile()
         assert (store.run(run_id).status, working.tasks) == ("running", [])
-    now[0] += 2
+    (note,) = store.events(run_id, ["Note"])
+    assert "The executor 'another' carries it out" in note.event.text
+    store.ask(run_id, "cancel")
     working.reconcile()
-    assert store.run(run_id).status == "interrupted"
-    assert "carried out by the executor 'another', and has given no sign of life" in store.run(run_id).error
+    assert store.run(run_id).status == "cancelled"
 
 
 def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):

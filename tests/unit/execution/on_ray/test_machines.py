@@ -34,7 +34,9 @@ def test_a_client_address_is_refused_with_what_to_give(tmp_path):
 
 def test_each_workspace_has_names_of_its_own(tmp_path):
     assert namespace_of(tmp_path / "a") != namespace_of(tmp_path / "b")
-    assert namespace_of(tmp_path / "a") == namespace_of(tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert namespace_of(tmp_path / "a") == namespace_of(tmp_path / "link") == namespace_of(tmp_path / "b" / ".." / "a")
 
 
 def test_what_ray_says_is_cut_to_a_sentence():
