@@ -32,12 +32,12 @@ def against_references(board: pd.DataFrame, rank_by: str) -> Iterator[str]:
         if not len(seeds):
             continue
         ours, theirs = float(reference[seeds].mean()), float(best[seeds].mean())
-        digits = meaning.decimals(ours)
+        digits, coarse = meaning.decimals(ours), meaning.decimals(max(abs(ours), abs(theirs)))
         apart = abs(ours - theirs)
         if round(apart, digits) == 0:
             how = "as good as the best LoRA"
         else:
-            how = f"{'better' if meaning.better(ours, theirs) else 'worse'} than the best LoRA by {apart:,.{digits}f}"
+            how = f"{'better' if meaning.better(ours, theirs) else 'worse'} than the best LoRA by {apart:,.{coarse}f}"
         over = f", the mean over {len(seeds)} seeds" if len(seeds) > 1 else ""
         name = STRATEGY_NAMES[strategy]
         yield f"{name}, without a foundation model, has a validation {meaning.written} of {ours:,.{digits}f}{over}: {how}."

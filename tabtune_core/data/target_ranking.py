@@ -101,6 +101,7 @@ WEIGHTS = {
     **dict.fromkeys(FEATURES, -1.2),
     **dict.fromkeys(MEASURES, COUNTED),
     **dict.fromkeys(LABELS | TARGETS | EVENTS, 4.2),
+    **dict.fromkeys(("discount", "account", "promo"), 0.0),  # which end or begin as other words of these lists do
 }
 LABELLED = 6.7
 """For a name that says nothing but "the column to predict": not fitted, as hardly a table of the list has one."""

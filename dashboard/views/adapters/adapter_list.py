@@ -62,7 +62,10 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
 
 
 def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.DataFrame:
-    """One row an adapter by its id: confirmed ones by their test gain, the others by their validation gain, those from elsewhere last."""
+    """One row an adapter by its id: confirmed ones by their test gain, the others by their validation gain, those from elsewhere last.
+
+    Gains of different scores and tables are not set against each other: of those, what ended last comes first.
+    """
     names, tables = labels(list(runs)), queries.tables()
     confirmed = queries.confirmed(tuple(dict.fromkeys(run.sweep for run in runs)))
     rows = {}
@@ -79,6 +82,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.Da
             "Table": table.name if table else "no longer here",
             "Model": run.settings.model,
             "Ended": moment(run.ended or run.created),
+            "at": run.ended or run.created,
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if len(frame):
@@ -86,9 +90,9 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.Da
         is_confirmed = frame["On test rows"] == CONFIRMED
         by = frame["Validation gain"].where(~is_confirmed, frame["Test gain"])
         frame = (
-            frame.assign(first=is_confirmed, by=by)
-            .sort_values(["first", "by"], ascending=False, kind="stable")
-            .drop(columns=["first", "by"])
+            frame.assign(first=is_confirmed, by=by, at=frame.groupby(["Table", "Predicts", "Score"])["at"].transform("max"))
+            .sort_values(["first", "at", "by"], ascending=False, kind="stable")
+            .drop(columns=["first", "at", "by"])
         )
     others = {
         adapter.id: {

@@ -58,8 +58,8 @@ def share(part: float) -> str:
 
 
 def findings(found: Sequence[Finding]) -> None:
-    """What there is to say, gravest first; a long list ends in an expander."""
-    ordered = sorted(found, key=lambda item: list(LOOKS).index(item.severity))
+    """What there is to say, gravest first, and of the whole table before single columns; a long list ends in an expander."""
+    ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
     for finding in ordered[:MOST_FINDINGS]:
         st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
     if len(ordered) > MOST_FINDINGS:

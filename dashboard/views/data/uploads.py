@@ -17,7 +17,8 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.samples import SAMPLES
 
-TYPES = ["csv", "tsv", "txt", "parquet", "zip", "gz"]
+TYPES = ["csv", "tsv", "txt", "parquet", "zip", "gz", "xlsx", "xls", "ods"]
+"""Of a workbook it is said how to save it as a table; without its type here the browser says no more than that it is not allowed."""
 SAMPLE_WORDS = {
     "breast_cancer": "569 rows, 30 numbers, 2 classes",
     "wine": "178 rows, 13 numbers, 3 classes",

@@ -11,6 +11,7 @@ from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.errors import TableError
+from tabtune_core.wording import counted
 
 SHOWN = 5
 
@@ -74,7 +75,7 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     if target in rows.frame:
         labelled = int(rows.frame[target].notna().sum())
     scored = f" {labelled:,} of them have a {plain(target)} and will be scored." if labelled else ""
-    st.caption(f"{len(rows.frame):,} rows were read as the table was.{scored} The first {min(SHOWN, len(rows.frame))}:")
+    st.caption(f"{counted(len(rows.frame), 'row')} read as the table was.{scored} The first {min(SHOWN, len(rows.frame))}:")
     shown = rows.frame.head(SHOWN)
     st.dataframe(shown, hide_index=True, placeholder="missing", column_config=row_columns(shown))
     return rows.frame
