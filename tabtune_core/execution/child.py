@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from tabtune_core.events import RunFailed, RunFinished
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.patience import Teller, patiently
-from tabtune_core.execution.processor_time import disturbed
+from tabtune_core.execution.processor_time import Standstill, disturbed
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import RunStore
@@ -95,17 +94,18 @@ def _run_all(home: Path, run_ids: Sequence[str], experiment: str, device: str | 
     for run_id in run_ids:
         store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
         begin_again(store, run_id, alone=len(run_ids) == 1)
-    threading.Thread(target=_beat, args=(store, run_ids), name="heartbeat", daemon=True).start()
+    standstill = Standstill()
+    threading.Thread(target=_beat, args=(store, run_ids, standstill), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
     if len(run_ids) == 1:
-        _carry_out(store, run_ids[0], partial(run_experiment, given=device, fresh=fresh[0]))
+        _carry_out(store, run_ids[0], partial(run_experiment, given=device, fresh=fresh[0]), standstill)
         return
     from tabtune_core.training.packed_turns import Pack
 
     threads: list[threading.Thread] = []
     traced: list[Exception] = []
     for run_id, member, own in zip(run_ids, Pack(len(run_ids)).members, fresh, strict=True):
-        work = partial(_carry_out, store, run_id, partial(run_experiment, given=device, fresh=own, member=member))
+        work = partial(_carry_out, store, run_id, partial(run_experiment, given=device, fresh=own, member=member), standstill)
         threads.append(threading.Thread(target=_traced_once, args=(partial(member.carry_out, work), traced), name=f"run-{run_id}"))
     for thread in threads:
         thread.start()
@@ -133,7 +133,7 @@ def _traced_once(work: Callable[[], None], traced: list[Exception]) -> None:
             traceback.print_exception(error)
 
 
-def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
+def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill) -> None:
     settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     try:
         result = run_experiment(
@@ -143,7 +143,7 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             emit=teller.tell,
             stop_request=lambda: store.wish(run_id),
         )
-        if note := disturbed():
+        for note in filter(None, (disturbed(), standstill.note())):
             teller.tell(note)
         teller.finish()
     except Cancelled:
@@ -210,7 +210,7 @@ def write_to(log: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
+def _beat(store: RunStore, run_ids: Sequence[str], standstill: Standstill) -> None:
     """Signs of life; a process that was taken for dead, and whose run has another one by now, ends itself without a trace in the row."""
     identity = identity_of(os.getpid())
     while store.home.is_dir():
@@ -220,7 +220,7 @@ def _beat(store: RunStore, run_ids: Sequence[str]) -> None:
                 run = store.run(run_id)
                 if run.status == "queued" or (run.status == "running" and run.identity != identity):
                     os._exit(1)
-        time.sleep(HEARTBEAT_SECONDS)
+        standstill.sleep(HEARTBEAT_SECONDS)
     os._exit(1)  # the workspace was deleted: nobody could see what comes of it
 
 

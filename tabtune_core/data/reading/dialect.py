@@ -6,6 +6,7 @@ are counted here, because the sniffer takes lines that are too long or too short
 
 import csv
 import io
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ SNIFFED_LINES, SNIFFED_CELLS = 20_480, 2_000_000
 """DuckDB's own number of lines, and fewer of a wide table: its sniffer tries every layout on all of their cells."""
 MOSTLY = 0.5
 SEPARATORS = ";\t|, "
+DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     found = sniff(connection, path, columns, **given)
     delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
     quote = quote or '"'
+    if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote, comment):
+        delimiter = ";"
     records = head_records(head, delimiter, quote, comment)
     if choices.delimiter is None and usual_width(records) < 2:
         tried = [(separator, head_records(head, separator, quote, comment)) for separator in SEPARATORS]
@@ -140,6 +144,13 @@ def head_records(head: str, delimiter: str, quote: str, comment: str) -> list[tu
             before = reader.line_num
     complete = len(head) < HEAD_CHARACTERS or len(records) < 2
     return records if complete else records[:-1]
+
+
+def has_decimal_commas(head: str, quote: str, comment: str) -> bool:
+    """Whether all lines split at ';' alike, and have commas in numbers alone: without a header both may be separators for DuckDB."""
+    records = head_records(head, ";", quote, comment)
+    cells = [cell for _, record in records for cell in record if "," in cell]
+    return bool(cells) and usual_width(records) > 1 and evenness(records) == 1 and all(map(DECIMAL_COMMA.fullmatch, cells))
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:

@@ -34,6 +34,12 @@ def test_a_column_that_gives_the_label_away_is_named_with_what_to_do(task):
     assert all("Leave it out" in finding.message for finding in found)
 
 
+def test_a_total_at_the_end_hides_no_leak():
+    frame, kinds = table("regression")
+    frame.loc[0, ["good", "rescaled", "y"]] = [0.0, 3e4, 1e4]
+    assert "rescaled" in {finding.column for finding in may_leak(frame, kinds, "y", "regression")}
+
+
 def test_a_value_that_is_there_for_one_class_alone_leaks():
     frame, kinds = table("classification")
     frame["closed"] = np.where(frame["y"] == "yes", "x", None)

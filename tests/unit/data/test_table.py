@@ -331,6 +331,21 @@ def test_a_time_with_a_tail_that_means_nothing_is_no_date(cell):
     assert "bad-cells" in codes(table)
 
 
+@pytest.mark.parametrize(("decimals", "whole"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 0)])
+@pytest.mark.parametrize("header", [True, False])
+def test_decimal_commas_separate_no_cells(decimals, whole, header):
+    lines = [";".join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
+    names = [";".join(f"name{place}" for place in range(decimals + whole))] if header else []
+    table = read_table("\n".join([*names, *lines]).encode())
+    assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals
+    assert table.frame.iloc[-1, 0] == -39.395
+
+
+def test_a_table_of_lists_is_split_at_its_commas():
+    table = read_table(b"a,b\nx;y,1\nz;w,2\nx;w,3\n")
+    assert [column.name for column in table.columns] == ["a", "b"]
+
+
 DAYS = [f"{day:02}/{month:02}/2025" for month in range(1, 13) for day in range(1, 26)]
 
 

@@ -196,3 +196,23 @@ def test_a_class_below_a_tenth_is_told_with_what_to_do(rows, told):
     for message in found:
         assert message.startswith("The class 'y' has 9 of 100 rows, and always answering 'x' is right in 91%: rank by balanced accuracy or")
         assert "average precision, not by accuracy, and try class weights 'balanced'" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "far"),
+    [
+        ([*np.random.default_rng(0).lognormal(12, 0.4, 300), 9.9e8], "990,000,000"),
+        ([*np.random.default_rng(0).normal(size=300), -500, 1e6], "1,000,000, -500"),
+        (np.random.default_rng(0).lognormal(0, 2, 3000), None),
+        (np.random.default_rng(0).poisson(0.05, 300) * 40 + 1, None),
+        (np.random.default_rng(0).normal(size=300), None),
+    ],
+)
+def test_numbers_far_from_the_others_are_told_and_long_tails_are_not(values, far):
+    found = [one.message for one in check_label(pd.DataFrame({"y": values}), "y", max_classes=None, task="regression")]
+    assert [far in message for message in found] == ([] if far is None else [True])
+
+
+@pytest.mark.parametrize("name", ["discount", "Promo", "account"])
+def test_a_word_that_only_ends_as_another_is_no_usual_name_of_a_target(name):
+    assert name_weight(name) == 0
