@@ -84,7 +84,7 @@ def _worse_than_the_mean(board: pd.DataFrame) -> Iterator[str]:
         if len(explained):
             if max(explained) < 0:
                 yield (
-                    f"Yet no run predicts the {part} rows better than their own mean would (R² is below 0). Look, on the Data page, for"
+                    f"No run predicts the {part} rows better than their own mean would (R² is below 0). Look, on the Data page, for"
                     " values of the target that are far from the others."
                 )
             return

@@ -7,7 +7,8 @@ import argparse
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,9 +87,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
-    ensure_worker(store.home, exit_when_idle=True)
-    say_what_may_leak(store, dataset, first)  # while the worker loads what runs need
-    runs = _follow_or_cancel(store, sweep, ids)
+    runs = _follow_or_cancel(store, sweep, ids, partial(say_what_may_leak, store, dataset, first))
     if runs is None:
         return 130
     if asked.adapters:
@@ -96,9 +95,13 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     return show_board(store, runs, asked)
 
 
-def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str]) -> list[Run] | None:
-    """The runs of a sweep when they have ended; None after Ctrl-C, which cancels those of ``ids``."""
+def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None] = lambda: None) -> list[Run] | None:
+    """The runs of a sweep when they have ended; None after Ctrl-C, which cancels those of ``ids``. ``meanwhile`` is done while the worker
+    loads what runs need.
+    """
     try:
+        ensure_worker(store.home, exit_when_idle=True)
+        meanwhile()
         return follow(store, sweep)
     except KeyboardInterrupt:
         held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest queued

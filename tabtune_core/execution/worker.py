@@ -123,12 +123,8 @@ class Worker:
                 self.store.unclaim([run.id], run.pid)  # claimed, and then the database or the forkserver was not there
             elif (run.executor or LOCAL) == self.executor.name:
                 lost.append(run)
-            elif run.wish == "cancel":
-                self.close([run], Ended("", AGAIN))
             else:
-                note = Note(FOREIGN.format(executor=run.executor), "warning")
-                if note not in [stored.event for stored in self.store.events(run.id, ["Note"])]:
-                    self.store.append(run.id, note)
+                self._look_at_another_executor(run)
         for task in self.executor.adopt(lost) if lost else ():
             _log.info("Found %s going on.", " and ".join(task.ids))
             self.tasks.append(task)
@@ -137,6 +133,18 @@ class Worker:
             if unread.id not in known and self.is_silent(unread.id, unread.heartbeat):
                 self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # else none could delete it
         self.lanes.reconcile(self.is_silent)
+
+    def _look_at_another_executor(self, run: Run) -> None:
+        """What carries the run out is not at hand: it is closed where that can be known to be gone, or a person gives it up."""
+        if (run.executor or LOCAL) == LOCAL:  # its process writes its own heartbeat
+            if self.is_silent(run.id, run.heartbeat):
+                self.close([run], Ended("It was carried out on this machine, and has given no sign of life.", AGAIN))
+        elif run.wish == "cancel":
+            self.close([run], Ended("", AGAIN))
+        else:
+            note = Note(FOREIGN.format(executor=run.executor), "warning")
+            if note not in [stored.event for stored in self.store.events(run.id, ["Note"])]:
+                self.store.append(run.id, note)
 
     def is_silent(self, name: str, heartbeat: object) -> bool:
         """Whether the heartbeat, which is compared with no clock, has been the same for too long."""

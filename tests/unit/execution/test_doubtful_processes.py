@@ -172,6 +172,21 @@ def test_a_run_of_another_executor_is_left_alone_until_a_person_gives_it_up(stor
     assert store.run(run_id).status == "cancelled"
 
 
+def test_a_run_of_this_machine_that_is_silent_under_a_worker_of_a_cluster_is_closed(store, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    (run_id,) = queue(store, "quick")
+    store.claim(1, None, executor="local", node="here", slot="cpu")
+    working = open_worker(store, WorkerLock(store.home), experiment="fake_experiment", jobs="fake_jobs", resume=False)
+    working.executor.name = "ray"
+    working.reconcile()
+    assert store.run(run_id).status == "running"
+    now[0] += worker.SILENT_SECONDS + 1
+    working.reconcile()
+    assert store.run(run_id).status == "interrupted"
+    assert "carried out on this machine, and has given no sign of life" in store.run(run_id).error
+
+
 def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):
     (run_id,) = queue(store, "waiting")
     busy = start_worker(store.home)
