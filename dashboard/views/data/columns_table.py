@@ -67,6 +67,16 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
     return dataclasses.replace(held, kinds=tuple((name, kinds[name]) for name in names if name in kinds))
 
 
+def _key(dataset: Dataset) -> str:
+    return f"columns_{dataset.id[:12]}"
+
+
+def has_unread_kinds(dataset: Dataset) -> bool:
+    """Whether a person has chosen kinds with which the file was not read: they would be lost with the page."""
+    edits = st.session_state.get(_key(dataset), {}).get("edited_rows", {})
+    return bool(edits) and any(edit.get("Kind", kind) != kind for kind, edit in ((rows(dataset)["Kind"].iloc[i], edits[i]) for i in edits))
+
+
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws it; the choices that a person asks for once the button is pressed."""
     st.caption(
@@ -77,7 +87,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
     edited = st.data_editor(
         shown,
         hide_index=True,
-        key=f"columns_{dataset.id[:12]}",
+        key=_key(dataset),
         height="content" if len(shown) < MOST_HIGH else 420,
         disabled=[name for name in shown if name != "Kind"],
         column_config={

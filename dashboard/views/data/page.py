@@ -12,6 +12,7 @@ from dashboard.components.target_picker import NOT_CHOSEN
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads
+from dashboard.views.data.columns_table import has_unread_kinds
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
@@ -63,7 +64,8 @@ def show(dataset: Dataset) -> None:
     for reason in stops:
         st.error(f"**Stops training.** {plain(reason)}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):
-        ready = target != NOT_CHOSEN and not stops
+        unread = has_unread_kinds(dataset)
+        ready = target != NOT_CHOSEN and not stops and not unread
         if st.button(
             "Next: choose a model",
             type="primary" if ready else "secondary",
@@ -73,7 +75,14 @@ def show(dataset: Dataset) -> None:
         ):
             go("views/new_run/page.py", table=dataset.id, target=target)
         if not ready:
-            st.caption("Choose the column to predict first." if not stops else "Training cannot start as it stands.", width="content")
+            st.caption(
+                "Read the file again with the kinds that you chose under Columns, or choose those of before."
+                if unread
+                else "Training cannot start as it stands."
+                if stops
+                else "Choose the column to predict first.",
+                width="content",
+            )
         table_views.to_check(dataset)
 
     st.header("What was read")

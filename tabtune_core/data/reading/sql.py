@@ -38,6 +38,8 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
     """Makes a file in ``folder`` the home of ``cells``, in groups of rows that fit into memory however many columns there are."""
     rows = max(VECTOR_ROWS, min(MOST_ROWS, CELLS_IN_MEMORY // columns) // VECTOR_ROWS * VECTOR_ROWS)
     where = str(folder / "cells.duckdb").replace("'", "''")
+    if not {"?", "\\"}.isdisjoint(where):  # which ATTACH takes for the start of options, or for nothing: the memory spills by itself
+        return
     connection.execute(f"ATTACH '{where}' AS held (ROW_GROUP_SIZE {rows}, BLOCK_SIZE 16384)")
     connection.execute("USE held")
 

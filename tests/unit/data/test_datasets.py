@@ -136,3 +136,8 @@ def test_a_sample_is_a_table_whose_label_is_proposed(tmp_path, name, target):
 def test_an_unknown_sample_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(TableError, match="breast_cancer, wine, iris, diabetes"):
         add_sample(tmp_path, "titanic")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a\\b", "a[b]*{c}#%20;:'\"", "ä ö\n"])
+def test_a_workspace_may_be_called_anything(tmp_path, name):
+    assert add_dataset(tmp_path / name, b"a,b\n1,x\n2,y\n", "t.csv").rows == 2
