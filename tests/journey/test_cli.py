@@ -472,7 +472,7 @@ def test_a_table_whose_file_has_a_name_that_is_no_text_is_read(tmp_path):
 
 def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
     monkeypatch.setattr("tabtune_core.analysis.obstacles.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
-    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids: None)
+    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids, meanwhile: None)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, out, err = tabtune_here(tmp_path, *asked)
     assert (status, out) == (2, "")
@@ -489,7 +489,7 @@ def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table,
 
 def test_what_does_not_fit_the_disk_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
     monkeypatch.setattr("tabtune_core.training.memory.disk_space.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True))
-    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids: None)
+    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids, meanwhile: None)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, _, err = tabtune_here(tmp_path, *asked)
     assert status == 2
