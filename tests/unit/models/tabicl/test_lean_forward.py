@@ -135,7 +135,7 @@ def test_outputs_and_gradients_of_lean_attention_are_upstreams(name, task, lora,
         said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute), *([needed_work_alone(module)] if said else [])))
     assert len(said[0]) > 10
     for found, wanted in zip(said[1], said[0], strict=True):  # as a whole: single numbers that nearly cancel out differ between processors
-        assert (found - wanted).norm() <= 1e-4 * wanted.norm() + 3e-5
+        assert (found - wanted).norm() <= 3e-4 * wanted.norm() + 3e-5
 
 
 def test_less_is_kept_for_the_backward_pass():
