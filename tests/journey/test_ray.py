@@ -197,7 +197,7 @@ def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state
         while not workers or workers[-1].poll() is not None:
             workers.append(real_worker(store.home, "--executor", "ray", "--address", cluster.address))
 
-    ids = store.add_sweep([training(table, rank=rank, steps=steps) for rank in (2, 3)])[1]
+    ids = store.add_sweep([training(table, rank=rank, steps=steps, patience=0) for rank in (2, 3)])[1]
     keep_worker()
     try:
         wait_until(lambda: store.has_last_state(ids[0]))
@@ -220,12 +220,18 @@ def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state
         cluster.add_node(**OF_A_MACHINE)
 
 
+def machines_with_room(store):
+    seen = read_cluster(store.home)
+    return [node for node in seen.nodes if node.cpus and not node.problem] if seen else []
+
+
 @pytest.mark.browser
 def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster):
     store = RunStore(tmp_path)
     table = add_table(store)
-    sweep, ids = store.add_sweep([training(table, rank=rank, steps=2_000, patience=0) for rank in (2, 3)])
     address = serve("--executor", "ray", "--ray-address", cluster.address)
+    wait_until(lambda: len(machines_with_room(store)) == 2)  # the one that joined after the test before is seen a little later
+    sweep, ids = store.add_sweep([training(table, rank=rank, steps=2_000, patience=0) for rank in (2, 3)])
     wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))
     nodes = {store.run(run_id).node for run_id in ids}
     assert len(nodes) == 2
@@ -244,7 +250,7 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
 
 def test_a_run_outlives_its_worker_and_the_next_one_writes_down_what_it_told_meanwhile(store, table, cluster):
     steps = 40
-    (run_id,) = store.add_sweep([training(table, steps=steps)])[1]
+    (run_id,) = store.add_sweep([training(table, steps=steps, patience=0)])[1]
     flags = ("--executor", "ray", "--address", cluster.address)
     worker = real_worker(store.home, *flags)
     try:
