@@ -167,8 +167,6 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)
     port = free_port(access.address, options.port)
-    if options.notify is not None:
-        os.environ[NOTIFY_VARIABLE] = options.notify
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
     for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
@@ -178,6 +176,8 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         choice.check()
         choice.tell(os.environ)
         check_environment()
+        if options.notify is not None:  # after the look at the environment, so that a wrong flag is not called a variable
+            os.environ[NOTIFY_VARIABLE] = options.notify
         with named(folder=home):
             if address := os.environ.get(NOTIFY_VARIABLE):
                 checked_address(address)
