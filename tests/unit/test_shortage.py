@@ -152,6 +152,6 @@ def test_a_thread_that_cannot_be_started_is_named(monkeypatch):
     def refuse(*_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading, "_start_new_thread", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ShortageError, match="no more processes or threads"), named("The worker could not be started"):
         threading.Thread(target=print).start()
