@@ -142,8 +142,8 @@ class RunFinished:
     zero_shot_test: dict[str, float]
     train_seconds: float
     """The run's own: evaluations on the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what
-    they cost then; hashing and files are not. So a run has the same seconds whatever ran before it. NaN where they are not known: of a
-    run that was trained together with others, ``extra`` has what the pack took."""
+    they cost then; hashing, events and files, checkpoints among them, are not. So a run has the same seconds whatever ran before it.
+    NaN where they are not known: of a run that was trained together with others, ``extra`` has what the pack took."""
     predict_seconds: float
     """For the test rows."""
     peak_memory_bytes: int | None

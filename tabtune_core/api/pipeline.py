@@ -35,7 +35,7 @@ from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import OWN, adapter_arguments
-from tabtune_core.models.base import BaseModel
+from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -149,9 +149,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         rows = {"scored_context_rows": scored_rows, "final_context_rows": len(context.y_C)}
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(dataclasses.replace(fitted.result, extra=fitted.result.extra | rows))
-        session.model.module.requires_grad_(False)
+        session.model.module.requires_grad_(False).eval()
         self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
-        self._base, self._adapters, self._context, self._history = session.model, session.adapters, context, tuple(events)
+        self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
+        self._context, self._history = context, tuple(events)
         self._lora = dict.fromkeys(session.adapters.names, settings.lora)
         self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
         self.__dict__.pop("classes_", None)
@@ -225,12 +226,17 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, or its number."""
-        predicted = self._predict(X)
+        check_is_fitted(self)
+        return self._answers(X, self._adapters.module)
+
+    def _answers(self, X: Any, module: nn.Module) -> NDArray[Any]:
+        predicted = self._predict(X, module)
         return self.classes_[predicted.argmax(axis=1)] if predicted.ndim == 2 else predicted
 
-    def _predict(self, X: Any) -> NDArray[Any]:
+    def _predict(self, X: Any, module: nn.Module | None = None) -> NDArray[Any]:
         check_is_fitted(self)
-        return predict_rows(self._base, read_rows(X, self._columns), self._context, views=read_params(**self._params).train.views)
+        model = with_module(self._base, module or self._adapters.module)
+        return predict_rows(model, read_rows(X, self._columns), self._context, views=read_params(**self._params).train.views)
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Every metric of the task by name, on the rows that have a label.
@@ -316,6 +322,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             prefix = f"{i}/" if "adapters" in facts else ""
             tensors = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
             pipeline._adapters.add(name, tensors, **adapter_arguments(base, lora))
+            pipeline._adapters.module.requires_grad_(False).eval()
         pipeline._adapters.set(facts.get("active_adapter", pipeline._adapters.active))
         base.module.requires_grad_(False).eval()
         pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts["columns"])
@@ -369,6 +376,7 @@ def pipeline_of_run(
     pipeline._base, pipeline._adapters, pipeline._context, pipeline._history = base, AdapterSet(base.module), context, tuple(history)
     for name, tensors in adapters.items():
         pipeline._adapters.add(name, tensors, **adapter_arguments(base, settings.lora))
+        pipeline._adapters.module.requires_grad_(False).eval()
     pipeline._lora = dict.fromkeys(adapters, settings.lora)
     base.module.requires_grad_(False).eval()
     pipeline._columns, pipeline.n_features_in_ = tuple(columns), len(columns)

@@ -3,8 +3,8 @@
 In: files, or what the fit trained. Out: a base with one of them on it, in its weights, or none; predictions of each side by side.
 """
 
-import copy
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +20,7 @@ from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport, adapter_updates, merged_copy
 from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter, write_plain
 from tabtune_core.models.adaptation import adapter_arguments
-from tabtune_core.models.base import BaseModel
+from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.settings import LoraSettings
 
 
@@ -53,11 +53,11 @@ class WithAdapters:
         the update, of twice the rank); neither attribute is there while no adapter is on.
         """
         check_is_fitted(self)
-        module, report = self._base.module, self.report
-        for i, side in enumerate(("lora_A", "lora_B")):
-            module.__dict__.pop(side, None)
-            if report is not None and not self._adapters.merged:
-                setattr(module, side, Factors({path: pair[i] for path, pair in adapter_updates(module, report).items()}))
+        active, merged, module = self._adapters.on
+        if active is not None and not merged:
+            updates = adapter_updates(module, self._adapters.report(active))
+            for i, side in enumerate(("lora_A", "lora_B")):
+                setattr(module, side, Factors({path: pair[i] for path, pair in updates.items()}))
         return module
 
     @property
@@ -79,7 +79,7 @@ class WithAdapters:
         return self._adapters.active
 
     def set_adapter(self, name: str | None) -> None:
-        """Turns an adapter on in place of the present one; None: the base alone.
+        """Turns an adapter on in place of the present one, for all threads; None: the base alone. A prediction that has begun keeps its own.
 
         Raises:
             AdapterError: there is none of that name.
@@ -87,10 +87,15 @@ class WithAdapters:
         check_is_fitted(self)
         self._adapters.set(name)
 
-    def disable_adapter(self) -> AbstractContextManager[nn.Module]:
-        """The base alone, in a ``with`` block."""
+    @contextmanager
+    def disable_adapter(self) -> Iterator[nn.Module]:
+        """The base alone, in a ``with`` block, for all threads."""
         check_is_fitted(self)
-        return self._adapters.disabled()
+        before, self._adapters.on = self._adapters.on, (None, False, self._adapters.base)
+        try:
+            yield self._adapters.base
+        finally:
+            self._adapters.on = before
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
         """Puts another adapter on the base, beside those that are there, and turns it on.
@@ -125,7 +130,7 @@ class WithAdapters:
             )
         self._adapters.add(name, adapter.tensors, **adapter_arguments(self._base, adapter.settings))
         self._lora[name] = adapter.settings
-        self._base.module.requires_grad_(False).eval()
+        self._adapters.module.requires_grad_(False).eval()
         return name
 
     def save_adapter(self, path: str | Path | IO[bytes], name: str | None = None) -> None:
@@ -178,19 +183,17 @@ class WithAdapters:
 
         ``tuning_params={'checkpoint': path}`` opens it here.
         """
-        plain = copy.copy(self._base)
-        plain.module = self.model if self.active_adapter is None or self._adapters.merged else plain_copy(self.model)
-        plain.save(Path(path))
+        active, merged, module = self._adapters.on
+        with_module(self._base, module if active is None or merged else plain_copy(module)).save(Path(path))
 
     def predict_each(self, X: Any) -> pd.DataFrame:
         """What the base alone and every adapter predict, one column each: 'base', then the adapters by name."""
         columns = {}
         for name in (None, *self.adapters):
-            with self._adapters.using(name):
-                columns["base" if name is None else name] = self.predict(X)
+            columns["base" if name is None else name] = self._answers(X, self._adapters.module_of(name))
         return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
 
-    def predict(self, X: Any) -> NDArray[np.generic]:
+    def _answers(self, X: Any, module: nn.Module) -> NDArray[np.generic]:
         """See the pipeline."""
         raise NotImplementedError
 

@@ -1,6 +1,5 @@
 """Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
-from tabtune_core.models.base import BaseModel, load_model
+from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import RunSettings
@@ -115,9 +114,7 @@ class AdaptedModel:
 
     def save_merged(self, path: str | Path) -> None:
         """Writes a checkpoint that the upstream package opens, with the adapter in the weights."""
-        plain = copy.copy(self.model)
-        plain.module = merged_copy(self.model.module)
-        plain.save(Path(path))
+        with_module(self.model, merged_copy(self.model.module)).save(Path(path))
 
     def _predict(self, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
         return predict_rows(self.model, rows, context, views=self.settings.train.views)

@@ -1,33 +1,28 @@
 """Several adapters on one base model, switched without loading anything again.
 
-In: a plain module, and what ``inject`` takes. Out: the same module with one of the adapters on it, or none. The base's own parameters
-are never written to, and an adapter that is off is kept as it is: both come back bit by bit.
+In: a plain module, and what ``inject`` takes. Out: a module for each adapter, over the base's weights. The base itself is never changed,
+nor is an adapter that is off: both come back bit by bit, and a thread that predicts with one of them does not see another switch.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from tabtune_core.errors import AdapterError, TabTuneError, TargetError
-from tabtune_core.lora.attach import attach, detach, weight_name
-from tabtune_core.lora.inject import LoraReport, check_numbers, inject, load_factors
-from tabtune_core.lora.layers import LowRank
+from tabtune_core.errors import AdapterError, TargetError
+from tabtune_core.lora.attach import adapter_at, weight_name
+from tabtune_core.lora.inject import LoraReport, bias_owner, check_numbers, inject, load_factors
 from tabtune_core.lora.package import factor_tensors
-
-Parameters = dict[str, nn.Parameter]
+from tabtune_core.lora.view import view
 
 
 @dataclass(frozen=True, slots=True)
 class _Adapter:
     report: LoraReport
-    layers: dict[str, LowRank]
-    """By path."""
-    biases: Parameters
-    """By their names in the base, in whose place they are while the adapter is on."""
+    module: nn.Module
+    """A view of the base with the adapter on it."""
 
 
 class AdapterSet:
@@ -37,22 +32,31 @@ class AdapterSet:
     >>> for name, rank in {"small": 1, "large": 2}.items():
     ...     report = adapters.add(name, rank=rank, alpha=None, dropout=0.0, targets=["0"])
     >>> adapters.set("small")
-    >>> with adapters.disabled():
-    ...     print(adapters.active)
-    None
     >>> print(adapters.active)
     small
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.active: str | None = None
-        """The adapter that is on."""
-        self.merged = False
-        """Whether it is in the weights."""
+    def __init__(self, base: nn.Module) -> None:
+        self.base = base
+        """Without an adapter."""
         self._adapters: dict[str, _Adapter] = {}
-        self._base: Parameters = {}
-        """Those of the base's own parameters that the module has others for at the moment."""
+        self.on: tuple[str | None, bool, nn.Module] = None, False, base
+        """The adapter that is on, whether it is in the weights, and the module that has it: changed all at once."""
+
+    @property
+    def active(self) -> str | None:
+        """The adapter that is on."""
+        return self.on[0]
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is in the weights."""
+        return self.on[1]
+
+    @property
+    def module(self) -> nn.Module:
+        """With the adapter that is on; it stays with whoever asked, whatever is turned on later."""
+        return self.on[2]
 
     def add(self, name: str, tensors: Mapping[str, torch.Tensor] | None = None, **settings: Any) -> LoraReport:
         """Makes an adapter and turns it on.
@@ -68,25 +72,21 @@ class AdapterSet:
         """
         if name in self._adapters:
             raise AdapterError(f"There is an adapter {name!r} already. Choose another name.")
-        before, merged = self.active, self.merged
-        self.set(None)
+        module = view(self.base)
         try:
-            report = inject(self.module, from_file=tensors is not None, **settings)
-            layers = {layer.path: detach(self.module, layer.path) for layer in report.layers}
-            self.module.requires_grad_(False)
-            biases = {bias: nn.Parameter(self.module.get_parameter(bias).detach().clone()) for bias in report.biases}
-            self._adapters[name] = _Adapter(report, layers, biases)
-            self.set(name)
+            report = inject(module, from_file=tensors is not None, **settings)
+        except TargetError as error:
             if tensors is not None:
-                load_factors(self.module, report, tensors)
-        except TabTuneError as error:
-            self.set(before)
-            self._adapters.pop(name, None)
-            if merged:
-                self.merge()
-            if tensors is not None and isinstance(error, TargetError):
                 raise AdapterError(f"The adapter does not fit the model: {error}") from error
             raise
+        for bias in report.biases:
+            owner, attribute = bias_owner(module, bias)
+            of_base = owner.get_parameter(attribute).requires_grad_(False)
+            setattr(owner, attribute, nn.Parameter(of_base.detach().clone()))
+        if tensors is not None:
+            load_factors(module, report, tensors)
+        self._adapters[name] = _Adapter(report, module)
+        self.set(name)
         return report
 
     def report(self, name: str) -> LoraReport:
@@ -103,36 +103,15 @@ class AdapterSet:
         Raises:
             AdapterError: there is none of that name.
         """
-        adapter = None if name is None else self._get(name)
-        if self.active is not None and not self.merged:
-            for path in self._adapters[self.active].layers:
-                detach(self.module, path)
-        _put(self.module, self._base)
-        self._base, self.active, self.merged = {}, name, False
-        if adapter is not None:
-            self._base = _put(self.module, adapter.biases)
-            for path, layer in adapter.layers.items():
-                attach(self.module, path, layer)
+        self.on = name, False, self.module_of(name)
 
-    @contextmanager
-    def using(self, name: str | None) -> Iterator[nn.Module]:
-        """Another adapter than the present one, or the base alone, for as long as the context lasts.
+    def module_of(self, name: str | None) -> nn.Module:
+        """With an adapter, or None: the base alone; nothing is turned on or off.
 
         Raises:
             AdapterError: there is none of that name.
         """
-        before, merged = self.active, self.merged
-        self.set(name)
-        try:
-            yield self.module
-        finally:
-            self.set(before)
-            if merged:
-                self.merge()
-
-    def disabled(self) -> AbstractContextManager[nn.Module]:
-        """The base alone, for as long as the context lasts."""
-        return self.using(None)
+        return self.base if name is None else self._get(name).module
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,8 +124,8 @@ class AdapterSet:
         Raises:
             AdapterError: there is none of that name.
         """
-        with self.using(name):
-            return factor_tensors(self.module, self._get(name).report)
+        adapter = self._get(name)
+        return factor_tensors(adapter.module, adapter.report)
 
     def merge(self) -> None:
         """Puts the active adapter into the weights: predictions cost what the base's cost.
@@ -156,19 +135,19 @@ class AdapterSet:
         """
         if self.active is None:
             raise AdapterError(f"No adapter is on. Turn one on first: {self._names()}.")
-        name, adapter = self.active, self._adapters[self.active]
-        self.set(None)
-        merged = {}
-        for path, layer in adapter.layers.items():
-            weight = self.module.get_parameter(weight_name(path))
-            merged[weight_name(path)] = nn.Parameter(layer.updated(weight).detach(), requires_grad=False)
-        try:
-            check_numbers(merged | adapter.biases, "Merged, it would damage the model.")
-        except AdapterError:
-            self.set(name)
-            raise
-        self._base = _put(self.module, merged | adapter.biases)
-        self.active, self.merged = name, True
+        name, adapter, module = self.active, self._get(self.active), view(self.base)
+        parameters: dict[str, torch.Tensor] = {}
+        for path in (layer.path for layer in adapter.report.layers):
+            weight = self.base.get_parameter(weight_name(path))
+            parameters[weight_name(path)] = adapter_at(adapter.module, path).updated(weight).detach()
+        for bias in adapter.report.biases:
+            owner, attribute = bias_owner(adapter.module, bias)
+            parameters[bias] = owner.get_parameter(attribute).detach()
+        check_numbers(parameters, "Merged, it would damage the model.")
+        for path, parameter in parameters.items():
+            part, _, attribute = path.rpartition(".")
+            setattr(module.get_submodule(part), attribute, nn.Parameter(parameter, requires_grad=False))
+        self.on = name, True, module
 
     def unmerge(self) -> None:
         """Takes the active adapter out of the weights again; it stays on."""
@@ -181,12 +160,3 @@ class AdapterSet:
 
     def _names(self) -> str:
         return ", ".join(map(repr, self._adapters)) or "none yet"
-
-
-def _put(module: nn.Module, parameters: Parameters) -> Parameters:
-    """Puts parameters into a plain module by name, and returns those that were in their place."""
-    before = {name: module.get_parameter(name) for name in parameters}
-    for name, parameter in parameters.items():
-        path, _, attribute = name.rpartition(".")
-        setattr(module.get_submodule(path), attribute, parameter)
-    return before

@@ -142,16 +142,29 @@ def inject(
     _refuse(variant, [entry for _, entry in plans])
     biases = _find_biases(module, bias, layers, unused)
 
-    module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
-    base, added = sum(p.numel() for p in module.parameters()), sum(layer.parameters for layer in layers)
+    trained = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    base, added = sum(p.numel() for p in trained), sum(layer.parameters for layer in layers)
     trainable = added + sum(module.get_parameter(name).numel() for name in biases)
     report = LoraReport(layers, trainable, base + added, tuple(left_out), bias, biases)
-    for layer, entry in plans:
-        attach(module, layer.path, _make(layer, entry, dropout, from_file))
-    for parameter in adapter_tensors(module, report).values():
-        parameter.requires_grad_(isinstance(parameter, nn.Parameter))
-    assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
+    try:
+        module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
+        for layer, entry in plans:
+            attach(module, layer.path, _make(layer, entry, dropout, from_file))
+        for parameter in adapter_tensors(module, report).values():
+            parameter.requires_grad_(isinstance(parameter, nn.Parameter))
+        assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
+    except BaseException:  # out of memory, or a stop by hand
+        take_off(module)
+        for parameter, trains in trained.items():
+            parameter.requires_grad_(trains)
+        raise
     return report
+
+
+def take_off(module: nn.Module) -> None:
+    """Takes the adapter off, if there is one: the weights are the same objects as before it."""
+    for path in list(adapted_paths(module)):
+        detach(module, path)
 
 
 def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]) -> None:
@@ -207,13 +220,18 @@ def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Te
         named = dict(zip(sides, adapter.factors, strict=True)) | adapter.beside
         tensors |= {f"{PREFIX}{layer.path}.{name}": parameter for name, parameter in named.items()}
     for name in report.biases:
-        path, _, attribute = name.rpartition(".")
-        owner = module.get_submodule(path)
-        if isinstance(owner, LoRALinear):
-            tensors[f"{PREFIX}{path}.base_layer.{attribute}"] = owner.base.get_parameter(attribute)
-        else:
-            tensors[PREFIX + name] = owner.get_parameter(attribute)
+        path, _, bias = name.rpartition(".")
+        owner, attribute = bias_owner(module, name)
+        called = isinstance(module.get_submodule(path), LoRALinear)
+        tensors[f"{PREFIX}{path}.base_layer.{bias}" if called else PREFIX + name] = owner.get_parameter(attribute)
     return tensors
+
+
+def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that has a bias of the base, by its name there, and its name in it."""
+    path, _, attribute = name.rpartition(".")
+    owner = module.get_submodule(path)
+    return (owner.base if isinstance(owner, LoRALinear) else owner), attribute
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.inject import LoraReport, inject, load_factors
+from tabtune_core.lora.inject import LoraReport, inject, load_factors, take_off
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import LoraSettings, RunSettings
 
@@ -31,7 +31,11 @@ def adapt(model: BaseModel, settings: RunSettings, tensors: Mapping[str, torch.T
             raise
         raise AdapterError(f"The adapter does not fit {model.source.model}: {error}") from error
     if tensors is not None:
-        load_factors(model.module, report, tensors)
+        try:
+            load_factors(model.module, report, tensors)
+        except BaseException:
+            take_off(model.module)
+            raise
     return report
 
 

@@ -3,6 +3,7 @@
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +78,13 @@ class BaseModel(Trainable, Protocol):
     def save(self, path: Path) -> None:
         """Writes the module's weights in the upstream package's own schema."""
         ...
+
+
+def with_module(model: BaseModel, module: nn.Module) -> BaseModel:
+    """The same model with another module, such as one with an adapter."""
+    other = copy.copy(model)
+    other.module = module
+    return other
 
 
 def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> BaseModel:

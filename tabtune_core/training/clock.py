@@ -44,7 +44,7 @@ class OwnClock:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done within is the sharing itself, such as hashing and files: nobody's own time. May be nested."""
+        """What is done within is bookkeeping: hashing, files, events, questions to the store. Nobody's own time. May be nested."""
         if self._aside_since is not None:
             yield
             return

@@ -80,8 +80,12 @@ class Scorer:
         """Probabilities ``(N, K)`` or numbers ``(N,)``; rows do not see each other, so that their number at once bounds memory alone."""
         if not len(x_NF):
             return np.empty((0, self.classes) if self.classes else 0)
-        was_training = model.module.training
-        model.module.eval()
+        if model.module.training:
+            model.module.eval()
+            try:
+                return self.predict(model, x_NF)
+            finally:
+                model.module.train()
         total = self._of_member(model, x_NF, np.arange(x_NF.shape[1]), np.arange(self.classes))
         if self.views > 1:
             total = _log(total) if self.classes else total
@@ -90,7 +94,6 @@ class Scorer:
                 predicted = self._of_member(model, x_NF, rng.permutation(x_NF.shape[1]), rng.permutation(self.classes))
                 total = total + (_log(predicted) if self.classes else predicted)
             total = np.asarray(softmax(total / self.views, axis=1)) if self.classes else total / self.views
-        model.module.train(was_training)
         return total
 
     def _of_member(self, model: BaseModel, x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float64]:

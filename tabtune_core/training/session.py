@@ -151,6 +151,7 @@ def _open_model(settings: RunSettings, device: torch.device, emit: Callable[[Eve
         if loading := VARIANTS[settings.lora.variant].loading:
             emit(Note(loading))
         adapters.add(OWN, **adapter_arguments(model, settings.lora))
+        model.module = adapters.module
     use_once(model, device=device)  # or it would count as the growth of zero-shot and training
     return model, adapters
 

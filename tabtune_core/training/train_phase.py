@@ -52,7 +52,6 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
     if not session.trains:
         return Trained(result, None, held_bytes(module, None))
     clock = session.arrays.clock
-    clock.start()
     best = BestState(module, environment.folder)
     with environment.meter.phase("train"), _as_asked(session):
         captured = _is_captured(session)
@@ -60,17 +59,19 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
             environment.emit(note)
         optimizer = _optimizer(session, best, captured=captured)
         last = LastState(session, best, optimizer, result)
+        clock.start()
         last.restore()
         if not result.steps_done:  # an earlier process has had that peak
             session.prefix.begin_in_full()
             if environment.goes_on:  # not from that state, and what was told before it is void
-                tell_zero_shot(session, zero_shot)
+                with clock.aside():
+                    tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last, captured=captured)
         environment.member.wait_for_others(result.outcome, environment.stop_request)
+        seconds, saved_seconds = clock.seconds, clock.charged_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # three numbers a trained weight that nothing after the training needs
-    seconds, saved_seconds = clock.seconds, clock.charged_seconds
     environment.member.wait_for_others(result.outcome, environment.stop_request)  # who goes on resets the meters of the process
     best.restore()
     return Trained(result, best, bytes_by_cause, seconds, saved_seconds)
@@ -132,7 +133,7 @@ def _run_loop(
     """Every step of the training that is not done yet; its events are emitted."""
     environment, model, report = session.environment, session.model, session.report
     trainable: Trainable = environment.member.join(model, session.prefix.cut)
-    plan = session.plan
+    plan, clock = session.plan, session.arrays.clock
     assert plan.eval_every is not None, plan
     classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
     take_step: Callable[[Episode], Stepped] = make_step(
@@ -145,8 +146,8 @@ def _run_loop(
     )
     callbacks = Callbacks(
         score_validation=lambda: _evaluate(session),
-        keep_best=lambda: best.keep(result.best_step),
-        stop_request=environment.stop_request,
+        keep_best=clock.aside()(lambda: best.keep(result.best_step)),
+        stop_request=clock.aside()(environment.stop_request),
         find_dead=lambda: dead_adapters(model.module, report) if report else [],
         save_last=last.save,
     )
@@ -157,10 +158,11 @@ def _run_loop(
         take_step,
         LoopPlan.of(session.settings, steps=plan.steps, eval_every=plan.eval_every, classes=classes),
         callbacks,
-        clock=session.arrays.clock,
+        clock=clock,
         result=result,
     ):
-        environment.emit(event)
+        with clock.aside():
+            environment.emit(event)
 
 
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:

@@ -112,11 +112,9 @@ def serve(pipe: Connection, kinds: list[str], name: str, rows: int, features: in
     """What the process does, until the other end is closed."""
     torch.set_num_threads(1)
     episode, trained = noise(rows, features), {kind: prepared(kind, name, folder) for kind in kinds}
-    needed_work_alone = tabicl.needed_work_alone
     with contextlib.suppress(EOFError):
         while True:
             kind = pipe.recv()
-            tabicl.needed_work_alone = contextlib.nullcontext if kind == UPSTREAM else needed_work_alone
             cpu, wall = time.process_time(), time.perf_counter()
             trained[kind].step(episode)
             pipe.send({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})

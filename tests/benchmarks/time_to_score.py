@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from score_trail import CPU, TABICL, TARGETS, settings_of, trail
 
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.models.adaptation import adapter_arguments
-from tabtune_core.models.base import BaseModel, load_model
+from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.precision import Precision
@@ -136,7 +137,7 @@ def opened(name: str, folder: Path) -> tuple[BaseModel, AdapterSet]:
     torch.manual_seed(0)
     adapters.add("lora", **adapter_arguments(model, settings_of(LORA[0], 1e-3, 0).lora))
     with torch.no_grad():
-        for parameter in model.module.parameters():
+        for parameter in adapters.module.parameters():
             if parameter.requires_grad:
                 parameter.normal_(std=0.01)
     return model, adapters
@@ -148,13 +149,10 @@ def predictions(name: str, folder: Path) -> list[list[str]]:
     shown, asked = noise(320, 10), np.random.default_rng(1).normal(size=(1024, 10)).astype(np.float32)
     scorer = Scorer(shown.x_TF[: len(shown.y_C)], shown.y_C, 3)
 
-    def base() -> None:
-        with adapters.disabled():
-            scorer.predict(model, asked)
-
-    merged_model, merged = opened(name, folder)
-    merged.merge()
-    ways = {"base": base, "unmerged": lambda: scorer.predict(model, asked), "merged": lambda: scorer.predict(merged_model, asked)}
+    modules = {"base": adapters.base, "unmerged": adapters.module}
+    adapters.merge()
+    modules["merged"] = adapters.module
+    ways = {way: partial(scorer.predict, with_module(model, module), asked) for way, module in modules.items()}
     found = in_turn(ways)
     difference = np.abs(ways["unmerged"]() - ways["merged"]()).max()
     return [

@@ -25,6 +25,7 @@ from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapter_arguments
+from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import Counted
@@ -161,19 +162,18 @@ def _predict_group(
     title = f"Base {get_card(first.settings.model).title}"
     for place, adapter in enumerate(group):
         adapters.add(str(place), adapter.package.tensors, **adapter_arguments(model, adapter.settings.lora))
-        model.module.requires_grad_(False).eval()
-        adapted = AdaptedModel(model, adapter.settings, adapter.package.facts)
+        adapted = AdaptedModel(with_module(model, adapters.module.requires_grad_(False).eval()), adapter.settings, adapter.package.facts)
         whole, table = _context(adapted, shown, adapter.title, notes)
         labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts["context"]["sha256"]
         used = adapted.split(shown) if labelled and own else None
         context = _fewer(whole, adapted, table, context_rows)
         views = adapter.settings.train.views
-        yield _Column(adapter.title, "adapter", predict_rows(model, frame, context, views=views, told=progress.add), context, used)
+        predicted = predict_rows(adapted.model, frame, context, views=views, told=progress.add)
+        yield _Column(adapter.title, "adapter", predicted, context, used)
         if base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
-            with adapters.disabled():
-                yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views, told=progress.add), context, used)
+            yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views, told=progress.add), context, used)
         elif base:
             progress.add(views * len(frame))  # the same base, context and views have predicted before
 

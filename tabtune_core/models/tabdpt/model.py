@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tabdpt.model import TabDPTModel as Network
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
+from tabtune_core.lora.view import view_of_one
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
@@ -32,12 +35,40 @@ from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
 
 
+class _Drawn(TorchFunctionMode):
+    """While it lasts, what this thread draws of normal numbers is the same every time; torch's global generator is not touched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generator = torch.Generator().manual_seed(0)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        drawn = {"generator": self._generator} if func is torch.randn else {}
+        return func(*args, **(kwargs or {}), **drawn)
+
+
+class ContextStatistics(Network):  # type: ignore[misc]
+    """Upstream's module, always with feature statistics of the context alone, which is what prediction does.
+
+    Upstream's forward reads the root's ``training`` flag and nothing else of it: set, statistics are over query rows too, so that they
+    would see each other. The flags below the root, which switch an adapter's dropout, stay as they are.
+    """
+
+    def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
+        """See upstream's."""
+        predicting = view_of_one(self)
+        predicting.training = False
+        outputs: torch.Tensor = Network.forward(predicting, *positional, **named)
+        return outputs
+
+
 class TabDPTModel:
-    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` with nothing changed."""
+    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` but for its class."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
         self.module = module.to(device).eval()
+        self.module.__class__ = ContextStatistics
         self.native_classes: int | None = None
         self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
         self._first_centre = module.regression_bin_min + self._bin_width / 2
@@ -63,8 +94,7 @@ class TabDPTModel:
         width, projection_FW = self.module.num_features, None
         if x_CF.shape[1] > width:
             normal_CF = torch.from_numpy(scale.transform(x_CF)).float()
-            with torch.random.fork_rng([]):
-                torch.manual_seed(0)
+            with _Drawn():
                 projection_FW = torch.pca_lowrank(normal_CF, q=min(len(normal_CF), width))[2].numpy()
 
         def transform(x_NF: Encoded) -> Array:
@@ -126,18 +156,10 @@ class TabDPTModel:
         return self._outputs(x_BTF, y_BC)[..., self.module.n_out :]
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, O)``, always with feature statistics of the context alone, which is what prediction does.
-
-        Upstream's forward reads the root's ``training`` flag and nothing else of it: set, statistics are over query rows too, so
-        that they would see each other. The flags below the root, which switch an adapter's dropout, stay as they are.
-        """
+        """``(B, Q, O)``."""
         network = self.module
         x_BTW = F.pad(x_BTF, (0, network.num_features - x_BTF.shape[-1]))
-        was_training, network.training = network.training, False
-        try:
-            outputs_QBO: torch.Tensor = network(x_BTW, y_BC.float(), self.task == "classification")
-        finally:
-            network.training = was_training
+        outputs_QBO: torch.Tensor = network(x_BTW, y_BC.float(), self.task == "classification")
         return outputs_QBO.transpose(0, 1)
 
     def save(self, path: Path) -> None:

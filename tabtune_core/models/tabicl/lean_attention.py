@@ -11,10 +11,7 @@ from typing import Any
 import torch
 from tabicl._model.attention import sdpa_with_flattened_batch
 from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention
-from torch import nn
 from torch.nn import functional as F
-
-from tabtune_core.models.tabicl.upstream import UPSTREAM
 
 
 class LeanAttention(MultiheadAttention):  # type: ignore[misc]
@@ -91,7 +88,15 @@ def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interle
 
 
 class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
-    """Lets the inducing points ask once for all columns, until they meet what each of them shows."""
+    """Lets the inducing points ask once for all columns, until they meet what each of them shows.
+
+    It asks for reserved columns, a wait for the GPU, outside training alone: a training step has none here.
+    """
+
+    def forward(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
+        """``(..., T, D)`` to the same."""
+        answer: torch.Tensor = (self.induced_attention if self.training else super().forward)(src, train_size)
+        return answer
 
     def induced_attention(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
         """``(..., T, D)`` to the same, through points that attend to the first ``train_size`` tokens."""
@@ -100,12 +105,3 @@ class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
         hidden = self.multihead_attn1(points, shown, shown)
         answer: torch.Tensor = self.multihead_attn2(src, hidden, hidden)
         return answer
-
-
-LEAN: dict[type, Any] = {MultiheadAttention: LeanAttention, InducedSelfAttentionBlock: LeanInducedAttention}
-
-
-def lean(module: nn.Module) -> None:
-    """Changes the classes of a ``TabICL``'s attention layers, nothing else; those of a version that was not tested stay."""
-    for layer in module.modules() if UPSTREAM.is_tested else ():
-        layer.__class__ = LEAN.get(type(layer), type(layer))

@@ -5,50 +5,54 @@
 - While training it reads three known facts from the GPU, and waits for each of them: whether a column is reserved, how many
   classes there are, and for the logarithm of the number of rows.
 
-In: an upstream module. Out: the same losses, gradients and predictions, without that work and the memory that it keeps.
+Upstream also keeps on its module what belongs to one call: a context's cache, the tree of many classes, how work is split.
+
+In: an upstream module. Out: the same losses, gradients and predictions, without that work and the memory that it keeps. The classes of its
+layers change once, when it is loaded; a call changes nothing, so that threads may predict at once.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, P numbers of a cell,
 D width, O outputs.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+import copy
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from tabicl._model import ssmax
+from tabicl._model.embedding import ColEmbedding
+from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention, MultiheadAttentionBlock, SkippableLinear
+from tabicl._model.learning import ICLearning
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.models.stages import replaced
+from tabtune_core.lora.view import view
+from tabtune_core.models.tabicl.lean_attention import LeanAttention, LeanInducedAttention
 from tabtune_core.models.tabicl.upstream import UPSTREAM
 
 RESERVED = -100.0
 """What upstream fills the reserved columns with."""
-EMBED = "_compute_embeddings"
-"""Upstream's method from cells to embeddings of all columns that it is given."""
 
 
-@dataclass(slots=True)
-class _QueryRows:
-    """Of one pass through the last block and the head."""
+class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
+    """The last in-context block, which answers for the query rows alone."""
 
-    context: int = 0
-    """C rows that the block left out, and the head's answer is to have again."""
-
-    def block(self, forward: Callable[..., Any], q: torch.Tensor, train_size: int | None = None, **named: Any) -> Any:
+    def forward(self, q: torch.Tensor, *positional: Any, train_size: int | None = None, **named: Any) -> Any:
         """``(B, T, D)`` to ``(B, Q, D)``: the query rows attend to the context. Another call, as to fill a cache, is upstream's."""
-        if train_size is None or named.keys() - {"rope"}:
-            return forward(q=q, train_size=train_size, **named)
-        self.context, shown_BCD = train_size, q[..., :train_size, :]
-        return forward(q=q[..., train_size:, :], k=shown_BCD, v=shown_BCD, **named)
+        if train_size is None or positional or named.keys() - {"rope"}:
+            return super().forward(q, *positional, train_size=train_size, **named)
+        shown_BCD = q[..., :train_size, :]
+        return super().forward(q=q[..., train_size:, :], k=shown_BCD, v=shown_BCD, **named)
 
-    def head(self, forward: Callable[..., torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, D)`` to ``(B, T, O)``, as upstream expects it; of the context rows it reads nothing."""
-        context, self.context = self.context, 0
-        return F.pad(forward(x), (0, 0, context, 0))
+
+class LeanInContext(ICLearning):  # type: ignore[misc]
+    """Upstream expects answers ``(B, T, O)``; of the context rows it reads nothing."""
+
+    def _icl_predictions(self, R: torch.Tensor, y_train: torch.Tensor) -> torch.Tensor:
+        return F.pad(super()._icl_predictions(R, y_train), (0, 0, y_train.shape[1], 0))
+
+    def _icl_predictions_repr_cache(self, R: torch.Tensor, train_size: int) -> torch.Tensor:
+        return F.pad(super()._icl_predictions_repr_cache(R, train_size), (0, 0, train_size, 0))
 
 
 class _Labels(torch.Tensor):
@@ -61,56 +65,62 @@ class _Labels(torch.Tensor):
         return np.zeros(())
 
 
-def _columns(
-    owner: nn.Module,
-    embed: Callable[..., torch.Tensor],
-    features: torch.Tensor,
-    train_size: int,
-    y_train: torch.Tensor | None = None,
-    embed_with_test: bool = False,
-) -> torch.Tensor:
-    """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
+class LeanColumns(ColEmbedding):  # type: ignore[misc]
+    """Upstream's step from cells to embeddings, of the columns that hold data."""
 
-    They come first. Inference may ask for some of the columns at a time, so that they are known by what they hold there; reserved ones
-    alone go through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean of 0.
-    """
-    first, labels = int(owner.reserve_cls_tokens), y_train  # type: ignore[arg-type]
-    if not owner.training:
-        full_H = (features != RESERVED).flatten(-2).any(dim=-1).reshape(-1, features.shape[-3]).any(dim=0)
-        first = min(int(full_H.int().argmax()), first)
-    if not first:
-        return embed(features, train_size, y_train, embed_with_test)
-    if labels is not None:
-        labels = labels[..., first:, :].as_subclass(_Labels) if owner.training else labels[..., first:, :]
-    return F.pad(embed(features[..., first:, :, :], train_size, labels, embed_with_test), (0, 0, 0, 0, first, 0))
+    def _compute_embeddings(
+        self, features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None, embed_with_test: bool = False
+    ) -> torch.Tensor:
+        """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
+
+        They come first. Inference may ask for some of the columns at a time, so that they are known by what they hold there; reserved ones
+        alone go through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean
+        of 0.
+        """
+        first, labels = int(self.reserve_cls_tokens), y_train
+        if not self.training:
+            full_H = (features != RESERVED).flatten(-2).any(dim=-1).reshape(-1, features.shape[-3]).any(dim=0)
+            first = min(int(full_H.int().argmax()), first)
+        if labels is not None and first:
+            labels = labels[..., first:, :].as_subclass(_Labels) if self.training else labels[..., first:, :]
+        embedded: torch.Tensor = super()._compute_embeddings(features[..., first:, :, :], train_size, labels, embed_with_test)
+        return F.pad(embedded, (0, 0, 0, 0, first, 0)) if first else embedded
 
 
+class LeanLinear(SkippableLinear):  # type: ignore[misc]
+    """Asks for reserved columns, a wait for the GPU, outside training alone: a training step has none here."""
+
+    def forward(self, src: torch.Tensor) -> torch.Tensor:
+        """``(..., in)`` to ``(..., out)``."""
+        output: torch.Tensor = nn.Linear.forward(self, src) if self.training else super().forward(src)
+        return output
+
+
+LEAN: dict[type, Any] = {
+    MultiheadAttention: LeanAttention,
+    InducedSelfAttentionBlock: LeanInducedAttention,
+    SkippableLinear: LeanLinear,
+    ColEmbedding: LeanColumns,
+    ICLearning: LeanInContext,
+}
 _logarithm = lru_cache(maxsize=256)(ssmax._logn)
 
 
-@contextmanager
-def needed_work_alone(module: nn.Module) -> Iterator[None]:
-    """While the context lasts, a ``TabICL`` leaves that work out of its forward pass; of a version that was not tested it does all."""
+def lean(module: nn.Module) -> None:
+    """Changes the classes of a ``TabICL``'s layers, nothing else; those of a version that was not tested stay."""
     if not UPSTREAM.is_tested:
-        yield
         return
-    query_rows = _QueryRows()
+    ssmax._logn = _logarithm  # the same numbers, for which nobody waits twice
+    for layer in module.modules():
+        layer.__class__ = LEAN.get(type(layer), type(layer))
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
-    head, columns = module.get_submodule("icl_predictor.decoder"), module.get_submodule("col_embedder")
-    stand_ins = (
-        (last, "forward", partial(query_rows.block, last.forward)),
-        (head, "forward", partial(query_rows.head, head.forward)),
-        (columns, EMBED, partial(_columns, columns, getattr(columns, EMBED))),
-        *(_without_waiting(columns) if module.training else ()),
-    )
-    with replaced(stand_ins):
-        yield
+    last.__class__ = LeanLastBlock
 
 
-def _without_waiting(columns: nn.Module) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
-    """Replacements that spare waiting for the GPU; a layer that is computed again in the backward pass keeps waiting."""
-    yield ssmax, "_logn", _logarithm
-    layer: Any
-    for layer in columns.modules():
-        if hasattr(layer, "skip_value") and "forward" not in vars(layer):
-            yield layer, "forward", partial(nn.Linear.forward, layer) if isinstance(layer, nn.Linear) else layer.induced_attention
+def of_one_call(module: nn.Module) -> Any:
+    """A view of the module, with all on which upstream keeps what belongs to a call."""
+    own = view(module)
+    for part in own.modules():
+        if "inference_mgr" in vars(part):
+            part.inference_mgr = copy.copy(part.inference_mgr)
+    return own

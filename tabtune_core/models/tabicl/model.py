@@ -27,8 +27,7 @@ from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
-from tabtune_core.models.tabicl.lean_attention import lean
-from tabtune_core.models.tabicl.lean_forward import needed_work_alone
+from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
 
 CACHE_BYTES = 500_000_000
 """Most that a context may take while many rows are predicted beside it."""
@@ -108,19 +107,19 @@ class TabICLModel:
     def train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """``(B, Q, O)``: logits or quantiles, with a graph."""
         mean_B1, scale_B1 = _context_scale(y_BC) if not classes else (0.0, 1.0)
-        with needed_work_alone(self.module):
-            outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
+        outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         return outputs_BQO
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
-        with torch.no_grad(), needed_work_alone(self.module), on_its_card(self.device):
+        own = of_one_call(self.module)
+        with torch.no_grad(), on_its_card(self.device):
             if scaler is not None:
-                outputs = self.module.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
+                outputs = own.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:
-                outputs = self.module(x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference)
+                outputs = own(x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference)
         return _answers(outputs[0], scaler, classes)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
@@ -129,17 +128,17 @@ class TabICLModel:
         if mode is None or classes > (self.native_classes or classes):  # upstream's tree of smaller questions has no cache
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, scaler = self._shown(y_C, classes)
-        ask = self.module.forward_with_cache if scaler is None else self.module.predict_stats_with_cache
         options = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
         with torch.no_grad(), on_its_card(self.device):
-            self.module.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
-        cache = self.module._cache
-        self.module.clear_cache()
+            reader = of_one_call(self.module)
+            reader.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
+        cache = reader._cache
 
         def predict(x_QF: Array) -> NDArray[np.float64]:
+            own = of_one_call(self.module)
+            ask = own.forward_with_cache if scaler is None else own.predict_stats_with_cache
             with torch.no_grad(), on_its_card(self.device):
                 outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **options)
-            self.module.clear_cache()  # the module would keep it for good
             return _answers(outputs_BQ[0], scaler, classes)
 
         return predict

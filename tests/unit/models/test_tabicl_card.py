@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tabicl._model import attention
+from tabicl._model.tabicl import TabICL
 from tiny import tiny_checkpoint
 from torch.nn import functional as F
 
@@ -30,8 +31,8 @@ def test_upstream_runs_while_the_models_card_is_the_current_one(tmp_path, monkey
 
     monkeypatch.setattr(tabicl, "on_its_card", on_its_card)
     model.module.register_forward_pre_hook(lambda module, given: within.append(entered[-1]))
-    forward = model.module.forward_with_cache
-    monkeypatch.setattr(model.module, "forward_with_cache", lambda *a, **k: (within.append(entered[-1]), forward(*a, **k))[1])
+    forward = TabICL.forward_with_cache
+    monkeypatch.setattr(TabICL, "forward_with_cache", lambda *a, **k: (within.append(entered[-1]), forward(*a, **k))[1])
     x, y = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.arange(30) % 2
     if many:
         model.read_context(x[:30], y, 2)(x[30:])

@@ -3,6 +3,11 @@
 import numpy as np
 import pytest
 
+from tabtune_core.data.datasets import add_sample
+from tabtune_core.engine.experiment import run_experiment
+from tabtune_core.events import MemorySampled
+from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.training import best_checkpoint, last_state, train_phase
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.clock import OwnClock
 
@@ -120,3 +125,35 @@ def test_hashing_and_files_are_set_aside(tmp_path, time, monkeypatch):
     began = time.now
     assert [worked(tmp_path, time, ["three"])[0] for _ in range(2)] == [5.5, 5.5]
     assert time.now - began == 5 + 2 * 0.5 + 5 * 7
+
+
+@pytest.mark.parametrize(("limit", "steps", "seconds"), [(None, 6, 6.3), (3.05, 3, 3.2)])
+def test_a_runs_seconds_are_those_of_its_steps_and_evaluations_alone(tmp_path, monkeypatch, time, limit, steps, seconds):
+    def taking(duration, do):
+        def done(*positional, **named):
+            time.now += duration
+            return do(*positional, **named)
+
+        return done
+
+    monkeypatch.setattr(OwnClock.__init__, "__defaults__", (time,))
+    for where in (best_checkpoint, last_state):
+        monkeypatch.setattr(where, "write_state", taking(1000, where.write_state))
+    plain_step = train_phase.plain_step
+    monkeypatch.setattr(train_phase, "plain_step", lambda *given, **named: taking(1, plain_step(*given, **named)))
+    monkeypatch.setattr(train_phase, "_evaluate", taking(0.1, train_phase._evaluate))
+    settings = RunSettings(
+        dataset=add_sample(tmp_path, "iris").id,
+        target="species",
+        device="cpu",
+        strategy="base-ft",
+        train=TrainSettings(steps=6, eval_every=2, time_limit=limit),
+    )
+    (tmp_path / "run").mkdir()
+    stop = taking(1000, lambda: None)
+
+    def emit(event):
+        time.now += 1000 * (not isinstance(event, MemorySampled))  # which comes from another thread
+
+    result = run_experiment(settings, home=tmp_path, run_dir=tmp_path / "run", emit=emit, stop_request=stop)
+    assert (result.steps_done, result.train_seconds) == (steps, pytest.approx(seconds))

@@ -1,0 +1,172 @@
+"""Threads share a model: each gets the answers that it would get alone, and nothing of a call stays behind, not even of one that failed."""
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from module_state import module_state
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tabtune_core import LoraAdapter, TabularPipeline
+from tabtune_core.api.pipeline import pipeline_of_run
+from tabtune_core.models.families import FAMILIES
+
+THREADS = 8
+WIDE = 60
+"""Columns: more than TabDPT mini reads, which then draws directions for them."""
+X = np.random.default_rng(0).normal(size=(96, WIDE))
+CLASSES = np.arange(96) % 12
+"""More than the other two families answer for at once, so that TabICL builds a tree of smaller questions."""
+FAST = {"device": "cpu", "steps": 1, "peft_config": {"r": 2}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def often():
+    """Threads take turns a hundred times as often as by default."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def target(model, task):
+    few = 3 if model == "mitra-mini" else 12
+    return X[:, 0] if task == "regression" else CLASSES % few
+
+
+def fit(model, task):
+    """A pipeline with two adapters beside the base that say clearly different things."""
+    pipeline = TabularPipeline(model, "peft", FAST, task=task).fit(X, target(model, task))
+    settings, generator = pipeline._lora["default"], torch.Generator().manual_seed(0)
+    for name in ("first", "second"):
+        tensors = {key: 0.1 * torch.randn(t.shape, generator=generator) for key, t in pipeline._adapters.tensors("default").items()}
+        pipeline.load_adapter(LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None), name)
+    return pipeline
+
+
+@pytest.fixture(scope="module", params=["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+def model(request):
+    if request.param == "mitra-mini" and not FAMILIES["Mitra"].installed:
+        pytest.skip("Mitra needs AutoGluon")
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["classification", "regression"])
+def pipeline(request, model):
+    return fit(model, request.param)
+
+
+def answer(pipeline, rows):
+    return pipeline._predict(X[:rows])
+
+
+def answer_of(pipeline, name, rows):
+    return pipeline._predict(X[:rows], pipeline._adapters.module_of(name))
+
+
+def answer_in_lots(pipeline, rows):
+    """Beside a context that is read once."""
+    context, model = pipeline._context, pipeline._base
+    read = model.fit_preprocessing(context.x_CF)
+    ask = model.read_context(read(context.x_CF), context.y_C, len(context.labels.classes))
+    return np.concatenate([ask(read(context.x_CF[:rows])), ask(read(context.x_CF[rows : 2 * rows]))])
+
+
+def answer_of_another_on_the_same_base(pipeline, rows):
+    """A pipeline of one of the adapters and fewer context rows."""
+    other = pipeline_of_run(
+        pipeline._base,
+        pipeline.settings(),
+        {"own": pipeline._adapters.tensors("first")},
+        pipeline._context,
+        pipeline._columns,
+        pipeline.history,
+    )
+    return other._predict(X[:rows])
+
+
+def answer_of_the_saved(pipeline, folder, rows):
+    file = folder / f"{np.random.default_rng().integers(2**60)}.zip"
+    pipeline.save(file)
+    return type(pipeline).load(file)._predict(X[:rows])
+
+
+def test_each_of_many_threads_is_told_what_it_would_be_told_alone(pipeline, tmp_path):
+    ways = [
+        partial(answer, rows=60),
+        partial(answer, rows=7),
+        *(partial(answer_of, name=name, rows=30) for name in (None, "default", "first", "second")),
+        partial(answer_in_lots, rows=20),
+        partial(answer_of_another_on_the_same_base, rows=25),
+        partial(answer_of_the_saved, folder=tmp_path, rows=15),
+    ]
+    alone = [way(pipeline) for way in ways]
+    assert np.abs(alone[2] - alone[4]).max() > 1e-3 < np.abs(alone[4] - alone[5]).max(), (
+        "adapters that say the same could be mixed up unseen"
+    )
+    modules = [pipeline._adapters.module_of(name) for name in (None, *pipeline.adapters)]
+    before, chance = [module_state(module) for module in modules], torch.get_rng_state()
+    asked = [k for k in range(len(ways)) for _ in range(2)]
+    np.random.default_rng(0).shuffle(asked)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for k, answered in zip(asked, threads.map(lambda k: ways[k](pipeline), asked), strict=True):
+            np.testing.assert_allclose(answered, alone[k], atol=2e-5, rtol=2e-4)
+    assert [module_state(module) for module in modules] == before
+    assert torch.equal(torch.get_rng_state(), chance)
+
+
+class Broken(RuntimeError):
+    """What a call is made to fail with."""
+
+
+class FailsAt(TorchDispatchMode):
+    """The operation of that number fails in this thread, as if memory had run out."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.left = number
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.left -= 1
+        if not self.left:
+            raise Broken
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("way", [partial(answer, rows=9), partial(answer_in_lots, rows=9)], ids=["at once", "in lots"])
+def test_a_call_that_fails_leaves_nothing_behind(pipeline, way):
+    alone, before, chance = way(pipeline), module_state(pipeline.model), torch.get_rng_state()
+    with FailsAt(-1) as counted:
+        way(pipeline)
+    for number in np.linspace(1, -1 - counted.left, 8, dtype=int):
+        with pytest.raises(Broken), FailsAt(int(number)):
+            way(pipeline)
+        assert module_state(pipeline.model) == before
+    assert torch.equal(torch.get_rng_state(), chance)
+    np.testing.assert_array_equal(way(pipeline), alone)
+
+
+def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
+    def fitted():
+        own = TabularPipeline(model, "peft", {**FAST, "steps": 3}, task=pipeline.task).fit(X, target(model, pipeline.task))
+        return own._predict(X[:20])
+
+    def ask():
+        while not done.is_set():
+            answered.append(answer(pipeline, 20))
+
+    alone, expected, done, answered = fitted(), answer(pipeline, 20), threading.Event(), []
+    with ThreadPoolExecutor(THREADS) as threads:
+        asking = [threads.submit(ask) for _ in range(THREADS - 1)]
+        try:
+            np.testing.assert_allclose(fitted(), alone, atol=2e-5, rtol=2e-4)
+        finally:
+            done.set()
+        for one in asking:
+            one.result()
+    assert len(answered) > 0
+    np.testing.assert_allclose(answered, np.broadcast_to(expected, (len(answered), *expected.shape)), atol=2e-5, rtol=2e-4)

@@ -1,0 +1,16 @@
+"""All that hangs on a module, to compare before and after a call."""
+
+
+def module_state(module):
+    """By path: the class, every attribute and the identity and version of every tensor; two are equal where a call left nothing behind."""
+    state = {}
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if name in ("_parameters", "_buffers"):
+                state |= {(path, name, key): tensor is not None and (id(tensor), tensor._version) for key, tensor in value.items()}
+            elif isinstance(value, dict):
+                state[path, name] = {key: id(one) for key, one in value.items()}
+            else:
+                state[path, name] = value if isinstance(value, bool | int | float | str | type(None)) else id(value)
+        state[path, "class"] = type(part)
+    return state
