@@ -2,7 +2,8 @@
 
 TERMS = {
     "Adapter": "The trained low-rank factors of one run. See *adapter package*.",
-    "Adapter package": "A zip file with the factors, `tabtune.json` and a README with loading code. It holds no rows of your table.",
+    "Adapter package": "A zip file with the factors, `tabtune.json` and a README with loading code. It holds no rows of your table, "
+    "but its column names and, unless you leave them out, its class labels.",
     "Alpha": "Scale of the update: the product of the factors is multiplied by alpha / rank. Default: twice the rank.",
     "Base model": "The pretrained model, whose weights stay frozen while LoRA trains.",
     "Best checkpoint": (

@@ -6,6 +6,7 @@ the model is shown, hardly with the rank.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ STEPS_TO_JUDGE = 40
 """A loss is not called flat, nor a score falling, before so many steps."""
 EVALUATIONS_PAST_BEST = 4
 """Evaluations in a row that were worse than the best, before the run is said to overfit."""
+LARGEST = 1e100
+"""No loss or score of a run that went well is beyond it."""
 PREDICTING: tuple[Phase, ...] = ("zero-shot", "evaluate")
 """Phases that show the model the rows of predictions, and train nothing."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -166,7 +169,8 @@ def diverged(run: Run) -> Trouble | None:
 
 def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     """The mean loss of the last fifth of steps is not below that of the first by twice its standard error; no evaluation was a gain."""
-    loss = _finite(steps, "loss")
+    steps = _finite(steps, "loss")
+    loss = steps["loss"].to_numpy(dtype=np.float64)
     gained = scores[(scores["split"] == "validation") & (scores["step"] > 0)]["best"].astype(bool).any()
     if run.status == "diverged" or len(loss) < STEPS_TO_JUDGE or gained:
         return None
@@ -175,7 +179,7 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     noise = float(np.sqrt(start.var(ddof=1) / fifth + end.var(ddof=1) / fifth))
     if end.mean() < start.mean() - 2 * noise:
         return None
-    step = steps["step"].to_numpy()[np.isfinite(steps["loss"].to_numpy(dtype=np.float64))]  # of a long run not every step is here
+    step = steps["step"].to_numpy()  # of a long run not every step is here
     first, last = step[fifth - 1] - step[0] + 1, step[-1] - step[-fifth] + 1
     return Trouble(
         "flat", f"The mean training loss of the first {first} steps is {start.mean():.4f}, that of the last {last} {end.mean():.4f}."
@@ -185,18 +189,20 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
 def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     """Since the best evaluation several in a row were worse, the later worse than the earlier, while the training loss went on down."""
     metric = run.settings.selection_metric
-    evaluations = scores[scores["split"] == "validation"]
-    if metric not in evaluations or len(evaluations) <= EVALUATIONS_PAST_BEST:
+    if run.status == "diverged" or metric not in scores:
+        return None
+    evaluations, steps = _finite(scores[scores["split"] == "validation"], metric), _finite(steps, "loss")
+    if len(evaluations) <= EVALUATIONS_PAST_BEST:
         return None
     sign = -METRICS[metric].sign
     cost = sign * evaluations[metric].to_numpy(dtype=np.float64)
-    best = int(np.nanargmin(cost)) if np.isfinite(cost).any() else len(cost)
+    best = int(cost.argmin())
     past = cost[best + 1 :]
     if best == 0 or len(past) < EVALUATIONS_PAST_BEST or past[len(past) // 2 :].mean() <= past[: len(past) // 2].mean():
         return None
     best_step = int(evaluations["step"].iloc[best])
-    loss = _finite(steps[steps["step"] > best_step], "loss"), _finite(steps[steps["step"] <= best_step], "loss")
-    if len(loss[0]) + len(loss[1]) < STEPS_TO_JUDGE or loss[0].mean() >= loss[1].mean():
+    loss = steps["loss"][steps["step"] > best_step], steps["loss"][steps["step"] <= best_step]
+    if len(steps) < STEPS_TO_JUDGE or not loss[0].mean() < loss[1].mean():
         return None
     label, then, now = METRICS[metric].written, METRICS[metric].text(sign * cost[best]), METRICS[metric].text(sign * cost[-1])
     return Trouble(
@@ -212,28 +218,29 @@ def no_gain(run: Run) -> Trouble | None:
         return None
     metric = run.settings.selection_metric
     seen = "No evaluation on the validation rows beat zero-shot, so the pretrained weights are kept"
-    zero_shot = run.result.zero_shot_validation.get(metric)
-    return Trouble("no gain", seen + (f" ({METRICS[metric].written} {METRICS[metric].text(zero_shot)})." if zero_shot is not None else "."))
+    zero_shot = run.result.zero_shot_validation.get(metric, math.nan)
+    return Trouble(
+        "no gain", seen + (f" ({METRICS[metric].written} {METRICS[metric].text(zero_shot)})." if math.isfinite(zero_shot) else ".")
+    )
 
 
 def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | None:
     """Full fine-tuning has a better validation accuracy by more than about one standard error, 1 / sqrt(rows)."""
     if run.settings.strategy != "peft" or run.result is None or full is None or full.result is None or plan is None:
         return None
-    ours, theirs = run.result.validation.get("accuracy"), full.result.validation.get("accuracy")
-    if ours is None or theirs is None or theirs - ours <= plan.validation_rows**-0.5:
+    ours, theirs = (result.validation.get("accuracy", math.nan) for result in (run.result, full.result))
+    if not plan.validation_rows**-0.5 < theirs - ours < math.inf:
         return None
     return Trouble("behind", f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}.")
 
 
 def too_good(run: Run) -> Trouble | None:
     """The pretrained model leaves nothing to gain."""
-    if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) < 1.0:
+    if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) != 1.0:
         return None
     return Trouble("too good", "The pretrained model predicts every validation row right, so no run can improve on it.")
 
 
-def _finite(frame: pd.DataFrame, column: str) -> np.ndarray:
-    values: np.ndarray = frame[column].to_numpy(dtype=np.float64)
-    finite: np.ndarray = values[np.isfinite(values)]
-    return finite
+def _finite(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows whose number can be reckoned with; beyond ``LARGEST`` a mean of some, or their spread, is none."""
+    return frame[frame[column].astype(np.float64).abs() <= LARGEST]

@@ -23,7 +23,7 @@ from tabtune_core.files.damaged import Damaged, read_text, refused_as
 from tabtune_core.files.plain_values import fits, read_json
 from tabtune_core.files.whole import write_text
 from tabtune_core.models.catalogue import get_card, named_checkpoint
-from tabtune_core.models.checkpoints import sha256_of
+from tabtune_core.models.checkpoints import identities_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.upstream import DISTRIBUTION
 
@@ -74,7 +74,9 @@ def _named_weights(settings: RunSettings) -> str | None:
     if settings.checkpoint is None:
         return None
     try:
-        return sha256_of(named_checkpoint(get_card(settings.model), settings.task, settings.checkpoint))
+        card = get_card(settings.model)
+        file = named_checkpoint(card, settings.task, settings.checkpoint)
+        return identities_of(file, card.weights_for(settings.task).beside)[0]
     except TabTuneError:
         return None
 

@@ -79,7 +79,7 @@ class WithAdapters:
         return self._adapters.active
 
     def set_adapter(self, name: str | None) -> None:
-        """Turns an adapter on in place of the present one, for all threads; None: the base alone. A prediction that has begun keeps its own.
+        """Turns an adapter on in place of the present one, for all threads; None: the base alone. What predicts already keeps its own.
 
         Raises:
             AdapterError: there is none of that name.
@@ -123,7 +123,7 @@ class WithAdapters:
                 "An adapter belongs to pretrained weights, and this pipeline trained its own (base-ft). "
                 "Fit one with tuning_strategy='peft' or 'inference'."
             )
-        if adapter.base_sha256 not in (None, self._base.source.sha256):
+        if adapter.base_sha256 not in (None, *self._base.source.identities):
             raise AdapterError(
                 f"The adapter was trained on weights of {adapter.model} with the SHA-256 {adapter.base_sha256}; "
                 f"this pipeline has {self._base.source.model} with {self._base.source.sha256}."

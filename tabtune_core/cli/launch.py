@@ -5,7 +5,6 @@ In: what was asked for. Out: runs in the workspace, followed to their end, and t
 
 import argparse
 import re
-import shutil
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.lora.package_readme import without_labels
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
@@ -82,6 +82,8 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):
         find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+    if asked.without_labels and not asked.adapters:
+        raise SettingError("--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave it out.")
     if asked.adapters:
         _make_folder(asked.adapters)
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
@@ -91,7 +93,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     if runs is None:
         return 130
     if asked.adapters:
-        _copy_adapters(store, runs, asked.adapters)
+        _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
     return show_board(store, runs, asked)
 
 
@@ -140,15 +142,15 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
+def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_out: bool) -> None:
     for run in runs:
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
             say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
             continue
-        target = folder / f"{_file_name(run)}.zip"
-        shutil.copyfile(store.run_dir(run.id) / ADAPTER_FILE, target)
+        package, target = store.run_dir(run.id) / ADAPTER_FILE, folder / f"{_file_name(run)}.zip"
+        target.write_bytes(without_labels(package) if leave_out else package.read_bytes())
         say(f"{run.name}: {target}")
 
 

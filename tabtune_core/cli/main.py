@@ -247,6 +247,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         INSIST, dest="insist", action="store_true", help="start also what needs more memory or room on the disk than there is, as estimated"
     )
     parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
+    parser.add_argument("--without-labels", action="store_true", help="leave the class labels, values of the table, out of those packages")
     _add_home(parser)
 
 

@@ -16,6 +16,7 @@ from tabtune_core.data.task import Context, labels_of, make_context, split_table
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
+from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
 from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model, with_module
@@ -42,7 +43,10 @@ class AdaptedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the probabilities; empty where numbers are predicted."""
+        """Class names, in the order of the probabilities; empty where numbers are predicted.
+
+        Of a package without its class labels "class 1" and so on: predictions have the names of their context.
+        """
         return tuple(self.facts["classes"])
 
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
@@ -84,8 +88,9 @@ class AdaptedModel:
 
     def _with_own_classes(self, context: Context) -> Context:
         """Refuses rows of other classes, or in another order: a prediction would be called by the name of another."""
-        if context.labels.classes != self.classes:
+        if labels_sha256({"classes": context.labels.classes}) != labels_sha256(self.facts):
             theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
+            own = "others, whose names were left out of the package" if LABELS_SHA256 in self.facts else own
             raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
@@ -102,15 +107,16 @@ class AdaptedModel:
     def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[Any]:
         """Class names or numbers ``(rows,)``."""
         predicted = self._predict(rows, context)
-        return np.array(self.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
+        return np.array(context.labels.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
 
     def predict_table(self, rows: pd.DataFrame, *, context: Context) -> pd.DataFrame:
         """``predicted``, and where it predicts classes the probability of each, a column ``prob_<class>``."""
         predicted = self._predict(rows, context)
         if not self.classes:
             return pd.DataFrame({"predicted": predicted})
-        labels = np.array(self.classes, dtype=object)[predicted.argmax(axis=1)]
-        return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(self.classes)}})
+        classes = context.labels.classes
+        labels = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
+        return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}})
 
     def save_merged(self, path: str | Path) -> None:
         """Writes a checkpoint that the upstream package opens, with the adapter in the weights."""
@@ -150,7 +156,7 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
     """
     card = get_card(name)
     _, source = find_checkpoint(card, task, checkpoint)  # before it is opened: a pipeline from elsewhere may name any file
-    if source.sha256 != sha256:
+    if sha256 not in source.identities:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
             f"{source.sha256}. Name the right file as checkpoint=."

@@ -111,7 +111,7 @@ def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
     for name in values:
         if name not in known:
             raise Damaged(
-                f"{where} has the entry {name[:60]!r}, which this version does not know; if a later version wrote the file, open it there"
+                f"{where} has the entry {str(name)[:60]!r}, which this version does not know; a file of a later version opens there"
             )
 
 

@@ -27,9 +27,14 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
     owner, attribute = owner_of(module, path)
     adapter.train(owner.training)
     if isinstance(adapter, LowRankUpdate):
-        weight = owner.get_parameter(attribute).requires_grad_(False)
+        weight = owner.get_parameter(attribute)
+        weight.requires_grad_(False)
         owner.register_parameter(attribute, nn.Parameter(weight.data, requires_grad=False))  # torch sets it to itself, and others read it
-        parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)  # or the weight would be computed to be looked at
+        try:
+            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)  # or the weight would be computed to be looked at
+        except BaseException:
+            owner.register_parameter(attribute, weight)
+            raise
         _parametrized(owner, attribute).register_parameter("original", weight)
     else:
         _replace(module, path, adapter)

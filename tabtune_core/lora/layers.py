@@ -7,10 +7,12 @@ Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import skip_init
 
 from tabtune_core.lora.fused_linear import low_rank_linear
 from tabtune_core.lora.half_copies import half_factors
@@ -83,10 +85,12 @@ class LoRALinear(LowRank):
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         device, dtype = base_linear.weight.device, base_linear.weight.dtype
         self.base = base_linear.requires_grad_(False)
-        self.lora_A = nn.Linear(base_linear.in_features, r, bias=False, device=device, dtype=dtype)
-        self.lora_B = nn.Linear(r, base_linear.out_features, bias=False, device=device, dtype=dtype)
-        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
-        nn.init.zeros_(self.lora_B.weight)
+        make = partial(skip_init, nn.Linear) if from_file else nn.Linear  # nothing is drawn that a file will write over
+        self.lora_A = make(base_linear.in_features, r, bias=False, device=device, dtype=dtype)
+        self.lora_B = make(r, base_linear.out_features, bias=False, device=device, dtype=dtype)
+        if not from_file:
+            nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+            nn.init.zeros_(self.lora_B.weight)
         self.variant.start(self, base_linear.weight, from_file=from_file)
 
     @property
@@ -137,7 +141,8 @@ class LowRankUpdate(LowRank):
         out_features, in_features = weight.shape
         self.lora_A = nn.Parameter(torch.empty(r, in_features, device=weight.device, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(out_features, r, device=weight.device, dtype=weight.dtype))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        if not from_file:
+            nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.variant.start(self, weight, from_file=from_file)
 
     @property
@@ -181,7 +186,8 @@ class LoRAEmbedding(LowRank):
         self.base = base_embedding.requires_grad_(False)
         self.lora_A = nn.Parameter(torch.empty(r, ids, device=weight.device, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(width, r, device=weight.device, dtype=weight.dtype))
-        nn.init.uniform_(self.lora_A, -1, 1)  # what the linear's start is for a fan-in of 1: one column is read
+        if not from_file:
+            nn.init.uniform_(self.lora_A, -1, 1)  # what the linear's start is for a fan-in of 1: one column is read
         self.variant.start(self, weight.T, from_file=from_file)
 
     @property

@@ -21,10 +21,10 @@ from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
 from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
+from tabtune_core.lora.package_readme import readme
 from tabtune_core.lora.variants import VARIANTS
-from tabtune_core.settings.training import VARIANTS as TITLES
 
-__all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "readme", "write_package"]
+__all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "write_package"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,44 +106,3 @@ def read_package(path: Path) -> AdapterPackage:
     facts, content = read_parts(path)
     with refused_as(AdapterError, f"{path.name} is no adapter package", f" Its {TENSORS} cannot be read."):
         return AdapterPackage(safetensors.torch.load(content), facts)
-
-
-def readme(facts: Mapping[str, Any]) -> str:
-    """The package's README with a loader that runs."""
-    settings, base = facts["settings"], facts["base"]
-    lora = settings["lora"]
-    if facts["opens_with_peft"]:
-        peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
-    elif all(layer["kind"] != "weight" for layer in facts["layers"]):
-        peft = "Hugging Face PEFT cannot apply it: it has no such adapter on a table that is looked up. Use the loader above."
-    else:
-        peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
-    checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
-    classes = ", ".join(facts["classes"])
-    probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
-    variant = facts["layers"][0]["variant"]
-    variants = ", rsLoRA" * bool(lora.get("use_rslora")) + f", {TITLES[variant]}" * (variant != "lora")
-    biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
-    return f"""# LoRA adapter for {base["model"]}
-
-Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
-Predicts `{settings["target"]}` ({classes or "numbers"}).
-Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
-
-The model predicts from context rows that it is shown. This package holds no row of your table, only the numbers and the hash of
-the {len(facts["context"]["rows"])} rows that the run used, so the loader needs the table (`{facts["table"]["name"]}`).
-
-```python
-from tabtune_core import load_adapter, read_table
-
-model = load_adapter("adapter.zip"{checkpoint})
-table = read_table({facts["table"]["name"]!r}, model.reading).frame
-context = model.context(table)                    # the run's own rows, checked by their hash
-test = table.iloc[model.split(table).test]
-print(model.predict(test, context=context))
-{probabilities}```
-
-Needs the Python package `tabtune-dashboard` (it made this file: {facts["versions"]["tabtune_core"]}). {peft}
-
-Validation and test scores of the run: see `tabtune.json`.
-"""

@@ -3,6 +3,8 @@
 In: values that were read, and the header of the tensors. Out: the settings of the run, or what is wrong. Loads no torch.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -19,10 +21,12 @@ PREFIX = "base_model.model."
 """What PEFT puts before the name of every tensor."""
 SIDES = ((".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B"))
 """Ends of the names of the factors A and B, of a layer and of a table that is looked up."""
+LABELS_SHA256 = "labels_sha256"
+"""The entry of a package whose class labels were left out: it knows them by their hash."""
 KNOWN = {
     "": (
         *("format", "layers", "biases", "opens_with_peft", "base", "settings", "classes", "table", "reading", "kinds", "features"),
-        *("context", "scores", "best_step", "versions"),
+        *("context", "scores", "best_step", "versions", LABELS_SHA256),
     ),
     "base": ("model", "file", "repository", "revision", "sha256"),
     "table": ("name", "rows", "id"),
@@ -65,6 +69,8 @@ def check_facts(facts: Any) -> RunSettings:
     for name in ("base.sha256", "context.sha256"):
         if not HASH.fullmatch(entry(facts, name, str)):
             raise Damaged(f"its entry '{name}' is no SHA-256")
+    if not HASH.fullmatch(entry({LABELS_SHA256: "0" * 64, **facts}, LABELS_SHA256, str)):
+        raise Damaged(f"its entry '{LABELS_SHA256}' is no SHA-256")
     _check_columns(facts)
     _check_rows(facts)
     ReadingChoices.from_json(entry(facts, "reading", dict))
@@ -77,6 +83,11 @@ def check_facts(facts: Any) -> RunSettings:
     _check_layers(entry(facts, "layers", list))
     texts(entry(facts, "biases", list), "biases")
     return settings
+
+
+def labels_sha256(facts: Mapping[str, Any]) -> str:
+    """Of the class labels in their order, which a package names or leaves out."""
+    return str(facts.get(LABELS_SHA256) or hashlib.sha256(json.dumps(list(facts["classes"])).encode()).hexdigest())
 
 
 def check_strength(lora: LoraSettings) -> None:

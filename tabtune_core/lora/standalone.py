@@ -125,7 +125,8 @@ def _from_tensors(path: Path) -> LoraAdapter:
             raise Damaged("it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'")
         adapter = _written(content) if "tensors" in content else _by_hand(content)
         check_strength(adapter.settings)
-        odd = [name for name, value in adapter.tensors.items() if not isinstance(value, torch.Tensor) or value.dtype not in FLOATS]
+        named = adapter.tensors.items()
+        odd = [name for name, value in named if not (isinstance(name, str) and isinstance(value, torch.Tensor) and value.dtype in FLOATS)]
         if odd or not adapter.tensors:
             raise Damaged(f"its tensors are not those of an adapter ({', '.join(map(repr, odd[:1])) or 'there are none'})")
         return adapter

@@ -4,7 +4,10 @@ In: a model card and, if a person named one, a path. Out: a file on disk with it
 """
 
 import hashlib
+import json
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from ssl import SSLError
@@ -13,6 +16,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tabtune_core.errors import CheckpointError
+from tabtune_core.files.damaged import Damaged, read_text
+from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
@@ -33,10 +38,13 @@ class Source:
     revision: str | None
     """Commit of the repository, where it is known."""
     sha256: str
+    """The first of ``identities``."""
+    identities: tuple[str, ...]
+    """See ``identities_of``."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values, as files keep them."""
+        return {name: value for name, value in asdict(self).items() if name != "identities"}
 
 
 def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
@@ -55,14 +63,15 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
         repository = weights.repository
         file = _from_hub(card, weights)
         revision = file.parent.name if file.parent.parent.name == "snapshots" else None
-    digest = sha256_of(file)
+    identities = identities_of(file, weights.beside)
+    digest = identities[-1]
     expected = None if path is not None else weights.sha256 or _published_sha256(file)
     if expected not in (None, digest):
         raise CheckpointError(
             f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
-    return file, Source(card.name, file.name, repository, revision, digest)
+    return file, Source(card.name, file.name, repository, revision, identities[0], identities)
 
 
 def _published_sha256(cached: Path) -> str | None:
@@ -141,6 +150,22 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise _not_here(card, weights, type(error).__name__) from error
     return files[0]
+
+
+def identities_of(file: Path, beside: Sequence[str]) -> tuple[str, ...]:
+    """SHA-256 by which an adapter may name weights: of the file with what lies ``beside`` it, then of the file alone.
+
+    What lies beside, Mitra's ``config.json``, says how the weights compute. Adapters of earlier versions name the file alone.
+    """
+    alone = sha256_of(file)
+    if not beside:
+        return (alone,)
+    whole = hashlib.sha256(alone.encode())
+    for name in beside:
+        with suppress(Damaged):  # whoever opens the model says what is wrong
+            content = read_json(read_text(file.with_name(Path(name).name), most_bytes=1_000_000).encode())
+            whole.update(json.dumps(content, sort_keys=True).encode())
+    return whole.hexdigest(), alone
 
 
 def sha256_of(path: Path) -> str:

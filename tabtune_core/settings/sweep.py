@@ -11,7 +11,7 @@ import tomli_w
 
 from tabtune_core.settings.run import REFERENCES, RunSettings, Strategy
 from tabtune_core.settings.serialization import from_values, plain_values, read_toml
-from tabtune_core.settings.training import ADAM_ONLY
+from tabtune_core.settings.training import ADAM_ONLY, LoraSettings
 from tabtune_core.settings.validation import check_kinds, check_whole, require
 from tabtune_core.wording import counted
 
@@ -148,28 +148,32 @@ class SweepSettings:
         """The sweep that some runs came from, or the smallest grid that holds them; a single run is a sweep, too.
 
         Raises:
-            SettingError: the grid is larger than a sweep may be.
+            SettingError: the grid is larger than a sweep may be, or the runs differ in what no sweep lists.
         """
-        lora = [run for run in runs if run.strategy == "peft"]
-        full = [run.train.learning_rate for run in runs if run.strategy == "base-ft"]
-        first = lora[0] if lora else runs[0]
-        axes: dict[str, list[Any]] = {
-            "alphas": [run.lora.alpha for run in lora],
-            "dropouts": [run.lora.dropout for run in lora],
-            "target_sets": [run.lora.targets for run in lora],
-            "learning_rates": [run.train.learning_rate for run in lora],
-            "full_learning_rates": full,
+        lora, full = ([run for run in runs if run.strategy == strategy] for strategy in ("peft", "base-ft"))
+        axes: dict[str, list[tuple[Any, Any]]] = {  # as set, and as used
+            "alphas": [(run.lora.alpha, run.lora.effective_alpha) for run in lora],
+            "dropouts": [(run.lora.dropout, run.lora.dropout) for run in lora],
+            "target_sets": [(run.lora.targets, run.lora.targets) for run in lora],
+            "learning_rates": [(run.train.learning_rate, run.base_rate) for run in lora],
+            "full_learning_rates": [(run.train.learning_rate, run.base_rate) for run in full],
         }
-        distinct = {name: tuple(dict.fromkeys(value for value in values if value is not None)) for name, values in axes.items()}
-        return cls(
-            run=first.with_strategy("peft"),
+        values = {name: tuple(dict.fromkeys(used for _, used in axis)) for name, axis in axes.items() if len({was for was, _ in axis}) > 1}
+        if full and full[0].train.learning_rate is not None:
+            values.setdefault("full_learning_rates", (full[0].train.learning_rate,))
+        made = cls(
+            run=min(runs, key=lambda run: (run.strategy != "peft", run.strategy in REFERENCES)).with_strategy("peft"),
             ranks=tuple(sorted({run.lora.rank for run in lora})),
             zero_shot=any(run.strategy == "inference" for run in runs),
             full_fine_tuning=bool(full),
             references=any(run.strategy in REFERENCES for run in runs),
             seeds=tuple(dict.fromkeys(run.seed for run in runs)),
-            **{name: values for name, values in distinct.items() if len(values) > (name != "full_learning_rates")},
+            **values,
         )
+        held = set(map(_as_used, made.expand()))
+        odd = sum(_as_used(run) not in held for run in runs)
+        require(odd == 0, f"One sweep cannot hold these runs: {odd:,} of {len(runs):,} differ in what it cannot list. Choose fewer.")
+        return made
 
     def to_toml(self) -> str:
         """The whole sweep as a TOML document, of which ``from_toml`` makes the same runs; each thing is said once.
@@ -215,6 +219,14 @@ AXIS_NAMES = {
     "full_learning_rates": "rate",
 }
 LORA_AXES = (*AXES_OF_LORA, "learning_rates")
+
+
+def _as_used(run: RunSettings) -> RunSettings:
+    """Equal for two runs that do the same: defaults as what they stand for, and nothing that the strategy has no use for."""
+    lora, rate = LoraSettings(), run.base_rate if run.strategy in ("peft", "base-ft") else None
+    if run.strategy == "peft":
+        lora = run.lora if run.lora.rank_pattern else dataclasses.replace(run.lora, alpha=run.lora.effective_alpha)
+    return dataclasses.replace(run, lora=lora, train=dataclasses.replace(run.train, learning_rate=rate))
 
 
 def _listed(values: tuple[Any, ...]) -> list[Any]:

@@ -21,9 +21,9 @@ from tabtune_core.files.whole import write_text
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
-from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
-from tabtune_core.models.checkpoints import find_checkpoint, is_here, sha256_of
+from tabtune_core.models.checkpoints import find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 
@@ -175,9 +175,11 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     """
     adapter = get_adapter(home, identity)
     settings = adapter.settings
-    found = named_checkpoint(CATALOGUE[settings.model], settings.task, path)
-    if _hash(found) != adapter.facts["base"]["sha256"]:
-        raise AdapterError(f"{found} has the SHA-256 {_hash(found)}; the adapter was trained on {adapter.facts['base']['sha256']}.")
+    card = CATALOGUE[settings.model]
+    found = named_checkpoint(card, settings.task, path)
+    identities = _identities(found, card.weights_for(settings.task))
+    if adapter.facts["base"]["sha256"] not in identities:
+        raise AdapterError(f"{found} has the SHA-256 {identities[0]}; the adapter was trained on {adapter.facts['base']['sha256']}.")
     named = StoredAdapter(**{**asdict(adapter), "checkpoint": str(found)})
     _write(folder_of(home, identity), named)
     return named
@@ -208,9 +210,10 @@ def missing_base(adapter: StoredAdapter) -> str | None:
             here = _found(settings.model, settings.task)
     except TabTuneError as error:
         return str(error)
-    if _hash(here) == base["sha256"]:
+    identities = _identities(here, weights)
+    if base["sha256"] in identities:
         return None
-    return f"{wanted}; {here.name} on this machine is another file (SHA-256 {_hash(here)[:12]}…). Name the weights that it was trained on."
+    return f"{wanted}; {here.name} on this machine is another file (SHA-256 {identities[0][:12]}…). Name those that it was trained on."
 
 
 @functools.cache
@@ -218,17 +221,18 @@ def _found(model: str, task: Any) -> Path:
     return find_checkpoint(CATALOGUE[model], task)[0]
 
 
-def _hash(path: Path) -> str:
+def _identities(path: Path, weights: Weights) -> tuple[str, ...]:
+    files = [path, *(path.with_name(Path(name).name) for name in weights.beside)]
     try:
-        known = path.stat()
+        known = [file.stat() for file in files]
     except OSError as error:
-        raise CheckpointError(f"There is no checkpoint at {path} any more. Name where it lies now.") from error
-    return _hash_of(path, known.st_mtime_ns, known.st_size)
+        raise CheckpointError(f"There is no {error.filename} any more. Name where the checkpoint lies now.") from error
+    return _identities_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
 
 
 @functools.lru_cache(maxsize=64)
-def _hash_of(path: Path, changed: int, size: int) -> str:
-    return sha256_of(path)
+def _identities_of(path: Path, beside: tuple[str, ...], known: object) -> tuple[str, ...]:
+    return identities_of(path, beside)
 
 
 def _write(folder: Path, adapter: StoredAdapter) -> None:

@@ -21,6 +21,8 @@ NASTY = (
     *("\u202egnp.exe", "a\x00\x1b[31mb", "a\u2028b", "\ufeffx", "x\r\ny", "1e5", "True", "0x10"),
     *("tabicl-mini", "tabdpt-mini", "regression", "base-ft", "inference", "text", "<U99999999", "|O", "V9999999"),
 )
+ODD_KEYS = (0, 1, 2.5, True, None)
+"""What only a file of ``torch.save`` can name an entry."""
 TEXTS = (
     b"NaN",
     b"-Infinity",
@@ -379,6 +381,9 @@ def damage_torch(data, rng):
         return damage_zip(data, rng) if chance < 0.25 else put_another_pickle(data, rng)
     values, made = torch.load(io.BytesIO(data), weights_only=True), io.BytesIO()
     damage_values(values, rng, (*NASTY, *odd_tensors(), *odd_tensors()))
+    if rng.random() < 0.15:
+        part, key = rng.choice([place for place in places(values) if isinstance(place[0], dict)])
+        part[rng.choice(ODD_KEYS)] = part.pop(key)
     if rng.random() < 0.1:
         values["code"] = Payload()
     try:

@@ -1,5 +1,6 @@
 """Trained adapters: whether each was verified, the files it can leave as, and the code that opens them; and adapters from elsewhere."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.files.archives import list_members, open_archive
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.package_reader import ADAPTER_FILE, README
+from tabtune_core.lora.package_readme import without_labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import ENDED, Run
 
@@ -96,10 +98,16 @@ def package_download(run: Run, path: Path) -> None:
     if not (run.result and run.result.adapter_verified):
         st.info(f"No download: {withheld(run)}", icon=":material/block:")
         return
+    leave_out = run.settings.task == "classification" and st.checkbox(
+        "Leave the class labels out",
+        key=f"no_labels_{run.id}",
+        help="Class labels are values of your table. The package then holds a hash in their place, and predictions take the names from "
+        "the context rows.",
+    )
     with st.container(horizontal=True):
         st.download_button(
             "Download the adapter",
-            path.read_bytes,
+            partial(without_labels, path) if leave_out else path.read_bytes,
             download_name(run),
             "application/zip",
             on_click="ignore",
@@ -109,7 +117,10 @@ def package_download(run: Run, path: Path) -> None:
         )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
-    st.caption("The package holds no rows of your table. It needs the base model named inside, and the context rows, to predict.")
+    st.caption(
+        "The package holds no rows of your table, but the name of its file, the names and kinds of its columns, its class labels unless "
+        "you leave them out, and the numbers and a hash of the context rows. It needs the base model and the context rows to predict."
+    )
 
 
 def other_formats(run: Run) -> None:

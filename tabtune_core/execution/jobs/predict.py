@@ -22,6 +22,7 @@ from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_r
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
+from tabtune_core.lora.package_facts import labels_sha256
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapter_arguments
@@ -97,7 +98,7 @@ def predict(
     columns.sort(key=lambda column: column.kind != "base")
     for column in columns:
         notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
-    classes = tuple(opened[0].package.facts["classes"])
+    classes = columns[0].context.labels.classes
     truth = _truth(frame, opened[0], classes)
     known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)
     strange = sorted({str(label) for label in truth[~known] if label is not None})
@@ -137,7 +138,7 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
         raise AdapterError("No adapter was chosen. Choose at least one.")
     first = opened[0]
     for other in opened[1:]:
-        if (other.settings.target, other.package.facts["classes"]) != (first.settings.target, first.package.facts["classes"]):
+        if (other.settings.target, labels_sha256(other.package.facts)) != (first.settings.target, labels_sha256(first.package.facts)):
             raise AdapterError(
                 f"{other.title} predicts {other.settings.target!r} and {first.title} predicts {first.settings.target!r}, or their classes "
                 f"differ; choose adapters that predict the same thing."

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import RunFinished, RunPlanned
@@ -121,3 +123,27 @@ def test_a_pretrained_model_that_is_never_wrong_raises_the_question_of_a_leak():
 
 def test_every_trouble_has_its_row():
     assert {"memory", "diverged", "flat", "overfitting", "no gain", "behind"} <= set(GUIDE)
+
+
+ANY = st.one_of(st.floats(0, 2), st.floats(), st.sampled_from([np.nan, np.inf, -np.inf, 1e308]))
+PARTS = st.dictionaries(st.sampled_from(["accuracy", "log_loss"]), ANY)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(ANY, min_size=1, max_size=120),
+    st.lists(ANY, min_size=1, max_size=15),
+    st.sampled_from([("finished", "inference"), *((s, t) for s in ("running", "finished", "diverged") for t in ("peft", "base-ft"))]),
+    PARTS,
+    PARTS,
+)
+def test_whatever_the_curves_hold_no_advice_names_what_is_no_number_and_a_divergence_is_no_overfitting(losses, looks, how, ours, theirs):
+    status, strategy = how
+    ended = [
+        run(status, strategy, result=dataclasses.replace(result(best_step=0), validation=scores, zero_shot_validation=scores))
+        for scores in (ours, theirs)
+    ]
+    told = troubles(ended[0], frames(losses, looks), plan=PLAN, full=ended[1])
+    assert not any(word in trouble.seen for trouble in told for word in ("nan", "inf"))
+    assert (status == "diverged") == ("diverged" in [trouble.kind for trouble in told])
+    assert status != "diverged" or not {"flat", "overfitting"} & {trouble.kind for trouble in told}

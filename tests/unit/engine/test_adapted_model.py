@@ -13,6 +13,7 @@ from tabtune_core import load_adapter
 from tabtune_core.cli.main import main
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package_reader import FACTS, TENSORS
+from tabtune_core.lora.package_readme import without_labels
 
 KEPT = Path(__file__).parents[2] / "kept"
 
@@ -64,3 +65,16 @@ def test_an_adapter_that_names_other_classes_than_its_rows_have_does_not_predict
     model = load_adapter(with_facts(tmp_path / "adapter.zip", lambda facts: facts.update(classes=classes)), device="cpu")
     with pytest.raises(AdapterError, match="The context has the classes 'large', 'small'; the adapter was trained for '"):
         model.context(pd.read_csv(KEPT / "kept.csv"))
+
+
+def test_without_its_class_labels_an_adapter_predicts_the_same_by_the_names_of_its_context_and_refuses_other_classes(tmp_path):
+    stripped, table = tmp_path / "adapter.zip", pd.read_csv(KEPT / "kept.csv")
+    stripped.write_bytes(without_labels(KEPT / "adapter.zip"))
+    whole, model = (load_adapter(path, device="cpu") for path in (KEPT / "adapter.zip", stripped))
+    assert (whole.classes, model.classes) == (("large", "small"), ("class 1", "class 2"))
+    pd.testing.assert_frame_equal(*(one.predict_table(table, context=one.context(table)) for one in (whole, model)))
+    renamed = table.assign(**{model.settings.target: table[model.settings.target].replace("large", "class 1")})
+    with pytest.raises(
+        AdapterError, match="The context has the classes 'class 1', 'small'; the adapter was trained for others, whose names"
+    ):
+        model.new_context(renamed)

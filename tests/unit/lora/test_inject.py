@@ -2,9 +2,12 @@
 
 import copy
 import re
+from functools import partial
 
 import pytest
 import torch
+from failing import Broken, FailsAt
+from module_state import module_state
 from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
@@ -336,3 +339,21 @@ def test_an_adapter_on_an_adapter_is_refused(module):
     inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
     with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
         inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora", "pissa"])
+def test_an_injection_that_fails_anywhere_leaves_the_module_as_it_was(variant):
+    module = tiny_module()
+    inject_it = partial(inject, rank=2, alpha=4, dropout=0.0, targets=("row_interactor", "decoder"), bias="all", variant=variant)
+    module.col_embedder.requires_grad_(False)
+    trains, before = {name: p.requires_grad for name, p in module.named_parameters()}, module_state(module)
+    other = copy.deepcopy(module)
+    with FailsAt(-1) as counted:
+        inject_it(other, passed_over=("ssmax_layer",))
+    for number in range(1, -1 - counted.left, 3):
+        with pytest.raises(Broken), FailsAt(number):
+            inject_it(module, passed_over=("ssmax_layer",))
+        assert module_state(module) == before
+        assert {name: p.requires_grad for name, p in module.named_parameters()} == trains
+    assert counted.left < -40
+    assert inject_it(module, passed_over=("ssmax_layer",)).layers

@@ -12,8 +12,9 @@ from tiny import tiny_module
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
-from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, readme, write_package
-from tabtune_core.lora.package_facts import PREFIX
+from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, write_package
+from tabtune_core.lora.package_facts import PREFIX, labels_sha256
+from tabtune_core.lora.package_readme import readme, without_labels
 from tabtune_core.models.catalogue import CATALOGUE
 
 FACT = {
@@ -154,3 +155,19 @@ def test_what_could_not_be_opened_again_is_not_saved(written, tmp_path):
     million = {**FACT, "context": {"rows": list(range(1_000_000)), "sha256": "0" * 64}, "table": {**FACT["table"], "rows": 10**6}}
     write_package(tmp_path / "million.zip", module, report, dropout=0.1, facts=million)
     assert len(read_package(tmp_path / "million.zip").facts["context"]["rows"]) == 10**6
+
+
+def test_a_package_without_its_class_labels_holds_them_nowhere(written):
+    path = written[0]
+    changed = {**read_package(path).facts, "classes": ["secret one", "secret two"]}
+    repacked(path, **{FACTS: json.dumps(changed), README: readme(changed)})
+    stripped = path.with_name("stripped.zip")
+    stripped.write_bytes(without_labels(path))
+    with zipfile.ZipFile(stripped) as archive:
+        assert not any(b"secret" in archive.read(name) for name in archive.namelist())
+    again = read_package(stripped)
+    assert labels_sha256(again.facts) == labels_sha256(changed) != labels_sha256(FACT)
+    assert {name: value for name, value in again.facts.items() if name not in ("classes", "labels_sha256")} == {
+        name: value for name, value in changed.items() if name != "classes"
+    }
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in read_package(path).tensors.items())

@@ -1,14 +1,17 @@
 """Weights are found or asked for, and never made up; a file cannot run code."""
 
+import json
 import pickle
+import shutil
 
 import pytest
 import torch
 from tiny import tiny_checkpoint
 
-from tabtune_core.errors import CheckpointError
+from tabtune_core.engine.adapted_model import open_base
+from tabtune_core.errors import AdapterError, CheckpointError
 from tabtune_core.models.base import load_model
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS, get_card
 from tabtune_core.models.checkpoints import find_checkpoint, sha256_of
 from tabtune_core.models.tabicl.model import read_checkpoint
 
@@ -156,3 +159,17 @@ def test_a_damaged_file_in_the_cache_is_noticed(tmp_path, monkeypatch):
     card = dataclasses.replace(mini, weights={"classification": damaged})
     with pytest.raises(checkpoints.CheckpointError, match="the file is damaged or another one"):
         find_checkpoint(card, "classification")
+
+
+def test_what_lies_beside_the_weights_is_part_of_their_identity_and_adapters_of_before_still_name_the_file_alone(tmp_path):
+    shutil.copytree(WEIGHTS / "mitra-mini-classifier", tmp_path / "own")
+    card, file, config = get_card("mitra-mini"), tmp_path / "own/model.safetensors", tmp_path / "own/config.json"
+    first = find_checkpoint(card, "classification", file)[1]
+    assert first.identities == find_checkpoint(card, "classification")[1].identities == (first.sha256, sha256_of(file))
+    written = json.loads(config.read_text())
+    config.write_text(json.dumps(written, indent=2))
+    assert find_checkpoint(card, "classification", file)[1] == first
+    config.write_text(json.dumps({**written, "n_heads": 2}))
+    with pytest.raises(AdapterError, match=f"trained on weights with the SHA-256 {first.sha256}"):
+        open_base("mitra-mini", "classification", first.sha256, checkpoint=file, device="cpu")
+    assert open_base("mitra-mini", "classification", sha256_of(file), checkpoint=file, device="cpu").module.n_heads == 2

@@ -1,15 +1,19 @@
 """Settings: checked once, with the reason; TOML there and back."""
 
+import contextlib
 import dataclasses
 import json
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import check_request
 from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe, read_pattern
 from tabtune_core.settings.labels import distinct_labels
+from tabtune_core.settings.sweep import _as_used
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -366,3 +370,53 @@ def test_a_value_of_any_length_is_refused_in_a_short_sentence_with_its_name_and_
         LoraSettings(rank=value)
     assert len(str(found.value)) < 1_100
     assert str(found.value).startswith("lora.rank is ") and "it must be a whole number of at least 1" in str(found.value)
+
+
+def axis(values):
+    return st.lists(st.sampled_from(values), unique=True, max_size=3).map(tuple)
+
+
+@st.composite
+def sweeps(draw):
+    """Any that can be, of settings that differ from the usual ones too."""
+    lora = LoraSettings(rank=draw(st.sampled_from((2, 8))), alpha=draw(st.sampled_from((None, 16.0, 4.0))))
+    train = TrainSettings(learning_rate=draw(st.sampled_from((None, 2e-4, 1e-3))), epochs=draw(st.sampled_from((1, 3))))
+    ranks = draw(axis((2, 4, 8)))
+    named = {"alphas": (8.0, 16.0), "dropouts": (0.0, 0.1), "target_sets": ((), ("a",)), "learning_rates": (2e-4, 1e-3)}
+    axes = {name: draw(axis(values)) for name, values in named.items()} if ranks else {}
+    full = draw(st.booleans())
+    return SweepSettings(
+        run=RunSettings(**RUN, lora=lora, train=train),
+        ranks=ranks,
+        **axes,
+        full_learning_rates=draw(axis((2e-5, 1e-4))) if full else (),
+        zero_shot=draw(st.booleans()) or not (ranks or full),
+        full_fine_tuning=full,
+        references=draw(st.booleans()),
+        seeds=draw(st.lists(st.integers(0, 9), unique=True, min_size=1, max_size=2).map(tuple)),
+    )
+
+
+@settings(deadline=None, max_examples=150)
+@given(sweeps())
+def test_a_sweep_is_found_again_from_its_runs(sweep):
+    runs = sweep.expand()
+    again = SweepSettings.of(runs).expand()
+    assert sorted(map(repr, map(_as_used, again))) == sorted(map(repr, map(_as_used, runs)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(sweeps(), sweeps(), st.data())
+def test_a_sweep_of_some_runs_holds_each_of_them_or_says_that_none_can(one, other, data):
+    runs = data.draw(st.lists(st.sampled_from([*one.expand(), *other.expand()]), unique=True, min_size=1))
+    with contextlib.suppress(SettingError):
+        held = set(map(_as_used, SweepSettings.of(runs).expand()))
+        assert all(_as_used(run) in held for run in runs)
+
+
+def test_runs_that_a_grid_cannot_tell_apart_are_refused_and_a_tied_alpha_is_what_it_stands_for():
+    runs = [RunSettings(**RUN, lora=LoraSettings(rank=4, alpha=alpha)) for alpha in (None, 16)]
+    assert [run.lora.effective_alpha for run in SweepSettings.of(runs).expand()] == [8, 16]
+    apart = [dataclasses.replace(run, train=TrainSettings(batch_size=k)) for k, run in enumerate(runs, start=100)]
+    with pytest.raises(SettingError, match="One sweep cannot hold these runs: 1 of 2 differ in what it cannot list"):
+        SweepSettings.of(apart)
