@@ -13,15 +13,19 @@ def stages(module: nn.Module) -> Stages:
     columns, rows, in_context = (module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor"))
     cell, deep = int(columns.embed_dim), int(rows.embed_dim) * int(rows.num_cls)  # type: ignore[arg-type]
 
+    blocks = list(in_context.get_submodule("tf_icl.blocks").children())
+
     def copied(output: torch.Tensor, *_: Any, **__: Any) -> list[torch.Tensor]:
         return [output.clone()]
 
     def block(i: int) -> Stage:
+        """The last one answers for the query rows alone: see ``lean_forward``."""
+        last = i == len(blocks) - 1
         return Stage(
             path=f"icl_predictor.tf_icl.blocks.{i}",
             skip=first_of,
             keep=lambda output, *_, **__: [output],
-            give=lambda take, *positional, **named: take(*first_of(*positional, **named).shape),
+            give=lambda take, q, *, train_size=None, **_: take(*q.shape[:-2], q.shape[-2] - last * (train_size or 0), q.shape[-1]),
         )
 
     first = (
@@ -34,9 +38,8 @@ def stages(module: nn.Module) -> Stages:
         ),
         Stage(path="icl_predictor.y_encoder"),
     )
-    blocks = in_context.get_submodule("tf_icl.blocks")
-    last = [f"icl_predictor.{name}" for name in ("ln", "decoder") if hasattr(in_context, name)]
+    after = [f"icl_predictor.{name}" for name in ("ln", "decoder") if hasattr(in_context, name)]
     return Stages(
-        every=(*first, *(block(i) for i, _ in enumerate(blocks.children())), *(Stage(path=path) for path in last)),
+        every=(*first, *(block(i) for i, _ in enumerate(blocks)), *(Stage(path=path) for path in after)),
         entries=("forward", "_inference_forward"),
     )

@@ -355,5 +355,5 @@ def test_an_injection_that_fails_anywhere_leaves_the_module_as_it_was(variant):
             inject_it(module, passed_over=("ssmax_layer",))
         assert module_state(module) == before
         assert {name: p.requires_grad for name, p in module.named_parameters()} == trains
-    assert counted.left < -40
+    assert counted.left < -30
     assert inject_it(module, passed_over=("ssmax_layer",)).layers
