@@ -41,6 +41,7 @@ PAGES_REACH = (
     "models.checkpoints",
     "models.snippets",
     "lora.package_reader",
+    "lora.package_readme",
     "training.episodes",
     "training.memory.disk_space",
     "training.memory.estimate",
