@@ -30,6 +30,7 @@ from tabtune_core.execution.choice import LOCAL
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import add_worker_flags, check_environment, chosen
+from tabtune_core.execution.worker_watch import watched
 from tabtune_core.shortage import named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -206,7 +207,8 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         "logger.hideWelcomeMessage": True,  # it names the address without its token
     }
     try:
-        application(access).run(config=config)
+        with watched(home):
+            application(access).run(config=config)
     except KeyboardInterrupt:  # raised once more by uvicorn, after an orderly end
         raise SystemExit(INTERRUPTED) from None
 

@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
-from dashboard.server.worker_watch import WorkerTrouble
 from tabtune_core.errors import StoreError
+from tabtune_core.execution.worker_watch import WorkerTrouble
 from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.jobs import JOB_ENDED, Job
@@ -106,7 +106,8 @@ def _worker_ended(trouble: WorkerTrouble) -> None:
         return
     times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
     st.error(
-        f"The worker, which executes the runs, was started {times} and is not running. Its log is {plain(str(trouble.log))};"
+        f"The worker, which executes the runs, was started {times} and is not running; it is started again in"
+        f" {max(1, round(trouble.next_seconds))} s. Its log is {plain(str(trouble.log))};"
         f" it ends {'as follows:' if trouble.last_lines else 'without an error message.'}"
     )
     if trouble.last_lines:

@@ -10,8 +10,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 import streamlit as st
 
 from dashboard.queries.owned_store import OwnedStore
-from dashboard.server.worker_watch import WorkerTrouble, WorkerWatch, tail
 from tabtune_core.execution.cluster_file import Cluster, read_cluster
+from tabtune_core.execution.worker_watch import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
 from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
@@ -106,19 +106,14 @@ def log_tail(run_id: str, lines: int = 200) -> str:
     return tail(store().run_dir(run_id) / "log.txt", lines)
 
 
-@st.cache_resource
-def _watch(folder: str) -> WorkerWatch:
-    return WorkerWatch(Path(folder))
-
-
 def keep_worker() -> None:
     """Starts the worker of the workspace if none runs."""
-    _watch(str(home())).start()
+    watch_of(home()).start()
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _looked(folder: str, second: int) -> WorkerTrouble | None:
-    return _watch(folder).look()
+    return watch_of(Path(folder)).look()
 
 
 def look_after_worker() -> WorkerTrouble | None:

@@ -21,6 +21,7 @@ from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE
+from tabtune_core.execution.lock import UNLESS_STOPPED
 from tabtune_core.execution.worker_flags import add_worker_flags, check_environment
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
@@ -168,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         " pages start it. Started by a newer version, it takes over from one of an older version.",
     )
     worker.set_defaults(command=work)
+    worker.add_argument(UNLESS_STOPPED, action="store_true", help=argparse.SUPPRESS)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
     doing = worker.add_mutually_exclusive_group()
     doing.add_argument("--status", action="store_true", help="say what the worker does; the exit status is 1 where none runs or responds")

@@ -8,7 +8,7 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,9 @@ from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
 from tabtune_core.execution.choice import EXECUTOR_VARIABLE, RAY
-from tabtune_core.execution.cluster_file import why_not_joined
-from tabtune_core.execution.lock import Holder, ensure_worker, is_stopped, worker_of
+from tabtune_core.execution.worker_watch import QUICK_STARTS, WorkerWatch
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
-from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.store.runs import RunStore
 
@@ -33,9 +31,6 @@ POLL_SECONDS = 0.3
 COMMANDS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|{DIRECTIONS.pattern}")
 WIDTH = 120
 """Of running text, in letters."""
-WORKER_SECONDS = 15.0
-"""How long a worker may take to appear before another is started."""
-WORKER_STARTS = 3
 RESULTS = ("evaluate", "save")
 """Phases in which a run speaks of itself alone."""
 SHOWN = ("RunPlanned", "PhaseStarted", "StepDone", "Evaluated", "Note")
@@ -79,54 +74,40 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
 
 
 class _WorkerCare:
-    """Keeps a worker of this version at a workspace."""
+    """Keeps a worker of this version at a workspace, and says what a person has to know of it, each thing once."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.starts, self.looks, self.next_look = 0, 0, -float("inf")
-        self.waits = False
-        self.suspended = 0
-        """Process of the worker of which it was said."""
-        self.replaced: set[str] = set()
-        """Versions that were asked to make way, each once: programs of two versions shall not go on replacing each other's worker."""
+    def __init__(self, home: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.home, self.watch = home, WorkerWatch(home, exit_when_idle=True, clock=clock)
+        self.said = ""
 
     def look(self) -> None:
-        """Starts a worker if none runs; a StoreError where none stays up, or a person has stopped it since the first look."""
-        waits = why_nothing_starts(self.home)
-        if waits and not self.waits:
-            say(f"{waits} What is queued waits, and goes on by itself.")
-        self.waits = bool(waits)
-        if time.monotonic() < self.next_look:
-            return
-        self.next_look, self.looks = time.monotonic() + WORKER_SECONDS, self.looks + 1
+        """Starts a worker if none runs; a StoreError where none stays up, or a person has stopped it."""
         if not self.home.is_dir():
             raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
-        worker = worker_of(self.home)
-        if worker is not None and worker.suspended and self.suspended != worker.pid:
-            self.suspended = worker.pid
-            say(f"The worker of {self.home} is process {worker.pid}. {suspended(worker)}")
-        if worker is None:
-            if self.looks > 1 and is_stopped(self.home):
-                raise StoreError(
-                    "The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it."
-                )
-            if self.starts and os.environ.get(EXECUTOR_VARIABLE) == RAY and (why := why_not_joined(self.home)):
-                raise StoreError(f"{why} What is queued waits for a worker.")
-            if self.starts == WORKER_STARTS:
-                raise StoreError(f"The worker was started {self.starts} times and ended each time; see {self.home / 'worker.log'}.")
-            self.starts += 1
-            ensure_worker(self.home, exit_when_idle=True)
-        elif worker.outdated and worker.version not in self.replaced:
-            say(f"The worker (process {worker.pid}) is of another version, {worker.version}; one of this version takes over from it.")
-            self.replaced.add(worker.version)
-            ensure_worker(self.home, exit_when_idle=True)
+        trouble, told = self.watch.look(), ""
+        if trouble is None or trouble.why == "ended":
+            if trouble and trouble.what and os.environ.get(EXECUTOR_VARIABLE) == RAY:
+                raise StoreError(f"{trouble.what} What is queued waits for a worker.")
+            if trouble and trouble.starts > QUICK_STARTS:
+                raise StoreError(f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}.")
+        elif trouble.why == "stopped":
+            raise StoreError("The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it.")
+        elif trouble.why == "no room":
+            told = f"{trouble.what} What is queued waits, and goes on by itself."
+        elif trouble.why == "suspended":
+            told = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
+        else:
+            told = f"The worker (process {trouble.pid}) is of another version, {trouble.version}; one of this version takes over from it."
+        if told and told != self.said:
+            say(told)
+        self.said = told
 
 
-def suspended(worker: Holder) -> str:
+def suspended(pid: int) -> str:
     """What to do about a worker that was sent STOP."""
     return (
         f"It does not respond, because it is suspended (signal STOP); what runs goes on, what is queued waits. Let it go on with"
-        f" 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."
+        f" 'kill -CONT {pid}', or end it with 'kill -9 {pid}'."
     )
 
 

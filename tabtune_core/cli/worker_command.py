@@ -14,7 +14,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, want_worker, worker_of
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
@@ -37,6 +37,10 @@ def work(asked: argparse.Namespace) -> int:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     choice, shares = chosen(asked)
+    if not asked.unless_stopped:
+        want_worker(asked.home)
+    elif is_stopped(asked.home):
+        return 0
     run_worker(
         asked.home,
         exit_when_idle=asked.exit_when_idle,
@@ -57,7 +61,7 @@ def _show_status(store: RunStore) -> int:
         since = moment(worker.since) if worker.since else "an unknown time"
         print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
         if worker.suspended:
-            print(suspended(worker))
+            print(suspended(worker.pid))
         elif worker.outdated:
             print("It is of another version than this program; the next worker that is started takes over from it.")
     if waits := why_nothing_starts(store.home):
@@ -112,7 +116,7 @@ def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
 def _see_off(home: Path, worker: Holder) -> None:
     """Asks a worker to leave, and waits until it has."""
     if worker.suspended:
-        raise StoreError(f"The worker of {home} is process {worker.pid}. {suspended(worker)}")
+        raise StoreError(f"The worker of {home} is process {worker.pid}. {suspended(worker.pid)}")
     if not ask_to_leave(home, worker):
         raise StoreError(f"The worker of {home} is of an earlier version, which cannot be asked to end. End it with 'kill {worker.pid}'.")
     deadline = time.monotonic() + MAKE_WAY_SECONDS

@@ -22,6 +22,8 @@ from tabtune_core.shortage import named
 PARALLEL_VARIABLE, THREADS_VARIABLE = "TABTUNE_PARALLEL", "TABTUNE_THREADS"
 """What a worker that is started here is asked for where its command line says nothing."""
 LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
+UNLESS_STOPPED = "--unless-stopped"
+"""Flag of a worker that a program started: it ends at once where a person has stopped the worker since."""
 TAKE_SECONDS = 0.5
 """Somebody who asks whether there is a worker holds the lock for some microseconds."""
 MAKE_WAY_SECONDS = 60.0
@@ -157,8 +159,10 @@ def is_stopped(home: Path) -> bool:
     return (home / STOPPED).exists()
 
 
-def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
+def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: bool = False) -> None:
     """Starts a worker that outlives this process, unless one of this version runs; one of another version is replaced by it.
+
+    A person wants it, unless told otherwise: then one that a person stops meanwhile stays away.
 
     Two that start at once are harmless: the second ends itself. Queue the runs first: a worker about to end because it is idle looks once
     more after it has let go of the lock. While one that this process started has not ended, no other is started.
@@ -167,6 +171,10 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
         ShortageError: the machine lacks what a process needs.
     """
     with named(f"The worker of {home} could not be started", home, starting=True):
+        if not unless_stopped:
+            want_worker(home)
+        elif is_stopped(home):
+            return
         process = _started_worker(home, exit_when_idle=exit_when_idle)
         if process is not None:  # someone has to collect its exit status, or it stays behind as a zombie
             threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
@@ -174,12 +182,11 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False) -> None:
 
 def _started_worker(home: Path, *, exit_when_idle: bool) -> "subprocess.Popen[bytes] | None":
     """None where there is one."""
-    want_worker(home)
     worker = worker_of(home)
     if worker is not None and not worker.outdated:
         return None
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home.absolute())]
+    command = [sys.executable, "-m", "tabtune_core", "worker", UNLESS_STOPPED, "--home", str(home.absolute())]
     with _starting:
         if (started := _started.get(home.absolute())) is not None and started.poll() is None:
             return None  # it loads, or waits for the worker that it replaces

@@ -22,7 +22,7 @@ from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, star
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, want_worker, worker_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, worker_of
 from tabtune_core.execution.worker import Worker
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.runs import RunStore
@@ -62,7 +62,6 @@ def run_worker(
     messages = EndMessages(notify)
     store = _once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
-    want_worker(store.home)
     patience, there = TAKE_SECONDS, worker_of(store.home)
     if there is not None and there.outdated:
         _log.info("Worker %d is of another version: %s.", there.pid, there.version)

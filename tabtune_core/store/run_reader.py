@@ -52,6 +52,11 @@ class RunReader(EventLog, JobQueue):
         rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [found for found in map(read_run, rows) if isinstance(found, Unreadable)]
 
+    def has_work(self) -> bool:
+        """Whether a run or a job waits or goes on."""
+        going = "WHERE status IN ('queued', 'running')"
+        return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
+
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived, tags: cheap."""
         where, given = only(sweep=sweep)

@@ -66,7 +66,7 @@ def serve(home: Path, port: int, log: Path) -> None:
     from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 
     from dashboard import __main__ as dashboard
-    from dashboard.server.worker_watch import WorkerWatch
+    from tabtune_core.execution.worker_watch import WorkerWatch
 
     carry_out = ScriptRunner._run_script
 

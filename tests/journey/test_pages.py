@@ -10,10 +10,10 @@ from page_steps import button, go, texts, type_in
 
 from dashboard import formatting
 from dashboard.queries import workspace
-from dashboard.server import worker_watch
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import MemorySampled, Note
+from tabtune_core.execution import worker_watch
 from tabtune_core.execution.lock import Holder
 from tabtune_core.metrics import metrics_of
 from tabtune_core.models.catalogue import CATALOGUE

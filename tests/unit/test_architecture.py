@@ -56,6 +56,7 @@ PAGES_REACH = (
     "execution.doctor",
     "execution.end_messages",
     "execution.lock",
+    "execution.worker_watch",
     "execution.jobs.export_formats",
 )
 """What the dashboard uses of the core: nothing that loads torch."""

@@ -1,6 +1,8 @@
 """While a person waits at the terminal there is a worker, of this version, unless the person has stopped it."""
 
 import io
+import itertools
+import operator
 import re
 
 import pytest
@@ -11,29 +13,35 @@ from tabtune_core.cli.terminal import RunView
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution import worker_watch
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.lock import Holder, stop_workers
+from tabtune_core.execution.worker_watch import QUICK_STARTS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
 def started(monkeypatch):
-    """Workers that were started, in a world where a look is due at once."""
+    """Workers that were started."""
     started = []
-    monkeypatch.setattr(terminal, "WORKER_SECONDS", 0.0)
-    monkeypatch.setattr(terminal, "ensure_worker", lambda home, **more: started.append(home))
+    monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: started.append(home))
     monkeypatch.setattr(worker_lock, "code_version", lambda: "this")
     return started
 
 
 def there_is(monkeypatch, worker):
-    monkeypatch.setattr(terminal, "worker_of", lambda home: worker)
+    monkeypatch.setattr(worker_lock, "worker_of", lambda home: worker)
+
+
+def care_of(home):
+    """Each look is due."""
+    return terminal._WorkerCare(home, clock=map(operator.mul, itertools.count(), itertools.repeat(1000.0)).__next__)
 
 
 def test_one_of_another_version_is_said_and_replaced_once(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "other"))
-    care = terminal._WorkerCare(tmp_path)
+    care = care_of(tmp_path)
     for _ in range(3):
         care.look()
     assert started == [tmp_path]
@@ -43,36 +51,35 @@ def test_one_of_another_version_is_said_and_replaced_once(tmp_path, monkeypatch,
 
 def test_one_of_this_version_is_left_alone(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
-    terminal._WorkerCare(tmp_path).look()
+    care_of(tmp_path).look()
     assert started == []
     assert capsys.readouterr().err == ""
 
 
-def test_one_that_cannot_stay_up_is_not_started_for_ever(tmp_path, monkeypatch, started):
+def test_one_that_cannot_stay_up_ends_the_waiting(tmp_path, monkeypatch, started):
     there_is(monkeypatch, None)
-    care = terminal._WorkerCare(tmp_path)
-    for _ in range(terminal.WORKER_STARTS):
+    care = care_of(tmp_path)
+    for _ in range(QUICK_STARTS):
         care.look()
     with pytest.raises(StoreError, match="was started 3 times and ended each time"):
         care.look()
-    assert started == [tmp_path] * terminal.WORKER_STARTS
 
 
-def test_whoever_starts_runs_wants_a_worker_and_whoever_stops_it_meanwhile_does_not(tmp_path, monkeypatch, started):
+def test_whoever_stops_the_worker_meanwhile_wants_none(tmp_path, monkeypatch, started):
     there_is(monkeypatch, None)
-    stop_workers(tmp_path)
-    care = terminal._WorkerCare(tmp_path)
+    care = care_of(tmp_path)
     care.look()
-    assert started == [tmp_path]
+    stop_workers(tmp_path)
     with pytest.raises(StoreError, match="was stopped with 'loralab worker --stop'"):
         care.look()
+    assert started == [tmp_path]
 
 
 def test_why_nothing_starts_is_said_once_each_time(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
-    care = terminal._WorkerCare(tmp_path)
+    care = care_of(tmp_path)
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
-        monkeypatch.setattr(terminal, "why_nothing_starts", lambda home, why=why: why)
+        monkeypatch.setattr(worker_watch, "why_nothing_starts", lambda home, why=why: why)
         care.look()
     assert capsys.readouterr().err.splitlines() == ["The disk is full. What is queued waits, and goes on by itself."] * 2
 
@@ -165,7 +172,7 @@ def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_
     there_is(monkeypatch, None)
     monkeypatch.setenv("TABTUNE_EXECUTOR", executor)
     write_cluster(tmp_path, Cluster(waits="There was none yesterday."))
-    care = terminal._WorkerCare(tmp_path)
+    care = care_of(tmp_path)
     care.look()
     assert started == [tmp_path], "it may be there now"
     if executor == "local":
@@ -178,7 +185,7 @@ def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_
 
 def test_a_suspended_worker_is_named_once_with_what_to_do(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Suspended(4711, None, "this"))
-    care = terminal._WorkerCare(tmp_path)
+    care = care_of(tmp_path)
     for _ in range(2):
         care.look()
     assert capsys.readouterr().err.count("kill -CONT 4711") == 1
@@ -191,7 +198,7 @@ class Suspended(Holder):
 
 def test_a_workspace_that_was_deleted_is_named_and_not_made_anew(tmp_path, started):
     with pytest.raises(StoreError, match="is not there any more: it was deleted or moved"):
-        terminal._WorkerCare(tmp_path / "gone").look()
+        care_of(tmp_path / "gone").look()
     assert not (tmp_path / "gone").exists()
     assert started == []
 

@@ -1,17 +1,22 @@
 """A worker that cannot stay up is said and not started for ever; one that stays is left alone."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from dashboard.server.worker_watch import LOG_LINES, LOOK_SECONDS, MOST_STARTS, WorkerWatch
+from tabtune_core.errors import ShortageError
 from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution import worker_watch
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import Holder, stop_workers
+from tabtune_core.execution.worker_watch import LOG_LINES, LONGEST_SECONDS, LOOK_SECONDS, STEADY_SECONDS, WorkerWatch
+from tabtune_core.store.runs import RunStore
 
 
 class World:
@@ -54,30 +59,57 @@ def test_one_that_is_not_there_later_is_said_with_its_last_words(world, watch, t
     assert trouble.last_lines.splitlines() == [f"line {i}" for i in range(50 - LOG_LINES, 50)]
 
 
-def test_it_is_not_started_for_ever(world, watch):
-    for _ in range(1000):
-        watch.look()
+@pytest.mark.parametrize("lives_seconds", [0, 5, STEADY_SECONDS - 2])
+def test_one_that_dies_again_and_again_is_started_less_and_less_often_and_said(world, watch, lives_seconds):
+    started = []
+    for second in range(20_000):
+        trouble = watch.look()
         world.now += 1
-    assert world.starts == MOST_STARTS
-    assert watch.look().starts == MOST_STARTS
-
-
-def test_a_person_may_have_it_started_again(world, watch):
-    for _ in range(100):
-        watch.look()
-        world.now += 1
+        if world.starts > len(started):
+            started.append(second)
+        world.worker = Holder(7, None, "this") if second - started[-1] < lives_seconds else None
+    pauses = [later - earlier for earlier, later in itertools.pairwise(started)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= LONGEST_SECONDS - lives_seconds
+    assert (trouble.why, trouble.starts) == ("ended", len(started))
     watch.start()
-    assert world.starts == MOST_STARTS + 1
+    assert world.starts == len(started) + 1
     assert watch.look() is None
 
 
-def test_one_that_lives_is_no_trouble_and_is_replaced_when_it_dies_later(world, watch):
+def test_one_that_stayed_up_is_no_trouble_and_is_replaced_when_it_dies_later(world, watch):
+    for turn in range(1, 20):
+        assert watch.look() is None
+        assert world.starts == turn
+        for world.worker in [Holder(7, None, "this")] * 9:
+            world.now += STEADY_SECONDS / 8
+            assert watch.look() is None
+        world.now, world.worker = world.now + LOOK_SECONDS, None
+
+
+def test_the_server_looks_by_itself_while_something_waits_until_it_ends(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_watch, "TURN_SECONDS", 0.01)
+    store, looked = RunStore(tmp_path), threading.Event()
+    monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: looked.set())
+    with worker_watch.watched(tmp_path):
+        assert not looked.wait(0.2), "nothing waits"
+        store.add_job("predict", {})
+        assert looked.wait(10)
+    assert "worker-watch" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_what_the_machine_lacks_for_a_worker_is_said_until_it_is_there(world, watch, monkeypatch):
+    def fails(home, **more):
+        raise ShortageError("Too many files are open.", "files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_lock, "ensure_worker", fails)
+        for _ in range(3):
+            assert watch.look().what == "Too many files are open."
+            world.now += 1
+    world.now += LOOK_SECONDS
     watch.look()
-    world.now, world.worker = world.now + LOOK_SECONDS, Holder(7, None, "this")
-    assert watch.look() is None
-    world.now, world.worker = world.now + 1000, None
-    assert watch.look() is None
-    assert world.starts == 2
+    assert world.starts == 1
 
 
 def test_one_of_another_version_is_said_and_replaced_once(world, watch):
@@ -126,7 +158,7 @@ def test_one_that_is_suspended_is_said_and_no_other_is_started(world, watch):
 
 
 def test_a_disk_where_nothing_can_start_is_said_before_all_else(watch, world, monkeypatch):
-    monkeypatch.setattr("dashboard.server.worker_watch.why_nothing_starts", lambda home: "The disk is full.")
+    monkeypatch.setattr("tabtune_core.execution.worker_watch.why_nothing_starts", lambda home: "The disk is full.")
     trouble = watch.look()
     assert (trouble.why, trouble.what, world.starts) == ("no room", "The disk is full.", 0)
 

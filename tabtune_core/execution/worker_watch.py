@@ -1,0 +1,169 @@
+"""Keeps a worker of this version at a workspace, and starts one that cannot stay up less and less often.
+
+In: looks, of the server, a page or the command line. Out: a started worker, or why there is none that works.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from tabtune_core.errors import ShortageError
+from tabtune_core.execution import lock as worker_lock
+from tabtune_core.execution.cluster_file import why_not_joined
+from tabtune_core.shortage import named, why_nothing_starts
+from tabtune_core.store.runs import RunStore
+
+LOOK_SECONDS = 15.0
+"""Between two looks: how long a worker may take to appear."""
+QUICK_STARTS, LONGEST_SECONDS = 3, 600.0
+"""So many starts in a row are LOOK_SECONDS apart; the pause then doubles, up to the longest."""
+STEADY_SECONDS = 60.0
+"""Of a worker that stayed up for as long, earlier failures are forgotten."""
+TURN_SECONDS = 2.0
+"""Between two looks of the server, which looks while no page does."""
+LOG_LINES = 12
+TAIL_BYTES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTrouble:
+    """What a person has to know of the worker."""
+
+    why: Literal["no room", "ended", "stopped", "suspended", "outdated"]
+    """Its disk is full or read-only; it was started and is not there; a person ended it; it was sent STOP and does nothing; it has other
+    code than this program."""
+    log: Path
+    what: str = ""
+    """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
+    starts: int = 0
+    """In a row."""
+    next_seconds: float = 0.0
+    """Until the next start."""
+    last_lines: str = ""
+    """Of its log."""
+    pid: int = 0
+    version: str = ""
+    """Of the code of one that is there."""
+    can_be_asked: bool = True
+    """Whether it can be asked to make way; one of an earlier version cannot."""
+
+
+class WorkerWatch:
+    """One a workspace and process, shared by all tabs."""
+
+    def __init__(self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
+        self._lock = threading.Lock()
+        self._started_at = self._seen_at = self._next_look = -float("inf")
+        """When the last one was started, when one was last seen, and when the next may be started, in seconds of the clock."""
+        self._starts = 0
+        self._failed = False
+        self._lacking = ""
+        """What the machine lacked at the last look or start."""
+        self._outdated = False
+        self._replaced: set[str] = set()
+        """Versions that were asked to make way, each once: two programs of two versions shall not go on replacing each other's worker."""
+
+    def start(self) -> None:
+        """Starts a worker if none runs, as a person asked for it; earlier failures are forgotten.
+
+        Raises:
+            ShortageError: the machine lacks what a process needs.
+        """
+        with self._lock:
+            self._starts, self._failed = 0, False
+            worker_lock.want_worker(self.home)
+            self._start()
+
+    def look(self) -> WorkerTrouble | None:
+        """Starts a worker if none runs and it is time for it; says so when one that was started is not there."""
+        with self._lock:
+            try:
+                with named(folder=self.home):
+                    return self._look()
+            except ShortageError as error:
+                self._lacking = str(error)
+                return WorkerTrouble("no room", self.log, self._lacking)
+
+    def _look(self) -> WorkerTrouble | None:
+        now, worker = self._clock(), worker_lock.worker_of(self.home)
+        if worker is not None:
+            self._seen_at = now
+        if lacking := why_nothing_starts(self.home):
+            return WorkerTrouble("no room", self.log, lacking)
+        if worker is None and worker_lock.is_stopped(self.home):
+            return WorkerTrouble("stopped", self.log)
+        if now >= self._next_look:
+            self._look_closely(worker)
+        if worker is None:
+            if self._lacking:
+                return WorkerTrouble("no room", self.log, self._lacking)
+            if not self._failed:
+                return None
+            seconds = self._next_look - now
+            return WorkerTrouble("ended", self.log, why_not_joined(self.home), self._starts, seconds, tail(self.log, LOG_LINES))
+        if worker.suspended or self._outdated:
+            why: Literal["suspended", "outdated"] = "suspended" if worker.suspended else "outdated"
+            return WorkerTrouble(why, self.log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None)
+        return None
+
+    def _look_closely(self, worker: worker_lock.Holder | None) -> None:
+        if self._seen_at - self._started_at >= STEADY_SECONDS:
+            self._starts = 0
+        self._failed = worker is None and self._starts > 0
+        self._outdated = worker is not None and worker.outdated
+        if worker is None:
+            self._start()
+            return
+        self._next_look = self._clock() + LOOK_SECONDS
+        if self._outdated and worker.version not in self._replaced:
+            self._replaced.add(worker.version)
+            worker_lock.ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
+
+    def _start(self) -> None:
+        self._starts += 1
+        self._started_at, self._lacking = self._clock(), ""
+        self._next_look = self._started_at + min(LOOK_SECONDS * 2 ** max(0, self._starts - QUICK_STARTS), LONGEST_SECONDS)
+        worker_lock.ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
+
+
+@cache
+def watch_of(home: Path) -> WorkerWatch:
+    """The one of a workspace in this process."""
+    return WorkerWatch(home)
+
+
+@contextmanager
+def watched(home: Path) -> Iterator[None]:
+    """As long as the block goes on, a thread keeps a worker at the workspace while something waits or runs there."""
+    ended = threading.Event()
+
+    def keep_looking() -> None:
+        store, watch = RunStore(home), watch_of(home)
+        while not ended.wait(TURN_SECONDS):
+            with suppress(ShortageError):  # of the database; it may be read at the next turn
+                if store.has_work():
+                    watch.look()
+
+    thread = threading.Thread(target=keep_looking, name="worker-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a text file; empty when there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - TAIL_BYTES))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
