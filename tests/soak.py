@@ -1,6 +1,7 @@
 """A soak test: the real server, worker, runs and browser for hours, with accidents. Started by name.
 
     python tests/soak.py --hours 2 --seed 7 --report soak.jsonl
+    python tests/soak.py --hours 2 --rounds 40 --actions kill_worker kill_child kill_forkserver freeze    # signals, and no page open
 
 Each round draws actions from the seed (launches, pages, uploads, downloads, stops, deletions, kills), waits until nothing goes on, and
 checks that nothing is lost, stuck, left over or growing. A failure is written down and the soak goes on. Exit status 1 if there was one.
@@ -21,6 +22,7 @@ for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items(
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from soaking import report  # noqa: E402
+from soaking.actions import ACTIONS  # noqa: E402
 from soaking.browsing import Chromium  # noqa: E402
 from soaking.lab import Lab  # noqa: E402
 from soaking.rounds import Round, carry_out  # noqa: E402
@@ -32,6 +34,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, required=True, help="no round begins after so many")
     parser.add_argument("--rounds", type=int, default=10**9, help="at most so many (default: as many as fit)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same actions (default: 0)")
+    parser.add_argument(
+        "--actions",
+        nargs="+",
+        choices=sorted(ACTIONS),
+        help="only these beside launching sweeps (default: all); those of no page need no browser",
+    )
     parser.add_argument("--home", type=Path, help="folder for the workspace and logs, kept afterwards (default: a temporary one)")
     parser.add_argument("--report", type=Path, help="file that gets one line of JSON a round")
     return parser.parse_args()
@@ -46,10 +54,11 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     deadline, told = time.monotonic() + 3600 * asked.hours, []
     with Lab(folder) as lab:
-        round_ = Round(lab, Chromium())
+        needs_browser = any(ACTIONS[name][1].__module__ == Chromium.__module__ for name in asked.actions or ACTIONS)
+        round_ = Round(lab, Chromium() if needs_browser else None)
         try:
             while time.monotonic() < deadline and len(told) < asked.rounds:
-                told.append(carry_out(round_, asked.seed, len(told)))
+                told.append(carry_out(round_, asked.seed, len(told), asked.actions))
                 print(report.line(told[-1]), flush=True)
                 if asked.report:
                     with asked.report.open("a") as lines:
@@ -59,7 +68,8 @@ def main() -> int:
         finally:
             text, failures = report.summary(told, round_.outcomes) if told else ("No round ended.", 1)
             print(text, flush=True)
-            round_.chromium.close()
+            if round_.chromium is not None:
+                round_.chromium.close()
     if asked.home is None and not failures:
         shutil.rmtree(folder)
     else:

@@ -55,14 +55,10 @@ class TokenGuard:
             return
         connection = HTTPConnection(scope)
         given, address = connection.query_params.get("token"), connection.client.host if connection.client else ""
-        if given is not None and self.slowdown.is_full(address):
-            response: Response = PlainTextResponse(
-                "Too many wrong tokens. Try again in a few seconds.", 429, {**_HEADERS, "Retry-After": "8"}
-            )
-        else:
-            if given is not None and not same(given, self.token):
-                await self.slowdown.wrong(address)
+        if given is None or await self.slowdown.admits(address, right=same(given, self.token)):
             response = self.answer(connection)
+        else:
+            response = PlainTextResponse("Too many wrong tokens. Try again in a few seconds.", 429, {**_HEADERS, "Retry-After": "8"})
         await response(scope, receive, send)
 
     def known(self, connection: HTTPConnection) -> bool:

@@ -26,6 +26,7 @@ from tabtune_core.data.reading.thinning import thin
 from tabtune_core.data.samples import sample_frame
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
+from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
 
 ID = re.compile(r"[0-9a-f]{64}")
@@ -93,11 +94,7 @@ def add_dataset(
             facts = (table.columns, (*said, *table.findings), table.questions, table.reading)
             dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner)
             write(folder, table, dataset)
-            try:
-                folder.rename(final)
-            except OSError:
-                if not final.exists():  # otherwise another process kept the same table in the meantime
-                    raise
+            keep_folder(folder, final)
     return get_dataset(home, identity)
 
 
@@ -180,7 +177,10 @@ def _readable(path: Path) -> Iterator[None]:
 def delete_dataset(home: Path, id: str) -> None:
     """Removes a table and its source. Raises TableError where the workspace does not hold it."""
     with incoming(home) as folder:
-        folder_of(home, id).rename(folder / "deleted")
+        try:
+            folder_of(home, id).rename(folder / "deleted")
+        except FileNotFoundError:
+            folder_of(home, id)  # deleted in another tab, and it says so
 
 
 def folder_of(home: Path, identity: str) -> Path:

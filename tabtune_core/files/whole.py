@@ -1,5 +1,6 @@
 """Files that are there whole or not at all: written beside their place, and moved there."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,3 +25,12 @@ def write_text(path: Path, text: str, *, mark: str = "partial") -> None:
     """Writes a text in UTF-8 in one move."""
     with in_one_move(path, mark=mark) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def keep_folder(folder: Path, place: Path) -> None:
+    """Gives a folder its place, whole; one that another process has kept there stays."""
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import re
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError, TargetError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.tensors import read_header
-from tabtune_core.files.whole import write_text
+from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
@@ -72,8 +71,7 @@ def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> Store
         facts = check_package(folder / ADAPTER_FILE)
         stored = StoredAdapter(identity, name, time.time(), len(data), facts, owner=owner)
         _write(folder, stored)
-        if not (adapters / identity).exists():
-            folder.rename(adapters / identity)
+        keep_folder(folder, adapters / identity)
     return get_adapter(home, identity)
 
 
@@ -163,7 +161,11 @@ def folder_of(home: Path, identity: str) -> Path:
 
 def delete_adapter(home: Path, identity: str) -> None:
     """Removes an adapter. Raises AdapterError where the workspace does not hold it."""
-    shutil.rmtree(folder_of(home, identity))
+    with scratch_folder(home / "adapters", "incoming-") as folder:
+        try:
+            folder_of(home, identity).rename(folder / "deleted")
+        except FileNotFoundError:
+            folder_of(home, identity)  # deleted in another tab, and it says so
 
 
 def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:

@@ -76,7 +76,6 @@ def launch_sweep(round_: "Round", chance: random.Random) -> None:
     tables = list_datasets(round_.lab.home)
     table = chance.choice(tables) if tables else add_dataset(round_.lab.home, good_table(chance), "first.csv")
     round_.lab.store.add_sweep(small_sweep(table.id, chance).expand(), f"round {round_.number}")
-    round_.lab.keep_worker()
 
 
 @action(2)
@@ -124,7 +123,6 @@ def retry(round_: "Round", chance: random.Random) -> None:
     if found:
         with contextlib.suppress(StoreError):
             round_.lab.store.retry(chance.choice(found).id)
-        round_.lab.keep_worker()
 
 
 @action(3)
@@ -163,7 +161,6 @@ def ask_for_a_job(round_: "Round", chance: random.Random) -> None:
         store.add_job(kind, {"run": run.id, "format": chance.choice(["merged", "pipeline", "lora"])})
     else:
         store.add_job(kind, {"run": run.id} if kind == "rank_curve" else {"runs": [run.id]})
-    round_.lab.keep_worker()
 
 
 @action(2)
@@ -229,7 +226,8 @@ def kill_child(round_: "Round", chance: random.Random) -> None:
 
 @action(3)
 def kill_worker(round_: "Round", chance: random.Random) -> None:
-    end(round_, round_.lab.worker, chance.choice([signal.SIGKILL, signal.SIGTERM]))
+    time.sleep(chance.uniform(0, 3))
+    end(round_, round_.lab.worker, chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
 
 
 @action(2)

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,8 @@ def mark(round_: "Round") -> tuple[object, ...]:
     for process in round_.lab.at_work():
         with contextlib.suppress(psutil.Error):
             seconds += sum(process.cpu_times()[:2])
-    with sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30) as connection:
+    with closing(sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30)) as connection:
         last = connection.execute("SELECT MAX(seq) FROM events").fetchone()[0]
-    connection.close()
     return last, round(seconds), tuple(going(round_))
 
 
@@ -74,10 +74,8 @@ def settle(round_: "Round") -> None:
     """Waits until every run, job and command has ended; what does not change any more is stuck, told, and ended by force."""
     lab = round_.lab
     while found := going(round_):
-        if lab.worker is None:
-            lab.keep_worker()
         before = mark(round_)
-        if not wait_until(lambda before=before: not going(round_) or lab.worker is None or mark(round_) != before, STILL_SECONDS):
+        if not wait_until(lambda before=before: not going(round_) or mark(round_) != before, STILL_SECONDS):
             round_.fail("stuck", "; ".join(found))
             end_by_force(round_)
     for command in lab.commands:
@@ -139,13 +137,12 @@ def check_run(round_: "Round", run: Run) -> None:
 
 def database(round_: "Round") -> None:
     """Every page of it is whole, and every event has its run."""
-    with sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30) as connection:
+    with closing(sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30)) as connection:
         for (said,) in connection.execute("PRAGMA integrity_check").fetchall():
             if said != "ok":
                 round_.fail("database", said)
         if found := connection.execute("PRAGMA foreign_key_check").fetchall():
             round_.fail("database", f"rows that point nowhere: {found[:5]}")
-    connection.close()
 
 
 def left_processes(round_: "Round") -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from tabtune_core.execution.identity import found
-from tabtune_core.execution.lock import ensure_worker, worker_of
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
@@ -115,10 +115,6 @@ class Lab:
                 cwd=ROOT,
             )
         self.commands.append(started)
-
-    def keep_worker(self) -> None:
-        """Starts a worker where none runs."""
-        ensure_worker(self.home)
 
     @property
     def worker(self) -> psutil.Process | None:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ CYCLE, ROUGH = 40, 10
 """Of so many rounds so many may end the server and the worker; in the others these live on, and their memory can be compared."""
 
 
-def plan(seed: int, number: int) -> list[tuple[str, random.Random]]:
+def plan(seed: int, number: int, actions: Sequence[str] | None = None) -> list[tuple[str, random.Random]]:
     """The actions of a round, each with its own chance: the same for a seed, however quick the machine is."""
     chance = random.Random(f"{seed} {number}")
-    names = [name for name in ACTIONS if number % CYCLE < ROUGH or name not in SERVER_KILLS]
+    names = actions or [name for name in ACTIONS if number % CYCLE < ROUGH or name not in SERVER_KILLS]
     chosen = chance.choices(names, [ACTIONS[name][0] for name in names], k=chance.randrange(4, 9))
     return [(name, random.Random(f"{seed} {number} {place}")) for place, name in enumerate(["launch_sweep", *chosen])]
 
@@ -29,7 +30,7 @@ class Round:
     """What is done and found. All but the fields of one round are handed on."""
 
     lab: Lab
-    chromium: browsing.Chromium
+    chromium: browsing.Chromium | None
     number: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
@@ -54,11 +55,11 @@ class Round:
         return self.lab.disturbed and run.status in ENDED
 
 
-def carry_out(round_: Round, seed: int, number: int) -> dict[str, Any]:
+def carry_out(round_: Round, seed: int, number: int, actions: Sequence[str] | None = None) -> dict[str, Any]:
     """One round. Returns its line of the report."""
     round_.number, round_.failures, round_.lab.disturbed = number, [], False
     began, done = time.monotonic(), []
-    for name, chance in plan(seed, number):
+    for name, chance in plan(seed, number, actions):
         try:
             ACTIONS[name][1](round_, chance)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is what the soak is there to find

@@ -6,14 +6,17 @@ import json
 import os
 import pickle
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from seeding import made_up_layer
 
+from tabtune_core.data.datasets import add_dataset, delete_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import AdapterError, CheckpointError
+from tabtune_core.errors import AdapterError, CheckpointError, TableError
 from tabtune_core.lora.package_reader import FACTS, TENSORS
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
@@ -246,3 +249,26 @@ def test_a_person_may_name_the_weights_and_others_are_refused(tmp_path):
     assert missing_base(get_adapter(tmp_path / "home", adapter.id)) is None
     right.unlink()
     assert "There is no checkpoint" in missing_base(get_adapter(tmp_path / "home", adapter.id))
+
+
+KINDS = {
+    "adapter": (package(), add_adapter, delete_adapter, list_adapters, AdapterError),
+    "table": (b"a,b\n1,2\n3,4\n", add_dataset, delete_dataset, list_datasets, TableError),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tabs_that_add_and_delete_one_file_at_once_are_told_nothing_but_that_it_is_gone(tmp_path, kind):
+    content, add, delete, listed, gone = KINDS[kind]
+    (tmp_path / "home").mkdir()
+
+    def tab(number):
+        for _ in range(12):
+            with suppress(gone):
+                delete(tmp_path / "home", add(tmp_path / "home", content, f"{number}.file").id)
+
+    with ThreadPoolExecutor(6) as tabs:
+        list(tabs.map(tab, range(6)))
+    kept = add(tmp_path / "home", content, "last.file")
+    assert [one.id for one in listed(tmp_path / "home")] == [kept.id]
+    assert [path.name for path in (tmp_path / "home").glob("*/*")] == [kept.id]
