@@ -20,10 +20,10 @@ from tabtune_core.store.runs import RunStore
 
 LOOK_SECONDS = 15.0
 """Between two looks: how long a worker may take to appear."""
-QUICK_STARTS, LONGEST_SECONDS = 3, 600.0
+QUICK_STARTS, LONGEST_SECONDS = 3, 300.0
 """So many starts in a row are LOOK_SECONDS apart; the pause then doubles, up to the longest."""
-STEADY_SECONDS = 60.0
-"""Of a worker that stayed up for as long, earlier failures are forgotten."""
+STEADY_SECONDS = 10.0
+"""After a worker that stayed up for as long, whatever ended it then, earlier failures are forgotten."""
 TURN_SECONDS = 2.0
 """Between two looks of the server, which looks while no page does."""
 LOG_LINES = 12
@@ -59,8 +59,9 @@ class WorkerWatch:
     def __init__(self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
         self._lock = threading.Lock()
-        self._started_at = self._seen_at = self._next_look = -float("inf")
-        """When the last one was started, when one was last seen, and when the next may be started, in seconds of the clock."""
+        self._next_look = -float("inf")
+        self._up = 0.0, 0.0
+        """When the last one was seen first and last; both, like the next look, in seconds of the clock."""
         self._starts = 0
         self._failed = False
         self._lacking = ""
@@ -93,7 +94,7 @@ class WorkerWatch:
     def _look(self) -> WorkerTrouble | None:
         now, worker = self._clock(), worker_lock.worker_of(self.home)
         if worker is not None:
-            self._seen_at = now
+            self._up = self._up[0] or now, now
         if lacking := why_nothing_starts(self.home):
             return WorkerTrouble("no room", self.log, lacking)
         if worker is None and worker_lock.is_stopped(self.home):
@@ -113,7 +114,7 @@ class WorkerWatch:
         return None
 
     def _look_closely(self, worker: worker_lock.Holder | None) -> None:
-        if self._seen_at - self._started_at >= STEADY_SECONDS:
+        if self._up[1] - self._up[0] >= STEADY_SECONDS:
             self._starts = 0
         self._failed = worker is None and self._starts > 0
         self._outdated = worker is not None and worker.outdated
@@ -127,8 +128,8 @@ class WorkerWatch:
 
     def _start(self) -> None:
         self._starts += 1
-        self._started_at, self._lacking = self._clock(), ""
-        self._next_look = self._started_at + min(LOOK_SECONDS * 2 ** max(0, self._starts - QUICK_STARTS), LONGEST_SECONDS)
+        self._up, self._lacking = (0.0, 0.0), ""
+        self._next_look = self._clock() + min(LOOK_SECONDS * 2 ** max(0, self._starts - QUICK_STARTS), LONGEST_SECONDS)
         worker_lock.ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
 
 
