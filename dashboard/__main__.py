@@ -25,13 +25,13 @@ from dashboard.server.access import (
     typed_paths_are_open,
     unowned_is_open,
 )
-from tabtune_core.errors import TabTuneError
+from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.choice import LOCAL
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import add_worker_flags, check_environment, chosen
 from tabtune_core.execution.worker_watch import watched
-from tabtune_core.shortage import named
+from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 
@@ -51,7 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="open a temporary workspace with a finished sweep and one that trains now; it is deleted at the end",
     )
-    parser.add_argument("--port", type=int, help=f"port to listen on (default: {USUAL_PORT}, or the next free one where that is in use)")
+    parser.add_argument("--port", type=_port, help=f"port to listen on (default: {USUAL_PORT}, or the next free one where that is in use)")
     parser.add_argument(
         "--address",
         default=LOOPBACK,
@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
     )
-    parser.add_argument("--upload-limit-mb", type=int, default=1000, help="largest file that can be uploaded, in megabytes (default: 1000)")
+    parser.add_argument("--upload-limit-mb", type=_megabytes, default=1000, help="largest file to upload, in megabytes (default: 1000)")
     flags = parser.add_argument_group("the worker that this program starts", "One that runs already keeps its own.")
     add_worker_flags(flags, address="--ray-address")
     parser.add_argument(
@@ -83,8 +83,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _port(text: str) -> int:
+    return _number(text, range(1, 2**16))
+
+
+def _megabytes(text: str) -> int:
+    return _number(text, range(1, 10**6))
+
+
+def _number(text: str, admitted: range) -> int:
+    if not text.isdecimal() or len(text) > len(str(admitted.stop)) or int(text) not in admitted:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {admitted[0]} to {admitted[-1]:,}.")
+    return int(text)
+
+
 def free_port(address: str, asked: int | None) -> int:
-    """The port that is asked for, or the first from USUAL_PORT on; ends the program where somebody listens on it."""
+    """The port that is asked for, or the first from USUAL_PORT on; refused where somebody listens on it."""
     why = ""
     ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
     for port in ports:
@@ -94,33 +108,33 @@ def free_port(address: str, asked: int | None) -> int:
                 probe.bind((address, port))
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    raise SystemExit(f"{address} is no address of this machine; choose another with --address.") from error
+                    raise SettingError(f"{address} is no address of this machine; choose another with --address.") from error
                 why = error.strerror
                 continue
             return port
     if asked is None:
-        raise SystemExit(f"No port is free between {ports[0]} and {ports[-1]}; choose another with --port.")
-    raise SystemExit(f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one.")
+        raise SettingError(f"No port is free between {ports[0]} and {ports[-1]}; choose another with --port.")
+    raise SettingError(f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one.")
 
 
 def sections_for_login() -> dict[str, object]:
-    """The secrets of a server whose people log in; ends the program, with what to do, where that cannot work."""
+    """The secrets of a server whose people log in; refused, with what to do, where that cannot work."""
     from streamlit import secrets
     from streamlit.auth_util import is_authlib_installed
 
     found = dict(secrets) if secrets.load_if_toml_exists() else {}
     if "auth" not in found:
-        raise SystemExit(
+        raise SettingError(
             "--login needs the section [auth] in .streamlit/secrets.toml, in this folder or your home folder. How to write it:"
             " https://docs.streamlit.io/develop/concepts/connections/authentication"
         )
     if not is_authlib_installed():
-        raise SystemExit("--login needs a package that is not installed. Run: pip install 'streamlit[auth]'")
+        raise SettingError("--login needs a package that is not installed. Run: pip install 'streamlit[auth]'")
     return found
 
 
 def let_in(options: argparse.Namespace) -> Access:
-    """Who may reach the server; ends the program where that cannot be."""
+    """Who may reach the server; refused where that cannot be."""
     login = sections_for_login() if options.login else None
     try:
         access = decide(options.address, options.allow_host, login=login)
@@ -129,7 +143,7 @@ def let_in(options: argparse.Namespace) -> Access:
             listed_admins(login)
             unowned_is_open(login)
     except ValueError as error:
-        raise SystemExit(str(error)) from error
+        raise SettingError(str(error)) from error
     os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
     os.environ[SERVER_PATHS_VARIABLE] = "1" if paths else ""
     return access
@@ -144,19 +158,26 @@ def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
     if access.login:
         who = f"those listed ({len(access.emails)})" if access.emails else "everybody whom the provider of [auth] lets in"
         print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed
+        sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until it is interrupted."""
     options = parse(arguments)
-    if not options.demo:
-        serve(options, (options.home or default_home()).expanduser().resolve())
-        return
-    for number in (signal.SIGTERM, signal.SIGHUP):  # so that the demo is deleted then, too
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    with demo_workspace() as home:
-        serve(options, home)
+    try:
+        with named():
+            check_limits()
+            if not options.demo:
+                serve(options, (options.home or default_home()).expanduser().resolve())
+                return
+            for number in (signal.SIGTERM, signal.SIGHUP):  # so that the demo is deleted then, too
+                signal.signal(number, lambda number, frame: sys.exit(128 + number))
+            with demo_workspace() as home:
+                serve(options, home)
+    except TabTuneError as error:
+        print(f"tabtune-dashboard: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def serve(options: argparse.Namespace, home: Path) -> None:
@@ -172,22 +193,18 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
     for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
         os.environ[variable] = str(number or "")
-    try:
-        choice, _ = chosen(options)  # here, as the worker would end over it, with no more than a line in its log
-        choice.check()
-        choice.tell(os.environ)
-        check_environment()
-        if options.notify is not None:  # after the look at the environment, so that a wrong flag is not called a variable
-            os.environ[NOTIFY_VARIABLE] = options.notify
-        with named(folder=home):
-            if address := os.environ.get(NOTIFY_VARIABLE):
-                checked_address(address)
-            RunStore(home)
-            there = worker_of(home)
-            ensure_worker(home, exit_when_idle=options.demo)
-    except TabTuneError as error:  # at once, not on the first page
-        print(f"tabtune-dashboard: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+    choice, _ = chosen(options)  # here and at once, as the worker would end over it, with no more than a line in its log
+    choice.check()
+    choice.tell(os.environ)
+    check_environment()
+    if options.notify is not None:  # after the look at the environment, so that a wrong flag is not called a variable
+        os.environ[NOTIFY_VARIABLE] = options.notify
+    if address := os.environ.get(NOTIFY_VARIABLE):
+        checked_address(address)
+    with named(folder=home):
+        RunStore(home)
+        there = worker_of(home)
+        ensure_worker(home, exit_when_idle=options.demo)
 
     later = options.parallel or options.threads or options.executor != LOCAL
     if later and there is not None and not there.outdated:

@@ -23,7 +23,9 @@ class TabTuneError(Exception):
     """Anything this package raises on purpose; the command line and the pages show its text and no trace."""
 
 
-Lack = Literal["room", "quota", "writable disk", "sound disk", "permission", "turn", "memory", "processes", "files"]
+Lack = Literal[
+    "room", "quota", "writable disk", "sound disk", "permission", "turn", "memory", "processes", "processor time", "files", "size", "path"
+]
 """What a machine can be short of; a turn at a database that another program has locked."""
 PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})
 """What comes back when a person or another program makes way, so that it is worth waiting for."""

@@ -25,6 +25,9 @@ BY_NUMBER: dict[int, Lack] = {
     errno.ENOMEM: "memory",
     errno.EMFILE: "files",
     errno.ENFILE: "files",
+    errno.EFBIG: "size",
+    errno.ENAMETOOLONG: "path",
+    errno.ELOOP: "path",
 }
 HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 """Numbers whose words are looked for in errors without a number: DuckDB's, and those of packages in Rust."""
@@ -35,6 +38,31 @@ LEAST_BYTES = 64 * 1024
 """A disk with less free is full: SQLite wants 32 kB for the index of its log alone."""
 START_BYTES = 8_000_000
 """Free where a run may start: its log, its first events and states of an adapter need about as much."""
+
+
+LEAST_LIMITS: dict[str, tuple[int, int, Lack, str]] = {
+    "n": (resource.RLIMIT_NOFILE, 512, "files", "{} open files"),
+    "v": (resource.RLIMIT_AS, 4_000_000_000, "memory", "{} bytes of address space"),
+    "f": (resource.RLIMIT_FSIZE, 1_000_000_000, "size", "files of {} bytes"),
+    "t": (resource.RLIMIT_CPU, 600, "processor time", "{} s of processor time"),
+}
+"""By the letter of ``ulimit``: what a process needs at least that starts a worker, or is one."""
+
+
+def check_limits() -> None:
+    """Looks at what this process may have, before runs run into it; may it have more open files if it asks for them, it asks.
+
+    Raises:
+        ShortageError: a limit is too low for runs.
+    """
+    for letter, (limit, least, lack, words) in LEAST_LIMITS.items():
+        soft, hard = resource.getrlimit(limit)
+        if 0 <= soft < least:
+            if letter != "n" or 0 <= hard < least:
+                has, needs = words.format(f"{soft:,}"), words.format(f"{least:,}")
+                text = f"A process may have {has} here (ulimit -{letter}), and runs need {needs}. Raise that, and try again."
+                raise ShortageError(text, lack)
+            resource.setrlimit(limit, (least, hard))
 
 
 def shortage_of(error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False) -> ShortageError | None:
@@ -104,6 +132,8 @@ def _by_words(error: BaseException) -> Lack | None:
 def _looked_up(path: Path | None, lack: Lack) -> Lack:
     """What is plainly the matter with a disk of which SQLite says no more than that it could not be read or written."""
     disk = None if path is None else disk_of(path)
+    if 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[0] < LEAST_LIMITS["f"][1]:
+        return "size"
     if disk is None or path is None:
         return lack
     if disk.read_only:
@@ -133,13 +163,15 @@ SENTENCES: dict[Lack, str] = {
     "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
     "processes": "The system starts no more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
+    "path": "There can be no file {path:.100}: the path is too long, or its links lead in a circle. Choose another.",
+    "size": "A file may have {size:,} bytes here (ulimit -f), which is too little. Raise that, and try again.",
     "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",
 }
 NO_NAMES = "No more files fit on {where}, because all of its names (inodes) are taken{mount}. Delete files there, and try again."
 
 
 def _sentence(lack: Lack, path: Path | None) -> str:
-    disk = None if path is None else disk_of(path)
+    disk = None if path is None or lack == "path" else disk_of(path)
     where = "a disk" if path is None else f"the disk of {path}"
     text = SENTENCES[lack]
     if disk and lack == "room" and not disk.has_names and disk.free_bytes >= LEAST_BYTES:
@@ -147,10 +179,11 @@ def _sentence(lack: Lack, path: Path | None) -> str:
     return text.format(
         where=where,
         Where=where[0].upper() + where[1:],
-        path=path or "a file",
+        path=str(path or "a file"),
         room=_room(disk),
         mount=f" (mounted at {disk.mount})" if disk else "",
         files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        size=resource.getrlimit(resource.RLIMIT_FSIZE)[0],
     )
 
 

@@ -5,6 +5,7 @@ In: the command line and the environment. Out: an ``Access`` from which the appl
 
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -65,6 +66,8 @@ def decide(
     Raises:
         ValueError: with the way out, for an address that is not this machine's and for a token that is easily guessed.
     """
+    if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
+        raise ValueError(f"{odd[0]!r} is no host name. Write it without http:// and without a port, for example lab.example.org.")
     found = resolved(address)
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
@@ -155,7 +158,7 @@ def resolved(address: str) -> str:
     """The IP address of a host name; an IP address stays as it is."""
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
+    except (OSError, ValueError) as error:
         ways = "Take an IP address of this machine, or 0.0.0.0 for all of them. The head of a Ray cluster is named with --ray-address."
         raise ValueError(f"There is no address {address!r}. {ways}") from error
 

@@ -26,7 +26,7 @@ from tabtune_core.execution.worker_flags import add_worker_flags, check_environm
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.shortage import named
+from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.job_kinds import JOB_MINUTES_VARIABLE, KINDS, read_minutes
 from tabtune_core.store.runs import default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -39,10 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     try:
         asked = _parser().parse_args(arguments)
+        if getattr(asked, "home", "none") is None:
+            asked.home = default_home()
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             status = command(asked)
-            sys.stdout.flush()  # what it is sent to may be full
+            if sys.stdout is not None:  # closed
+                sys.stdout.flush()  # what it is sent to may be full
             return status
     except TabTuneError as error:
         say(f"loralab: {error}")
@@ -210,6 +213,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
         from tabtune_core.cli import launch
 
         check_environment()
+        check_limits()
         status: int = getattr(launch, name)(asked)
         return status
 
@@ -269,9 +273,7 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_home(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--home", metavar="DIR", type=Path, default=default_home(), help="the workspace (default: TABTUNE_HOME or ~/.tabtune)"
-    )
+    parser.add_argument("--home", metavar="DIR", type=Path, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)")
 
 
 def program() -> NoReturn:
@@ -281,7 +283,7 @@ def program() -> NoReturn:
     read tables, and the one that waits for a worker, can abort a command that has succeeded.
     """
     status = main()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):  # full: main has said so, if anybody can hear it
             stream.flush()
     if sys.argv[1:2] == ["worker"]:

@@ -15,7 +15,7 @@ from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, want_worker, worker_of
-from tabtune_core.shortage import why_nothing_starts
+from tabtune_core.shortage import check_limits, why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
@@ -37,6 +37,7 @@ def work(asked: argparse.Namespace) -> int:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     choice, shares = chosen(asked)
+    check_limits()
     if not asked.unless_stopped:
         want_worker(asked.home)
     elif is_stopped(asked.home):

@@ -5,6 +5,7 @@ In: sweeps as the worker sees them. Out: a small JSON document a sweep that ende
 
 import json
 import logging
+import re
 import threading
 import urllib.request
 from collections.abc import Sequence
@@ -28,8 +29,12 @@ def checked_address(address: str) -> str:
     Raises:
         SettingError: it is none that a message can be sent to.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch(r"[!-~]+", address)
+    except ValueError:  # of brackets, or a port that is no number up to 65535
+        whole = None
+    if not whole:
         raise SettingError(f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host.")
     return address
 

@@ -26,8 +26,15 @@ MOST_TAGS, LONGEST_TAG = 10, 40
 
 
 def default_home() -> Path:
-    """The workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``."""
-    return Path(os.environ.get("TABTUNE_HOME") or Path.home() / ".tabtune")
+    """The workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``.
+
+    Raises:
+        StoreError: there is neither such a variable nor a home folder.
+    """
+    try:
+        return Path(os.environ.get("TABTUNE_HOME") or Path.home() / ".tabtune")
+    except RuntimeError as error:
+        raise StoreError("This user has no home folder for the workspace. Name a folder with --home or TABTUNE_HOME.") from error
 
 
 class RunStore(RunLife):

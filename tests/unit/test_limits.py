@@ -1,0 +1,137 @@
+"""What a person types, and what the system admits, is answered by a sentence and exit status 2, whatever it is: never by a trace."""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import types
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dashboard import __main__ as dashboard
+from dashboard.server import application as served
+from tabtune_core.cli import main as cli
+from tabtune_core.execution import lock, service
+from tabtune_core.execution.on_ray import reach
+
+ODD = st.one_of(
+    st.sampled_from(["", "http://[::1", "[::1", "a..b", "http://a:99999", "http://a:b", "nan", "inf", "-1", "0", "1e999", "9" * 5000, "٣"]),
+    st.sampled_from(["\udcff", "x" * 5000, "/dev/null/x", "//", "~nobody-here/x", "=", "a=", "a=1,a=2", "{}", "%s", "\n"]),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
+)
+POSITIONAL = {"data": "none.csv", "adapter": "none.zip", "out": "none.ckpt", "run": "none", "target": "y"}
+
+
+def parsers():
+    """Name -> parser, of the two programs' commands."""
+    found = {}
+    real = argparse.ArgumentParser.parse_args
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", lambda self, *_: found.setdefault("dashboard", self))
+        dashboard.parse([])
+    assert real is argparse.ArgumentParser.parse_args
+    (commands,) = (action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return found | commands.choices
+
+
+FLAGS = [
+    (command, action.option_strings[-1] if action.option_strings else action.dest)
+    for command, parser in parsers().items()
+    for action in parser._actions
+    if action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
+]
+LISTED = [(command, flag) for command, flag in FLAGS if flag in ("--notify", "--port", "--address", "--allow-host", "--home")]
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """Nothing is started, whatever is asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("quiet")
+        patch.chdir(folder)
+        patch.setenv("HOME", str(folder))
+        for name in (
+            "TABTUNE_HOME",
+            "TABTUNE_UPLOAD_LIMIT_MB",
+            "TABTUNE_NOTIFY",
+            "TABTUNE_PARALLEL",
+            "TABTUNE_THREADS",
+            "TABTUNE_EXECUTOR",
+        ):
+            patch.setenv(name, "")
+        for name in ("TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE", "TABTUNE_LOGIN", "TABTUNE_SERVER_PATHS"):
+            patch.setenv(name, "")
+        patch.setattr(sys, "argv", list(sys.argv))
+        patch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: None))
+        patch.setattr(dashboard, "ensure_worker", lambda home, **more: None)
+        patch.setattr(lock, "ensure_worker", lambda home, **more: None)
+        patch.setattr(service, "run_worker", lambda home, **more: None)
+        patch.setattr(reach, "check", lambda address: None)
+        yield folder
+
+
+def status_of(command, arguments):
+    """Exit status of one of the programs."""
+    try:
+        if command != "dashboard":
+            return cli.main([command, *arguments])
+        dashboard.main(["--no-browser", *arguments])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(flag=st.sampled_from(FLAGS) | st.sampled_from(LISTED), value=ODD)
+@example(flag=("dashboard", "--notify"), value="http://[::1")
+@example(flag=("worker", "--notify"), value="http://[::1")
+@example(flag=("dashboard", "--port"), value="99999")
+@example(flag=("dashboard", "--address"), value="a..b")
+def test_a_malformed_value_of_any_flag_is_told_in_a_sentence(quiet, capsys, flag, value):
+    command, name = flag
+    needed = {positional: text for positional, text in POSITIONAL.items() if (command, positional) in FLAGS}
+    flags = [f"{name}={value}"] if name.startswith("--") else []
+    status = status_of(command, [*flags, "--", *(needed | ({} if flags else {name: value})).values()])
+    told = capsys.readouterr().err
+    assert status in (0, 1, 2)
+    assert "Traceback" not in told
+    assert status == 0 or len(told) > 20
+
+
+PROGRAMS = {"dashboard": ["-m", "dashboard", "--no-browser"], "worker": ["-m", "tabtune_core", "worker", "--exit-when-idle"]}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("limit", "most", "said"),
+    [
+        (resource.RLIMIT_NOFILE, 24, "24 open files here (ulimit -n)"),
+        (resource.RLIMIT_AS, 600_000_000, "600,000,000 bytes of address space here (ulimit -v)"),
+        (resource.RLIMIT_FSIZE, 4096, "files of 4,096 bytes here (ulimit -f)"),
+        (resource.RLIMIT_CPU, 30, "30 s of processor time here (ulimit -t)"),
+    ],
+)
+def test_a_limit_of_the_system_that_no_run_fits_in_is_told_at_once(tmp_path, program, limit, most, said):
+    done = subprocess.run(
+        [sys.executable, *PROGRAMS[program], "--home", str(tmp_path / "home")],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(limit, (most, most)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    (line,) = done.stderr.splitlines()
+    assert said in line
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_works_whatever_is_closed(tmp_path, closed):
+    command = f"exec {sys.executable} -m tabtune_core runs --home {tmp_path}/home {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
