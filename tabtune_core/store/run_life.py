@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
@@ -78,11 +79,13 @@ class RunLife(RunReader):
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
 
     def requeue(self, run_id: str, why: str) -> None:
-        """Queues a running run again in its old place, whose process is gone; ``why`` is told until it goes on."""
+        """Queues a running run again in its old place, whose process is gone; ``why`` is told until it goes on. What was asked holds on."""
         self._queue_again(run_id, "running", why)
 
     def resume(self, run_id: str) -> None:
         """Queues an interrupted run again, which goes on from its last state, or starts anew where it had saved none.
+
+        What was asked of it before is forgotten: who resumes a run wants it to go on.
 
         Raises:
             StoreError: it was not interrupted, or another run repeats it.
@@ -90,12 +93,12 @@ class RunLife(RunReader):
         old = self.run(run_id)
         if old.retried_as is not None:
             raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; it is not resumed beside that one.")
-        if not self._queue_again(run_id, "interrupted", old.error or ""):
+        if not self._queue_again(run_id, "interrupted", old.error or "", ", wish = NULL"):
             raise StoreError(f"Run {run_id!r} is {self.run(run_id).status}; only an interrupted run can be resumed.")
 
-    def _queue_again(self, run_id: str, status: Status, why: str) -> int:
+    def _queue_again(self, run_id: str, status: Status, why: str, more: str = "") -> int:
         return self._write(
-            f"UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, {NOWHERE}"
+            f"UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, {NOWHERE}{more}"
             " WHERE id = ? AND status = ? AND retried_as IS NULL",
             (why, run_id, status),
         )
@@ -119,12 +122,23 @@ class RunLife(RunReader):
             self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
     def ask(self, run_id: str, wish: StopRequest) -> None:
-        """Asks a running run to stop (keep the best) or cancel (discard); a queued one is cancelled at once, an ended one left alone."""
+        """Asks a running run to stop (keep the best) or cancel (discard), and one that waits to go on from a saved state to stop then.
+
+        Any other that is queued is cancelled at once, and one that has ended is left alone.
+        """
         self._row(run_id)
-        queued = self._write("UPDATE runs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id))
-        if not queued:
-            sql = "UPDATE runs SET wish = ? WHERE id = ? AND status = 'running' AND wish IS NOT 'cancel'"
-            self._write(sql, (wish, run_id))
+        going, saved = "status = 'running'", False
+        with suppress(StoreError):  # of a row that cannot be read
+            saved = self.has_last_state(run_id)
+        if wish == "stop" and saved:
+            going = "status IN ('queued', 'running')"
+        elif self._write(
+            "UPDATE runs SET status = 'cancelled', error = NULL, ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id)
+        ):
+            if saved:
+                self.forget_states(run_id)
+            return
+        self._write(f"UPDATE runs SET wish = ? WHERE id = ? AND {going} AND wish IS NOT 'cancel'", (wish, run_id))
 
 
 def _is_of_training(event: Event | Unread) -> bool:
