@@ -14,7 +14,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, want_worker, worker_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
 from tabtune_core.shortage import check_limits, why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
@@ -38,16 +38,13 @@ def work(asked: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     choice, shares = chosen(asked)
     check_limits()
-    if not asked.unless_stopped:
-        want_worker(asked.home)
-    elif is_stopped(asked.home):
-        return 0
     run_worker(
         asked.home,
         exit_when_idle=asked.exit_when_idle,
         resume=not asked.no_resume,
         job_minutes=asked.job_minutes,
         notify=asked.notify,
+        unless_stopped=asked.unless_stopped,
         executor=partial(LocalExecutor, shares=shares) if shares else choice.opener(),
     )
     return 0

@@ -22,7 +22,7 @@ from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, star
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, worker_of
+from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, is_stopped, want_worker, worker_of
 from tabtune_core.execution.worker import Worker
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.runs import RunStore
@@ -45,6 +45,7 @@ def run_worker(
     resume: bool = True,
     job_minutes: Mapping[str, float] | None = None,
     notify: str = "",
+    unless_stopped: bool = False,
     executor: OpenExecutor = LocalExecutor,
     experiment: str = EXPERIMENT,
     jobs: str = JOBS,
@@ -53,7 +54,8 @@ def run_worker(
 
     Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
     told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
-    queued again once. ``job_minutes`` says how long jobs of some kinds may take. ``notify`` is an address that is told when a sweep ends.
+    queued again once. ``job_minutes`` says how long jobs of some kinds may take. ``notify`` is an address that is told when a sweep ends. A
+    person wants the worker by starting it, but for ``unless_stopped``.
 
     Raises:
         SettingError: ``notify`` is no address.
@@ -62,6 +64,10 @@ def run_worker(
     messages = EndMessages(notify)
     store = _once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
+    if not unless_stopped:
+        want_worker(store.home)
+    elif is_stopped(store.home):
+        return
     patience, there = TAKE_SECONDS, worker_of(store.home)
     if there is not None and there.outdated:
         _log.info("Worker %d is of another version: %s.", there.pid, there.version)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.errors import FULL_MEMORY_CLASSES, ShortageError, StoreError
 from tabtune_core.events import Note, RunFailed
 from tabtune_core.execution.child import discard, memory_advice
 from tabtune_core.execution.end_messages import EndMessages
@@ -218,4 +218,7 @@ class Worker:
             elif self.resume and not run.resumptions and not error:
                 self.store.requeue(run.id, why.cause)
             else:
-                self.store.finish(run.id, "interrupted", error=error or f"{why.cause} {why.way_out or memory_advice(run.settings)}")
+                text = error or f"{why.cause} {why.way_out or memory_advice(run.settings)}"
+                if not (error or why.way_out):  # by its kind, whatever an executor's words are
+                    self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
+                self.store.finish(run.id, "interrupted", error=text)

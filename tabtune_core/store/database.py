@@ -49,6 +49,13 @@ REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
 
 
+class _Connection(sqlite3.Connection):
+    """Of one thread, and closed by whichever drops it last: Python from 3.13 on warns of one that is not."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Database:
     """One workspace's; safe from several threads and processes, but not across a fork.
 
@@ -102,10 +109,16 @@ class Database:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """This thread's own connection; it closes with the thread."""
+        """This thread's own connection; it is closed with the thread, or with this object."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.home / "runs.sqlite", timeout=TIMEOUT_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(
+                self.home / "runs.sqlite",
+                timeout=TIMEOUT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,  # to be closed by another one
+                factory=_Connection,
+            )
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")

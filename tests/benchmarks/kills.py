@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -209,7 +210,7 @@ def beginnings(journal: Path) -> tuple[list[int], str]:
 
 def broken(store: RunStore) -> list[str]:
     """What SQLite finds wrong with the database."""
-    with sqlite3.connect(store.home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
         said = [row[0] for row in database.execute("PRAGMA integrity_check")]
     return [] if said == ["ok"] else said
 

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def home(tmp_path):
 
 
 def format_of(home):
-    with sqlite3.connect(home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         return database.execute("PRAGMA user_version").fetchone()[0]
 
 
@@ -55,7 +56,7 @@ def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
 @pytest.mark.parametrize("earlier", range(FORMAT))
 def test_a_workspace_of_each_earlier_format_opens_and_is_of_this_one_then(home, earlier):
     RunStore(home)
-    with sqlite3.connect(home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {earlier}")
     store = RunStore(home)
     assert len(store.runs()) == 3 and not store.unreadable()
@@ -63,7 +64,7 @@ def test_a_workspace_of_each_earlier_format_opens_and_is_of_this_one_then(home, 
 
 
 def test_a_workspace_of_a_later_format_is_refused_and_left_as_it_is(home):
-    with sqlite3.connect(home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {FORMAT + 1}")
     before = (home / "runs.sqlite").read_bytes()
     with pytest.raises(StoreError, match=f"is of format {FORMAT + 1}; this version of LoRA Lab knows formats up to {FORMAT}"):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 import seeding
@@ -71,7 +72,7 @@ def change(home, table, column, how, run):
     """Changes one cell of each row about a run."""
     key = {"runs": "id", "events": "run"}.get(table)
     where = f" WHERE {key} = '{run}'" if key else ""
-    with sqlite3.connect(home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         for place, text in database.execute(f"SELECT rowid, {column} FROM {table}{where}").fetchall():
             database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (how(text), place))
 
@@ -98,7 +99,7 @@ def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
     with pytest.raises(StoreError, match=r"cannot be read: its settings: Unknown setting 'lora\.width'"):
         store.run(runs[-1].id)
     store.rename(runs[0].id, "other")
-    with sqlite3.connect(store.home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
         assert '"width"' in database.execute("SELECT settings FROM runs WHERE id = ?", (runs[-1].id,)).fetchone()[0]
     go(app, "leaderboard")
     assert "Unknown setting" in texts(app.markdown)
@@ -128,7 +129,7 @@ def test_fields_that_a_result_has_beyond_those_of_this_version_are_kept_and_show
     assert not app.exception
     assert "carbon" in texts(app.caption) and "12" in texts(app.caption)
     store.rename(runs[0].id, "other")
-    with sqlite3.connect(store.home / "runs.sqlite") as database:
+    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
         assert "carbon_grams" in database.execute("SELECT result FROM runs WHERE id = ?", (runs[0].id,)).fetchone()[0]
 
 

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import threading
+from contextlib import closing
 
 import duckdb
 import pytest
@@ -66,12 +67,12 @@ def test_try_again_means_too_many_processes_only_where_one_is_started():
 def test_a_database_that_is_locked_is_told_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr("tabtune_core.store.database.TIMEOUT_SECONDS", 0)
     store = RunStore(tmp_path)
-    other = sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(ShortageError, match="kept the database in .* locked") as found:
-        store.add_job("predict", {})
-    assert found.value.passes
-    other.execute("ROLLBACK")
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ShortageError, match="kept the database in .* locked") as found:
+            store.add_job("predict", {})
+        assert found.value.passes
+        other.execute("ROLLBACK")
     assert store.add_job("predict", {})
 
 

@@ -99,6 +99,10 @@ class RayExecutor:
         except self.ray.exceptions.RayError as error:
             _log.warning("Run %s could not be started: %s", run.id, first_line(error))
             return None
+        except ValueError as error:  # an earlier try has made it all the same
+            _log.warning("Run %s is started once more: %s", run.id, first_line(error))
+            self._kill(_actor_name(run))
+            return None
         meant = next((node.id for node in holding if node.name == placement.node), "")
         _log.info("Run %s asks for %s.", run.id, demand)
         return self._link(run, actor, demand, meant)
@@ -134,6 +138,9 @@ class RayExecutor:
                 actor = self.ray.get_actor(_actor_name(run), namespace_of(self.store.home))
             except ValueError:
                 actor = None
+            except self.ray.exceptions.RayError as error:  # it is asked for again
+                _log.warning("Run %s cannot be found now: %s", run.id, first_line(error))
+                continue
             links.append(self._link(run, actor, demand, node))
         return links
 
@@ -216,8 +223,11 @@ class RayExecutor:
         """Actors whose run has ended, or goes on in another: their worker was killed before it could let them go."""
         there = set(self.ray.util.list_named_actors())  # first: a worker that is there claims a run before it starts its actor
         for name in there - {_actor_name(run) for run in self.store.runs(status="running")}:
-            with contextlib.suppress(ValueError):  # it has ended by itself
-                self.ray.kill(self.ray.get_actor(name), no_restart=True)
+            self._kill(name)
+
+    def _kill(self, name: str) -> None:
+        with contextlib.suppress(ValueError, self.ray.exceptions.RayError):  # it has ended by itself
+            self.ray.kill(self.ray.get_actor(name), no_restart=True)
 
     def _tell_pages(self) -> None:
         with contextlib.suppress(OSError):  # a full disk, of which the worker speaks elsewhere

@@ -60,8 +60,10 @@ def test_a_port_that_is_asked_for_and_taken_is_refused_and_the_usual_one_gives_w
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SystemExit, match=f"Port {port} cannot be used .*in use.*leave --port out for the next free one"):
+        with pytest.raises(SystemExit) as ended:
             served_once("--port", str(port))
+        assert ended.value.code == 2
+        assert re.search(f"Port {port} cannot be used .*in use.*leave --port out for the next free one", capsys.readouterr().err)
         monkeypatch.setattr("dashboard.__main__.USUAL_PORT", port)
         served_once()
     assert re.search(r"is at http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)[1] != str(port)

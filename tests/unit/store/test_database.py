@@ -1,6 +1,7 @@
 """A workspace of an earlier format becomes one of this format, also while something runs in it."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -19,7 +20,7 @@ def format_1(tmp_path):
     store.claim(7, None)
     store.add_job("predict", {})
     store.claim_job(7, None)
-    with sqlite3.connect(tmp_path / "runs.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         for table in ("runs", "jobs"):
             database.execute(f"ALTER TABLE {table} DROP COLUMN identity")
             database.execute(f"ALTER TABLE {table} ADD COLUMN process_started REAL")
@@ -37,7 +38,7 @@ def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(fo
             assert (row.status, row.pid, row.identity) == ("running", 7, None)
         assert [row.owner for row in (*store.sweeps(), *store.jobs())] == ["", ""]
         assert [(run.executor, run.node) for run in store.runs()] == [("", "")]
-    with sqlite3.connect(format_1 / "runs.sqlite") as database:
+    with closing(sqlite3.connect(format_1 / "runs.sqlite")) as database, database:
         assert database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     store.set_process(store.runs()[0].id, 9, "10 boot pid:[1]")
     assert store.runs()[0].identity == "10 boot pid:[1]"
@@ -46,7 +47,7 @@ def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(fo
 def test_jobs_are_taken_in_the_order_of_their_arrival_whatever_the_clock_said(tmp_path):
     store = RunStore(tmp_path)
     jobs = [store.add_job("predict", {}) for _ in range(2)]
-    with sqlite3.connect(tmp_path / "runs.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute("UPDATE jobs SET created = created - 3600 WHERE id = ?", (jobs[1],))
     assert [store.claim_job(1, None).id for _ in range(2)] == jobs
     assert [job.id for job in store.jobs()] == jobs[::-1]

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -252,7 +253,7 @@ def test_a_long_run_is_deleted_in_short_steps_so_that_others_can_write_in_betwee
         rows = write(self, sql, values)
         if sql.startswith("DELETE FROM events"):
             deleted.append(rows)
-            with sqlite3.connect(store.home / "runs.sqlite", timeout=0) as other:  # would raise if it had to wait
+            with closing(sqlite3.connect(store.home / "runs.sqlite", timeout=0)) as other, other:  # would raise if it had to wait
                 other.execute("INSERT INTO events (run, time, kind, payload) VALUES (?, 1.0, 'Note', '{}')", (going,))
         return rows
 
@@ -316,7 +317,7 @@ def test_a_damaged_database_is_refused(tmp_path):
 def test_an_earlier_event_is_never_changed(store):
     run_id = running(store)
     store.append(run_id, Note("first"))
-    with sqlite3.connect(store.home / "runs.sqlite") as other:
+    with closing(sqlite3.connect(store.home / "runs.sqlite")) as other, other:
         before = other.execute("SELECT * FROM events").fetchall()
         store.append(run_id, Note("second"))
         store.finish(run_id, "failed", error="late")

@@ -29,6 +29,7 @@ from dashboard.server.access import (
 )
 from dashboard.server.borders import Borders
 from dashboard.server.guard import LoginGuard, TokenGuard, user_of
+from tabtune_core.errors import SettingError
 
 ROOT = Path(__file__).parents[4]
 TOKEN = "a-token-of-enough-letters"
@@ -215,7 +216,7 @@ def test_a_list_of_people_that_is_none_lets_nobody_in(emails):
 def test_a_log_in_without_its_section_is_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(SystemExit, match=r"needs the section \[auth\]"):
+    with pytest.raises(SettingError, match=r"needs the section \[auth\]"):
         let_in(parse(["--login"]))
 
 

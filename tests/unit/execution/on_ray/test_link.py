@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import pytest
 from small_table import small_table
 
+from tabtune_core.analysis.run_diagnostics import out_of_memory
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
 from tabtune_core.execution.on_ray.demand import Demand
 from tabtune_core.execution.on_ray.link import Link
 from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
+from tabtune_core.execution.worker import Worker
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
@@ -98,6 +100,15 @@ def test_why_a_process_is_gone_is_one_sentence(store, error, said, way_out):
     assert (link.state, link.ended.cause) == ("gone", said)
     assert link.ended.way_out.startswith(way_out) and bool(link.ended.way_out) == bool(way_out)
     assert store.runs()[0].status == "running", "the worker decides what becomes of it"
+
+
+def test_a_full_memory_of_a_node_is_told_by_its_kind_with_what_to_lower(store):
+    link, _ = follow(store, where=[ERRORS["OutOfMemoryError"]("much")])
+    Worker(store, None, None, None, None, resume=False).close(store.runs(), link.ended)
+    run, failed = store.runs()[0], store.last(store.runs()[0].id, "RunFailed").event
+    assert run.error == failed.message
+    assert "Lower context_rows (now 512)" in run.error
+    assert out_of_memory(run, None, failed.kind, None) is not None
 
 
 def test_what_went_wrong_on_the_node_is_not_taken_for_this_machines(store):

@@ -33,7 +33,7 @@ class Machines:
 
     def __init__(self, *nodes):
         self.here = HERE
-        self.ray = SimpleNamespace(util=SimpleNamespace(list_named_actors=list))
+        self.ray = SimpleNamespace(util=SimpleNamespace(list_named_actors=list), exceptions=SimpleNamespace(RayError=ConnectionError))
         self.seen, self.names = {}, {}
         self.put(*nodes)
 
@@ -218,3 +218,25 @@ def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch
     with pytest.raises(ClusterError):
         ray_executor.RayExecutor(ExecutorChoice("ray"), store, None, "fake_experiment")
     assert why_not_joined(store.home) == "There is no Ray cluster to join."
+
+
+def test_a_name_that_an_earlier_try_has_taken_ends_that_one_and_not_the_worker(opened, queue, monkeypatch):
+    executor, queued, killed = opened(machine("a")), queue("cpu"), []
+
+    def taken(*given):
+        raise ValueError("The name run-x-0 is already taken in the namespace.")
+
+    monkeypatch.setattr(executor, "_actor", taken)
+    executor.ray.get_actor, executor.ray.kill = lambda name: name, lambda actor, no_restart: killed.append(actor)
+    assert executor.start(queued, executor.place(queued, [])) is None
+    assert killed == [f"run-{queued[0].id}-0"]
+
+
+def test_a_cluster_that_does_not_answer_does_not_make_a_run_that_goes_on_a_lost_one(opened, queue):
+    executor, queued = opened(machine("a")), queue("cpu")
+
+    def silent(name, namespace):
+        raise ConnectionError("no answer")
+
+    executor.ray.get_actor = silent
+    assert executor.adopt(queued) == []
