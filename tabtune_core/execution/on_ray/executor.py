@@ -96,12 +96,12 @@ class RayExecutor:
             return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
-        except self.ray.exceptions.RayError as error:
-            _log.warning("Run %s could not be started: %s", run.id, first_line(error))
-            return None
-        except ValueError as error:  # an earlier try has made it all the same
+        except ValueError as error:  # the name is taken, by what an earlier try has made; in later versions it is a RayError, too
             _log.warning("Run %s is started once more: %s", run.id, first_line(error))
             self._kill(_actor_name(run))
+            return None
+        except self.ray.exceptions.RayError as error:
+            _log.warning("Run %s could not be started: %s", run.id, first_line(error))
             return None
         meant = next((node.id for node in holding if node.name == placement.node), "")
         _log.info("Run %s asks for %s.", run.id, demand)

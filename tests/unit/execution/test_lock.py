@@ -10,6 +10,8 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import WorkerLock, ask_to_leave, ensure_worker, is_stopped, stop_workers, worker_of
+from tabtune_core.execution.service import run_worker
+from tabtune_core.store.runs import RunStore
 
 
 def wait_until(condition):
@@ -149,3 +151,13 @@ def test_a_lock_that_cannot_be_opened_says_which_workspace(tmp_path):
     (tmp_path / "worker.lock").mkdir()
     with pytest.raises(StoreError, match=f"The workspace {tmp_path} takes no worker"):
         WorkerLock(tmp_path)
+
+
+def test_a_worker_that_a_program_starts_stays_away_where_a_person_has_stopped_it_meanwhile(tmp_path):
+    RunStore(tmp_path).add_job("predict", {})
+    stop_workers(tmp_path)
+    ensure_worker(tmp_path, unless_stopped=True)
+    assert not (tmp_path / "worker.log").exists()
+    run_worker(tmp_path, exit_when_idle=True, unless_stopped=True)
+    assert is_stopped(tmp_path)
+    assert RunStore(tmp_path).jobs(status="queued") != []

@@ -220,11 +220,12 @@ def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch
     assert why_not_joined(store.home) == "There is no Ray cluster to join."
 
 
-def test_a_name_that_an_earlier_try_has_taken_ends_that_one_and_not_the_worker(opened, queue, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, type("ActorAlreadyExistsError", (ValueError, ConnectionError), {})])
+def test_a_name_that_an_earlier_try_has_taken_ends_that_one_and_not_the_worker(opened, queue, monkeypatch, error):
     executor, queued, killed = opened(machine("a")), queue("cpu"), []
 
     def taken(*given):
-        raise ValueError("The name run-x-0 is already taken in the namespace.")
+        raise error("The name run-x-0 is already taken in the namespace.")
 
     monkeypatch.setattr(executor, "_actor", taken)
     executor.ray.get_actor, executor.ray.kill = lambda name: name, lambda actor, no_restart: killed.append(actor)
