@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with named():
             check_limits()
             if not options.demo:
-                serve(options, (options.home or default_home()).expanduser().resolve())
+                serve(options, Path(os.path.expanduser(options.home or default_home())).resolve())
                 return
             for number in (signal.SIGTERM, signal.SIGHUP):  # so that the demo is deleted then, too
                 signal.signal(number, lambda number, frame: sys.exit(128 + number))
@@ -197,12 +197,10 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     choice.check()
     choice.tell(os.environ)
     check_environment()
-    if options.notify is not None:  # after the look at the environment, so that a wrong flag is not called a variable
-        os.environ[NOTIFY_VARIABLE] = options.notify
-    if address := os.environ.get(NOTIFY_VARIABLE):
-        checked_address(address)
+    if options.notify is not None:
+        os.environ[NOTIFY_VARIABLE] = checked_address(options.notify) if options.notify else ""
     with named(folder=home):
-        RunStore(home)
+        store = RunStore(home)
         there = worker_of(home)
         ensure_worker(home, exit_when_idle=options.demo)
 
@@ -224,7 +222,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         "logger.hideWelcomeMessage": True,  # it names the address without its token
     }
     try:
-        with watched(home):
+        with watched(store):
             application(access).run(config=config)
     except KeyboardInterrupt:  # raised once more by uvicorn, after an orderly end
         raise SystemExit(INTERRUPTED) from None

@@ -60,8 +60,8 @@ class WorkerWatch:
         self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
         self._lock = threading.Lock()
         self._next_look = -float("inf")
-        self._up = 0.0, 0.0
-        """When the last one was seen first and last; both, like the next look, in seconds of the clock."""
+        self._up = 0.0
+        """When the last one was first seen; like the next look, in seconds of the clock."""
         self._starts = 0
         self._failed = False
         self._lacking = ""
@@ -94,7 +94,9 @@ class WorkerWatch:
     def _look(self) -> WorkerTrouble | None:
         now, worker = self._clock(), worker_lock.worker_of(self.home)
         if worker is not None:
-            self._up = self._up[0] or now, now
+            self._up = self._up or now
+            if self._starts and now - self._up >= STEADY_SECONDS:
+                self._starts, self._next_look = 0, min(self._next_look, now + LOOK_SECONDS)
         if lacking := why_nothing_starts(self.home):
             return WorkerTrouble("no room", self.log, lacking)
         if worker is None and worker_lock.is_stopped(self.home):
@@ -114,8 +116,6 @@ class WorkerWatch:
         return None
 
     def _look_closely(self, worker: worker_lock.Holder | None) -> None:
-        if self._up[1] - self._up[0] >= STEADY_SECONDS:
-            self._starts = 0
         self._failed = worker is None and self._starts > 0
         self._outdated = worker is not None and worker.outdated
         if worker is None:
@@ -128,7 +128,7 @@ class WorkerWatch:
 
     def _start(self) -> None:
         self._starts += 1
-        self._up, self._lacking = (0.0, 0.0), ""
+        self._up, self._lacking = 0.0, ""
         self._next_look = self._clock() + min(LOOK_SECONDS * 2 ** max(0, self._starts - QUICK_STARTS), LONGEST_SECONDS)
         worker_lock.ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
 
@@ -140,12 +140,12 @@ def watch_of(home: Path) -> WorkerWatch:
 
 
 @contextmanager
-def watched(home: Path) -> Iterator[None]:
+def watched(store: RunStore) -> Iterator[None]:
     """As long as the block goes on, a thread keeps a worker at the workspace while something waits or runs there."""
     ended = threading.Event()
 
     def keep_looking() -> None:
-        store, watch = RunStore(home), watch_of(home)
+        watch = watch_of(store.home)
         while not ended.wait(TURN_SECONDS):
             with suppress(ShortageError):  # of the database; it may be read at the next turn
                 if store.has_work():

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import types
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -28,11 +29,9 @@ POSITIONAL = {"data": "none.csv", "adapter": "none.zip", "out": "none.ckpt", "ru
 def parsers():
     """Name -> parser, of the two programs' commands."""
     found = {}
-    real = argparse.ArgumentParser.parse_args
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", lambda self, *_: found.setdefault("dashboard", self))
         dashboard.parse([])
-    assert real is argparse.ArgumentParser.parse_args
     (commands,) = (action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
     return found | commands.choices
 
@@ -73,15 +72,19 @@ def quiet(tmp_path_factory):
         yield folder
 
 
+PROGRAMS = (
+    lambda command, arguments: dashboard.main(["--no-browser", *arguments]) or 0,
+    lambda command, arguments: cli.main([command, *arguments]),
+)
+
+
 def status_of(command, arguments):
     """Exit status of one of the programs."""
     try:
-        if command != "dashboard":
-            return cli.main([command, *arguments])
-        dashboard.main(["--no-browser", *arguments])
+        with mock.patch.dict(os.environ):  # the dashboard tells its worker by it what was asked for
+            return PROGRAMS[command != "dashboard"](command, arguments)
     except SystemExit as ended:
         return ended.code
-    return 0
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -90,6 +93,8 @@ def status_of(command, arguments):
 @example(flag=("worker", "--notify"), value="http://[::1")
 @example(flag=("dashboard", "--port"), value="99999")
 @example(flag=("dashboard", "--address"), value="a..b")
+@example(flag=("dashboard", "--home"), value="~nobody-here/x")
+@example(flag=("train", "data"), value="9" * 5000)
 def test_a_malformed_value_of_any_flag_is_told_in_a_sentence(quiet, capsys, flag, value):
     command, name = flag
     needed = {positional: text for positional, text in POSITIONAL.items() if (command, positional) in FLAGS}
@@ -101,10 +106,10 @@ def test_a_malformed_value_of_any_flag_is_told_in_a_sentence(quiet, capsys, flag
     assert status == 0 or len(told) > 20
 
 
-PROGRAMS = {"dashboard": ["-m", "dashboard", "--no-browser"], "worker": ["-m", "tabtune_core", "worker", "--exit-when-idle"]}
+STARTED = {"dashboard": ["-m", "dashboard", "--no-browser"], "worker": ["-m", "tabtune_core", "worker", "--exit-when-idle"]}
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", STARTED)
 @pytest.mark.parametrize(
     ("limit", "most", "said"),
     [
@@ -116,7 +121,7 @@ PROGRAMS = {"dashboard": ["-m", "dashboard", "--no-browser"], "worker": ["-m", "
 )
 def test_a_limit_of_the_system_that_no_run_fits_in_is_told_at_once(tmp_path, program, limit, most, said):
     done = subprocess.run(
-        [sys.executable, *PROGRAMS[program], "--home", str(tmp_path / "home")],
+        [sys.executable, *STARTED[program], "--home", str(tmp_path / "home")],
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=lambda: resource.setrlimit(limit, (most, most)),
         capture_output=True,

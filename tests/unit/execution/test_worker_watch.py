@@ -89,11 +89,25 @@ def test_one_that_stayed_up_is_no_trouble_and_is_replaced_when_it_dies_later(wor
         world.now, world.worker = world.now + LOOK_SECONDS, None
 
 
+def test_one_that_comes_up_after_a_long_pause_and_stays_is_replaced_soon_when_it_dies(world, watch):
+    for _ in range(4_000):
+        watch.look()
+        world.now += 1
+    for _ in range(2 * int(STEADY_SECONDS)):
+        world.now, world.worker = world.now + 1, Holder(7, None, "this")
+        watch.look()
+    world.worker, before = None, world.starts
+    for _ in range(int(LOOK_SECONDS)):
+        world.now += 1
+        watch.look()
+    assert world.starts == before + 1
+
+
 def test_the_server_looks_by_itself_while_something_waits_until_it_ends(world, tmp_path, monkeypatch):
     monkeypatch.setattr(worker_watch, "TURN_SECONDS", 0.01)
     store, looked = RunStore(tmp_path), threading.Event()
     monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: looked.set())
-    with worker_watch.watched(tmp_path):
+    with worker_watch.watched(store):
         assert not looked.wait(0.2), "nothing waits"
         store.add_job("predict", {})
         assert looked.wait(10)
