@@ -1,6 +1,8 @@
 """What can go wrong that a person can mend. Every message says what was asked, what was found and the way out."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Literal
 
@@ -46,6 +48,18 @@ class ShortageError(TabTuneError):
     def passes(self) -> bool:
         """Whether it is worth waiting for."""
         return self.lack in PASSING
+
+
+class TableWarning(UserWarning):
+    """A part of the rows does not reach the model."""
+
+
+def warn(message: str) -> None:
+    """A ``TableWarning`` at the line outside this package from which it was called."""
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("tabtune_core"):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, TableWarning, stacklevel=depth)
 
 
 class TableError(TabTuneError, ValueError):

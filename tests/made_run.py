@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.task import prepare
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.engine.artifacts import write_adapter, write_predictions
@@ -31,10 +32,21 @@ def mixed_csv(rows=90, seed=0):
 
 
 def made_run(
-    store, *, model="tabicl-mini", task="classification", rank=4, seed=0, data=None, name="people, mine.csv", views=1, sweep="made", **more
+    store,
+    *,
+    model="tabicl-mini",
+    task="classification",
+    rank=4,
+    seed=0,
+    data=None,
+    name="people, mine.csv",
+    views=1,
+    sweep="made",
+    kinds=(),
+    **more,
 ):
     """A finished run in the store, in a sweep of this name; returns its id."""
-    dataset = add_dataset(store.home, data or mixed_csv(), name)
+    dataset = add_dataset(store.home, data or mixed_csv(), name, ReadingChoices(kinds=kinds))
     settings = RunSettings(
         dataset=dataset.id,
         target="verdict" if task == "classification" else "weight",

@@ -25,7 +25,7 @@ from tabtune_core.data.datasets import (
     load_frame,
     preview,
 )
-from tabtune_core.data.encoding import count_features, label_texts
+from tabtune_core.data.encoding import count_features
 from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.pair_leakage import pairs_that_give
@@ -34,6 +34,7 @@ from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
 from tabtune_core.data.task import check_split, plan_split
+from tabtune_core.data.values import words
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import Task
 from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, Strategy, SweepSettings, TrainSettings
@@ -126,7 +127,7 @@ def _label_frame(folder: str, table: str, column: str, way: Way) -> pd.DataFrame
 def class_counts(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
     """Rows of each class, largest first: label, rows."""
     counts = _label_frame(folder, table, column, way)[column].value_counts()
-    return pd.DataFrame({"label": label_texts(pd.Series(counts.index)), "rows": counts.to_numpy()})
+    return pd.DataFrame({"label": words(pd.Series(counts.index)), "rows": counts.to_numpy()})
 
 
 @of_workspace(entries=64)

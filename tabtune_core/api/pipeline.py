@@ -25,10 +25,11 @@ from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import params_today, read_params, write_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, read_weights, show_all
-from tabtune_core.data.encoding import label_numbers, label_texts
+from tabtune_core.data.encoding import label_numbers
 from tabtune_core.data.task import Context
+from tabtune_core.data.values import places, present
 from tabtune_core.engine.adapted_model import open_base, predict_rows
-from tabtune_core.errors import PipelineError, SettingError
+from tabtune_core.errors import PipelineError, SettingError, warn
 from tabtune_core.events import Event, RunFinished
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -90,7 +91,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         where the model or ``context_rows`` takes fewer.
 
         Args:
-            X: rows, as a frame or an array. A frame's columns are read by their type; free text is left out.
+            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type, texts that all are numbers
+                or dates as those; free text is left out, and a ``TableWarning`` names the column.
             y: a class or number for each row; a row without one is left out.
             sample_weight: how much each row counts in the training loss, where it is a row to predict: 0 leaves it out. All alike unless
                 given; with ``class_weights`` the two are multiplied. It weighs nothing else: a row of weight 0 is still split off for
@@ -155,11 +157,14 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self._context, self._history = context, tuple(events)
         self._lora = dict.fromkeys(session.adapters.names, settings.lora)
         self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
-        self.__dict__.pop("classes_", None)
+        for earlier in ("classes_", "feature_names_in_"):
+            self.__dict__.pop(earlier, None)
         if settings.task == "classification":
             self.classes_ = labels.classes
         if isinstance(X, pd.DataFrame):
             self.feature_names_in_ = np.array(self._columns, dtype=object)
+        for told in context.encoder.unread(frame):
+            warn(told)
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -235,8 +240,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     def _predict(self, X: Any, module: nn.Module | None = None) -> NDArray[Any]:
         check_is_fitted(self)
-        model = with_module(self._base, module or self._adapters.module)
-        return predict_rows(model, read_rows(X, self._columns), self._context, views=read_params(**self._params).train.views)
+        frame, model = read_rows(X, self._columns), with_module(self._base, module or self._adapters.module)
+        for told in self._context.encoder.unread(frame):
+            warn(told)
+        return predict_rows(model, frame, self._context, views=read_params(**self._params).train.views)
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Every metric of the task by name, on the rows that have a label.
@@ -246,9 +253,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """
         predicted = self._predict(X)
         y_N = read_labels(y, len(predicted))
-        labels = label_texts(y_N) if predicted.ndim == 2 else label_numbers(y_N)
-        labelled = np.array([label is not None for label in labels], dtype=bool)
-        return score_all(self._context.labels.transform(list(labels[labelled])), predicted[labelled])
+        labels = present(y_N) if predicted.ndim == 2 else label_numbers(y_N)
+        labelled = [place for place, label in enumerate(labels) if label is not None]
+        return score_all(self._context.labels.transform([labels[place] for place in labelled]), predicted[labelled])
 
     def save(self, path: str | Path) -> None:
         """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows; the base it only names.
@@ -303,7 +310,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             card = get_card(settings.model)
             if settings.task == "classification":
                 pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
-                if tuple(label_texts(pd.Series(pipeline.classes_))) != content.context.labels.classes:
+                if places(pipeline.classes_, content.context.labels.classes).tolist() != [*range(len(content.context.labels.classes))]:
                     raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
             if bool(facts["classes"]) != (settings.task == "classification"):
                 raise PipelineError(f"{Path(path).name} is for {settings.task} and names {len(facts['classes'])} classes: it is damaged.")

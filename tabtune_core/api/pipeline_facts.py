@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tabtune_core.data.encoding import FeatureEncoder
+from tabtune_core.data.text_features import DIRECTIONS, HASHES, PARTS
 from tabtune_core.events import EVENTS, Event, RunFinished, from_json
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import check_fields, entry, only, read_json, texts
@@ -22,7 +22,7 @@ KNOWN = {
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
     "base": ("model", "file", "repository", "revision", "sha256"),
     "context": ("sha256", "encoder", "classes"),
-    "context.encoder": ("categories", "numbers", "dates", "left_out"),
+    "context.encoder": ("categories", "numbers", "dates", "left_out", "texts"),
 }
 CLASSES_TYPE = re.compile(r"float64|[<>|=](?:O|b1|[iu][1248]|f[248]|U\d{1,7})")
 """Kinds of numpy's arrays that hold texts, numbers or switches."""
@@ -77,27 +77,31 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
     encoder = facts["context"]["encoder"]
-    for name in ("numbers", "dates", "left_out"):
+    encoder.setdefault("texts", [])  # earlier versions wrote none
+    for name in ("numbers", "dates", "left_out", "texts"):
         texts(entry(encoder, name, list), name)
     for levels in entry(encoder, "categories", dict).values():
         if not isinstance(levels, list) or not levels or not all(isinstance(level, str | None) for level in levels):
             raise Damaged("the categories of a column are no list of texts")
         if len(set(levels)) < len(levels):
             raise Damaged("the categories of a column name one thing twice")
-    if not {*encoder["categories"], *encoder["numbers"], *encoder["dates"]} <= set(facts["columns"]):
+    if not {*encoder["categories"], *encoder["numbers"], *encoder["dates"], *encoder["texts"]} <= set(facts["columns"]):
         raise Damaged("it predicts from columns that it does not name")
 
 
-def check_rows(encoder: FeatureEncoder, classes: int, tensors: Mapping[str, Stored]) -> None:
+def check_rows(encoder: Mapping[str, Any], classes: int, tensors: Mapping[str, Stored]) -> None:
     """Refuses context rows of another shape than their encoders make.
 
     Raises:
         Damaged: saying what is expected.
     """
-    if tensors.keys() != {"rows", "x", "y"}:
-        raise Damaged("its context rows are not 'rows', 'x' and 'y'")
-    rows, features = tensors["rows"], len(encoder.categories) + len(encoder.numbers) + 3 * len(encoder.dates)
+    if "rows" not in tensors:
+        raise Damaged("it has no context rows")
+    rows, columns = tensors["rows"], [len(encoder[kind]) for kind in ("categories", "numbers", "dates", "texts")]
+    features = columns[0] + columns[1] + 3 * columns[2] + DIRECTIONS * columns[3]
+    learnt = {"rarity": ("F64", (HASHES,)), "weights": ("I16", (DIRECTIONS, HASHES))}
     wanted = {
+        **{f"text/{i}/{part}": learnt[part] for i in range(columns[3]) for part in PARTS},
         "rows": ("I64", (rows.numbers,)),
         "x": ("F64", (rows.numbers, features)),
         "y": ("I64" if classes else "F64", (rows.numbers,)),

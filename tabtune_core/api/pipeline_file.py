@@ -29,9 +29,9 @@ from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.files.whole import in_one_move
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
-FORMAT = 2
-READABLE = (1, FORMAT)
-"""The first had the tensors of one adapter under their own names, and no entry ``adapters``."""
+FORMAT = 3
+READABLE = (1, 2, FORMAT)
+"""The first had the tensors of one adapter under their own names, and no entry ``adapters``; the first two had no encoded text."""
 FACTS_LIMIT_BYTES = 32_000_000
 """Most of ``pipeline.json`` is the history of the fit, some hundred bytes a step."""
 MOST_EVENTS = 50_000
@@ -75,7 +75,7 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
         raise PipelineError(
             f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of many different texts."
         )
-    rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C}
+    rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C, **context.encoder.text_arrays}
     with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)
         archive.writestr(WEIGHTS, safetensors.torch.save(content.tensors))
@@ -115,14 +115,16 @@ def read_pipeline(path: Path) -> PipelineContent:
 
 
 def _context(facts: Mapping[str, Any], content: bytes) -> Context:
-    encoder = FeatureEncoder.from_json(facts["encoder"])
     labels = LabelEncoder(tuple(facts["classes"])) if facts["classes"] else NumberEncoder()
     header, _ = read_header(content)
-    check_rows(encoder, len(facts["classes"]), header)
+    check_rows(facts["encoder"], len(facts["classes"]), header)
     rows = safetensors.numpy.load(content)
+    encoder = FeatureEncoder.from_json(facts["encoder"], rows)
     context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)
     if context.sha256 != facts["sha256"]:
         raise Damaged("its context rows do not have the hash that was written down with them")
+    if not all(np.isfinite(text.rarity_H).all() for text in encoder.texts.values()):
+        raise Damaged("what it learnt of texts is not finite")
     if (np.abs(context.x_CF) >= LARGEST).any() or not np.isfinite(context.y_C).all():
         raise Damaged("its context rows hold numbers that are too large or not finite")
     if labels.classes and not np.array_equal(np.unique(context.y_C), np.arange(len(labels.classes))):

@@ -6,21 +6,21 @@ has, without test rows. Shape letters: N rows, F columns.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Number
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
-from pandas.api import types
+from pandas.api.types import infer_dtype
 
-from tabtune_core.data.encoding import LabelEncoder, NumberEncoder, label_numbers, label_texts
+from tabtune_core.data.encoding import LabelEncoder, NumberEncoder, label_numbers
 from tabtune_core.data.findings import Kind
-from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.task import Context, Prepared, make_context, split_table
-from tabtune_core.errors import LabelError, TableError
+from tabtune_core.data.values import column_kind, numbers, words
+from tabtune_core.errors import LabelError, TableError, warn
 from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
 
@@ -31,6 +31,8 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
     Raises:
         TableError: it is not rows and columns, or has other columns than those that were fitted.
     """
+    if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # of Polars, Arrow, DuckDB
+        x = pa.table(x).to_pandas()
     frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
@@ -46,34 +48,20 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
-    values = np.asarray(x)
+    values = _array(x)
+    if values.dtype.kind in "US" and not hasattr(x, "dtype"):  # of numbers beside words NumPy makes words
+        values = np.asarray(x, dtype=object)
     if values.ndim != 2:
         raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
     if columns is not None and values.shape[1] != len(columns):
         raise TableError(f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input.")
-    return pd.DataFrame(values, columns=list(columns or (f"x{i}" for i in range(values.shape[1]))))
+    return pd.DataFrame(values, columns=list(columns or (f"x{i}" for i in range(values.shape[1])))).infer_objects()
 
 
-def column_kind(column: pd.Series) -> Kind:
-    """What a column holds, by its type; words are text where they are too many to be categories.
-
-    Raises:
-        TableError: for complex numbers.
-
-    >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, False], ["a", "b"])]
-    ['number', 'boolean', 'category']
-    """
-    filled = column.dropna()
-    if types.is_complex_dtype(column):
-        raise TableError(f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns.")
-    if types.is_bool_dtype(column):
-        return "boolean"
-    if types.is_datetime64_any_dtype(column):
-        return "date"
-    if types.is_numeric_dtype(column) or (types.is_object_dtype(column) and all(isinstance(value, Number) for value in filled)):
-        return "number"
-    many = filled.astype(str).nunique() > max(FEW_VALUES, len(filled) * CATEGORY_SHARE)
-    return "text" if many and not isinstance(column.dtype, pd.CategoricalDtype) else "category"
+def _array(values: Any) -> NDArray[Any]:
+    """As NumPy has it, with None for what a mask hides, which NumPy would show."""
+    hides = isinstance(values, np.ma.MaskedArray)
+    return np.array(values.tolist(), dtype=object).reshape(values.shape) if hides else np.asarray(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +84,7 @@ class Labels:
             classes = np.unique(np.asarray(y.dropna()))
         except TypeError as error:
             raise LabelError("The labels are of several kinds, such as numbers and words; make them all text.") from error
-        return cls(classes, LabelEncoder(tuple(label_texts(pd.Series(classes)))))
+        return cls(classes, LabelEncoder(tuple(words(pd.Series(classes)))))
 
 
 def read_labels(y: Any, rows: int) -> pd.Series:
@@ -107,7 +95,7 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     """
     if y is None:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
-    values = np.asarray(y)
+    values = _array(y)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (rows,):
@@ -173,8 +161,11 @@ def prepare_arrays(
         raise LabelError(f"y has {len(y)} sample; numbers are learnt from many.")
     else:
         y = y.infer_objects()  # numbers in an array of objects
+        if infer_dtype(y) == "decimal":
+            y = pd.Series(numbers(y))
     check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
-    texts = label_texts(y) if settings.task == "classification" else label_numbers(y)
+    _warn_of_text(frame, settings)
+    texts = words(y) if settings.task == "classification" else label_numbers(y)
     if not withhold:
         context = show_all(frame, texts, labels.texts, settings)
         none = context.rows[:0]
@@ -206,6 +197,19 @@ def _context(
     frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, rows: Rows, settings: RunSettings
 ) -> Context:
     """As of a table; the kinds of columns are of the whole frame."""
+    return make_context(frame, labels, rows, _kinds(frame, settings), names=encoder)
+
+
+def _kinds(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]:
     group = settings.split_column if settings.split_by == "group" else None
-    kinds = {name: column_kind(frame[name]) for name in frame.columns if name != group}
-    return make_context(frame, labels, rows, kinds, names=encoder)
+    return {name: column_kind(frame[name]) for name in frame.columns if name != group}
+
+
+def _warn_of_text(frame: pd.DataFrame, settings: RunSettings) -> None:
+    for name, kind in _kinds(frame, settings).items():
+        if kind == "text":
+            warn(
+                f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values in {len(frame):,} rows "
+                "are neither numbers nor dates, and too many for categories. Drop it, make it numbers or dates, or, if its values are "
+                "categories, pass X[column].astype('category')."
+            )

@@ -4,19 +4,19 @@ In: a frame of a table and the kinds of its columns. Out: float64 features (miss
 the model's own business) and integer class ids. Shape letters: N rows, F features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.text_features import DIRECTIONS, TextEncoder
+from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
+from tabtune_core.data.values import MISSING, moments, numbers, places, present, word, words
 from tabtune_core.errors import LabelError, TableError
-
-if TYPE_CHECKING:
-    from sklearn.preprocessing import OrdinalEncoder
+from tabtune_core.wording import counted
 
 Target = NDArray[np.int64] | NDArray[np.float64]
 """Class ids from 0, or numbers in the target's own unit."""
@@ -27,26 +27,20 @@ CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 
 
-def _ordinal_encoder(categories: Any = "auto") -> "OrdinalEncoder":
-    from sklearn.preprocessing import OrdinalEncoder  # a second to import, and who only looks at a target needs none
-
-    return OrdinalEncoder(categories=categories, handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
-
-
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
     """Columns to features; categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown and missing categories
     become -1.
     """
 
-    categories: tuple[str, ...]
+    categories: dict[str, tuple[str | None, ...]]
+    """The words of each column, in the order of their numbers; None, the last, where a row had none."""
     numbers: tuple[str, ...]
     dates: tuple[str, ...]
     left_out: tuple[str, ...]
     """Columns of free text, which these models cannot read, and those that a person left out."""
-    ordinal: "OrdinalEncoder | None"
     texts: dict[str, TextEncoder] = field(default_factory=dict)
-    """Of each column of free text that a person wants as numbers; no pipeline has one, as a frame's text is left out."""
+    """Of each column of free text that a person wants as numbers; a fit in memory has none, as a frame's text is left out."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -61,30 +55,30 @@ class FeatureEncoder:
             TableError: no column is left to predict from.
         """
         names = [name for name in frame.columns if name != target and name in kinds]
-        chosen = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date")}
-        categories = tuple(n for n in names if kinds[n] in CATEGORICAL)
         check_any_feature({name: kinds[name] for name in names}, target)
-        ordinal = None
-        if categories:
-            ordinal = _ordinal_encoder()
-            ordinal.fit(_texts(frame, categories))
-        left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
+        of_kind = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date")}
+        categories = {n: _levels(frame[n]) for n in names if kinds[n] in CATEGORICAL}
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
-        return cls(categories, chosen["number"], chosen["date"], left_out, ordinal, texts)
+        left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
+        return cls(categories, of_kind["number"], of_kind["date"], left_out, texts)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads, without texts; a missing category is None."""
-        levels = [] if self.ordinal is None else [[None if v != v else v for v in values] for values in self.ordinal.categories_]
-        names = {"numbers": self.numbers, "dates": self.dates, "left_out": self.left_out}
-        return {"categories": dict(zip(self.categories, levels, strict=True)), **names}
+        """Plain values that ``from_json`` reads beside ``text_arrays``."""
+        names = {"numbers": self.numbers, "dates": self.dates, "left_out": self.left_out, "texts": tuple(self.texts)}
+        return {"categories": self.categories, **names}
+
+    @property
+    def text_arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learnt of texts, by names that ``from_json`` knows."""
+        arrays = (text.arrays for text in self.texts.values())
+        return {f"text/{i}/{name}": array for i, held in enumerate(arrays) for name, array in held.items()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "FeatureEncoder":
-        """Reads what ``to_json`` wrote."""
-        ordinal, levels = None, [np.array([np.nan if v is None else v for v in values], object) for values in data["categories"].values()]
-        if levels:
-            ordinal = _ordinal_encoder(levels).fit(np.array([[values[0] for values in levels]], object))
-        return cls(tuple(data["categories"]), tuple(data["numbers"]), tuple(data["dates"]), tuple(data["left_out"]), ordinal)
+    def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})) -> "FeatureEncoder":
+        """Reads what ``to_json`` and ``text_arrays`` wrote; earlier versions wrote no texts."""
+        categories = {name: tuple(known) for name, known in data["categories"].items()}
+        texts = {name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data.get("texts", ()))}
+        return cls(categories, tuple(data["numbers"]), tuple(data["dates"]), tuple(data["left_out"]), texts)
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.
@@ -95,16 +89,31 @@ class FeatureEncoder:
         missing = [name for name in self.columns if name not in frame.columns]
         if missing:
             raise TableError(f"The rows lack the columns {', '.join(map(repr, missing))}, which the model was given.")
-        blocks = [np.empty((len(frame), 0))]
-        if self.ordinal is not None:
-            blocks.append(self.ordinal.transform(_texts(frame, self.categories)))
-        if self.numbers:
-            blocks.append(frame[list(self.numbers)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+        blocks: list[NDArray[Any]] = [np.empty((len(frame), 0))]
+        blocks.extend(places(present(frame[name]), known)[:, None] for name, known in self.categories.items())
+        blocks.extend(numbers(frame[name])[:, None] for name in self.numbers)
         blocks.extend(_date_parts(frame[name]) for name in self.dates)
         blocks.extend(text.transform(frame[name]) for name, text in self.texts.items())
         features_NF = np.concatenate(blocks, axis=1)
         features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
         return features_NF
+
+    def unread(self, frame: pd.DataFrame) -> Iterator[str]:
+        """A sentence for each column with values that ``transform`` takes for missing: no numbers, no dates, or categories all unknown."""
+        for name in (*self.numbers, *self.dates):
+            read = np.abs(numbers(frame[name])) < LARGEST if name in self.numbers else ~np.isnat(moments(frame[name]))
+            cells = [word(value) for value in present(frame[name][~read]) if value is not None]
+            lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
+            if lost:
+                what = "finite numbers" if name in self.numbers else "dates"
+                yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are no {what} and are read as missing."
+        for name, known in self.categories.items():
+            held = [value for value in present(frame[name]) if value is not None]
+            if held and (places(held, known) == -1).all():
+                yield (
+                    f"Every cell of {name!r}, such as {word(held[0])!r}, is a category that the context does not show, and is read as "
+                    f"missing. It shows {', '.join(repr(text) for text in known[:5] if text is not None)}."
+                )
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
@@ -131,30 +140,16 @@ def count_features(kinds: Mapping[str, str], target: str | None) -> int:
     return sum({"date": 3, "encoded": DIRECTIONS, "text": 0, "ignored": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
 
 
-def _texts(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.object_]:
-    """Categories as Python strings, alike on every version of pandas; missing ones as nan, which scikit-learn takes for missing."""
-    columns = [[np.nan if missing else str(value) for value, missing in zip(frame[n], frame[n].isna(), strict=True)] for n in names]
-    return np.array(columns, dtype=object).T.reshape(len(frame), len(names))
+def _levels(column: pd.Series) -> tuple[str | None, ...]:
+    found = set(words(column))
+    return (*sorted(found - {None}), *(found & {None}))
 
 
 def _date_parts(column: pd.Series) -> NDArray[np.float64]:
     """Days since 1970, month and weekday; of a time with a zone, those of UTC."""
-    dates = pd.to_datetime(column, errors="coerce", utc=True).dt.tz_localize(None)
+    dates = pd.Series(moments(column))
     days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
     return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
-
-
-def label_texts(column: pd.Series) -> NDArray[np.object_]:
-    """Labels as text, None where missing; whole numbers lose their ``.0``.
-
-    >>> label_texts(pd.Series([1.0, 2.0, None])).tolist()
-    ['1', '2', None]
-    """
-
-    def text(value: object) -> str:
-        return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
-
-    return np.array([None if missing else text(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)], dtype=object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +169,11 @@ class LabelEncoder:
         Raises:
             LabelError: for labels that were not learnt.
         """
-        ids = {name: index for index, name in enumerate(self.classes)}
-        unknown = sorted({str(label) for label in labels if label not in ids})
+        ids = places(labels, self.classes)
+        unknown = sorted({str(label) for label, place in zip(labels, ids, strict=True) if place == -1})
         if unknown:
             raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {', '.join(map(repr, self.classes))}.")
-        return np.array([ids[label] for label in labels], dtype=np.int64)
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +189,7 @@ class NumberEncoder:
 
 def label_numbers(column: pd.Series) -> NDArray[np.object_]:
     """Targets as numbers, None where missing or not finite."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.array([float(value) if np.isfinite(value) else None for value in values], dtype=object)
+    return np.array([float(value) if np.isfinite(value) else None for value in numbers(column)], dtype=object)
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

@@ -16,6 +16,7 @@ from pandas.api import types
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, check_shares, sampled, strata_of
 from tabtune_core.data.target import absent
+from tabtune_core.data.values import column_kind, moments, numbers
 from tabtune_core.errors import LabelError, SettingError
 
 By = Literal["time", "group"]
@@ -109,13 +110,14 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     if column not in names:
         raise SettingError(f"split_column is {column!r}. {absent(column, names)}")
     values = frame[column]
-    if by == "group" or types.is_datetime64_any_dtype(values):
+    if by == "group":
         return values
-    words = values.astype(object)
-    numbers = pd.Series(pd.to_numeric(words, errors="coerce").to_numpy(np.float64, na_value=np.nan), values.index, name=column)
-    if numbers.notna().sum() == values.notna().sum():
-        return numbers.where(np.isfinite(numbers))
-    dates = pd.to_datetime(words, errors="coerce", format="ISO8601")
+    if column_kind(values) == "date":
+        return pd.Series(moments(values), values.index, name=column)
+    found = pd.Series(numbers(values), values.index, name=column)
+    if found.notna().sum() == values.notna().sum():
+        return found.where(np.isfinite(found))
+    dates = pd.to_datetime(values.astype(object), errors="coerce", format="ISO8601")
     if dates.notna().sum() == values.notna().sum():
         return dates
     raise SettingError(

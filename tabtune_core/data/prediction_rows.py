@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, label_numbers, label_texts
+from tabtune_core.data.encoding import FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import Table, read_table
+from tabtune_core.data.values import moments, numbers, places, present, word, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.wording import counted
 
@@ -113,15 +114,14 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
 def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str]:
     """A sentence for each column with words that the context does not show."""
     notes = []
-    levels = [] if encoder.ordinal is None else encoder.ordinal.categories_
-    for name, known in zip(encoder.categories, levels, strict=True):
-        words = frame[name].dropna().astype(str)
-        new = words[~words.isin([str(level) for level in known])]
-        if len(new):
-            new_words = listed(new.drop_duplicates().tolist())
+    for name, known in encoder.categories.items():
+        values = present(frame[name])
+        new = [word(value) for value, place in zip(values, places(values, known), strict=True) if place == -1 and value is not None]
+        if new:
             hold = "holds" if len(new) == 1 else "hold"
             notes.append(
-                f"{counted(len(new), 'row')} {hold} {new_words} in {name!r}, which the context does not show: read as missing there."
+                f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}, which the context does not show: "
+                "read as missing there."
             )
     return notes
 
@@ -135,9 +135,10 @@ def labels_like(frame: pd.DataFrame, target: str, classes: Sequence[str], *, at_
     if not classes:
         return label_numbers(column)
     if not at_median:
-        return label_texts(column)
+        found = places(present(column), classes)
+        return np.where(found >= 0, np.array(classes, dtype=object)[found], words(column))
     low, high = sorted(classes)  # "<= 5", "> 5"
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = numbers(column)
     halves = np.where(values > float(high.removeprefix("> ")), high, low).astype(object)
     halves[np.isnan(values)] = None
     return halves
@@ -145,15 +146,15 @@ def labels_like(frame: pd.DataFrame, target: str, classes: Sequence[str], *, at_
 
 def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]) -> pd.Series:
     """A number a row, the same for rows that have the same values in these columns, however those are stored."""
-    columns: dict[str, pd.Series[Any]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for name in names:
         column = frame[name]
         if kinds[name] == "number":
-            columns[name] = pd.to_numeric(column, errors="coerce").astype("float64")
+            columns[name] = numbers(column)
         elif kinds[name] == "date":
-            columns[name] = pd.to_datetime(column, errors="coerce", utc=True).dt.tz_localize(None).astype("datetime64[us]")
+            columns[name] = moments(column)
         else:
-            columns[name] = column.astype(object).where(column.notna(), None).map(str)
+            columns[name] = words(column)
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)
 
 

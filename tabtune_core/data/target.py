@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.table import Table
 from tabtune_core.data.target_ranking import near_best, rank_targets
+from tabtune_core.data.values import words
 from tabtune_core.errors import LabelError, nearest
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
@@ -72,12 +72,19 @@ def propose_target(table: Table, title: str = "") -> Proposal:
 
 
 def is_continuous(series: pd.Series) -> bool:
-    """Whether a target is a measure and not a class: more than ten numbers with decimals, or whole ones that seldom recur."""
+    """Whether a target is a measure that cannot be classes: more than ten numbers with decimals, or whole ones that seldom recur, some so
+    rare that no class would be.
+    """
     values = series.dropna()
     if not is_numeric_dtype(values) or values.nunique() <= FEW_CLASSES:
         return False
     whole = bool(np.all(values == np.floor(values)))
-    return not whole or values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
+    return not whole or (looks_counted(values) and _seldom(values))
+
+
+def _seldom(values: pd.Series) -> bool:
+    """Whether there are so many different whole numbers that they are rather a measure than classes."""
+    return values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
 
 
 def looks_counted(series: pd.Series) -> bool:
@@ -100,7 +107,7 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
     halves: tuple[Way, ...] = ("halves",) if (series > series.median()).any() else ()
     if is_continuous(series):
         return ("numbers", *halves)
-    return ("numbers", "classes", *halves) if looks_counted(series) else ("classes", "numbers", *halves)
+    return ("numbers", "classes", *halves) if looks_counted(series) or _seldom(series.dropna()) else ("classes", "numbers", *halves)
 
 
 def check_label(
@@ -120,7 +127,7 @@ def check_label(
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or check its missing marks.")
     if labels.nunique() == 1:
         raise LabelError(
-            f"The label {target!r} is {label_texts(labels[:1])[0]!r} in every row, so there is nothing to learn. Choose another column."
+            f"The label {target!r} is {words(labels[:1])[0]!r} in every row, so there is nothing to learn. Choose another column."
         )
     findings = []
     if len(labels) < len(series):
@@ -188,14 +195,14 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if max_classes is not None and len(sizes) > max_classes:
         way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
-    longest = max(map(len, label_texts(pd.Series(sizes.index))))
+    longest = max(map(len, words(pd.Series(sizes.index))))
     if longest > LONGEST_TEXT:
         raise LabelError(
             f"A class of the label {target!r} has {longest:,} letters; an adapter names classes of at most {LONGEST_TEXT:,}. Write short "
             "words for the classes, or choose another column."
         )
     rare = sizes[sizes < rows_per_class]
-    examples = ", ".join(f"{label} ({count})" for label, count in zip(label_texts(pd.Series(rare.index[:5])), rare, strict=False))
+    examples = ", ".join(f"{label} ({count})" for label, count in zip(words(pd.Series(rare.index[:5])), rare, strict=False))
     if len(sizes) - len(rare) < 2:
         raise LabelError(
             f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
@@ -211,7 +218,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         findings.append(Finding("warning", "rare-classes", message, target))
     sizes = sizes[sizes >= rows_per_class]
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
-        largest, smallest = label_texts(pd.Series([sizes.index[0], sizes.index[-1]]))
+        largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} is right in "
             f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, and try class weights "
@@ -248,12 +255,22 @@ def split_at_median(series: pd.Series) -> pd.Series:
     if not is_numeric_dtype(series):
         raise LabelError(f"{series.name!r} holds words, not numbers: it has no median to split at. Predict its classes as they are.")
     median = series.median()
-    above = series > median
+    above, named = series > median, exact(median)
     if not above.any():
-        message = f"No value of {series.name!r} is above its median ({median:.15g}), so the split gives one class. Choose another column."
+        message = f"No value of {series.name!r} is above its median ({named}), so the split gives one class. Choose another column."
         raise LabelError(message)
-    halves = pd.Series(np.where(above, f"> {median:.15g}", f"<= {median:.15g}"), index=series.index, name=series.name, dtype=object)
+    halves = pd.Series(np.where(above, f"> {named}", f"<= {named}"), index=series.index, name=series.name, dtype=object)
     return halves.where(series.notna(), None)
+
+
+def exact(number: float) -> str:
+    """A number as text that reads back as the same one.
+
+    >>> exact(5.0), exact(0.1), exact(1 / 3)
+    ('5', '0.1', '0.3333333333333333')
+    """
+    short = f"{number:.15g}"
+    return short if float(short) == number else repr(float(number))
 
 
 def with_label(frame: pd.DataFrame, target: str, *, at_median: bool) -> pd.DataFrame:

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers, label_texts
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import Rows, Split, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
+from tabtune_core.data.values import words
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import METRICS, NEED_EVERY_CLASS
 from tabtune_core.settings import RunSettings
@@ -38,8 +39,8 @@ class Context:
     @property
     def sha256(self) -> str:
         """Of the encoded content: columns, categories, classes, features and labels."""
-        names = [self.encoder.categories, self.encoder.numbers, self.encoder.dates, self.labels.classes, *self.encoder.texts]
-        levels = [] if self.encoder.ordinal is None else [[str(v) for v in c] for c in self.encoder.ordinal.categories_]
+        names = [tuple(self.encoder.categories), self.encoder.numbers, self.encoder.dates, self.labels.classes, *self.encoder.texts]
+        levels = [["nan" if text is None else text for text in known] for known in self.encoder.categories.values()]
         digest = hashlib.sha256(json.dumps([names, levels]).encode())
         digest.update(self.x_CF.tobytes())
         digest.update(self.y_C.tobytes())
@@ -49,7 +50,7 @@ class Context:
 def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]:
     """The target of every row, None where missing: the class as text (a half, where it is split at its median), or the number."""
     column = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
-    return label_texts(column) if settings.task == "classification" else label_numbers(column)
+    return words(column) if settings.task == "classification" else label_numbers(column)
 
 
 def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings, *, test_share: float | None = None) -> Split:

@@ -9,12 +9,14 @@ H hashes, K directions.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from tabtune_core.data.values import word
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -28,6 +30,9 @@ LONGEST, MOST_TEXTS = 20_000, 2_000
 """Letters of a text that are read; texts, the first ones, that the directions are learnt from."""
 
 
+PARTS = ("rarity", "weights")
+
+
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
     """One column; ``fit`` learns it, ``transform`` applies it."""
@@ -36,6 +41,11 @@ class TextEncoder:
     """How rare each hash is among the texts (inverse document frequency)."""
     weights_KH: NDArray[np.int16]
     """Of the directions, in parts of ``1 / GRID``; all 0 for one that the texts do not have."""
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it learnt, by the names in ``PARTS``."""
+        return dict(zip(PARTS, (self.rarity_H, self.weights_KH), strict=True))
 
     @classmethod
     def fit(cls, column: pd.Series) -> Self:
@@ -63,7 +73,7 @@ def _counts(texts: Iterable[object]) -> "csr_matrix":
     from sklearn.feature_extraction.text import HashingVectorizer
 
     hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), n_features=HASHES, norm=None, alternate_sign=False)
-    return hashing.transform([str(text)[:LONGEST].encode(errors="replace") for text in texts])
+    return hashing.transform([word(text)[:LONGEST].encode(errors="replace") for text in texts])
 
 
 def _weighed(counts_NH: "csr_matrix", rarity_H: NDArray[np.float64]) -> "csr_matrix":

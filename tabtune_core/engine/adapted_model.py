@@ -13,7 +13,7 @@ from tabtune_core.data.findings import shorten
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
-from tabtune_core.errors import AdapterError
+from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
@@ -52,7 +52,12 @@ class AdaptedModel:
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
         if self.settings.target not in table.columns:
             raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
-        return labels_of(table, self.settings)
+        labels = labels_of(table, self.settings)
+        if self.settings.split_at_median:  # earlier versions named the halves by 15 digits of the median
+            short = {name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}}
+            if set(short.values()) == set(self.classes):
+                labels = np.array([short.get(label) for label in labels], dtype=object)
+        return labels
 
     def split(self, table: pd.DataFrame) -> Split:
         """The row numbers that trained, chose and tested in the run, for the run's own table."""
@@ -102,10 +107,12 @@ class AdaptedModel:
         """
         if not self.classes:
             raise AdapterError("The adapter predicts numbers, which have no probabilities; use predict().")
+        _warn_of_unread(rows, context)
         return self._predict(rows, context)
 
     def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[Any]:
         """Class names or numbers ``(rows,)``."""
+        _warn_of_unread(rows, context)
         predicted = self._predict(rows, context)
         return np.array(context.labels.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
 
@@ -124,6 +131,12 @@ class AdaptedModel:
 
     def _predict(self, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
         return predict_rows(self.model, rows, context, views=self.settings.train.views)
+
+
+def _warn_of_unread(rows: pd.DataFrame, context: Context) -> None:
+    """At the door to Python; pages and command line say it in their own words."""
+    for told in context.encoder.unread(rows):
+        warn(told)
 
 
 def predict_rows(

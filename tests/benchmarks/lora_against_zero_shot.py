@@ -42,8 +42,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from tabtune_core import TabularPipeline
-from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.splits import split_rows
+from tabtune_core.data.values import words
 from tabtune_core.models.catalogue import CATALOGUE
 
 SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (5e-4, 2e-3)
@@ -101,7 +101,7 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
     """A classic on the training rows of the seed's split."""
     settings = TabularPipeline("tabicl-mini", "inference", {"seed": seed}).settings()
     train = split_rows(
-        label_texts(rows.y),
+        words(rows.y),
         seed=seed,
         validation_share=settings.validation_share,
         test_share=0.0,
@@ -109,14 +109,14 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
         validation_rows=knobs["validation_rows"],
         test_rows=TEST_ROWS,
     ).train
-    numbers, words = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
+    numbers, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
     if name == "logistic regression":
-        columns = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), words))
+        columns = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), other))
         model = make_pipeline(columns, LogisticRegression(max_iter=2000))
     else:
         ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
         model = make_pipeline(
-            make_column_transformer(("passthrough", numbers), (ordinal, words)), HistGradientBoostingClassifier(random_state=0)
+            make_column_transformer(("passthrough", numbers), (ordinal, other)), HistGradientBoostingClassifier(random_state=0)
         )
     model.fit(rows.x.iloc[train], rows.y.iloc[train])
     p_NK = model.predict_proba(rows.x_test)

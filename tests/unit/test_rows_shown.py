@@ -10,10 +10,11 @@ from small_table import small_table
 
 from tabtune_core import TabularPipeline
 from tabtune_core.api.tuning_params import read_params, write_params
-from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays
+from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.data.task import make_context
+from tabtune_core.data.values import column_kind
 from tabtune_core.engine.adapted_model import predict_rows
-from tabtune_core.errors import LabelError
+from tabtune_core.errors import LabelError, TableWarning
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -157,7 +158,8 @@ def test_a_trained_pipeline_shows_the_class_that_is_too_rare_to_choose_by():
 def test_many_classes_and_free_text_are_taken():
     X = few(90).assign(remark=[f"a remark of its own, number {i}" for i in range(90)])
     y = np.arange(90) % 15
-    pipeline = fit("inference", X, y)
+    with pytest.warns(TableWarning, match="The column 'remark' is left out"):
+        pipeline = fit("inference", X, y)
     assert pipeline._context.encoder.left_out == ("remark",)
     assert pipeline.predict_proba(X).shape == (90, 15)
     assert len(pipeline.context_rows_) == 90

@@ -8,8 +8,8 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.views.try_it.row_form import row_columns, row_form, typed
 from dashboard.views.try_it.try_choice import Choice
-from tabtune_core.data.encoding import label_texts
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
+from tabtune_core.data.values import words
 from tabtune_core.errors import TableError
 from tabtune_core.wording import counted
 
@@ -34,7 +34,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)
     edited, pressed = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{start}_{len(features)}")
-    truth = label_texts(row[target])[0] if target in row else None
+    truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
         known = "nothing" if truth is None else plain(truth)
         st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import torch
 from sklearn.base import clone
@@ -22,7 +23,16 @@ from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 from tabtune_core.data.encoding import LARGEST
 from tabtune_core.engine.adapted_model import predict_rows
-from tabtune_core.errors import AdapterError, CheckpointError, DeviceError, LabelError, PipelineError, SettingError, TableError
+from tabtune_core.errors import (
+    AdapterError,
+    CheckpointError,
+    DeviceError,
+    LabelError,
+    PipelineError,
+    SettingError,
+    TableError,
+    TableWarning,
+)
 from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.models.base import load_model
@@ -464,13 +474,47 @@ def test_what_trains_is_printed_in_a_line(fitted):
     assert f"rank 4 in {len(fitted.report.layers)} layers: {fitted.report.trainable_parameters:,} of" in said
 
 
-def test_a_time_with_a_zone_is_read_as_the_same_time_in_another():
+def test_predictions_do_not_depend_on_the_types_of_columns_or_of_what_holds_them(tmp_path):
     X, y = small_table()
     times = pd.Series(pd.date_range("2024-01-31 23:00", periods=len(X), freq="7h", tz="Europe/Berlin"))
-    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.assign(at=times), y)
-    elsewhere = X.assign(at=times.dt.tz_convert("Asia/Tokyo"))
-    np.testing.assert_array_equal(pipeline.predict_proba(elsewhere), pipeline.predict_proba(X.assign(at=times)))
-    np.testing.assert_array_equal(pipeline.predict_proba(elsewhere), pipeline.predict_proba(X.assign(at=times.dt.tz_convert(None))))
+    step = pd.Series(np.arange(len(X)) % 4)
+    frame = X.assign(at=times, bought=step == 1, day=times.dt.date, grade=step.astype("category"), code=(step / 3).astype(str))
+    frame[7] = step
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(frame, y)
+    pipeline.save(tmp_path / "pipeline.zip")
+    expected = pipeline.predict_proba(frame)
+    other = frame.assign(
+        at=times.dt.tz_convert(None).astype("timestamp[us][pyarrow]"),
+        bought=frame["bought"].astype(float),
+        day=pd.to_datetime(frame["day"]),
+        grade=step.astype("Float32"),
+        code=step / 3,
+        colour=frame["colour"].astype("string"),
+    )
+    missing = other.assign(grade=other["grade"].where(step.index != 0), bought=other["bought"].where(step.index != 0))
+    for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip")):
+        for rows in (
+            other[[*reversed(other)]],
+            frame.astype(object).to_numpy(),
+            frame.astype(object).to_numpy().tolist(),
+            polars.from_pandas(other.rename(columns=str)),
+        ):
+            np.testing.assert_array_equal(one.predict_proba(rows), expected)
+        np.testing.assert_array_equal(one.predict_proba(missing)[1:], expected[1:])
+
+
+def test_a_fit_forgets_the_names_of_the_fit_before_and_says_what_no_model_reads():
+    X, y = small_table()
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
+    with pytest.warns(TableWarning, match="The column 'remark' is left out: its 90 different values in 90 rows"):
+        pipeline.fit(X.assign(remark=[f"remark {i}" for i in range(len(X))]), y)
+    with pytest.warns(TableWarning, match="90 cells of 'size', such as 'wide', are no finite numbers and are read as missing"):
+        pipeline.predict(X.assign(size="wide", remark=""))
+    pipeline.fit(X[["size", "noise"]].to_numpy(), y == "keep")
+    assert not hasattr(pipeline, "feature_names_in_")
+    assert pipeline.evaluate(X[["size", "noise"]].to_numpy(), y == "keep") == pipeline.evaluate(
+        X[["size", "noise"]].to_numpy(), (y == "keep") * 1.0
+    )
 
 
 @pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("peft", VARIANT), ("base-ft", {})])
@@ -578,7 +622,7 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
     with pytest.raises(PipelineError, match="do not have the hash"):
         TabularPipeline.load(tmp_path / "bad.zip")
     with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
-    with pytest.raises(PipelineError, match=r"of no pipeline format that this version reads \(1 or 2\)"):
+    with pytest.raises(PipelineError, match=r"of no pipeline format that this version reads \(1 or 2 or 3\)"):
         TabularPipeline.load(tmp_path / "late.zip")
     with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
     with pytest.raises(PipelineError, match="half.zip is no saved pipeline: it lacks the entry"):

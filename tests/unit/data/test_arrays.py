@@ -5,27 +5,11 @@ import pandas as pd
 import pytest
 from scipy.sparse import coo_array
 
-from tabtune_core.data.arrays import Labels, column_kind, prepare_arrays, read_labels, read_rows
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.settings import RunSettings
 
 SETTINGS = RunSettings(dataset="-", target="y")
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (pd.Series([1, 2, None], dtype="Int64"), "number"),
-        (pd.Series([1, 2.5, None], dtype=object), "number"),
-        (pd.Series([True, None], dtype="boolean"), "boolean"),
-        (pd.Series(["1", "2"]), "category"),
-        (pd.Series([f"remark {i}" for i in range(40)]), "text"),
-        (pd.Series([f"id {i}" for i in range(40)], dtype="category"), "category"),
-        (pd.Series(pd.date_range("2024-01-01", periods=3)), "date"),
-    ],
-)
-def test_a_columns_type_says_what_it_holds(values, kind):
-    assert column_kind(values) == kind
 
 
 def test_an_array_takes_the_names_that_were_fitted():
@@ -79,9 +63,16 @@ def test_one_class_is_refused(values):
         prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
 
 
-def test_complex_numbers_are_refused():
-    with pytest.raises(TableError, match="Complex data not supported: 'x0' has it"):
-        column_kind(pd.Series([1j], name="x0"))
+def test_whole_numbers_that_recur_are_classes_where_classes_are_asked_for():
+    y = pd.Series(np.arange(300) % 30)
+    prepared = prepare_arrays(read_rows(np.ones((300, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=None)
+    assert len(prepared.context.labels.classes) == 30
+
+
+def test_what_a_mask_hides_is_missing_and_numbers_beside_words_stay_numbers():
+    assert read_rows(np.ma.array([[1.0, 2], [3, 4]], mask=[[1, 0], [0, 0]]))["x0"].isna().tolist() == [True, False]
+    assert read_labels(np.ma.array([1, 2], mask=[0, 1]), 2).isna().tolist() == [False, True]
+    assert read_rows([[1.5, "a"], [2.5, "b"]]).dtypes.astype(str).tolist() == ["float64", "object"]
 
 
 def test_labels_on_a_scale_are_refused():

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features, label_texts
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
+from tabtune_core.data.values import words
 from tabtune_core.errors import LabelError, TableError
 
 KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
@@ -66,11 +67,11 @@ def test_classes_are_ordered_as_a_person_would():
 
 def test_whole_numbers_are_written_without_a_fraction_and_words_as_they_are():
     for values in ([1.0, 2.5, None], np.array([1, 2.5, np.nan], np.float32), pd.array([1.0, 2.5, None], "Float64")):
-        assert label_texts(pd.Series(values)).tolist() == ["1", "2.5", None]
-    assert label_texts(pd.Series([np.float32(1), np.float64(2), 3], dtype=object)).tolist() == ["1", "2", "3"]
-    words = label_texts(pd.Series(["1.0", "2.0", None])).tolist()
-    assert words == ["1.0", "2.0", None], "the words of a file; adapters hold them as their classes"
-    assert LabelEncoder(("1.0", "2.0")).transform(words[:2]).tolist() == [0, 1]
+        assert words(pd.Series(values)).tolist() == ["1", "2.5", None]
+    assert words(pd.Series([np.float32(1), np.float64(2), 3], dtype=object)).tolist() == ["1", "2", "3"]
+    texts = words(pd.Series(["1.0", "2.0", None])).tolist()
+    assert texts == ["1.0", "2.0", None], "the words of a file; adapters hold them as their classes"
+    assert LabelEncoder(("1.0", "2.0")).transform(texts[:2]).tolist() == [0, 1]
 
 
 def test_an_unknown_label_is_refused_by_name():

@@ -208,7 +208,7 @@ def test_no_model_sees_the_column_of_a_group_and_that_of_a_time_it_does():
     by_group = settings(split_by="group", split_column="customer")
     assert kinds_of(columns, by_group)["customer"] == "ignored"
     prepared = prepare(frame, columns, by_group, max_classes=None)
-    assert (prepared.context.encoder.categories, prepared.context.encoder.left_out) == ((), ("customer",))
+    assert (prepared.context.encoder.categories, prepared.context.encoder.left_out) == ({}, ("customer",))
     by_time = prepare(frame, columns, settings(split_by="time", split_column="day"), max_classes=None)
     assert by_time.context.encoder.dates == ("day",)
     assert set(by_time.split.context) <= set(by_time.split.train)

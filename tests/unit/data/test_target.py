@@ -183,6 +183,7 @@ def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
     rings = pd.Series([*range(1, 11)] * 100 + [*range(11, 29)])
     assert ways_of(rings) == ("numbers", "classes", "halves")
     assert ways_of(pd.Series([*range(1, 29)] * 50)) == ("classes", "numbers", "halves")
+    assert ways_of(pd.Series([*range(30)] * 10)) == ("numbers", "classes", "halves")
 
 
 @pytest.mark.parametrize(

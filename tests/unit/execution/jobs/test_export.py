@@ -62,6 +62,12 @@ def test_every_format_predicts_what_the_run_did(store, job, here, form, model, t
     assert {path.name for path in job.iterdir()} == {told["file"], PROGRESS}, "nothing else is left"
 
 
+@pytest.mark.parametrize("form", ["pipeline", "lora"])
+def test_what_was_learnt_of_encoded_text_goes_with_the_file(store, job, here, form):
+    told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form)
+    assert (told["difference"] <= 1e-6, told["labels"], told["rows"]) == (True, 0, 18)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_split_by_group_is_kept_in_every_format(store, job, here, form):
     run = made_run(store, split_by="group", split_column="colour")

@@ -5,13 +5,16 @@ import json
 import shutil
 import zipfile
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import strategies as st
 from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
+from tabtune_core.data.target import split_at_median
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
@@ -271,6 +274,10 @@ def test_fewer_context_rows_are_a_sample_of_the_runs_own_with_every_class(store,
     assert fewer["classes"] == whole["classes"] == more["classes"]
 
 
-def test_halves_of_other_rows_are_cut_where_the_adapters_own_were():
-    rows = pd.DataFrame({"y": [1.0, 7.5, 8.0, None]})
-    assert labels_like(rows, "y", ("<= 7.5", "> 7.5"), at_median=True).tolist() == ["<= 7.5", "<= 7.5", "> 7.5", None]
+@hypothesis.settings(deadline=None)
+@hypothesis.given(st.lists(st.floats(-1e150, 1e150), min_size=1).map(lambda values: [*values, max(values) + abs(max(values)) + 1, None]))
+@hypothesis.example([1.0, 1 / 3, 0.1, None])
+def test_halves_of_other_rows_are_cut_where_the_adapters_own_were(values):
+    halves = split_at_median(pd.Series(values, name="y"))
+    classes = tuple(halves.dropna().unique())
+    assert labels_like(pd.DataFrame({"y": values}), "y", classes, at_median=True).tolist() == halves.tolist()

@@ -1,0 +1,190 @@
+"""One form of each value, whatever type holds it: a number, a moment in UTC, or a word.
+
+In: a column of any type that pandas, NumPy or Arrow has. Out: arrays of one type, the same at a fit, at a prediction and from a file.
+Shape letters: N rows.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from numbers import Number
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import infer_dtype
+
+from tabtune_core.data.findings import Kind
+from tabtune_core.data.reading.cells import USUAL_MARKS
+from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
+from tabtune_core.errors import TableError
+
+NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+"""A number as text, as a file's column of numbers has it: a code with leading zeros, or of more digits than float64 holds, is a word."""
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
+TRUTH = {"true": "1", "false": "0"}
+MISSING = {*USUAL_MARKS, "none", "nat"}
+"""Words, in small letters, that say in a column of numbers or dates that there is none."""
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64", "time"), "number"),
+    **dict.fromkeys(("date", "datetime", "datetime64", "period"), "date"),
+    "boolean": "boolean",
+}
+"""By what pandas finds in a column of Python's values."""
+
+
+def column_kind(column: pd.Series) -> Kind:
+    """What a column holds: by its type, or where it holds Python's own values, by those.
+
+    Spans and times of day are numbers, periods dates, and so are texts that all are numbers or dates. Other words are categories, or free
+    text where they are too many. What a person has made a category stays one.
+
+    Raises:
+        TableError: for complex numbers.
+
+    >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, None], ["a", "b"], ["1", "2.5"])]
+    ['number', 'boolean', 'category', 'number']
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype) or str(column.dtype).startswith("dictionary<"):
+        return "category"
+    inferred = infer_dtype(column.astype(object), skipna=True) if column.dtype.kind in "OSUc" else ""
+    if column.dtype.kind == "c" or inferred == "complex":
+        raise TableError(f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns.")
+    plain: dict[str, Kind] = {"b": "boolean", "M": "date", **dict.fromkeys("iufm", "number")}
+    kind = plain.get(column.dtype.kind) or KINDS.get(inferred)
+    if kind:
+        return kind
+    filled = [value for value in present(column) if value is not None]
+    counts = Counter(map(word, filled))
+    telling = [text.strip() for text in counts if text.strip().lower() not in MISSING]
+    if all(isinstance(value, Number) for value in filled) or (telling and all(map(NUMBER.fullmatch, telling))):
+        return "number"
+    if telling and all(map(DATE.fullmatch, telling)):
+        return "date"
+    return "text" if len(counts) > max(FEW_VALUES, len(filled) * CATEGORY_SHARE) else "category"
+
+
+def present(column: pd.Series) -> list[Any]:
+    """The values as Python's or NumPy's own, None where missing."""
+    return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
+
+
+def numbers(column: pd.Series) -> NDArray[np.float64]:
+    """Numbers ``(N,)``, nan where missing or none: of spans and times of day their seconds, of booleans 0 and 1."""
+    if column.dtype.kind in "biuf":
+        return column.to_numpy(np.float64, na_value=np.nan)
+    return np.array([_number(value) for value in present(column)], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    """As float, nan for what is none; a text exactly, unlike ``pandas.to_numeric``."""
+    if isinstance(value, timedelta | np.timedelta64):
+        return pd.Timedelta(value) / pd.Timedelta(seconds=1)
+    if isinstance(value, time):
+        return (datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min).total_seconds()
+    written = isinstance(value, str) and "_" not in value
+    if not written and (not isinstance(value, Number) or isinstance(value, complex | np.complexfloating)):
+        return np.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return np.nan
+
+
+def moments(column: pd.Series) -> "NDArray[np.datetime64]":
+    """Moments ``(N,)`` in UTC, in microseconds, NaT where missing or none; without a zone it is taken for UTC; a number is none."""
+    if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
+        return pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
+    values = present(column)
+    found = np.array([_moment(value) for value in values], dtype="datetime64[us]")
+    rest = [i for i in np.flatnonzero(np.isnat(found)) if isinstance(values[i], str) and values[i].strip().lower() not in MISSING]
+    if rest:
+        texts = pd.Series([values[i] for i in rest])
+        found[rest] = pd.to_datetime(texts, errors="coerce", utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
+    return found
+
+
+def _moment(value: Any) -> Any:
+    """In UTC without a zone, to the microsecond; NaT for what is none, or is written in another way than ISO 8601."""
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value.strip())
+        if isinstance(value, pd.Period):
+            value = value.start_time
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return np.datetime64("NaT")
+    return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else np.datetime64("NaT")
+
+
+def words(column: pd.Series) -> NDArray[np.object_]:
+    """Words ``(N,)``, None where missing.
+
+    >>> words(pd.Series([1.0, 2.5, None])).tolist()
+    ['1', '2.5', None]
+    """
+    return np.array([*(None if value is None else word(value) for value in present(column)), None], dtype=object)[:-1]
+
+
+def word(value: Any) -> str:
+    """A value as text that does not depend on its type: a whole number has no fraction, a moment is that in UTC, a text is as it is.
+
+    >>> [word(value) for value in (1, 1.0, Decimal("1.00"), np.float32(0.1), True, "1.0", date(2024, 1, 1), np.array([1.0, 2.0]))]
+    ['1', '1', '1', '0.10000000149011612', 'True', '1.0', '2024-01-01 00:00:00', '[1, 2]']
+    """
+    match value:
+        case str():
+            return str(value)
+        case bool() | np.bool_():
+            return str(bool(value))
+        case int() | np.integer():
+            return str(int(value))
+        case float() | np.floating() | Decimal():
+            return str(int(value)) if float(value).is_integer() else repr(float(value))
+        case date() | np.datetime64():
+            return str(pd.Timestamp(_moment(value)))
+        case timedelta() | np.timedelta64():
+            return str(pd.Timedelta(value))
+        case pd.Interval():
+            return f"{'[' if value.closed_left else '('}{word(value.left)}, {word(value.right)}{']' if value.closed_right else ')'}"
+        case list() | tuple() | np.ndarray():
+            return f"[{', '.join(map(word, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{word(name)}: {word(inner)}' for name, inner in value.items())}}}"
+        case _:
+            return str(value)
+
+
+def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int64]:
+    """Which of the words ``known`` each value ``(N,)`` is; -1 for another one, and for None.
+
+    The word itself goes first. A value is also the word that another type or program would have written for it, if there is but one:
+    what ``str`` makes of it, a whole number with or without a fraction, and true and false as 1 and 0.
+
+    >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist(), places([0.0, True, "TRUE"], ["False", "True"]).tolist()
+    ([0, 0, 0, 1, -1, -1], [0, 1, 1])
+    """
+    exact = {text: place for place, text in enumerate(known) if text is not None}
+    meant = [(_meaning(text), place) for text, place in exact.items()]
+    times = Counter(meaning for meaning, _ in meant)
+    only: dict[Decimal | None, int] = {meaning: place for meaning, place in meant if times[meaning] == 1 and meaning is not None}
+
+    def place(value: Any) -> int:
+        text = word(value)
+        if text in exact:
+            return exact[text]
+        if isinstance(value, str) and not WHOLE.fullmatch(TRUTH.get(text.lower(), text)):
+            return -1  # with decimals it may be a version: 1.1 is not 1.10
+        return exact.get(str(value), only.get(_meaning(text), -1))
+
+    return np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
+
+
+def _meaning(text: str) -> Decimal | None:
+    text = TRUTH.get(text.lower(), text)
+    return Decimal(text) if NUMBER.fullmatch(text) else None
