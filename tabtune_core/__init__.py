@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tabtune_core.api.pipeline import TabularPipeline, merge_lora_weights
     from tabtune_core.data.table import read_table
     from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter
-    from tabtune_core.errors import TabTuneError
+    from tabtune_core.errors import TableWarning, TabTuneError
     from tabtune_core.lora.inject import inject, merge
     from tabtune_core.lora.layers import LoRALinear
     from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter
@@ -22,6 +22,7 @@ _HOMES = {
     "RunSettings": "settings",
     "SweepSettings": "settings",
     "TabTuneError": "errors",
+    "TableWarning": "errors",
     "TabularLeaderboard": "api.leaderboard",
     "TabularPipeline": "api.pipeline",
     "TrainSettings": "settings",
@@ -41,6 +42,7 @@ __all__ = [
     "RunSettings",
     "SweepSettings",
     "TabTuneError",
+    "TableWarning",
     "TabularLeaderboard",
     "TabularPipeline",
     "TrainSettings",

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.data.arrays import read_rows
+from tabtune_core.data.values import words
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.events import RunFinished, from_json
 from tabtune_core.files.damaged import Damaged, read_text, refused_as
@@ -53,6 +54,7 @@ def hash_of(*rows: Any) -> str:
     for part in rows:
         frame = read_rows(part) if np.ndim(part) == 2 else pd.DataFrame({"y": np.asarray(part)})
         digest.update(repr([(name, str(kind)) for name, kind in frame.dtypes.items()]).encode())
+        frame = frame.assign(**{str(name): words(frame[name]) for name in frame if frame[name].dtype.kind == "O"})  # lists have no hash
         digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()
 

@@ -32,7 +32,10 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
         TableError: it is not rows and columns, or has other columns than those that were fitted.
     """
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # of Polars, Arrow, DuckDB
-        x = pa.table(x).to_pandas()
+        try:
+            x = pa.table(x).to_pandas()
+        except pa.ArrowException as error:
+            raise TableError(f"X has no columns that Arrow can hand over: {error}. Pass them in other types, or a pandas frame.") from error
     frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
@@ -48,14 +51,14 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
-    values = _array(x)
-    if values.dtype.kind in "US" and not hasattr(x, "dtype"):  # of numbers beside words NumPy makes words
-        values = np.asarray(x, dtype=object)
+    # of a list NumPy would make one type: words of numbers beside words, numbers of booleans beside numbers
+    values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
     if values.ndim != 2:
         raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
     if columns is not None and values.shape[1] != len(columns):
         raise TableError(f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input.")
-    return pd.DataFrame(values, columns=list(columns or (f"x{i}" for i in range(values.shape[1])))).infer_objects()
+    frame = pd.DataFrame(values, columns=list(columns or (f"x{i}" for i in range(values.shape[1]))))
+    return frame.infer_objects() if values.dtype == object else frame
 
 
 def _array(values: Any) -> NDArray[Any]:
@@ -163,7 +166,7 @@ def prepare_arrays(
         y = y.infer_objects()  # numbers in an array of objects
         if infer_dtype(y) == "decimal":
             y = pd.Series(numbers(y))
-    check_label(y.to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
+    check_label(y.infer_objects().to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
     _warn_of_text(frame, settings)
     texts = words(y) if settings.task == "classification" else label_numbers(y)
     if not withhold:

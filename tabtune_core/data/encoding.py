@@ -107,13 +107,19 @@ class FeatureEncoder:
             if lost:
                 what = "finite numbers" if name in self.numbers else "dates"
                 yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are no {what} and are read as missing."
-        for name, known in self.categories.items():
-            held = [value for value in present(frame[name]) if value is not None]
-            if held and (places(held, known) == -1).all():
+        for name, new, there in self.unknown(frame):
+            if there and len(new) == there:
+                shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
                 yield (
-                    f"Every cell of {name!r}, such as {word(held[0])!r}, is a category that the context does not show, and is read as "
-                    f"missing. It shows {', '.join(repr(text) for text in known[:5] if text is not None)}."
+                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context does not show, and is read as missing. "
+                    f"It shows {shown}."
                 )
+
+    def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
+        """Of each column of categories, the words that were not learnt, one a row, and how many rows have a word."""
+        for name, known in self.categories.items():
+            there = [value for value in present(frame[name]) if value is not None]
+            yield name, [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1], len(there)
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import Table, read_table
-from tabtune_core.data.values import moments, numbers, places, present, word, words
+from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.wording import counted
 
@@ -114,9 +114,7 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
 def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str]:
     """A sentence for each column with words that the context does not show."""
     notes = []
-    for name, known in encoder.categories.items():
-        values = present(frame[name])
-        new = [word(value) for value, place in zip(values, places(values, known), strict=True) if place == -1 and value is not None]
+    for name, new, _ in encoder.unknown(frame):
         if new:
             hold = "holds" if len(new) == 1 else "hold"
             notes.append(

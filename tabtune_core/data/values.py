@@ -61,7 +61,7 @@ def column_kind(column: pd.Series) -> Kind:
     filled = [value for value in present(column) if value is not None]
     counts = Counter(map(word, filled))
     telling = [text.strip() for text in counts if text.strip().lower() not in MISSING]
-    if all(isinstance(value, Number) for value in filled) or (telling and all(map(NUMBER.fullmatch, telling))):
+    if all(isinstance(value, Number | np.bool_) for value in filled) or (telling and all(map(NUMBER.fullmatch, telling))):
         return "number"
     if telling and all(map(DATE.fullmatch, telling)):
         return "date"
@@ -86,8 +86,9 @@ def _number(value: Any) -> float:
         return pd.Timedelta(value) / pd.Timedelta(seconds=1)
     if isinstance(value, time):
         return (datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min).total_seconds()
-    written = isinstance(value, str) and "_" not in value
-    if not written and (not isinstance(value, Number) or isinstance(value, complex | np.complexfloating)):
+    if isinstance(value, str) and "_" not in value:
+        value = TRUTH.get(value.strip().lower(), value)
+    elif not isinstance(value, Number | np.bool_) or isinstance(value, complex | np.complexfloating):
         return np.nan
     try:
         return float(value)

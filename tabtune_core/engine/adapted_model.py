@@ -55,7 +55,7 @@ class AdaptedModel:
         labels = labels_of(table, self.settings)
         if self.settings.split_at_median:  # earlier versions named the halves by 15 digits of the median
             short = {name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}}
-            if set(short.values()) == set(self.classes):
+            if labels_sha256({"classes": sorted(short.values())}) == labels_sha256(self.facts):
                 labels = np.array([short.get(label) for label in labels], dtype=object)
         return labels
 
@@ -107,13 +107,11 @@ class AdaptedModel:
         """
         if not self.classes:
             raise AdapterError("The adapter predicts numbers, which have no probabilities; use predict().")
-        _warn_of_unread(rows, context)
-        return self._predict(rows, context)
+        return self._predict(rows, context, told=True)
 
     def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[Any]:
         """Class names or numbers ``(rows,)``."""
-        _warn_of_unread(rows, context)
-        predicted = self._predict(rows, context)
+        predicted = self._predict(rows, context, told=True)
         return np.array(context.labels.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
 
     def predict_table(self, rows: pd.DataFrame, *, context: Context) -> pd.DataFrame:
@@ -129,14 +127,12 @@ class AdaptedModel:
         """Writes a checkpoint that the upstream package opens, with the adapter in the weights."""
         with_module(self.model, merged_copy(self.model.module)).save(Path(path))
 
-    def _predict(self, rows: pd.DataFrame, context: Context) -> NDArray[np.float64]:
-        return predict_rows(self.model, rows, context, views=self.settings.train.views)
-
-
-def _warn_of_unread(rows: pd.DataFrame, context: Context) -> None:
-    """At the door to Python; pages and command line say it in their own words."""
-    for told in context.encoder.unread(rows):
-        warn(told)
+    def _predict(self, rows: pd.DataFrame, context: Context, *, told: bool = False) -> NDArray[np.float64]:
+        """``told`` warns of what cannot be read in the rows, as befits Python; the command line says it in its own words."""
+        predicted = predict_rows(self.model, rows, context, views=self.settings.train.views)
+        for sentence in context.encoder.unread(rows) if told else ():
+            warn(sentence)
+        return predicted
 
 
 def predict_rows(

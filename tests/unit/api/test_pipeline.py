@@ -494,7 +494,7 @@ def test_predictions_do_not_depend_on_the_types_of_columns_or_of_what_holds_them
     missing = other.assign(grade=other["grade"].where(step.index != 0), bought=other["bought"].where(step.index != 0))
     for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip")):
         for rows in (
-            other[[*reversed(other)]],
+            other[list(other)[::-1]],
             frame.astype(object).to_numpy(),
             frame.astype(object).to_numpy().tolist(),
             polars.from_pandas(other.rename(columns=str)),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.sparse import coo_array
 
@@ -22,6 +23,8 @@ def test_an_array_takes_the_names_that_were_fitted():
     [
         (np.ones(3), None, "X has 1 dimensions; it must have two. Reshape your data"),
         (np.ones((3, 0)), None, r"X has 0 feature\(s\)"),
+        (pl.Series([1]), None, "X has no columns that Arrow can hand over"),
+        ([[1, 2], [3]], None, "X has 1 dimensions"),
         (coo_array((3, 2)), None, "sparse input is not supported"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
         (np.ones((2, 3)), ("a", "b"), "X has 3 features, but TabularPipeline is expecting 2"),

@@ -11,9 +11,11 @@ import torch
 from made_run import made_run
 
 from tabtune_core.api.pipeline import TabularPipeline
+from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
 from tabtune_core.data.datasets import delete_dataset
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import AdapterError, TableError
+from tabtune_core.data.text_features import TextEncoder
+from tabtune_core.errors import AdapterError, PipelineError, TableError
 from tabtune_core.execution.jobs import export as exports
 from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, snippet
 from tabtune_core.lora.package_reader import read_facts
@@ -66,6 +68,17 @@ def test_every_format_predicts_what_the_run_did(store, job, here, form, model, t
 def test_what_was_learnt_of_encoded_text_goes_with_the_file(store, job, here, form):
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form)
     assert (told["difference"] <= 1e-6, told["labels"], told["rows"]) == (True, 0, 18)
+
+
+def test_what_was_learnt_of_texts_is_looked_at_before_it_is_used(store, job, here, tmp_path):
+    told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
+    content = read_pipeline(job / told["file"])
+    learnt = content.context.encoder.texts["remark"]
+    for rarity_H, said in ((learnt.rarity_H * np.nan, "of texts is not finite"), (learnt.rarity_H[1:], "its encoders make")):
+        content.context.encoder.texts["remark"] = TextEncoder(rarity_H, learnt.weights_KH)
+        write_pipeline(tmp_path / "bad.zip", content)
+        with pytest.raises(PipelineError, match=said):
+            read_pipeline(tmp_path / "bad.zip")
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -274,6 +274,16 @@ def test_fewer_context_rows_are_a_sample_of_the_runs_own_with_every_class(store,
     assert fewer["classes"] == whole["classes"] == more["classes"]
 
 
+def test_halves_that_an_earlier_version_named_by_15_digits_are_those_of_its_table(store, monkeypatch):
+    rows = "".join(f"{i % 7},{('red', 'blue')[i % 2]},{(i + 1) / 7!r}\n" for i in range(91))
+    with monkeypatch.context() as earlier:
+        earlier.setattr("tabtune_core.data.target.exact", lambda number: f"{number:.15g}")
+        run = made_run(store, data=f"size,colour,verdict\n{rows}".encode(), split_at_median=True)
+    model, frame = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu"), load_frame(store.home, store.run(run).settings.dataset)
+    assert labels_of(frame, model.settings).tolist().count(f"<= {46 / 7!r}") == 46
+    assert model.context(frame).labels.classes == model.classes == (f"<= {46 / 7:.15g}", f"> {46 / 7:.15g}")
+
+
 @hypothesis.settings(deadline=None)
 @hypothesis.given(st.lists(st.floats(-1e150, 1e150), min_size=1).map(lambda values: [*values, max(values) + abs(max(values)) + 1, None]))
 @hypothesis.example([1.0, 1 / 3, 0.1, None])
