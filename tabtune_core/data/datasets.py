@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,6 @@ from tabtune_core.data.reading.decoding import check_is_file
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.reading.thinning import thin
 from tabtune_core.data.samples import sample_frame
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
@@ -78,20 +77,19 @@ def add_dataset(
     Raises TableError where ``read_table`` does; then nothing is kept.
     """
     with incoming(home, inside) as folder:
-        kept = folder / "source"
-        said: tuple[Finding, ...] = ()
+        kept, table = folder / "source", None
+        if isinstance(source, Path) and choices.rows and source.is_file() and source.stat().st_size > limit_bytes:
+            table = read_table(source, choices, limit_bytes=limit_bytes, inside=folder, sample=folder / "drawn", tell=tell)
+            table, source = replace(table, reading=replace(table.reading, encoding="utf-8")), folder / "drawn"
         with translated():
-            if isinstance(source, Path) and choices.rows and source.is_file() and source.stat().st_size > limit_bytes:
-                drawn = folder / "drawn"
-                said, source = (thin(source, drawn, rows=choices.rows, limit_bytes=limit_bytes, tell=tell),), drawn
             digest, size = keep(source, kept, limit_bytes)
             (folder / "drawn").unlink(missing_ok=True)
         digest.update(json.dumps(choices.to_json(), sort_keys=True).encode())
         identity = digest.hexdigest()
         final = home / "datasets" / identity
         if not final.exists():
-            table = read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
-            facts = (table.columns, (*said, *table.findings), table.questions, table.reading)
+            table = table or read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
+            facts = (table.columns, table.findings, table.questions, table.reading)
             dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner)
             write(folder, table, dataset)
             keep_folder(folder, final)

@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, share_to_read
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
-from tabtune_core.data.reading.dialect import find_dialect
+from tabtune_core.data.reading.dialect import Dialect, find_dialect
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
+from tabtune_core.data.reading.misfits import find_misfits, refuse_open_quote
 from tabtune_core.data.reading.odd_rows import total_row, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
@@ -56,6 +57,7 @@ def read_table(
     limit_bytes: int = LIMIT_BYTES,
     fewest: int = FEWEST,
     inside: Path | None = None,
+    sample: Path | None = None,
     tell: Tell = untold,
 ) -> Table:
     """Reads a CSV (any usual separator and encoding, also zipped or gzipped) or a Parquet file.
@@ -63,32 +65,47 @@ def read_table(
     Args:
         source: the file.
         choices: what the person decided; all else is found out.
-        limit_bytes: of the file and of what it unpacks to, which is counted as it unpacks.
+        limit_bytes: of the file and of what it unpacks to, which is counted as it unpacks; of plain text that a sample is drawn of, the
+            limit of that sample.
         fewest: rows and columns at least.
         inside: the folder for what is written meanwhile, up to a few times ``limit_bytes``; the system's own unless given.
+        sample: where the rows that were drawn of a text are written to, as CSV in UTF-8 with the same separator.
         tell: is called with how far reading is.
 
     Raises:
         TableError: it is no table that can be read; the text says the way out.
     """
     with scratch_folder(inside) as folder, translated():
-        path, findings = plain_file(Path(source) if isinstance(source, str) else source, folder, limit_bytes=limit_bytes, tell=tell)
+        given = Path(source) if isinstance(source, str) else source
+        path, findings = plain_file(given, folder, limit_bytes=limit_bytes, sampled=choices.rows is not None, tell=tell)
         with connect(folder) as connection:
             if is_parquet(read_head(path)):
                 marks = choices.missing_marks
                 bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
                 return finish(connection, cells, choices, findings, (), tell)
-            tell("Counting lines", 0, 0)
-            share = share_to_read(count_lines(path), choices.rows)
             text = folder / "text.csv"
             tell("Reading letters", 0, 0)
             decoded = decode(path, text, choices.encoding)
             tell("Finding the layout", 0, 0)
-            dialect = find_dialect(connection, text, choices)
+            try:
+                dialect = find_dialect(connection, text, choices)
+            except LayoutError:
+                refuse_open_quote(find_misfits(text, Dialect(choices.delimiter or ",", '"', '"', "", 0, FEWEST, False, False)).opened)
+                raise
             tell("Splitting lines into cells", 0, 0)
             hold_cells(connection, folder, dialect.width)
-            cells = load_text(connection, text, dialect, choices.missing_marks, share=share, fewest=fewest)
+            cells = load_text(
+                connection,
+                text,
+                dialect,
+                choices.missing_marks,
+                lines=count_lines(text),
+                asked=choices.rows,
+                sample=sample or folder / "sample.csv",
+                limit_bytes=limit_bytes,
+                fewest=fewest,
+            )
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
             table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions, tell)
     return table if choices.header is not None else ask_about_header(table, cells)

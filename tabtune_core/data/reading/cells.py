@@ -5,13 +5,17 @@ Third step of reading. Every cell is text or missing: what a column holds is dec
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
-from tabtune_core.data.reading.dialect import Dialect, open_quote
+from tabtune_core.data.reading.batched_queries import quoted
+from tabtune_core.data.reading.dialect import MAX_COLUMNS, Dialect
+from tabtune_core.data.reading.misfits import Misfits, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
@@ -19,9 +23,10 @@ from tabtune_core.errors import LayoutError, TableError
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
 FEWEST = 2
 """Rows and columns of a table that is to be trained on; what is only predicted may have one."""
-MAX_COLUMNS = 5_000
-MAX_REJECTS = 10_000
-LISTED_LINES = 10
+TALL_LINES = 100
+"""Of a row: line breaks in quotes make as many in long texts, and a stray quote makes them of other rows."""
+SLACK = 0.9
+"""Of a limit in bytes: the rows drawn vary around their share."""
 LONGEST_NAME = 500
 """Letters of a column's name; a question of a survey, in full, has fewer."""
 BLANK = "' \t\n\r\u00a0'"
@@ -53,23 +58,26 @@ def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
 
 
 def share_to_read(found: int, asked: int | None) -> float:
-    """Of about ``found`` rows: what a sample of as many as a person asked for needs, or 1. Raises LayoutError for too many rows."""
+    """Of ``found`` rows: what a sample of about as many as a person asked for needs, or 1. Raises LayoutError for too many rows."""
     if asked is not None and asked < 1:
         raise LayoutError(f"{asked:,} rows were asked for; ask for one or more, or leave the number out to read them all.")
     wanted = min(found, asked or found)
     if wanted > MAX_ROWS:
         raise LayoutError(
-            f"The table has about {found:,} rows; at most {MAX_ROWS:,} are read. To learn from it, {SET_ROWS}: a model is shown far fewer."
+            f"The table has {found:,} rows; at most {MAX_ROWS:,} are read. To learn from it, {SET_ROWS}: a model is shown far fewer."
         )
-    return wanted / max(1, found)
+    return wanted / found if found else 1.0
 
 
-def drawn(rows: str, share: float, before: int = 0) -> str:
-    """SQL for a share of some rows, by a hash of their number: the same ones each time, in their order. There are others ``before``."""
+def drawn(rows: str, share: float, *, before: int = 0, kept: int = 0) -> str:
+    """SQL for a share of some rows, by a hash of their number: the same ones each time, in their order.
+
+    There are others ``before``; the first ``kept`` are taken anyhow, and not counted.
+    """
     if share == 1:
         return rows
-    numbered = f"SELECT hash({before} + row_number() OVER ()) AS draw, * FROM ({rows})"
-    return f"SELECT * FROM ({numbered}) WHERE draw < {int(share * 2**64)}::UBIGINT"
+    numbered = f"SELECT row_number() OVER () - {kept} AS draw, * FROM ({rows})"
+    return f"SELECT * EXCLUDE draw FROM ({numbered}) WHERE draw < 1 OR hash({before} + draw) < {int(share * 2**64)}::UBIGINT"
 
 
 def sampled_finding(rows: int, share: float) -> list[Finding]:
@@ -85,98 +93,124 @@ def load_text(
     dialect: Dialect,
     missing_marks: Sequence[str],
     *,
-    share: float = 1.0,
+    lines: int,
+    asked: int | None,
+    sample: Path,
+    limit_bytes: int,
     fewest: int = FEWEST,
 ) -> Cells:
-    """Reads a UTF-8 file into ``cells``, or a share of its rows, drawn at random.
+    """Reads a UTF-8 file of so many ``lines`` into ``cells``, or, drawn at random, about as many of its rows as ``asked``.
 
+    Rows that were drawn are in the file ``sample`` afterwards, as CSV of no more than ``limit_bytes``.
     Raises TableError where most lines do not fit the layout or no row is left.
     """
     check_width(dialect.width, fewest)
     findings = layout_findings(dialect)
-    header, misfits = scan(connection, path, dialect, missing_marks, share, pad=False)
-    short = sorted({place for place, error in misfits if error == "MISSING COLUMNS"})
-    if short:
-        header, misfits = scan(connection, path, dialect, missing_marks, share, pad=True)
-    left_out = sorted({place for place, _ in misfits})
-    rows = count_rows(connection)
-    if len(left_out) > rows / share:
-        raise LayoutError(
-            f"{len(left_out):,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
-            f"Mend the file, or {SET_SEPARATOR}."
-        )
-    if dialect.short_header:
-        short = short[1:]
-    if short:
-        message = f"{lines(path, short)} had too few cells; what is absent was read as missing."
-        findings.append(Finding("warning", "short-lines", message))
-    if left_out:
-        message = f"{lines(path, left_out)} had too many cells or a broken quote and were left out. Mend the file if they matter."
-        findings.append(Finding("warning", "ragged-lines", message))
-    opened = open_quote(path, dialect)
-    if opened is not None:
-        message = f"A quote opens in line {opened:,} and is never closed: that line and all after it were left out. Close it in the file."
-        findings.append(Finding("warning", "open-quote", message))
-    named = header if dialect.header else (None,) * dialect.width
+    whole = asked is None and lines <= MAX_ROWS
+    read = partial(hold_rows, missing_marks=missing_marks) if whole else count_full
+    rows = read(connection, path, dialect, pad=False)
+    misfits = find_misfits(path, dialect) if rows + dialect.skip < lines or rows < fewest + dialect.header else Misfits()
+    pad = dialect.short_header or misfits.short.count > 0
+    if pad:
+        rows = read(connection, path, dialect, pad=True)
+    rows -= dialect.header
+    findings += misfit_findings(misfits, dialect, rows, fewest)
+    share = 1.0 if whole else share_to_read(rows, asked)
+    size = path.stat().st_size
+    if asked is not None and size > limit_bytes:
+        share = min(share, SLACK * limit_bytes / size)
+    if share < 1:
+        draw_rows(connection, path, dialect, share, sample, pad=pad)
+        path, dialect = sample, replace(dialect, quote='"', escape='"', comment="", skip=0)
+    if share < 1 or not whole:
+        hold_rows(connection, path, dialect, pad=pad, missing_marks=missing_marks)
+    named = first_cells(connection, path, dialect, pad=pad) if dialect.header else (None,) * dialect.width
     if dialect.short_header and counts(connection, f"count(c{dialect.width - 1})") != (0,):
         named = ("row", *named[:-1])
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
-    return tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *sampled_finding(rows, share)], fewest)
+    said = sampled_finding(count_rows(connection), share)
+    return tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest)
 
 
-def scan(
-    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, missing_marks: Sequence[str], share: float, *, pad: bool
-) -> tuple[tuple[str | None, ...], list[tuple[int, str]]]:
-    """Fills ``cells``; returns the first line, and the byte and the error of every line that does not fit.
-
-    ``pad`` keeps lines with too few cells.
-    """
-    cell_names = [f"c{place}" for place in range(dialect.width)]
-    parameters = {
-        "path": str(path),
-        "columns": dict.fromkeys(cell_names, "VARCHAR"),
-        "delim": dialect.delimiter,
-        "quote": dialect.quote,
-        "escape": dialect.escape,
-        "comment": dialect.comment,
-        "skip": dialect.skip,
-        "pad": pad,
-        "limit": MAX_REJECTS,
-    }
+def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, Any]]:
+    """SQL for the rows of a file as DuckDB reads them, the header among them, and its parameters. ``pad`` keeps rows of too few cells."""
     source = (
         "read_csv($path, auto_detect=false, header=false, parallel=false, columns=$columns, delim=$delim, quote=$quote, escape=$escape, "
-        "comment=$comment, skip=$skip, null_padding=$pad, store_rejects=true, rejects_limit=$limit)"
+        "comment=$comment, skip=$skip, null_padding=$pad, ignore_errors=true)"
     )
-    missing = missing_pattern(missing_marks)
-    selected = ", ".join(f"{cleaned(name)} AS {name}" for name in cell_names)
-    offset = 1 if dialect.header else 0
-    try:
-        first = first_row(connection, f"SELECT * FROM {source} LIMIT 1", parameters)
-        forget_rejects(connection)
-        with unplanned(connection):
-            rows = drawn(f"SELECT * FROM {source} OFFSET {offset}", share)
-            connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({rows})", parameters | missing)
-        misfits = connection.execute("SELECT line_byte_position, error_type::VARCHAR FROM reject_errors").fetchall()
-        forget_rejects(connection)
-    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:  # all else is translated where reading begins
+    columns = {f"c{place}": "VARCHAR" for place in range(dialect.width)}
+    layout = {"delim": dialect.delimiter, "quote": dialect.quote, "escape": dialect.escape, "comment": dialect.comment}
+    return f"FROM {source}", {"path": str(path), "columns": columns, "skip": dialect.skip, "pad": pad, **layout}
+
+
+def count_full(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool) -> int:
+    """Number of rows of ``rows_of``."""
+    source, parameters = rows_of(path, dialect, pad=pad)
+    return int(first_row(connection, f"SELECT count(*) {source}", parameters)[0])
+
+
+def first_cells(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool) -> tuple[str | None, ...]:
+    """The first row of ``rows_of``."""
+    source, parameters = rows_of(path, dialect, pad=pad)
+    return first_row(connection, f"{source} LIMIT 1", parameters)
+
+
+def hold_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool, missing_marks: Sequence[str]) -> int:
+    """Fills ``cells`` with ``rows_of``, without the header; returns how many rows those are, with it."""
+    source, parameters = rows_of(path, dialect, pad=pad)
+    selected = ", ".join(f"{cleaned(name)} AS {name}" for name in parameters["columns"])
+    with unplanned(connection):
+        query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({source} OFFSET {int(dialect.header)})"
+        connection.execute(query, parameters | missing_pattern(missing_marks))
+    return count_rows(connection) + dialect.header
+
+
+def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, share: float, target: Path, *, pad: bool) -> None:
+    """Writes the header and a share of the rows, drawn at random, to a CSV with the same separator."""
+    source, parameters = rows_of(path, dialect, pad=pad)
+    rows = drawn(source, share, kept=int(dialect.header))
+    layout = f"FORMAT csv, HEADER false, DELIMITER {quoted(dialect.delimiter)}"
+    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({layout})", parameters)
+
+
+def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int) -> list[Finding]:
+    """What to say of lines that are no rows; ``rows`` are read. Raises TableError where those are few."""
+    if rows < fewest:
+        refuse_open_quote(misfits.opened)
+    if dialect.header and misfits.first_is_wrong:
+        raise LayoutError(f"The line of the names, {misfits.wrong.first[0]:,}, has too many cells or a broken quote. Mend it in the file.")
+    left_out = max(misfits.records - rows - dialect.header, 0)
+    if left_out > rows:
         raise LayoutError(
-            f"The file could not be read as a table split at {dialect.delimiter!r}. Mend the file, or {SET_SEPARATOR}."
-        ) from error
-    return first, misfits
-
-
-def forget_rejects(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drops what the last scan wrote about lines that do not fit."""
-    connection.execute("DROP TABLE IF EXISTS reject_errors")
-    connection.execute("DROP TABLE IF EXISTS reject_scans")
+            f"{left_out:,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
+            f"Mend the file, or {SET_SEPARATOR}."
+        )
+    findings = []
+    if misfits.short.count:
+        message = f"{misfits.short} had too few cells; what is absent was read as missing."
+        findings.append(Finding("warning", "short-lines", message))
+    if left_out:
+        which = str(misfits.wrong) if left_out == misfits.wrong.count else f"{left_out:,} of the lines"
+        many = f" (up to {misfits.most_cells:,})" if misfits.most_cells > dialect.width + 1 else ""
+        message = f"{which} had too many cells{many} or a broken quote and were left out. Mend the file if they matter."
+        findings.append(Finding("warning", "ragged-lines", message))
+    tall, start = misfits.tallest
+    if tall > TALL_LINES:
+        message = f"A cell in quotes begins in line {start:,} or after and holds most of {tall:,} lines. If it is no text of that length, "
+        findings.append(Finding("warning", "long-quote", f"{message}a quote is missing there: mend it in the file."))
+    if misfits.opened is not None:
+        message = f"A quote opens in line {misfits.opened:,} and is never closed: that line and all after it were left out. Close it."
+        findings.append(Finding("warning", "open-quote", message))
+    return findings
 
 
 def check_width(width: int, fewest: int = FEWEST) -> None:
     """Raises TableError for a table of one column or of thousands."""
     if width < fewest:
-        raise TableError("The table has one column. It needs a column to predict and at least one to predict from.")
+        found = "one column" if width else "no column"
+        raise TableError(f"The table has {found}. It needs a column to predict and at least one to predict from.")
     if width > MAX_COLUMNS:
         raise TableError(f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave out columns that cannot matter.")
 
@@ -199,7 +233,7 @@ def tidied(
         connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
     rows = count_rows(connection)
     if rows < before:
-        findings.append(Finding("info", "blank-rows", f"{before - rows:,} rows without any value were left out."))
+        findings.append(Finding("info", "blank-rows", f"{before - rows:,} row{'s' * (before - rows > 1)} without any value: left out."))
     if rows == 0:
         raise TableError(f"The table has a header ({', '.join(names)[:80]}) and no rows. Check that the export finished.")
     if rows < fewest:
@@ -252,18 +286,3 @@ def long_name(name: str) -> Finding:
     """Says that a name was cut."""
     message = f"A column's name has {len(name):,} letters; its first {LONGEST_NAME:,} are its name here. Check the file's first line."
     return Finding("warning", "long-name", message)
-
-
-def lines(path: Path, positions: Sequence[int]) -> str:
-    """In words, the lines that start at these bytes (counted from one, ascending): the first ten numbers, and how many more."""
-    numbers = []
-    line = 1
-    with path.open("rb") as stream:
-        for position in positions[:LISTED_LINES]:
-            while (step := position - 1 - stream.tell()) > 0:
-                line += stream.read(min(step, 1 << 20)).count(b"\n")
-            numbers.append(str(line))
-    if len(positions) == 1:
-        return f"Line {numbers[0]}"
-    more = len(positions) - LISTED_LINES
-    return f"Lines {', '.join(numbers)}" + (f" and {more:,} more" if more > 0 else "")

@@ -4,6 +4,7 @@ First step of reading. In: a path or bytes. Out: files in a folder of our own, a
 """
 
 import gzip
+import os
 import re
 import shutil
 import zipfile
@@ -23,6 +24,8 @@ from tabtune_core.errors import LayoutError, TableError
 
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
+DOS_END = b"\x1a"
+"""What old programs write at the end of a text."""
 
 REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "a PNG picture"),
@@ -48,7 +51,7 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"<html", "a web page, often a log-in or error page saved instead of the data"),
     (b"<?xml", "XML"),
 )
-JSON = re.compile(rb"\s*(\{\s*\"|\[\s*\{)")
+JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[{\[])")
 BYTE_ORDER_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -73,10 +76,13 @@ class Decoded:
     questions: tuple[Question, ...]
 
 
-def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, tell: Tell = untold) -> tuple[Path, tuple[Finding, ...]]:
+def plain_file(
+    source: Path | bytes, folder: Path, *, limit_bytes: int, sampled: bool = False, tell: Tell = untold
+) -> tuple[Path, tuple[Finding, ...]]:
     """A file that is not compressed: the source itself, or one written to ``folder``.
 
-    Raises TableError for no file, an empty one, one over ``limit_bytes`` (also once unpacked), and what is no table.
+    Raises TableError for no file, an empty one, one over ``limit_bytes`` (also once unpacked) unless it is plain text to be ``sampled``,
+    and what is no table.
     """
     path = source if isinstance(source, Path) else folder / "given"
     if isinstance(source, bytes):
@@ -85,12 +91,15 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, tell: Te
     size = path.stat().st_size
     if size == 0:
         raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
-    if size > limit_bytes:
-        raise TableError(
-            f"The file has {size:,} bytes and the limit is {limit_bytes:,}. A table to learn from can be sampled: give its path to "
-            "'loralab sweep' or 'loralab train' with --rows N. Rows to predict can be split over several files."
-        )
     head = read_head(path)
+    if size > limit_bytes and (not sampled or is_packed(head) or is_parquet(head)):
+        way_out = (
+            "A sample of so large a file is drawn only of plain text: unpack it, or save it as CSV, and add that file."
+            if sampled
+            else "A table to learn from can be sampled: give its path to 'loralab sweep' or 'loralab train' with --rows N. "
+            "Rows to predict can be split over several files."
+        )
+        raise TableError(f"The file has {size:,} bytes and the limit is {limit_bytes:,}. {way_out}")
     if not is_packed(head):
         refuse_other_formats(head)
         return path, ()
@@ -151,12 +160,12 @@ def read_head(path: Path) -> bytes:
 
 
 def count_lines(path: Path) -> int:
-    """About how many lines a file has, whatever its encoding; faster than to read its letters."""
-    feeds = returns = 0
+    """Lines of a file that was decoded, whether or not the last has an end."""
+    count, last = 0, b"\n"
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
-            feeds, returns = feeds + chunk.count(b"\n"), returns + chunk.count(b"\r")
-    return max(feeds, returns)
+            count, last = count + chunk.count(b"\n"), chunk[-1:]
+    return count + (last != b"\n")
 
 
 def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
@@ -232,7 +241,9 @@ def decode(path: Path, target: Path, encoding: str | None) -> Decoded:
 
 def wide_encoding(head: bytes) -> str | None:
     """UTF-16 without a mark, known by the zeros that ASCII text has in it."""
-    half = max(len(head) // 2, 1)
+    if len(head) < 4:
+        return None
+    half = len(head) // 2
     even, odd = head[0::2].count(0) / half, head[1::2].count(0) / half
     if odd > 0.4 and even < 0.05:
         return "utf-16-le"
@@ -264,6 +275,10 @@ def transcode(path: Path, target: Path, encoding: str) -> bool:
             shutil.copyfileobj(text, out, CHUNK_BYTES)
     except UnicodeError:
         return False
+    with target.open("rb+") as out:
+        if out.seek(0, os.SEEK_END) and out.seek(-1, os.SEEK_END) and out.read() == DOS_END:
+            out.seek(-1, os.SEEK_END)
+            out.truncate()
     return True
 
 

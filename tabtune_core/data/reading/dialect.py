@@ -21,12 +21,15 @@ from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS = 1 << 18
 LONGEST_LINE_CHARACTERS = 1 << 24
-"""Of the first line; five thousand columns have far shorter ones, and to look for a layout in a longer one takes minutes."""
+"""Of the first line; five thousand columns have far shorter ones."""
 HEAD_LINES = 5_000
-SNIFFED_LINES, SNIFFED_CELLS = 20_480, 2_000_000
+SNIFFED_LINES, SNIFFED_CHARACTERS = 20_480, 1 << 22
 """DuckDB's own number of lines, and fewer of a wide table: its sniffer tries every layout on all of their cells."""
+MAX_COLUMNS = 5_000
 MOSTLY = 0.5
 SEPARATORS = ";\t|, "
+SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
+"""As Excel reads and writes it."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+\s*")
 
 
@@ -60,12 +63,15 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     """
     if choices.delimiter is not None and (len(choices.delimiter) != 1 or choices.delimiter in '\r\n"'):
         raise LayoutError(f"A separator is one character, such as ',' or ';'. Asked for: {choices.delimiter!r}.")
-    blank, head = first_letters(path)
+    blank, start = first_letters(path)
+    told = SEPARATOR_LINE.match(start)
+    if told and choices.delimiter is None:
+        choices, blank, start = replace(choices, delimiter=told[1]), blank + 1, start[told.end() :]
+    sniffed = path.with_name("start.csv")
+    write_start(start, sniffed)
+    head = start[:HEAD_CHARACTERS]
     given: dict[str, str | int] = {} if choices.delimiter is None else {"delim": choices.delimiter}
-    if blank:
-        given["skip"] = blank
-    columns = 1 + max(map(head.partition("\n")[0].count, SEPARATORS))
-    found = sniff(connection, path, columns, **given)
+    found = sniff(connection, sniffed, **given)
     delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
     quote = quote or '"'
     if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote, comment):
@@ -89,39 +95,44 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
             f"{width}. Mend the file, or {SET_SEPARATOR}."
         )
-    dialect = Dialect(delimiter, quote, escape or quote, comment, blank + skip, max(width, len(first)), False, False)
-    header = choices.header if choices.header is not None else has_header(connection, path, dialect, first)
-    return replace(dialect, header=header, short_header=header and len(first) == width - 1)
+    dialect = Dialect(delimiter, quote, escape or quote, comment, skip, max(width, len(first)), False, False)
+    header = choices.header if choices.header is not None else has_header(connection, sniffed, dialect, first)
+    return replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
 
 
 def first_letters(path: Path) -> tuple[int, str]:
-    """How many blank lines open a file, where they are more than a look takes in, and the text after them.
+    """How many lines of blank space open a file, and the text after them.
 
     Raises TableError for a file without text, and for one whose first line has no end.
     """
+    blank = 0
     with path.open(encoding="utf-8", newline="") as text:
-        head = text.read(HEAD_CHARACTERS)
-        if head.strip():
-            if "\n" not in head and len(more := text.read(LONGEST_LINE_CHARACTERS)) == LONGEST_LINE_CHARACTERS and "\n" not in more:
-                raise TableError(
-                    "The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost."
-                )
-            return 0, head
-        blank = 0
+        head = text.read(SNIFFED_CHARACTERS)
         while head and not head.strip():
             blank += head.count("\n")
-            head = text.read(HEAD_CHARACTERS)
+            head = text.read(SNIFFED_CHARACTERS)
+        if not head:
+            raise TableError("The file holds only blank space. Check that the export finished.")
         lead = head[: len(head) - len(head.lstrip())]
-        blank += lead.count("\n")
-        head = head[lead.rfind("\n") + 1 :] + text.read(HEAD_CHARACTERS)
-    if not head.strip():
-        raise TableError("The file holds only blank space. Check that the export finished.")
-    return blank, head
+        head = head[lead.rfind("\n") + 1 :] + text.read(SNIFFED_CHARACTERS)
+        if "\n" not in head and "\n" not in text.read(LONGEST_LINE_CHARACTERS - len(head)) and text.read(1):
+            raise TableError("The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost.")
+    return blank + lead.count("\n"), head[:SNIFFED_CHARACTERS]
 
 
-def sniff(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, **given: str | int) -> tuple[str, str, str, str, bool] | None:
-    """Delimiter, quote, escape, comment and header as DuckDB finds them; None where it finds no layout. ``columns`` are about as many."""
-    options = {"null_padding": True, "store_rejects": True, "sample_size": min(SNIFFED_LINES, SNIFFED_CELLS // columns), **given}
+def write_start(start: str, path: Path) -> None:
+    """Writes the first lines for DuckDB's sniffer, which takes minutes over one of more cells than a table may have columns."""
+    lines = start.split("\n")[:SNIFFED_LINES]
+    if len(start) == SNIFFED_CHARACTERS and len(lines) > 1:
+        del lines[-1]  # it may be cut
+    crowded = [max(map(line.count, SEPARATORS.strip())) >= MAX_COLUMNS for line in lines]
+    text = "\n".join("" if many else line for many, line in zip(crowded, lines, strict=True))
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, str, bool] | None:
+    """Delimiter, quote, escape, comment and header as DuckDB finds them; None where it finds no layout."""
+    options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, **given}
     names = "".join(f", {name}=?" for name in options)
     try:
         query = f"SELECT Delimiter, Quote, Escape, Comment, HasHeader FROM sniff_csv(?{names})"
@@ -179,35 +190,10 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
     """DuckDB's answer, but years in a row and names without a digit beside them are a header too."""
-    found = sniff(connection, path, len(first), delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
+    found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
     if found is not None and found[4]:
         return True
     years = [int(cell) for cell in first if cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
     if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):
         return len(years) + 2 >= len(first)
     return found is None and not any(character.isdigit() for cell in first for character in cell)
-
-
-def open_quote(path: Path, dialect: Dialect) -> int | None:
-    """The line at which a quote opens that is never closed: DuckDB drops what follows it without a word. None where there is none."""
-    mark, quotes = dialect.quote.encode(), 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            quotes += chunk.count(mark)
-    if quotes % 2 == 0:
-        return None
-    before, last = 0, 0
-    with path.open(encoding="utf-8", newline="") as text:
-        reader = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote)
-        try:
-            for _ in reader:
-                last, before = before, reader.line_num
-        except csv.Error:  # a cell over csv's own size limit, which is what such a quote makes of the rest of a file
-            return before + 1
-    with path.open(encoding="utf-8", newline="") as text:
-        reader = csv.reader(islice(text, last, None), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
-        try:
-            next(reader, None)
-        except csv.Error as error:
-            return last + 1 if "unexpected end" in str(error) else None
-    return None

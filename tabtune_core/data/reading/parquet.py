@@ -73,7 +73,7 @@ def load_parquet(
                 table = pa.table([pc.cast(one, pa.float32()) if one.type == pa.float16() else one for one in batch.columns], names)
                 try:
                     connection.register("batch", table)
-                    connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, read)})", missing)
+                    connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, before=read)})", missing)
                     connection.unregister("batch")
                 except UNREAD as error:
                     raise TableError(

@@ -1,7 +1,12 @@
 """A table is kept once, whole, under an id of our own, and nothing that happens to another one harms it."""
 
+import gzip
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chisquare
 
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.samples import SAMPLES
@@ -52,43 +57,54 @@ def test_a_file_that_is_refused_leaves_nothing_and_harms_nothing(tmp_path, sourc
     assert len(load_frame(tmp_path, kept.id)) == 3
 
 
-def large_file(folder, line="{0},{1},'k {0}'\n", *, encoding="utf-8"):
+LARGE = {
+    "plain": "{0},{1},'k {0}'\n",
+    "line breaks in quotes": '{0},{1},"k\n{0}"\n',
+    "blank lines": "{0},{1},k {0}\n\n  \n",
+    "short and long lines": "{0},{1},k {0}\n{0},{1},l\n{0},{1}\n{0},{1},3,4,5\n",
+}
+
+
+def large_file(folder, line=LARGE["plain"], *, odd="", encoding="utf-8"):
+    lines = [line.format(row, row % 7) for row in range(20_000)]
+    lines.insert(500, odd)
     path = folder / "large.csv"
-    path.write_bytes(("n,m,word\n" + "".join(line.format(row, row % 7) for row in range(20_000))).encode(encoding))
+    path.write_bytes(("n,m,word\n" + "".join(lines)).encode(encoding))
     return path
 
 
-@pytest.mark.parametrize(("rows", "most"), [(500, 0.1), (15_000, 0.5)])
-def test_a_sample_of_a_file_over_the_limit_is_drawn_from_all_of_it(tmp_path, rows, most):
-    path = large_file(tmp_path)
-    size = path.stat().st_size
-    read = [add_dataset(home, path, "large", ReadingChoices(rows=rows), limit_bytes=size // 2) for home in (tmp_path / "a", tmp_path / "b")]
-    first, again = read
-    assert first.id == again.id
-    assert first.size_bytes <= size * most
-    assert 0.8 * min(rows, 9_000) < first.rows < 1.2 * rows
-    numbers = load_frame(tmp_path / "a", first.id)["n"]
-    assert numbers.is_monotonic_increasing
-    assert abs(numbers.mean() - 10_000) < 1_500
-    assert first.findings[0].code == "thinned"
-    assert first.findings[0].message.startswith(f"The file has {size:,} bytes, more than the {size // 2:,} that are read: one line in ")
-    assert sorted(path.name for path in (tmp_path / "a" / "datasets" / first.id).iterdir()) == ["source", "table.json", "table.parquet"]
-
-
-def test_lines_within_quotes_are_drawn_together(tmp_path):
-    path = large_file(tmp_path, line='{0},{1},"k\n{0}"\n')
-    dataset = add_dataset(tmp_path, path, "large", ReadingChoices(rows=5_000), limit_bytes=path.stat().st_size // 2)
-    frame = load_frame(tmp_path, dataset.id)
-    assert not {"ragged-lines", "short-lines", "open-quote"} & {finding.code for finding in dataset.findings}
-    assert (frame["word"] == "k\n" + frame["n"].astype(int).astype(str)).all()
-
-
 @pytest.mark.parametrize(
-    ("encoding", "rows", "message"),
-    [("utf-16", 100, "drawn only of plain text in lines"), ("utf-8", None, "with --rows N")],
+    ("odd", "encoding"),
+    [("", "utf-16"), ('500,2,5" pipe\n', "utf-8"), ('500,"2" x,3\n', "cp1252")],
+    ids=["sound", "a stray quote", "a broken quote"],
 )
-def test_a_file_over_the_limit_that_is_not_sampled_is_refused_with_a_way_out(tmp_path, encoding, rows, message):
-    path = large_file(tmp_path, encoding=encoding)
+@pytest.mark.parametrize("line", LARGE.values(), ids=LARGE)
+def test_a_sample_of_a_file_over_the_limit_is_drawn_evenly_from_all_of_it(tmp_path, line, odd, encoding):
+    path = large_file(tmp_path, line, odd=odd, encoding=encoding)
+    limit, choices = path.stat().st_size // 2, ReadingChoices(rows=2_000)
+    first, again = (add_dataset(tmp_path / home, path, "large", choices, limit_bytes=limit) for home in "ab")
+    assert first.id == again.id
+    frame = load_frame(tmp_path / "a", first.id)
+    assert 1_800 < len(frame) < 2_200 and frame["n"].is_monotonic_increasing
+    for groups in (frame["n"] // 1_000, frame["n"] % 20):  # twenty, with as many rows each
+        assert chisquare(np.bincount(groups.astype(int), minlength=20)).pvalue > 1e-3
+    kept = tmp_path / "a" / "datasets" / first.id
+    assert sorted(path.name for path in kept.iterdir()) == ["source", "table.json", "table.parquet"]
+    pd.testing.assert_frame_equal(read_table(kept / "source", replace(first.reading, rows=None)).frame, frame)
+
+
+def test_a_sample_is_no_larger_than_the_limit(tmp_path):
+    path = large_file(tmp_path)
+    limit = path.stat().st_size // 2
+    dataset = add_dataset(tmp_path, path, "large", ReadingChoices(rows=15_000), limit_bytes=limit)
+    assert 0.7 * limit < dataset.size_bytes <= limit
+
+
+@pytest.mark.parametrize(("packed", "rows", "message"), [(True, 100, "only of plain text: unpack it"), (False, None, "with --rows N")])
+def test_a_file_over_the_limit_that_is_not_sampled_is_refused_with_a_way_out(tmp_path, packed, rows, message):
+    path = large_file(tmp_path)
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(TableError, match=message):
         add_dataset(tmp_path, path, "large", ReadingChoices(rows=rows), limit_bytes=path.stat().st_size // 2)
 
