@@ -114,7 +114,7 @@ def load_text(
     if pad:
         rows = read(connection, path, dialect, pad=True)
     rows -= dialect.header
-    findings += misfit_findings(misfits, dialect, rows, fewest)
+    findings += misfit_findings(misfits, dialect, rows, fewest, pad=pad)
     share = 1.0 if whole else share_to_read(rows, asked)
     size = path.stat().st_size
     if asked is not None and size > limit_bytes:
@@ -175,13 +175,13 @@ def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
     connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({layout})", parameters)
 
 
-def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int) -> list[Finding]:
-    """What to say of lines that are no rows; ``rows`` are read. Raises TableError where those are few."""
+def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> list[Finding]:
+    """What to say of lines that are no rows; ``rows`` are read, with those of too few cells where ``pad``. Raises TableError where those are few."""
     if rows < fewest:
         refuse_open_quote(misfits.opened)
     if dialect.header and misfits.first_is_wrong:
         raise LayoutError(f"The line of the names, {misfits.wrong.first[0]:,}, has too many cells or a broken quote. Mend it in the file.")
-    left_out = max(misfits.records - rows - dialect.header, 0)
+    left_out = max(misfits.records + misfits.blank * pad - rows - dialect.header, 0)
     if left_out > rows:
         raise LayoutError(
             f"{left_out:,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "

@@ -50,6 +50,9 @@ class Misfits:
     records: int = 0
     """Of any width; without blank lines and comments. A line break in quotes starts no other one."""
 
+    blank: int = 0
+    """Lines of blank space, which are rows where rows of too few cells are."""
+
     short: Lines = field(default_factory=Lines)
     """With too few cells."""
 
@@ -128,6 +131,7 @@ def _look(found: Misfits, lines: _Bounded, dialect: Dialect) -> None:
                 return
         cells = dialect.width + 1 if record is None else len(record)
         if record is not None and cells < dialect.width and not any(map(str.strip, record)):
+            found.blank += cells > 0
             continue
         if record and dialect.comment and record[0].startswith(dialect.comment):
             continue

@@ -1,0 +1,66 @@
+"""Tables in any layout are read as they were written, or a finding says what differs."""
+
+import csv
+import io
+import re
+
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as some
+
+from tabtune_core.data.table import ReadingChoices, read_table
+
+HEADER = ["first name", "second name", "third name"]
+SEPARATORS = [",", ";", "\t", "|"]
+INNER = some.text(some.sampled_from([*"abcÄéß ,;|\t'\"#/.-+", "\n"]), max_size=8)
+ROWS = some.lists(
+    some.tuples(INNER.map("k{}k".format), some.integers(-1_000_000, 1_000_000), INNER.map("{}k".format).map(str.strip)),
+    min_size=4,
+    max_size=25,
+)
+"""A word has a letter at its end: blank space around a cell is not kept, and what marks a missing value is no word."""
+ODD = {"short": "k{0}5", "ragged": "k{0}5{0}k{0}k{0}k", "broken": 'k{0}5{0}"k"k', "blank": "", "blanks": "   "}
+"""Lines that are no row, with the separator to fill in. The first is read as one, and what it lacks as missing."""
+NAMED = {"short": "short-lines", "ragged": "ragged-lines", "broken": "ragged-lines", "open": "open-quote"}
+PLACES = some.dictionaries(some.integers(0, 4), some.sampled_from(list(ODD)), max_size=3)
+
+
+def line_of(cells, separator, quoting):
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, quoting=quoting, lineterminator="\n").writerow(cells)
+    return out.getvalue()[:-1]
+
+
+@settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    rows=ROWS,
+    places=PLACES,
+    separator=some.sampled_from(SEPARATORS),
+    quoting=some.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    line_end=some.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=some.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"]),
+    before=some.sampled_from(["", "\n", " \n\n"]),
+    opened=some.sampled_from([{}, {"open": '"k'}]),
+    trailing=some.sampled_from(["", "{0}"]),
+)
+def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
+    rows, places, separator, quoting, line_end, encoding, before, opened, trailing
+):
+    end = trailing.format(separator)
+    written = [("row", line_of(cells, separator, quoting) + end, list(cells)) for cells in rows]
+    for place, sort in sorted(places.items(), reverse=True):
+        written.insert(place, (sort, ODD[sort].format(separator), ["k", 5, None]))
+    written += [(sort, text, None) for sort, text in opened.items()]
+    text = before + "\n".join([line_of(HEADER, separator, quoting) + end, *(line for _, line, _ in written)])
+    table = read_table(text.replace("\n", line_end).encode(encoding), ReadingChoices(header=True, delimiter=separator, encoding=encoding))
+
+    assert table.frame.columns.tolist() == HEADER
+    assert table.frame.to_numpy(dtype=object).tolist() == [cells for sort, _, cells in written if sort in ("row", "short")]
+    said = {finding.code: finding.message for finding in table.findings}
+    numbers = [before.count("\n") + 2 + sum(line.count("\n") + 1 for _, line, _ in written[:place]) for place in range(len(written))]
+    named = [
+        (sort, f"{number}" in re.findall(r"\d+", said.get(NAMED[sort], "")))
+        for (sort, *_), number in zip(written, numbers, strict=True)
+        if sort in NAMED
+    ]
+    assert all(found for _, found in named), named
+    assert {*NAMED.values()} & {*said} == {NAMED[sort] for sort, _ in named}
