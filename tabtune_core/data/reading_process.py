@@ -26,6 +26,8 @@ from tabtune_core.shortage import named, shortage_of
 PROGRESS, RESULT = "progress.txt", "result.json"
 UNSAID = 64
 """Exit status of a process that could not write its result, with the system's number of the reason added."""
+ENDED = "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."
+CRASHED = "Reading it failed for a reason that was not foreseen; the server's log has it. Save the table as CSV again, and add that file."
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 
@@ -84,7 +86,7 @@ class ReadingProcess:
         try:
             answer: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            answer = {"error": "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."}
+            answer = {"error": CRASHED if self._process.returncode == 1 else ENDED}
             if lacking := self._lacking(self._process.returncode - UNSAID):
                 answer = {"error": str(lacking), "lack": lacking.lack}
         finally:

@@ -3,12 +3,15 @@
 What waits is kept for the tab, so that a click elsewhere on the page, or a look at another page, does not end the reading.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard import queries
 from dashboard.formatting import plain
@@ -23,6 +26,9 @@ NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
 """What an upload left for the next look at the page: sentences by severity; name, bytes and reason of files that
 other choices may help; and what is being read."""
 LOOK_SECONDS = 0.1
+AWAY_LOOK_SECONDS = 1.0
+MOST_AWAY_SECONDS = 10.0
+"""Without the tab, after which it is taken for closed; one that only lost its connection comes back sooner, or the file is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,17 @@ def cancel() -> None:
     show_added(waiting)
 
 
+def end_with_tab(waiting: Waiting, process: ReadingProcess, session: str) -> None:
+    """Ends a reading that no tab waits for any more: Streamlit keeps what a closed one held, for minutes or until the next one comes."""
+    away = 0.0
+    while not process.ended():
+        time.sleep(AWAY_LOOK_SECONDS)
+        away = 0.0 if runtime.get_instance().is_active_session(session) else away + AWAY_LOOK_SECONDS
+        if away >= MOST_AWAY_SECONDS:
+            waiting.process = None
+            process.cancel()
+
+
 def follow() -> None:
     """Shows how far reading is until all files are read, then the first table; nothing where no file waits."""
     waiting: Waiting | None = st.session_state.get(WAITING)
@@ -99,12 +116,15 @@ def follow() -> None:
             except ShortageError as error:
                 not_added(waiting.items.pop(0), error)
                 continue
+            if runtime.exists() and (context := get_script_run_ctx()):
+                threading.Thread(target=end_with_tab, args=(waiting, waiting.process, context.session_id), daemon=True).start()
+        process = waiting.process
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
-        while not waiting.process.ended():
-            line.markdown(f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{waiting.process.progress()}")
+        while not process.ended():
+            line.markdown(f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{process.progress()}")
             time.sleep(LOOK_SECONDS)
         del waiting.items[0]
-        process, waiting.process = waiting.process, None
+        waiting.process = None
         finish(item, process, waiting)
     st.session_state.pop(WAITING, None)
     show_added(waiting)

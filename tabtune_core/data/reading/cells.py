@@ -176,7 +176,10 @@ def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
 
 
 def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> list[Finding]:
-    """What to say of lines that are no rows; ``rows`` are read, with those of too few cells where ``pad``. Raises TableError where those are few."""
+    """What to say of lines that are no rows; ``rows`` are read, those of too few cells among them where ``pad``.
+
+    Raises TableError where that is too few, or the line of the names is no row.
+    """
     if rows < fewest:
         refuse_open_quote(misfits.opened)
     if dialect.header and misfits.first_is_wrong:

@@ -73,7 +73,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     given: dict[str, str | int] = {} if choices.delimiter is None else {"delim": choices.delimiter}
     found = sniff(connection, sniffed, **given)
     delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
-    if (quote or '"') != '"' and evenness(head_records(head, delimiter, '"', comment)) > evenness(head_records(head, delimiter, quote, comment)):
+    if (quote or '"') != '"' and evenness(head_records(head, delimiter, '"', comment)) > evenness(
+        head_records(head, delimiter, quote, comment)
+    ):
         quote = escape = '"'
     quote = quote or '"'
     if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote, comment):

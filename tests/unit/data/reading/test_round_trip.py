@@ -12,6 +12,7 @@ from tabtune_core.data.table import ReadingChoices, read_table
 HEADER = ["first name", "second name", "third name"]
 SEPARATORS = [",", ";", "\t", "|"]
 INNER = some.text(some.sampled_from([*"abcÄéß ,;|\t'\"#/.-+", "\n"]), max_size=8)
+PLAIN = some.text(some.sampled_from([*'abcÄéß ".', "\n"]), max_size=8)
 ROWS = some.lists(
     some.tuples(INNER.map("k{}k".format), some.integers(-1_000_000, 1_000_000), INNER.map("{}k".format).map(str.strip)),
     min_size=4,
@@ -64,3 +65,21 @@ def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     ]
     assert all(found for _, found in named), named
     assert {*NAMED.values()} & {*said} == {NAMED[sort] for sort, _ in named}
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    rows=some.lists(
+        some.tuples(PLAIN.map("k{}k".format), some.integers(-1_000_000, 1_000_000), PLAIN.map("k{}k".format)), min_size=4, max_size=25
+    ),
+    separator=some.sampled_from(SEPARATORS),
+    quoting=some.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    line_end=some.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=some.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    above=some.sampled_from(["", "\n", "Export of May\n\n"]),
+)
+def test_a_layout_that_nobody_tells_is_found_out(rows, separator, quoting, line_end, encoding, above):
+    text = above + "\n".join(line_of(cells, separator, quoting) for cells in [HEADER, *rows])
+    frame = read_table(text.replace("\n", line_end).encode(encoding)).frame
+    assert frame.columns.tolist() == HEADER
+    assert frame.to_numpy(dtype=object).tolist() == [list(cells) for cells in rows]

@@ -1,0 +1,31 @@
+"""A tab that is closed while a file is read leaves no reading behind."""
+
+import time
+
+import pytest
+
+from dashboard.views.data.reading import MOST_AWAY_SECONDS
+
+pytestmark = pytest.mark.browser
+
+
+def incoming(home):
+    return list((home / "datasets").glob("incoming-*"))
+
+
+@pytest.mark.parametrize("elsewhere", [None, "Leaderboard"])
+def test_a_closed_tab_ends_its_reading_and_nothing_is_left(serve, page, tmp_path, elsewhere):
+    (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n" * 4_900_000)
+    page.goto(serve())
+    page.locator('input[type="file"]').set_input_files(tmp_path / "long.csv")
+    page.get_by_role("button", name="Cancel reading").wait_for()
+    for link in filter(None, [elsewhere]):
+        page.get_by_role("link", name=link).click()
+        page.get_by_role("heading", name=link).wait_for()
+    assert incoming(tmp_path)
+    page.close()
+    deadline = time.monotonic() + MOST_AWAY_SECONDS + 20
+    while incoming(tmp_path):
+        assert time.monotonic() < deadline, "the reading goes on"
+        time.sleep(0.2)
+    assert not [folder for folder in (tmp_path / "datasets").iterdir() if folder.is_dir()]
