@@ -59,6 +59,9 @@ class Misfits:
     wrong: Lines = field(default_factory=Lines)
     """With too many cells or a broken quote, or too long."""
 
+    lost: int = 0
+    """Lines that those wrong ones span: a stray quote takes others with it."""
+
     first_is_wrong: bool = False
     most_cells: int = 0
     opened: int | None = None
@@ -141,5 +144,6 @@ def _look(found: Misfits, lines: _Bounded, dialect: Dialect) -> None:
             found.short.add(start)
         elif cells > dialect.width:
             found.wrong.add(start)
+            found.lost += lines.number + 1 - start
             found.first_is_wrong |= found.records == 1
             found.most_cells = max(found.most_cells, cells)

@@ -70,6 +70,12 @@ def test_a_reading_that_is_killed_is_said(tmp_path):
     assert not list((tmp_path / "datasets").iterdir())
 
 
+def test_a_reading_that_fails_by_itself_is_not_blamed_on_memory(tmp_path):
+    reading = ReadingProcess(tmp_path, CSV, "t.csv", ReadingChoices(), limit_bytes="none")
+    with pytest.raises(TableError, match="not foreseen; the server's log has it"):
+        reading.result()
+
+
 def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
     with small_disk(tmp_path / "disk") as disk:
         (disk / "datasets").mkdir()

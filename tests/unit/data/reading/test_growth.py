@@ -1,0 +1,68 @@
+"""Time and memory of reading grow with the bytes of a file, whatever they are."""
+
+import time
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from tabtune_core.data.table import read_table
+from tabtune_core.errors import TableError
+
+HEAD = b"a,b,y\n"
+ROWS = b"".join(b"%d,%d,%s\n" % (i, i % 7, b"yes" if i % 3 else b"no") for i in range(1_000))
+SHAPES = {
+    "a late line of many cells": lambda size: HEAD + ROWS + b"1," * (size // 2) + b"\n" + ROWS,
+    "a second line of many cells": lambda size: HEAD + b"1," * (size // 2) + b"\n" + ROWS,
+    "a first line of many cells": lambda size: b"1," * (size // 2) + b"\n" + HEAD + ROWS,
+    "a line of separators": lambda size: HEAD + ROWS + b"," * size + b"\n",
+    "a line of blanks": lambda size: HEAD + ROWS + b" " * size + b"\n",
+    "a line of quotes": lambda size: HEAD + b'"' * size + b"\n" + ROWS,
+    "a long cell": lambda size: HEAD + b"1,2," + b"x" * size + b"\n" + ROWS,
+    "a quote that stays open": lambda size: HEAD + ROWS + b'"' + b"x\n" * (size // 2),
+    "a long cell of lines": lambda size: HEAD + ROWS + b'1,2,"' + b"x\n" * (size // 2) + b'"\n' + ROWS,
+    "many lines of many cells": lambda size: HEAD + ROWS * 2 + (b"1," * 2_000 + b"\n") * (size // 4_000),
+    "many lines of a cell too many": lambda size: HEAD + ROWS * (size // 9_000) + b"1,2,3,4\n" * (size // 16),
+    "many broken quotes": lambda size: HEAD + ROWS * (size // 9_000) + b'1,"2"x,3\n' * (size // 18),
+    "many short lines": lambda size: HEAD + ROWS + b"1,2\n" * (size // 4),
+    "many blank lines": lambda size: HEAD + ROWS + b"\n" * size,
+    "blank lines first": lambda size: b" \n" * (size // 2) + HEAD + ROWS,
+    "many columns": lambda size: b"\n".join([b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)]),
+    "columns of one name": lambda size: b"\n".join([b",".join([b"a"] * (size // 200)), *[b",".join([b"1"] * (size // 200))] * 8]),
+}
+SIZE, TIMES = 200_000, 4
+
+
+def cost(data: bytes) -> tuple[float, int]:
+    """CPU seconds and bytes of memory at most, over those of before."""
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of before
+    before, began = resident("VmRSS"), time.process_time()
+    with suppress(TableError):
+        read_table(data)
+    return time.process_time() - began, resident("VmHWM") - before
+
+
+def resident(name: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1_000
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_file_of_four_times_the_bytes_takes_four_times_as_much(shape):
+    small, large = shape(SIZE), shape(SIZE * TIMES)
+    cost(small)  # what is loaded once
+    seconds, _ = cost(small)
+    longer, memory = cost(large)
+    assert longer < 1 + seconds * TIMES * 2
+    assert memory < 300_000_000 + 40 * len(large)
+
+
+TOKENS = [b"a", b",", b"\n", b'"', b"\x00"]
+
+
+@pytest.mark.parametrize("first", TOKENS)
+def test_the_smallest_files_end_in_a_sentence(first):
+    for rest in product([b"", *TOKENS], repeat=2):
+        with pytest.raises(TableError, match=r"^(The|A quote) [^\n]*\.$"):
+            read_table(first + b"".join(rest), fewest=3)
