@@ -73,11 +73,10 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     given: dict[str, str | int] = {} if choices.delimiter is None else {"delim": choices.delimiter}
     found = sniff(connection, sniffed, **given)
     delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
-    if (quote or '"') != '"' and evenness(head_records(head, delimiter, '"', comment)) > evenness(
-        head_records(head, delimiter, quote, comment)
-    ):
-        quote = escape = '"'
     quote = quote or '"'
+    quoted, usual = (evenness(head_records(head, delimiter, mark, comment)) for mark in (quote, '"'))
+    if usual > quoted:  # words with apostrophes are taken for quoted ones where a real quote is broken
+        quote = escape = '"'
     if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote, comment):
         delimiter = ";"
     records = head_records(head, delimiter, quote, comment)
@@ -197,7 +196,7 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
     if found is not None and found[4]:
         return True
-    years = [int(cell) for cell in first if cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
+    years = [int(cell) for cell in first if len(cell.strip()) == 4 and cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
     if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):
         return len(years) + 2 >= len(first)
     return found is None and not any(character.isdigit() for cell in first for character in cell)

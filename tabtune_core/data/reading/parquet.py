@@ -57,7 +57,7 @@ def load_parquet(
         check_width(len(schema), fewest)
         share = share_to_read(metadata.num_rows, rows)
         unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
-        check_size(max(unpacked, metadata.num_rows * len(schema)), limit_bytes)
+        check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), limit_bytes)
         names = [f"c{place}" for place in range(len(schema))]
         hold_cells(connection, folder, len(names))
         connection.execute(f"CREATE TABLE cells ({', '.join(f'{name} VARCHAR' for name in names)})")
@@ -65,11 +65,11 @@ def load_parquet(
         selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)") for name in names)
         shared = prefixed(metadata)
         texts = [field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)]
-        read, size = 0, 0
+        read, size = 0, 0.0
         with closing(pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)) as file, unplanned(connection):
             for batch in file.iter_batches(rows_at_once(schema, shared)):
-                size += sum(map(unpacked_bytes, batch.columns))
-                check_size(size, limit_bytes)
+                size += share * sum(map(unpacked_bytes, batch.columns))
+                check_size(int(size), limit_bytes)
                 table = pa.table([pc.cast(one, pa.float32()) if one.type == pa.float16() else one for one in batch.columns], names)
                 try:
                     connection.register("batch", table)

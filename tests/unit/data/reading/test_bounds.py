@@ -41,6 +41,7 @@ def test_words_of_a_parquet_file_count_each_time_that_they_stand_in_it(tmp_path,
     with pytest.raises(TableError, match=r"unpacks to more than 1,000,000 bytes, the limit: .* or more. Take a sample of the rows"):
         read_table(path, limit_bytes=LIMIT)
     assert len(read_table(path, limit_bytes=30 * LIMIT).frame) == N
+    assert 50 < len(read_table(path, ReadingChoices(rows=100), limit_bytes=LIMIT).frame) < 150
 
 
 def test_prefixes_that_words_share_count_too(tmp_path):

@@ -31,7 +31,7 @@ SHAPES = {
     "many columns": lambda size: b"\n".join([b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)]),
     "columns of one name": lambda size: b"\n".join([b",".join([b"a"] * (size // 200)), *[b",".join([b"1"] * (size // 200))] * 8]),
 }
-SIZE, TIMES = 200_000, 4
+SIZE, TIMES = 100_000, 4
 
 
 def cost(data: bytes) -> tuple[float, int]:
