@@ -116,6 +116,7 @@ class ReadingProcess:
 
 def main(folder: Path) -> None:
     """The process itself: reads what the first line of its input asks for, and ends at once where that input ends."""
+    sys.excepthook = _end_with_error
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
     from tabtune_core.data.datasets import add_dataset
@@ -145,6 +146,11 @@ def main(folder: Path) -> None:
     except OSError as error:
         os._exit(UNSAID + (error.errno or 0))
     os._exit(0)  # threads of the packages that read tables can abort an orderly end
+
+
+def _end_with_error(*error: Any) -> None:
+    sys.__excepthook__(*error)
+    os._exit(1)  # the thread that waits for input would abort an orderly end
 
 
 def _end_with_input(folder: Path) -> None:

@@ -17,10 +17,9 @@ from tabtune_core.data.reading.batched_queries import answered, first_cells, gro
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
-from tabtune_core.data.reading.dialect import Dialect, find_dialect
+from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
-from tabtune_core.data.reading.misfits import find_misfits, refuse_open_quote
 from tabtune_core.data.reading.odd_rows import total_row, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
@@ -88,11 +87,7 @@ def read_table(
             tell("Reading letters", 0, 0)
             decoded = decode(path, text, choices.encoding)
             tell("Finding the layout", 0, 0)
-            try:
-                dialect = find_dialect(connection, text, choices)
-            except LayoutError:
-                refuse_open_quote(find_misfits(text, Dialect(choices.delimiter or ",", '"', '"', "", 0, FEWEST, False, False)).opened)
-                raise
+            dialect = find_dialect(connection, text, choices)
             tell("Splitting lines into cells", 0, 0)
             hold_cells(connection, folder, dialect.width)
             cells = load_text(

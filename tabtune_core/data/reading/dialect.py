@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
+from tabtune_core.data.reading.misfits import find_misfits, refuse_open_quote
 from tabtune_core.data.reading.sql import first_row
 from tabtune_core.errors import LayoutError, TableError
 
@@ -84,6 +85,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         tried = [(separator, head_records(head, separator, quote, comment)) for separator in SEPARATORS]
         delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
     width = usual_width(records)
+    split = [record for record in records if len(record[1]) > 1]
+    if width < 2 or evenness(split) < MOSTLY:
+        refuse_open_quote(find_misfits(path, Dialect(delimiter, quote, quote, comment, blank, 2, False, False)).opened)
     if width < 2:
         start = records[0][1][0] if records else head  # no record where a cell is over csv's own size limit
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
@@ -92,7 +96,6 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
-    split = [record for record in records if len(record[1]) > 1]
     if evenness(split) < MOSTLY:
         raise LayoutError(
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "

@@ -8,10 +8,12 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tabtune_core.data.reading.dialect import Dialect
 from tabtune_core.errors import TableError
+
+if TYPE_CHECKING:
+    from tabtune_core.data.reading.dialect import Dialect
 
 LONGEST_RECORD = 2_000_000
 """Letters. DuckDB leaves out a record of more bytes."""
@@ -78,7 +80,7 @@ def refuse_open_quote(opened: int | None) -> None:
         raise TableError(f"{message}: all that follows it is one cell. Close it in the file and add the file again.")
 
 
-def find_misfits(path: Path, dialect: Dialect) -> Misfits:
+def find_misfits(path: Path, dialect: "Dialect") -> Misfits:
     """Goes over all lines of a file."""
     found = Misfits()
     usual_limit = csv.field_size_limit(LONGEST_RECORD)
@@ -115,7 +117,7 @@ class _Bounded:
         return BROKEN
 
 
-def _look(found: Misfits, lines: _Bounded, dialect: Dialect) -> None:
+def _look(found: Misfits, lines: _Bounded, dialect: "Dialect") -> None:
     doubled = dialect.escape == dialect.quote
     escape = None if doubled else dialect.escape
     layout: dict[str, Any] = {"delimiter": dialect.delimiter, "quotechar": dialect.quote, "doublequote": doubled, "escapechar": escape}
