@@ -38,7 +38,8 @@ WAYS: dict[Way, str] = {
 }
 TRAIN_SECONDS_HELP = (
     "Training time of the run: steps and evaluations on the validation rows. Cached outputs of frozen layers count at"
-    " the time that they took when they were computed, so that runs are comparable in any order; cache reads and writes do not count."
+    " the time that they took when they were computed, so that runs are comparable in any order; cache reads and writes do not count,"
+    " nor do waits for a core that other programs used."
 )
 LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 

@@ -142,14 +142,15 @@ class RunFinished:
     zero_shot_test: dict[str, float]
     train_seconds: float
     """The run's own: evaluations on the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what
-    they cost then; hashing, events and files, checkpoints among them, are not. So a run has the same seconds whatever ran before it.
-    NaN where they are not known: of a run that was trained together with others, ``extra`` has what the pack took."""
+    they cost then; hashing, events, files (checkpoints among them) and waits for a core that others used are not. So a run has the same
+    seconds whatever ran before it or beside it. NaN where they are not known: of a run that was trained together with others, ``extra`` has
+    what the pack took."""
     predict_seconds: float
-    """For the test rows."""
+    """For the test rows, counted as those of training."""
     peak_memory_bytes: int | None
     """Highest of the whole run, on the meter that speaks for the device; None where it is not the run's own."""
     growth_memory_bytes: int | None
-    """Peak of training over the loaded base; of evaluation where nothing is trained."""
+    """Peak of training over the loaded base; None where nothing is trained."""
     memory_meter: str
     """Which meter that is: torch_allocated or resident."""
     trainable_parameters: int
@@ -160,6 +161,12 @@ class RunFinished:
     """Whether a fresh process gave the same predictions from the package."""
     shared_saved_seconds: float = 0.0
     """Of ``train_seconds``: what an earlier run had computed, so that this one did not spend them."""
+    shared_waited_seconds: float = 0.0
+    """What those runs had waited for a core beside them."""
+    train_wall_seconds: float = math.nan
+    """That passed while the run was trained, with every wait and file; NaN of a run of an earlier version."""
+    predict_growth_memory_bytes: int | None = None
+    """Peak over the loaded base of the final prediction of the held-out rows; None of a trained run of an earlier version."""
     ended_by: EndedBy = ""
     """What ended training before its last step, beside a person and early stopping; then the last step done was evaluated."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -286,6 +293,8 @@ def _not_known_any_more(values: dict[str, Any]) -> dict[str, Any]:
     It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out split.
     """
     extra, known = values["extra"], dict[str, float | None]()
+    if "predict_growth_memory_bytes" not in values and values["total_parameters"] and not values["trainable_parameters"]:
+        known = {"growth_memory_bytes": None, "predict_growth_memory_bytes": values["growth_memory_bytes"]}  # zero-shot's
     if "shared_seconds" in extra and extra["shared_made"] + extra["shared_reused"] > 2:
         known["train_seconds"] = math.nan
         if extra["shared_made"] <= values["steps_done"]:

@@ -13,7 +13,9 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
 COSTS = {
-    "growth_memory_bytes": ("Memory over the loaded model (MB)", MEGABYTE),
+    "run_growth_memory_bytes": ("Memory over the loaded model (MB)", MEGABYTE),
+    "growth_memory_bytes": ("Memory of training (MB)", MEGABYTE),
+    "predict_growth_memory_bytes": ("Memory of prediction (MB)", MEGABYTE),
     "peak_memory_bytes": ("Peak memory (MB)", MEGABYTE),
     "train_seconds": ("Training time (s)", 1.0),
     "adapter_bytes": ("Size of the adapter (kB)", 1e3),
@@ -51,7 +53,7 @@ def axis_of(name: str, metric: str, split: str) -> Axis:
 def pareto(
     runs: pd.DataFrame,
     *,
-    x: str = "growth_memory_bytes",
+    x: str = "run_growth_memory_bytes",
     y: str = SCORE,
     third: str | None = None,
     metric: str = "log_loss",

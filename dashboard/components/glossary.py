@@ -12,7 +12,7 @@ TERMS = {
     "Calibration": "How well the probabilities of a model match how often it is right.",
     "Claim": (
         "The statement that a configuration is better than zero-shot. It is made only if the 95 % interval on the test rows, "
-        "which were not used for any choice, excludes zero."
+        "which were not used for any choice, excludes zero. Runs whose seed moves the test rows say so beside it."
     ),
     "Context row": (
         "A row with its label that is given to the model as an example. These models predict from context rows, as a language "
@@ -37,13 +37,18 @@ TERMS = {
     "Growth (of memory)": (
         "Peak memory of a phase above the loaded base model. Rankings use it, because the process itself is larger than a small model."
     ),
-    "Held-out rows": "The validation rows, which are used for choices, and the test rows, which are only reported.",
+    "Held-out rows": (
+        "The validation rows, which are used for choices and move with the seed, and the test rows, which are only reported and are "
+        "the same for every seed of a table and split."
+    ),
     "Hyperparameter": "A setting of LoRA or of training, such as the rank or the learning rate.",
     "Interval, ±": (
         "A 95 % interval, and half its width. Over several seeds it is of paired differences; with one seed, of a bootstrap over rows."
     ),
     "LoRA": "Low-rank adaptation: W + (alpha / r) B A in place of W, where only A and B train (Hu et al. 2021, arXiv 2106.09685).",
-    "Mean over seeds": "A configuration is run under several seeds; each moves the split, the adapter's start and the episodes.",
+    "Mean over seeds": (
+        "A configuration is run under several seeds; each moves the training and validation rows, the adapter's start and the episodes."
+    ),
     "Merged checkpoint": "The base weights with the update added. It is as fast as the base model and opens in the upstream package.",
     "Pareto front": "The best trade-offs: runs that no other run beats on all chosen axes.",
     "Pipeline file": "A fitted `TabularPipeline` in one file, context rows included.",
@@ -54,8 +59,8 @@ TERMS = {
     "Reference": "Logistic or ridge regression and gradient boosting from scikit-learn on the same split, without a foundation model.",
     "Run": "One strategy with one group of settings and one seed, on one table.",
     "Seed": (
-        "Moves the split, the adapter's start and the episodes. Runs of a sweep that share a seed share split and episodes, so "
-        "their differences are paired."
+        "Moves the training and validation rows, the adapter's start and the episodes. Runs of a sweep that share a seed share all of "
+        "them, so their differences are paired."
     ),
     "Selection metric": "The validation score that decides early stopping, the best checkpoint and the default ranking.",
     "Step": "One optimizer step on one episode.",

@@ -12,7 +12,7 @@ from tabtune_core.analysis.pareto import front
 from tabtune_core.metrics import METRICS
 
 _COSTS = {
-    "growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
+    "run_growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
     "trainable_parameters": ("Trained parameters (thousands)", 1e3),
 }
 _INTERVALS = "Bars, and columns that end in _interval, are half the width of a 95 % interval."

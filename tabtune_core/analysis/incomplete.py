@@ -66,7 +66,8 @@ def _rows_shown(run: Run) -> Hashable:
 def _split(run: Run) -> Hashable:
     settings = run.settings
     shares = (settings.validation_share, settings.test_share, settings.split_at_median, settings.split_by, settings.split_column)
-    return json.dumps([settings.dataset, settings.target, *shares, settings.train.validation_rows, settings.train.test_rows])
+    drawn_by = (settings.split_seed, settings.test_rows_move)
+    return json.dumps([settings.dataset, settings.target, *shares, *drawn_by, settings.train.validation_rows, settings.train.test_rows])
 
 
 def _held_out(run: Run) -> Hashable:

@@ -59,8 +59,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
     drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
-    same_rows = plan is not None and store.run(lora["runs"].iloc[0][0]).settings.split_by == "time"  # under every seed
-    whole = plan.test_rows if plan and same_rows else drawn_from
+    stay = store.run(lora["runs"].iloc[0][0]).settings.test_rows_stay
+    whole = plan.test_rows if plan and stay else drawn_from
     evaluations = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
     lora_claim = claim(comparison, board, rank_by, load, table_rows=whole, evaluations=evaluations)
     label, metric = partial(label_of, lora), METRICS[rank_by]
@@ -73,7 +73,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     sentences += _memory(table)
     if comparison.apart:
         sentences.append(f"Not compared with the others: {'; '.join(comparison.apart)}.")
-    return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
+    return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan, stay=stay), table, lora_claim)
 
 
 def _worse_than_the_mean(board: pd.DataFrame) -> Iterator[str]:
@@ -225,7 +225,7 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
             yield f"{lead}. The test rows do not confirm it: {test}."
 
 
-def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
+def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None, *, stay: bool) -> str:
     named = f"seed{'s' * (len(comparison.seeds) > 1)} {', '.join(map(str, comparison.seeds))}"
     compared = f" Compared on {named}, where every configuration has a score." if comparison.left_out else ""
     if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
@@ -238,9 +238,12 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
         if len(claim.runs) > 1
         else " This does not include variation from the split and the initialization; run several seeds to measure it."
     )
+    unused, but = ", which were not used for any choice,", ""
+    if len(claim.runs) > 1 and not stay:
+        unused, but = "", " Test rows of one seed are training or validation rows of others here, so the choice has used them."
     return (
-        f"± is half the width of a 95 % interval, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows,"
-        f" which were not used for any choice, can confirm an improvement.{compared}"
+        f"± is half the width of a 95 % interval, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
+        f"{unused} can confirm an improvement.{but}{compared}"
     )
 
 

@@ -29,6 +29,8 @@ _WHOLE = (
     "total_parameters",
     "peak_memory_bytes",
     "growth_memory_bytes",
+    "predict_growth_memory_bytes",
+    "run_growth_memory_bytes",
     "adapter_bytes",
     "context_rows",
     "train_context_rows",
@@ -49,6 +51,7 @@ _SETTINGS = (
     "variant",
     "learning_rate",
     "seed",
+    "held_out_set",
 )
 _MEASURED = (
     "steps",
@@ -59,8 +62,11 @@ _MEASURED = (
     "trainable_percent",
     "peak_memory_bytes",
     "growth_memory_bytes",
+    "predict_growth_memory_bytes",
+    "run_growth_memory_bytes",
     "memory_meter",
     "train_seconds",
+    "train_wall_seconds",
     "shared_saved_seconds",
     "ended_by",
     "predict_seconds",
@@ -76,6 +82,7 @@ _NUMBERS = (
     "learning_rate",
     "trainable_percent",
     "train_seconds",
+    "train_wall_seconds",
     "shared_saved_seconds",
     "predict_seconds",
     *_SCORES,
@@ -129,6 +136,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
     ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
     0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
+    ``run_growth_memory_bytes`` is the peak of training or of prediction, whichever is higher: zero-shot has no training.
     ``pack`` is what those took together that it trained with. ``resumed`` says that it went on after an interruption, and from where.
 
     Raises:
@@ -189,6 +197,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "model": SCIKIT_LEARN if settings.strategy in REFERENCES else settings.model,
         "strategy": settings.strategy,
         "seed": settings.seed,
+        "held_out_set": settings.test_set,
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "note": run.error or "",
         "own_note": run.note,
@@ -222,6 +231,8 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
 
 def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
+    of_phases = [bytes for bytes in (result.growth_memory_bytes, result.predict_growth_memory_bytes) if bytes is not None]
+    row["run_growth_memory_bytes"] = max(of_phases, default=None)
     row["steps"], row["pack"] = result.steps_done, pack_costs(result)
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}

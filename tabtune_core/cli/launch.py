@@ -89,6 +89,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
+    say(f"Test rows: {'; '.join(dict.fromkeys(one.test_rows_in_words for one in settings))}")
     runs = _follow_or_cancel(store, sweep, ids, partial(say_what_may_leak, store, dataset, first))
     if runs is None:
         return 130

@@ -70,6 +70,7 @@ def _in_short(run: Run) -> dict[str, Any]:
         "status": run.status,
         "dataset": run.settings.dataset,
         "target": run.settings.target,
+        "test_rows": run.settings.test_rows_in_words,
         "model": run.settings.model,
         "tags": list(run.tags),
         "node": run.node or None,

@@ -164,7 +164,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     """The leaderboard in MB, seconds and per cent."""
     metric = METRICS[rank_by]
     digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
-    rows = [("", "run", "validation", "test", "gain", "train s", "memory MB", "trainable", "adapter MB", "note")]
+    rows = [("", "run", "validation", "test", "gain", "train s", "train MB", "predict MB", "trainable", "adapter MB", "note")]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
         note = row["note"] if row["status"] in RANKED else ""
@@ -179,6 +179,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 _cell(row["gain"], f"{{:+.{digits}f}}"),
                 _cell(row["train_seconds"], "{:.1f}"),
                 _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
+                _cell(row["predict_growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["trainable_percent"], "{:.2f} %"),
                 _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
                 ", ".join(part for part in (status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
@@ -186,7 +187,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         )
     direction = "higher" if metric.higher_is_better else "lower"
     head = (
-        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; memory is the growth over the loaded base."
+        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; MB are the peaks of training and of"
+        " prediction over the loaded base."
     )
     return "\n".join((head, *_aligned(rows)))
 

@@ -5,7 +5,7 @@ Shape letters: M rows with a label and a value in the column, U different values
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,10 @@ DRAWS = 50
 """Orders of the groups that are tried; the one whose parts come nearest to their shares is taken. Of scikit-learn's own splitters
 GroupShuffleSplit counts groups and not rows and keeps no proportions, and StratifiedGroupKFold has only parts of one size and took 7 s
 for 20,000 groups, this 0.4 s."""
+UNTRAINED = 10
+"""What a stratum counts that no training row has, against 1 where another part lacks it."""
+USUAL_VALIDATION = 0.25
+"""Of the rows that do not test."""
 FAR_OFF = 1.5
 """A part of so many times its share, or so many times less, is pointed out."""
 WAY_OUT = "Choose another column, other shares of the parts, or a split at random."
@@ -37,6 +41,7 @@ def split_by_column(
     *,
     by: By,
     seed: int,
+    test_seed: int | None,
     validation_share: float,
     test_share: float,
     context_rows: int | None,
@@ -52,6 +57,7 @@ def split_by_column(
         by: 'time' tests on the latest rows and validates on those before, whatever the seed; rows of one value stay together. 'group'
             draws whole groups.
         seed: of the order of groups and of the samples.
+        test_seed: of those of the test rows; None for ``seed``.
         validation_share: of the rows with a label and a value.
         test_share: the same; 0 for a table whose test rows are elsewhere.
         context_rows: most rows in ``context``; None for all that train.
@@ -70,11 +76,16 @@ def split_by_column(
     rows_M, values_M = labelled[known], values[known]
     _check(values, by, parts=len(shares) + 1)
     place_M, values_U = pd.factorize(values_M, sort=by == "time")
-    part_U = _by_time(np.bincount(place_M), shares) if by == "time" else _by_group(place_M, strata[rows_M].astype(str), shares, seed)
+    if by == "time":
+        part_U = _by_time(np.bincount(place_M), list(shares.values()))
+    else:
+        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, seed, test_seed if test_share else None)
     held_out = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
     train = np.setdiff1d(labelled, np.concatenate([*held_out.values()]))
     description = (
-        _time_description(part_U[place_M], values_M) if by == "time" else _group_description(part_U[place_M], part_U, seed, column)
+        _time_description(part_U[place_M], values_M)
+        if by == "time"
+        else _group_description(part_U[place_M], part_U, column, seed, test_seed if test_share else None)
     )
     if not known.all():
         description += f" The {(~known).sum():,} rows without a value in it only train."
@@ -83,7 +94,8 @@ def split_by_column(
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"No value of {column!r} is in two rows: a split by it is one at random.", column))
     if isinstance(labels[labelled[0]], str):
-        held_out, lacking = _with_known_classes(held_out, train, labels, f"The split by {by} on {column!r}")
+        fixed = by == "group" and test_seed is not None  # the test rows stay, whatever rare class the seed puts into training
+        held_out, lacking = _with_known_classes(held_out, train, labels, f"The split by {by} on {column!r}", fixed=fixed)
         findings += lacking
     return sampled(
         strata,
@@ -91,6 +103,7 @@ def split_by_column(
         held_out["validation"],
         held_out.get("test", train[:0]),
         seed=seed,
+        test_seed=test_seed,
         context_rows=context_rows,
         validation_rows=validation_rows,
         test_rows=test_rows,
@@ -142,32 +155,55 @@ def _check(values: pd.Series, by: By, *, parts: int) -> None:
         )
 
 
-def _by_time(counts_U: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int64]:
+def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
     """The split of each value, 0 the training rows, earliest first: cuts between two values, as near to the shares as there is one."""
     part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
     taken = 0.0
     for part in range(len(shares), 0, -1):
-        taken += list(shares.values())[part - 1]
+        taken += shares[part - 1]
         first = part + int(np.abs(before_U[part:end] - (1 - taken) * counts_U.sum()).argmin())
         part_U[first:end], end = part, first
     return part_U
 
 
-def _by_group(place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], seed: int) -> NDArray[np.int64]:
-    """The split of each group, 0 the training rows; the best of DRAWS random orders."""
-    rng, (names, stratum_M) = np.random.default_rng([seed, 2]), np.unique(strata_M, return_inverse=True)
+def _by_group(
+    place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], seed: int, test_seed: int | None
+) -> NDArray[np.int64]:
+    """The split of each group, 0 the training rows.
+
+    With a ``test_seed`` the test groups are drawn first, beside as many validation groups as are usual, so that the share of these moves
+    none. Then ``seed`` divides the others, as they were divided at first where each draw leaves more strata untrained.
+    """
+    names, stratum_M = np.unique(strata_M, return_inverse=True)
     groups = int(place_M.max()) + 1
     counts_US = np.bincount(place_M * len(names) + stratum_M, minlength=groups * len(names)).reshape(groups, -1)
-    wanted_P = np.array([1 - sum(shares.values()), *shares.values()])
-    found_U, lowest = np.zeros(groups, dtype=np.int64), np.inf
+    if test_seed is None:
+        return _best_draw(counts_US, list(shares.values()), seed)
+    kept = 1 - shares["test"]
+    part_U = _best_draw(counts_US, [USUAL_VALIDATION * kept, shares["test"]], test_seed)
+    rest = part_U < 2
+    part_U[rest] = _best_draw(counts_US[rest], [shares["validation"] / kept], seed, part_U[rest])
+    return part_U
+
+
+def _best_draw(
+    counts_US: NDArray[np.int64], shares: Sequence[float], seed: int, fallback_U: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """The part of each group in the best of DRAWS random orders; ``fallback_U`` where all of them leave more strata untrained."""
+    rng, groups, wanted_P = np.random.default_rng([seed, 2]), len(counts_US), np.array([1 - sum(shares), *shares])
+
+    def off(part_U: NDArray[np.int64]) -> float:
+        counts_PS = np.stack([counts_US[part_U == part].sum(axis=0) for part in range(len(wanted_P))])
+        shares_PS = np.column_stack([counts_PS / counts_US.sum(axis=0).clip(1), counts_PS.sum(axis=1) / counts_US.sum()])
+        return float(np.abs(shares_PS - wanted_P[:, None]).mean() + UNTRAINED * (counts_PS[0] == 0).sum() + (counts_PS[1:] == 0).sum())
+
+    found_U = np.zeros(groups, dtype=np.int64) if fallback_U is None else fallback_U
+    lowest = np.inf if fallback_U is None else off(fallback_U) // 1 + UNTRAINED
     for _ in range(DRAWS):
         order_U, part_U = rng.permutation(groups), np.empty(groups, dtype=np.int64)
         part_U[order_U] = _by_time(counts_US[order_U].sum(axis=1), shares)
-        counts_PS = np.stack([counts_US[part_U == part].sum(axis=0) for part in range(len(wanted_P))])
-        shares_PS = np.column_stack([counts_PS / counts_PS.sum(axis=0), counts_PS.sum(axis=1) / len(place_M)])
-        off = np.abs(shares_PS - wanted_P[:, None]).mean() + 10 * (counts_PS[0] == 0).sum() + (counts_PS[1:] == 0).sum()
-        if off < lowest:
-            found_U, lowest = part_U, off
+        if (this := off(part_U)) < lowest:
+            found_U, lowest = part_U, this
     return found_U
 
 
@@ -187,13 +223,14 @@ def _written(values: pd.Series) -> list[str]:
     return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
 
 
-def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], seed: int, column: str) -> str:
+def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], column: str, seed: int, test_seed: int | None) -> str:
     texts = [
         f"{does} on {(part_M == part).sum():,} rows of {(part_U == part).sum():,} groups"
         for part, does in enumerate(("trains", "validates", "tests"))
         if (part_M == part).any()
     ]
-    return f"{', '.join(texts)} (seed {seed}). No group is in two parts, and no model sees {column!r}."
+    seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; every seed has these test groups, of split seed {test_seed}"
+    return f"{', '.join(texts)} ({seeds}). No group is in two parts, and no model sees {column!r}."
 
 
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
@@ -204,9 +241,12 @@ def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
 
 
 def _with_known_classes(
-    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str
+    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str, *, fixed: bool
 ) -> tuple[dict[str, Rows], list[Finding]]:
-    """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks."""
+    """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks.
+
+    Of validation rows, and of test rows unless they are ``fixed``, a rare class stays if training has it, too.
+    """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
     for part, rows in held_out.items():
@@ -216,7 +256,7 @@ def _with_known_classes(
                 f"{split} leaves the class {unknown[0]!r} without a training row, and {np.sum(labels[rows] == unknown[0]):,} {part} rows "
                 f"have it: no model could learn it. {WAY_OUT}"
             )
-        kept[part] = rows[np.isin(labels[rows], list(trained))]
+        kept[part] = rows[np.isin(labels[rows], list(usual if fixed and part == "test" else trained))]
         there = set(labels[kept[part]])
         if len(there) < 2:
             named = f"of the class {next(iter(there))!r} alone" if there else "of no class that trains"

@@ -1,6 +1,7 @@
 """Which rows train, which choose, which are only reported: seeded and stratified.
 
-In: labels and a seed. Out: row numbers of the table. The same seed gives the same split to every run of a sweep.
+In: labels and two seeds. Out: row numbers of the table. One seed holds the test rows out, once for a table; the other one divides the rest,
+the same for every run of a sweep that has it.
 """
 
 from collections.abc import Sequence
@@ -137,6 +138,7 @@ def split_rows(
     labels: NDArray[np.object_],
     *,
     seed: int,
+    test_seed: int | None,
     validation_share: float,
     test_share: float,
     context_rows: int | None,
@@ -150,6 +152,7 @@ def split_rows(
     Args:
         labels: one a row of the table, None where it is missing.
         seed: of the shuffles.
+        test_seed: of the shuffles that hold the test rows out; None for ``seed``.
         validation_share: of the labelled rows.
         test_share: of the labelled rows; 0 for a table whose test rows are elsewhere.
         context_rows: most rows in ``context``; None for all that train. Under one seed a smaller context is part of every larger one.
@@ -168,11 +171,20 @@ def split_rows(
     spread = labelled[~rare]
     rest, test = spread, spread[:0]
     if held_out_sizes[1]:
-        rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=seed, stratify=labels[spread].astype(str))
+        first_seed = seed if test_seed is None else test_seed
+        rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str))
     train, validation = train_test_split(rest, test_size=held_out_sizes[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
     train = np.concatenate([train, labelled[rare]])
     return sampled(
-        labels, train, validation, test, seed=seed, context_rows=context_rows, validation_rows=validation_rows, test_rows=test_rows
+        labels,
+        train,
+        validation,
+        test,
+        seed=seed,
+        test_seed=test_seed,
+        context_rows=context_rows,
+        validation_rows=validation_rows,
+        test_rows=test_rows,
     )
 
 
@@ -183,6 +195,7 @@ def sampled(
     test: Rows,
     *,
     seed: int,
+    test_seed: int | None,
     context_rows: int | None,
     validation_rows: int,
     test_rows: int,
@@ -190,12 +203,14 @@ def sampled(
 ) -> Split:
     """The split of these rows, in ascending order and no larger than is asked for."""
     rng = np.random.default_rng([seed, 0])
+    test_rng = rng if test_seed is None else np.random.default_rng([test_seed, 0])
 
-    def at_most(rows: Rows, most: int) -> Rows:
+    def at_most(rows: Rows, most: int, rng: np.random.Generator = rng) -> Rows:
         rows = np.sort(rows)
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
-    validation, test = at_most(validation, validation_rows), at_most(test, test_rows)  # first, so that no size of a context moves them
+    # first, so that no size of a context moves them
+    validation, test = at_most(validation, validation_rows), at_most(test, test_rows, test_rng)
     train = np.sort(train)
     return Split(train, validation, test, at_most(train, context_rows or len(train)), findings)
 

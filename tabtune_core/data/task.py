@@ -63,6 +63,7 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
     train = settings.train
     sizes: dict[str, Any] = {
         "seed": settings.seed,
+        "test_seed": None if settings.test_rows_move else settings.split_seed,
         "validation_share": settings.validation_share,
         "test_share": settings.test_share if test_share is None else test_share,
         "context_rows": train.predict_context_rows,

@@ -3,7 +3,6 @@
 In: the settings of a run and the workspace. Out: the events, the predictions and the result of a run like any other.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned,
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.device import describe_device
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.reference_models import fit_reference, most_rows
@@ -78,7 +78,7 @@ def run_reference(
             if context.encoder.left_out:
                 emit(Note(f"Columns that the model does not use (free text or left out by you): {', '.join(context.encoder.left_out)}."))
         with meter.phase("train"):
-            started = time.monotonic()
+            clock = OwnClock.of_this_thread()
             reference = fit_reference(
                 settings.strategy,
                 context.x_CF,
@@ -87,16 +87,16 @@ def run_reference(
                 classes=len(classes),
                 seed=settings.seed,
             )
-            train_seconds = time.monotonic() - started
+            train_seconds, wall_seconds = clock.seconds, clock.wall_seconds
             emit(Note(reference.said))
         if stop_request() == "cancel":
             raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
         with meter.phase("evaluate"):
             predictions, scores, predict_seconds = dict[SplitName, NDArray[np.float64]](), {}, 0.0
             for name, part in held_out.items():
-                started = time.monotonic()
+                clock.start()
                 predictions[name] = reference.predict(x_NF[name])
-                predict_seconds = time.monotonic() - started  # of the last part: the test rows, where there are any
+                predict_seconds = clock.seconds  # of the last part: the test rows, where there are any
                 scores[name] = score_all(part.y_N, predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
         with meter.phase("save"):
@@ -111,9 +111,11 @@ def run_reference(
         zero_shot_validation={},
         zero_shot_test={},
         train_seconds=train_seconds,
+        train_wall_seconds=wall_seconds,
         predict_seconds=predict_seconds,
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=meter.growth_bytes["train"],
+        predict_growth_memory_bytes=meter.growth_bytes["evaluate"],
         memory_meter=meter.speaks,
         trainable_parameters=0,
         total_parameters=0,

@@ -53,7 +53,8 @@ def disturbed(threads: Path = THREADS) -> Note | None:
     if waited < LEAST_SECONDS or waited < WORTH_SAYING * (ran + waited):
         return None
     return Note(
-        f"The run was disturbed: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that others used. Its times"
-        " are longer than without them, and do not compare with those of other runs.",
+        f"The run was disturbed: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that others used. What the"
+        " thread that trains waited does not count as training time; where several threads compute one sum, that time is longer than"
+        " without the others, and does not compare with that of other runs.",
         "warning",
     )

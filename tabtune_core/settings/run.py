@@ -5,6 +5,8 @@ and the command line's help.
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,8 +56,15 @@ class RunSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
-    """Random seed of the split (except a split by time), the adapter's initialization and the episodes. Runs with the same seed share split
-    and episodes. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order there."""
+    """Random seed of the training and validation rows (except in a split by time), the adapter's initialization and the episodes. Runs with
+    the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order
+    there."""
+    split_seed: int = 0
+    """Random seed of the test rows. They are held out once and are the same for every ``seed``, so that no run trains on them or chooses by
+    them."""
+    test_rows_move: bool = False
+    """Let ``seed`` draw the test rows too, as in earlier versions. Then test rows of one seed are training and validation rows of another,
+    so a choice that was made over several seeds has used them."""
     device: str = "auto"
     """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
     validation_share: float = 0.2
@@ -111,8 +120,11 @@ class RunSettings:
             require(not self.quick_sweep, f"quick_sweep cannot train runs in one pass with {name}; leave one of the two out.")
         idle = f"quick_sweep changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
         require(not self.quick_sweep or self.strategy == "peft", idle)
-        check_whole("seed", self.seed, 0)
-        require(self.seed < 2**32, f"seed is {self.seed}; it must be below {2**32}.")
+        for name, seed in (("seed", self.seed), ("split_seed", self.split_seed)):
+            check_whole(name, seed, 0)
+            require(seed < 2**32, f"{name} is {seed}; it must be below {2**32}.")
+        idle = f"split_seed is {self.split_seed}, which changes nothing with test_rows_move; leave one of the two out."
+        require(not self.test_rows_move or not self.split_seed, idle)
         check_number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
         check_number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
 
@@ -159,6 +171,25 @@ class RunSettings:
         return "" if self.split_by == "random" else f"split by {self.split_by}: {self.split_column}"
 
     @property
+    def test_set(self) -> str:
+        """Eight digits by which one set of test rows is told from another: a hash of the table, the rule of the split and its seed."""
+        rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column)
+        moving = (self.seed, self.validation_share, self.train.validation_rows) if self.test_rows_move else self.split_seed
+        return hashlib.sha256(json.dumps([rule, self.test_share, self.train.test_rows, moving]).encode()).hexdigest()[:8]
+
+    @property
+    def test_rows_stay(self) -> bool:
+        """Whether no seed trains on test rows of another one, or chooses by them."""
+        return not self.test_rows_move or self.split_by == "time"
+
+    @property
+    def test_rows_in_words(self) -> str:
+        """Which they are, for example ``set 1a2b3c4d, the same for every seed``."""
+        if not self.test_rows_move:
+            return f"set {self.test_set}, the same for every seed"
+        return f"set {self.test_set} of seed {self.seed}" + ("" if self.test_rows_stay else ", on which other seeds train or choose")
+
+    @property
     def label(self) -> str:
         """What a chart or a row calls this run, for example ``LoRA r=8 (DoRA)``."""
         name = STRATEGY_NAMES[self.strategy] + (f" r={self.lora.rank}" if self.strategy == "peft" else "")
@@ -193,13 +224,22 @@ class RunSettings:
         return read
 
     @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """The settings that a run was recorded with: in earlier versions its test rows moved with its seed.
+
+        Raises:
+            SettingError: as of ``from_dict``.
+        """
+        return cls.from_dict({"test_rows_move": True, **values})
+
+    @classmethod
     def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
         """The settings that a run stored with what it made: in earlier versions its predictions were shown ``context_rows``.
 
         Raises:
             SettingError: as of ``from_dict``.
         """
-        read = cls.from_dict(values)
+        read = cls.stored(values)
         if read.train.predict_context_rows is None:
             read = dataclasses.replace(read, train=dataclasses.replace(read.train, predict_context_rows=read.train.context_rows))
         return read

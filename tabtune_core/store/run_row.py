@@ -109,7 +109,7 @@ class Sweep:
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
     """Settings never change, and checking them takes longer than reading the row."""
-    return RunSettings.from_dict(json.loads(text))
+    return RunSettings.stored(json.loads(text))
 
 
 def read_run(row: sqlite3.Row) -> Run | Unreadable:

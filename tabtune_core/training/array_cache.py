@@ -1,7 +1,7 @@
 """What the runs of a workspace share: arrays by the hash of all that they depend on.
 
 In: what an array depends on, and how to make it. Out: the same array, mapped from a file when any run made it before. The file also holds
-the seconds that making it took, which every run that uses it is charged.
+the seconds that making it took on a core, which every run that uses it is charged, and those that its maker waited for one.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.training.clock import OwnClock
 
-FORMAT = 2
+FORMAT = 3
 """Part of every hash: whoever changes what a file holds, or what it is made of, adds one, and files of before are made anew."""
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
@@ -38,7 +38,7 @@ class SharedArrays:
     salt: str = ""
     """What everything depends on: the weights, the device and the versions of the packages."""
     limit_bytes: int = LIMIT_BYTES
-    clock: OwnClock = field(default_factory=OwnClock)
+    clock: OwnClock = field(default_factory=OwnClock.of_this_thread)
     """The run's own, which is charged for each array once: at its first use, as if this run had made it then."""
     made: int = 0
     reused: int = 0
@@ -69,9 +69,9 @@ class SharedArrays:
             file = self.file_of(parts)
             array = self.read(file)
         if array is None:
-            began = self.clock.seconds
+            began, waits = self.clock.seconds, self.clock.waited_seconds
             array = make()
-            self.keep(file, array, self.clock.seconds - began)
+            self.keep(file, array, self.clock.seconds - began, self.clock.waited_seconds - waits)
         return array
 
     def file_of(self, parts: Sequence[Any]) -> Path:
@@ -84,27 +84,32 @@ class SharedArrays:
             array: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
             with file.open("rb") as opened:
                 opened.seek(getattr(array, "offset", 0) + array.nbytes)
-                seconds = float(np.load(opened, allow_pickle=False))
+                seconds, waits = map(float, np.load(opened, allow_pickle=False))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError, TypeError):
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:  # what it cost is not known, as of an earlier version's file: as good as none
+            seconds = waits = math.nan
+        if not (
+            0 <= seconds < math.inf and 0 <= waits < math.inf
+        ):  # what it cost is not known, as of an earlier version's file: as good as none
             file.unlink(missing_ok=True)
             return None
         self.reused += 1
         if file not in self._paid:
             self._paid.add(file)
-            self.clock.charge(seconds)
+            self.clock.charge(seconds, waits)
         return array
 
-    def keep(self, file: Path, array: NDArray[Any], seconds: float) -> None:
-        """Writes an array that took ``seconds`` to make, where it is not there; on a full disk or at the limit the run goes on without."""
+    def keep(self, file: Path, array: NDArray[Any], seconds: float, waits: float) -> None:
+        """Writes an array, where it is not there; on a full disk or at the limit the run goes on without.
+
+        Making it took ``seconds``, and ``waits`` for a core that others used.
+        """
         with self.clock.aside():
             self.made += 1
             self._paid.add(file)
             if not file.exists():
-                self._write(file, array, seconds)
+                self._write(file, array, np.array([seconds, waits]))
 
     @property
     def paid(self) -> list[str]:
@@ -115,7 +120,7 @@ class SharedArrays:
         """What an earlier process of the run has made, or was charged for."""
         self._paid |= {self.folder / name for name in names}
 
-    def _write(self, file: Path, array: NDArray[Any], seconds: float) -> None:
+    def _write(self, file: Path, array: NDArray[Any], costs: NDArray[np.float64]) -> None:
         partial_file = file.with_suffix(f".{os.getpid()}.partial")
         if self._own_bytes > COUNTED_AGAIN * self.limit_bytes:
             self._used_bytes, self._own_bytes = sum(size for _, size, _ in _by_age(self.folder, "*.npy")), 0
@@ -125,7 +130,7 @@ class SharedArrays:
         try:
             with partial_file.open("wb") as opened:
                 np.save(opened, array)
-                np.save(opened, np.float64(seconds))
+                np.save(opened, costs)
             partial_file.replace(file)
             self._used_bytes, self._own_bytes = self._used_bytes + array.nbytes, self._own_bytes + array.nbytes
         except OSError:

@@ -1,32 +1,69 @@
-"""A run's own time, which does not depend on what earlier runs left in the folder of shared arrays.
+"""A run's own time, which depends neither on what earlier runs left in the folder of shared arrays nor on what else its cores compute.
 
-In: a clock of the machine; what sharing costs, and what it saves. Out: the seconds that the same training takes with an empty folder.
+In: a clock of the machine, and how long its thread waited for a core; what sharing costs, and what it saves. Out: the seconds that the same
+training takes with an empty folder and cores of its own. Waits of other threads, as in a sum that several of them compute, are not told
+from computing: they spin meanwhile.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class OwnClock:
-    """Seconds since ``start``, less what is set aside, plus what is charged."""
+def waits_of_this_thread() -> Callable[[], float]:
+    """How many seconds the thread that calls this has been ready and waited for a core that others used; 0 where nothing counts that."""
+    file = f"/proc/self/task/{threading.get_native_id()}/schedstat"  # Documentation/scheduler/sched-stats.rst
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def waited() -> float:
+        try:
+            with open(file, "rb", buffering=0) as opened:
+                return 1e-9 * int(opened.read().split()[1])
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+    return waited
+
+
+class OwnClock:
+    """Seconds since ``start``, less what is set aside and what was waited for a core, plus what is charged."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic, waited: Callable[[], float] = lambda: 0.0) -> None:
+        self._machine, self._waited = now, waited
         self._aside_since: float | None = None
         self.start()
 
+    @classmethod
+    def of_this_thread(cls) -> "OwnClock":
+        """Without the waits of the thread that calls this."""
+        return cls(waited=waits_of_this_thread())
+
     def start(self) -> None:
         """Training begins here."""
+        self._wall_began, self._waits_began = self._machine(), self._waited()
         self._began, self._set_aside = self._now(), 0.0
-        self.charged_seconds = 0.0
-        """What others had computed and this run used, since ``start``."""
+        self.charged_seconds, self.charged_waits = 0.0, 0.0
+        """What others had computed and this run used, since ``start``, and what they had waited for a core meanwhile."""
 
-    def go_on(self, seconds: float, charged_seconds: float) -> None:
+    def go_on(self, seconds: float, charged_seconds: float, wall_seconds: float) -> None:
         """Training goes on here that took ``seconds`` in an earlier process, what was charged there among them."""
         self.start()
         self._began -= seconds - charged_seconds
+        self._wall_began -= wall_seconds
         self.charged_seconds = charged_seconds
+
+    def _now(self) -> float:
+        return self._machine() - self._waited()
+
+    @property
+    def wall_seconds(self) -> float:
+        """What a person waited for: without what was charged, with all else."""
+        return self._machine() - self._wall_began
+
+    @property
+    def waited_seconds(self) -> float:
+        """For a core, in this process."""
+        return self._waited() - self._waits_began
 
     @property
     def seconds(self) -> float:
@@ -35,12 +72,13 @@ class OwnClock:
         return now - self._began - self._set_aside + self.charged_seconds
 
     def is_past(self, limit: float | None) -> bool:
-        """Whether so many seconds are over; never without a limit."""
-        return limit is not None and self.seconds >= limit
+        """Whether so many seconds are over, waits for a core included; never without a limit."""
+        return limit is not None and self.seconds + self.waited_seconds >= limit
 
-    def charge(self, seconds: float) -> None:
-        """Adds what an array cost whoever made it."""
+    def charge(self, seconds: float, waits: float = 0.0) -> None:
+        """Adds what an array cost whoever made it, and notes what that run had waited for a core beside."""
         self.charged_seconds += seconds
+        self.charged_waits += waits
 
     @contextmanager
     def aside(self) -> Iterator[None]:

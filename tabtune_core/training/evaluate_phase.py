@@ -3,13 +3,13 @@
 In: a session, zero-shot and what was trained. Out: predictions of the held-out rows, and the result of the run.
 """
 
-import time
 from dataclasses import asdict, dataclass
 
 from tabtune_core.data.splits import SplitName
 from tabtune_core.events import Evaluated, RunFinished
 from tabtune_core.metrics import METRICS, score_all
 from tabtune_core.models.activation_tape import NUMBER_BYTES
+from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.memory.breakdown import by_cause
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.session import Session
@@ -31,12 +31,12 @@ def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluat
     """Predicts the held-out rows, and leaves the model in the better state of the two."""
     held_out, scorer = session.rows.held_out, session.rows.scorer
     with session.environment.meter.phase("evaluate"):
-        predictions, seconds = Predictions(), 0.0
+        predictions, seconds, clock = Predictions(), 0.0, OwnClock.of_this_thread()
         for split, rows in held_out.items():
-            started = time.monotonic()
+            clock.start()
             with session.prefix.use(split == "validation" and "test" in held_out):  # what is timed is computed in full
                 predictions[split] = scorer.predict(session.model, rows.x_NF)
-            seconds = time.monotonic() - started
+            seconds = clock.seconds
         predictions = _returned(session, zero_shot, trained, predictions)
         scores = {split: score_all(rows.y_N, predictions[split]) for split, rows in held_out.items()}
         if "test" in scores:
@@ -65,7 +65,7 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
     """Everything that the leaderboard shows; without an adapter package, which is not made here."""
     meter, plan, result, scores = session.environment.meter, session.plan, trained.result, evaluation.scores
     assert result.outcome != "cancelled"
-    growth = meter.growth_bytes["train" if session.trains else "evaluate"] if scores else None  # where nothing ran
+    growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}  # None where nothing ran
     return session.environment.member.without_costs(
         RunFinished(
             outcome=result.outcome,
@@ -79,9 +79,12 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
             zero_shot_test=zero_shot.scores.get("test", {}),
             train_seconds=trained.seconds,
             predict_seconds=evaluation.predict_seconds,
+            train_wall_seconds=trained.wall_seconds,
             shared_saved_seconds=trained.saved_seconds,
+            shared_waited_seconds=trained.saved_waits,
             peak_memory_bytes=meter.highest_bytes,
-            growth_memory_bytes=growth,
+            growth_memory_bytes=growth["train"],
+            predict_growth_memory_bytes=growth["evaluate"],
             memory_meter=meter.speaks,
             trainable_parameters=plan.trainable_parameters,
             total_parameters=plan.total_parameters,
@@ -91,7 +94,7 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
                 "skipped_rows": result.skipped_rows,
                 "skipped_episodes": result.skipped_episodes,
                 "context_sha256": session.table.context.sha256,
-                "memory_by_cause_bytes": by_cause(trained.held_bytes, growth),
+                "memory_by_cause_bytes": by_cause(trained.held_bytes, growth["train" if session.trains else "evaluate"]),
                 "estimated_bytes": _estimate(session, trained.held_bytes["weights"]),
                 "shared_made": session.arrays.made,
                 "shared_reused": session.arrays.reused,

@@ -98,6 +98,7 @@ class LastState:
             "result": dataclasses.asdict(self._result),
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
+            "wall_seconds": arrays.clock.wall_seconds,
             "paid": arrays.paid,
             "peaks": meter.so_far(),
             "scaler": self._session.precision.scaler.state_dict(),
@@ -144,7 +145,7 @@ class LastState:
         self._session.precision.scaler.load_state_dict(facts["scaler"])
         self._session.environment.meter.carry_over(*facts["peaks"])
         self._session.arrays.count_as_paid(facts["paid"])
-        self._session.arrays.clock.go_on(facts["seconds"], facts["charged_seconds"])
+        self._session.arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"])
 
 
 def _not_saved(step: int, error: OSError) -> Note:

@@ -17,6 +17,8 @@ from tabtune_core.wording import counted
 
 SAVING_REPORTED = 0.1
 """Seconds that were computed before; less is not worth a sentence."""
+LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
+"""Seconds, and share of what they computed, that earlier runs waited for a core; less is not worth one either."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
@@ -128,6 +130,11 @@ def costs(result: RunFinished) -> Iterator[Note]:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
             "they count as this run's time, although it read them from the cache."
+        )
+    if result.shared_waited_seconds >= max(LEAST_WAITED, WAITED_SHARE * result.shared_saved_seconds):
+        yield Note(
+            f"The earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that others used while they computed it. These"
+            " seconds do not count."
         )
     if pack_costs(result):
         yield Note(f"{pack_costs(result)} The run's own time and memory are not known, and it is not ranked or compared by them.")

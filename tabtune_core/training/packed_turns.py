@@ -137,8 +137,11 @@ class Member:
             result,
             train_seconds=math.nan,
             shared_saved_seconds=0.0,
+            shared_waited_seconds=0.0,
+            train_wall_seconds=math.nan,
             peak_memory_bytes=None,
             growth_memory_bytes=None,
+            predict_growth_memory_bytes=None,
             extra={**result.extra, "memory_by_cause_bytes": None, "pack": self.pack.costs},
         )
 

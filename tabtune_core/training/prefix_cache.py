@@ -69,6 +69,8 @@ class SharedPrefix:
     _made: list[NDArray[Any]] = field(init=False, default_factory=list)
     _seconds: float = 0.0
     """What the frozen stages of this forward took, that a file would save."""
+    _waits: float = 0.0
+    """What they waited for a core beside."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
     """How many numbers went into each forward that was computed in full, by entry and whether it was a step's; None: files go first."""
 
@@ -115,7 +117,7 @@ class SharedPrefix:
         with self.arrays.clock.aside():
             file = self.arrays.file_of([self._frozen[-1].path, self.module.training, *inputs])
             self._found = None if self._is_early(name, inputs) else self.arrays.read(file)
-            self._taken, self._made, self._seconds = 0, [], 0.0
+            self._taken, self._made, self._seconds, self._waits = 0, [], 0.0, 0.0
         self._within = True
         try:
             result = forward(*positional, **named)
@@ -123,7 +125,7 @@ class SharedPrefix:
             self._within = False
         if self._made:
             with self.arrays.clock.aside():
-                self.arrays.keep(file, self._made[0] if len(self._made) == 1 else np.concatenate(self._made), self._seconds)
+                self.arrays.keep(file, self._made[0] if len(self._made) == 1 else np.concatenate(self._made), self._seconds, self._waits)
         self._found, self._made = None, []
         return result
 
@@ -150,12 +152,12 @@ class SharedPrefix:
                     return stage.give(self._take, *positional, **named)
             if self._found is not None and stage.skip is not None:
                 return stage.skip(*positional, **named)
-            began = clock.seconds
+            began, waits = clock.seconds, clock.waited_seconds
             output = forward(*positional, **named)
             if last and next(self.module.parameters()).is_cuda:
                 torch.cuda.synchronize()  # or the copy below would wait for what is counted here
             if last or stage.skip is not None:
-                self._seconds += clock.seconds - began
+                self._seconds, self._waits = self._seconds + clock.seconds - began, self._waits + clock.waited_seconds - waits
             if last and self._found is None:
                 assert stage.keep is not None
                 with clock.aside():

@@ -43,6 +43,10 @@ class Trained:
     """The run's own."""
     saved_seconds: float = 0.0
     """Of them, what other runs had computed."""
+    saved_waits: float = 0.0
+    """Beside them, what those had waited for a core."""
+    wall_seconds: float = 0.0
+    """That passed while it was trained."""
 
 
 def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
@@ -68,13 +72,13 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last, captured=captured)
         environment.member.wait_for_others(result.outcome, environment.stop_request)
-        seconds, saved_seconds = clock.seconds, clock.charged_seconds
+        spent = clock.seconds, clock.charged_seconds, clock.charged_waits, clock.wall_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # three numbers a trained weight that nothing after the training needs
     environment.member.wait_for_others(result.outcome, environment.stop_request)  # who goes on resets the meters of the process
     best.restore()
-    return Trained(result, best, bytes_by_cause, seconds, saved_seconds)
+    return Trained(result, best, bytes_by_cause, *spent)
 
 
 @contextmanager

@@ -103,6 +103,7 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
     train = split_rows(
         words(rows.y),
         seed=seed,
+        test_seed=None,
         validation_share=settings.validation_share,
         test_share=0.0,
         context_rows=knobs["context_rows"],

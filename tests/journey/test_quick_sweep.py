@@ -37,7 +37,7 @@ def test_the_leaderboard_has_no_time_and_memory_of_their_own_and_names_those_of_
     assert not app.exception
     shown = app.dataframe[0].value.set_index("Run")
     lora = shown[shown["Rank"].notna()]
-    assert lora[["Memory over the model (MB)", "Training (s)"]].isna().all(axis=None)
+    assert lora[["Memory of training (MB)", "Training (s)"]].isna().all(axis=None)
     assert lora["Time and memory of the pack"].unique().tolist() == [SAID]
     assert shown.loc["Full fine-tuning", "Training (s)"] > 0
     assert SAID in texts(app.caption)

@@ -33,10 +33,10 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
         return
     both = together(*(predictions[run.id] for run in pair))
     if both.empty:
-        st.info(f"These two runs have no {rows} row in common, because their seeds, and so their splits, differ.", icon=":material/info:")
+        st.info(f"These two runs have no {rows} row in common, because their seeds, and so these rows, differ.", icon=":material/info:")
         return
     if pair[0].settings.seed != pair[1].settings.seed:
-        st.caption(f"The seeds of these runs, and so their splits, differ; they share {len(both):,} {rows} rows.")
+        st.caption(f"The seeds of these runs, and so their training and validation rows, differ; they share {len(both):,} {rows} rows.")
     names = [compared.named[run.id] for run in pair]
     if compared.task == "classification":
         _classes(both, names, pair[0])

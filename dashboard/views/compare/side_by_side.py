@@ -33,6 +33,7 @@ def flat(run: Run) -> dict[str, str]:
         settings |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
     settings["train.learning_rate"] = f"{run.settings.learning_rate:g}"
     settings["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
+    settings["test_rows"] = run.settings.test_rows_in_words
     settings["strategy"] = STRATEGY_NAMES[run.settings.strategy]
     if run.settings.strategy in REFERENCES:
         settings["model"] = SCIKIT_LEARN

@@ -17,7 +17,7 @@ from tabtune_core.metrics import METRICS
 
 NONE = "none"
 LIMITS = {
-    "growth_memory_bytes": "Memory over the model, at most (MB)",
+    "run_growth_memory_bytes": "Memory over the model, at most (MB)",
     "train_seconds": "Training, at most (s)",
     "adapter_bytes": "Adapter, at most (kB)",
 }
@@ -53,7 +53,7 @@ def _axes(metric: str) -> tuple[str, str, str | None]:
     everything = [name for name in titles if name != NONE]
     across, up, colour = st.columns(3)
     with across:
-        x = pick("X axis", everything, name="x", default="growth_memory_bytes", format_func=titles.__getitem__)
+        x = pick("X axis", everything, name="x", default="run_growth_memory_bytes", format_func=titles.__getitem__)
     left = [name for name in everything if name != x]
     with up:
         y = pick("Y axis", left, name="y", default=left[0], format_func=titles.__getitem__)
@@ -71,7 +71,7 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         True,
         key="over_seeds",
         persist_state="session",
-        help="Splits differ between seeds, and one may be easier than another.",
+        help="Training and validation rows differ between seeds, and those of one may be easier than those of another.",
     ):
         return board, "runs"
     means = by_configuration(board.assign(run=board["id"]), compared.metric).dropna(subset=["place"]).rename(columns={"name": "run"})
@@ -119,7 +119,7 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         )
         return f"**No run is within these limits.** The lowest measured values: {least or 'nothing'}."
     costs = [
-        f"{megabytes(_number(best['growth_memory_bytes']))} over the loaded model",
+        f"{megabytes(_number(best['run_growth_memory_bytes']))} over the loaded model",
         f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "an unknown training time",
         f"an adapter of {megabytes(_number(best['adapter_bytes']))}" if pd.notna(best["adapter_bytes"]) else "no adapter",
     ]

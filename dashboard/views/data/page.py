@@ -17,7 +17,7 @@ from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TableError
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import RunSettings, describe
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
@@ -60,7 +60,9 @@ def show(dataset: Dataset) -> None:
     target, way = table_views.target(dataset)
     stops: list[str] = []
     if target != NOT_CHOSEN:
-        stops = queries.table_stops(as_chosen(dataset, target, way, ask_split(dataset, target)))
+        run = as_chosen(dataset, target, way, ask_split(dataset, target))
+        stops = queries.table_stops(run)
+        st.caption(f"Test rows: {run.test_rows_in_words}.", help=describe(RunSettings, "split_seed"))
     for reason in stops:
         st.error(f"**Stops training.** {plain(reason)}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):

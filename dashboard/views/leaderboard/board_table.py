@@ -20,7 +20,10 @@ TOO_FEW = "not known: too few seeds to tell"
 HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 SAVED = "Computed before (s)"
+WALL = "Training, on the wall clock (s)"
 PACK = "Time and memory of the pack"
+WALL_APART = 1.1
+"""Times the training time: the wall clock is shown from there on."""
 ALWAYS = {
     "Place",
     "Run",
@@ -37,7 +40,8 @@ ALWAYS = {
     "Rank",
     "Seed",
     "Seeds",
-    "Memory over the model (MB)",
+    "Memory of training (MB)",
+    "Memory of prediction (MB)",
     "Training (s)",
     "Adapter (kB)",
     "Trainable (%)",
@@ -45,7 +49,7 @@ ALWAYS = {
 """Columns that are shown unless a person chooses others."""
 NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Context rows", "Context rows while training")
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Test rows", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived", PACK)
 
@@ -78,8 +82,10 @@ def table(
         SPREAD: board.get("gain_interval"),
         "Gain on test": board["test_gain"],
         TEST_SPREAD: board.get("test_gain_interval"),
-        "Memory over the model (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
+        "Memory of training (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
+        "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
+        WALL: board["train_wall_seconds"],
         SAVED: board["shared_saved_seconds"],
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         "Trainable (%)": board["trainable_percent"],
@@ -87,6 +93,7 @@ def table(
         "Owner": None if owners is None else board["sweep"].map(owners),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
+        "Test rows": board.get("held_out_set"),
         "Model": board["model"],
         "Strategy": board["strategy"].map(STRATEGY_NAMES),
         "Rank": board["rank"],
@@ -149,6 +156,7 @@ def usual(frame: pd.DataFrame) -> list[str]:
     differing += list(ranks.index[ranks > 1])
     informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
     informative += [SAVED] if (frame[SAVED] > 0).any() else []
+    informative += [WALL] if (frame[WALL] > WALL_APART * frame["Training (s)"]).any() else []
     informative += ["Status"] if (frame["Status"] != STATUS["finished"]).any() else []
     empty = [name for name in NOISE if name in frame and (frame[name].isna() | frame[name].isin(["", TOO_FEW])).all()]
     return [name for name in frame if name in (*ALWAYS, *differing, *informative) and name not in empty]
@@ -173,6 +181,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return {
+        "Test rows": text(help="Hash of the table, the rule of the split and its seed: runs with the same one have the same test rows."),
         "Place": number(width="small", help="Ranking by the validation score. Equal scores share a place; archived runs have none."),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
@@ -204,7 +213,8 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
         SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the configuration's gain on the validation rows."),
         "Gain on test": number(
             format=f"%+.{digits}f",
-            help="Against the run's own zero-shot score on the test rows, which were not used for any choice; above 0 is better.",
+            help="Against the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves them;"
+            " above 0 is better.",
         ),
         TEST_SPREAD: number(
             format=f"± %.{digits}f",
@@ -217,10 +227,19 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
         "Peak memory (MB)": st.column_config.ProgressColumn(
             format="%.0f", min_value=0, max_value=most, help="Peak of the whole run, on the meter named under Meter."
         ),
-        "Memory over the model (MB)": number(
-            format="%.1f", help="Peak of training above the loaded model; only this part depends on LoRA."
+        "Memory of training (MB)": number(
+            format="%.1f",
+            help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, which does not train.",
+        ),
+        "Memory of prediction (MB)": number(
+            format="%.1f",
+            help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of earlier versions.",
         ),
         "Training (s)": number(format="%.1f", help=TRAIN_SECONDS_HELP),
+        WALL: number(
+            format="%.1f",
+            help="Time that passed during training, with waits for a core that others used and without what an earlier run had computed.",
+        ),
         SAVED: number(
             format="%.1f", help="Part of the training time that came from the cache of an earlier run, so this run did not wait for it."
         ),

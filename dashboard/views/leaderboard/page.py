@@ -110,6 +110,8 @@ remarks(board)
 splits = sorted({run.settings.split for run in runs.values()} - {""})
 if splits and sweep is not None:
     st.caption(f":material/call_split: Split: {plain('; '.join(splits))}.")
+if sweep is not None:
+    st.caption(f"Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 owners = {sweep.id: sweep.owner for sweep in sweeps.values()}
 left, right = st.columns(2)

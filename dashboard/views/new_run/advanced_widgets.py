@@ -13,7 +13,7 @@ FIELDS = (
     *("optimizer", "class_weights", "weight_decay", "clip_norm", "schedule", "warmup_ratio", "warmup_steps", "beta_1", "beta_2", "eps"),
     *("amp", "views", "time_limit", "episode_set", "quick_sweep", "gradient_checkpointing", "cuda_graph"),
     *("selection_metric", "eval_every", "patience"),
-    *("validation_share", "test_share", "validation_rows", "test_rows", "checkpoint"),
+    *("validation_share", "test_share", "validation_rows", "test_rows", "split_seed", "test_rows_move", "checkpoint"),
 )
 """Keys of the widgets below."""
 
@@ -62,6 +62,9 @@ def advanced_widgets(task: Task) -> None:
             number_field("Test rows (share)", "test_share", RunSettings, low=0.05, high=0.5, step=0.05)
             number_field("Maximum validation rows", "validation_rows", TrainSettings, low=10, step=500)
             number_field("Maximum test rows", "test_rows", TrainSettings, low=10, step=1000)
+            if not st.session_state.get("test_rows_move", False):
+                number_field("Seed of the test rows", "split_seed", RunSettings, low=0)
+        switch_field("Let the seeds move the test rows", "test_rows_move", RunSettings)
         shut = not may_type_paths()
         hint = "Not allowed on this server" if shut else "Path on this machine"
         text_field("Weights file instead of the model's own", "checkpoint", RunSettings, placeholder=hint, disabled=shut)

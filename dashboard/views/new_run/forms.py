@@ -44,7 +44,7 @@ TRAIN_FIELDS = (
     "eval_every",
     "patience",
 )
-RUN_FIELDS = ("model", "device", "validation_share", "test_share", "quick_sweep")
+RUN_FIELDS = ("model", "device", "validation_share", "test_share", "split_seed", "test_rows_move", "quick_sweep")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning", "references")
 DECIMALS = (
     *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
@@ -114,6 +114,8 @@ def to_sweep(
     values = {**DEFAULTS, "selection_metric": SELECTION[task], **values}
     if values["optimizer"] == "sgd":  # which shows no fields for what it does not use
         values |= {name: DEFAULTS[name] for name in ("beta_1", "beta_2", "eps")}
+    if values["test_rows_move"]:  # which has no seed of their own
+        values["split_seed"] = DEFAULTS["split_seed"]
     if task == "regression":  # which has no classes to weigh
         values["class_weights"] = DEFAULTS["class_weights"]
     alphas = () if values["tied"] else read_numbers("Alpha", values["alphas"])

@@ -3,6 +3,7 @@
 In: the sweep that the form describes, its model and table. Out: its runs in the queue.
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,7 +40,7 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[s
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
-    """How the rows are split where it is not at random, and what to do about a rare class."""
+    """How the rows are split where it is not at random, which rows test, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
     with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
         found += [one for one in queries.label_findings(run.dataset, run.target, way) if one.code == "imbalance"]
@@ -47,6 +48,8 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
         st.caption(f"{icon} {plain(finding.message)}")
+    sets = dict.fromkeys(one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds))
+    st.caption(f"Test rows: {'; '.join(sets)}.")
 
 
 def show_size(sweep: SweepSettings) -> None:

@@ -30,9 +30,9 @@ def say_everything(store, sweep, rank_by):
     full_or_lora(board, found.configurations, rank_by)
     list(against_references(board, rank_by))
     experience(runs, rank_by, "t.csv")
-    front(board, {"growth_memory_bytes": True, f"validation_{rank_by}": False})
+    front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})
     best_of(board, f"validation_{rank_by}", higher_is_better=True)
-    pareto(of_task(board, runs[0].settings.task), rank_by, "growth_memory_bytes")
+    pareto(of_task(board, runs[0].settings.task), rank_by, "run_growth_memory_bytes")
     return found
 
 

@@ -13,7 +13,7 @@ BOARD = pd.DataFrame(
         "place": [1],
         "name": [NAME],
         "validation_log_loss": [0.5],
-        "growth_memory_bytes": [1e6],
+        "run_growth_memory_bytes": [1e6],
         "trainable_parameters": [10],
         "own_note": ["see http://x.example"],
     }
@@ -28,7 +28,7 @@ def html():
 def test_a_name_is_text_in_table_and_figures(html):
     shown = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
     assert "<img" not in shown and "<a " not in shown and "&lt;img" in shown
-    figure = pareto(BOARD, "log_loss", "growth_memory_bytes")
+    figure = pareto(BOARD, "log_loss", "run_growth_memory_bytes")
     assert not re.search(r"<[a-z/]", figure.data[1].text[0])
 
 

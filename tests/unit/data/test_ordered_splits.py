@@ -11,7 +11,7 @@ from tabtune_core.data.task import check_split, kinds_of, labels_of, plan_split,
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings, TrainSettings
 
-SIZES = {"validation_share": 0.2, "test_share": 0.2, "context_rows": 5000, "validation_rows": 5000, "test_rows": 5000}
+SIZES = {"test_seed": None, "validation_share": 0.2, "test_share": 0.2, "context_rows": 5000, "validation_rows": 5000, "test_rows": 5000}
 
 
 def table(rows=600, seed=0):

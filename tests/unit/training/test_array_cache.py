@@ -78,7 +78,7 @@ def without_cost(content):
 
 def trailer(seconds):
     buffer = io.BytesIO()
-    np.save(buffer, np.float64(seconds))
+    np.save(buffer, np.array([seconds, 0.0]))
     return buffer.getvalue()
 
 

@@ -1,5 +1,9 @@
 """A run's own time on a made clock: what counts, what is set aside, what is charged, and that all of it is independent of the folder."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,6 +68,70 @@ def test_a_start_forgets_what_was_before(time):
     clock.start()
     time.now += 2
     assert (clock.seconds, clock.charged_seconds) == (2, 0)
+
+
+def test_a_wait_for_a_core_is_no_time_of_the_run_and_ends_it_at_its_limit_all_the_same(time):
+    waits = Time()
+    clock = OwnClock(time, waits)
+    time.now += 10
+    waits.now += 7
+    with clock.aside():
+        time.now += 5
+        waits.now += 4
+    assert (clock.seconds, clock.wall_seconds, clock.waited_seconds) == (3, 15, 11)
+    assert (clock.is_past(14), clock.is_past(14.1)) == (True, False)
+
+
+def test_a_run_that_goes_on_has_the_seconds_of_both_processes(time):
+    clock = OwnClock(time)
+    clock.go_on(8.0, 3.0, 20.0)
+    time.now += 1
+    assert (clock.seconds, clock.charged_seconds, clock.wall_seconds) == (9, 3, 21)
+
+
+@pytest.mark.parametrize("busy", [(0, 9), (9, 0), (9, 9)])
+def test_a_busy_machine_changes_neither_a_cold_run_nor_a_warm_one(tmp_path, time, busy):
+    """However busy it was when an array was made, and when it was read."""
+    waits, told = Time(), []
+    for wait in busy:
+        clock = OwnClock(time, waits)
+
+        def make(wait=wait):
+            time.now += 4 + wait
+            waits.now += wait
+            return np.zeros(2)
+
+        SharedArrays(tmp_path, clock=clock).get(["x"], make)
+        told.append((clock.seconds, clock.charged_waits))
+    assert told == [(4, 0), (4, busy[0])]
+
+
+PROGRAM = """
+import os, signal, time
+from tabtune_core.training.clock import OwnClock
+
+def spend(seconds):
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+other = os.fork()
+if not other:
+    spend(30)
+    os._exit(0)
+clock = OwnClock.of_this_thread()
+spend(0.5)
+print(clock.seconds, clock.wall_seconds)
+os.kill(other, signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count what a thread waits")
+def test_half_a_core_gives_the_seconds_of_a_whole_one():
+    own, wall = map(float, subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split())
+    assert wall > 0.8
+    assert own == pytest.approx(0.5, abs=0.1)
 
 
 def worked(folder, time, names):

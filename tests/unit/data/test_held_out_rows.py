@@ -1,0 +1,140 @@
+"""Test rows are held out once a table: random tables, splits of every kind and several seeds."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from tabtune_core.data.task import labels_of, plan_split, split_table
+from tabtune_core.errors import LabelError
+from tabtune_core.settings import RunSettings, TrainSettings
+
+SEEDS = range(5)
+KINDS = {"random": None, "time": "day", "group": "customer"}
+of_any = settings(deadline=None, max_examples=25)
+
+
+@st.composite
+def asked(draw, kinds=tuple(KINDS)):
+    """A table with rare classes, missing labels and groups of all sizes, and a run on it."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows = draw(st.integers(120, 300))
+    frame = pd.DataFrame(
+        {
+            "day": rng.integers(draw(st.integers(5, 200)), size=rows).astype(float),
+            "customer": [f"c{i}" for i in (rng.pareto(1.0, size=rows) * 10).astype(int) % draw(st.integers(15, 90))],
+            "number": rng.normal(size=rows),
+            "label": rng.choice(["a", "b", "c"], p=[0.6, 0.3, 0.1], size=rows).astype(object),
+        }
+    )
+    for name in range(draw(st.integers(0, 4))):
+        frame.loc[rng.choice(rows, size=2), "label"] = f"rare {name}"
+    frame.loc[rng.random(rows) < draw(st.sampled_from([0.0, 0.1])), ["label", "number"]] = None
+    frame.loc[rng.random(rows) < draw(st.sampled_from([0.0, 0.1])), ["day", "customer"]] = None
+    by, limit = draw(st.sampled_from(kinds)), st.sampled_from([10, 30, 5000])
+    target = draw(st.sampled_from(["label", "number"]))
+    run = RunSettings(
+        dataset="d",
+        target=target,
+        task="regression" if target == "number" else "classification",
+        split_by=by,
+        split_column=KINDS[by],
+        split_seed=draw(st.integers(0, 3)),
+        validation_share=draw(st.sampled_from([0.1, 0.2, 0.3])),
+        test_share=draw(st.sampled_from([0.1, 0.2, 0.3])),
+        train=TrainSettings(validation_rows=draw(limit), test_rows=draw(limit), predict_context_rows=draw(st.sampled_from([None, 40]))),
+    )
+    return frame, run
+
+
+def split(frame, run, **changes):
+    try:
+        return split_table(frame, labels_of(frame, run), dataclasses.replace(run, **changes))
+    except LabelError:  # a class that no training row has under this seed
+        reject()
+
+
+@of_any
+@given(asked())
+def test_every_seed_has_the_same_test_rows_and_none_of_them_trains_or_chooses(given_run):
+    frame, run = given_run
+    splits = [split(frame, run, seed=seed) for seed in SEEDS]
+    assert len({one.test.tobytes() for one in splits}) == 1
+    for one in splits:
+        assert len(one.test) and not set(one.test) & (set(one.train) | set(one.validation) | set(one.context))
+        assert not set(one.train) & set(one.validation)
+
+
+@of_any
+@given(asked(kinds=("random", "group")))
+def test_seeds_move_the_rows_that_train_and_choose_and_other_split_seeds_the_rows_that_test(given_run):
+    moved = partial(split, *given_run)
+    assert len({moved(seed=seed).validation.tobytes() for seed in SEEDS}) > 1
+    assert len({moved(split_seed=seed).test.tobytes() for seed in SEEDS}) > 1
+
+
+@of_any
+@given(asked(), st.sampled_from([0.1, 0.2, 0.3]), st.sampled_from([10, 50, 5000]))
+def test_no_other_setting_moves_a_test_row_and_fewer_are_some_of_the_others(given_run, share, most):
+    frame, run = given_run
+    here, train = split(frame, run), dataclasses.replace(run.train, validation_rows=most, predict_context_rows=most, context_rows=most)
+    assert np.array_equal(here.test, split(frame, run, validation_share=share, train=train).test)
+    fewer, more = sorted((here.test, split(frame, run, train=dataclasses.replace(run.train, test_rows=most)).test), key=len)
+    assert set(fewer) <= set(more)
+
+
+@of_any
+@given(asked(kinds=("random",)), st.integers(0, 9))
+def test_a_split_at_random_has_the_rows_that_were_planned(given_run, seed):
+    frame, run = given_run
+    planned, real = plan_split(frame, run), split(frame, run, seed=seed)
+    limits = run.train.validation_rows, run.train.test_rows
+    assert (len(real.train), len(real.validation), len(real.test)) == (planned.train, *map(min, (planned.validation, planned.test), limits))
+
+
+@of_any
+@given(asked(kinds=("group",)))
+def test_no_group_is_in_two_parts(given_run):
+    frame, run = given_run
+    found = split(frame, run, seed=5)
+    groups = [set(frame["customer"].iloc[rows].dropna()) for rows in (found.train, found.validation, found.test)]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+
+
+@of_any
+@given(asked(kinds=("random", "group")), st.integers(0, 9))
+def test_test_rows_that_a_person_lets_move_are_rows_that_other_seeds_choose_by(given_run, seed):
+    frame, run = given_run
+    move = dataclasses.replace(run, split_seed=0, test_rows_move=True, train=TrainSettings())
+    splits = [split(frame, move, seed=seed) for seed in range(10)]
+    assert len({one.test.tobytes() for one in splits}) > 1
+    assert set(splits[0].test) & {row for one in splits[1:] for row in (*one.train, *one.validation)}
+
+
+def test_the_name_of_a_set_of_test_rows_follows_what_draws_them():
+    run = RunSettings(dataset="d", target="y")
+    drawing = {"split_seed": 7, "test_share": 0.3, "dataset": "e", "target": "z", "split_at_median": True, "test_rows_move": True}
+    drawing |= {"train": TrainSettings(test_rows=10)}
+    by_column = [dataclasses.replace(run, split_by=by, split_column=column) for by in ("time", "group") for column in "ab"]
+    others = [dataclasses.replace(run, **{name: value}) for name, value in drawing.items()] + by_column
+    assert len({one.test_set for one in (run, *others)}) == 1 + len(others)
+    for name, value in {"seed": 9, "validation_share": 0.3, "strategy": "linear", "train": TrainSettings(validation_rows=10)}.items():
+        assert dataclasses.replace(run, **{name: value}).test_set == run.test_set
+
+
+def test_a_run_that_was_recorded_before_keeps_test_rows_that_move():
+    values = RunSettings(dataset="d", target="y").to_dict()
+    before = {name: value for name, value in values.items() if name not in ("split_seed", "test_rows_move")}
+    for read in (RunSettings.stored, RunSettings.of_package):
+        assert (read(before).test_rows_move, read(values).test_rows_move) == (True, False)
+        assert read(read(before).to_dict()).test_rows_move
+    assert not RunSettings.from_dict(before).test_rows_move  # what a person asks for now
+
+
+def test_a_seed_of_test_rows_that_move_is_refused():
+    with pytest.raises(ValueError, match="split_seed is 3, which changes nothing with test_rows_move"):
+        RunSettings(dataset="d", target="y", split_seed=3, test_rows_move=True)
