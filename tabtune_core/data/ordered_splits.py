@@ -76,16 +76,17 @@ def split_by_column(
     rows_M, values_M = labelled[known], values[known]
     _check(values, by, parts=len(shares) + 1)
     place_M, values_U = pd.factorize(values_M, sort=by == "time")
+    group_seed = test_seed if by == "group" and test_share else None
     if by == "time":
         part_U = _by_time(np.bincount(place_M), list(shares.values()))
     else:
-        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, seed, test_seed if test_share else None)
+        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, seed, group_seed)
     held_out = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
     train = np.setdiff1d(labelled, np.concatenate([*held_out.values()]))
     description = (
         _time_description(part_U[place_M], values_M)
         if by == "time"
-        else _group_description(part_U[place_M], part_U, column, seed, test_seed if test_share else None)
+        else _group_description(part_U[place_M], part_U, column, seed, group_seed)
     )
     if not known.all():
         description += f" The {(~known).sum():,} rows without a value in it only train."
@@ -94,8 +95,8 @@ def split_by_column(
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"No value of {column!r} is in two rows: a split by it is one at random.", column))
     if isinstance(labels[labelled[0]], str):
-        fixed = by == "group" and test_seed is not None  # the test rows stay, whatever rare class the seed puts into training
-        held_out, lacking = _with_known_classes(held_out, train, labels, f"The split by {by} on {column!r}", fixed=fixed)
+        fixed, split = group_seed is not None, f"The split by {by} on {column!r}"
+        held_out, lacking = _with_known_classes(held_out, train, labels, split, fixed=fixed)
         findings += lacking
     return sampled(
         strata,
@@ -245,7 +246,7 @@ def _with_known_classes(
 ) -> tuple[dict[str, Rows], list[Finding]]:
     """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks.
 
-    Of validation rows, and of test rows unless they are ``fixed``, a rare class stays if training has it, too.
+    A rare class stays if training has it, too; not in test rows that are ``fixed``, as another seed may not train on it.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}

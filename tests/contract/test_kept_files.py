@@ -14,6 +14,7 @@ from tabtune_core import SweepSettings, TabularPipeline, load_adapter
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import list_datasets, load_frame
+from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.errors import StoreError
 from tabtune_core.store.database import FORMAT
 from tabtune_core.store.predictions import read_predictions
@@ -51,6 +52,19 @@ def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
     (table,) = list_datasets(home)
     pd.testing.assert_frame_equal(load_frame(home, table.id), TABLE, check_dtype=False, check_categorical=False)
     assert format_of(home) == FORMAT
+
+
+def test_runs_of_an_earlier_version_keep_their_rows_and_the_memory_of_zero_shot_is_that_of_its_prediction(home):
+    store = RunStore(home)
+    frame = load_frame(home, list_datasets(home)[0].id)
+    for run in store.runs():
+        split = split_table(frame, labels_of(frame, run.settings), run.settings)
+        for part in ("validation", "test"):
+            assert list(read_predictions(store, run.id, part).rows_N) == list(getattr(split, part))
+    assert {run.settings.test_rows_move for run in store.runs()} == {True}
+    memory = {run.name: (run.result.growth_memory_bytes is None, run.result.predict_growth_memory_bytes is None) for run in store.runs()}
+    assert memory == {"LoRA r=1": (False, True), "Zero-shot": (True, False), "Full fine-tuning": (False, True)}
+    assert leaderboard(store.runs(), "log_loss")["run_growth_memory_bytes"].notna().all()
 
 
 @pytest.mark.parametrize("earlier", range(FORMAT))

@@ -418,3 +418,14 @@ def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):
     assert beside.said() == alone.said() != ""
     assert set(beside.rows().index) == set(alone.rows().index)
     assert beside.board()["strategy"].iloc[0] == "boosting"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "moves", "used"), [((0.7,), False, False), ((0.7, 0.8), False, False), ((0.7,), True, False), ((0.7, 0.8), True, True)]
+)
+def test_test_rows_are_called_unused_only_where_no_seed_of_the_sweep_chose_by_them(lab, seeds, moves, used):
+    run = RunSettings(dataset="d", target="y", test_rows_move=moves)
+    zero_shot = dataclasses.replace(run, strategy="inference")
+    said = lab.add((zero_shot, [0.5 for _ in seeds], range(10)), (run, list(seeds), range(15))).said()
+    assert ("the test rows, which were not used for any choice, can confirm an improvement" in said) is not used
+    assert ("Test rows of one seed are training or validation rows of others here" in said) is used

@@ -16,6 +16,7 @@ UNUSUAL = SweepSettings(
         checkpoint="weights.ckpt",
         device="cpu",
         validation_share=0.3,
+        split_seed=3,
         test_share=0.1,
         lora=LoraSettings(
             alpha=3.5,
@@ -93,6 +94,11 @@ def test_what_sgd_has_no_use_for_is_left_at_its_default():
 def test_the_split_that_was_chosen_is_asked_for():
     run = forms.to_sweep({}, dataset="d", target="t", split=("time", "day")).run
     assert (run.split_by, run.split_column) == ("time", "day")
+
+
+def test_test_rows_that_move_have_no_seed_of_their_own():
+    run = forms.to_sweep({"test_rows_move": True, "split_seed": 5}, dataset="d", target="t").run
+    assert (run.test_rows_move, run.split_seed) == (True, 0)
 
 
 def test_numbers_have_no_classes_to_weigh():
