@@ -39,11 +39,23 @@ def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, f
 
 
 def sweep_settings(
-    home: Path, *, seeds: tuple[int, ...] = (0,), ranks: tuple[int, ...] = (2, 4, 8), task: str = "classification"
+    home: Path,
+    *,
+    seeds: tuple[int, ...] = (0,),
+    ranks: tuple[int, ...] = (2, 4, 8),
+    task: str = "classification",
+    test_rows_move: bool = False,
 ) -> SweepSettings:
     """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
-    run = RunSettings(dataset=add_sample(home, name).id, target=target, task=task, model=model, train=TrainSettings(steps=STEPS))
+    run = RunSettings(
+        dataset=add_sample(home, name).id,
+        target=target,
+        task=task,
+        model=model,
+        train=TrainSettings(steps=STEPS),
+        test_rows_move=test_rows_move,
+    )
     return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 
 
