@@ -164,12 +164,13 @@ class FakeRun:
             12.0 if trained else 0.0,
             0.3,
             int(4e8 + 1e6 * self.megabytes),
-            int(1e6 * self.megabytes),
+            int(1e6 * self.megabytes) if trained else None,
             "resident",
             self.trainable,
             TOTAL,
             adapter,
             verified if adapter else None,
+            predict_growth_memory_bytes=30_000_000,
         )
         self.store.finish(self.id, outcome, result=result)
 
@@ -314,12 +315,13 @@ class _Bulk:
                 (9.0 + settings.seed + settings.lora.rank / 10) * trained,
                 0.3,
                 400_000_000 + 40 * trainable,
-                30_000_000 + 40 * trainable,
+                30_000_000 + 40 * trainable if trained else None,
                 "resident",
                 trainable,
                 TOTAL,
                 4 * trainable + 900 if settings.strategy == "peft" else None,
                 True if settings.strategy == "peft" else None,
+                predict_growth_memory_bytes=30_000_000,
             )
             name = f"{settings.label} seed {settings.seed}"
             times = (self.created, self.created + 20 * place, self.created + 20 * place + 15)

@@ -18,9 +18,9 @@ computed once for each input. The three take turns, round by round. Wall seconds
 that were started, to their end. Ratios are of medians over the rounds. The last table says where the wall seconds of our sides went:
 "start" is all that is no run's phase, which is commands, workers and forkservers starting, the table being read and one run following another.
 
-Every round has a seed of its own, which moves the split. Scores are means over runs and rounds. Those of the validation rows in our runs also
-choose the best state of each (by log-loss, zero-shot included), so ours are a little flattered there; the test rows are not. TabTune's are of
-its last state.
+Every round has a seed of its own, which moves the training and validation rows. Scores are means over runs and rounds. Those of the
+validation rows in our runs also choose the best state of each (by log-loss, zero-shot included), so ours are a little flattered there; the test
+rows are not. TabTune's are of its last state.
 """
 
 import argparse
