@@ -204,7 +204,8 @@ def test_a_runs_seconds_are_those_of_its_steps_and_evaluations_alone(tmp_path, m
 
         return done
 
-    monkeypatch.setattr(OwnClock.__init__, "__defaults__", (time,))
+    monkeypatch.setattr(OwnClock.__init__, "__defaults__", (time, lambda: 0.0))
+    monkeypatch.setattr("tabtune_core.training.clock.waits_of_this_thread", lambda: lambda: 0.0)
     for where in (best_checkpoint, last_state):
         monkeypatch.setattr(where, "write_state", taking(1000, where.write_state))
     plain_step = train_phase.plain_step
