@@ -76,27 +76,29 @@ def _sk() -> Any:
     return metrics
 
 
+def ranked_classes(metric: str, y_N: Labels, classes: int) -> list[int]:
+    """The classes whose rows ROC AUC or average precision set against all others: those that have a row here.
+
+    Of two, for average precision the one with fewer rows, whatever its name; ROC AUC is the same for both. None where all rows are of one
+    class: no score of ranks is defined.
+    """
+    counts_K = np.bincount(y_N, minlength=classes)
+    there = np.flatnonzero(counts_K).tolist()
+    if len(there) < 2:
+        return []
+    return there if classes > 2 else [1 if metric == "roc_auc" else int(counts_K[0] >= counts_K[1])]
+
+
 def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
-    """One class against the rest, mean over the classes; nan when a class has no row."""
-    classes = p_NK.shape[1]
-    if len(np.unique(y_N)) < classes:
-        return float("nan")
-    if classes == 2:
-        return float(_sk().roc_auc_score(y_N, p_NK[:, 1]))
-    return float(_sk().roc_auc_score(y_N, p_NK, multi_class="ovr", labels=np.arange(classes)))
+    """One class against the rest, mean over the ``ranked_classes``; nan without one."""
+    ranked = ranked_classes("roc_auc", y_N, p_NK.shape[1])
+    return float(np.mean([_sk().roc_auc_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
 
 def _average_precision(y_N: Labels, p_NK: Probabilities) -> float:
-    """Of two classes, of the one with fewer rows; of more, the mean over the classes; nan when a class has no row.
-
-    The precision at each threshold, weighted by the recall that it adds: scikit-learn's ``average_precision_score``, whose positive
-    class is otherwise the one that comes second by its name, rare or not.
-    """
-    counts_K = np.bincount(y_N, minlength=p_NK.shape[1])
-    if not counts_K.all():
-        return float("nan")
-    positive = [int(counts_K[0] >= counts_K[1])] if len(counts_K) == 2 else range(len(counts_K))
-    return float(np.mean([_sk().average_precision_score(y_N == k, p_NK[:, k]) for k in positive]))
+    """The same. The precision at each threshold, weighted by the recall that it adds: scikit-learn's ``average_precision_score``."""
+    ranked = ranked_classes("average_precision", y_N, p_NK.shape[1])
+    return float(np.mean([_sk().average_precision_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
 
 def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
@@ -164,8 +166,10 @@ _HELP = {
     "accuracy": "Share of rows predicted right.",
     "balanced_accuracy": "Accuracy within each class, averaged; fair to rare classes.",
     "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
-    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing.",
-    "average_precision": "Area under the curve of precision over recall: of the rarer one of two classes, or the mean over more than two. "
+    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. Of more than two classes, the mean over those "
+    "that have held-out rows.",
+    "average_precision": "Area under the curve of precision over recall: of the rarer one of two classes; of more, the mean over those "
+    "that have held-out rows. "
     "Guessing scores the share of the class, so it tells more than ROC AUC where a class is rare.",
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
@@ -208,10 +212,6 @@ ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[
     "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
 }
 """Metrics that are a mean over rows: the value of each row, and what is made of the mean. Resampling them needs no loop."""
-
-
-NEED_EVERY_CLASS = ("roc_auc", "average_precision")
-"""Metrics that are not defined where a class has no row."""
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:

@@ -71,7 +71,9 @@ def made_run(
     table = prepare(load_frame(store.home, dataset.id), get_dataset(store.home, dataset.id).columns, settings, max_classes=None)
     part = HeldOut(table.split.test, *table.part(table.split.test))
     predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
-    write_predictions(folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes)
+    write_predictions(
+        folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes, np.arange(len(table.frame))
+    )
     write_adapter(folder / ADAPTER_FILE, settings, dataset, table, base, report, {}, 1)
     scores = {"log_loss": 0.5, "accuracy": 0.9} if task == "classification" else {"rmse": 2.0, "r2": 0.5}
     size = (folder / ADAPTER_FILE).stat().st_size

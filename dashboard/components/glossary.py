@@ -43,7 +43,9 @@ TERMS = {
     ),
     "Hyperparameter": "A setting of LoRA or of training, such as the rank or the learning rate.",
     "Interval, ±": (
-        "A 95 % interval, and half its width. Over several seeds it is of paired differences; with one seed, of a bootstrap over rows."
+        "A 95 % interval, and half its width. Where rare rows make large differences its sides differ, and ± is the one towards 0. It is "
+        "of paired differences: of rows, whole groups under a split by group, or blocks of time under one by time; copies of a row count "
+        "once. Too few of them, or of the rows of a class, give none."
     ),
     "LoRA": "Low-rank adaptation: W + (alpha / r) B A in place of W, where only A and B train (Hu et al. 2021, arXiv 2106.09685).",
     "Mean over seeds": (

@@ -5,6 +5,7 @@ In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, wi
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,15 +14,20 @@ import pandas as pd
 from scipy.special import ndtri
 
 from tabtune_core.analysis.comparison import Comparison, Load, replicates
-from tabtune_core.analysis.replicates import Difference, difference
+from tabtune_core.analysis.replicates import Difference, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS
+from tabtune_core.store.predictions import Predictions
 
 MOST_SEEDS = 20
 """More are no reasonable way to settle a difference."""
+MOST_TIMES = 10
+"""More test rows than so many times those that there are, are none to plan with."""
+POWER = float(ndtri(0.8))
+"""Standard errors by which a true gain must be beyond the end of its interval to be claimed in 80 % of cases."""
 ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
-Verdict = Literal["better", "worse", "unclear", "no gain", "not known"]
+Verdict = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +38,28 @@ class Claim:
     """One a seed."""
     gain: float
     """On the validation rows: what it was chosen by, and so flattered."""
-    test: Difference
-    """On the test rows; of the validation rows where ``choices`` are corrected for."""
+    test_gain: float | None
+    """On the test rows; None where there are none, or its score is not defined."""
+    found: Difference | TooFew | None
+    """The gain on the test rows, or where there are none on the validation rows, with its interval; None: predictions are missing."""
     verdict: Verdict
     """``better`` and ``worse`` are beyond the 95 % interval; ``no gain``: the pretrained model was as good on the validation rows."""
-    choices: int = 0
-    """Evaluations that the interval allows for, where there are no test rows; 0 where there are."""
+    tested: bool = True
+    """Whether there are test rows. Without them the interval allows for the choice among all evaluations."""
+    chosen_by: float = 0.0
+    """Share of the test rows of a seed that are validation rows of another one: the choice of the configuration used them, which the
+    interval allows for."""
+    units_known: bool = True
+    """Whether the runs say which rows go together. Of earlier versions' runs, rows are taken for independent."""
     more_seeds: int | None = None
-    """How many more would put a gain of this size beyond its interval; None where no reasonable number would, or none is needed."""
+    """How many more would show a true gain of this size in 80 % of cases; None where no reasonable number would, or none is needed."""
     rows_needed: int | None = None
-    """Test rows under one seed that would do the same."""
+    """Test rows under one seed that would do the same, in two digits; None also where it takes MOST_TIMES as many as there are."""
 
     @property
     def chooses_a_rank(self) -> bool:
         """Whether it makes sense to say which rank is best: not where the model had better stay as it is."""
-        return self.verdict in ("better", "not known")
+        return self.verdict in ("better", "too few", "not known")
 
 
 def claim(
@@ -59,55 +72,72 @@ def claim(
         board: the same.
         rank_by: the score.
         load: reads predictions.
-        table_rows: of the whole table: test rows of several seeds overlap the more, the larger their share is.
+        table_rows: from which a seed draws its test rows: those of several seeds overlap the more, the larger their share is.
         evaluations: of the validation rows by all runs, out of which the state was chosen.
-
-    Without test rows the interval is of the validation rows and allows for the choice among all evaluations (Bonferroni; Dunn 1961,
-    Journal of the American Statistical Association 56, 52-64).
     """
-    metric, chosen = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"].iloc[0]
-    runs = board.set_index("run").loc[list(chosen["own_runs"])].reset_index().assign(configuration=0)
-    gain = float(runs["gain"].astype("float64").mean())
-
-    def own(part: SplitName) -> Difference:
-        each = replicates(runs, metric, load, part)
-        return difference([run.final for run in each], [run.zero_shot for run in each], metric)
-
-    tested = runs["test_gain"].notna().any() or _rows_of(runs["run"].iloc[0], load) > 0
-    choices = 0 if tested else max(evaluations, 1)
-    on_rows = own("validation" if choices else "test")
-    value = gain if choices else float(runs["test_gain"].astype("float64").mean())
-    half = on_rows.half if not choices else float(-ndtri(0.025 / choices)) * on_rows.error
-    test = Difference(value, on_rows.error, half, on_rows.of_seed, on_rows.between_seeds)
-    lora_claim = Claim(tuple(runs["run"]), gain, test, _verdict(gain, test), choices)
-    if lora_claim.verdict != "unclear" or value <= 0 or choices:
+    metric, lora = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"]
+    runs = board.set_index("run").loc[list(lora.iloc[0]["own_runs"])].reset_index().assign(configuration=0)
+    gain, on_test = (runs[name].astype("float64").mean() for name in ("gain", "test_gain"))
+    test = [rows for run in runs["run"] if (rows := load(run, "test")) is not None and len(rows.y_N)]
+    tested = bool(test) or not math.isnan(on_test)
+    part: SplitName = "test" if tested else "validation"
+    each = replicates(runs, metric, load, part)
+    value = float(on_test if tested else gain)
+    found = None if math.isnan(value) else difference([run.final for run in each], [run.zero_shot for run in each], metric)
+    chosen_by = _chosen_by(test, [load(run, "validation") for run in runs["run"]])
+    if isinstance(found, Difference):
+        choices = (len(lora) if chosen_by else 1) if tested else max(evaluations, 1)
+        found = dataclasses.replace(found, value=value, choices=choices)
+    lora_claim = Claim(
+        tuple(runs["run"]),
+        float(gain),
+        None if math.isnan(on_test) else float(on_test),
+        found,
+        _verdict(gain, found),
+        tested,
+        chosen_by,
+        all(rows.units_N is not None for rows in test),
+    )
+    if lora_claim.verdict != "unclear" or not tested or not isinstance(found, Difference) or found.value <= ROUNDING:
         return lora_claim
-    rows = _rows_of(runs["run"].iloc[0], load)
-    share = rows / table_rows if table_rows else 0.0
-    needed = math.ceil(rows * len(runs) * (half / value) ** 2) if value > ROUNDING else None
-    return dataclasses.replace(lora_claim, more_seeds=seeds_needed(test, len(runs), share), rows_needed=needed)
+    number = len(test[0].y_N)
+    more = seeds_needed(found, len(runs), number / table_rows if table_rows else 0.0)
+    return dataclasses.replace(lora_claim, more_seeds=more, rows_needed=rows_needed(found, number))
 
 
-def _verdict(gain: float, test: Difference) -> Verdict:
+def _chosen_by(test: Sequence[Predictions], validation: Sequence[Predictions | None]) -> float:
+    """See ``Claim.chosen_by``."""
+    used = np.concatenate([np.empty(0, dtype=np.int64), *(part.rows_N for part in validation if part is not None)])
+    return float(np.mean([np.isin(part.rows_N, used).mean() for part in test])) if test else 0.0
+
+
+def _verdict(gain: float, found: Difference | TooFew | None) -> Verdict:
     if gain <= ROUNDING:
         return "no gain"
-    if not math.isfinite(test.value + test.half):
-        return "not known"
-    return "better" if test.low > ROUNDING else "worse" if test.high < -ROUNDING else "unclear"
+    if found is None or isinstance(found, TooFew):
+        return "not known" if found is None else "too few"
+    return "better" if found.low > ROUNDING else "worse" if found.high < -ROUNDING else "unclear"
 
 
-def seeds_needed(test: Difference, seeds: int, share: float) -> int | None:
-    """How many seeds more would put this very difference beyond its interval, at most up to MOST_SEEDS in all.
+def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:
+    """How many seeds more would show a true gain of this size in 80 % of cases, at most up to MOST_SEEDS in all.
 
-    The noise of the rows falls with the number of seeds only as far as their test rows, a ``share`` of the table each, are not the same.
+    The noise of the rows falls with the number of seeds only as far as their test rows, a ``share`` of the table each, are not the same;
+    several seeds tell how far that is.
     """
+    common = share if found.shared is None else found.shared
     for total in range(seeds + 1, MOST_SEEDS + 1):
-        variance = test.of_seed * (1 / total + (1 - 1 / total) * share) + test.between_seeds / total
-        if test.half / test.error * math.sqrt(variance) < test.value:
+        variance = found.of_seed * (1 / total + (1 - 1 / total) * common) + found.between_seeds / total
+        then = dataclasses.replace(found, error=math.sqrt(variance), seeds=total)
+        if (then.quantile + POWER) * then.error < found.value:
             return total - seeds
     return None
 
 
-def _rows_of(run: str, load: Load) -> int:
-    predictions = load(run, "test")
-    return 0 if predictions is None else len(np.asarray(predictions.y_N))
+def rows_needed(found: Difference, rows: int) -> int | None:
+    """How many rows, where one seed has so many, would show a true gain of this size in 80 % of cases; in two digits, rounded up."""
+    times = found.of_seed * ((found.quantile + POWER) / found.value) ** 2
+    if times > MOST_TIMES:
+        return None
+    digits = int(10 ** max(math.floor(math.log10(rows * times)) - 1, 0))
+    return math.ceil(rows * times / digits) * digits

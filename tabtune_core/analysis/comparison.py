@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.analysis.incomplete import MODELS
-from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, difference
+from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings.labels import short_rate, short_targets
@@ -42,8 +42,8 @@ class Comparison:
     """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (those under other seeds too),
     and differences in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best LoRA
     (negative: better than it), ``gain`` over the runs' own zero-shot; ``test_lora_gap`` and ``test_gain`` are the same on the test rows.
-    ``..._interval`` is half the width of the 95 % interval of each, of the ``score`` and of the ``test_score``; ``gap_error`` and
-    ``lora_gap_error`` are standard errors. NaN where it is not known."""
+    ``..._interval`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach
+    further the other way); ``gap_error`` and ``lora_gap_error`` are standard errors. NaN where it is not known, or rows are too few."""
     seeds: tuple[int, ...]
     """On which they are compared."""
     left_out: tuple[int, ...]
@@ -93,10 +93,11 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     return Comparison(table, seeds, left_out, why)
 
 
-def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference]) -> None:
+def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | TooFew | None]) -> None:
     """Writes standard errors and half widths beside the column ``name``."""
-    table[f"{name}_error"] = pd.Series({c: delta.error for c, delta in differences.items()}, dtype="float64")
-    table[f"{name}_interval"] = pd.Series({c: delta.half for c, delta in differences.items()}, dtype="float64")
+    known = {c: delta for c, delta in differences.items() if isinstance(delta, Difference)}
+    table[f"{name}_error"] = pd.Series({c: delta.error for c, delta in known.items()}, dtype="float64")
+    table[f"{name}_interval"] = pd.Series({c: delta.half for c, delta in known.items()}, dtype="float64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +116,15 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) 
     for seed, predictions in zip(runs["seed"], loaded, strict=True):
         if predictions is not None and len(predictions.y_N):
             first.setdefault(seed, predictions)
-    groups = RowGroups([predictions.rows_N for predictions in first.values()], metric)
+    groups = RowGroups(list(first.values()), metric) if first else None
     made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed have the same zero-shot predictions, mostly
 
     def of(seed: int, predicted: NDArray[np.float64] | None) -> Replicates | None:
-        if predicted is None:
+        if predicted is None or groups is None:
             return None
-        key, rows = (seed, predicted.tobytes()), first[seed]
+        key = (seed, predicted.tobytes())
         if key not in made:
-            made[key] = groups.leave_out(metric, rows.rows_N, rows.y_N, predicted)
+            made[key] = groups.leave_out(metric, first[seed], predicted)
         return made[key]
 
     run_replicates = []

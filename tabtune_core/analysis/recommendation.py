@@ -13,6 +13,7 @@ import pandas as pd
 
 from tabtune_core.analysis.claims import MOST_SEEDS, ROUNDING, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, compare, told_by
+from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
 from tabtune_core.settings import REFERENCES
@@ -28,6 +29,8 @@ COSTS = {
     "adapter_bytes": ("has an adapter that is {} kB {}", ("larger", "smaller"), 1e3),
 }
 """How a difference of a cost is said: the words, those for more and for less, and the unit."""
+UNUSED = ", which were not used for any choice,"
+UNKNOWN_UNITS = " Rows are taken for independent: these runs do not say which of them go together."
 Label = Callable[[pd.Series], str]
 
 
@@ -73,7 +76,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     sentences += _memory(table)
     if comparison.apart:
         sentences.append(f"Not compared with the others: {'; '.join(comparison.apart)}.")
-    return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan, stay=stay), table, lora_claim)
+    return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
 
 
 def _worse_than_the_mean(board: pd.DataFrame) -> Iterator[str]:
@@ -130,37 +133,47 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
         return
     gain = f", which improves {_improvement(claim.gain, metric, score)} over zero-shot there" if claim.verdict == "better" else ""
     yield f"Validation chooses {name}{among}{gain}."
-    if claim.verdict == "not known":
-        known = "" if pd.isna(claim.test.value) else f" On the test rows it changes by {_change(claim.test.value, metric, score)}."
-        yield f"How much of its gain on these rows is noise is not known, so none is claimed.{known}"
+    found, digits = claim.found, metric.decimals(score)
+    if not isinstance(found, Difference):
+        why = "How much of its gain on these rows is noise is not known" if found is None else _too_few(found, claim.tested)
+        known = "" if claim.test_gain is None else f" On the test rows it changes by {_change(claim.test_gain, metric, score)}."
+        yield f"{why}, so none is claimed.{known}"
         return
-    digits = metric.decimals(score)
-    allows = f" that allows for the choice among {claim.choices} evaluations" if claim.choices else ""
-    where = "There are no test rows. On the validation rows" if claim.choices else "On the test rows"
+    among_what = "configurations" if claim.tested else "evaluations"
+    allows = f" that allows for the choice among {found.choices} {among_what}" if found.choices > 1 or not claim.tested else ""
+    where = "On the test rows" if claim.tested else "There are no test rows. On the validation rows"
     if claim.verdict == "better":
-        ends = f"{claim.test.low:.{digits}f} to {claim.test.high:.{digits}f}"
-        yield f"{where} it improves {_improvement(claim.test.value, metric, score)} over zero-shot, 95 % interval {ends}{allows}."
+        ends = f"{found.low:.{digits}f} to {found.high:.{digits}f}"
+        yield f"{where} it improves {_improvement(found.value, metric, score)} over zero-shot, 95 % interval {ends}{allows}."
         return
-    low, high = sorted(metric.sign * end for end in (claim.test.low, claim.test.high))
-    interval = f"{_change(claim.test.value, metric, score)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
+    low, high = sorted(metric.sign * end for end in (found.low, found.high))
+    interval = f"{_change(found.value, metric, score)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
     if claim.verdict == "worse":
         yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
     else:
         unclear = f"its difference from zero-shot is not beyond noise: {interval}"
-        yield f"{where} {unclear}. Use the pretrained model as it is{_what_settles(claim)}"
+        yield f"{where} {unclear}. Use the pretrained model as it is{_what_settles(claim, found)}"
 
 
-def _what_settles(claim: Claim) -> str:
-    """The end of the sentence: how many more seeds, or why none."""
-    if claim.choices or claim.test.value <= 0:
+def _too_few(found: TooFew, tested: bool) -> str:
+    """Why the rows do not tell how far a gain may be off, and what would."""
+    units = {"random": "rows", "group": "groups", "time": "blocks of time"}[found.of]
+    which = "" if found.of_class is None else f" with the class {found.of_class!r}"
+    part = "test" if tested else "validation"
+    holds = f"they hold {found.found} {units}{which}, and it takes {found.needed}"
+    return f"The {part} rows are too few to tell how far the gain may be off ({holds})"
+
+
+def _what_settles(claim: Claim, found: Difference) -> str:
+    """The end of the sentence: how many more seeds or rows, or why none."""
+    if not claim.tested or found.value <= 0:
         return "."
+    rows = f"about {claim.rows_needed:,} test rows" if claim.rows_needed else ""
     if claim.more_seeds is not None:
         seeds = counted(claim.more_seeds, "more seed")
         seen = "the noise that was seen" if len(claim.runs) > 1 else "the noise of the rows (one seed does not tell how much seeds differ)"
-        return f", or repeat with {seeds}: by {seen}, a gain of this size would then show."
-    return f"; even {MOST_SEEDS} seeds would not show a gain of this size" + (
-        f", about {claim.rows_needed:,} test rows would." if claim.rows_needed else "."
-    )
+        return f", or repeat with {seeds}: by {seen}, a true gain of this size then shows in 80 % of cases."
+    return f"; even {MOST_SEEDS} seeds would hardly show a true gain of this size" + (f", {rows} would in 80 % of cases." if rows else ".")
 
 
 def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
@@ -225,25 +238,26 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
             yield f"{lead}. The test rows do not confirm it: {test}."
 
 
-def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None, *, stay: bool) -> str:
+def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
     named = f"seed{'s' * (len(comparison.seeds) > 1)} {', '.join(map(str, comparison.seeds))}"
     compared = f" Compared on {named}, where every configuration has a score." if comparison.left_out else ""
     if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
         return f"How much of this is noise is not known: there are no predictions of its rows, or none before training.{compared}"
     missing = comparison.configurations["gap_error"].isna().any()
-    unknown = " Runs without predictions for these rows have none." if missing else ""
+    why = (
+        "Where rows are too few there is none." if isinstance(claim.found, TooFew) else "Runs without predictions for these rows have none."
+    )
+    unknown = f" {why}" if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (
         f" They hold the noise of the rows and the spread over {len(claim.runs)} seeds."
         if len(claim.runs) > 1
         else " This does not include variation from the split and the initialization; run several seeds to measure it."
     )
-    unused, but = ", which were not used for any choice,", ""
-    if len(claim.runs) > 1 and not stay:
-        unused, but = "", " Test rows of one seed are training or validation rows of others here, so the choice has used them."
+    used = f", of which each seed has {claim.chosen_by:.0%} that chose under another seed," if claim.chosen_by else UNUSED
     return (
         f"± is half the width of a 95 % interval, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
-        f"{unused} can confirm an improvement.{but}{compared}"
+        f"{used} can confirm an improvement.{'' if claim.units_known else UNKNOWN_UNITS}{compared}"
     )
 
 

@@ -1,25 +1,49 @@
 """How far a difference of scores may be off: scores with groups of table rows left out, and the interval that they give.
 
-In: predictions of held-out rows of one or more seeds. Out: a difference with half the width of its 95 % interval.
-Letters: N rows, K classes, G groups of table rows, S seeds.
+In: predictions of held-out rows of one or more seeds. Out: a difference with its 95 % interval, or how many rows it would take.
+Letters: N rows, M rows of all seeds, U units (rows that are one to an interval), G groups of units, S seeds, K classes.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from tabtune_core.analysis.without_groups import QUICK, without_groups
 from tabtune_core.metrics import ROW_MEANS, Metric
+from tabtune_core.settings import SplitBy
+from tabtune_core.store.predictions import Predictions
 
 GROUPS, FEW_GROUPS = 200, 40
-"""At most; fewer rows are left out one at a time. Few, where the metric is computed anew without each group."""
+"""At most; fewer units are left out one at a time. Few, where the metric is computed anew without each group."""
+BLOCKS, BLOCK_ROWS = 10, 8
+"""Under a split by time: at most so many, of at least so many rows. Where differences of neighbours go together (autoregressive, 0.5),
+93 % of intervals or more hold the truth from 40 rows on; with 20 blocks of 80 rows 90 %."""
+FEWEST_ROWS, FEWEST = 30, 5
+"""Rows; and groups, blocks of time, or rows of each class where the score is a mean over classes. Below it intervals of lopsided
+differences hold the truth too rarely (of 20 rows 87 to 96 %), or are so wide that they say nothing."""
 OF_THE_CLASS = ("accuracy", "balanced_accuracy", "f1_weighted", "mcc")
 """Metrics that see only the predicted class: few rows may make all of a difference."""
+OVER_CLASSES = ("roc_auc", "average_precision", "balanced_accuracy")
+"""Metrics in which the rows of a class count as much as all others, however few they are."""
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TooFew:
+    """What there is too little of among held-out rows for an interval."""
+
+    of: SplitBy
+    """Rows (``random``), groups, or blocks of time."""
+    of_class: str | None
+    """Those that have rows of this class; None: all."""
+    found: int
+    """As many as count: unequal ones count as fewer equal ones, and copies as one row."""
+    needed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +52,15 @@ class Replicates:
 
     score: float
     without_G: Floats
-    rows_G: NDArray[np.int64]
-    """How many of the rows are in each group."""
-    rows_N: NDArray[np.int64]
+    here_G: NDArray[np.bool_]
+    """Which groups have any of the rows."""
+    rows_N: Ints
     """Their numbers in the table."""
+    groups: "RowGroups"
 
     def of_nothing(self) -> "Replicates":
         """The score 0 on the same rows: the difference to it is the score itself."""
-        return Replicates(0.0, np.zeros_like(self.without_G), self.rows_G, self.rows_N)
+        return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows_N, self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,158 +69,145 @@ class Difference:
 
     value: float
     error: float
-    """Standard error; NaN where it is not known."""
-    half: float
-    """Half the width of the 95 % interval."""
+    """Standard error."""
+    freedom: float
+    """Degrees of freedom of what comes from the rows, by what is scarce among them."""
+    skew: float = 0.0
+    """Of the distribution of such differences."""
     of_seed: float = math.nan
     """Variance of the difference under one seed that comes from its rows."""
     between_seeds: float = 0.0
     """Variance between seeds beyond that."""
+    seeds: int = 1
+    shared: float | None = None
+    """Part of ``of_seed`` that more seeds make no smaller, for their test rows are the same; None: one seed does not tell."""
+    choices: int = 1
+    """Differences among which this one was chosen by the same rows: the interval allows for it (Bonferroni; Dunn 1961, Journal of the
+    American Statistical Association 56, 52-64)."""
+
+    @property
+    def quantile(self) -> float:
+        """In standard errors: the intervals of rows and of seeds, each Student's, added as errors are.
+
+        Howe 1974, Journal of the American Statistical Association 69, 789-794.
+        """
+        of_seeds = self.between_seeds / self.seeds / self.error**2 if self.error else 0.0
+        rows, seeds = (float(stdtrit(freedom, 1 - 0.025 / self.choices)) for freedom in (self.freedom, max(self.seeds - 1, 1)))
+        return math.sqrt((1 - of_seeds) * rows**2 + of_seeds * seeds**2)
 
     @property
     def low(self) -> float:
         """Lower end of the 95 % interval."""
-        return self.value - self.half
+        return min(self.value - self.error * quantile for quantile in (self.quantile, self._corrected(self.quantile)))
 
     @property
     def high(self) -> float:
         """Upper end."""
-        return self.value + self.half
+        return max(self.value - self.error * quantile for quantile in (-self.quantile, self._corrected(-self.quantile)))
 
+    @property
+    def half(self) -> float:
+        """From the value to that end of the interval which is nearer to 0: it tells whether the value is beyond noise."""
+        return self.value - self.low if self.value > 0 else self.high - self.value
 
-UNKNOWN = Difference(math.nan, math.nan, math.nan)
+    def _corrected(self, quantile: float) -> float:
+        """For the skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1)."""
+        if abs(self.skew) < 1e-6:
+            return quantile
+        return 3 / self.skew * (math.cbrt(1 + self.skew * (quantile - self.skew / 6)) - 1)
 
 
 class RowGroups:
-    """The table rows of some held-out parts in groups of one size: a row is in the same group under every seed."""
+    """The table rows of some held-out parts in groups: rows that go together are in one, and that is the same under every seed."""
 
-    def __init__(self, parts: Sequence[NDArray[np.int64]], metric: Metric) -> None:
-        """``parts`` are numbers of rows in the table, one array a seed; ``metric`` is what the groups are left out of."""
-        self._rows = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
-        quick = metric.name in (*ROW_MEANS, *_OF_COUNTS, "roc_auc")
-        self.number = min(GROUPS if quick else FEW_GROUPS, len(self._rows))
-        self._group = np.random.default_rng(0).permutation(len(self._rows)) % max(self.number, 1)  # rows that lie together may be alike
+    def __init__(self, parts: Sequence[Predictions], metric: Metric) -> None:
+        """``parts`` are predictions of one part of the held-out rows, one a seed; ``metric`` is what the groups are left out of."""
+        units = [part.units_N for part in parts if part.units_N is not None]
+        known = len(units) == len(parts)
+        self.split_by: SplitBy = parts[0].split_by if known else "random"
+        self._rows, first = np.unique(np.concatenate([part.rows_N for part in parts]), return_index=True)
+        unit_M = np.unique(np.concatenate(units)[first] if known else self._rows, return_inverse=True)[1]
+        if self.split_by == "time":
+            unit_M = _blocks(unit_M)
+        quick = metric.name in (*ROW_MEANS, *QUICK)
+        number = int(unit_M.max()) + 1
+        self.number = min(GROUPS if quick else FEW_GROUPS, number)
+        self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # units that lie together may be alike
+        counts = [(None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)]
+        for part in parts if metric.name in OVER_CLASSES else ():
+            unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
+            counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
+        lacking = [TooFew(self.split_by, name, round(found), needed) for name, found, needed in counts if round(found) < needed]
+        self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
+        self.freedom = min(_equal(self._group), *(found for _, found, _ in counts)) - 1
 
-    def of(self, rows_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    def of(self, rows_N: Ints) -> Ints:
         """The group of each row."""
-        groups: NDArray[np.int64] = self._group[np.searchsorted(self._rows, rows_N)]
-        return groups
+        return self._group[np.searchsorted(self._rows, rows_N)]
 
-    def leave_out(self, metric: Metric, rows_N: NDArray[np.int64], y_N: NDArray[np.generic], predicted: Floats) -> Replicates:
-        """The score of predictions ``(N, K)`` or ``(N,)`` without each group; the score itself without a group that has no row here."""
-        group_N, G = self.of(rows_N), self.number
+    def leave_out(self, metric: Metric, rows: Predictions, predicted: Floats) -> Replicates:
+        """The score of predictions ``(N, K)`` or ``(N,)`` of these rows without each group; the score itself where no row is of it."""
+        y_N, group_N, G = rows.y_N, self.of(rows.rows_N), self.number
         rows_G = np.bincount(group_N, minlength=G)
-        if metric.name in ROW_MEANS:
-            of_row, of_mean = ROW_MEANS[metric.name]
-            values_N = of_row(y_N, predicted)
-            score = float(of_mean(values_N.mean()))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                without_G = of_mean((values_N.sum() - np.bincount(group_N, values_N, G)) / (len(y_N) - rows_G))
-            return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G, rows_N)
-        score = metric.function(y_N, predicted)
-        without_G = np.full(G, score)
-        if metric.name in _OF_COUNTS:
-            without_G = _OF_COUNTS[metric.name](_counts_without(np.asarray(y_N, dtype=np.int64), predicted, group_N, G))
-        elif metric.name == "roc_auc" and not math.isnan(score):
-            without_G = _areas(np.asarray(y_N, dtype=np.int64), predicted, group_N, G)
-        else:
-            for g in np.flatnonzero(rows_G):
-                kept_N = group_N != g
-                without_G[g] = metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan
-        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G, rows_N)
-
-
-def _areas(y_N: NDArray[np.int64], p_NK: Floats, group_N: NDArray[np.int64], groups: int) -> Floats:
-    """ROC AUC without each group, ``(G,)``, from the pairs that each row takes part in (DeLong et al. 1988, equations 4 and 5).
-
-    Pairs within one group are counted at the mean of all pairs.
-    """
-    classes = [1] if p_NK.shape[1] == 2 else range(p_NK.shape[1])
-    areas = []
-    for k in classes:
-        own_N, p_N = y_N == k, p_NK[:, k]
-        above, below = int(own_N.sum()), int((~own_N).sum())
-        won_N = np.empty(len(y_N))  # pairs with rows of other classes in which the row of the class is above; half of a tie
-        won_N[own_N] = _below(p_N[own_N], p_N[~own_N])
-        won_N[~own_N] = above - _below(p_N[~own_N], p_N[own_N])
-        area = won_N[own_N].sum() / (above * below)
-        above_G = np.bincount(group_N[own_N], minlength=groups)
-        below_G = np.bincount(group_N[~own_N], minlength=groups)
-        pairs_G = above * below * area - np.bincount(group_N, won_N, groups) + area * above_G * below_G
         with np.errstate(invalid="ignore", divide="ignore"):
-            areas.append(pairs_G / ((above - above_G) * (below - below_G)))
-    return np.asarray(np.mean(areas, axis=0), dtype=np.float64)
+            if metric.name in ROW_MEANS:
+                of_row, of_mean = ROW_MEANS[metric.name]
+                values_N = of_row(y_N, predicted)
+                score = float(of_mean(values_N.mean()))
+                without_G = of_mean((values_N.sum() - np.bincount(group_N, values_N, G)) / (len(y_N) - rows_G))
+            else:
+                *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # of the last one there is no row
+                without_G = np.array(without)
+        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows.rows_N, self)
 
 
-def _below(p_N: Floats, others: Floats) -> Floats:
-    """How many of the others are below each; equal ones count half."""
-    ordered = np.sort(others)
-    return np.asarray((np.searchsorted(ordered, p_N, "left") + np.searchsorted(ordered, p_N, "right")) / 2)
+def _blocks(unit_M: Ints) -> Ints:
+    """The block of each row, of places in the order of time; rows of one place stay together."""
+    blocks, rows_U = max(min(BLOCKS, len(unit_M) // BLOCK_ROWS), 1), np.bincount(unit_M)
+    block_U = (np.cumsum(rows_U) - rows_U / 2) * blocks // len(unit_M)
+    return np.unique(block_U[unit_M], return_inverse=True)[1]
 
 
-def _counts_without(y_N: NDArray[np.int64], p_NK: Floats, group_N: NDArray[np.int64], groups: int) -> Floats:
-    """Rows by true and predicted class, ``(G, K, K)``, without each group."""
-    K = p_NK.shape[1]
-    cell_N = (group_N * K + y_N) * K + p_NK.argmax(axis=1)
-    counts_GKK = np.bincount(cell_N, minlength=groups * K * K).reshape(groups, K, K)
-    return np.asarray(counts_GKK.sum(axis=0) - counts_GKK, dtype=np.float64)
+def _equal(unit_M: Ints) -> float:
+    """How many units of equal size say as much as these (Kish 1965, Survey Sampling, section 11.7)."""
+    rows_U = np.bincount(unit_M).astype(np.float64)
+    return float(rows_U.sum() ** 2 / (rows_U**2).sum())
 
 
-def _f1_weighted(counts_GKK: Floats) -> Floats:
-    true_GK, right_GK = counts_GKK.sum(axis=2), np.diagonal(counts_GKK, axis1=1, axis2=2)
-    f1_GK = 2 * right_GK / np.maximum(true_GK + counts_GKK.sum(axis=1), 1)
-    return np.asarray((f1_GK * true_GK).sum(axis=1) / true_GK.sum(axis=1))
+def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None], metric: Metric) -> Difference | TooFew | None:
+    """The mean over seeds of how much better ``first`` is than ``second`` on the same rows, one entry a seed.
 
-
-def _matthews(counts_GKK: Floats) -> Floats:
-    true_GK, said_GK = counts_GKK.sum(axis=2), counts_GKK.sum(axis=1)
-    right_G, rows_G = np.trace(counts_GKK, axis1=1, axis2=2), true_GK.sum(axis=1)
-    spread_G = (rows_G**2 - (true_GK**2).sum(axis=1)) * (rows_G**2 - (said_GK**2).sum(axis=1))
-    return np.asarray((right_G * rows_G - (true_GK * said_GK).sum(axis=1)) / np.sqrt(np.where(spread_G > 0, spread_G, np.inf)))
-
-
-def _balanced_accuracy(counts_GKK: Floats) -> Floats:
-    true_GK, right_GK = counts_GKK.sum(axis=2), np.diagonal(counts_GKK, axis1=1, axis2=2)
-    return np.asarray((right_GK / np.maximum(true_GK, 1)).sum(axis=1) / (true_GK > 0).sum(axis=1))
-
-
-_OF_COUNTS = {"balanced_accuracy": _balanced_accuracy, "f1_weighted": _f1_weighted, "mcc": _matthews}
-"""Metrics that are read off the counts of classes."""
-
-
-def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None], metric: Metric) -> Difference:
-    """The mean over seeds of how much better ``first`` is than ``second`` on the same rows, one entry a seed; UNKNOWN where one is None.
+    TooFew where the rows do not tell how far it may be off; None where an entry is None, or a score not finite.
 
     The error is the jackknife's over groups of table rows (Efron and Stein 1981, The Annals of Statistics 9, 586-596): a row that several
     seeds held out is left out of all of them at once, since it is one row. To it is added what the differences of the seeds vary by beyond
     the noise of their rows, the luck of split and start. Metrics of the predicted class get half a row more in each direction, as in
-    Agresti and Min 2005 (Statistics in Medicine 24, 729-740). The interval is Student's with one degree less than there are groups.
+    Agresti and Min 2005 (Statistics in Medicine 24, 729-740). The interval is Student's together with the one that is corrected for skew;
+    its degrees of freedom are one less than there are seeds, and than there are groups or units of the scarcest kind.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if not both or len(both) < len(first):
-        return UNKNOWN
+        return None
+    groups, seeds = both[0][0].groups, len(both)
+    if groups.too_few:
+        return groups.too_few
     value_S = np.array([metric.sign * (a.score - b.score) for a, b in both])
     without_SG = np.array([metric.sign * (a.without_G - b.without_G) for a, b in both])
-    here_SG = np.array([a.rows_G > 0 for a, _ in both])
-    value, half_row = float(value_S.mean()), metric.name in OF_THE_CLASS
-    rows = _variance(without_SG.mean(axis=0), half_row=half_row)
-    each = float(np.mean([_variance(without_G[here_G], half_row=half_row) for without_G, here_G in zip(without_SG, here_SG, strict=True)]))
-    own = 1 - _shared([a.rows_N for a, _ in both])  # rows that all seeds have make their differences vary by nothing
-    between = max(0.0, float(value_S.var(ddof=1)) - each * own) if len(value_S) > 1 else 0.0
-    error, groups = math.sqrt(rows + between / len(value_S)), here_SG.shape[1]
-    return Difference(value, error, float(stdtrit(groups - 1, 0.975)) * error, each, between) if math.isfinite(error) else UNKNOWN
+    if not np.isfinite(without_SG).all():
+        return None
+    half_row = metric.name in OF_THE_CLASS and groups.split_by == "random"
+    rows, cubes = _moments(without_SG.mean(axis=0), half_row=half_row)
+    each = float(np.mean([_moments(without_G[a.here_G], half_row=half_row)[0] for without_G, (a, _) in zip(without_SG, both, strict=True)]))
+    own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # what the rows of one seed say and those of the others do not
+    between = max(0.0, float(value_S.var(ddof=1)) - own) if seeds > 1 else 0.0
+    total = rows + between / seeds
+    shared = 1 - min(own / each, 1.0) if seeds > 1 and each else None
+    skew = cubes / total**1.5 if total else 0.0
+    return Difference(float(value_S.mean()), math.sqrt(total), groups.freedom, skew, each, between, seeds, shared)
 
 
-def _shared(rows_SN: Sequence[NDArray[np.int64]]) -> float:
-    """Mean share of its rows that a seed has in common with another one."""
-    pairs = [len(np.intersect1d(a, b)) / max(len(a), len(b), 1) for a, b in combinations(rows_SN, 2)]
-    return float(np.mean(pairs)) if pairs else 0.0
-
-
-def _variance(without_G: Floats, *, half_row: bool) -> float:
-    """The jackknife's; groups without which the score is not defined, as where a class would be gone, are passed over."""
-    known_G = without_G[np.isfinite(without_G)]
-    if len(known_G) < 2:
-        return math.nan
-    squares_G = (known_G - known_G.mean()) ** 2
-    return float((len(known_G) - 1) / len(known_G) * squares_G.sum() + half_row * squares_G.max())
+def _moments(without_G: Floats, *, half_row: bool) -> tuple[float, float]:
+    """The jackknife's variance, and the third moment of the score."""
+    pull_G = without_G.mean() - without_G
+    variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum()) + half_row * float((pull_G**2).max())
+    return variance, float((pull_G**3).sum())

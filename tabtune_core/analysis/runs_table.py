@@ -3,6 +3,7 @@
 Keys are plain; bytes, seconds and per cent are in their names.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -16,7 +17,7 @@ from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
-NO_GAIN = "no gain over zero-shot"
+NO_GAIN, NOT_MEASURED = "no gain over zero-shot", "its score is not defined on the validation rows, so that nothing was measured"
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
 _WHOLE = (
@@ -240,5 +241,6 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     if run.settings.strategy in REFERENCES:
         row |= dict.fromkeys(("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent"))
     if result.best_step == 0 and run.settings.strategy in TRAINED:
-        row["note"] = NO_GAIN
+        measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
+        row["note"] = NO_GAIN if measured else NOT_MEASURED
     return row

@@ -265,6 +265,6 @@ def _with_known_classes(
         lacking = sorted(usual - there)
         if lacking:
             class_names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-            message = f"{split} leaves no {part} row of {class_names}; ROC AUC and average precision are not defined there."
+            message = f"{split} leaves no {part} row of {class_names}; ROC AUC and average precision are means over the others there."
             findings.append(Finding("warning", f"split-{part}", message))
     return kept, findings

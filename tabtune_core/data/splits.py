@@ -4,6 +4,7 @@ In: labels and two seeds. Out: row numbers of the table. One seed holds the test
 the same for every run of a sweep that has it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -173,7 +174,10 @@ def split_rows(
     if held_out_sizes[1]:
         first_seed = seed if test_seed is None else test_seed
         rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str))
+        rest, test = (rest, test) if test_seed is None else _with_every_class(labels, rest, test, left=2)
     train, validation = train_test_split(rest, test_size=held_out_sizes[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
+    if test_seed is not None:  # otherwise the split may be that of a run of an earlier version, which is to stay as it was
+        train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
     return sampled(
         labels,
@@ -217,6 +221,25 @@ def sampled(
 
 def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:
     return values if np.unique(values, return_counts=True)[1].min() >= 2 else None
+
+
+def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, left: int) -> tuple[Rows, Rows]:
+    """Two shuffled parts, changed so that every class has a row in ``part`` and ``left`` in the rest, where it has as many: the shares of
+    rare classes are rounded. For each row that is moved one of the most frequent class goes the other way.
+    """
+
+    def swapped(first: Rows, second: Rows, name: object) -> tuple[Rows, Rows]:
+        moved = first[labels[first] == name][:1]
+        back = second[labels[second] == Counter(labels[second]).most_common(1)[0][0]][:1]
+        return np.append(first[first != moved], back), np.append(second[second != back], moved)
+
+    total, of_part = Counter(labels[rest]) + Counter(labels[part]), Counter(labels[part])
+    for name, rows in total.items():
+        if not of_part[name]:
+            rest, part = swapped(rest, part, name)
+        elif rows - of_part[name] < left:
+            part, rest = swapped(part, rest, name)
+    return rest, part
 
 
 def sample_rows(values: NDArray[np.str_], rows: int, rng: np.random.Generator) -> Rows:

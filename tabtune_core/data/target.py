@@ -212,8 +212,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on; they only train. "
-            "Merge them with others in the file if they matter."
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on; they only train, and no score "
+            "is of them. Merge them with others in the file if they matter."
         )
         findings.append(Finding("warning", "rare-classes", message, target))
     sizes = sizes[sizes >= rows_per_class]

@@ -20,7 +20,6 @@ from tabtune_core.data.splits import Rows, Split, SplitSizes, group_rows, held_o
 from tabtune_core.data.target import check_label, with_label
 from tabtune_core.data.values import words
 from tabtune_core.errors import SettingError
-from tabtune_core.metrics import METRICS, NEED_EVERY_CLASS
 from tabtune_core.settings import RunSettings
 
 
@@ -73,14 +72,7 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
     if settings.split_by == "random":
         return split_rows(strata_of(labels), **sizes)
     assert settings.split_column is not None
-    split = split_by_column(frame, settings.split_column, labels, by=settings.split_by, **sizes)
-    metric = METRICS[settings.selection_metric]
-    if metric.name in NEED_EVERY_CLASS and any(finding.code == "split-validation" for finding in split.findings):
-        raise SettingError(
-            f"train.selection_metric is {metric.name!r}, which is not defined where a class has no row, and the {settings.split} "
-            "leaves one out of the validation rows. Choose another metric, or another split."
-        )
-    return split
+    return split_by_column(frame, settings.split_column, labels, by=settings.split_by, **sizes)
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:

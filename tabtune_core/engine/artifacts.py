@@ -32,16 +32,17 @@ def write_predictions(
     parts: Mapping[SplitName, HeldOut],
     predictions: Mapping[SplitName, NDArray[np.float64]],
     classes: tuple[str, ...],
+    units_T: NDArray[np.int64],
     zero_shot: Mapping[SplitName, NDArray[np.float64]] | None = None,
 ) -> None:
-    """One line a held-out row: split, row (its number in the table), label, predicted.
+    """One line a held-out row: split, row (its number in the table), unit (which rows are one to an interval), label, predicted.
 
     Where classes are predicted also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` is what
     the model said before it was trained.
     """
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
-        columns: dict[str, Any] = {"split": split, "row": part.rows_N}
+        columns: dict[str, Any] = {"split": split, "row": part.rows_N, "unit": units_T[part.rows_N]}
         predicted, before = predictions[split], None if zero_shot is None else zero_shot[split]
         if classes:
             columns |= {"label": names[part.y_N], "predicted": names[predicted.argmax(axis=1)]}

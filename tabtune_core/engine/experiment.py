@@ -11,6 +11,7 @@ from tabtune_core.analysis.context_rows import WEIGHTS_FILE
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.data.units import units_of
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
@@ -79,7 +80,8 @@ def run_experiment(
             if settings.strategy == "base-ft" and result.best_step:
                 write_weights(run_dir / WEIGHTS_FILE, session.model)
             parts, classes = session.rows.held_out, session.plan.classes
-            write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, fitted.zero_shot)
+            units = units_of(session.table, dataset.columns, settings)
+            write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
             result = dataclasses.replace(result, extra={**result.extra, "rows_sha256": hash_rows(parts, classes)})
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}

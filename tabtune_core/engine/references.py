@@ -15,6 +15,7 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import SplitName, sample_rows, strata_of
 from tabtune_core.data.task import kinds_of, make_context, prepare
+from tabtune_core.data.units import units_of
 from tabtune_core.engine.artifacts import hash_rows, write_predictions
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
@@ -100,7 +101,8 @@ def run_reference(
                 scores[name] = score_all(part.y_N, predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
         with meter.phase("save"):
-            write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes)
+            units = units_of(table, dataset.columns, settings)
+            write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes, units)
     return RunFinished(
         outcome="finished",
         best_step=0,

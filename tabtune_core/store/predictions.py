@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.splits import SplitName
 from tabtune_core.events import RunPlanned
+from tabtune_core.settings import SplitBy
 from tabtune_core.store.runs import RunStore
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -29,6 +30,9 @@ class Predictions:
     """Names of the classes, by id."""
     zero_shot: NDArray[np.float64] | None = None
     """What the run's own model said before it was trained, as ``predicted``; None where a run kept none."""
+    units_N: NDArray[np.int64] | None = None
+    """Rows with equal numbers are one to an interval: a group, copies, or a place in the order of time. None of earlier versions' runs."""
+    split_by: SplitBy = "random"
 
 
 def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predictions | None:
@@ -41,12 +45,14 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
         frame = pd.read_parquet(path, filters=[("split", "==", split)])
     except (OSError, ValueError):
         return None
-    rows_N = frame["row"].to_numpy(dtype=np.int64)
-    if not ids:
-        y_N, predicted = frame["label"].to_numpy(dtype=np.float64), frame["predicted"].to_numpy(dtype=np.float64)
-        numbers = frame.get(f"{ZERO_SHOT}predicted")
-        return Predictions(rows_N, y_N, predicted, zero_shot=None if numbers is None else numbers.to_numpy(dtype=np.float64))
-    columns = [f"prob_{k}" for k in ids.values()]
-    before = frame[[ZERO_SHOT + name for name in columns]].to_numpy(dtype=np.float64) if ZERO_SHOT + columns[0] in frame else None
-    labels_N = np.asarray(frame["label"].map(ids), dtype=np.int64)
-    return Predictions(rows_N, labels_N, frame[columns].to_numpy(dtype=np.float64), planned.event.classes, before)
+    columns = [f"prob_{k}" for k in ids.values()] if ids else "predicted"
+    before = [ZERO_SHOT + name for name in columns] if ids else f"{ZERO_SHOT}predicted"
+    return Predictions(
+        frame["row"].to_numpy(dtype=np.int64),
+        np.asarray(frame["label"].map(ids), dtype=np.int64) if ids else frame["label"].to_numpy(dtype=np.float64),
+        frame[columns].to_numpy(dtype=np.float64),
+        planned.event.classes,
+        frame[before].to_numpy(dtype=np.float64) if set(np.ravel(before)) <= set(frame) else None,
+        frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
+        store.run(run_id).settings.split_by,
+    )

@@ -3,12 +3,14 @@
 In: settings, the table, what was planned and what came of it. Out: notes.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Note, RunFinished, RunPlanned, pack_costs
 from tabtune_core.lora.inject import LoraReport
+from tabtune_core.metrics import METRICS
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
@@ -172,14 +174,23 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
             "warning",
         )
-    if evaluated_step and result.best_step == 0:
-        yield Note(
-            f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not with all "
-            "context rows of predictions, so the pretrained weights are kept.",
-            "warning",
+    if result.best_step == 0 and settings.strategy != "inference":
+        yield Note(_why_kept(settings.selection_metric, result, evaluated_step), "warning")
+
+
+def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
+    """Why a training ended with the pretrained weights."""
+    if math.isnan(result.best_scores.get(metric, 0.0)):
+        return (
+            f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the pretrained weights are kept. "
+            "Choose another selection metric, or other shares of the split."
         )
-    elif settings.strategy != "inference" and result.best_step == 0:
-        yield Note("No improvement over zero-shot: no evaluation beat the pretrained model, so its weights are kept.", "warning")
+    if evaluated_step:
+        return (
+            f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not with all "
+            "context rows of predictions, so the pretrained weights are kept."
+        )
+    return "No improvement over zero-shot: no evaluation beat the pretrained model, so its weights are kept."
 
 
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:

@@ -30,8 +30,12 @@ def test_scores_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
-def test_a_class_without_a_row_leaves_a_score_of_ranks_undefined(name):
-    assert np.isnan(METRICS[name].function(np.array([0, 0]), COIN[:2]))
+def test_a_score_of_ranks_is_of_the_classes_that_have_a_row_and_of_one_alone_there_is_none(name):
+    score, p_NK = METRICS[name].function, np.random.default_rng(0).dirichlet(np.ones(4), size=40)
+    y_N = np.arange(40) % 3
+    one_by_one = [score((y_N == k).astype(int), np.column_stack([1 - p_NK[:, k], p_NK[:, k]])) for k in range(3)]
+    assert score(y_N, p_NK) == pytest.approx(np.mean(one_by_one))
+    assert np.isnan(score(np.array([0, 0]), COIN[:2]))
 
 
 def test_average_precision_is_of_the_rarer_class_whatever_its_name():

@@ -146,7 +146,7 @@ def spread_meaning(board: pd.DataFrame) -> str:
         if by_seeds
         else "of the configuration, from differences row by row and, with several seeds, the spread between them"
     )
-    return f"± is half the width of a 95 % interval {rests}. Empty: too few seeds or no predictions to tell."
+    return f"± is half the width of a 95 % interval {rests}. Empty: too few rows or seeds, or no predictions to tell."
 
 
 def usual(frame: pd.DataFrame) -> list[str]:

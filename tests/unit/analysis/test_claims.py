@@ -4,13 +4,17 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from null_designs import held_out, of
 from null_sweeps import TABLE, sweep
 
-from tabtune_core.analysis.claims import MOST_SEEDS, claim, seeds_needed
+from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare
-from tabtune_core.analysis.replicates import Difference, RowGroups, difference
+from tabtune_core.analysis.replicates import Difference, RowGroups
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, metrics_of
+from tabtune_core.store.predictions import Predictions
 
 SMALLEST_POWER, MOST_FALSE = 0.8, 0.05
 
@@ -31,7 +35,7 @@ def share_better(told):
     return np.mean([one.verdict == "better" for one in told])
 
 
-@pytest.mark.parametrize(("metric", "seeds", "number"), [("log_loss", 1, 400), ("accuracy", 1, 100), ("log_loss", 3, 60)])
+@pytest.mark.parametrize(("metric", "seeds", "number"), [("log_loss", 1, 100), ("accuracy", 1, 100), ("log_loss", 3, 60)])
 def test_where_training_changes_nothing_a_gain_is_hardly_ever_claimed(metric, seeds, number):
     told = claims(number, metric, seeds=seeds)
     assert share_better(told) <= MOST_FALSE
@@ -41,8 +45,8 @@ def test_where_training_changes_nothing_a_gain_is_hardly_ever_claimed(metric, se
 
 def test_where_training_helps_by_three_standard_errors_it_is_claimed():
     told = claims(100, "log_loss", effect=0.46, noise=1.4)
-    values = np.array([one.test.value for one in told])
-    assert values.mean() / np.mean([one.test.error for one in told]) == pytest.approx(3, abs=0.25)
+    values = np.array([one.found.value for one in told])
+    assert values.mean() / np.mean([one.found.error for one in told]) == pytest.approx(3, abs=0.25)
     assert share_better(told) >= SMALLEST_POWER
 
 
@@ -64,41 +68,66 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
         return None if part == "test" else load(run, part)
 
     few, many = (claim(found, board, "log_loss", no_test, evaluations=number) for number in (1, 30))
-    assert (few.choices, many.choices) == (1, 30)
-    assert few.test.half == pytest.approx(1.959964 * few.test.error)
-    assert many.test.half == pytest.approx(3.1440 * few.test.error, rel=1e-3)  # the normal quantile of 1 - 0.025 / 30
+    assert not few.tested
+    assert few.test_gain is None
+    assert (few.found.choices, many.found.choices) == (1, 30)
+    assert few.found.quantile == pytest.approx(1.9801, rel=1e-4)  # Student's with 119 degrees of freedom
+    assert many.found.quantile == pytest.approx(3.2174, rel=1e-4)  # the same at 1 - 0.025 / 30
+    assert many.found.high - many.found.low > few.found.high - few.found.low
 
 
-def test_seeds_that_are_needed_put_the_difference_beyond_its_interval():
-    seen = Difference(0.1, 0.08, 1.96 * 0.08, of_seed=0.08**2)
-    assert seeds_needed(seen, 1, 0.0) == 2  # 1.96 * 0.08 / root 3 is below 0.1, over root 2 it is not
-    assert seeds_needed(seen, 1, 0.2) == 3  # of four, with a fifth of the noise common to all
-    assert seeds_needed(seen, 1, 0.5) is None
-    assert seeds_needed(Difference(0.01, 0.08, 1.96 * 0.08, of_seed=0.08**2), 1, 0.0) is None
+def test_a_choice_that_used_the_test_rows_of_another_seed_is_told_and_allowed_for():
+    runs, load = sweep(np.random.default_rng(0), metric="log_loss", seeds=5)
+    board = leaderboard(runs, "log_loss")
+    told = claim(compare(board, "log_loss", load), board, "log_loss", load)
+    assert told.chosen_by == pytest.approx(1 - 0.8**4, abs=0.05)
+    assert told.found.choices == 3
+    one = board[board["seed"] == 0]
+    alone = claim(compare(one, "log_loss", load), one, "log_loss", load)
+    assert (alone.chosen_by, alone.found.choices) == (0, 1)
+
+
+SEEN = Difference(0.1, 0.08, math.inf, of_seed=0.08**2)
+
+
+@pytest.mark.parametrize(("share", "more"), [(0.0, 5), (0.1, 9), (0.5, None)])
+def test_seeds_that_are_needed_show_such_a_gain_in_four_cases_of_five(share, more):
+    """Of so many seeds the standard error times 1.96 + 0.84 is below 0.1: 0.0357 at most."""
+    assert seeds_needed(SEEN, 1, share) == more
+    assert seeds_needed(Difference(0.1, 0.08, math.inf, of_seed=0.08**2, shared=share), 1, 0.7) == more, "seeds themselves tell it"
     assert MOST_SEEDS == 20
 
 
-def test_seeds_that_are_needed_are_those_of_the_interval_that_was_shown():
-    """With one degree of freedom less than there are groups of rows it is wider than the normal one."""
-    seen = Difference(0.1, 0.0505, 0.1001, of_seed=0.0505**2)
-    assert seeds_needed(seen, 1, 1.0) is None, "the same rows under every seed"
+def test_rows_that_are_needed_are_said_in_two_digits_and_not_at_all_where_they_are_out_of_reach():
+    assert rows_needed(SEEN, 123) == 620  # 123 times (2.80 * 0.8) squared is 617.9
+    assert rows_needed(Difference(0.1, 0.13, math.inf, of_seed=0.13**2), 123) is None
+    assert MOST_TIMES == 10
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("metric", metrics_of("classification"))
-def test_leaving_groups_out_is_the_metric_of_what_is_left(metric, classes):
-    rng = np.random.default_rng(classes)
-    y_N = rng.integers(classes, size=90)
-    p_NK = rng.dirichlet(np.ones(classes), size=90)
-    rows_N = np.sort(rng.permutation(1000)[:90])
-    groups = RowGroups([rows_N], METRICS[metric])
-    found, group_N, function = groups.leave_out(METRICS[metric], rows_N, y_N, p_NK), groups.of(rows_N), METRICS[metric].function
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(metrics_of("classification")), st.integers(2, 4), st.integers(0, 9), st.sampled_from([1, 2, 40]))
+def test_leaving_groups_out_is_the_metric_of_what_is_left(metric, classes, seed, levels):
+    """Also with ties, in balanced tables, and where a class has no row; of two classes the rarer one is the same in all that is left."""
+    rng = np.random.default_rng(seed)
+    y_N = np.append(rng.permutation(np.arange(48) % max(classes - seed % 2, 2)), [0, 1])
+    p_NK = np.maximum(np.round(rng.dirichlet(np.ones(classes), size=50) * levels), 0.1)
+    p_NK /= p_NK.sum(axis=1, keepdims=True)
+    rows = Predictions(np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]))
+    groups = RowGroups([rows], METRICS[metric])
+    found, group_N, function = groups.leave_out(METRICS[metric], rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
     assert found.score == pytest.approx(function(y_N, p_NK))
-    expected = [function(y_N[group_N != g], p_NK[group_N != g]) for g in range(groups.number)]
+    rarer_N = y_N == int(np.sum(y_N == 0) >= np.sum(y_N == 1))
+    copies = [(group_N != g) for g in range(groups.number)]
+    named = {"average_precision": lambda kept_N: _precision(rarer_N[kept_N], p_NK[kept_N, int(rarer_N[-1])])} if classes == 2 else {}
+    expected = [named.get(metric, lambda kept_N: function(y_N[kept_N], p_NK[kept_N]))(kept_N) for kept_N in copies]
     np.testing.assert_allclose(found.without_G, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "f1_weighted", "mcc", "rmse", "r2"])
+def _precision(own_N, p_N):
+    return np.mean([own_N[p_N >= p].mean() for p in p_N[own_N]])
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "average_precision", "f1_weighted", "mcc", "rmse", "r2"])
 def test_the_standard_error_is_that_of_a_bootstrap_of_rows(metric):
     rng = np.random.default_rng(5)
     if METRICS[metric].task == "regression":
@@ -107,29 +136,40 @@ def test_the_standard_error_is_that_of_a_bootstrap_of_rows(metric):
     else:
         y_N, logits = rng.integers(2, size=400), rng.normal(size=(2, 400))
         first, second = (np.column_stack([1 - p, p]) for p in 1 / (1 + np.exp(-(2 * y_N - 1 + logits))))
-    rows_N = np.arange(400)
-    groups, function = RowGroups([rows_N], METRICS[metric]), METRICS[metric].function
-    found = difference(*([groups.leave_out(METRICS[metric], rows_N, y_N, p)] for p in (first, second)), METRICS[metric])
+    function = METRICS[metric].function
+    found = of(*([Predictions(np.arange(400), y_N, predicted, ("a", "b"))] for predicted in (first, second)), metric)
     draws = [function(y_N[i], first[i]) - function(y_N[i], second[i]) for i in rng.integers(400, size=(300, 400))]
     assert found.error == pytest.approx(np.std(draws), rel=0.15)
 
 
 def test_a_row_that_two_seeds_held_out_is_one_row():
     rng = np.random.default_rng(6)
-    y_N, p_NK = rng.integers(2, size=100), rng.dirichlet(np.ones(2), size=100)
-    q_NK, metric, rows_N = rng.dirichlet(np.ones(2), size=100), METRICS["log_loss"], np.arange(100)
-    once, apart = RowGroups([rows_N], metric), RowGroups([rows_N, rows_N + 100], metric)
-    one, other = (once.leave_out(metric, rows_N, y_N, p) for p in (p_NK, q_NK))
-    alone = difference([one], [other], metric)
-    assert difference([one, one], [other, other], metric).error == pytest.approx(alone.error)
-    first, second = ([apart.leave_out(metric, rows, y_N, p) for rows in (rows_N, rows_N + 100)] for p in (p_NK, q_NK))
-    assert difference(first, second, metric).error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
+    y_N, (p_N, q_N) = rng.integers(2, size=100), rng.normal(size=(2, 100))
+    here, there = ([held_out(y_N, logit_N, rows_N) for logit_N in (p_N, q_N)] for rows_N in (np.arange(100), np.arange(100, 200)))
+    alone, twice, apart = (of(*zip(*seeds, strict=True)) for seeds in ([here], [here, here], [here, there]))
+    assert twice.error == pytest.approx(alone.error)
+    assert apart.error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
+    assert (twice.shared, apart.shared) == (1, pytest.approx(0, abs=0.03))
 
 
-def test_what_seeds_vary_by_on_the_same_rows_is_all_luck():
-    rng = np.random.default_rng(8)
-    y_N, metric, rows_N = rng.integers(2, size=100), METRICS["log_loss"], np.arange(100)
-    groups = RowGroups([rows_N], metric)
-    zero_shot, *tuned = (groups.leave_out(metric, rows_N, y_N, rng.dirichlet(np.ones(2), size=100)) for _ in range(4))
-    values = [zero_shot.score - one.score for one in tuned]
-    assert difference(tuned, [zero_shot] * 3, metric).between_seeds == pytest.approx(np.var(values, ddof=1))
+def test_what_seeds_vary_by_beyond_their_rows_is_luck_of_which_few_seeds_tell_little():
+    rng, rows_N = np.random.default_rng(8), np.arange(100)
+    before, after, luck = rng.normal(size=100), np.abs(rng.normal(size=100)), (0.0, 0.3, -0.4)
+    zero_shot, *tuned = (Predictions(rows_N, np.zeros(100), numbers_N) for numbers_N in (before, *(1 + after + lucky for lucky in luck)))
+    found = of(tuned, [zero_shot] * 3, "mae")
+    assert found.between_seeds == pytest.approx(np.var(luck, ddof=1))
+    share = np.var(luck, ddof=1) / 3 / found.error**2
+    assert found.quantile == pytest.approx(math.sqrt((1 - share) * 1.98422**2 + share * 4.30265**2), rel=1e-4), (
+        "99 and 2 degrees of freedom"
+    )
+
+
+@pytest.mark.parametrize("skew", [-0.9, -0.2, 0.0, 0.3, 1.2])
+def test_the_correction_for_skew_undoes_the_transformation_that_it_names(skew):
+    """g1 of Hall 1992, page 223, with the skew of the mean; both ends are no nearer than Student's."""
+    found = Difference(1.0, 0.5, 39, skew)
+    for quantile in (-found.quantile, found.quantile):
+        t = found._corrected(quantile)
+        assert t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6 == pytest.approx(quantile)
+    assert found.low <= 1 - 0.5 * found.quantile
+    assert found.high >= 1 + 0.5 * found.quantile

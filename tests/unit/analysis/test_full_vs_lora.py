@@ -19,7 +19,7 @@ from tabtune_core.store.runs import RunStore
 def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accuracy", meter="resident"):
     """``scores`` by strategy or rank, one a seed, on validation; test is 0.1 lower. ``memory`` and ``seconds`` are of full and LoRA.
 
-    ``right`` says, by strategy or rank, how many of 20 rows of either part are predicted right.
+    ``right`` says, by strategy or rank, how many of 40 rows of either part are predicted right.
     """
     store = RunStore(home)
     settings = [
@@ -55,9 +55,9 @@ def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accurac
         )
         store.finish(run_id, "finished", result=result)
         if right:
-            store.append(run_id, RunPlanned("cpu", 10, 60, 20, 20, 60, 15, 2, ("no", "yes"), 1000, 20, (), {}))
-            p_N = np.where(np.arange(20) < right[one.lora.rank if one.strategy == "peft" else one.strategy], 0.9, 0.2)
-            frame = pd.DataFrame({"row": range(20), "label": "yes", "prob_0": 1 - p_N, "prob_1": p_N})
+            store.append(run_id, RunPlanned("cpu", 10, 120, 40, 40, 120, 15, 2, ("no", "yes"), 1000, 20, (), {}))
+            p_N = np.where(np.arange(40) < right[one.lora.rank if one.strategy == "peft" else one.strategy], 0.9, 0.2)
+            frame = pd.DataFrame({"row": range(40), "label": "yes", "prob_0": 1 - p_N, "prob_1": p_N})
             store.run_dir(run_id).mkdir(parents=True)
             parts = [frame.assign(split=part) for part in ("validation", "test")]
             pd.concat(parts).to_parquet(store.run_dir(run_id) / PREDICTIONS_FILE)
@@ -66,12 +66,12 @@ def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accurac
 
 
 def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_path):
-    scores = {"inference": (0.5,), "base-ft": (0.80,), 2: (0.70,), 8: (0.75,)}
-    found = compared(tmp_path, scores, right={"inference": 10, "base-ft": 16, 2: 14, 8: 15})
+    scores = {"inference": (0.5,), "base-ft": (0.80,), 2: (0.73,), 8: (0.75,)}
+    found = compared(tmp_path, scores, right={"inference": 20, "base-ft": 32, 2: 29, 8: 30})
     row = found.loc["validation_accuracy"]
-    assert row[["zero_shot", "full", "lora", "small_lora"]].tolist() == pytest.approx([0.5, 0.8, 0.75, 0.7])
-    # one row of 20 is right with full fine-tuning alone: Student's with half a row more in each direction
-    half = stdtrit(19, 0.975) * math.sqrt((19 * 0.05**2 + 0.95**2) / (20 * 19) + 0.95**2 / 19**2)
+    assert row[["zero_shot", "full", "lora", "small_lora"]].tolist() == pytest.approx([0.5, 0.8, 0.75, 0.73])
+    # two rows of 40 are right with full fine-tuning alone: Student's with half a row more in each direction
+    half = stdtrit(39, 0.975) * math.sqrt((38 * 0.05**2 + 2 * 0.95**2) / (40 * 39) + 0.95**2 / 39**2)
     assert (row["difference"], row["difference_interval"]) == pytest.approx((-0.05, half))
     assert row["winner"] == found.loc["test_accuracy", "winner"] == TIE
     assert (row["lora_name"], row["small_lora_name"]) == ("r=8", "r=2")
@@ -80,7 +80,7 @@ def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_pat
 @pytest.mark.parametrize(("metric", "winner"), [("accuracy", FULL), ("log_loss", LORA)])
 def test_the_winner_is_the_one_on_the_better_side(tmp_path, metric, winner):
     scores = {"base-ft": (0.9,), 2: (0.45,)}
-    found = compared(tmp_path, scores, right={"base-ft": 18, 2: 9} if metric == "accuracy" else {"base-ft": 9, 2: 18}, metric=metric)
+    found = compared(tmp_path, scores, right={"base-ft": 36, 2: 18} if metric == "accuracy" else {"base-ft": 18, 2: 36}, metric=metric)
     assert found.loc[[f"validation_{metric}", f"test_{metric}"], "winner"].tolist() == [winner, winner]
 
 

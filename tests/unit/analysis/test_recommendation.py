@@ -8,9 +8,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import stdtrit
+from scipy.special import ndtri
 
 from tabtune_core.analysis.recommendation import recommend, with_noise
+from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished, RunPlanned, to_json
 from tabtune_core.metrics import metrics_of, score_all
@@ -28,7 +29,7 @@ class Lab:
         self.store = RunStore(home)
 
     def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None):
-        """``runs`` are (rank, or a strategy, or settings; one score a seed; right rows of 20, which are then written down)."""
+        """``runs`` are (rank, or a strategy, or settings; one score a seed; right ones of 20 pairs of rows, which are then written down)."""
         settings = [(self.settings(what, seed), score, *right) for what, scores, *right in runs for seed, score in enumerate(scores)]
         self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
         for run_id, (one, score, *right) in zip(ids, settings, strict=True):
@@ -37,7 +38,7 @@ class Lab:
 
     def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None):
         """Ends a queued run; it is as good on test as on validation."""
-        self.store.append(run_id, RunPlanned("cpu", 1, 60, 20, 20, 60, 15, 2, ("no", "yes"), 100, 4, (), {}))
+        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
         if right:
             self.predict(run_id, *right)
         result = self.result(one, {metric: score}, {metric: zero_shot})
@@ -75,13 +76,13 @@ class Lab:
         )
 
     def predict(self, run_id, right, before=range(10)):
-        """All 20 rows of both parts are ``yes``; those numbered in ``right`` are predicted so, before training those in ``before``."""
+        """All 40 rows of both parts are ``yes``; the pairs numbered in ``right`` are predicted so, before training those in ``before``."""
         folder = self.store.run_dir(run_id)
         folder.mkdir(parents=True)
-        p_N, zero_N = (np.where(np.isin(np.arange(20), list(rows)), 0.9, 0.2) for rows in (right, before))
+        p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))
         predicted = {"prob_0": 1 - p_N, "prob_1": p_N, "zero_shot_prob_0": 1 - zero_N, "zero_shot_prob_1": zero_N}
-        parts = {"validation": range(20), "test": range(20, 40)}
-        frames = [pd.DataFrame({"split": split, "row": rows, "label": "yes", **predicted}) for split, rows in parts.items()]
+        parts = {"validation": range(40), "test": range(40, 80)}
+        frames = [pd.DataFrame({"split": split, "row": rows, "unit": rows, "label": "yes", **predicted}) for split, rows in parts.items()]
         pd.concat(frames).to_parquet(folder / PREDICTIONS_FILE)
 
     def board(self, metric="accuracy"):
@@ -104,16 +105,26 @@ def lab(tmp_path):
     return Lab(tmp_path)
 
 
-def half_width(differences_N, half_row=1.0):
-    """Of the mean of paired differences of the predicted class: Student's, with half a row more in each direction."""
+def half_width(differences_N):
+    """See ``difference``."""
+    return difference(differences_N).half
+
+
+def difference(differences_N):
+    """The mean of paired differences of the predicted class, with half a row more in each direction."""
     n, off_N = len(differences_N), differences_N - differences_N.mean()
-    variance = (off_N**2).sum() / (n * (n - 1)) + half_row * (off_N**2).max() / (n - 1) ** 2
-    return float(stdtrit(n - 1, 0.975)) * math.sqrt(variance)
+    error = math.sqrt((off_N**2).sum() / (n * (n - 1)) + (off_N**2).max() / (n - 1) ** 2)
+    return Difference(differences_N.mean(), error, n - 1, (off_N**3).sum() / ((n - 1) * error) ** 3)
 
 
-def right(rows):
-    """1 for each of 20 rows that is predicted right."""
-    return np.isin(np.arange(20), list(rows)).astype(float)
+def right_rows(pairs):
+    """Which of 40 rows these pairs are."""
+    return np.isin(np.arange(40) // 2, list(pairs))
+
+
+def right(pairs):
+    """1 for each of 40 rows that is predicted right."""
+    return right_rows(pairs).astype(float)
 
 
 FOUR_RANKS = ((2, (0.5,), range(10)), (4, (0.75,), range(2, 17)), (32, (0.8,), range(16)), ("inference", (0.5,), range(10)))
@@ -133,13 +144,13 @@ def test_differences_are_paired_row_by_row(lab):
 
 def test_a_gain_that_the_test_rows_confirm_is_claimed_with_its_interval(lab):
     lab.add(*FOUR_RANKS)
-    half = half_width(right(range(16)) - right(range(10)))
+    expected = difference(right(range(16)) - right(range(10)))
     assert lab.found().sentences[:2] == (
         "Validation chooses r=32, which improves accuracy by 0.3000 over zero-shot there.",
-        f"On the test rows it improves accuracy by 0.3000 over zero-shot, 95 % interval {0.3 - half:.4f} to {0.3 + half:.4f}.",
+        f"On the test rows it improves accuracy by 0.3000 over zero-shot, 95 % interval {expected.low:.4f} to {expected.high:.4f}.",
     )
     assert "± is half the width of a 95 % interval" in lab.said()
-    assert "(20 validation and 20 test rows)" in lab.said()
+    assert "(40 validation and 40 test rows)" in lab.said()
     assert "This does not include variation from the split and the initialization" in lab.said()
 
 
@@ -175,12 +186,13 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
     moving = RunSettings(dataset="d", target="y", test_rows_move=True, lora=LoraSettings(rank=4))  # the same rows settle nothing
     lab.add((moving, (0.6,), range(12)), (moving.with_strategy("inference"), (0.5,), range(10)))
     claim = lab.found().claim
+    found = claim.found
     assert claim.verdict == "unclear"
     # a fifth of the table is test rows, so that the noise of the rows cannot fall below a fifth
     needed = next(
         more
         for more in range(1, 20)
-        if claim.test.half / claim.test.error * math.sqrt(claim.test.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < claim.test.value
+        if (found.quantile + ndtri(0.8)) * math.sqrt(found.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < found.value
     )
     assert claim.more_seeds == needed
     assert f"or repeat with {needed} more seed" in lab.said()
@@ -189,7 +201,8 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
 def test_a_gain_too_small_for_any_number_of_seeds_says_so(lab):
     lab.add((4, (0.55,), [*range(5, 16)]), ("inference", (0.5,), range(10)))
     assert lab.found().claim.more_seeds is None
-    assert "even 20 seeds would not show a gain of this size, about" in lab.said()
+    assert lab.found().claim.rows_needed is None, "more than ten times as many as there are"
+    assert "even 20 seeds would hardly show a true gain of this size." in lab.said()
 
 
 def test_worse_on_the_test_rows_is_said(lab):
@@ -208,7 +221,7 @@ def test_a_run_that_gave_the_pretrained_model_back_gains_nothing_whatever_the_la
 
 def test_lower_is_better_turns_the_sentence_round(lab):
     before, after = (
-        score_all(np.ones(20, int), np.column_stack([1 - p, p]))["log_loss"]
+        score_all(np.ones(40, int), np.column_stack([1 - p, p]))["log_loss"]
         for p in (np.where(right(range(n)) > 0, 0.9, 0.2) for n in (10, 19))
     )
     lab.add((4, (after,), range(19)), ("inference", (before,), range(10)), metric="log_loss", zero_shot=before)
@@ -228,21 +241,22 @@ def test_a_best_rank_that_is_the_smallest(lab):
 
 def test_several_seeds_hold_the_spread_between_them(lab):
     """Under both seeds the same rows are held out, so that a second seed cannot make the noise of the rows smaller."""
-    alone = lab.add((4, (0.8,), range(16)), ("inference", (0.5,), range(10))).found().claim.test
-    both = lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10))).found().claim.test
+    alone = lab.add((4, (0.8,), range(16)), ("inference", (0.5,), range(10))).found().claim.found
+    both = lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10))).found().claim.found
     assert both.half == pytest.approx(alone.half)
     runs = [run for run in lab.store.runs(lab.sweep) if run.settings.strategy == "peft"]
     shutil.rmtree(lab.store.run_dir(runs[1].id))
     lab.predict(runs[1].id, range(10))
-    apart = lab.found().claim.test
-    assert apart.between_seeds == pytest.approx(0.3**2 / 2)
+    apart = lab.found().claim.found
+    # 0.3 and 0: of their variance, the noise of the rows of the first alone explains a part
+    assert apart.between_seeds == pytest.approx(0.3**2 / 2 - alone.error**2 / 2)
     assert apart.half > both.half
     assert "the spread over 2 seeds" in lab.said()
 
 
 @pytest.mark.parametrize("metric", metrics_of("classification"))
 def test_the_same_predictions_are_tied_by_every_score(lab, metric):
-    y_N, p_N = np.ones(20, dtype=int), np.where(np.arange(20) < 12, 0.9, 0.2)
+    y_N, p_N = np.ones(40, dtype=int), np.where(right_rows(range(12)), 0.9, 0.2)
     score = score_all(y_N, np.column_stack([1 - p_N, p_N]))[metric]
     lab.add((2, (score,), range(12)), (4, (score,), range(12)), metric=metric)
     expected = {} if np.isnan(score) else {"2": True, "4": True}
@@ -302,9 +316,9 @@ def test_an_earlier_versions_predictions_without_zero_shot_compare_ranks_and_cla
 def test_predictions_of_other_rows_or_from_a_damaged_file_give_no_interval(lab):
     lab.add((2, (0.7,), range(14)), (4, (0.8,), range(16)))
     worse, best = (lab.store.run_dir(run.id) / PREDICTIONS_FILE for run in lab.store.runs())
-    pd.read_parquet(best).assign(row=range(1, 41)).to_parquet(best)
+    pd.read_parquet(best).assign(row=range(1, 81)).to_parquet(best)
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": False, "2": True}
-    pd.read_parquet(best).assign(row=range(40)).to_parquet(best)
+    pd.read_parquet(best).assign(row=range(80)).to_parquet(best)
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": False, "2": False}
     worse.write_bytes(b"no parquet")
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": False, "2": True}
@@ -321,6 +335,28 @@ def test_a_claim_counts_every_seed_of_the_chosen_configuration(lab):
     lab.add((2, (0.6,), range(12)), (4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10)))
     assert len(lab.found().claim.runs) == 2
     assert "Compared on seed 0, where every configuration has a score." in lab.said()
+
+
+def test_test_rows_that_chose_under_another_seed_are_not_called_unused(lab):
+    lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10)))
+    assert "only the test rows, which were not used for any choice, can confirm an improvement" in lab.said()
+    for run in lab.store.runs():
+        path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
+        frame = pd.read_parquet(path)
+        frame.assign(row=(frame["row"] + 40 * run.settings.seed) % 80).to_parquet(path)  # the second seed validates on the first one's
+    assert "only the test rows, of which each seed has 100% that chose under another seed, can confirm an improvement" in lab.said()
+
+
+def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
+    lab.add(*FOUR_RANKS, metric="balanced_accuracy")
+    for run in lab.store.runs():
+        path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
+        frame = pd.read_parquet(path)
+        frame.assign(label=np.where(frame["row"] % 40 < 3, "no", "yes")).to_parquet(path)
+    found = lab.found("balanced_accuracy")
+    assert (found.claim.verdict, found.claim.found) == ("too few", TooFew("random", "no", 3, 5))
+    assert "(they hold 3 rows with the class 'no', and it takes 5), so none is claimed." in " ".join(found.sentences)
+    assert "Where rows are too few there is none." in found.basis
 
 
 def test_a_configuration_without_any_score_is_not_compared(lab):
@@ -419,14 +455,3 @@ def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):
     assert beside.said() == alone.said() != ""
     assert set(beside.rows().index) == set(alone.rows().index)
     assert beside.board()["strategy"].iloc[0] == "boosting"
-
-
-@pytest.mark.parametrize(
-    ("seeds", "moves", "used"), [((0.7,), False, False), ((0.7, 0.8), False, False), ((0.7,), True, False), ((0.7, 0.8), True, True)]
-)
-def test_test_rows_are_called_unused_only_where_no_seed_of_the_sweep_chose_by_them(lab, seeds, moves, used):
-    run = RunSettings(dataset="d", target="y", test_rows_move=moves)
-    zero_shot = dataclasses.replace(run, strategy="inference")
-    said = lab.add((zero_shot, [0.5 for _ in seeds], range(10)), (run, list(seeds), range(15))).said()
-    assert ("the test rows, which were not used for any choice, can confirm an improvement" in said) is not used
-    assert ("Test rows of one seed are training or validation rows of others here" in said) is used

@@ -1,0 +1,58 @@
+"""Which held-out rows are one to an interval: those of one group, of one time, or copies of each other.
+
+In: a prepared table and how it was split. Out: a number for each row of the table; rows with equal numbers go together.
+Shape letters: T rows of the table, N held-out rows of a part, F columns.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.data.findings import Column
+from tabtune_core.data.ordered_splits import split_values
+from tabtune_core.data.splits import Rows
+from tabtune_core.data.task import Prepared, kinds_of
+from tabtune_core.settings import RunSettings
+
+BY_CHANCE = 1.5
+"""Pairs of equal rows for each that is expected of independent ones, up to which they are no copies: in a table of a few columns of a few
+values, where others agree in all columns but one."""
+
+
+def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) -> NDArray[np.int64]:
+    """Of each row ``(T,)``: its group under a split by group, the place of its time in order under one by time, else a number that copies
+    share. Rows that are not held out have one of their own, or that of no group.
+    """
+    if settings.split_by != "random":
+        assert settings.split_column is not None
+        values = split_values(table.frame, settings.split_column, settings.split_by)
+        return np.asarray(pd.factorize(values, sort=settings.split_by == "time")[0], dtype=np.int64)
+    units_T = np.arange(len(table.frame))
+    used = [name for name, kind in kinds_of(columns, settings).items() if kind != "ignored" and name != settings.target]
+    for rows in (table.split.validation, table.split.test):
+        units_T[rows] = copies(table.frame[used].iloc[rows].assign(**{settings.target: table.labels[rows]}), rows)
+    return units_T
+
+
+def copies(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int64]:
+    """A number for each row ``(N,)``, the same for rows that are equal in all columns, whatever other rows there are; ``rows`` themselves,
+    where rows agree by chance.
+    """
+    odd_F = 2 * np.random.default_rng(0).integers(2**62, size=frame.shape[1], dtype=np.uint64) + 1
+    hashes_FN = [pd.util.hash_pandas_object(frame.iloc[:, f], index=False).to_numpy() * odd for f, odd in enumerate(odd_F)]
+    whole_N = np.stack(hashes_FN).sum(axis=0)
+    equal, expected = _pairs(whole_N), 0.0
+    for hash_N in hashes_FN:
+        agree = _pairs(hash_N) / max(math.comb(len(rows), 2), 1)
+        if agree < 1:  # of the pairs that agree in all other columns
+            expected = max(expected, (_pairs(whole_N - hash_N) - equal) * agree / (1 - agree))
+    return rows if 0 < equal <= BY_CHANCE * expected else np.asarray(whole_N.view(np.int64))
+
+
+def _pairs(values_N: NDArray[np.uint64]) -> float:
+    """How many pairs are equal."""
+    counts = np.unique(values_N, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / 2)

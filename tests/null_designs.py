@@ -1,0 +1,183 @@
+"""Made-up test rows on which two models are equally good, drawn as a table may be: its rows independent, or of groups, in time, copied.
+
+``python tests/null_designs.py 2000`` draws so many and prints how often the interval holds 0. Letters: N rows of a part, T rows of the
+table, U units, C configurations, S seeds.
+"""
+
+import dataclasses
+import sys
+from functools import cache, partial
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.signal import lfilter
+
+from tabtune_core.analysis import replicates
+from tabtune_core.analysis.replicates import Difference, RowGroups, TooFew, difference
+from tabtune_core.metrics import METRICS
+from tabtune_core.store.predictions import Predictions
+
+CLASSES = ("no", "yes")
+
+
+def sigmoid(logit_N):
+    return 1 / (1 + np.exp(-logit_N))
+
+
+def held_out(y_N, logit_N, rows_N=None, units_N=None, split_by="random"):
+    """Predictions of rows that are their own units unless others are given."""
+    p_N, rows_N = sigmoid(logit_N), np.arange(len(y_N)) if rows_N is None else rows_N
+    units_N = rows_N if units_N is None else units_N
+    return Predictions(rows_N, y_N.astype(int), np.column_stack([1 - p_N, p_N]), CLASSES, units_N=units_N, split_by=split_by)
+
+
+def two(truth_N, errors_2N, rng, y_N=None, units_N=None, split_by="random"):
+    """Two models that err from the true logits in the same way, on one set of labels; one seed."""
+    y_N = rng.random(len(truth_N)) < sigmoid(truth_N) if y_N is None else y_N
+    return [[held_out(y_N, truth_N + error_N, None, units_N, split_by)] for error_N in errors_2N]
+
+
+def independent(rng, rows=120, positives=None):
+    """Rows drawn one by one; with so many of the rarer class in them."""
+    y_N = None if positives is None else np.arange(rows) < positives
+    truth_N = rng.normal(scale=1.5, size=rows) if y_N is None else rng.normal(size=rows) + 2 * y_N - 1
+    return two(truth_N, 0.8 * rng.normal(size=(2, rows)), rng, y_N)
+
+
+def grouped(rng, groups=15, unequal=0.7, of_group=0.8):
+    """Customers of unequal numbers of rows, whom the models know each in its own way."""
+    unit_N = np.repeat(np.arange(groups), np.ceil(10 * np.exp(unequal * rng.normal(size=groups))).astype(int))
+    truth_N = rng.normal(size=groups)[unit_N] + rng.normal(size=len(unit_N))
+    errors_2N = of_group * rng.normal(size=(2, groups))[:, unit_N] + 0.5 * rng.normal(size=(2, len(unit_N)))
+    return two(truth_N, errors_2N, rng, None, unit_N, "group")
+
+
+def in_time(rng, rows=120, memory=0.8):
+    """Neighbours in time, on whom the models err alike (autoregressive)."""
+    steady = rng.normal(size=(3, rows + 100))
+    truth_N, *errors_2N = np.sqrt(1 - memory**2) * lfilter([1], [1, -memory], steady, axis=1)[:, 100:]
+    return two(1.5 * truth_N, 1.2 * np.array(errors_2N), rng, None, np.arange(rows), "time")
+
+
+def copied(rng, times, rows=120):
+    """Each row so many times."""
+    unit_N = np.arange(rows) // times
+    truth_N, own_U = rng.normal(scale=1.5, size=rows)[unit_N], rng.random(rows)
+    return two(truth_N, 0.8 * rng.normal(size=(2, rows))[:, unit_N], rng, own_U[unit_N] < sigmoid(truth_N), unit_N)
+
+
+@cache
+def sure_of(spread, timid):
+    """How much steeper than the truth logits are that lose as much as those that are flatter by the factor ``timid``."""
+    truth_N = np.random.default_rng(1).normal(scale=spread, size=400_000)
+
+    def loss(factor):
+        return np.mean(np.logaddexp(0, factor * truth_N) - sigmoid(truth_N) * factor * truth_N)
+
+    return brentq(lambda factor: loss(factor) - loss(timid), 1, 20)
+
+
+def timid_and_bold(rng, rows=40, spread=2.0, timid=0.5):
+    """A model that is less sure than it should be against one that is too sure: rare large losses against common small ones."""
+    truth_N = rng.normal(scale=spread, size=rows)
+    y_N = rng.random(rows) < sigmoid(truth_N)
+    return [[held_out(y_N, factor * truth_N)] for factor in (timid, sure_of(spread, timid))]
+
+
+def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8, *, moving=False):
+    """The best of many configurations by the mean over seeds of its validation loss, against zero-shot; what a configuration does to a row
+    lasts over the seeds. ``moving``: each seed draws test rows from the whole table, as earlier versions did.
+    """
+    truth_T, zero_T = rng.normal(scale=1.5, size=table), rng.normal(size=table)
+    y_T = rng.random(table) < sigmoid(truth_T)
+    lasting_CT = rng.normal(size=(configurations, table))
+    validation, test = [], []
+    for _ in range(seeds):
+        order = rng.permutation(table) if moving else np.concatenate([np.arange(rows), rows + rng.permutation(table - rows)])
+        test.append(np.sort(order[:rows]))
+        validation.append(np.sort(order[rows : 2 * rows]))
+    moved_SCT = lasting * lasting_CT + np.sqrt(1 - lasting**2) * rng.normal(size=(seeds, configurations, table))
+    logit_SCT = truth_T + 0.8 * (zero_T + moved_SCT) / np.sqrt(2)
+    losses_SCT = np.logaddexp(0, np.where(y_T, -logit_SCT, logit_SCT))
+    loss_C = np.mean([loss_CT[:, rows_N].mean(axis=1) for loss_CT, rows_N in zip(losses_SCT, validation, strict=True)], axis=0)
+    best = logit_SCT[:, loss_C.argmin()]
+    return [
+        [held_out(y_T[r], logit_T[r], r) for r, logit_T in zip(test, both, strict=True)]
+        for both in (best, [truth_T + 0.8 * zero_T] * seeds)
+    ]
+
+
+def repeated(rng, seeds=3, rows=120, luck=0.2):
+    """One set of test rows; how well a training turns out varies from seed to seed, around no gain."""
+    truth_N, error_N = rng.normal(scale=1.5, size=rows), rng.normal(size=rows)
+    y_N = rng.random(rows) < sigmoid(truth_N)
+    better_N = np.where(y_N, luck, -luck)
+    after_SN = np.sqrt(0.8) * error_N + np.sqrt(0.2) * rng.normal(size=(seeds, rows))
+    first = [held_out(y_N, truth_N + 0.8 * after_N + rng.normal() * better_N) for after_N in after_SN]
+    return [first, [held_out(y_N, truth_N + 0.8 * error_N)] * seeds]
+
+
+def of(first, second, metric="log_loss", choices=1):
+    """What the product finds of two models, each with predictions of every seed."""
+    groups = RowGroups(first, METRICS[metric])
+    both = ([groups.leave_out(METRICS[metric], rows, rows.predicted) for rows in each] for each in (first, second))
+    found = difference(*both, METRICS[metric])
+    return dataclasses.replace(found, choices=choices) if isinstance(found, Difference) else found
+
+
+DESIGNS = {
+    "independent, log-loss": (independent, "log_loss", 1),
+    "independent, accuracy": (independent, "accuracy", 1),
+    "independent, ROC AUC": (independent, "roc_auc", 1),
+    "independent, average precision": (independent, "average_precision", 1),
+    "1 positive, ROC AUC": (partial(independent, positives=1), "roc_auc", 1),
+    "1 positive, average precision": (partial(independent, positives=1), "average_precision", 1),
+    "5 positives, ROC AUC": (partial(independent, positives=5), "roc_auc", 1),
+    "5 positives, average precision": (partial(independent, positives=5), "average_precision", 1),
+    "15 unequal groups, log-loss": (grouped, "log_loss", 1),
+    "40 unequal groups, log-loss": (partial(grouped, groups=40), "log_loss", 1),
+    "15 unequal groups, ROC AUC": (grouped, "roc_auc", 1),
+    "in time, 40 rows": (partial(in_time, rows=40), "log_loss", 1),
+    "in time, 120 rows": (in_time, "log_loss", 1),
+    "each row twice": (partial(copied, times=2), "log_loss", 1),
+    "each row four times": (partial(copied, times=4), "log_loss", 1),
+    "timid and bold, 40 rows": (timid_and_bold, "log_loss", 1),
+    "timid and bold, 120 rows": (partial(timid_and_bold, rows=120), "log_loss", 1),
+    "3 seeds of varying luck": (repeated, "log_loss", 1),
+    "best of 30, 5 seeds": (chosen, "log_loss", 1),
+    "best of 30, 5 seeds, test rows that move": (partial(chosen, moving=True), "log_loss", 30),
+}
+"""Of each the maker, the metric, and among how many configurations the interval allows for the choice."""
+BEYOND = {
+    "timid and bold, 20 rows": (partial(timid_and_bold, rows=20), "log_loss", 1),
+    "timid and bold, 30 rows": (partial(timid_and_bold, rows=30), "log_loss", 1),
+    "nearly certain, 20 rows": (partial(timid_and_bold, rows=20, spread=4.0, timid=0.3), "log_loss", 1),
+    "nearly certain, 30 rows": (partial(timid_and_bold, rows=30, spread=4.0, timid=0.3), "log_loss", 1),
+    "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
+    "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
+    "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
+    "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),
+}
+"""Designs in which the intervals promise less, or that show where a bound comes from."""
+
+
+def shares(name, number, seed=1):
+    """How often, of so many draws, the answer is too few rows, and of the others how often an interval holds 0, lies above it, and would
+    lie above it if the truth were three standard deviations of the difference more. None for those without others.
+    """
+    make, metric, choices = {**DESIGNS, **BEYOND}[name]
+    rng = np.random.default_rng(seed)
+    found = [of(*make(rng), metric, choices) for _ in range(number)]
+    known = [one for one in found if isinstance(one, Difference)]
+    low, high = (np.array([getattr(one, end) for one in known]) for end in ("low", "high"))
+    effect = 3 * np.std([one.value for one in known]) if known else 0
+    held = [np.mean((low <= 0) & (high >= 0)), np.mean(low > 0), np.mean(low + effect > 0)] if known else [None] * 3
+    return np.mean([isinstance(one, TooFew) for one in found]), *held
+
+
+if __name__ == "__main__":
+    print("| design | too few | interval holds 0 | gain claimed | power |\n| --- | ---: | ---: | ---: | ---: |")
+    for name in (*DESIGNS, *BEYOND):
+        replicates.FEWEST_ROWS = 30 if name in DESIGNS else 0
+        told = ("" if share is None else f"{100 * share:.1f} %" for share in shares(name, int(sys.argv[1])))
+        print(f"| {name} | {' | '.join(told)} |", flush=True)

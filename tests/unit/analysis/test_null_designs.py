@@ -1,0 +1,66 @@
+"""Intervals hold what they promise in every design of a table: see tests/null_designs.py."""
+
+import numpy as np
+import pytest
+from null_designs import DESIGNS, held_out, of, shares
+
+from tabtune_core.analysis.replicates import TooFew
+
+NUMBER = 400
+"""Draws of a design."""
+
+
+def at_least(share):
+    """A bar that a share of so many draws passes in 99 % of cases, if it is true."""
+    return share - 2.33 * np.sqrt(share * (1 - share) / NUMBER)
+
+
+@pytest.mark.parametrize("design", [name for name in DESIGNS if not name.startswith("1 ")])
+def test_an_interval_holds_the_truth_and_shows_an_effect_of_three_standard_errors(design):
+    few, holds, claimed, power = shares(design, NUMBER)
+    assert few < 0.2, "the bar is not met by saying nothing"
+    assert holds >= at_least(0.93)
+    assert claimed <= 1 - at_least(0.95)
+    assert power >= {"independent": at_least(0.8)}.get(design.split(",")[0], 0.3)
+
+
+@pytest.mark.parametrize("design", [name for name in DESIGNS if name.startswith("1 ")])
+def test_one_row_of_a_class_tells_nothing_of_a_score_over_classes(design):
+    assert shares(design, 20)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "positives", "units", "split_by", "metric", "expected"),
+    [
+        (29, 10, None, "random", "log_loss", TooFew("random", None, 29, 30)),
+        (30, 10, None, "random", "log_loss", None),
+        (60, 10, 2, "random", "log_loss", None),
+        (60, 10, 3, "random", "log_loss", TooFew("random", None, 20, 30)),
+        (60, 4, None, "random", "roc_auc", TooFew("random", "yes", 4, 5)),
+        (60, 56, None, "random", "average_precision", TooFew("random", "no", 4, 5)),
+        (60, 4, None, "random", "log_loss", None),
+        (60, 30, 15, "group", "log_loss", TooFew("group", None, 4, 5)),
+        (60, 30, 12, "group", "log_loss", None),
+        (60, 12, 12, "group", "roc_auc", TooFew("group", "yes", 1, 5)),
+        (39, 20, None, "time", "log_loss", TooFew("time", None, 4, 5)),
+        (40, 20, None, "time", "log_loss", None),
+        (41, 20, None, "time", "log_loss", None),
+        (40, 20, 20, "time", "log_loss", TooFew("time", None, 2, 5)),
+    ],
+)
+def test_below_a_bound_the_answer_is_what_is_scarce_and_how_many_it_takes(rows, positives, units, split_by, metric, expected):
+    """``units`` is how many rows each has."""
+    rng, y_N = np.random.default_rng(0), np.arange(rows) < positives
+    unit_N = np.arange(rows) // (units or 1)
+    first, second = ([held_out(y_N, logit_N, None, unit_N, split_by)] for logit_N in rng.normal(size=(2, rows)))
+    found = of(first, second, metric)
+    assert (found if isinstance(found, TooFew) else None) == expected
+
+
+def test_freedom_is_that_of_the_scarcest():
+    y_N, (p_N, q_N) = np.arange(100) < 10, np.random.default_rng(0).normal(size=(2, 100))
+    found = {metric: of([held_out(y_N, p_N)], [held_out(y_N, q_N)], metric).freedom for metric in ("log_loss", "roc_auc")}
+    assert found == pytest.approx({"log_loss": 99, "roc_auc": 9})
+    unit_N = np.minimum(np.arange(100) // 5, 16)  # sixteen groups of 5 and one of 20
+    first, second = ([held_out(y_N, logit_N, None, unit_N, "group")] for logit_N in (p_N, q_N))
+    assert of(first, second).freedom == pytest.approx(100**2 / (16 * 5**2 + 20**2) - 1)
