@@ -219,6 +219,13 @@ def metrics_of(task: Task) -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if metric.task == task)
 
 
+def guess(y_N: NDArray[Any], like: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Predictions shaped as ``like`` that know nothing of a row: the share of each class, or the mean."""
+    if like.ndim == 1:
+        return np.full(len(y_N), float(np.mean(y_N)))
+    return np.tile(np.bincount(y_N, minlength=like.shape[1]) / len(y_N), (len(y_N), 1))
+
+
 def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating]) -> dict[str, float]:
     """Every metric of the task by name: classes where ``predicted`` is ``(N, K)``, numbers where it is ``(N,)``.
 

@@ -1,43 +1,63 @@
-"""What a sweep's references, which need no foundation model, score beside its best LoRA.
+"""What a sweep's references, which need no foundation model, and guessing score beside its best LoRA.
 
-In: the leaderboard of one sweep. Out: sentences of numbers; how much of a difference is noise is not said here.
+In: the leaderboard of one sweep and predictions. Out: scores, and differences on the held-out rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from tabtune_core.analysis.comparison import CONFIGURATION
-from tabtune_core.metrics import METRICS
-from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
+from tabtune_core.analysis.comparison import Load, replicates
+from tabtune_core.analysis.gains import Found
+from tabtune_core.analysis.replicates import RowGroups, difference
+from tabtune_core.data.splits import SplitName
+from tabtune_core.metrics import METRICS, Metric, guess
+from tabtune_core.settings import Strategy
+
+NAMES: dict[Strategy, str] = {"linear": "the linear model", "boosting": "gradient boosting"}
+"""In a sentence."""
 
 
-def against_references(board: pd.DataFrame, rank_by: str) -> Iterator[str]:
-    """One sentence a reference: the mean of its validation score, over the seeds under which the best LoRA has one too.
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A reference beside a configuration, over the seeds under which both have a score."""
 
-    The best is that by the mean over the seeds that all LoRA configurations have, where there are any: another seed is another split.
-    """
-    meaning, score = METRICS[rank_by], f"validation_{rank_by}"
+    name: str
+    score: float
+    """Mean of its validation scores."""
+    ours: float
+    """The same of the configuration."""
+    seeds: int
+    ahead: Found
+    """On the test rows; positive where the reference is better."""
+
+
+def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str]) -> Iterator[Rival]:
+    """Every reference of ``board``, the leaderboard of one sweep, beside the configuration that has the runs ``own_runs``."""
+    metric, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")]
-    lora = known[known["strategy"] == "peft"]
-    if lora.empty:
-        return
-    configuration = lora.groupby(CONFIGURATION, dropna=False).ngroup()
-    shared = configuration.groupby(lora["seed"]).transform("nunique") == configuration.nunique()
-    means = lora[score].where(shared | (not shared.any())).groupby(configuration).transform("mean")
-    best = lora[means == (means.max() if meaning.higher_is_better else means.min())].groupby("seed")[score].first()
-    for strategy in REFERENCES:
-        reference = known[known["strategy"] == strategy].groupby("seed")[score].first()
-        seeds = reference.index.intersection(best.index)
-        if not len(seeds):
+    ours = known[known["run"].isin(own_runs)].drop_duplicates("seed")
+    for strategy, name in NAMES.items():
+        theirs = known[(known["strategy"] == strategy) & known["seed"].isin(ours["seed"])].drop_duplicates("seed").sort_values("seed")
+        if theirs.empty:
             continue
-        ours, theirs = float(reference[seeds].mean()), float(best[seeds].mean())
-        digits, coarse = meaning.decimals(ours), meaning.decimals(max(abs(ours), abs(theirs)))
-        apart = abs(ours - theirs)
-        if round(apart, digits) == 0:
-            how = "as good as the best LoRA"
-        else:
-            how = f"{'better' if meaning.better(ours, theirs) else 'worse'} than the best LoRA by {apart:,.{coarse}f}"
-        over = f", the mean over {len(seeds)} seeds" if len(seeds) > 1 else ""
-        name = STRATEGY_NAMES[strategy]
-        yield f"{name}, without a foundation model, has a validation {meaning.written} of {ours:,.{digits}f}{over}: {how}."
+        same = ours[ours["seed"].isin(theirs["seed"])].sort_values("seed")
+        both = pd.concat([theirs.assign(configuration=0), same.assign(configuration=1)])
+        made = replicates(both, metric, load, "test")
+        first, second = ([one.final for one in made if one.configuration == place] for place in (0, 1))
+        ahead = difference(first, second, metric)
+        yield Rival(name, float(theirs[score].mean()), float(same[score].mean()), len(theirs), ahead)
+
+
+def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
+    """How much better than guessing runs of several seeds are, or their zero-shot; on the test rows, or where there are none validation."""
+    names: tuple[SplitName, ...] = ("test", "validation")
+    for part in names:
+        parts = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N)]
+        if parts:
+            groups = RowGroups(parts, metric)
+            own = [one.predicted if trained else one.zero_shot for one in parts]
+            made = [None if p is None else groups.leave_out(metric, one, p) for one, p in zip(parts, own, strict=True)]
+            return difference(made, [groups.leave_out(metric, one, guess(one.y_N, one.predicted)) for one in parts], metric), part
+    return None, "test"

@@ -4,19 +4,20 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 what is called better or worse is so on the test rows, beyond a 95 % interval.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from tabtune_core.analysis.claims import MOST_SEEDS, ROUNDING, Claim, claim
-from tabtune_core.analysis.comparison import WRITTEN, Comparison, compare, told_by
+from tabtune_core.analysis.against_references import Rival, against_guessing, rivals
+from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
+from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
+from tabtune_core.analysis.gains import ROUNDING, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import RunPlanned
-from tabtune_core.metrics import METRICS, TARGET_UNIT, Metric
-from tabtune_core.settings import REFERENCES
+from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted
@@ -29,6 +30,9 @@ COSTS = {
     "adapter_bytes": ("has an adapter that is {} kB {}", ("larger", "smaller"), 1e3),
 }
 """How a difference of a cost is said: the words, those for more and for less, and the unit."""
+USE_PRETRAINED = "Use the pretrained model as it is."
+CURSED = 0.9
+"""A gain of which less than this share is left after the correction for being claimed is said to be overstated."""
 UNUSED = ", which were not used for any choice,"
 UNKNOWN_UNITS = " Rows are taken for independent: these runs do not say which of them go together."
 Label = Callable[[pd.Series], str]
@@ -66,11 +70,17 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     whole = plan.test_rows if plan and stay else drawn_from
     evaluations = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
     lora_claim = claim(comparison, board, rank_by, load, table_rows=whole, evaluations=evaluations)
-    label, metric = partial(label_of, lora), METRICS[rank_by]
-    among = " among the LoRA runs" if table.iloc[0]["strategy"] == "base-ft" else ""
-    sentences = list(_headline(lora_claim, lora.iloc[0], metric, label, among))
-    sentences += _worse_than_the_mean(board)
-    sentences += _full(table, metric, label(lora.iloc[0]))
+    label, metric, best = partial(label_of, lora), METRICS[rank_by], lora.iloc[0]
+    others = list(rivals(board, rank_by, load, best["own_runs"]))
+    leader = _leader(others, table.iloc[0], metric)
+    among = " among the LoRA runs" if leader or table.iloc[0]["strategy"] == "base-ft" else ""
+    bad = list(_no_better_than_guessing(lora_claim, metric, load, label(best), float(best["score"])))
+    full = list(_full(table, metric, label(best)))
+    sentences = [_beside(leader, metric, label(best), leads=True)] if leader else full
+    sentences += _headline(lora_claim, best, metric, label, among, "" if leader or bad or _full_is_better(table) else USE_PRETRAINED)
+    sentences += bad
+    sentences += (_beside(one, metric, label(best)) for one in others if one is not leader)
+    sentences += full if leader else []
     if lora_claim.chooses_a_rank:
         sentences += _rank(lora, metric, label)
     sentences += _memory(table)
@@ -79,18 +89,34 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
 
 
-def _worse_than_the_mean(board: pd.DataFrame) -> Iterator[str]:
-    """Of numbers, that all runs of the model miss by more than who always answers with the mean, so that no gain is worth much."""
-    runs = board[~board["strategy"].isin(REFERENCES)]
-    for part in ("test", "validation"):
-        explained = runs[f"{part}_r2"].dropna() if f"{part}_r2" in runs else ()
-        if len(explained):
-            if max(explained) < 0:
-                yield (
-                    f"No run predicts the {part} rows better than their own mean would (R² is below 0). Look, on the Data page, for"
-                    " values of the target that are far from the others."
-                )
-            return
+def _leader(others: Sequence[Rival], best: pd.Series, metric: Metric) -> Rival | None:
+    """The reference with the best validation score of all; None where ``best`` of the model's configurations is as good."""
+    first = max(others, key=lambda one: metric.sign * one.score, default=None)
+    return first if first and metric.better(first.score, best["score"]) and metric.better(first.score, first.ours) else None
+
+
+def _beside(other: Rival, metric: Metric, lora: str, *, leads: bool = False) -> str:
+    """A reference and the best LoRA on validation and test."""
+    over = f" (means over {other.seeds} seeds)" if other.seeds > 1 else ""
+    has = "has the best validation" if leads else "has a validation"
+    name = f"{other.name[0].upper()}{other.name[1:]}, without a foundation model,"
+    scores = f"{name} {has} {metric.written}{':' if leads else ' of'} {metric.text(other.score)}"
+    test = versus(other.name, lora, other.ahead, metric, size=other.ours, part="test")
+    advice = f" Use {other.name}." if leads and beyond_noise(other.ahead) == 1 else ""
+    return f"{scores}; the best LoRA ({lora}) has {metric.text(other.ours)}{over}. {test}{advice}"
+
+
+def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str, size: float) -> Iterator[str]:
+    """Said where the model to use, LoRA if it gained and zero-shot if not, scores no better than a guess that knows no row."""
+    if metric.name == "ece":  # by which guessing is perfect
+        return
+    trained = claim.verdict == "better"
+    found, part = against_guessing(metric, load, claim.runs, trained=trained)
+    if isinstance(found, Difference) and found.value <= ROUNDING:
+        how, advice = "guessing with the shares of the classes", ""
+        if metric.task == "regression":
+            how, advice = "always answering with the mean", " Look, on the Data page, for target values that are far from the others."
+        yield versus(lora if trained else "zero-shot", how, found, metric, size=size, part=part) + advice
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
@@ -125,55 +151,49 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
     return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
-def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str) -> Iterator[str]:
-    """What validation chose, and what the test rows say about it; ``among`` says of what, where the best of all is no LoRA run."""
-    name, score = label(chosen), chosen["score"]
+def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str, advice: str) -> Iterator[str]:
+    """What validation chose, and what the test rows say about it.
+
+    ``among`` says of what, where the best of all is no LoRA run; ``advice`` is what to do where LoRA gained nothing.
+    """
     if claim.verdict == "no gain":
-        yield "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
+        yield " ".join(["No LoRA run is better than zero-shot on the validation rows.", *[advice] * bool(advice)])
         return
-    gain = f", which improves {_improvement(claim.gain, metric, score)} over zero-shot there" if claim.verdict == "better" else ""
-    yield f"Validation chooses {name}{among}{gain}."
-    found, digits = claim.found, metric.decimals(score)
-    if not isinstance(found, Difference):
-        why = "How much of its gain on these rows is noise is not known" if found is None else _too_few(found, claim.tested)
-        known = "" if claim.test_gain is None else f" On the test rows it changes by {_change(claim.test_gain, metric, score)}."
-        yield f"{why}, so none is claimed.{known}"
+    before = "" if pd.isna(chosen["gain"]) else f", zero-shot has {metric.text(chosen['score'] - metric.sign * chosen['gain'])}"
+    yield f"Validation chooses {label(chosen)}{among}: its {metric.written} there is {metric.text(chosen['score'])}{before}."
+    part = "test" if claim.tested else "validation"
+    if not isinstance(claim.found, Difference):
+        why = too_few(claim.found, part) if claim.found else "how much of its gain on these rows is noise is not known"
+        yield f"No gain over zero-shot is claimed: {why}."
         return
-    among_what = "configurations" if claim.tested else "evaluations"
-    allows = f" that allows for the choice among {found.choices} {among_what}" if found.choices > 1 or not claim.tested else ""
-    where = "On the test rows" if claim.tested else "There are no test rows. On the validation rows"
+    yield gain_over_zero_shot(claim.found, metric, size=chosen["score"], part=part)
     if claim.verdict == "better":
-        ends = f"{found.low:.{digits}f} to {found.high:.{digits}f}"
-        yield f"{where} it improves {_improvement(found.value, metric, score)} over zero-shot, 95 % interval {ends}{allows}."
+        yield from _winners_curse(claim.found)
         return
-    low, high = sorted(metric.sign * end for end in (found.low, found.high))
-    interval = f"{_change(found.value, metric, score)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
-    if claim.verdict == "worse":
-        yield f"{where} it is worse than zero-shot: {interval}. Use the pretrained model as it is."
-    else:
-        unclear = f"its difference from zero-shot is not beyond noise: {interval}"
-        yield f"{where} {unclear}. Use the pretrained model as it is{_what_settles(claim, found)}"
+    yield from [advice] * bool(advice)
+    if claim.verdict == "unclear" and claim.tested and claim.found.value > 0:
+        yield _what_settles(claim)
 
 
-def _too_few(found: TooFew, tested: bool) -> str:
-    """Why the rows do not tell how far a gain may be off, and what would."""
-    units = {"random": "rows", "group": "groups", "time": "blocks of time"}[found.of]
-    which = "" if found.of_class is None else f" with the class {found.of_class!r}"
-    part = "test" if tested else "validation"
-    holds = f"they hold {found.found} {units}{which}, and it takes {found.needed}"
-    return f"The {part} rows are too few to tell how far the gain may be off ({holds})"
+def _winners_curse(found: Difference) -> Iterator[str]:
+    """Of a gain so small that it owes much of its size to being claimed."""
+    if (likely := corrected(found)) < CURSED * found.value:
+        about = np.format_float_positional(likely, precision=2, fractional=False, unique=False, trim="-")
+        yield (
+            "Only gains beyond their interval are claimed, so small ones are overstated on average. Corrected for that, this gain is"
+            f" {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}; more seeds tell."
+        )
 
 
-def _what_settles(claim: Claim, found: Difference) -> str:
-    """The end of the sentence: how many more seeds or rows, or why none."""
-    if not claim.tested or found.value <= 0:
-        return "."
+def _what_settles(claim: Claim) -> str:
+    """How many more seeds or rows would show a gain of this size."""
     rows = f"about {claim.rows_needed:,} test rows" if claim.rows_needed else ""
-    if claim.more_seeds is not None:
-        seeds = counted(claim.more_seeds, "more seed")
-        seen = "the noise that was seen" if len(claim.runs) > 1 else "the noise of the rows (one seed does not tell how much seeds differ)"
-        return f", or repeat with {seeds}: by {seen}, a true gain of this size then shows in 80 % of cases."
-    return f"; even {MOST_SEEDS} seeds would hardly show a true gain of this size" + (f", {rows} would in 80 % of cases." if rows else ".")
+    if claim.more_seeds is None:
+        return f"Even {MOST_SEEDS} seeds would hardly show a true gain of this size" + (
+            f"; {rows} would in 80 % of cases." if rows else "."
+        )
+    seen = "the noise that was seen" if len(claim.runs) > 1 else "the noise of the rows (one seed does not tell how much seeds differ)"
+    return f"By {seen}, {counted(claim.more_seeds, 'more seed')} would show a true gain of this size in 80 % of cases."
 
 
 def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
@@ -201,14 +221,14 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     """What ``other`` costs against ``cheap``, one of which is the best LoRA, and how its validation score differs."""
     half = max(cheap["lora_gap_interval"], other["lora_gap_interval"])
-    change = _change(metric.sign * (other["score"] - cheap["score"]), metric, cheap["score"], half)
+    gain = change(metric.sign * (other["score"] - cheap["score"]), half, metric, cheap["score"])
     parts = []
     for name, (words, (more, less), size) in COSTS.items():
         amount = (other[name] - cheap[name]) / size
         if pd.notna(amount) and round(abs(amount), 1) > 0:
             parts.append(words.format(f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}", more if amount > 0 else less))
     spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
-    return f"{spent or 'costs about the same'}, for {change}"
+    return f"{spent or 'costs about the same'}, for {gain}"
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:
@@ -227,15 +247,21 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     """Whether it is better than LoRA on the validation rows, which is no claim, and on the test rows, which is one."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
-        validation, test = (_change(-full[gap], metric, full["score"], full[f"{gap}_interval"]) for gap in ("lora_gap", "test_lora_gap"))
-        leads, confirmed = full["lora_gap"] < -ROUNDING, -full["test_lora_gap"] > full["test_lora_gap_interval"] + ROUNDING
-        if confirmed:
+        validation, test = (change(-full[gap], full[f"{gap}_interval"], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
+        leads = full["lora_gap"] < -ROUNDING
+        if _full_is_better(table):
             yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}."
         elif leads and pd.isna(full["test_lora_gap_interval"]):
             yield f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}. No test rows confirm it."
         elif leads:
             lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
             yield f"{lead}. The test rows do not confirm it: {test}."
+
+
+def _full_is_better(table: pd.DataFrame) -> bool:
+    """Than the best LoRA, beyond noise on the test rows."""
+    full = table[table["strategy"] == "base-ft"].iloc[:1]
+    return bool((-full["test_lora_gap"] > full["test_lora_gap_interval"] + ROUNDING).any())
 
 
 def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
@@ -265,21 +291,3 @@ def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
     more = ", ".join(WRITTEN[name](row[name]) for name in told_by(lora))
     return f"r={row['rank']}" + (f" ({more})" if more else "")
-
-
-def _improvement(better_by: float, metric: Metric, score: float) -> str:
-    """For example ``accuracy by 0.0123``, or ``log-loss by 0.0123 nats``."""
-    unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
-    return f"{metric.written} by {better_by:.{metric.decimals(score)}f}{unit}"
-
-
-def _change(better_by: float, metric: Metric, score: float, half: float | None = None) -> str:
-    """For example ``+0.0123 ± 0.0045 accuracy``, or ``-0.0123 nats of log-loss (lower is better)`` where it is better by that.
-
-    As many digits as fit a score like this one; ``half`` is half the width of a 95 % interval.
-    """
-    digits, unit = metric.decimals(score), "nats of " if metric.unit == "nats" else ""
-    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
-    noise = "" if half is None or math.isnan(half) else f" ± {half:.{digits}f}"
-    written = f"{metric.sign * better_by:+z.{digits}f}{noise} {unit}{metric.written}"
-    return written + (f" ({', '.join(notes)})" if notes else "")

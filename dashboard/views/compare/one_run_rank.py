@@ -129,7 +129,6 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     return (
-        f"{first} Truncated to rank {kept}, the run keeps {gains[kept] / gains[full]:.0%} of its gain over zero-shot:"
-        f" validation {written} {score(scores[kept], metric)}, against {score(scores[full], metric)} at its full rank {full}"
-        f" and {score(scores[0], metric)} without the update."
+        f"{first} Truncated to rank {kept}, its validation {written} is {score(scores[kept], metric)}; at its full rank {full} it is"
+        f" {score(scores[full], metric)}, and without the update {score(scores[0], metric)}. The noise of these rows is not in them."
     )

@@ -12,7 +12,6 @@ from dashboard.formatting import plain, score, sweep_title
 from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, go, pick, renew
 from dashboard.views.leaderboard import board_files, board_filters, board_table, chosen_chart, more_seeds, run_actions
-from tabtune_core.analysis.against_references import against_references
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -103,9 +102,6 @@ except StoreError as error:
 
 going = sweep is not None and queries.active(list(runs.values()))
 speak(board, found, metric, going=going)
-if sweep is not None and not going:
-    for sentence in against_references(board, metric):
-        st.caption(plain(sentence))
 remarks(board)
 splits = sorted({run.settings.split for run in runs.values()} - {""})
 if splits and sweep is not None:

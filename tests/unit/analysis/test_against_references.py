@@ -1,45 +1,38 @@
-"""What the references score beside the best LoRA, on cases that can be worked out on paper."""
+"""References and guessing beside the best LoRA, on cases that can be worked out on paper."""
 
-import pandas as pd
+from functools import partial
 
-from tabtune_core.analysis.against_references import against_references
-from tabtune_core.analysis.comparison import CONFIGURATION
+import pytest
+from made_sweeps import Lab
 
-SEEDS = (0, 1)
-
-
-def board(**scores):
-    """By strategy, or rank as ``r2``: a log-loss a seed."""
-    rows = []
-    for name, values in scores.items():
-        strategy, rank = ("peft", int(name[1:])) if name.startswith("r") else (name, None)
-        settings = dict.fromkeys(CONFIGURATION) | {"strategy": strategy, "rank": rank}
-        rows += [
-            settings | {"seed": seed, "validation_log_loss": one, "archived": False, "apart": ""}
-            for seed, one in zip(SEEDS, values, strict=False)
-        ]
-    return pd.DataFrame(rows)
+from tabtune_core.analysis.against_references import against_guessing, rivals
+from tabtune_core.analysis.gains import beyond_noise
+from tabtune_core.metrics import METRICS
+from tabtune_core.store.predictions import read_predictions
 
 
-def test_the_mean_over_shared_seeds_is_set_against_the_best_lora():
-    found = list(against_references(board(r2=(0.5, 0.3), r4=(0.2, 0.8), boosting=(0.3, 0.3), linear=(0.6,)), "log_loss"))
-    assert found == [
-        "Linear model, without a foundation model, has a validation log-loss of 0.6000: worse than the best LoRA by 0.1000.",
-        "Gradient boosting, without a foundation model, has a validation log-loss of 0.3000, the mean over 2 seeds: better than the best"
-        " LoRA by 0.1000.",
-    ]
+def beside(lab):
+    own = [run.id for run in lab.store.runs(lab.sweep) if run.settings.strategy == "peft"]
+    return list(rivals(lab.board(), "accuracy", partial(read_predictions, lab.store), own))
 
 
-def test_the_best_lora_is_that_of_the_seeds_that_all_of_them_have():
-    (found,) = against_references(board(r2=(0.5,), r4=(0.4, 0.8), linear=(0.3, 0.9)), "log_loss")
-    assert found.endswith("has a validation log-loss of 0.6000, the mean over 2 seeds: as good as the best LoRA."), "r = 4"
+def test_a_reference_is_compared_on_the_seeds_that_both_have_row_by_row(tmp_path):
+    lora, boosting = (4, (0.9, 0.7), range(18)), ("boosting", (0.5, 0.7), range(10))
+    first, second = beside(Lab(tmp_path).add(lora, ("linear", (0.8,), range(16)), boosting))
+    assert (first.name, first.score, first.ours, first.seeds) == ("the linear model", 0.8, 0.9, 1)
+    assert (second.score, second.ours, second.seeds) == (pytest.approx(0.6), pytest.approx(0.8), 2)
+    assert second.ahead.value == pytest.approx(-0.4)
+    assert (beyond_noise(first.ahead), beyond_noise(second.ahead)) == (0, -1)
 
 
-def test_the_same_score_is_said_to_be_the_same():
-    (found,) = against_references(board(r2=(0.5,), boosting=(0.5,)), "log_loss")
-    assert found.endswith("has a validation log-loss of 0.5000: as good as the best LoRA.")
+def test_without_predictions_it_is_not_known_who_is_better(tmp_path):
+    (only,) = beside(Lab(tmp_path).add((4, (0.9,)), ("boosting", (0.5,))))
+    assert only.ahead is None
+    assert beside(Lab(tmp_path / "none").add((4, (0.9,)))) == []
 
 
-def test_nothing_is_said_without_a_lora_or_a_reference():
-    assert list(against_references(board(inference=(0.5,), boosting=(0.4,)), "log_loss")) == []
-    assert list(against_references(board(inference=(0.5,), r2=(0.4,)), "log_loss")) == []
+@pytest.mark.parametrize(("right", "sign"), [(range(20), 1), (range(10), 0), (range(2), -1)])
+def test_guessing_knows_the_shares_of_the_classes_alone(tmp_path, right, sign):
+    lab = Lab(tmp_path).add((4, (0.5,), right))
+    found, part = against_guessing(METRICS["accuracy"], partial(read_predictions, lab.store), [lab.store.runs()[0].id], trained=True)
+    assert (part, beyond_noise(found)) == ("test", sign)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from random_sweeps import random_sweep, two_halves
 
-from tabtune_core.analysis.against_references import against_references
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.html_report import pareto
@@ -28,7 +27,6 @@ def say_everything(store, sweep, rank_by):
     with_noise(board, found.configurations)
     by_configuration(board, rank_by, found.configurations)
     full_or_lora(board, found.configurations, rank_by)
-    list(against_references(board, rank_by))
     experience(runs, rank_by, "t.csv")
     front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})
     best_of(board, f"validation_{rank_by}", higher_is_better=True)

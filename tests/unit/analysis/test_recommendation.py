@@ -8,96 +8,15 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from made_sweeps import MEGABYTES, Lab, right_rows
 from scipy.special import ndtri
 
 from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.replicates import Difference, TooFew
-from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.events import RunFinished, RunPlanned, to_json
+from tabtune_core.events import to_json
 from tabtune_core.metrics import metrics_of, score_all
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
-from tabtune_core.store.runs import RunStore
-
-MEGABYTES = {2: 100.0, 4: 101.0, 32: 104.0}
-
-
-class Lab:
-    """A sweep of runs with given scores."""
-
-    def __init__(self, home):
-        self.store = RunStore(home)
-
-    def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None):
-        """``runs`` are (rank, or a strategy, or settings; one score a seed; right ones of 20 pairs of rows, which are then written down)."""
-        settings = [(self.settings(what, seed), score, *right) for what, scores, *right in runs for seed, score in enumerate(scores)]
-        self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
-        for run_id, (one, score, *right) in zip(ids, settings, strict=True):
-            self.end(run_id, one, score, right, metric=metric, zero_shot=zero_shot, status=status, best_step=best_step, extra=extra)
-        return self
-
-    def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None):
-        """Ends a queued run; it is as good on test as on validation."""
-        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
-        if right:
-            self.predict(run_id, *right)
-        result = self.result(one, {metric: score}, {metric: zero_shot})
-        result = dataclasses.replace(result, best_step=0 if one.strategy == "inference" else best_step, extra=extra or {})
-        self.store.finish(run_id, status, result=result)
-
-    def settings(self, what, seed):
-        if isinstance(what, LoraSettings):
-            return RunSettings(dataset="d", target="y", lora=what, seed=seed)
-        if isinstance(what, RunSettings):
-            return dataclasses.replace(what, seed=seed)
-        if isinstance(what, int):
-            return self.settings(LoraSettings(rank=what), seed)
-        return RunSettings(dataset="d", target="y", strategy=what, seed=seed)
-
-    def result(self, settings, scores, zero_shot):
-        rank = settings.lora.rank
-        return RunFinished(
-            "finished",
-            5,
-            9,
-            False,
-            scores,
-            scores,
-            zero_shot,
-            zero_shot,
-            10.0 + rank,
-            0.1,
-            10**9,
-            int(1e6 * MEGABYTES.get(rank, 200)),
-            "resident",
-            4,
-            100,
-            1000 * rank if settings.strategy == "peft" else None,
-        )
-
-    def predict(self, run_id, right, before=range(10)):
-        """All 40 rows of both parts are ``yes``; the pairs numbered in ``right`` are predicted so, before training those in ``before``."""
-        folder = self.store.run_dir(run_id)
-        folder.mkdir(parents=True)
-        p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))
-        predicted = {"prob_0": 1 - p_N, "prob_1": p_N, "zero_shot_prob_0": 1 - zero_N, "zero_shot_prob_1": zero_N}
-        parts = {"validation": range(40), "test": range(40, 80)}
-        frames = [pd.DataFrame({"split": split, "row": rows, "unit": rows, "label": "yes", **predicted}) for split, rows in parts.items()]
-        pd.concat(frames).to_parquet(folder / PREDICTIONS_FILE)
-
-    def board(self, metric="accuracy"):
-        return leaderboard(self.store.runs(self.sweep), metric)
-
-    def found(self, metric="accuracy"):
-        return recommend(self.store, self.board(metric), metric)
-
-    def said(self, metric="accuracy"):
-        found = self.found(metric)
-        return " ".join((*found.sentences, found.basis))
-
-    def rows(self, metric="accuracy"):
-        table = self.found(metric).configurations
-        return table.set_index(table["rank"].astype("string").fillna(table["strategy"]))
 
 
 @pytest.fixture
@@ -115,11 +34,6 @@ def difference(differences_N):
     n, off_N = len(differences_N), differences_N - differences_N.mean()
     error = math.sqrt((off_N**2).sum() / (n * (n - 1)) + (off_N**2).max() / (n - 1) ** 2)
     return Difference(differences_N.mean(), error, n - 1, (off_N**3).sum() / ((n - 1) * error) ** 3)
-
-
-def right_rows(pairs):
-    """Which of 40 rows these pairs are."""
-    return np.isin(np.arange(40) // 2, list(pairs))
 
 
 def right(pairs):
@@ -146,7 +60,7 @@ def test_a_gain_that_the_test_rows_confirm_is_claimed_with_its_interval(lab):
     lab.add(*FOUR_RANKS)
     expected = difference(right(range(16)) - right(range(10)))
     assert lab.found().sentences[:2] == (
-        "Validation chooses r=32, which improves accuracy by 0.3000 over zero-shot there.",
+        "Validation chooses r=32: its accuracy there is 0.8000, zero-shot has 0.5000.",
         f"On the test rows it improves accuracy by 0.3000 over zero-shot, 95 % interval {expected.low:.4f} to {expected.high:.4f}.",
     )
     assert "± is half the width of a 95 % interval" in lab.said()
@@ -173,11 +87,11 @@ def test_a_best_rank_that_costs_less_is_said_without_a_negative_number(lab, monk
 
 
 def test_a_gain_that_the_test_rows_do_not_confirm_is_no_claim_and_no_rank_is_best(lab):
-    lab.add((2, (0.5,), range(10)), (4, (0.6,), range(12)), ("inference", (0.5,), range(10)))
+    lab.add((2, (0.8,), range(16), range(16)), (4, (0.9,), range(18), range(16)), ("inference", (0.8,), range(16)), zero_shot=0.8)
     said = lab.said()
-    assert "Validation chooses r=4." in said
-    assert "On the test rows its difference from zero-shot is not beyond noise: +0.1000 accuracy, 95 % interval -0.0" in said
-    assert "Use the pretrained model as it is; even 20 seeds would not show a gain of this size, about 62 test rows would." in said
+    assert "Validation chooses r=4: its accuracy there is 0.9000, zero-shot has 0.8000." in said
+    assert "On the test rows it makes no difference to accuracy beyond noise: +0.1000, 95 % interval -0.0" in said
+    assert "Use the pretrained model as it is. By the noise of the rows" in said
     assert "better than zero-shot" not in said
     assert "rank" not in said.replace("Rank is not the lever", "")
 
@@ -195,27 +109,27 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
         if (found.quantile + ndtri(0.8)) * math.sqrt(found.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < found.value
     )
     assert claim.more_seeds == needed
-    assert f"or repeat with {needed} more seed" in lab.said()
+    assert f"{needed} more seed" in lab.said()
 
 
 def test_a_gain_too_small_for_any_number_of_seeds_says_so(lab):
     lab.add((4, (0.55,), [*range(5, 16)]), ("inference", (0.5,), range(10)))
     assert lab.found().claim.more_seeds is None
     assert lab.found().claim.rows_needed is None, "more than ten times as many as there are"
-    assert "even 20 seeds would hardly show a true gain of this size." in lab.said()
+    assert "Even 20 seeds would hardly show a true gain of this size." in lab.said()
 
 
 def test_worse_on_the_test_rows_is_said(lab):
-    lab.add((2, (0.9,), range(1)), ("inference", (0.5,), range(10)))
+    lab.add((2, (0.9,), range(7), range(16)), ("inference", (0.8,), range(16)))
     run = next(run for run in lab.store.runs() if run.settings.strategy == "peft")
     board = lab.board().assign(test_gain=lambda board: np.where(board["run"] == run.id, -0.45, 0.0))
     said = " ".join(recommend(lab.store, board, "accuracy").sentences)
-    assert "On the test rows it is worse than zero-shot: -0.4500 accuracy, 95 % interval -0." in said
+    assert "On the test rows it worsens accuracy against zero-shot: -0.4500, 95 % interval -0." in said
     assert "Use the pretrained model as it is." in said
 
 
 def test_a_run_that_gave_the_pretrained_model_back_gains_nothing_whatever_the_last_digit_is(lab):
-    lab.add((2, (0.5 + 1e-9,), range(10)), ("inference", (0.5,), range(10)), best_step=0)
+    lab.add((2, (0.8 + 1e-9,), range(16), range(16)), ("inference", (0.8,), range(16)), zero_shot=0.8, best_step=0)
     assert lab.found().sentences[0] == "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
 
 
@@ -225,7 +139,7 @@ def test_lower_is_better_turns_the_sentence_round(lab):
         for p in (np.where(right(range(n)) > 0, 0.9, 0.2) for n in (10, 19))
     )
     lab.add((4, (after,), range(19)), ("inference", (before,), range(10)), metric="log_loss", zero_shot=before)
-    assert f"improves log-loss by {before - after:.4f} nats over zero-shot there" in lab.said("log_loss")
+    assert f"its log-loss there is {after:.4f}, zero-shot has {before:.4f}" in lab.said("log_loss")
     assert re.search(r"it improves log-loss by 0\.\d+ nats over zero-shot, 95 % interval \d\.\d+ to \d\.", lab.said("log_loss"))
 
 
@@ -280,7 +194,10 @@ def test_full_fine_tuning_that_leads_on_the_validation_rows_alone_is_said_and_no
 
 def test_a_lead_of_full_fine_tuning_without_predictions_is_said_without_an_interval(lab):
     said = lab.add((4, (0.8,)), ("base-ft", (0.85,))).said()
-    assert "On the validation rows full fine-tuning is ahead of the best LoRA (r=4): +0.0500 accuracy. No test rows confirm it." in said
+    assert (
+        "On the validation rows full fine-tuning is ahead of the best LoRA (r=4): +0.0500 accuracy (noise not known). No test rows confirm it."
+        in said
+    )
 
 
 def test_full_fine_tuning_that_is_behind_is_not_spoken_of(lab):
@@ -296,7 +213,7 @@ def test_memory_that_moves_with_rank_is_no_matter_of_context_alone(lab):
 
 def test_without_predictions_nothing_is_claimed_and_that_is_said(lab):
     lab.add((2, (0.7, 0.7)), (4, (0.8, 0.8)), ("inference", (0.5, 0.5)))
-    assert "is noise is not known, so none is claimed. On the test rows it changes by +0.3000 accuracy." in lab.said()
+    assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in lab.said()
     assert "r=4 has the best validation accuracy of the LoRA runs: 0.8000." in lab.said()
     assert lab.rows()["tied"].isna().all()
     assert "±" not in lab.said()
@@ -355,7 +272,10 @@ def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
         frame.assign(label=np.where(frame["row"] % 40 < 3, "no", "yes")).to_parquet(path)
     found = lab.found("balanced_accuracy")
     assert (found.claim.verdict, found.claim.found) == ("too few", TooFew("random", "no", 3, 5))
-    assert "(they hold 3 rows with the class 'no', and it takes 5), so none is claimed." in " ".join(found.sentences)
+    assert (
+        "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', and it takes 5)."
+        in " ".join(found.sentences)
+    )
     assert "Where rows are too few there is none." in found.basis
 
 
@@ -404,7 +324,7 @@ def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_c
         (to_json(dataclasses.replace(other.result, zero_shot_validation={"accuracy": 0.85}))[1], other.id),
     )
     assert lab.board().set_index("run").loc[other.id, "gain"] == pytest.approx(0.05)
-    assert "Validation chooses r=32, which improves accuracy by 0.3000" in lab.said()
+    assert "Validation chooses r=32: its accuracy there is 0.8000" in lab.said()
     assert told in lab.said()
 
 
@@ -435,8 +355,8 @@ def test_runs_know_their_place_in_the_noise(lab):
 
 
 def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(lab):
-    lab.add((2, [54_000.0]), (8, [50_000.0]), ("inference", [60_000.0]), metric="rmse", zero_shot=60_000.0)
-    assert re.search(r"On the test rows it changes by [-+]\d+ RMSE \(in the target's unit, lower is better\)", lab.said("rmse"))
+    lab.add((2, [54_000.0]), ("base-ft", [50_000.0]), ("inference", [60_000.0]), metric="rmse", zero_shot=60_000.0)
+    assert "(r=2): -4000 RMSE (in the target's unit, lower is better, noise not known)" in lab.said("rmse")
 
 
 def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypatch):
@@ -452,6 +372,7 @@ def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):
     runs = [("inference", (0.5, 0.52, 0.51)), (2, (0.6, 0.65, 0.62)), (4, (0.7, 0.72, 0.71))]
     alone = Lab(tmp_path / "alone").add(*runs)
     beside = Lab(tmp_path / "beside").add(*runs, ("boosting", (0.9, 0.95, 0.92)), ("linear", (0.4,)))
-    assert beside.said() == alone.said() != ""
+    of_ranks = [sentence for sentence in beside.found().sentences if "foundation model" not in sentence]
+    assert [sentence.replace(" among the LoRA runs", "") for sentence in of_ranks] == list(alone.found().sentences) != []
     assert set(beside.rows().index) == set(alone.rows().index)
     assert beside.board()["strategy"].iloc[0] == "boosting"

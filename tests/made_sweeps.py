@@ -1,0 +1,110 @@
+"""Sweeps of runs with given scores and predictions, for what is said of them."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.analysis.runs_table import leaderboard
+from tabtune_core.events import RunFinished, RunPlanned
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.runs import RunStore
+
+MEGABYTES = {2: 100.0, 4: 101.0, 32: 104.0}
+
+
+class Lab:
+    """A sweep of runs with given scores."""
+
+    def __init__(self, home):
+        self.store = RunStore(home)
+
+    def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None, stopped=()):
+        """``runs`` are (rank, or a strategy, or settings; one score a seed; right ones of 20 pairs of rows, which are then written down).
+
+        Those of the ranks ``stopped`` were stopped before their end.
+        """
+        settings = [(self.settings(what, seed), score, *right) for what, scores, *right in runs for seed, score in enumerate(scores)]
+        self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
+        for run_id, (one, score, *right) in zip(ids, settings, strict=True):
+            ended = "stopped" if one.strategy == "peft" and one.lora.rank in stopped else status
+            self.end(run_id, one, score, right, metric=metric, zero_shot=zero_shot, status=ended, best_step=best_step, extra=extra)
+        return self
+
+    def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None):
+        """Ends a queued run; by ``right``, or where those are not given as good on test as on validation."""
+        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
+        if right:
+            self.predict(run_id, *right)
+        result = self.result(one, {metric: score}, {metric: zero_shot})
+        if right and metric == "accuracy":
+            on_test, before = ({metric: len(list(rows)) / 20} for rows in (*right, range(10))[:2])
+            result = dataclasses.replace(result, test=on_test, zero_shot_test=before)
+        result = dataclasses.replace(result, best_step=0 if one.strategy == "inference" else best_step, extra=extra or {})
+        self.store.finish(run_id, status, result=result)
+
+    def settings(self, what, seed):
+        if isinstance(what, LoraSettings):
+            return RunSettings(dataset="d", target="y", lora=what, seed=seed)
+        if isinstance(what, RunSettings):
+            return dataclasses.replace(what, seed=seed)
+        if isinstance(what, int):
+            return self.settings(LoraSettings(rank=what), seed)
+        return RunSettings(dataset="d", target="y", strategy=what, seed=seed)
+
+    def result(self, settings, scores, zero_shot):
+        rank = settings.lora.rank
+        return RunFinished(
+            "finished",
+            5,
+            9,
+            False,
+            scores,
+            scores,
+            zero_shot,
+            zero_shot,
+            10.0 + rank,
+            0.1,
+            10**9,
+            int(1e6 * MEGABYTES.get(rank, 200)),
+            "resident",
+            4,
+            100,
+            1000 * rank if settings.strategy == "peft" else None,
+        )
+
+    def predict(self, run_id, right, before=range(10)):
+        """Of the 40 rows of both parts the pairs numbered in ``right`` are predicted right, before training those in ``before``."""
+        folder = self.store.run_dir(run_id)
+        folder.mkdir(parents=True)
+        p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))
+        label_N = np.tile(["no", "yes"], 20)
+        predicted = {
+            f"{name}prob_{k}": np.where(label_N == label, own_N, 1 - own_N)
+            for name, own_N in (("", p_N), ("zero_shot_", zero_N))
+            for k, label in enumerate(("no", "yes"))
+        }
+        parts = {"validation": range(40), "test": range(40, 80)}
+        frames = [pd.DataFrame({"split": split, "row": rows, "unit": rows, "label": label_N, **predicted}) for split, rows in parts.items()]
+        pd.concat(frames).to_parquet(folder / PREDICTIONS_FILE)
+
+    def board(self, metric="accuracy"):
+        return leaderboard(self.store.runs(self.sweep), metric)
+
+    def found(self, metric="accuracy"):
+        return recommend(self.store, self.board(metric), metric)
+
+    def said(self, metric="accuracy"):
+        found = self.found(metric)
+        return " ".join((*found.sentences, found.basis))
+
+    def rows(self, metric="accuracy"):
+        table = self.found(metric).configurations
+        return table.set_index(table["rank"].astype("string").fillna(table["strategy"]))
+
+
+def right_rows(pairs):
+    """Which of 40 rows these pairs are."""
+    return np.isin(np.arange(40) // 2, list(pairs))
