@@ -13,7 +13,9 @@ Axis = Literal["score", "seconds", "memory"]
 
 
 def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test", axis: Axis = "score") -> go.Figure:
-    """``curve`` has one row a state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes, ``<split>_<metric>``."""
+    """``curve`` has one row a state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes, ``<split>_<metric>`` and
+    ``<split>_<metric>_interval``, half of which is drawn as a bar.
+    """
     meaning, column = METRICS[metric], f"{split}_{metric}"
     title, name, unit = {
         "score": (f"{split.capitalize()} {meaning.written} ({meaning.unit})", column, 1.0),
@@ -28,6 +30,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
     states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}
     for state, style in run_styles(list(states)).items():
         rows = states[state].sort_values("context_rows")
+        half = rows.get(f"{name}_interval")
         drawn.add_scatter(
             x=rows["context_rows"].to_numpy(),
             y=values[rows.index].to_numpy(),
@@ -35,6 +38,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 2},
             marker={"size": 9, "symbol": style.marker},
+            error_y=None if half is None else {"type": "data", "array": half.to_numpy(), "thickness": 1, "width": 3},
             hovertemplate=f"{state}, %{{x:,}} rows<br>%{{y:,.{digits}f}}<extra></extra>",
         )
     row_counts = np.unique(curve["context_rows"].to_numpy())

@@ -14,6 +14,7 @@ from dashboard.queries.workspace import active as any_active
 from dashboard.queries.workspace import home, listed, listed_in, of_workspace, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.configurations import by_configuration
+from tabtune_core.analysis.context_rows import with_intervals
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.recommendation import Recommendation, recommend
 from tabtune_core.analysis.runs_table import leaderboard
@@ -113,8 +114,9 @@ def rank_curves() -> dict[str, Job]:
 
 
 def context_curves() -> dict[tuple[str, ...], Job]:
-    """The newest job about the rows shown, by the ids of its runs."""
-    return {tuple(job.arguments["runs"]): job for job in reversed(store().jobs("context_curve")) if "runs" in job.arguments}
+    """The newest job about the context rows, by the ids of its runs; without those of earlier versions."""
+    jobs = (job for job in reversed(store().jobs("context_curve")) if "runs" in job.arguments and with_intervals(job.result))
+    return {tuple(job.arguments["runs"]): job for job in jobs}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -3,15 +3,21 @@
 In: the rows that the job ``context_curve`` found, or runs. Out: frames, sentences, runs. Loads no torch.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from tabtune_core.metrics import METRICS
+from tabtune_core.analysis.gains import effect
+from tabtune_core.analysis.replicates import Difference, RowGroups, difference
+from tabtune_core.data.splits import SplitName
+from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
+from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
@@ -73,13 +79,85 @@ def _cost(run: Run, metric: str) -> float:
     return value if np.isfinite(value) else np.inf
 
 
+Predicted = Mapping[SplitName, NDArray[np.float64]]
+
+
+def score_curve(
+    predicted: Sequence[Sequence[Predicted]],
+    sizes: Sequence[int],
+    held_out: Mapping[SplitName, Predictions],
+    decides: str,
+) -> list[dict[int, dict[str, dict[str, dict[str, float]]]]]:
+    """What each state scores at each number of context rows, with 95 % intervals of the rows held out and of the rows drawn.
+
+    Where a trained state does not beat zero-shot on the validation rows, zero-shot takes its place, as in a run.
+
+    Args:
+        predicted: by state, zero-shot first, and by set of context rows: predictions of each part.
+        sizes: of the sets; a size may come several times.
+        held_out: the rows of each part, with anybody's predictions.
+        decides: the metric that chooses between a trained state and zero-shot.
+
+    Returns:
+        For each state, by number of context rows, part and metric: ``score``, the mean over the sets; ``gain`` over zero-shot with as
+        many context rows and ``more`` over zero-shot with ``few_of(sizes)``, positive where better; each with half its interval in
+        ``<name>_interval``, NaN where the rows are too few to tell; and ``first``, the score with the first set.
+    """
+    validation, better = held_out["validation"].y_N, METRICS[decides].better
+    by_choice = [[METRICS[decides].function(validation, one["validation"]) for one in state] for state in predicted]
+    used = [
+        [one if better(score, base) else zero for one, score, zero, base in zip(state, scores, predicted[0], by_choice[0], strict=True)]
+        for state, scores in zip(predicted, by_choice, strict=True)
+    ]
+    curve: list[dict[int, dict[str, dict[str, dict[str, float]]]]] = [{size: {} for size in sizes} for _ in used]
+    for part, rows in held_out.items():
+        for name in metrics_of("classification" if used[0][0][part].ndim == 2 else "regression"):
+            metric = METRICS[name]
+            groups = RowGroups([rows], metric)
+            made = [[groups.leave_out(metric, rows, one[part]) for one in state] for state in used]
+            by_size = [{size: [one for one, of in zip(state, sizes, strict=True) if of == size] for size in sizes} for state in made]
+            few = by_size[0][few_of(sizes)]
+            for state, of_state in zip(curve, by_size, strict=True):
+                for size, drawn in of_state.items():
+                    pairs = max(len(drawn), len(few))
+                    told = {
+                        "score": difference(drawn, [one.of_nothing() for one in drawn], metric),
+                        "gain": difference(drawn, by_size[0][size], metric),
+                        "more": difference((drawn * pairs)[:pairs], (few * pairs)[:pairs], metric),
+                    }
+                    scores = state[size].setdefault(part, {})[name] = {"first": drawn[0].score}
+                    for what, found in told.items():
+                        known = isinstance(found, Difference)
+                        scores |= {what: found.value if known else math.nan, f"{what}_interval": found.half if known else math.nan}
+                    scores["score"] = float(np.mean([one.score for one in drawn]))
+    return curve
+
+
+def few_of(sizes: Iterable[int]) -> int:
+    """The number of context rows from which the curve is told: 256, or the smallest where it does not go beyond."""
+    known = set(sizes)
+    return FEW if FEW in known and max(known) > FEW else min(known)
+
+
+def with_intervals(result: Mapping[str, Any] | None) -> bool:
+    """Whether the result of a job is of this version: an earlier one drew one set of rows and knew no interval."""
+    return result is None or all(isinstance(told, Mapping) for point in result["rows"] for told in point.get("validation", {}).values())
+
+
 def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
-    """One row a state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes, ``<part>_<metric>``."""
+    """One row a state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes, ``<part>_<metric>`` and what else
+    ``score_curve`` finds as ``<part>_<metric>_<what>``.
+    """
     rows = []
     for point in result["rows"]:
         plain = {name: value for name, value in point.items() if name not in ("validation", "test")}
         rank = "" if point["rank"] is None else f" r={point['rank']}"
-        scores = {f"{part}_{name}": value for part in ("validation", "test") for name, value in point.get(part, {}).items()}
+        scores = {
+            f"{part}_{name}" + ("" if what == "score" else f"_{what.removeprefix('score_')}"): value
+            for part in ("validation", "test")
+            for name, told in point.get(part, {}).items()
+            for what, value in told.items()
+        }
         rows.append({"name": STRATEGY_NAMES[point["strategy"]] + rank, **plain, **scores})
     return pd.DataFrame(rows).astype({"rank": "Int64", "growth_memory_bytes": "float64"})
 
@@ -94,29 +172,23 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
 
     ``frame`` is that of ``curve_frame``. LoRA speaks for training, full fine-tuning where there is none.
     """
-    meaning, column = METRICS[metric], f"{part_of(frame, metric)}_{metric}"
-    by_state = {strategy: rows.set_index("context_rows")[column] for strategy, rows in frame.groupby("strategy")}
+    meaning, part = METRICS[metric], part_of(frame, metric)
+    by_state = {strategy: rows.set_index("context_rows") for strategy, rows in frame.groupby("strategy")}
     base = by_state["inference"]
-    few, many = (FEW if FEW in base.index and base.index.max() > FEW else base.index.min()), base.index.max()
-    unit = f"{part_of(frame, metric)} {meaning.written}"
-    more = meaning.sign * (base[many] - base[few])
+    few, many = few_of(base.index), base.index.max()
+
+    def told(what: str, strategy: str, against: str) -> str:
+        point, name = by_state[strategy].loc[many], f"{part}_{metric}"
+        gain, half = point[f"{name}_{against}"], point[f"{name}_{against}_interval"]
+        return effect(what, gain, half, meaning, size=point[name], part=part)
+
+    start = f"All {many:,} training rows are context rows."
+    if few < many:
+        start = told(f"Using {many:,} context rows instead of {few:,}", "inference", "more")
     trained = next((strategy for strategy in ("peft", "base-ft") if strategy in by_state), None)
-    start = (
-        f"Using {many:,} context rows instead of {few:,} {_brings(more, metric)} in {unit}"
-        if few < many
-        else f"All {many:,} context rows are used"
-    )
     if trained is None:
-        return f"{start}; there is no trained run of this seed to compare with."
-    name = "full fine-tuning" if trained == "base-ft" else f"rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
-    own, both = (meaning.sign * (by_state[trained][many] - base[rows]) for rows in (many, few))
-    if few == many:
-        return f"{start}: {name} {_brings(own, metric)} in {unit}."
-    return f"{start}, {name} {_brings(own, metric)} at that number, both {_brings(both, metric, plural=True)}."
-
-
-def _brings(gain: float, metric: str, *, plural: bool = False) -> str:
-    """In the metric's own digits."""
-    size = f"{abs(gain):.{METRICS[metric].decimals(abs(gain))}f}"
-    verb = "bring a gain of" if gain >= 0 else "cost"
-    return f"{verb if plural else verb.replace('bring', 'brings').replace('cost', 'costs')} {size}"
+        return f"{start} There is no trained run of this seed to compare with."
+    name = "Full fine-tuning" if trained == "base-ft" else f"Rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
+    own = told(f"{name} with {many:,} context rows", trained, "gain")
+    both = told("Adding both", trained, "more")
+    return f"{start} {own}" + (f" {both}" if few < many else "")

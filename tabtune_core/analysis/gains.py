@@ -64,22 +64,24 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     return f"{where} it {what}: {moved}."
 
 
-def effect(what: str, found: Found, metric: Metric, *, size: float, part: str) -> str:
-    """What something does to a score, as a sentence; ``size`` is a score like those compared, ``part`` says of which rows.
+def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
+    """What something does to a score, as a sentence.
+
+    ``half`` is half the width of the 95 % interval, NaN where it is not known; ``size`` is a score like those compared, ``part`` says of
+    which rows.
 
     >>> from tabtune_core.metrics import METRICS
-    >>> effect("Rank 8", Difference(0.07, 0.01, 100), METRICS["log_loss"], size=0.3, part="test")
-    'Rank 8 improves log-loss on the test rows by 0.0700 ± 0.0198 nats.'
-    >>> effect("Rank 8", Difference(0.004, 0.01, 100), METRICS["accuracy"], size=0.3, part="test")
-    'Rank 8 makes no difference to accuracy on the test rows beyond noise: +0.0040 ± 0.0198.'
+    >>> effect("Rank 8", 0.07, 0.02, METRICS["log_loss"], size=0.3, part="test")
+    'Rank 8 improves log-loss on the test rows by 0.0700 ± 0.0200 nats.'
+    >>> effect("Rank 8", 0.004, 0.02, METRICS["accuracy"], size=0.3, part="test")
+    'Rank 8 makes no difference to accuracy on the test rows beyond noise: +0.0040 ± 0.0200.'
     """
     of = f"{metric.written} on the {part} rows"
-    if not isinstance(found, Difference):
-        return f"How much {what[0].lower()}{what[1:]} changes {of} is not known{_why(found, part)}."
-    sign = beyond_noise(found)
-    if not sign:
-        return f"{what} makes no difference to {of} beyond noise: {_amount(metric.sign * found.value, found, metric, size, signed=True)}."
-    return f"{what} {'improves' if sign > 0 else 'worsens'} {of} by {_amount(abs(found.value), found, metric, size)}."
+    if math.isnan(gain + half):
+        return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
+    if abs(gain) <= half + ROUNDING:
+        return f"{what} makes no difference to {of} beyond noise: {_amount(metric.sign * gain, half, metric, size, signed=True)}."
+    return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {_amount(abs(gain), half, metric, size)}."
 
 
 def versus(first: str, second: str, found: Found, metric: Metric, *, size: float, part: str) -> str:
@@ -94,8 +96,10 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
         return f"{start} and {second} cannot be told apart{_why(found, part) or ': predictions are missing'}."
     sign = beyond_noise(found)
     if not sign:
-        return f"{start} and {second} do not differ beyond noise: {_amount(metric.sign * found.value, found, metric, size, signed=True)}."
-    return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {_amount(abs(found.value), found, metric, size)}."
+        return (
+            f"{start} and {second} do not differ beyond noise: {_amount(metric.sign * found.value, found.half, metric, size, signed=True)}."
+        )
+    return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {_amount(abs(found.value), found.half, metric, size)}."
 
 
 def corrected(found: Difference) -> float:
@@ -110,9 +114,9 @@ def corrected(found: Difference) -> float:
     return float(best.x) * found.error
 
 
-def _amount(value: float, found: Difference, metric: Metric, size: float, *, signed: bool = False) -> str:
+def _amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False) -> str:
     digits = metric.decimals(size)
-    return f"{value:{'+z' if signed else ''}.{digits}f} ± {found.half:.{digits}f}{_unit(metric)}"
+    return f"{value:{'+z' if signed else ''}.{digits}f} ± {half:.{digits}f}{_unit(metric)}"
 
 
 def _unit(metric: Metric) -> str:

@@ -35,19 +35,20 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
-    from tabtune_core.analysis.recommendation import recommend
+    from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
     from tabtune_core.data.spreadsheet import safe_csv
 
     rank_by = score_to_rank_by(asked, runs[0].settings)
     board = of_task(leaderboard(runs, rank_by), runs[0].settings.task)
+    found = recommend(store, board, rank_by)
+    told = with_noise(board, found.configurations)
     if asked.format == "json":
-        print(board.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+        print(told.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
     elif asked.format == "csv":
-        print(safe_csv(board), end="")
+        print(safe_csv(told), end="")
     else:
         print(shown(table(board, rank_by)))
-        found = recommend(store, board, rank_by)
         print(shown(paragraphs(found.sentences, found.basis)), end="")
         for pack in filter(None, board["pack"].unique()):
             print(shown(pack))

@@ -68,7 +68,10 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     curve, meaning = curve_frame(result), METRICS[compared.metric]
     with st.container(border=True):
         st.markdown(plain(in_words(curve, compared.metric)))
-        st.caption("One split with one seed, so the noise is not known. A gain is positive where the score is better.")
+        st.caption(
+            "± is half the width of a 95 % interval: the noise of the scored rows and the luck of the context rows, of which several sets"
+            " were drawn. Other seeds may differ more. A trained state counts only where it beats zero-shot on the validation rows."
+        )
     left, right = st.columns(2)
     axis = left.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
     parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]

@@ -1,33 +1,37 @@
 """What more rows shown buy, without training: zero-shot and trained states of one split, scored at every number of context rows.
 
-In: runs of one seed. Out: plain values, a row for each state, number of rows and part. Each context is the one of a run whose predictions
-are shown so many rows: part of every larger one, with encoders and normalisation of its own.
+In: runs of one seed. Out: plain values, a row for each state and number of rows. Each context has encoders and normalisation of its own,
+and is part of every larger one that was drawn with it; the first of each size is the one of a run whose predictions are shown so many rows.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 
-from tabtune_core.analysis.context_rows import WEIGHTS_FILE, same_split, sizes_up_to
+from tabtune_core.analysis.context_rows import WEIGHTS_FILE, same_split, score_curve, sizes_up_to
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.splits import Split
-from tabtune_core.data.task import Context, kinds_of, labels_of, make_context, split_table
+from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows
+from tabtune_core.data.task import Prepared, kinds_of, labels_of, make_context, split_table
+from tabtune_core.data.units import units_of
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
-from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.device import describe_device, memory_bytes, resolve_device
@@ -36,19 +40,22 @@ from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.scoring import Shown
 
+DRAWS = 4
+"""Sets of context rows of each size, so that the luck of the rows drawn is in the intervals."""
+
 
 def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str, Any]:
-    """Scores zero-shot and the states that runs returned at 64, 128, ... and all context rows.
+    """Scores zero-shot and the states that runs returned at 64, 128, ... and all context rows, with several sets of rows of each size.
 
     Args:
         home: the workspace.
-        folder: is told before every number of rows how much is done.
+        folder: is told before every prediction how much is done.
         runs: ids of runs of one table, model, seed and split; zero-shot is the model of the first one.
 
     Returns:
-        ``rows``: for each state and number ``strategy``, ``rank``, ``run``, ``context_rows``, ``predict_seconds`` (for the test rows; the
-        validation rows where there are none), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and scores
-        ``validation`` and ``test`` by metric; ``device``; ``train_rows``; ``seconds``.
+        ``rows``: for each state and number of rows ``strategy``, ``rank``, ``run``, ``predict_seconds`` (for the test rows; the validation
+        rows where there are none), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and what
+        ``score_curve`` finds; ``device``; ``train_rows``; ``seconds``.
 
     Raises:
         AdapterError: the runs do not share a split, or a trained state is not there any more.
@@ -57,39 +64,60 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     started, store = time.monotonic(), RunStore(home)
     asked = [store.run(run) for run in runs]
     if not same_split([run.settings for run in asked]):
-        raise AdapterError("A curve over the rows shown compares runs of one table, model, seed and split; these differ. Choose others.")
+        raise AdapterError("A curve over the context rows compares runs of one table, model, seed and split; these differ. Choose others.")
     states = [_zero_shot(asked[0]), *(run for run in asked if run.settings.strategy != "inference")]
-    device, table = resolve_device(states[0].settings.device), load_frame(home, states[0].settings.dataset)
-    kinds = kinds_of(get_dataset(home, states[0].settings.dataset).columns, states[0].settings)
-    contexts = list(_contexts(states[0].settings, table, kinds, device))
-    found: list[dict[str, Any]] = []
+    settings = states[0].settings
+    device, table = resolve_device(settings.device), load_frame(home, settings.dataset)
+    columns = get_dataset(home, settings.dataset).columns
+    labels, kinds = labels_of(table, settings), kinds_of(columns, settings)
+    split, drawn = _drawn_contexts(settings, table, labels, kinds, device)
+    contexts = [make_context(table, labels, rows, kinds, settings.target) for rows in drawn]
+    parts: tuple[tuple[SplitName, Rows], ...] = (("validation", split.validation), ("test", split.test))
+    held_out = {part: rows for part, rows in parts if len(rows)}
+    predicted: list[list[dict[SplitName, NDArray[np.float64]]]] = [[] for _ in states]
+    costs: list[list[tuple[float, int | None]]] = [[] for _ in states]
     for place, state in enumerate(states):
         with MemoryMeter(device, lambda event: None, nvml=open_nvml(device)) as meter:
             with meter.phase("load"):
                 model = _open(store, state)
                 use_once(model, device=device)
-            for done, (split, context) in enumerate(contexts):
-                write_progress(folder, place * len(contexts) + done, len(states) * len(contexts), "points of the curve")
+            for done, context in enumerate(contexts):
+                write_progress(folder, place * len(contexts) + done, len(states) * len(contexts), "predictions of the curve")
                 with meter.phase("evaluate"):
-                    scores, seconds = _scored(model, state.settings, table, split, context)
-                found.append(
-                    {
-                        "strategy": state.settings.strategy,
-                        "run": None if state.settings.strategy == "inference" else state.id,
-                        "rank": state.settings.lora.rank if state.settings.strategy == "peft" else None,
-                        "context_rows": len(context.y_C),
-                        "predict_seconds": seconds,
-                        "growth_memory_bytes": meter.growth_bytes["evaluate"],
-                        **scores,
-                    }
-                )
+                    shown, seconds = Shown.to(model, context, views=state.settings.train.views), 0.0
+                    of_parts = dict[SplitName, NDArray[np.float64]]()
+                    for part, rows in held_out.items():
+                        x_NF = shown.read_labelled(table, labels, rows).x_NF
+                        began = time.monotonic()
+                        of_parts[part] = shown.scorer.predict(model, x_NF)
+                        seconds = time.monotonic() - began
+                predicted[place].append(of_parts)
+                costs[place].append((seconds, meter.growth_bytes["evaluate"]))
         del model
-    return {
-        "rows": found,
-        "device": describe_device(device),
-        "train_rows": len(contexts[0][0].train),
-        "seconds": time.monotonic() - started,
+    sizes = [len(rows) for rows in drawn]
+    units_T, names = units_of(Prepared(table, labels, split, contexts[0]), columns, settings), contexts[0].labels
+    targets = {
+        part: Predictions(
+            rows, names.transform(list(labels[rows])), predicted[0][0][part], names.classes, None, units_T[rows], settings.split_by
+        )
+        for part, rows in held_out.items()
     }
+    points = []
+    for state, cost, of_sizes in zip(states, costs, score_curve(predicted, sizes, targets, settings.selection_metric), strict=True):
+        for size, scores in of_sizes.items():
+            seconds, grown = zip(*(one for one, rows in zip(cost, sizes, strict=True) if rows == size), strict=True)
+            points.append(
+                {
+                    "strategy": state.settings.strategy,
+                    "run": None if state.settings.strategy == "inference" else state.id,
+                    "rank": state.settings.lora.rank if state.settings.strategy == "peft" else None,
+                    "context_rows": size,
+                    "predict_seconds": median(seconds),
+                    "growth_memory_bytes": max((one for one in grown if one is not None), default=None),
+                    **scores,
+                }
+            )
+    return {"rows": points, "device": describe_device(device), "train_rows": len(split.train), "seconds": time.monotonic() - started}
 
 
 def _zero_shot(run: Run) -> Run:
@@ -97,22 +125,27 @@ def _zero_shot(run: Run) -> Run:
     return replace(run, settings=run.settings.with_strategy("inference"))
 
 
-def _contexts(
-    settings: RunSettings, table: pd.DataFrame, kinds: Mapping[str, str], device: torch.device
-) -> Iterator[tuple[Split, Context]]:
-    """The split and the context at each number of rows; the last is what predictions are shown unless a person says otherwise."""
-    labels = labels_of(table, settings)
+def _drawn_contexts(
+    settings: RunSettings, table: pd.DataFrame, labels: NDArray[np.object_], kinds: Mapping[str, str], device: torch.device
+) -> tuple[Split, list[Rows]]:
+    """The split, and context rows of each size: first those that a run of this size is shown, then DRAWS - 1 other sets.
+
+    The largest size is what predictions are shown unless a person says otherwise; where that is every training row there is one set.
+    """
 
     def split(rows: int | None) -> Split:
         return split_table(table, labels, replace(settings, train=replace(settings.train, predict_context_rows=rows)))
 
     unsaid = replace(settings, train=replace(settings.train, predict_context_rows=None))
-    features = count_features(kinds, settings.target)
+    features, whole = count_features(kinds, settings.target), split(None)
     most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
-    all_rows = min(len(split(None).train), most.train.predict_context_rows or 0)
-    for rows in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):
-        of_size = split(rows)
-        yield of_size, make_context(table, labels, of_size.context, kinds, settings.target)
+    all_rows = min(len(whole.train), most.train.predict_context_rows or 0)
+    texts_N, drawn = labels[whole.train].astype(str), list[Rows]()
+    for size in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):
+        drawn.append(split(size).context)
+        others = (np.random.default_rng([settings.seed, 2, draw]) for draw in range(1, DRAWS if size < len(whole.train) else 1))
+        drawn += [whole.train[sample_rows(texts_N, size, rng)] for rng in others]
+    return whole, drawn
 
 
 def _open(store: RunStore, state: Run) -> BaseModel:
@@ -130,19 +163,3 @@ def _open(store: RunStore, state: Run) -> BaseModel:
         model.module.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
     model.module.requires_grad_(False).eval()
     return model
-
-
-def _scored(
-    model: BaseModel, settings: RunSettings, table: pd.DataFrame, split: Split, context: Context
-) -> tuple[dict[str, dict[str, float]], float]:
-    """Scores of the parts that have rows, and the seconds that the predictions of the last one took."""
-    shown = Shown.to(model, context, views=settings.train.views)
-    labels, scores, seconds = labels_of(table, settings), dict[str, dict[str, float]](), 0.0
-    for part, rows in (("validation", split.validation), ("test", split.test)):
-        if len(rows):
-            held_out = shown.read_labelled(table, labels, rows)
-            began = time.monotonic()
-            predicted = shown.scorer.predict(model, held_out.x_NF)
-            seconds = time.monotonic() - began
-            scores[part] = score_all(held_out.y_N, predicted)
-    return scores, seconds

@@ -1,57 +1,68 @@
 """What the curve over rows shown says in words."""
 
+import numpy as np
 import pytest
 
-from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split
+from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split, score_curve
 from tabtune_core.settings import RunSettings, TrainSettings
-
-SHOWN = (64, 256, 4096)
-
-
-def result(zero, trained=None, strategy="peft", parts=("validation", "test"), metric="log_loss"):
-    def rows(strategy, scores):
-        return [
-            {
-                "strategy": strategy,
-                "rank": 8 if strategy == "peft" else None,
-                "run": None,
-                "context_rows": shown,
-                "predict_seconds": 1.0,
-                "growth_memory_bytes": 1e6,
-                **{part: {metric: score} for part in parts},
-            }
-            for shown, score in zip(SHOWN, scores, strict=False)
-        ]
-
-    return {"rows": [*rows("inference", zero), *(rows(strategy, trained) if trained else [])]}
+from tabtune_core.store.predictions import Predictions
 
 
-def test_rows_rank_and_both_are_set_side_by_side():
-    curve = curve_frame(result((0.5, 0.408, 0.251), (0.4, 0.332, 0.181)))
-    assert in_words(curve, "log_loss") == (
-        "Using 4,096 context rows instead of 256 brings a gain of 0.1570 in test log-loss, rank 8 brings a gain of 0.0700 at that number, both "
-        "bring a gain of 0.2270."
-    )
+def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss", few=256, many=4096):
+    """Two states at two sizes; ``changes`` are (gain, half) of more rows, of training at ``many`` rows, and of both."""
+    gains = dict(zip(("inference more", f"{states[-1]} gain", f"{states[-1]} more"), changes, strict=False))
+    rows = []
+    for strategy in states:
+        for shown in sorted({few, many}):
+            told = {"score": 0.3, "score_interval": 0.1, "first": 0.3}
+            for what in ("gain", "more"):
+                told[what], told[f"{what}_interval"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
+            point = {"strategy": strategy, "rank": 8 if strategy == "peft" else None, "run": None, "context_rows": shown}
+            rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: told}})
+    return curve_frame({"rows": rows})
 
 
-def test_what_is_worse_is_said_to_cost():
-    curve = curve_frame(result((0.5, 0.8, 0.7), (0.5, 0.8, 0.9), metric="accuracy"))
-    assert in_words(curve, "accuracy") == (
-        "Using 4,096 context rows instead of 256 costs 0.1000 in test accuracy, rank 8 brings a gain of 0.2000 at that number, both bring a gain "
-        "of 0.1000."
+def test_rows_rank_and_both_are_set_side_by_side_with_their_intervals():
+    assert in_words(curve((0.157, 0.02), (0.004, 0.01), (-0.227, 0.03)), "log_loss") == (
+        "Using 4,096 context rows instead of 256 improves log-loss on the test rows by 0.1570 ± 0.0200 nats. Rank 8 with 4,096 context rows "
+        "makes no difference to log-loss on the test rows beyond noise: -0.0040 ± 0.0100 nats. Adding both worsens log-loss on the test "
+        "rows by 0.2270 ± 0.0300 nats."
     )
 
 
 def test_full_fine_tuning_speaks_where_there_is_no_lora_and_validation_where_there_is_no_test():
-    curve = curve_frame(result((0.5, 0.4, 0.3), (0.5, 0.4, 0.2), strategy="base-ft", parts=("validation",)))
-    assert part_of(curve, "log_loss") == "validation"
-    assert "in validation log-loss, full fine-tuning brings a gain of 0.1000 at that number" in in_words(curve, "log_loss")
+    found = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
+    assert part_of(found, "log_loss") == "validation"
+    assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(found, "log_loss")
 
 
 def test_zero_shot_alone_and_a_small_table_are_said():
-    assert "no trained run of this seed" in in_words(curve_frame(result((0.5, 0.4, 0.3))), "log_loss")
-    small = curve_frame(result((0.5,), (0.4,)))
-    assert in_words(small, "log_loss") == "All 64 context rows are used: rank 8 brings a gain of 0.1000 in test log-loss."
+    assert "no trained run of this seed" in in_words(curve((0.1, 0.01), states=("inference",)), "log_loss")
+    small = in_words(curve((0.0, 0.0), (0.1, 0.02), few=64, many=64), "log_loss")
+    assert small.startswith(
+        "All 64 training rows are context rows. Rank 8 with 64 context rows improves log-loss on the test rows by 0.1000"
+    )
+
+
+def test_a_curve_knows_the_luck_of_the_rows_and_never_shows_a_state_below_zero_shot():
+    rng = np.random.default_rng(0)
+    y_N, sizes = rng.integers(2, size=400), [64, 64, 64, 128, 128, 128, 200]
+
+    def sure(p):
+        return np.where(y_N == 1, p, 1 - p)[:, None] * [[-1, 1]] + [[1, 0]]
+
+    zero = [0.60, 0.64, 0.56, 0.7, 0.72, 0.71, 0.75]
+    trained = [0.5, 0.66, 0.55, 0.8, 0.82, 0.81, 0.85]
+    first = {"validation": 0, "test": 400}
+    held_out = {part: Predictions(np.arange(400) + row, y_N, sure(0.5), ("no", "yes")) for part, row in first.items()}
+    states = [[dict.fromkeys(("validation", "test"), sure(p)) for p in state] for state in (zero, trained)]
+    base, lora = score_curve(states, sizes, held_out, "log_loss")
+    assert [lora[size]["test"]["log_loss"]["score"] for size in (64, 200)] == pytest.approx(
+        [-np.mean(np.log([0.60, 0.66, 0.56])), -np.log(0.85)]
+    )
+    assert base[64]["test"]["log_loss"]["gain"] == 0
+    assert lora[64]["test"]["log_loss"]["gain_interval"] > lora[128]["test"]["log_loss"]["gain_interval"] > 0, "the draws differ"
+    assert lora[200]["test"]["log_loss"]["more"] == pytest.approx(np.mean(np.log(0.85 / np.array(zero[:3]))))
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"test_share": 0.3}, {"model": "tabdpt-mini"}, {"train": TrainSettings(test_rows=50)}])
