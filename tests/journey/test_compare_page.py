@@ -122,7 +122,7 @@ def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, swe
     assert not app.exception
     assert not app.error
     assert "90% of the update lies in rank 1" in texts(app.markdown)
-    assert "Truncated to rank 1, the run keeps 80% of its gain over zero-shot" in texts(app.markdown)
+    assert "Truncated to rank 1, its validation log" in texts(app.markdown)
 
 
 def answer_rows_shown(store, job):

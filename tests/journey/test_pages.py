@@ -555,8 +555,8 @@ def test_the_leaderboard_opens_with_what_rank_buys(app, store):
     seeding.finished_sweep(store, seeds=(0, 1))
     go(app, "leaderboard", metric="accuracy")
     said = texts(app.markdown).replace("\\", "")
-    assert "Validation chooses r=4." in said
-    assert "How much of its gain on these rows is noise is not known, so none is claimed." in said  # these made-up runs keep no predictions
+    assert "Validation chooses r=4: its accuracy there is" in said
+    assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in said  # these made-up runs keep no predictions
     assert "r=4 has the best validation accuracy of the LoRA runs" in said
     assert "there are no predictions of its rows" in texts(app.caption)
 
