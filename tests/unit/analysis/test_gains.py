@@ -14,7 +14,7 @@ from tabtune_core.analysis.gains import corrected
 from tabtune_core.analysis.replicates import Difference
 
 OF_A_GAIN = re.compile(r"\b(improv|worsen|better|worse|gain|brings?|ahead|behind|beats?)")
-DIFFERENCES = re.compile(r"gain|differ|better_by|ahead|gap|effect|improve")
+DIFFERENCES = re.compile(r"gain|differ|better_by|ahead|gap|effect|improve|found\.(value|low|high|half)")
 
 
 def texts_with_numbers(path):
