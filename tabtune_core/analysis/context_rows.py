@@ -127,8 +127,8 @@ def score_curve(
                     }
                     scores = state[size].setdefault(part, {})[name] = {"first": drawn[0].score}
                     for what, found in told.items():
-                        known = isinstance(found, Difference)
-                        scores |= {what: found.value if known else math.nan, f"{what}_interval": found.half if known else math.nan}
+                        value, half = (found.value, found.half) if isinstance(found, Difference) else (math.nan, math.nan)
+                        scores |= {what: value, f"{what}_interval": half}
                     scores["score"] = float(np.mean([one.score for one in drawn]))
     return curve
 

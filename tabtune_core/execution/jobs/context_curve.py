@@ -105,15 +105,15 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     points = []
     for state, cost, of_sizes in zip(states, costs, score_curve(predicted, sizes, targets, settings.selection_metric), strict=True):
         for size, scores in of_sizes.items():
-            seconds, grown = zip(*(one for one, rows in zip(cost, sizes, strict=True) if rows == size), strict=True)
+            of_size = [one for one, rows in zip(cost, sizes, strict=True) if rows == size]
             points.append(
                 {
                     "strategy": state.settings.strategy,
                     "run": None if state.settings.strategy == "inference" else state.id,
                     "rank": state.settings.lora.rank if state.settings.strategy == "peft" else None,
                     "context_rows": size,
-                    "predict_seconds": median(seconds),
-                    "growth_memory_bytes": max((one for one in grown if one is not None), default=None),
+                    "predict_seconds": median(seconds for seconds, _ in of_size),
+                    "growth_memory_bytes": max((grown for _, grown in of_size if grown is not None), default=None),
                     **scores,
                 }
             )
