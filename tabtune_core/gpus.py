@@ -19,6 +19,8 @@ from tabtune_core.upstream import installed_now
 from tabtune_core.wording import counted
 
 Answer = TypeVar("Answer")
+TYPES = {"cuda"}
+"""Torch's types of devices that are GPUs here."""
 
 
 @dataclass(frozen=True, slots=True)

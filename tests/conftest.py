@@ -49,3 +49,58 @@ def databases_are_closed():
     left = LEFT_OPEN[:]
     LEFT_OPEN.clear()
     assert left == []
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request):
+    """The CPU, and a GPU where there is one: what can be shown on both is, so that the test itself is tried everywhere."""
+    import torch
+
+    return torch.device("cpu") if request.param == "cpu" else request.getfixturevalue("gpu")
+
+
+@pytest.fixture
+def two_gpus():
+    """The first and the last GPU. The pretend one (``tests/fakes/pretend_card``) is as good as any."""
+    import torch
+
+    from tabtune_core.gpus import TYPES
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if found is not None and found.type in TYPES else 0
+    if count < 2:
+        pytest.skip(f"torch sees {count} GPUs, and this takes two")
+    return torch.device(found.type, 0), torch.device(found.type, count - 1)
+
+
+@pytest.fixture
+def gpu():
+    """The last of the GPUs. Of pretend ones, the test must leave the others alone."""
+    import torch
+
+    from tabtune_core.gpus import TYPES
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type not in TYPES:
+        pytest.skip("torch sees no GPU on this machine")
+    place, module = torch.accelerator.device_count() - 1, torch.get_device_module(found)
+    touched = getattr(module, "touched", lambda place: 0)
+    before = touched(0)
+    yield torch.device(found.type, place)
+    assert place == 0 or touched(0) == before, "something was done on another GPU than the one that was asked for"
+
+
+@pytest.fixture
+def real_gpu(gpu):
+    """A GPU whose own figures count."""
+    if gpu.type != "cuda":
+        pytest.skip("a pretend GPU has no such figures")
+    return gpu
+
+
+@pytest.fixture
+def counting_gpu(gpu):
+    """A GPU that counts kernels and what the host waits for."""
+    if gpu.type == "cuda":
+        pytest.skip("a real GPU does not count what the host waits for")
+    return gpu

@@ -28,6 +28,7 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_r
 from tabtune_core.data.encoding import label_numbers
 from tabtune_core.data.task import Context
 from tabtune_core.data.values import places, present
+from tabtune_core.devices import is_gpu, memory_bytes, resolve_device
 from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.errors import PipelineError, SettingError, warn
 from tabtune_core.events import Event, RunFinished
@@ -40,7 +41,6 @@ from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -134,7 +134,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         y_N = read_labels(y, len(frame))
         labels, weights = Labels.of(y_N, settings.task), read_weights(sample_weight, len(frame))
-        resolved = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
+        resolved = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
         with scratch_folder() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
                 settings,

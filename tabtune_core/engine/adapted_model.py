@@ -13,6 +13,7 @@ from tabtune_core.data.findings import shorten
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
+from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
@@ -23,7 +24,6 @@ from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.device import resolve_device
 from tabtune_core.training.scoring import Shown
 
 

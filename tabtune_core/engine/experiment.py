@@ -12,6 +12,7 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
 from tabtune_core.data.units import units_of
+from tabtune_core.devices import is_gpu, memory_bytes, name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
@@ -21,7 +22,6 @@ from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.store.run_row import LAST_STATE, STATES
-from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -58,7 +58,7 @@ def run_experiment(
     device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
+    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         environment = Environment(
             device=device,
@@ -89,7 +89,7 @@ def run_experiment(
                     run_dir / ADAPTER_FILE, resolved, dataset, session.table, session.model, session.report, scores, result.best_step
                 )
                 verified, sentence = verify_in_fresh_process(
-                    run_dir, home=home, device=str(device), checkpoint=settings.checkpoint, fresh=fresh
+                    run_dir, home=home, device=name_of(device), checkpoint=settings.checkpoint, fresh=fresh
                 )
                 emit(Note(sentence, "info" if verified else "warning"))
                 size = (run_dir / ADAPTER_FILE).stat().st_size

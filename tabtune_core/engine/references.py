@@ -16,6 +16,7 @@ from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import SplitName, sample_rows, strata_of
 from tabtune_core.data.task import kinds_of, make_context, prepare
 from tabtune_core.data.units import units_of
+from tabtune_core.devices import describe_device
 from tabtune_core.engine.artifacts import hash_rows, write_predictions
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
@@ -23,7 +24,6 @@ from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import PREDICTIONS_FILE
 from tabtune_core.training.clock import OwnClock
-from tabtune_core.training.device import describe_device
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.reference_models import fit_reference, most_rows
 from tabtune_core.training.scoring import HeldOut

@@ -1,7 +1,7 @@
 """The three ways in which a frozen weight gets a low-rank update: as a layer that is called, a weight that is read, a table looked up.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh adapter changes
-nothing. What else an update can be is a variant's: see ``lora.variants``, each of which works in any of the three.
+nothing. A is drawn on the CPU: a seed has one start on every device. What else an update can be is a variant's: see ``lora.variants``, each of which works in any of the three.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
@@ -86,11 +86,12 @@ class LoRALinear(LowRank):
         device, dtype = base_linear.weight.device, base_linear.weight.dtype
         self.base = base_linear.requires_grad_(False)
         make = partial(skip_init, nn.Linear) if from_file else nn.Linear  # nothing is drawn that a file will write over
-        self.lora_A = make(base_linear.in_features, r, bias=False, device=device, dtype=dtype)
-        self.lora_B = make(r, base_linear.out_features, bias=False, device=device, dtype=dtype)
+        self.lora_A = make(base_linear.in_features, r, bias=False, dtype=dtype)
+        self.lora_B = make(r, base_linear.out_features, bias=False, dtype=dtype)
         if not from_file:
             nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
             nn.init.zeros_(self.lora_B.weight)
+        self.to(device)
         self.variant.start(self, base_linear.weight, from_file=from_file)
 
     @property
@@ -139,10 +140,11 @@ class LowRankUpdate(LowRank):
     ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         out_features, in_features = weight.shape
-        self.lora_A = nn.Parameter(torch.empty(r, in_features, device=weight.device, dtype=weight.dtype))
-        self.lora_B = nn.Parameter(torch.zeros(out_features, r, device=weight.device, dtype=weight.dtype))
+        self.lora_A = nn.Parameter(torch.empty(r, in_features, dtype=weight.dtype))
+        self.lora_B = nn.Parameter(torch.zeros(out_features, r, dtype=weight.dtype))
         if not from_file:
             nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.to(weight.device)
         self.variant.start(self, weight, from_file=from_file)
 
     @property
@@ -184,10 +186,11 @@ class LoRAEmbedding(LowRank):
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         ids, width = weight.shape
         self.base = base_embedding.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.empty(r, ids, device=weight.device, dtype=weight.dtype))
-        self.lora_B = nn.Parameter(torch.zeros(width, r, device=weight.device, dtype=weight.dtype))
+        self.lora_A = nn.Parameter(torch.empty(r, ids, dtype=weight.dtype))
+        self.lora_B = nn.Parameter(torch.zeros(width, r, dtype=weight.dtype))
         if not from_file:
             nn.init.uniform_(self.lora_A, -1, 1)  # what the linear's start is for a fan-in of 1: one column is read
+        self.to(weight.device)
         self.variant.start(self, weight.T, from_file=from_file)
 
     @property

@@ -6,9 +6,11 @@ Random numbers go on from step to step: a graph moves the state of torch's own g
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from tabtune_core.devices import gpu_module, is_gpu, name_of, on_device
 from tabtune_core.errors import DeviceError, is_out_of_memory
 from tabtune_core.models.base import Trainable
 from tabtune_core.models.cards import Family
@@ -33,7 +35,7 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
         sizes_differ: the episodes are not all of one shape.
     """
     reasons = {
-        f"it needs a CUDA GPU, and the device is {device}": device.type != "cuda",
+        f"it needs a CUDA GPU, and the device is {name_of(device)}": not is_gpu(device),
         f"{family.name}'s own code decides on the CPU within a step": not family.capturable or not family.upstream.is_tested,
         "activations are recomputed (train.gradient_checkpointing)": train.gradient_checkpointing,
         "the results of frozen layers are read from files": read_from_files,
@@ -46,28 +48,28 @@ class Graph:
     """Does the same work at each call: the first times as ever, then recorded as a CUDA graph, then by replaying that."""
 
     def __init__(self, work: Work, device: torch.device) -> None:
-        self._work, self._device, self._early = work, device, EARLY
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._work, self._device, self._gpu, self._early = work, device, gpu_module(device), EARLY
+        self._graph: Any = None
+        self._stream = self._gpu.Stream(device)
 
     def __call__(self) -> None:
         """Does it once."""
-        with torch.cuda.device(self._device):
+        with on_device(self._device):
             if self._early:
                 self._early -= 1
-                self._stream.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(self._stream):
+                self._stream.wait_stream(self._gpu.current_stream())
+                with self._gpu.stream(self._stream):
                     self._work()
-                torch.cuda.current_stream().wait_stream(self._stream)
+                self._gpu.current_stream().wait_stream(self._stream)
                 return
             if self._graph is None:
                 self._graph = self._recorded()
             self._graph.replay()
 
-    def _recorded(self) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
+    def _recorded(self) -> Any:
+        graph = self._gpu.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):  # the memory meter's thread goes on
+            with self._gpu.graph(graph, stream=self._stream, capture_error_mode="thread_local"):  # the memory meter's thread goes on
                 self._work()
         except RuntimeError as error:
             if is_out_of_memory(error):

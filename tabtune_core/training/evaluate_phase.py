@@ -6,6 +6,7 @@ In: a session, zero-shot and what was trained. Out: predictions of the held-out 
 from dataclasses import asdict, dataclass
 
 from tabtune_core.data.splits import SplitName
+from tabtune_core.devices import is_gpu
 from tabtune_core.events import Evaluated, RunFinished
 from tabtune_core.metrics import METRICS, score_all
 from tabtune_core.models.activation_tape import NUMBER_BYTES
@@ -120,4 +121,4 @@ def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
         classes=len(plan.classes),
         shown_rows=plan.context_rows,
     )
-    return asdict(estimate_memory(settings, card, sizes, on_gpu=session.environment.device.type == "cuda"))
+    return asdict(estimate_memory(settings, card, sizes, on_gpu=is_gpu(session.environment.device)))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tabtune_core.devices import own_chance
 from tabtune_core.models.base import BaseModel
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.optimizer import make_optimizer
@@ -33,7 +34,7 @@ def use_once(model: BaseModel, *, device: torch.device) -> None:
         return
     was_training = model.module.training
     model.module.train()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with own_chance(device):
         episode_loss(model, Episode(x_TF, y_T[:CONTEXT], y_T[CONTEXT:]), classes, device).backward()  # type: ignore[no-untyped-call]
     model.module.train(was_training)
     for parameter in trained:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
 from tabtune_core.training.best_checkpoint import BestState, shapes
 from tabtune_core.training.loop import TrainResult
@@ -111,19 +112,15 @@ class LastState:
             found[f"parameter {name}"] = parameter
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 found[f"optimizer {key} {name}"] = value
-        return found | {f"random {name}": state for name, state in self._random().items()}
-
-    def _random(self) -> dict[str, torch.Tensor]:
-        """States of torch's generators: of the CPU, and of the card that trains."""
-        device = self._session.environment.device
-        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+        return found | {f"random {name}": state for name, state in random_states(self._session.environment.device).items()}
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises StateFileError for a state of other settings, another table, model or kind of device."""
         if facts.get("identity") != self._identity():
             raise StateFileError("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
-        if shapes(held) != shapes(dict(self._best.named_parameters)) or {f"random {name}" for name in self._random()} - tensors.keys():
+        needed = {f"random {name}" for name in random_states(self._session.environment.device)}
+        if shapes(held) != shapes(dict(self._best.named_parameters)) or needed - tensors.keys():
             raise StateFileError("it holds other parameters than the model, or was trained on another kind of device")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
@@ -136,9 +133,7 @@ class LastState:
             if kind == "optimizer":
                 key, _, name = rest.partition(" ")
                 self._optimizer.state[parameters[name]][key] = value.to(device)
-        torch.set_rng_state(tensors["random cpu"])
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random cuda"], device)
+        set_random_states({name: tensors[f"random {name}"] for name in random_states(device)}, device)
         for name, value in facts["result"].items():
             setattr(self._result, name, tuple(value) if isinstance(value, list) else value)
         self._result.resumed_steps = (*self._result.resumed_steps, self._result.steps_done)

@@ -49,7 +49,7 @@ class PackedPass:
 
     def losses(
         self, x_1TF: torch.Tensor, y_1C: torch.Tensor, y_1Q: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
-    ) -> list[float]:
+    ) -> list[torch.Tensor]:
         """Each run's loss, as ``BaseModel.loss`` has it; the gradients are in ``grad`` of its parameters."""
         model, count = self._models[0], len(self._models)
         with self._stacked():
@@ -64,7 +64,7 @@ class PackedPass:
             gradients = iter(torch.autograd.grad(losses.sum(), factors))
         for stack in self._stacks:
             stack.give_gradients(next(gradients), next(gradients))
-        return losses.detach().tolist()
+        return list(losses.detach())
 
     @contextmanager
     def _stacked(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 import torch
 
+from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import RunFinished
 from tabtune_core.models.base import BaseModel, Trainable
 from tabtune_core.training.array_cache import SharedArrays
@@ -64,12 +65,13 @@ class Pack:
                 self._of = asking
                 self._passes = PackedPass([member.model for member in asking if member.model], asking[0].cut)
             assert self._passes is not None
+            kind = list(asking[0].random)[-1]  # of the device that computes
             for member, generator in zip(asking, self._passes.generators, strict=True):
-                generator.set_state(member.random[-1])
+                generator.set_state(member.random[kind])
             with torch.enable_grad():
                 losses = self._passes.losses(*asking[0].arguments)
             for member, loss, generator in zip(asking, losses, self._passes.generators, strict=True):
-                member.answer, member.random[-1] = loss, generator.get_state()
+                member.answer, member.random[kind] = loss, generator.get_state()
         except Exception as error:  # noqa: BLE001 - each run raises it in its own thread
             for member in asking:
                 member.answer = error
@@ -82,13 +84,13 @@ class Member:
     pack: Pack
     place: int
     state: State = "ready"
-    random: list[torch.Tensor] = field(default_factory=list)
+    random: dict[str, torch.Tensor] = field(default_factory=dict)
     """States of torch's random numbers while it is not its turn: of the CPU, and of its GPU."""
     model: PackedModel | None = None
     cut: str | None = None
     trained: bool = False
     arguments: tuple[Any, ...] = ()
-    answer: float | Exception = 0.0
+    answer: torch.Tensor | Exception | None = None
 
     def carry_out(self, run: Callable[[], object]) -> None:
         """All that the run does, from its first turn to its last; for a thread of its own."""
@@ -150,16 +152,15 @@ class Member:
         self._pass_on("asks")
         if isinstance(self.answer, Exception):
             raise self.answer
-        return torch.tensor(self.answer, requires_grad=True)
+        assert self.answer is not None
+        return self.answer.requires_grad_()
 
     def _pass_on(self, state: State) -> None:
         assert self.model is not None
         device = next(self.model.module.parameters()).device
-        self.random = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+        self.random = random_states(device)
         self.pack.pass_on(self, state)
-        torch.set_rng_state(self.random[0])
-        for card in self.random[1:]:
-            torch.cuda.set_rng_state(card, device)
+        set_random_states(self.random, device)
 
 
 @dataclass(slots=True)

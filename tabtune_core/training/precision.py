@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tabtune_core.devices import gpu_module, is_gpu
 from tabtune_core.errors import DeviceError
 from tabtune_core.events import Note
 from tabtune_core.settings import Amp
@@ -32,7 +33,7 @@ class Precision:
         Raises:
             DeviceError: 16-bit training was asked for, and the device is no CUDA GPU.
         """
-        if amp != "off" and device.type != "cuda":
+        if amp != "off" and not is_gpu(device):
             raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
         return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
 
@@ -43,9 +44,9 @@ class Precision:
 
 def emulation(amp: Amp, device: torch.device) -> list[Note]:
     """What to know where the GPU has no units for the format that was asked for."""
-    if amp != "bf16" or torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
+    if amp != "bf16" or gpu_module(device).get_device_capability(device) >= BF16_CAPABILITY:
         return []
-    name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    name, (major, minor) = gpu_module(device).get_device_name(device), gpu_module(device).get_device_capability(device)
     return [
         Note(
             f"{name} (compute capability {major}.{minor}) emulates bf16, which is slow; GPUs from 8.0 on support it. "

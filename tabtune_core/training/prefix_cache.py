@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tabtune_core.devices import synchronize
 from tabtune_core.lora.attach import adapted_paths
 from tabtune_core.lora.names import under
 from tabtune_core.models.stages import Stage, Stages, replaced
@@ -154,11 +155,11 @@ class SharedPrefix:
                 return stage.skip(*positional, **named)
             began, waits = clock.seconds, clock.waited_seconds
             output = forward(*positional, **named)
-            if last and next(self.module.parameters()).is_cuda:
-                torch.cuda.synchronize()  # or the copy below would wait for what is counted here
+            if last:
+                synchronize(next(self.module.parameters()).device)  # or the copy below would wait for what is counted here
             if last or stage.skip is not None:
                 self._seconds, self._waits = self._seconds + clock.seconds - began, self._waits + clock.waited_seconds - waits
-            if last and self._found is None:
+            if last:
                 assert stage.keep is not None
                 with clock.aside():
                     self._made += [tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *positional, **named)]

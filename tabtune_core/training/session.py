@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from tabtune_core.data.task import Prepared
+from tabtune_core.devices import describe_device, own_chance
 from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -26,7 +27,6 @@ from tabtune_core.models.checkpoints import is_here
 from tabtune_core.models.stages import stages_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import SharedArrays
-from tabtune_core.training.device import describe_device
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows
@@ -68,8 +68,7 @@ class Environment:
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """While it lasts, torch's random numbers, of the adapter's start and of dropout, are those of the seed; then as they were."""
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with own_chance(self.device, seed):
             yield
 
 

@@ -18,10 +18,10 @@ from named_machine import machine
 
 from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.devices import resolve_device
 from tabtune_core.events import Event, PhaseDone, StepDone
 from tabtune_core.settings import RunSettings
 from tabtune_core.training import step as training_step
-from tabtune_core.training.device import resolve_device
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.session import Environment

@@ -56,6 +56,9 @@ class Driver:
     def nvmlSystemGetDriverVersion(self):
         return b"570.0"
 
+    def nvmlSystemGetCudaDriverVersion(self):
+        return 12080
+
     def nvmlDeviceGetPowerUsage(self, uuid):
         raise NVMLError("not supported")
 

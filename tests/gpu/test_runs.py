@@ -18,7 +18,7 @@ from tabtune_core.store.runs import RunStore
 CARDS = """
 import torch
 from tabtune_core.gpus import card_uuids
-from tabtune_core.training.device import resolve_device
+from tabtune_core.devices import resolve_device
 bare = [uuid.split("-", 1)[1] for uuid in card_uuids()]
 theirs = [str(torch.cuda.get_device_properties(place).uuid) for place in range(torch.cuda.device_count())]
 print(bare == theirs, resolve_device("auto").type == ("cuda" if theirs else "cpu"))
@@ -28,7 +28,7 @@ import numpy, torch
 from tabtune_core.training.episodes import Episode
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.training.device import describe_device, resolve_device
+from tabtune_core.devices import describe_device, resolve_device
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 device = resolve_device("cuda:1")

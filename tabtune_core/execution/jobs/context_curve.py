@@ -23,6 +23,7 @@ from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows
 from tabtune_core.data.task import Prepared, kinds_of, labels_of, make_context, split_table
 from tabtune_core.data.units import units_of
+from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_device
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
@@ -34,7 +35,6 @@ from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.device import describe_device, memory_bytes, resolve_device
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -138,7 +138,7 @@ def _drawn_contexts(
 
     unsaid = replace(settings, train=replace(settings.train, predict_context_rows=None))
     features, whole = count_features(kinds, settings.target), split(None)
-    most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=device.type == "cuda")
+    most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     all_rows = min(len(whole.train), most.train.predict_context_rows or 0)
     texts_N, drawn = labels[whole.train].astype(str), list[Rows]()
     for size in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):

@@ -13,10 +13,10 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.devices import is_gpu, memory_bytes, name_of, resolve_device
 from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.device import memory_bytes, resolve_device
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.session import Environment, open_session
@@ -41,8 +41,7 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
     device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    on_gpu = device.type == "cuda"
-    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=on_gpu)
+    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     train = dataclasses.replace(settings.train, steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS)
     short, events = dataclasses.replace(settings, train=train), list[Event]()
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +62,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         validation_rows=plan.validation_rows,
         features=plan.features,
         classes=len(plan.classes),
-        device=device.type,
+        device=name_of(device).partition(":")[0],
     )
     return {
         "settings": settings.to_dict(),

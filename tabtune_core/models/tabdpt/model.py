@@ -8,6 +8,7 @@ then N bins of the target).
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tabdpt.model import TabDPTModel as Network
+from tabdpt.model import TransformerEncoderLayer
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -33,6 +35,8 @@ from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
+
+CPU = torch.device("cpu")
 
 
 class _Drawn(TorchFunctionMode):
@@ -63,10 +67,11 @@ class ContextStatistics(Network):  # type: ignore[misc]
 
 
 class TabDPTModel:
-    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` but for its class."""
+    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` but for its class, and for where attention's scale is computed."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
+        scale_on_cpu(module)
         self.module = module.to(device).eval()
         self.module.__class__ = ContextStatistics
         self.native_classes: int | None = None
@@ -166,6 +171,18 @@ class TabDPTModel:
         """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
         save_file(tensors, path, metadata={"cfg": self.config})
+
+
+def scale_on_cpu(module: Network) -> None:
+    """Attention takes its scale as a number, and upstream computes it on the GPU: the host would wait for it in every layer."""
+    for layer in module.transformer_encoder:
+        numbers = {name: getattr(layer, name).cpu().clone() for name in ("n0", "max_len_f", "kappa")}
+        layer.get_scale_param = partial(_scale, SimpleNamespace(**numbers, disable_attention_scaling=layer.disable_attention_scaling))
+
+
+def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    scale: torch.Tensor = TransformerEncoderLayer.get_scale_param(numbers, eval_pos, device=CPU, dtype=dtype)
+    return scale
 
 
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,6 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFi
 from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
+from tabtune_core.devices import on_device
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.torch_files import read_torch_file
@@ -115,7 +115,7 @@ class TabICLModel:
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
         own = of_one_call(self.module)
-        with torch.no_grad(), on_its_card(self.device):
+        with torch.no_grad(), on_device(self.device):
             if scaler is not None:
                 outputs = own.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:
@@ -129,7 +129,7 @@ class TabICLModel:
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, scaler = self._shown(y_C, classes)
         options = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
-        with torch.no_grad(), on_its_card(self.device):
+        with torch.no_grad(), on_device(self.device):
             reader = of_one_call(self.module)
             reader.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
         cache = reader._cache
@@ -137,7 +137,7 @@ class TabICLModel:
         def predict(x_QF: Array) -> NDArray[np.float64]:
             own = of_one_call(self.module)
             ask = own.forward_with_cache if scaler is None else own.predict_stats_with_cache
-            with torch.no_grad(), on_its_card(self.device):
+            with torch.no_grad(), on_device(self.device):
                 outputs_BQ = ask(X_test=self._tensor(x_QF), cache=cache, **options)
             return _answers(outputs_BQ[0], scaler, classes)
 
@@ -165,11 +165,6 @@ class TabICLModel:
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         torch.save({"config": self.config, "state_dict": self.module.state_dict()}, path)
-
-
-def on_its_card(device: torch.device) -> AbstractContextManager[Any]:
-    """While it lasts, the model's GPU is torch's current one: upstream's inference synchronizes it, which would open another one else."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ import psutil
 import pyarrow
 import torch
 
+from tabtune_core.devices import gpu_module, is_gpu
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 from tabtune_core.gpus import nvml_errors
 
@@ -77,14 +78,14 @@ class NvmlReader:
 
 
 def open_nvml(device: torch.device, library: ModuleType | None = None) -> NvmlReader | None:
-    """A reader for a CUDA device; None for the CPU or where the driver's library is missing."""
-    if device.type != "cuda":
+    """A reader for a GPU; None for the CPU or where the driver's library is missing."""
+    if not is_gpu(device):
         return None
     if library is None:
         import pynvml as library  # type: ignore[no-redef]
     assert library is not None
     try:
-        return NvmlReader(library, str(torch.cuda.get_device_properties(device).uuid), pid_of_driver())
+        return NvmlReader(library, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver())
     except nvml_errors(library):
         return None
 
@@ -136,7 +137,7 @@ def _highest(values: list[int | None]) -> int | None:
 class MemoryMeter:
     """Samples in a thread and keeps the peaks of each phase.
 
-    ``speaks`` is the meter that rankings use: torch's allocated bytes on CUDA, resident memory on the CPU.
+    ``speaks`` is the meter that rankings use: torch's allocated bytes on a GPU, resident memory on the CPU.
     """
 
     def __init__(self, device: torch.device, emit: Callable[[Event], None], *, nvml: NvmlReader | None = None, hertz: float = 4) -> None:
@@ -146,7 +147,7 @@ class MemoryMeter:
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._peaks: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="memory meter", daemon=True)
-        self.speaks = "torch_allocated" if device.type == "cuda" else "resident"
+        self.speaks = "torch_allocated" if is_gpu(device) else "resident"
         self._kernel_keeps_peaks = False
         self.base_bytes: int | None = None
         self.highest_bytes = 0
@@ -164,12 +165,12 @@ class MemoryMeter:
 
     def sample(self) -> MemorySampled:
         """One sample of all meters."""
-        cuda = self._device.type == "cuda"
+        gpu = gpu_module(self._device) if is_gpu(self._device) else None
         return MemorySampled(
             phase=self._phase,
             resident_bytes=self._process.memory_info().rss,
-            torch_allocated_bytes=torch.cuda.memory_allocated(self._device) if cuda else None,
-            torch_reserved_bytes=torch.cuda.memory_reserved(self._device) if cuda else None,
+            torch_allocated_bytes=gpu.memory_allocated(self._device) if gpu else None,
+            torch_reserved_bytes=gpu.memory_reserved(self._device) if gpu else None,
             **(self._nvml.sample() if self._nvml else {}),
         )
 
@@ -228,11 +229,9 @@ class MemoryMeter:
 
     def _exact_peaks(self) -> dict[str, int | None]:
         """Peaks kept by torch and the kernel, which no spike between two samples escapes."""
-        if self._device.type == "cuda":
-            return {
-                "torch_allocated": torch.cuda.max_memory_allocated(self._device),
-                "torch_reserved": torch.cuda.max_memory_reserved(self._device),
-            }
+        if is_gpu(self._device):
+            gpu, device = gpu_module(self._device), self._device
+            return {"torch_allocated": gpu.max_memory_allocated(device), "torch_reserved": gpu.max_memory_reserved(device)}
         highest = _peak_resident_bytes() if self._kernel_keeps_peaks else None
         return {} if highest is None else {"resident": highest}
 
@@ -245,8 +244,8 @@ def _peak_resident_bytes() -> int | None:
 
 def _reset_peaks(device: torch.device) -> bool:
     """Starts the peaks of torch and the kernel anew; whether the kernel's could be (not outside Linux, nor in every container)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    if is_gpu(device):
+        gpu_module(device).reset_peak_memory_stats(device)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets VmHWM to the present size
     except OSError:
@@ -259,8 +258,8 @@ def _give_back_freed_memory(device: torch.device) -> None:
 
     What torch keeps of a GPU, pyarrow's pool, and malloc's where it is glibc's.
     """
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    if is_gpu(device):
+        gpu_module(device).empty_cache()
     pyarrow.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,24 +1,16 @@
 """A pack of runs: each says what it says alone, whatever the others do."""
 
 import dataclasses
-import functools
 import math
-import threading
 
 import numpy as np
 import pytest
-import torch
-from small_table import small_table
+from fits import fitted, losses, scores, together
 
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.errors import Cancelled
-from tabtune_core.events import Evaluated, Note, StepDone
+from tabtune_core.events import Note, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training.fit import fit
-from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.packed import PackedPass
-from tabtune_core.training.packed_turns import ALONE, Pack
-from tabtune_core.training.session import Environment
 
 TRAIN = TrainSettings(steps=6, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16)
 RUN = RunSettings(dataset="-", target="y", device="cpu", train=TRAIN)
@@ -32,57 +24,6 @@ NEAR = {"rtol": 0, "atol": 1e-5}
 
 def with_lora(lora, targets=(), **more):
     return dataclasses.replace(RUN, lora=dataclasses.replace(lora, targets=targets), **more)
-
-
-def fitted(settings, folder, *, member=ALONE, stop_request=lambda events: None):
-    """Events, and the result or the error."""
-    frame, words = small_table(80)
-    y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
-    y_N, rows = read_labels(y, 80), read_rows(frame)
-    labels, events, device = Labels.of(y_N, settings.task), [], torch.device("cpu")
-    folder.mkdir()
-    try:
-        with MemoryMeter(device, events.append) as meter:
-            result = fit(
-                settings,
-                lambda card: prepare_arrays(rows, y_N, labels, settings, max_classes=None),
-                Environment(
-                    device=device,
-                    meter=meter,
-                    folder=folder,
-                    emit=events.append,
-                    stop_request=lambda: stop_request(events),
-                    shared=folder.parent / "shared",
-                    member=member,
-                ),
-            ).result
-    except (Cancelled, RuntimeError) as error:
-        result = error
-    return events, result
-
-
-def together(runs, folder, stop_requests=None):
-    """What ``fitted`` gives, for each of a pack."""
-    pack, found = Pack(len(runs)), {}
-
-    def go(place):
-        stop_request = (stop_requests or {}).get(place, lambda events: None)
-        found[place] = fitted(runs[place], folder / f"{place}", member=pack.members[place], stop_request=stop_request)
-
-    threads = [threading.Thread(target=member.carry_out, args=(functools.partial(go, member.place),)) for member in pack.members]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=300)
-    return [found[place] for place in range(len(runs))]
-
-
-def losses(events):
-    return [event.loss for event in events if isinstance(event, StepDone)]
-
-
-def scores(events):
-    return [list(event.scores.values()) for event in events if isinstance(event, Evaluated)]
 
 
 def assert_same(told, alone):

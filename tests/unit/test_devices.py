@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tabtune_core.devices import resolve_device
 from tabtune_core.errors import DeviceError
 from tabtune_core.training import device
-from tabtune_core.training.device import resolve_device
 from tabtune_core.training.session import _salt
 
 

@@ -1,0 +1,145 @@
+"""A pretend GPU: with this folder on PYTHONPATH, torch has the devices "card:0" and "card:1", and the driver names two GPUs.
+
+``card.cpp`` is built with the C++ compiler at the first use on a machine and kept by its content. Every process that loads torch has the
+devices, by torch's own way for backends that are not part of it (the entry point ``torch.backends``).
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import types
+from pathlib import Path
+
+import torch
+
+SOURCE = Path(__file__).parent / "card.cpp"
+NAME = "Pretend card"
+
+
+def build() -> Path:
+    """The library of the backend; whoever comes first makes it."""
+    key = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"pretend-card-{os.getuid()}"
+    made = folder / f"{key}.so"
+    if not made.exists():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        there = Path(torch.__file__).parent
+        begun = folder / f"{key}.{os.getpid()}.so"
+        compiler = shutil.which(os.environ.get("CXX", "g++")) or "c++"
+        headers = [f"-I{there / 'include'}", f"-I{there / 'include/torch/csrc/api/include'}"]
+        libraries = [f"-L{there / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+        command = [compiler, "-shared", "-fPIC", "-std=c++20", "-O1", "-w", *headers, str(SOURCE), "-o", str(begun), *libraries]
+        subprocess.run(command, check=True)
+        begun.replace(made)
+    return made
+
+
+def register() -> None:
+    """For torch, which calls it when it is loaded."""
+    if "card" in vars(torch):
+        return
+    torch.utils.rename_privateuse1_backend("card")
+    torch.ops.load_library(str(build()))
+    torch._register_device_module("card", _module())
+    torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
+
+
+def _place(device: object = None) -> int:
+    if isinstance(device, int):
+        return device
+    index = None if device is None else torch.device(device).index
+    return torch.ops.pretend_card.current() if index is None else index
+
+
+def _module() -> types.ModuleType:
+    """``torch.card``, with what ``torch.cuda`` has of the same name."""
+    ops, module = torch.ops.pretend_card, types.ModuleType("torch.card")
+
+    @contextlib.contextmanager
+    def on(device):
+        before = ops.current()
+        ops.set_current(_place(device))
+        try:
+            yield
+        finally:
+            ops.set_current(before)
+
+    def seed_all(seed):
+        for card in range(2):
+            ops.seed(card, seed)
+
+    def total(device=None):
+        return ops.capacity(_place(device))
+
+    def limit(share, device=None):
+        ops.set_capacity(_place(device), int(share * (8 << 30)))
+
+    vars(module).update(
+        is_available=lambda: True,
+        is_initialized=lambda: True,
+        _is_in_bad_fork=lambda: False,
+        device_count=lambda: 2,
+        current_device=ops.current,
+        set_device=lambda device: ops.set_current(_place(device)),
+        device=on,
+        synchronize=lambda device=None: ops.synchronize(_place(device)),
+        empty_cache=ops.empty_cache,
+        memory_allocated=lambda device=None: ops.held(_place(device)),
+        max_memory_allocated=lambda device=None: ops.peak(_place(device)),
+        memory_reserved=lambda device=None: ops.reserved(_place(device)),
+        max_memory_reserved=lambda device=None: ops.reserved(_place(device)),
+        reset_peak_memory_stats=lambda device=None: ops.reset_peak(_place(device)),
+        mem_get_info=lambda device=None: (total(device) - ops.reserved(_place(device)), total(device)),
+        set_per_process_memory_fraction=limit,
+        get_device_name=lambda device=None: NAME,
+        get_device_capability=lambda device=None: (9, 0),
+        get_device_properties=lambda device=None: types.SimpleNamespace(total_memory=total(device), uuid=f"pretend-{_place(device)}"),
+        get_amp_supported_dtype=lambda: [torch.bfloat16, torch.float16],
+        get_rng_state=lambda device=None: ops.random_state(_place(device)),
+        set_rng_state=lambda state, device=None: ops.set_random_state(_place(device), state),
+        manual_seed=lambda seed: ops.seed(ops.current(), seed),
+        manual_seed_all=seed_all,
+        Stream=Stream,
+        stream=lambda stream: contextlib.nullcontext(),
+        current_stream=lambda device=None: Stream(),
+        CUDAGraph=Graph,
+        graph=_recorded,
+        waits=ops.waits,
+        from_host=ops.from_host,
+        launched=lambda device=None: ops.launched(_place(device)),
+        touched=lambda device=None: ops.touched(_place(device)),
+    )
+    return module
+
+
+class Stream:
+    """The only one."""
+
+    def __init__(self, device=None):
+        pass
+
+    def wait_stream(self, other):
+        """There is nothing to wait for."""
+
+
+class Graph:
+    """What was done while it was recorded, to be done again without the host."""
+
+    def replay(self):
+        """Does it."""
+        torch.ops.pretend_card.replay(id(self))
+
+    def __del__(self):
+        torch.ops.pretend_card.forget(id(self))
+
+
+@contextlib.contextmanager
+def _recorded(graph, stream=None, capture_error_mode=None):
+    torch.ops.pretend_card.record(id(graph))
+    try:
+        yield
+    finally:
+        torch.ops.pretend_card.end_record()

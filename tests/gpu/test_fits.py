@@ -1,0 +1,100 @@
+"""Whole fits on a GPU are those of the CPU, keep to their GPU, and leave the caller's random numbers alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from fits import fitted, losses, scores, together
+
+from tabtune_core.devices import gpu_module, random_states
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+
+pytestmark = pytest.mark.gpu
+TRAIN = TrainSettings(steps=5, eval_every=4, learning_rate=3e-3, context_rows=24, batch_size=16)
+LORA = LoraSettings(rank=3, dropout=0.0)
+NEAR = {"rtol": 0, "atol": 2e-5}
+
+
+def settings(model="tabicl-mini", *, train=None, lora=None, **more):
+    return RunSettings(
+        **{"dataset": "-", "target": "y", "model": model, "device": "cpu", **more},
+        train=dataclasses.replace(TRAIN, **train or {}),
+        lora=dataclasses.replace(LORA, **lora or {}),
+    )
+
+
+CASES = {
+    "TabICL, LoRA, recomputed, weighted classes": settings(train={"gradient_checkpointing": True, "class_weights": "balanced"}),
+    "TabICL, late layers from files, numbers": settings(task="regression", train={"episode_set": 2}, lora={"targets": ("icl_predictor",)}),
+    "TabICL, all weights, SGD": settings(strategy="base-ft", train={"optimizer": "sgd"}),
+    "TabDPT, DoRA": settings("tabdpt-mini", lora={"use_dora": True}),
+    "TabDPT, all weights, numbers": settings("tabdpt-mini", task="regression", strategy="base-ft"),
+    "Mitra, PiSSA": settings("mitra-mini", lora={"init_lora_weights": "pissa"}),
+    "Mitra, rsLoRA with biases, numbers": settings("mitra-mini", task="regression", lora={"use_rslora": True, "bias": "lora_only"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_fit_is_that_of_the_cpu_and_leaves_chance_alone(case, gpu, tmp_path):
+    with torch.random.fork_rng([gpu], device_type=gpu.type):
+        torch.manual_seed(5)
+        before = random_states(gpu)
+        told, result = fitted(case, tmp_path / "gpu", device=gpu)
+        assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
+    expected, cpu = fitted(case, tmp_path / "cpu")
+    np.testing.assert_allclose(losses(told), losses(expected), **NEAR)
+    np.testing.assert_allclose(scores(told), scores(expected), **NEAR)
+    np.testing.assert_allclose(list(result.test.values()), list(cpu.test.values()), **NEAR)
+    assert (result.memory_meter, result.growth_memory_bytes > 0) == ("torch_allocated", True)
+
+
+def test_a_pack_on_a_gpu_says_what_its_runs_say_alone(gpu, tmp_path):
+    runs = [settings(lora={"rank": 2}), settings(lora={"rank": 5, "alpha": 4.0}, train={"learning_rate": 1e-3})]
+    for place, (told, _) in enumerate(together(runs, tmp_path, device=gpu)):
+        alone, _ = fitted(runs[place], tmp_path / f"alone-{place}", device=gpu)
+        np.testing.assert_allclose(losses(told), losses(alone), **NEAR)
+        np.testing.assert_allclose(scores(told), scores(alone), **NEAR)
+
+
+def test_dropout_on_a_gpu_goes_by_the_seed_in_a_pack_and_alone(gpu, tmp_path):
+    runs = [settings(lora={"dropout": 0.3}, seed=seed) for seed in (0, 0)]
+    found = [losses(events) for events, _ in together(runs, tmp_path, device=gpu)]
+    torch.manual_seed(9)
+    alone = [losses(fitted(runs[0], tmp_path / name, device=gpu)[0]) for name in ("once", "again")]
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert alone[0] == pytest.approx(alone[1], abs=1e-5)
+    assert found[0][1:] != pytest.approx(losses(fitted(settings(), tmp_path / "without", device=gpu)[0])[1:], abs=1e-4)
+
+
+WAITS = {"tabicl-mini": 1, "tabdpt-mini": 1, "mitra-mini": 1}
+
+
+def waits_a_step(device, ask):
+    """By run: what the host waited for between two steps without an evaluation; ``ask`` is given what notes it."""
+    seen = {}
+
+    def note(name):
+        return lambda events: seen.setdefault((name, len(losses(events))), gpu_module(device).waits()) and None
+
+    ask(note)
+    return seen
+
+
+@pytest.mark.parametrize("model", WAITS)
+@pytest.mark.parametrize("lora", [{}, {"dropout": 0.1, "use_dora": True}], ids=["LoRA", "DoRA with dropout"])
+def test_the_host_waits_once_a_step(model, lora, counting_gpu, tmp_path):
+    seen = waits_a_step(
+        counting_gpu,
+        lambda note: fitted(settings(model, lora=lora), tmp_path / "run", device=counting_gpu, stop_request=note("")),
+    )
+    assert seen["", 3] - seen["", 2] == WAITS[model]
+
+
+def test_the_host_waits_once_a_step_of_each_run_of_a_pack(counting_gpu, tmp_path):
+    runs = [settings(lora={"rank": rank}) for rank in (2, 5, 8)]
+    seen = waits_a_step(
+        counting_gpu,
+        lambda note: together(runs, tmp_path, {place: note(place) for place in range(3)}, device=counting_gpu),
+    )
+    assert seen[0, 3] - seen[0, 2] == 3
