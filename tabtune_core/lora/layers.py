@@ -1,7 +1,8 @@
 """The three ways in which a frozen weight gets a low-rank update: as a layer that is called, a weight that is read, a table looked up.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh adapter changes
-nothing. A is drawn on the CPU: a seed has one start on every device. What else an update can be is a variant's: see ``lora.variants``, each of which works in any of the three.
+nothing. A is drawn on the CPU: a seed has one start on every device. What else an update can be is a variant's: see ``lora.variants``,
+each of which works in any of the three.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """

@@ -16,6 +16,7 @@ import torch
 from full_size import CLASSES, Steps, noise, opened, random_weights
 
 from tabtune_core import TabularPipeline
+from tabtune_core.devices import resolve_device, synchronize
 from tabtune_core.events import StepDone
 from tabtune_core.settings import TrainSettings
 
@@ -68,14 +69,15 @@ def busy(cell: dict[str, Any]) -> float | None:
     """Milliseconds of a step in which the card computes, by torch's profiler; None on the CPU."""
     if cell["device"] == "cpu":
         return None
-    model, episode = opened(cell["model"], Path(cell["folder"]), torch.device(cell["device"])), noise(cell["rows"], cell["features"])
+    device = resolve_device(cell["device"])
+    model, episode = opened(cell["model"], Path(cell["folder"]), device), noise(cell["rows"], cell["features"])
     steps = Steps(model, None if cell["strategy"] == "base-ft" else (), dropout=cell.get("dropout", 0.0))
     for _ in range(FIRST):
         steps.step(episode)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for _ in range(PROFILED):
             steps.step(episode)
-        torch.cuda.synchronize(cell["device"])
+        synchronize(device)
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e3 / PROFILED
 
 

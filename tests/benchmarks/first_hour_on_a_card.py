@@ -2,7 +2,8 @@
 
 ``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; with ``--write`` a page is made of it,
 the page of that name. Every part has a time of its own; one that fails or is late is recorded with its error, and the
-rest goes on. ``--dry-run`` goes through all of it on the CPU, with tiny sizes and a driver that is made up, and writes no page.
+rest goes on. ``--dry-run`` goes through all of it on the CPU, with tiny sizes and a driver that is made up, and writes no page; with
+``tests/fakes/pretend_card`` on PYTHONPATH, on the pretend GPU.
 ``--page first_hour.json`` makes the page of what was measured before.
 """
 
@@ -26,6 +27,8 @@ sys.path[:0] = [str(BENCHMARKS.parents[1]), str(BENCHMARKS), str(BENCHMARKS.pare
 import first_hour_page  # noqa: E402
 from named_machine import machine  # noqa: E402
 from published import PAGES  # noqa: E402
+
+from tabtune_core.gpus import TYPES  # noqa: E402
 
 BUDGETS = {"gpu tests": 480, "estimate": 300, "step times": 360, "memory": 180, "sweep": 240, "two runs at once": 150}
 """Seconds of each part, in the order in which they run; together less than 30 minutes."""
@@ -158,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def keep(whole: dict[str, Any]) -> None:
         asked.out.write_text(json.dumps(whole, indent=1))
 
-    whole = measure("cpu" if asked.dry_run else "cuda:0", tiny=asked.dry_run, facts=card_facts(*found), keep=keep)
+    device = "cpu" if asked.dry_run and len(TYPES) == 1 else "cuda:0"
+    whole = measure(device, tiny=asked.dry_run, facts=card_facts(*found), keep=keep)
     if asked.dry_run:
         print(first_hour_page.page(whole))
         return 0

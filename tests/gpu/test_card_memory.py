@@ -1,4 +1,4 @@
-"""What a card's memory tells, and that a run gives it back."""
+"""What a GPU's memory tells, and that a run gives it back."""
 
 import gc
 
@@ -8,6 +8,7 @@ import torch
 from small_table import small_table
 
 from tabtune_core import TabularPipeline
+from tabtune_core.devices import gpu_module, name_of
 from tabtune_core.errors import is_out_of_memory
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
@@ -18,56 +19,58 @@ from tabtune_core.training.step import episode_loss
 
 pytestmark = pytest.mark.gpu
 BESIDE_BYTES = 2e9
-"""Of other programs on the card, while a test compares two figures of it."""
+"""Of other programs on the GPU, while a test compares two figures of it."""
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
-def test_loading_pays_for_the_workspaces_that_steps_need(card, name):
+def test_loading_pays_for_the_workspaces_that_steps_need(real_gpu, name):
     torch._C._cuda_clearCublasWorkspaces()
-    model = load_model(get_card(name), "classification", card)
-    loaded = torch.cuda.memory_allocated(card)
-    use_once(model, device=card)
-    base = torch.cuda.memory_allocated(card)
+    model = load_model(get_card(name), "classification", real_gpu)
+    loaded = torch.cuda.memory_allocated(real_gpu)
+    use_once(model, device=real_gpu)
+    base = torch.cuda.memory_allocated(real_gpu)
     assert base > loaded, "no workspace of cuBLAS was counted, so that this test shows nothing"
     model.module.train()
     x = np.random.default_rng(0).normal(size=(320, 10)).astype(np.float32)
-    episode_loss(model, Episode(x, np.arange(256) % 2, np.arange(64) % 2), 2, card).backward()
+    episode_loss(model, Episode(x, np.arange(256) % 2, np.arange(64) % 2), 2, real_gpu).backward()
     model.module.zero_grad(set_to_none=True)
-    assert torch.cuda.memory_allocated(card) == base
+    assert torch.cuda.memory_allocated(real_gpu) == base
 
 
-def test_a_full_card_is_told_as_a_lack_of_memory(card):
+def test_a_full_gpu_is_told_as_a_lack_of_memory(gpu):
     with pytest.raises(torch.OutOfMemoryError) as raised:
-        torch.empty(2 * torch.cuda.mem_get_info(card)[1], dtype=torch.uint8, device=card)
+        torch.empty(2 * gpu_module(gpu).mem_get_info(gpu)[1], dtype=torch.uint8, device=gpu)
     assert is_out_of_memory(raised.value)
 
 
-def test_a_prediction_that_does_not_fit_is_told_as_a_lack_of_memory(card):
-    model = load_model(get_card("tabicl-mini"), "classification", card)
+def test_a_prediction_that_does_not_fit_is_told_as_a_lack_of_memory(gpu):
+    model = load_model(get_card("tabicl-mini"), "classification", gpu)
     x, y = np.random.default_rng(0).normal(size=(4000, 50)).astype(np.float32), np.arange(3000) % 2
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(card) + 4e6) / torch.cuda.mem_get_info(card)[1], card)
+    gpu_module(gpu).empty_cache()
+    gpu_module(gpu).set_per_process_memory_fraction(
+        (gpu_module(gpu).memory_reserved(gpu) + 4e6) / gpu_module(gpu).mem_get_info(gpu)[1], gpu
+    )
     try:
         with pytest.raises(RuntimeError) as raised:
             model.predict(x[:3000], y, x[3000:], 2)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, card)
+        gpu_module(gpu).set_per_process_memory_fraction(1.0, gpu)
     assert is_out_of_memory(raised.value)
 
 
-def test_a_second_run_finds_the_memory_as_the_first_one_did(card):
+def test_a_second_run_finds_the_memory_as_the_first_one_did(gpu):
     left = []
     for _ in range(2):
-        TabularPipeline("tabicl-mini", "peft", {"device": "cuda", "steps": 2}).fit(*small_table())
+        TabularPipeline("tabicl-mini", "peft", {"device": name_of(gpu), "steps": 2}).fit(*small_table())
         gc.collect()
-        left.append(torch.cuda.memory_allocated(card))
+        left.append(gpu_module(gpu).memory_allocated(gpu))
     assert left[1] <= left[0]
 
 
-def test_the_driver_tells_of_the_card_what_torch_holds_there(card):
-    block = torch.ones(300_000_000, dtype=torch.uint8, device=card)
-    sample = open_nvml(card).sample()
+def test_the_driver_tells_of_the_gpu_what_torch_holds_there(real_gpu):
+    block = torch.ones(300_000_000, dtype=torch.uint8, device=real_gpu)
+    sample = open_nvml(real_gpu).sample()
     assert sample["nvml_device_bytes"] > block.nbytes
     assert sample["nvml_process_bytes"] is None or sample["nvml_process_bytes"] > block.nbytes
-    free, total = torch.cuda.mem_get_info(card)
+    free, total = torch.cuda.mem_get_info(real_gpu)
     assert sample["nvml_device_bytes"] == pytest.approx(total - free, abs=BESIDE_BYTES)

@@ -1,4 +1,4 @@
-"""Runs of the real worker on a card, and which card they take."""
+"""Runs of the real worker on a GPU, what is asked of them there, and which GPU they take."""
 
 import dataclasses
 import os
@@ -9,8 +9,10 @@ import pytest
 import torch
 from small_table import small_table
 
-from tabtune_core.data.datasets import add_dataset
-from tabtune_core.execution.jobs import export as exports
+from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.data.prediction_rows import keep_rows
+from tabtune_core.devices import gpu_module, name_of
+from tabtune_core.execution.jobs.registry import JOBS
 from tabtune_core.gpus import card_names, takes_one_process
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
@@ -48,6 +50,13 @@ def told(code, **environment):
 
 
 @pytest.fixture
+def two_real_gpus(two_gpus):
+    if two_gpus[0].type != "cuda":
+        pytest.skip("pretend GPUs have no driver of their own")
+    return two_gpus
+
+
+@pytest.fixture
 def settings(tmp_path):
     """Of a run on a small table, which is in a workspace."""
     X, y = small_table(120)
@@ -57,59 +66,92 @@ def settings(tmp_path):
     )
 
 
-def carried_out(store, settings):
-    _, (run_id,) = store.add_sweep([settings])
+def all_carried_out(store, settings, **environment):
+    _, run_ids = store.add_sweep(settings)
     worker = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(store.home), "--exit-when-idle"]
-    subprocess.run(worker, check=True, timeout=300)
-    run = store.run(run_id)
+    subprocess.run(worker, check=True, timeout=600, env=os.environ | environment)
+    return [store.run(run_id) for run_id in run_ids]
+
+
+def carried_out(store, settings):
+    (run,) = all_carried_out(store, [settings])
     assert run.status == "finished", run.error
     return run
 
 
-def test_the_worker_verifies_a_run_on_its_device_and_an_export_gives_its_predictions(device, settings, tmp_path):
-    run = carried_out(RunStore(tmp_path), dataclasses.replace(settings, device=str(device)))
+def test_the_worker_verifies_a_run_on_its_device_and_jobs_go_on_there(device, settings, tmp_path):
+    store, name = RunStore(tmp_path), name_of(device)
+    run = carried_out(store, dataclasses.replace(settings, device=name))
     assert run.result.adapter_verified is True
     assert run.result.memory_meter == ("resident" if device.type == "cpu" else "torch_allocated")
-    folder = tmp_path / "export"
+    folder, rows = tmp_path / "job", load_frame(tmp_path, settings.dataset).iloc[:30]
     folder.mkdir()
-    export = exports.export(tmp_path, folder, run=run.id, format="pipeline")
+    export = JOBS["export"](tmp_path, folder, run=run.id, format="pipeline")
     assert (export["labels"], export["rows"]) == (0, 24)
+    given = {"adapters": [{"id": run.id, "title": "one"}], "table": settings.dataset, "device": name}
+    assert len(JOBS["predict"](tmp_path, folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
+    curve = JOBS["context_curve"](tmp_path, folder, runs=[run.id])
+    assert (curve["device"].startswith(name), {row["strategy"] for row in curve["rows"]}) == (True, {"inference", "peft"})
+    assert JOBS["rank_curve"](tmp_path, folder, run=run.id)
+    (pace,) = JOBS["pace"](tmp_path, folder / "pace", settings=[run.settings.to_dict()])["measured"]
+    assert (pace["device"], pace["seconds_a_step"] > 0) == (name.partition(":")[0], True)
+
+
+@pytest.mark.gpu
+def test_a_quick_sweep_and_a_run_go_on_at_once_on_two_gpus(two_gpus, settings, tmp_path):
+    store, (first, last) = RunStore(tmp_path), map(name_of, two_gpus)
+    one = dataclasses.replace(settings, device=first)
+    pack = [dataclasses.replace(settings, device=last, quick_sweep=True, lora=LoraSettings(rank=rank, dropout=0.1)) for rank in (2, 4)]
+    runs = all_carried_out(store, [one, *pack])
+    assert [run.slot for run in runs] == [first, last, last]
+    assert [run.result.adapter_verified for run in runs] == [True] * 3
+    assert [run.result.extra.get("pack", {}).get("runs") for run in runs] == [None, 2, 2]
 
 
 @pytest.mark.parametrize("visible", ["", pytest.param("0", marks=pytest.mark.gpu), pytest.param("1,0", marks=pytest.mark.gpu), "7"])
-def test_torch_and_the_driver_count_the_same_cards_and_auto_takes_one(request, visible):
+def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, visible):
     if visible in ("0", "1,0"):
-        request.getfixturevalue("second_card" if visible == "1,0" else "card")
+        request.getfixturevalue("two_real_gpus" if visible == "1,0" else "real_gpu")
     assert told(CARDS, CUDA_VISIBLE_DEVICES=visible) == "True True"
 
 
 @pytest.mark.gpu
-def test_a_slice_of_a_card_is_the_card_that_a_run_takes(card):
-    if "MIG" not in torch.cuda.get_device_name(card):
-        pytest.skip(f"{torch.cuda.get_device_name(card)} is not in slices (MIG)")
-    assert card_names()[0] == torch.cuda.get_device_name(card)
+def test_a_slice_of_a_gpu_is_the_gpu_that_a_run_takes(real_gpu):
+    if "MIG" not in torch.cuda.get_device_name(real_gpu):
+        pytest.skip(f"{torch.cuda.get_device_name(real_gpu)} is not in slices (MIG)")
+    assert card_names()[0] == torch.cuda.get_device_name(real_gpu)
 
 
 @pytest.mark.gpu
-def test_work_on_the_second_card_opens_nothing_on_the_first(second_card):
+def test_work_on_the_second_gpu_opens_nothing_on_the_first(two_real_gpus):
     assert told(SECOND_ALONE) == "[False, True]"
 
 
 @pytest.mark.gpu
-def test_equal_cards_share_what_was_computed(second_card, settings, tmp_path):
-    if torch.cuda.get_device_name(0) != torch.cuda.get_device_name(1):
-        pytest.skip("the two cards are not of one kind")
+def test_equal_gpus_share_what_was_computed(two_gpus, settings, tmp_path):
+    if len({gpu_module(gpu).get_device_name(gpu) for gpu in two_gpus}) > 1:
+        pytest.skip("the two GPUs are not of one kind")
     store = RunStore(tmp_path)
-    first, second = (carried_out(store, dataclasses.replace(settings, device=name)) for name in ("cuda:0", "cuda:1"))
+    first, second = (carried_out(store, dataclasses.replace(settings, device=name_of(gpu))) for gpu in two_gpus)
     assert first.result.extra["shared_made"] > 0
     assert second.result.extra["shared_reused"] > 0
 
 
 @pytest.mark.gpu
-def test_a_card_for_one_process_does_not_keep_an_adapter_from_being_offered(card, settings, tmp_path):
-    if not takes_one_process(0):
-        pytest.skip("the card is not in exclusive-process mode (nvidia-smi -c EXCLUSIVE_PROCESS)")
+def test_a_gpu_for_one_process_does_not_keep_an_adapter_from_being_offered(real_gpu, settings, tmp_path):
+    if not takes_one_process(real_gpu.index):
+        pytest.skip("the GPU is not in exclusive-process mode (nvidia-smi -c EXCLUSIVE_PROCESS)")
     store = RunStore(tmp_path)
-    run = carried_out(store, dataclasses.replace(settings, device="cuda:0"))
+    run = carried_out(store, dataclasses.replace(settings, device=name_of(real_gpu)))
     assert run.result.adapter_verified is True
     assert any("exclusive-process mode" in stored.event.text for stored in store.events(run.id, ["Note"]))
+
+
+@pytest.mark.gpu
+def test_a_run_and_a_job_without_room_on_the_gpu_say_what_to_lower(counting_gpu, settings, tmp_path):
+    store = RunStore(tmp_path)
+    job = store.add_job("pace", {"settings": [dataclasses.replace(settings, device="cuda:1").to_dict()]})
+    (run,) = all_carried_out(store, [dataclasses.replace(settings, device="cuda:1")], PRETEND_CARD_BYTES="4000000")
+    assert (run.status, store.job(job).status) == ("failed", "failed")
+    assert "There was not enough memory. Lower context_rows (now " in run.error
+    assert "There was not enough memory. Wait until " in store.job(job).error

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
-import torch
 from tiny import tiny_checkpoint
 
 from tabtune_core import load_adapter, read_table
 from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.devices import name_of
 from tabtune_core.engine import experiment
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
@@ -244,10 +244,9 @@ def test_memory_of_the_run_is_given_back_before_another_process_verifies(setting
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
-def test_the_journey_on_a_cuda_card_moves_the_meters(settings, home):
+def test_the_journey_on_a_gpu_moves_the_meters(settings, home, real_gpu):
     store = RunStore(home)
-    _, (run_id,) = store.add_sweep([dataclasses.replace(settings, device="cuda")])
+    _, (run_id,) = store.add_sweep([dataclasses.replace(settings, device=name_of(real_gpu))])
     subprocess.run([sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"], check=True, timeout=300)
     finished = store.run(run_id)
     assert finished.status == "finished", finished.error

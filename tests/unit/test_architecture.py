@@ -1,6 +1,7 @@
 """Imports point down, and nothing that a page or ``--help`` loads brings torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "upstream", "wording", "files"},
+    {"errors", "events", "metrics", "gpus", "devices", "machine", "shortage", "scratch", "upstream", "wording", "files"},
     {"settings"},
     {"lora", "data"},
     {"models"},
@@ -160,3 +161,19 @@ def test_who_plans_and_queues_runs_does_not_wait_for_scikit_learn(module):
 def test_only_the_store_has_sql():
     with_sql = {str(p.relative_to(ROOT / "tabtune_core")) for p in modules("tabtune_core") if "sqlite3" in p.read_text()}
     assert {path.partition("/")[0] for path in with_sql} == {"store"}
+
+
+def test_a_gpu_is_asked_through_devices_alone():
+    """So that what is right for the one that is tested is right for each: ``torch.cuda`` waits for and opens the first GPU unless told."""
+    found = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
+        for path in modules("tabtune_core")
+        if path.name != "devices.py" and "pretraining" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (
+            isinstance(node, ast.Attribute)
+            and re.fullmatch(r"torch\.(cuda|accelerator|mps|xpu|manual_seed|random\.fork_rng)|.*\.is_cuda", ast.unparse(node))
+        )
+        or (isinstance(node, ast.Compare) and re.search(r"\.type [!=]= 'cuda", ast.unparse(node)))
+    }
+    assert found == set()

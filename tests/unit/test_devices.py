@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tabtune_core import devices
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import DeviceError
-from tabtune_core.training import device
 from tabtune_core.training.session import _salt
 
 
@@ -17,7 +17,7 @@ def cards(monkeypatch):
     tried = []
 
     def put(fail=None, hip=None):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.version, "hip", hip)
         ones = torch.ones
@@ -50,9 +50,9 @@ def test_a_card_that_cannot_compute_is_an_error_with_the_cause_and_never_another
 
 def test_auto_is_the_card_with_the_most_free_memory(cards, monkeypatch):
     cards()
-    monkeypatch.setattr(device, "freest_card", lambda: 1)
+    monkeypatch.setattr(devices, "freest_card", lambda: 1)
     assert resolve_device("auto") == torch.device("cuda:1")
-    monkeypatch.setattr(device, "freest_card", lambda: 7)  # the driver knows cards that torch does not
+    monkeypatch.setattr(devices, "freest_card", lambda: 7)  # the driver knows cards that torch does not
     assert resolve_device("auto") == torch.device("cuda:1")
 
 

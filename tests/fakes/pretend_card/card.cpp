@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
@@ -336,7 +337,10 @@ TORCH_LIBRARY(pretend_card, m) {
   m.def("seed(int card, int seed) -> ()", [](int64_t card, int64_t seed) { chance_of(card).set_current_seed(seed); });
   m.def("record(int graph) -> ()", [](int64_t graph) { recording = &tapes[graph]; });
   m.def("end_record() -> ()", [] { recording = nullptr; });
-  m.def("replay(int graph) -> ()", [](int64_t graph) { for (auto& work : tapes.at(graph)) work(); });
+  m.def("replay(int graph) -> ()", [](int64_t graph) {
+    at::AutoDispatchBelowADInplaceOrView kernels_alone;
+    for (auto& work : tapes.at(graph)) work();
+  });
   m.def("forget(int graph) -> ()", [](int64_t graph) { tapes.erase(graph); });
 }
 }  // namespace

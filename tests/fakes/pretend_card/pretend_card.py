@@ -17,6 +17,7 @@ import torch
 
 SOURCE = Path(__file__).parent / "card.cpp"
 NAME = "Pretend card"
+BYTES = int(os.environ.get("PRETEND_CARD_BYTES", 8 << 30))
 
 
 def build() -> Path:
@@ -43,6 +44,8 @@ def register() -> None:
         return
     torch.utils.rename_privateuse1_backend("card")
     torch.ops.load_library(str(build()))
+    for card in range(2):
+        torch.ops.pretend_card.set_capacity(card, BYTES)
     torch._register_device_module("card", _module())
     torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
 
@@ -75,11 +78,12 @@ def _module() -> types.ModuleType:
         return ops.capacity(_place(device))
 
     def limit(share, device=None):
-        ops.set_capacity(_place(device), int(share * (8 << 30)))
+        ops.set_capacity(_place(device), int(share * BYTES))
 
     vars(module).update(
         is_available=lambda: True,
         is_initialized=lambda: True,
+        _initialized=True,
         _is_in_bad_fork=lambda: False,
         device_count=lambda: 2,
         current_device=ops.current,

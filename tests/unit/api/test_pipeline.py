@@ -22,6 +22,7 @@ from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import KNOWN, OTHER_NAMES, model_of, read_params
 from tabtune_core.data.encoding import LARGEST
+from tabtune_core.devices import name_of
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import (
     AdapterError,
@@ -280,10 +281,9 @@ def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA card on this machine")
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_16_bits_on_a_card_train_much_as_32_do(amp):
-    losses, expected = losses_of(device="cuda", amp=amp), losses_of(device="cuda")
+def test_16_bits_on_a_gpu_train_much_as_32_do(amp, gpu):
+    losses, expected = losses_of(device=name_of(gpu), amp=amp), losses_of(device=name_of(gpu))
     assert losses == pytest.approx(expected, abs=0.1)
     assert losses != expected
 

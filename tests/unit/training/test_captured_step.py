@@ -22,7 +22,6 @@ from tabtune_core.training.precision import Precision
 from tabtune_core.training.step import Stepped, episode_loss, take_step
 
 CPU, RATE = torch.device("cpu"), 2.0**-7  # a number that float32 has
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU on this machine")
 TASKS = [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1.1", "classification")]
 
 
@@ -185,10 +184,9 @@ def test_what_cannot_be_captured_is_said_with_its_reason(circumstance, reason):
 
 
 @pytest.mark.gpu
-@NO_GPU
 @pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
-def test_a_recorded_step_trains_as_the_plain_one(amp, tmp_path):
-    gpu, losses = torch.device("cuda:0"), []
+def test_a_recorded_step_trains_as_the_plain_one(amp, gpu, tmp_path):
+    losses = []
     for how in ({}, {"repeat": again}):
         model = adapted(tmp_path, device=gpu)
         optimizer = optimizer_of(model, captured=True)
@@ -198,9 +196,7 @@ def test_a_recorded_step_trains_as_the_plain_one(amp, tmp_path):
 
 
 @pytest.mark.gpu
-@NO_GPU
-def test_a_recorded_step_draws_its_dropout_anew(tmp_path):
-    gpu = torch.device("cuda:0")
+def test_a_recorded_step_draws_its_dropout_anew(gpu, tmp_path):
     model = adapted(tmp_path, dropout=0.3, device=gpu)
     optimizer = optimizer_of(model, captured=True)
     step, episode = captured_step(model, optimizer, device=gpu), next(episodes(1))

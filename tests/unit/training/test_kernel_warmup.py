@@ -5,20 +5,20 @@ import copy
 import pytest
 import torch
 
+from tabtune_core.devices import random_states
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training import kernel_warmup
 from tabtune_core.training.kernel_warmup import use_once
 
 CPU = torch.device("cpu")
 
 
-def opened(name, task, strategy):
+def opened(name, task, strategy, device=CPU):
     if name == "mitra-mini":
         pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d")
-    model = load_model(get_card(name), task, CPU)
+    model = load_model(get_card(name), task, device)
     if strategy == "peft":
         lora = LoraSettings(dropout=0.5)
         adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, strategy="peft", device="cpu", lora=lora))
@@ -52,12 +52,9 @@ def test_a_model_that_does_not_train_only_predicts():
     assert losses == []
 
 
-def test_on_a_card_the_step_is_taken_there_and_its_chance_is_kept(monkeypatch):
-    """With everything that would need the card in its stead on the CPU."""
-    model, card, seen = opened("tabicl-mini", "classification", "peft"), torch.device("cuda:1"), []
-    loss, fork, zeros = kernel_warmup.episode_loss, torch.random.fork_rng, torch.zeros
-    monkeypatch.setattr(kernel_warmup, "episode_loss", lambda *given: seen.append(given[-1]) or loss(*given[:-1], CPU))
-    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: seen.append(devices) or fork([]))
-    monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **more: seen.append(device) or zeros(*size, **more))
-    use_once(model, device=card)
-    assert [one for one in seen if one not in (None, CPU)] == [[card], card, card]
+@pytest.mark.gpu
+def test_chance_of_a_gpu_is_kept(gpu):
+    model = opened("tabicl-mini", "classification", "peft", gpu)
+    before = random_states(gpu)
+    use_once(model, device=gpu)
+    assert all(torch.equal(state, before[name]) for name, state in random_states(gpu).items())

@@ -62,8 +62,8 @@ def rows(count=80):
 class Trained:
     """One run in a store, whose processes are threads of this one."""
 
-    def __init__(self, folder, checkpoint, *, train=TRAIN, lora=None, **more):
-        self.folder, self.store = folder, RunStore(folder)
+    def __init__(self, folder, checkpoint, *, train=TRAIN, lora=None, device=CPU, **more):
+        self.folder, self.store, self.device = folder, RunStore(folder), device
         lora = lora or LoraSettings(rank=2)
         self.settings = RunSettings(dataset="d", target="y", model="tabicl-v2", checkpoint=checkpoint, train=train, lora=lora, **more)
         _, (self.id,) = self.store.add_sweep([self.settings])
@@ -80,9 +80,9 @@ class Trained:
                 raise Killed
 
         states = self.store.run_dir(self.id) / "states"
-        with MemoryMeter(CPU, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
+        with MemoryMeter(self.device, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
             environment = Environment(
-                device=CPU,
+                device=self.device,
                 meter=meter,
                 folder=states,
                 emit=emit,
@@ -156,6 +156,16 @@ def test_a_resumed_training_ends_as_one_that_was_never_interrupted(kind, tmp_pat
     resumed.go(seed=3)
     assert resumed.equals(whole)
     assert resumed.fitted.result.resumed_steps == (4, 8)
+
+
+@pytest.mark.gpu
+def test_a_training_on_a_gpu_goes_on_with_the_random_numbers_of_the_gpu(gpu, tmp_path, checkpoint, killed_at):
+    whole = Trained(tmp_path / "whole", checkpoint, device=gpu, **KINDS["dropout"])
+    whole.go(seed=1)
+    resumed, _ = interrupted(tmp_path / "resumed", checkpoint, killed_at, device=gpu, **KINDS["dropout"])
+    resumed.go(seed=3)
+    assert [step.loss for step in resumed.ended()[1]] == pytest.approx([step.loss for step in whole.ended()[1]], rel=1e-3)
+    assert resumed.fitted.result.resumed_steps == (4,)
 
 
 @pytest.mark.parametrize("moment", [{"step": 1}, {"step": 4}, {"writing": 4}], ids=str)
