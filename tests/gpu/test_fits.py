@@ -8,6 +8,8 @@ import torch
 from fits import fitted, losses, scores, together
 
 from tabtune_core.devices import gpu_module, random_states
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 pytestmark = pytest.mark.gpu
@@ -41,16 +43,24 @@ def test_a_fit_is_that_of_the_cpu_and_leaves_chance_alone(case, gpu, tmp_path):
         torch.manual_seed(5)
         before = random_states(gpu)
         told, result = fitted(case, tmp_path / "gpu", device=gpu)
+        expected, cpu = fitted(case, tmp_path / "cpu")
         assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
-    expected, cpu = fitted(case, tmp_path / "cpu")
     np.testing.assert_allclose(losses(told), losses(expected), **NEAR)
     np.testing.assert_allclose(scores(told), scores(expected), **NEAR)
     np.testing.assert_allclose(list(result.test.values()), list(cpu.test.values()), **NEAR)
     assert (result.memory_meter, result.growth_memory_bytes > 0) == ("torch_allocated", True)
 
 
-def test_a_pack_on_a_gpu_says_what_its_runs_say_alone(gpu, tmp_path):
-    runs = [settings(lora={"rank": 2}), settings(lora={"rank": 5, "alpha": 4.0}, train={"learning_rate": 1e-3})]
+def test_the_projection_of_a_wide_table_leaves_chance_alone(gpu):
+    model, before = load_model(get_card("tabdpt-mini"), "classification", gpu), random_states(gpu)
+    wide_CF = np.random.default_rng(0).normal(size=(200, model.module.num_features + 3))
+    assert model.fit_preprocessing(wide_CF)(wide_CF).shape == (200, model.module.num_features)
+    assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
+
+
+@pytest.mark.parametrize("targets", [(), ("icl_predictor",)], ids=["all layers", "late layers"])
+def test_a_pack_on_a_gpu_says_what_its_runs_say_alone(targets, gpu, tmp_path):
+    runs = [settings(lora={"rank": 2, "targets": targets}), settings(lora={"rank": 5, "targets": targets}, train={"learning_rate": 1e-3})]
     for place, (told, _) in enumerate(together(runs, tmp_path, device=gpu)):
         alone, _ = fitted(runs[place], tmp_path / f"alone-{place}", device=gpu)
         np.testing.assert_allclose(losses(told), losses(alone), **NEAR)
@@ -67,34 +77,21 @@ def test_dropout_on_a_gpu_goes_by_the_seed_in_a_pack_and_alone(gpu, tmp_path):
     assert found[0][1:] != pytest.approx(losses(fitted(settings(), tmp_path / "without", device=gpu)[0])[1:], abs=1e-4)
 
 
-WAITS = {"tabicl-mini": 1, "tabdpt-mini": 1, "mitra-mini": 1}
+def noting(device, seen, run=""):
+    """Notes, before each step, what the host has waited for until then."""
+    return lambda events: (seen.setdefault((run, len(losses(events))), gpu_module(device).waits()), None)[1]
 
 
-def waits_a_step(device, ask):
-    """By run: what the host waited for between two steps without an evaluation; ``ask`` is given what notes it."""
-    seen = {}
-
-    def note(name):
-        return lambda events: seen.setdefault((name, len(losses(events))), gpu_module(device).waits()) and None
-
-    ask(note)
-    return seen
-
-
-@pytest.mark.parametrize("model", WAITS)
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize("lora", [{}, {"dropout": 0.1, "use_dora": True}], ids=["LoRA", "DoRA with dropout"])
 def test_the_host_waits_once_a_step(model, lora, counting_gpu, tmp_path):
-    seen = waits_a_step(
-        counting_gpu,
-        lambda note: fitted(settings(model, lora=lora), tmp_path / "run", device=counting_gpu, stop_request=note("")),
-    )
-    assert seen["", 3] - seen["", 2] == WAITS[model]
+    seen = {}
+    fitted(settings(model, lora=lora), tmp_path / "run", device=counting_gpu, stop_request=noting(counting_gpu, seen))
+    assert seen["", 3] - seen["", 2] == 1
 
 
 def test_the_host_waits_once_a_step_of_each_run_of_a_pack(counting_gpu, tmp_path):
     runs = [settings(lora={"rank": rank}) for rank in (2, 5, 8)]
-    seen = waits_a_step(
-        counting_gpu,
-        lambda note: together(runs, tmp_path, {place: note(place) for place in range(3)}, device=counting_gpu),
-    )
+    seen = {}
+    together(runs, tmp_path, {place: noting(counting_gpu, seen, place) for place in range(3)}, device=counting_gpu)
     assert seen[0, 3] - seen[0, 2] == 3

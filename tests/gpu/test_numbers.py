@@ -37,7 +37,10 @@ def adapted(device, name="tabicl-mini", dropout=0.05):
 
 def gradients(model, device, *, recomputed=False, format=None, seed=3):
     model.module.zero_grad(set_to_none=True)
-    with own_chance(device, seed) if seed else nullcontext(), checkpointed(model.module, model.card.family.block_lists if recomputed else ()):
+    with (
+        own_chance(device, seed) if seed else nullcontext(),
+        checkpointed(model.module, model.card.family.block_lists if recomputed else ()),
+    ):
         with torch.autocast(device.type, format, enabled=format is not None):
             loss = episode_loss(model, Episode(X, Y[:CONTEXT], Y[CONTEXT:]), 2, device)
         loss.backward()
@@ -81,6 +84,15 @@ def test_a_prediction_is_the_same_again_and_nearly_the_cpus(device, name):
     first = predicted(model)
     assert np.abs(first - predicted(model)).max() == 0
     assert np.abs(first - predicted(adapted(torch.device("cpu"), name))).max() <= OTHER_DEVICE_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
+def test_a_context_that_is_kept_gives_the_same_for_rows_in_lots(device, name):
+    model = adapted(device, name)
+    model.module.eval()
+    ask = model.read_context(X[:CONTEXT], Y[:CONTEXT], 2)
+    lots = np.concatenate([ask(X[CONTEXT : CONTEXT + 20]), ask(X[CONTEXT + 20 :])])
+    assert np.abs(lots - model.predict(X[:CONTEXT], Y[:CONTEXT], X[CONTEXT:], 2)).max() <= CARD_TOLERANCE
 
 
 def test_gradients_are_nearly_the_cpus(device):

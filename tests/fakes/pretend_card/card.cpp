@@ -76,19 +76,27 @@ struct Block {
   void* bytes;
   int64_t size;
   c10::DeviceIndex card;
+  int64_t number;
 };
+std::map<int64_t, Block*> blocks;
+std::mutex blocks_lock;
 void give_back(void* context) {
   auto* block = static_cast<Block*>(context);
+  std::lock_guard<std::mutex> lock(blocks_lock);
+  blocks.erase(block->number);
   of_card[block->card].held -= block->size;
   std::free(block->bytes);
   delete block;
 }
+std::atomic<int64_t> made{0};
 struct Memory final : c10::Allocator {
   c10::DataPtr allocate(size_t size) override {
     auto& counts = of_card[current];
     touch(current);
     TORCH_CHECK_WITH(OutOfMemoryError, counts.held + int64_t(size) <= counts.capacity, "CUDA out of memory. Tried to allocate ", size, " bytes.");
-    auto* block = new Block{size ? std::malloc(size) : nullptr, int64_t(size), current};
+    auto* block = new Block{size ? std::malloc(size) : nullptr, int64_t(size), current, made++};
+    std::lock_guard<std::mutex> lock(blocks_lock);
+    blocks[block->number] = block;
     counts.held += size;
     counts.peak = std::max(counts.peak.load(), counts.held.load());
     counts.reserved = std::max(counts.reserved.load(), counts.held.load());
@@ -316,6 +324,26 @@ TORCH_LIBRARY_IMPL(aten, AutocastPrivateUse1, m) {  // the lists of a GPU
   AT_FORALL_PROMOTE(WIDEST)
 }
 
+// What is recorded is not done: here it is done, to know its sizes, and undone.
+std::map<int64_t, std::string> before;
+std::vector<at::Tensor> chance_before;
+void record(int64_t graph) {
+  std::lock_guard<std::mutex> lock(blocks_lock);
+  for (auto& [number, block] : blocks)
+    if (block->size) before[number] = std::string(static_cast<char*>(block->bytes), block->size);
+  for (c10::DeviceIndex card = 0; card < COUNT; card++) chance_before.push_back(chance_of(card).get_state());
+  recording = &tapes[graph];
+}
+void end_record() {
+  recording = nullptr;
+  std::lock_guard<std::mutex> lock(blocks_lock);
+  for (auto& [number, bytes] : before)
+    if (blocks.count(number)) std::memcpy(blocks[number]->bytes, bytes.data(), bytes.size());
+  for (c10::DeviceIndex card = 0; card < COUNT; card++) chance_of(card).set_state(chance_before[card]);
+  before.clear();
+  chance_before.clear();
+}
+
 // ---- what Python asks
 TORCH_LIBRARY(pretend_card, m) {
   m.def("waits() -> int", [] { return waits.load(); });
@@ -335,8 +363,8 @@ TORCH_LIBRARY(pretend_card, m) {
   m.def("random_state(int card) -> Tensor", [](int64_t card) { return chance_of(card).get_state(); });
   m.def("set_random_state(int card, Tensor state) -> ()", [](int64_t card, const at::Tensor& state) { chance_of(card).set_state(state); });
   m.def("seed(int card, int seed) -> ()", [](int64_t card, int64_t seed) { chance_of(card).set_current_seed(seed); });
-  m.def("record(int graph) -> ()", [](int64_t graph) { recording = &tapes[graph]; });
-  m.def("end_record() -> ()", [] { recording = nullptr; });
+  m.def("record(int graph) -> ()", record);
+  m.def("end_record() -> ()", end_record);
   m.def("replay(int graph) -> ()", [](int64_t graph) {
     at::AutoDispatchBelowADInplaceOrView kernels_alone;
     for (auto& work : tapes.at(graph)) work();
