@@ -8,6 +8,7 @@ import torch
 from fits import fitted, losses, scores, together
 
 from tabtune_core.devices import gpu_module, random_states
+from tabtune_core.events import Note
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
@@ -29,6 +30,7 @@ def settings(model="tabicl-mini", *, train=None, lora=None, **more):
 CASES = {
     "TabICL, LoRA, recomputed, weighted classes": settings(train={"gradient_checkpointing": True, "class_weights": "balanced"}),
     "TabICL, late layers from files, numbers": settings(task="regression", train={"episode_set": 2}, lora={"targets": ("icl_predictor",)}),
+    "TabICL, LoRA, captured": settings(train={"cuda_graph": True}),
     "TabICL, all weights, SGD": settings(strategy="base-ft", train={"optimizer": "sgd"}),
     "TabDPT, DoRA": settings("tabdpt-mini", lora={"use_dora": True}),
     "TabDPT, all weights, numbers": settings("tabdpt-mini", task="regression", strategy="base-ft"),
@@ -45,6 +47,7 @@ def test_a_fit_is_that_of_the_cpu_and_leaves_chance_alone(case, gpu, tmp_path):
         told, result = fitted(case, tmp_path / "gpu", device=gpu)
         expected, cpu = fitted(case, tmp_path / "cpu")
         assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
+    assert any("is captured" in event.text for event in told if isinstance(event, Note)) == case.train.cuda_graph
     np.testing.assert_allclose(losses(told), losses(expected), **NEAR)
     np.testing.assert_allclose(scores(told), scores(expected), **NEAR)
     np.testing.assert_allclose(list(result.test.values()), list(cpu.test.values()), **NEAR)
