@@ -12,6 +12,7 @@ from small_table import small_table
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import gpu_module, name_of
+from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.execution.jobs.registry import JOBS
 from tabtune_core.gpus import card_names, takes_one_process
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
@@ -131,10 +132,16 @@ def test_work_on_the_second_gpu_opens_nothing_on_the_first(two_real_gpus):
 def test_equal_gpus_share_what_was_computed(two_gpus, settings, tmp_path):
     if len({gpu_module(gpu).get_device_name(gpu) for gpu in two_gpus}) > 1:
         pytest.skip("the two GPUs are not of one kind")
-    store = RunStore(tmp_path)
-    first, second = (carried_out(store, dataclasses.replace(settings, device=name_of(gpu))) for gpu in two_gpus)
-    assert first.result.extra["shared_made"] > 0
-    assert second.result.extra["shared_reused"] > 0
+    zero_shot = dataclasses.replace(settings, strategy="inference", train=TrainSettings())
+
+    def extra(gpu):
+        run_dir, there = tmp_path / str(gpu.index), {"emit": lambda event: None, "stop_request": lambda: None}
+        run_dir.mkdir()
+        return run_experiment(dataclasses.replace(zero_shot, device=name_of(gpu)), home=tmp_path, run_dir=run_dir, **there).extra
+
+    first, second = map(extra, two_gpus)
+    assert first["shared_made"] > 0
+    assert second["shared_reused"] > 0
 
 
 @pytest.mark.gpu
