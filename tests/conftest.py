@@ -59,35 +59,36 @@ def device(request):
     return torch.device("cpu") if request.param == "cpu" else request.getfixturevalue("gpu")
 
 
-@pytest.fixture
-def two_gpus():
-    """The first and the last GPU. The pretend one (``tests/fakes/pretend_card``) is as good as any."""
+def all_gpus():
+    """Those that runs may take; the pretend ones of ``tests/fakes/pretend_card`` are as good as any."""
     import torch
 
     from tabtune_core.gpus import TYPES
 
     found = torch.accelerator.current_accelerator(check_available=True)
-    count = torch.accelerator.device_count() if found is not None and found.type in TYPES else 0
-    if count < 2:
-        pytest.skip(f"torch sees {count} GPUs, and this takes two")
-    return torch.device(found.type, 0), torch.device(found.type, count - 1)
+    there = found is not None and found.type in TYPES
+    return [torch.device(found.type, place) for place in range(torch.accelerator.device_count())] if there else []
+
+
+@pytest.fixture
+def two_gpus():
+    """The first and the last."""
+    found = all_gpus()
+    if len(found) < 2:
+        pytest.skip(f"torch sees {len(found)} GPUs, and this takes two")
+    return found[0], found[-1]
 
 
 @pytest.fixture
 def gpu():
-    """The last of the GPUs. Of pretend ones, the test must leave the others alone."""
-    import torch
-
-    from tabtune_core.gpus import TYPES
-
-    found = torch.accelerator.current_accelerator(check_available=True)
-    if found is None or found.type not in TYPES:
+    """The last. Of pretend ones, the test must leave the others alone."""
+    found = all_gpus()
+    if not found:
         pytest.skip("torch sees no GPU on this machine")
-    place, module = torch.accelerator.device_count() - 1, torch.get_device_module(found)
-    touched = getattr(module, "touched", lambda place: 0)
+    touched = getattr(sys.modules["torch"].get_device_module(found[0]), "touched", lambda place: 0)
     before = touched(0)
-    yield torch.device(found.type, place)
-    assert place == 0 or touched(0) == before, "something was done on another GPU than the one that was asked for"
+    yield found[-1]
+    assert len(found) == 1 or touched(0) == before, "something was done on another GPU than the one that was asked for"
 
 
 @pytest.fixture
