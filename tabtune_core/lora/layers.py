@@ -89,9 +89,10 @@ class LoRALinear(LowRank):
         make = partial(skip_init, nn.Linear) if from_file else nn.Linear  # nothing is drawn that a file will write over
         self.lora_A = make(base_linear.in_features, r, bias=False, dtype=dtype)
         self.lora_B = make(r, base_linear.out_features, bias=False, dtype=dtype)
+        nn.init.zeros_(self.lora_A.weight)
         if not from_file:
             nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
-            nn.init.zeros_(self.lora_B.weight)
+        nn.init.zeros_(self.lora_B.weight)
         self.to(device)
         self.variant.start(self, base_linear.weight, from_file=from_file)
 
@@ -141,7 +142,7 @@ class LowRankUpdate(LowRank):
     ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         out_features, in_features = weight.shape
-        self.lora_A = nn.Parameter(torch.empty(r, in_features, dtype=weight.dtype))
+        self.lora_A = nn.Parameter(torch.zeros(r, in_features, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(out_features, r, dtype=weight.dtype))
         if not from_file:
             nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
@@ -187,7 +188,7 @@ class LoRAEmbedding(LowRank):
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         ids, width = weight.shape
         self.base = base_embedding.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.empty(r, ids, dtype=weight.dtype))
+        self.lora_A = nn.Parameter(torch.zeros(r, ids, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(width, r, dtype=weight.dtype))
         if not from_file:
             nn.init.uniform_(self.lora_A, -1, 1)  # what the linear's start is for a fan-in of 1: one column is read

@@ -124,3 +124,20 @@ def test_a_feature_that_dropout_hides_keeps_its_column_of_the_weight_with_dora_t
     kept = (update(weight) == weight).all(dim=0)
     assert 5 < kept.sum() < 45
     assert not (update.eval()(weight) == weight).all(dim=0).any()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: LoRALinear(nn.Linear(5, 4), r=2, from_file=True),
+        lambda: LowRankUpdate(torch.ones(4, 5), 2, 4.0, 0.0, from_file=True),
+        lambda: LoRAEmbedding(nn.Embedding(5, 4), r=2, from_file=True),
+    ],
+    ids=["called", "read", "looked up"],
+)
+def test_an_adapter_that_waits_for_its_file_is_zero_and_not_what_memory_held(made):
+    torch.use_deterministic_algorithms(True)  # memory that nobody has written to is NaN, then
+    try:
+        assert not any(factor.any() for factor in made().factors)
+    finally:
+        torch.use_deterministic_algorithms(False)
