@@ -105,6 +105,7 @@ class SharedArrays:
 
         Making it took ``seconds``, and ``waits`` for a core that others used.
         """
+        seconds, waits = max(0.0, seconds), max(0.0, waits)  # the kernel tells of waits late, so that a short time may come out below 0
         with self.clock.aside():
             self.made += 1
             self._paid.add(file)
