@@ -556,7 +556,9 @@ def test_the_leaderboard_opens_with_what_rank_buys(app, store):
     go(app, "leaderboard", metric="accuracy")
     said = texts(app.markdown).replace("\\", "")
     assert "Validation chooses r=4: its accuracy there is" in said
-    assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in said  # these made-up runs keep no predictions
+    assert (
+        "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in said
+    )  # these made-up runs keep no predictions
     assert "r=4 has the best validation accuracy of the LoRA runs" in said
     assert "there are no predictions of its rows" in texts(app.caption)
 
