@@ -1,64 +1,62 @@
-"""The command: ``python -m tabtune_core.models.pretraining tabdpt-mini FOLDER --steps 4000``."""
+"""The command: ``python -m tabtune_core.models.pretraining tabicl-mini FOLDER``; the same line goes on where it was stopped."""
 
 import argparse
-import time
-from collections import defaultdict, deque
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from tabtune_core.errors import TabTuneError
 from tabtune_core.models.pretraining.families import RECIPES
-from tabtune_core.models.pretraining.loop import pretrain
-from tabtune_core.models.pretraining.tables import Pool
-
-TABLES = "tables"
 
 
 def main() -> None:
-    """Trains, or fills the pool, and prints how far it is."""
+    """Trains, and prints how far it is."""
     parser = argparse.ArgumentParser(prog="python -m tabtune_core.models.pretraining", description="Pre-trains a small base model.")
-    parser.add_argument("family", choices=[*RECIPES, TABLES], help=f"the model to train; {TABLES}: only fill the pool of tables")
-    parser.add_argument("workdir", type=Path, help="folder for the checkpoint (the averaged weights) and state.pt (to go on from)")
-    parser.add_argument("--pool", type=Path, help="folder of the synthetic tables, which models may share (default: WORKDIR/pool)")
-    parser.add_argument("--groups", type=int, default=2000, help="groups of 8 tables in the pool (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=4000, help="optimizer steps in all (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and of what a step does to the tables (default: %(default)s)")
-    parser.add_argument(
-        "--start",
-        type=Path,
-        nargs="+",
-        default=(),
-        help="checkpoint whose fitting weights are the start; of several their mean",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from state.pt in the folder")
+    parser.add_argument("family", choices=RECIPES, help="the model to train")
+    parser.add_argument("folder", type=Path, help="for state.pt (to go on from), the averaged weights, and a JSON file with their curve")
+    parser.add_argument("--steps", type=int, help="stop after so many in all (default: go on until Ctrl+C)")
+    parser.add_argument("--rate", type=float, help="peak learning rate (default: 0.001)")
+    parser.add_argument("--seed", type=int, help="of the weights and the tables (default: 0)")
+    parser.add_argument("--growth", type=int, help="steps in which tables grow to their full size (default: 4000)")
+    parser.add_argument("--start", type=Path, help="weights to begin with, if the folder has no state")
+    parser.add_argument("--decay", type=int, metavar="STEPS", help="let the rate fall over so many steps, in FOLDER/decay")
     arguments = parser.parse_args()
-    pool = Pool(arguments.pool or arguments.workdir / "pool", arguments.groups)
-    started = time.monotonic()
-    if arguments.family == TABLES:
-        for left in pool.fill():
-            if left % 100 == 0:
-                print(f"{left} groups left  {time.monotonic() - started:.0f} s", flush=True)
-        return
-    arguments.workdir.mkdir(parents=True, exist_ok=True)
-    recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=100))
-    run = pretrain(
-        RECIPES[arguments.family],
-        arguments.workdir,
-        pool,
-        steps=arguments.steps,
-        rate=arguments.rate,
-        seed=arguments.seed,
-        resume=arguments.resume,
-        start=arguments.start,
-    )
-    for step, losses in run:
-        for name, loss in losses.items():
-            recent[name].append(loss)
-        if step % 20 == 0 or step <= 3:
-            means = "  ".join(f"{name} {np.mean(values):.4f}" for name, values in recent.items())
-            print(f"step {step}  {means}  {time.monotonic() - started:.0f} s", flush=True)
+    from tabtune_core.models.pretraining.loop import Pretraining, begin_decay
+    from tabtune_core.models.pretraining.state import one_training
+
+    folder = arguments.folder
+    if arguments.decay:
+        folder = folder / "decay"
+        begin_decay(arguments.folder, folder, arguments.decay)
+    asked_to_stop: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda asked, _: asked_to_stop.append(asked))
+    with one_training(folder):
+        chosen = {name: getattr(arguments, name) for name in ("seed", "rate", "growth", "start")}
+        training = Pretraining(arguments.family, folder, **chosen)
+        print(f"{'From step ' + str(training.progress.step) if training.progress.step else 'Begun'} in {folder}", flush=True)
+        if training.other_code:
+            print("The state is of other code: its weights go on, but not on the tables that would have come.", flush=True)
+        for progress in training.steps(arguments.steps):
+            if progress.step % 10 == 0:
+                so_far = f"step {progress.step}  {progress.tables:,} tables  {progress.hours:.3f} CPU hours"
+                print(f"{so_far}  loss {np.mean(progress.losses):.4f}", flush=True)
+            if progress.history[-1]["step"] == progress.step:
+                for task, losses in progress.history[-1]["held_out"].items():
+                    print(f"held out, {task}: {'  '.join(f'{name} {loss:.4f}' for name, loss in losses.items())}", flush=True)
+            if asked_to_stop:
+                training.save()
+            if training.trouble:
+                print(training.trouble, flush=True)
+            if asked_to_stop:
+                print("Stopped; the same command goes on.", flush=True)
+                break
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TabTuneError as error:
+        sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""The models that can be pre-trained, one entry each: how to build one, what a group costs it, how to save it.
+"""The models that can be pre-trained, one entry each: how to build one, what its loss is, how to save it.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, V bins or quantiles.
 """
@@ -6,28 +6,23 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.models.mitra.family import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR
-from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, class_episode, class_loss, number_episode, standard_score
-from tabtune_core.models.pretraining.tables import Group
+from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, class_loss
 from tabtune_core.models.tabdpt.family import TABDPT_MINI
 from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
 
-EASY = Size(64, 3, linear=1.0)
-"""Tables on which a model soon learns to use its context at all; Mitra is slow to go beyond the class shares."""
-WIDE = Size(360, 64, clusters=0.2, multinomial=0.15)
-MANY = Size(400, 16, clusters=0.3, multinomial=0.15)
-"""Tables with many classes: clusters and multinomial models have 2 to 10, of most others half have 2."""
-Loss = Callable[[nn.Module, Group, Size, np.random.Generator], torch.Tensor]
+Loss = Callable[[nn.Module, PretrainingEpisode], torch.Tensor]
+DEEPER: dict[str, Any] = {"icl_num_blocks": 8}
+"""What the next TabICL minis have other than those of today: 1.3 million parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,50 +31,64 @@ class Recipe:
 
     file: str
     """File or folder that the weights go to."""
-    build: Callable[[], nn.Module]
-    losses: tuple[Loss, ...]
-    """Tasks, taken in turn by the groups of a step."""
-    save: Callable[[nn.Module, Path], None]
+    config: dict[str, Any]
+    """Architecture, as the upstream class takes it; a state of another one is refused."""
+    build: Callable[[dict[str, Any]], nn.Module]
+    losses: dict[str, Loss]
+    """By ``classes`` or ``numbers``; taken in turn by the passes of a step."""
+    save: Callable[[nn.Module, dict[str, Any], Path], None]
     outer: tuple[str, ...]
     """Parts of names of the matrices next to inputs and outputs, which Muon is not for."""
-    first: Size
-    early: Size
-    late: Size
-    """The episodes of the first ``FIRST_STEPS`` steps, of the others while the rate is held, and while it falls."""
-    step_groups: int = 4
+    size: Size
+    """What its tables grow to."""
+
+    def make(self) -> nn.Module:
+        """The module with random weights, ready to train."""
+        return self.build(self.config)
 
 
 def _tabicl(config: dict[str, Any]) -> nn.Module:
     from tabicl._model.tabicl import TabICL
 
+    from tabtune_core.models.tabicl.lean_attention import lean
+
     module: nn.Module = TabICL(**config).train()
+    lean(module)
     return module
 
 
-def tabicl_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
-    """Cross-entropy, nats."""
-    episode = class_episode(group, size, rng)
-    return class_loss(model(standard_score(episode), episode.y_BC), episode)
+def _tabicl_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
+    from tabtune_core.models.tabicl.lean_forward import needed_work_alone
+
+    with needed_work_alone(model):
+        output: torch.Tensor = model(episode.x_BTF, episode.y_BC)
+    return output
 
 
-def tabicl_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+def tabicl_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
+    """Cross-entropy, nats, at the temperature of predictions."""
+    from tabtune_core.models.tabicl.model import TEMPERATURE
+
+    return class_loss(_tabicl_output(model, episode) / TEMPERATURE, episode)
+
+
+def tabicl_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Pinball loss over the quantiles (1/(V+1) .. V/(V+1)), in standard deviations of the context's target."""
-    episode = number_episode(group, size, rng)
-    quantiles_BQV = model(standard_score(episode), episode.y_BC)
+    quantiles_BQV = _tabicl_output(model, episode)
     count = quantiles_BQV.shape[-1]
     level_V = torch.arange(1, count + 1) / (count + 1)
     gap_BQV = episode.targets_BQ[..., None] - quantiles_BQV
     return torch.maximum(level_V * gap_BQV, (level_V - 1) * gap_BQV).mean()
 
 
-def _save_tabicl(config: dict[str, Any]) -> Callable[[nn.Module, Path], None]:
-    return lambda module, path: torch.save({"config": config, "state_dict": module.state_dict()}, path)
+def _save_tabicl(module: nn.Module, config: dict[str, Any], path: Path) -> None:
+    torch.save({"config": config, "state_dict": module.state_dict()}, path)
 
 
-def _tabdpt() -> nn.Module:
+def _tabdpt(config: dict[str, Any]) -> nn.Module:
     from tabdpt.model import TabDPTModel
 
-    part: dict[str, Any] = TABDPT_MINI["model"]
+    part: dict[str, Any] = config["model"]
     names = dict(
         max_num_classes="n_out",
         ff_dim="nhid",
@@ -99,15 +108,14 @@ def _tabdpt_logits(model: nn.Module, episode: PretrainingEpisode, is_class: bool
     return logits
 
 
-def tabdpt_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+def tabdpt_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Cross-entropy, nats."""
-    episode = class_episode(group, size, rng)
     return class_loss(_tabdpt_logits(model, episode, True)[..., : TABDPT_MINI["model"]["max_num_classes"]], episode)
 
 
-def tabdpt_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+def tabdpt_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Cross-entropy (nats) against the target shared between the two nearest bin centres, so that the expectation is exact."""
-    episode, part = number_episode(group, size, rng), TABDPT_MINI["model"]
+    part = TABDPT_MINI["model"]
     logits_BQV = _tabdpt_logits(model, episode, False)[..., part["max_num_classes"] :]
     low, high, count = part["regression_bin_min"], part["regression_bin_max"], part["regression_bin_count"]
     place_BQ = ((episode.targets_BQ - low) / (high - low) * count - 0.5).clamp(0, count - 1.001)
@@ -117,8 +125,8 @@ def tabdpt_number_loss(model: nn.Module, group: Group, size: Size, rng: np.rando
     return -(logits_BQV.log_softmax(-1).gather(-1, near_BQ2) * share_BQ2).sum(-1).mean()
 
 
-def _save_tabdpt(module: nn.Module, path: Path) -> None:
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path, metadata={"cfg": json.dumps(TABDPT_MINI)})
+def _save_tabdpt(module: nn.Module, config: dict[str, Any], path: Path) -> None:
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path, metadata={"cfg": json.dumps(config)})
 
 
 def _mitra(config: dict[str, Any]) -> nn.Module:
@@ -154,24 +162,22 @@ def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor
     return output
 
 
-def mitra_class_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+def mitra_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Cross-entropy, nats."""
-    episode = class_episode(group, size, rng)
     return class_loss(_mitra_output(model, episode), episode)
 
 
-def mitra_number_loss(model: nn.Module, group: Group, size: Size, rng: np.random.Generator) -> torch.Tensor:
+def mitra_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Huber loss on standard scores by the context; the model reads and writes the context's min-max scale.
 
     Bounded, because a squared error gives most weight to the few targets far outside of their context.
     """
-    episode = number_episode(group, size, rng)
     low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
     scaled = PretrainingEpisode(episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1), episode.targets_BQ)
     return F.huber_loss(_mitra_output(model, scaled) * (high_B1 - low_B1) + low_B1, episode.targets_BQ)
 
 
-def _save_mitra(module: nn.Module, path: Path) -> None:
+def _save_mitra(module: nn.Module, config: dict[str, Any], path: Path) -> None:
     module.save_pretrained(str(path))  # type: ignore[operator]
 
 
@@ -181,54 +187,47 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 RECIPES: dict[str, Recipe] = {
     "tabicl-mini": Recipe(
         file="tabicl-mini.ckpt",
-        build=lambda: _tabicl(MINI),
-        losses=(tabicl_class_loss,),
-        save=_save_tabicl(MINI),
+        config={**MINI, **DEEPER},
+        build=_tabicl,
+        losses={"classes": tabicl_class_loss},
+        save=_save_tabicl,
         outer=_TABICL_OUTER,
-        first=EASY,
-        early=replace(WIDE, rows=256),
-        late=WIDE,
+        size=Size(2048, 100),
     ),
     "tabicl-mini-regressor": Recipe(
         file="tabicl-mini-regressor.ckpt",
-        build=lambda: _tabicl(MINI_REGRESSOR),
-        losses=(tabicl_number_loss,),
-        save=_save_tabicl(MINI_REGRESSOR),
+        config={**MINI_REGRESSOR, **DEEPER},
+        build=_tabicl,
+        losses={"numbers": tabicl_number_loss},
+        save=_save_tabicl,
         outer=_TABICL_OUTER,
-        first=EASY,
-        early=Size(256, 20),
-        late=Size(400, 32),
+        size=Size(2048, 100),
     ),
     "tabdpt-mini": Recipe(
         file="tabdpt-mini.safetensors",
+        config=TABDPT_MINI,
         build=_tabdpt,
-        losses=(tabdpt_class_loss, tabdpt_number_loss),
+        losses={"classes": tabdpt_class_loss, "numbers": tabdpt_number_loss},
         save=_save_tabdpt,
         outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"),
-        first=EASY,
-        early=Size(256, 48),
-        late=Size(512, 48),
+        size=Size(2048, 48),
     ),
     "mitra-mini-classifier": Recipe(
         file="mitra-mini-classifier",
-        build=lambda: _mitra(MITRA_MINI_CLASSIFIER),
-        losses=(mitra_class_loss,),
+        config=MITRA_MINI_CLASSIFIER,
+        build=_mitra,
+        losses={"classes": mitra_class_loss},
         save=_save_mitra,
         outer=_MITRA_OUTER,
-        first=EASY,
-        early=replace(MANY, rows=256, features=8),
-        late=MANY,
-        step_groups=2,
+        size=Size(1024, 24),
     ),
     "mitra-mini-regressor": Recipe(
         file="mitra-mini-regressor",
-        build=lambda: _mitra(MITRA_MINI_REGRESSOR),
-        losses=(mitra_number_loss,),
+        config=MITRA_MINI_REGRESSOR,
+        build=_mitra,
+        losses={"numbers": mitra_number_loss},
         save=_save_mitra,
         outer=_MITRA_OUTER,
-        first=EASY,
-        early=Size(256, 12, linear=0.7),
-        late=Size(400, 16, linear=0.7),
-        step_groups=2,
+        size=Size(1024, 24),
     ),
 }

@@ -1,139 +1,267 @@
 """The pre-training loop.
 
-In: a recipe and a pool of tables. Out: a stream of losses, and files that training goes on from. Step ``n`` is a function of the
-seed, ``n`` and the weights alone, so a run that was stopped goes on as if it had not been.
+In: a recipe and a folder. Out: a stream of steps, and files that training goes on from. Step ``n`` is a function of the seed, ``n`` and
+the state alone, so a training that was killed goes on as if it had not been. The rate is held for as long as there is time; the averaged
+weights can be used at any moment, and a decay lets the rate fall in a branch of its own (warm-up, stable, decay: Hu et al. 2024, arXiv
+2404.06395).
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.files.whole import in_one_move
-from tabtune_core.models.pretraining.episodes import Size
-from tabtune_core.models.pretraining.families import Recipe
-from tabtune_core.models.pretraining.tables import Pool
+from tabtune_core.errors import CheckpointError
+from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, draw_episode
+from tabtune_core.models.pretraining.families import RECIPES, Recipe
+from tabtune_core.models.pretraining.held_out import held_out
+from tabtune_core.models.pretraining.state import (
+    STATE,
+    Progress,
+    check_same,
+    code_now,
+    read_milestone,
+    read_state,
+    weights_file,
+    write_milestone,
+    write_state,
+)
 
 EMA_DECAY = 0.998
-WARMUP_STEPS, FIRST_STEPS = 50, 150
-HOLD = 0.65
-"""Share of the steps after which the rate falls; a run can be given more or fewer steps when it is resumed before that."""
+WARMUP_STEPS, STEP_PASSES, RECENT = 50, 4, 100
+SMALL = Size(128, 8)
+"""What tables grow from."""
+BLOCK = re.compile(r"(.*blocks)\.(\d+)\.(.*)")
+GIVING = re.compile(r"(out_proj|linear2)\.(weight|bias)")
+"""What a block of TabICL adds to its input goes through these."""
 
 
-def make_optimizers(model: nn.Module, outer: tuple[str, ...], rate: float) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, outer: tuple[str, ...]) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for those next to inputs and outputs and for vectors."""
     hidden = [p for n, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and not any(part in n for part in outer)]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    muon = torch.optim.Muon(hidden, lr=rate, momentum=0.9, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW(rest, lr=rate, weight_decay=0.01)]
+    muon = torch.optim.Muon(hidden, momentum=0.9, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest, weight_decay=0.01)]
 
 
-def rate_factor(step: int, steps: int) -> float:
-    """Linear warm-up, the peak held, then a straight line to 2 % of it."""
-    falling = max(0.0, (step - HOLD * steps) / max(1.0, steps - HOLD * steps))
-    return min((step + 1) / WARMUP_STEPS, 1 - 0.98 * falling)
+def rate_factor(progress: Progress) -> float:
+    """Linear warm-up, then the peak; in a decay a straight line to 2 % of it."""
+    falling = 0.0 if progress.decay_from is None else (progress.step - progress.decay_from) / progress.decay_steps
+    return min((progress.step - progress.fresh + 1) / WARMUP_STEPS, 1 - 0.98 * falling, 1.0)
 
 
-def start_from(model: nn.Module, *paths: Path) -> None:
-    """Takes over every weight of other checkpoints that has the same name and shape here; of several, their mean."""
-    states = [_read_weights(path) for path in paths]
-    own = model.state_dict()
-    fitting = [name for name, weight in own.items() if all(name in state and state[name].shape == weight.shape for state in states)]
-    model.load_state_dict({**own, **{name: sum(state[name] for state in states) / len(states) for name in fitting}})
+def size_at(step: int, growth: int, full: Size) -> Size:
+    """Most rows and features of a step's tables: from ``SMALL`` they grow by the same factor at every step."""
+    part = min(1.0, step / max(1, growth))
+    return Size(
+        *(
+            round(min(low, high) * (high / min(low, high)) ** part)
+            for low, high in ((SMALL.rows, full.rows), (SMALL.features, full.features))
+        )
+    )
+
+
+def start_from(model: nn.Module, path: Path) -> None:
+    """Takes over every weight of a checkpoint that has the same name and shape here. A model of so many times the blocks begins as the same
+    function: what a new block adds is nought at first.
+
+    Raises:
+        CheckpointError: the file was cut, or is none.
+    """
+    given, own = _read_weights(path), model.state_dict()
+    if not given.keys() & own.keys():
+        raise CheckpointError(f"{path} has no weight of this model.")
+    blocks: dict[str, list[set[int]]] = defaultdict(lambda: [set(), set()])
+    for side, names in enumerate((given, own)):
+        for match in filter(None, map(BLOCK.fullmatch, names)):
+            blocks[match[1]][side].add(int(match[2]))
+    taken = {}
+    for name, weight in own.items():
+        source, is_new, match = name, False, BLOCK.fullmatch(name)
+        if match and (times := len(blocks[match[1]][1]) // max(1, len(blocks[match[1]][0]))) > 1:
+            source, is_new = f"{match[1]}.{int(match[2]) // times}.{match[3]}", int(match[2]) % times > 0
+        if source in given and given[source].shape == weight.shape:
+            taken[name] = torch.zeros_like(weight) if is_new and GIVING.search(name) else given[source]
+    model.load_state_dict({**own, **taken})
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
+    from tabtune_core.files.damaged import refused_as
+    from tabtune_core.files.torch_files import read_torch_file
+    from tabtune_core.models.opened_weights import WAY_OUT, read_safetensors
 
-    file = path / "model.safetensors" if path.is_dir() else path
-    if file.suffix == ".safetensors":
-        return load_file(file)
-    weights: dict[str, torch.Tensor] = torch.load(file, weights_only=True)["state_dict"]
+    file = weights_file(path)
+    with refused_as(CheckpointError, f"{file} holds no weights", WAY_OUT):
+        weights: dict[str, torch.Tensor]
+        weights = read_safetensors(file)[0] if file.suffix == ".safetensors" else read_torch_file(file)["state_dict"]
     return weights
 
 
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Moves the averaged weights towards those of the model: an exponential moving average."""
-    with torch.no_grad():
-        for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-            mean.lerp_(value, 1 - decay)
+class Pretraining:
+    """One training in a folder: begun, or gone on with where it was stopped.
 
+    Args:
+        family: of ``RECIPES``.
+        folder: for the state, the averaged weights and what led to them.
+        seed, rate, growth: as in ``Progress``; None: as they were begun, or the defaults.
+        start: weights to begin with; counters and curve go on where they are a milestone.
+        looks: steps between two looks at the held-out tables, for which ``lists`` is called once.
 
-def _size(recipe: Recipe, step: int, steps: int) -> Size:
-    if step < FIRST_STEPS:
-        return recipe.first
-    return recipe.late if step > HOLD * steps else recipe.early
-
-
-def _accumulate(recipe: Recipe, model: nn.Module, pool: Pool, size: Size, seed: int, step: int) -> dict[str, float]:
-    """Adds up the gradients of the step's groups; the mean loss by task."""
-    rng = np.random.default_rng([seed, step])
-    losses: dict[str, list[float]] = {}
-    for index in range(recipe.step_groups):
-        number = step * recipe.step_groups + index
-        group = pool.group(number)
-        # not the group's own parity, or a table of the pool would meet the same task at every pass
-        task = recipe.losses[(index + number // pool.groups) % len(recipe.losses)]
-        if not (group.is_numeric or "class" in task.__name__):
-            if len(recipe.losses) == 1:
-                continue
-            task = recipe.losses[0]
-        loss = task(model, group, size, rng)
-        if torch.isfinite(loss):  # a group none of whose query rows could be scored gives no number
-            (loss / recipe.step_groups).backward()  # type: ignore[no-untyped-call]
-            losses.setdefault(task.__name__, []).append(loss.item())
-    return {name: float(np.mean(values)) for name, values in losses.items()}
-
-
-def pretrain(
-    recipe: Recipe,
-    workdir: Path,
-    pool: Pool,
-    *,
-    steps: int,
-    rate: float = 2e-3,
-    seed: int = 0,
-    resume: bool = False,
-    start: Sequence[Path] = (),
-    save_every: int = 100,
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Trains for ``steps`` steps in all and yields ``(step, loss by task)``.
-
-    ``workdir`` receives the recipe's file, the averaged weights, and ``state.pt``; ``start`` are checkpoints to begin with.
+    Raises:
+        CheckpointError: the state there is damaged or of another training, or the start was cut.
     """
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)  # the start of the weights
-    model = recipe.build()
-    if start:
-        start_from(model, *start)
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimizers = make_optimizers(model, recipe.outer, rate)
-    step, state_file = 0, workdir / "state.pt"
-    if resume:
-        state = torch.load(state_file, weights_only=True)
-        step = state["step"]
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-    while step < steps:
-        for optimizer in optimizers:
-            for param_group in optimizer.param_groups:
-                param_group["lr"] = rate * rate_factor(step, steps)
-        losses = _accumulate(recipe, model, pool, _size(recipe, step, steps), seed, step)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+
+    def __init__(
+        self,
+        family: str,
+        folder: Path,
+        *,
+        seed: int | None = None,
+        rate: float | None = None,
+        growth: int | None = None,
+        start: Path | None = None,
+        looks: int = 100,
+        saves: int = 25,
+        recipes: Mapping[str, Recipe] = RECIPES,
+        lists: Callable[..., dict[str, list[PretrainingEpisode]]] = held_out,
+    ) -> None:
+        torch.set_num_threads(1)
+        self.recipe, self.folder, self.looks, self.saves = recipes[family], folder, looks, saves
+        self._lists = lists
+        self._drawn: dict[str, dict[str, list[PretrainingEpisode]]] = {}
+        self.other_code = False
+        """Whether the state is of other code: its weights are as good, but the steps are not those of a training without a stop."""
+        self.trouble: str | None = None
+        """Why the last state could not be written."""
+        asked = {"family": family, "config": self.recipe.config, "seed": seed, "rate": rate, "growth": growth}
+        torch.manual_seed(seed or 0)  # the start of the weights
+        self.model = self.recipe.make()
+        self.optimizers = make_optimizers(self.model, self.recipe.outer)
+        if (folder / STATE).exists():
+            self.progress, tensors = read_state(folder)
+            check_same(self.progress, asked, folder)
+            self.model.load_state_dict(tensors["model"])
+            self.average = copy.deepcopy(self.model).requires_grad_(False)
+            self.average.load_state_dict(tensors["average"])
+            for optimizer, saved in zip(self.optimizers, tensors["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.other_code, self.progress.code = self.progress.code != code_now(), code_now()
+        else:
+            defaults = {"seed": 0, "rate": 1e-3, "growth": 4000, "code": code_now()}
+            self.progress = Progress(**{**defaults, **{name: value for name, value in asked.items() if value is not None}})
+            if start is not None:
+                self._start(start, asked)
+            self.average = copy.deepcopy(self.model).requires_grad_(False)
+
+    def _start(self, start: Path, asked: Mapping[str, Any]) -> None:
+        if (led := read_milestone(start)) is not None:
+            check_same(led, {"family": asked["family"], "config": asked["config"]}, start)
+            chosen = {name: asked[name] for name in ("seed", "rate", "growth") if asked[name] is not None}
+            self.progress = replace(led, fresh=led.step, decay_from=None, decay_steps=0, losses=[], code=code_now(), **chosen)
+        start_from(self.model, start)
+
+    def steps(self, until: int | None = None) -> Iterator[Progress]:
+        """Trains, and yields how far it is after each step; without end, or to a number of steps or the end of a decay.
+
+        Saves as it goes. A state that cannot be written is tried again later; the state before stays.
+        """
+        progress = self.progress
+        end = min((step for step in (until, self._end) if step is not None), default=None)
+        if not progress.history:
+            self._look()
+        started = time.process_time()
+        while end is None or progress.step < end:
+            progress.losses = [*progress.losses, self._step()][-RECENT:]
+            progress.step += 1
+            now = time.process_time()
+            progress.seconds, started = progress.seconds + now - started, now
+            if progress.step % self.looks == 0 or progress.step == end:
+                self._look()
+                started = time.process_time()  # looking is no training
+            if progress.step % self.saves == 0 or progress.step == end:
+                self.save()
+            yield progress
+
+    @property
+    def _end(self) -> int | None:
+        return None if self.progress.decay_from is None else self.progress.decay_from + self.progress.decay_steps
+
+    def _step(self) -> float:
+        """One step of all optimizers; the mean loss of its passes."""
+        progress, losses, tasks = self.progress, [], list(self.recipe.losses)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = progress.rate * rate_factor(progress)
+        for number in range(STEP_PASSES):
+            rng, task = np.random.default_rng([progress.seed, progress.step, number]), tasks[(progress.step + number) % len(tasks)]
+            size = size_at(progress.step, progress.growth, self.recipe.size)
+            episode = draw_episode(rng, size, classes=task == "classes")
+            progress.tables += len(episode.x_BTF)
+            loss = self.recipe.losses[task](self.model, episode)
+            if torch.isfinite(loss):  # a pass none of whose query rows could be scored gives no number
+                (loss / STEP_PASSES).backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.item())
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        step += 1
-        _follow(average, model, min(EMA_DECAY, step / (step + 10)))
-        yield step, losses
-        if step % save_every == 0 or step == steps:
-            recipe.save(average, workdir / recipe.file)
-            weights = {"model": model.state_dict(), "average": average.state_dict()}
-            with in_one_move(state_file) as partial:
-                torch.save({"step": step, "optimizers": [o.state_dict() for o in optimizers], **weights}, partial)
+        self._follow(min(EMA_DECAY, (progress.step - progress.fresh + 1) / (progress.step - progress.fresh + 11)))
+        return float(np.mean(losses))
+
+    def _follow(self, decay: float) -> None:
+        """Moves the averaged weights towards those of the model: an exponential moving average."""
+        with torch.no_grad():
+            for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                mean.lerp_(value, 1 - decay)
+
+    def _look(self) -> None:
+        """Adds the loss of the averaged weights on held-out tables to the history."""
+        progress, losses = self.progress, {}
+        for task, loss in self.recipe.losses.items():
+            if task not in self._drawn:
+                self._drawn[task] = self._lists(self.recipe.size, classes=task == "classes")
+            with torch.no_grad():
+                losses[task] = {
+                    name: float(np.mean([loss(self.average, episode).item() for episode in episodes]))
+                    for name, episodes in self._drawn[task].items()
+                }
+        size = size_at(progress.step, progress.growth, self.recipe.size)
+        of_training = float(np.mean(progress.losses)) if progress.losses else None
+        counters = {"step": progress.step, "tables": progress.tables, "hours": round(progress.hours, 4), "rows": size.rows}
+        progress.history.append({**counters, "rate": progress.rate * rate_factor(progress), "loss": of_training, "held_out": losses})
+
+    def save(self) -> None:
+        """Writes the state, the averaged weights and what led to them. Of a full disk ``trouble`` says so; what was there stays."""
+        tensors = {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        weights, save = self.folder / self.recipe.file, partial(self.recipe.save, self.average, self.recipe.config)
+        try:
+            write_state(self.folder, self.progress, {**tensors, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]})
+            write_milestone(weights, save, self.progress)
+            self.trouble = None
+        except (OSError, RuntimeError) as error:  # the second is torch's own for a full disk
+            self.trouble = f"The state could not be written, the one before stays: {error}"
+
+
+def begin_decay(folder: Path, branch: Path, steps: int) -> None:
+    """Copies the state of ``folder`` into ``branch``, for a training there whose rate falls over so many steps; one that was begun stays.
+
+    Raises:
+        CheckpointError: there is no whole state.
+    """
+    if (branch / STATE).exists():
+        return
+    if not (folder / STATE).exists():
+        raise CheckpointError(f"There is no training in {folder} whose rate could fall. Train there first.")
+    progress, tensors = read_state(folder)
+    branch.mkdir(parents=True, exist_ok=True)
+    write_state(branch, replace(progress, decay_from=progress.step, decay_steps=steps), tensors)

@@ -1,0 +1,186 @@
+"""The state of a training on disk: it is there whole or not at all, and one that was cut, or is of something else, is refused.
+
+A file has a line with the version of its form and the SHA-256 of what follows, which is ``torch.save``'s. Beside it lie the averaged
+weights, and a JSON file of the same name with what led to them: a milestone that training can go on from on any machine.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tabtune_core.errors import CheckpointError
+from tabtune_core.files.whole import in_one_move, write_text
+from tabtune_core.models.checkpoints import sha256_of
+
+CODE = ("episodes.py", "families.py", "loop.py", "prior.py")
+FORM = b"pretraining-state 1 "
+STATE, LOCK = "state.pt", "lock"
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What a training was asked for and how far it is; all that its next step depends on beside tensors."""
+
+    family: str
+    config: dict[str, Any]
+    """Architecture."""
+    seed: int
+    rate: float
+    """Peak learning rate."""
+    code: str
+    """Hash of the code that draws tables and trains, and the versions of what it uses."""
+    growth: int
+    """Steps in which tables grow from small ones to their full size."""
+    fresh: int = 0
+    """Step at which the optimizers began; the rate warms up from there."""
+    decay_from: int | None = None
+    decay_steps: int = 0
+    """Steps over which the rate falls from ``decay_from`` on; without it the rate is held."""
+    step: int = 0
+    tables: int = 0
+    seconds: float = 0.0
+    """CPU time so far, of all its processes."""
+    losses: list[float] = field(default_factory=list)
+    """Of the last steps."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry for each look at the held-out tables: the curve over the hours."""
+
+    @property
+    def hours(self) -> float:
+        """CPU hours so far."""
+        return self.seconds / 3600
+
+
+def code_now() -> str:
+    """Changes with whatever may change a step."""
+    parts = [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in CODE]
+    parts += [version(name) for name in ("torch", "numpy", "tabicl")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def one_training(folder: Path) -> Iterator[None]:
+    """Holds the folder for one process.
+
+    Raises:
+        CheckpointError: another one trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(f"Another process trains in {folder}. Wait for it, end it, or name another folder.") from None
+        yield
+
+
+def write_state(folder: Path, progress: Progress, tensors: Mapping[str, Any]) -> None:
+    """Writes it beside the state before, and on disk for good, then moves it there.
+
+    Raises:
+        OSError: the disk is full, or the like; the state before is as it was.
+    """
+    content = io.BytesIO()
+    torch.save({"progress": asdict(progress), **tensors}, content)
+    data = content.getvalue()
+    with in_one_move(folder / STATE) as partial, partial.open("wb") as stream:
+        stream.write(FORM + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    _keep_names(folder)
+
+
+def _keep_names(folder: Path) -> None:
+    """What lies under which name is on disk for good."""
+    entry = os.open(folder, os.O_RDONLY)
+    os.fsync(entry)
+    os.close(entry)
+
+
+def read_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
+    """What ``write_state`` wrote.
+
+    Raises:
+        CheckpointError: it was cut or changed, or is of another form.
+    """
+    path = folder / STATE
+    header, _, data = path.read_bytes().partition(b"\n")
+    way_out = f"Take it away to start anew, from the averaged weights in the same folder with --start if you like: {folder}."
+    if not header.startswith(FORM):
+        raise CheckpointError(f"{path} is no state of this version's pre-training. {way_out}")
+    if header.removeprefix(FORM).decode(errors="replace") != hashlib.sha256(data).hexdigest():
+        raise CheckpointError(f"{path} is damaged: its content is not what was written. {way_out}")
+    tensors = torch.load(io.BytesIO(data), weights_only=True)
+    return _progress(tensors.pop("progress"), path), tensors
+
+
+def _progress(told: Mapping[str, Any], path: Path) -> Progress:
+    try:
+        return Progress(**told)
+    except TypeError as error:
+        raise CheckpointError(f"{path} was written by another version of the pre-training, which this one cannot read: {error}.") from None
+
+
+def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to go on with something else than was begun.
+
+    Raises:
+        CheckpointError: naming the difference.
+    """
+    for name, value in asked.items():
+        if value is not None and value != (begun := getattr(progress, name)):
+            raise CheckpointError(
+                f"The training in {folder} has the {name} {begun}, and {value} was asked for. Leave it out, or name another folder."
+            )
+
+
+def milestone_json(weights: Path) -> Path:
+    """The file that says what led to weights."""
+    return weights.with_name(f"{weights.name.split('.')[0]}.json")
+
+
+def write_milestone(weights: Path, save: Any, progress: Progress) -> None:
+    """The averaged weights by ``save(path)``, then what led to them, with their SHA-256."""
+    partial = weights.with_name(f"partial-{weights.name}")
+    try:
+        save(partial)
+        if partial.is_dir():
+            shutil.rmtree(weights, ignore_errors=True)
+        partial.replace(weights)
+    finally:  # of a full disk
+        shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
+    text = json.dumps({"sha256": sha256_of(weights_file(weights)), **asdict(progress)}, indent=1)
+    write_text(milestone_json(weights), text + "\n")
+
+
+def weights_file(path: Path) -> Path:
+    """The file itself, where a model's weights are a folder."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def read_milestone(weights: Path) -> Progress | None:
+    """What led to the weights, None where nothing says it.
+
+    Raises:
+        CheckpointError: the weights are not those that it was written for.
+    """
+    path = milestone_json(weights)
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if (digest := sha256_of(weights_file(weights))) != told.pop("sha256"):
+        raise CheckpointError(
+            f"{weights} has the SHA-256 {digest}, and {path} is about other weights: one of them was cut or copied alone."
+        )
+    return _progress(told, path)
