@@ -72,11 +72,11 @@ def file_of(folder: Path, settings: RunSettings, data_sha256: str) -> Path:
 
 
 def _named_weights(settings: RunSettings) -> str | None:
-    """SHA-256 of the weights that the settings name; None where they name none, or what the fit will refuse."""
-    if settings.checkpoint is None:
-        return None
+    """SHA-256 of the weights that the settings name, or of those in the box; None of others, and of what the fit will refuse."""
     try:
         card = get_card(settings.model)
+        if settings.checkpoint is None:
+            return card.weights_for(settings.task).sha256
         file = named_checkpoint(card, settings.task, settings.checkpoint)
         return identities_of(file, card.weights_for(settings.task).beside)[0]
     except TabTuneError:

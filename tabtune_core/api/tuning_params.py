@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import SettingError, nearest
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.catalogue import BY_NAME, CATALOGUE
 from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, REFERENCES, STRATEGY_NAMES, RunSettings, TrainSettings
 
 FAMILY_MODELS: dict[str, tuple[str, str]] = {}
@@ -59,7 +59,7 @@ def model_of(name: str) -> str:
     if name in FAMILY_MODELS:
         variable, current = FAMILY_MODELS[name]
         name = os.environ.get(variable, current)
-    if name not in CATALOGUE:
+    if name not in BY_NAME:
         raise SettingError(f"There is no model {name!r}; choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}.")
     return name
 

@@ -21,7 +21,7 @@ from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
 from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model, with_module
-from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.catalogue import card_with, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.scoring import Shown
@@ -163,7 +163,7 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         AdapterError: the weights are not those.
         CheckpointError: the weights cannot be found.
     """
-    card = get_card(name)
+    card = get_card(name) if checkpoint else card_with(name, task, sha256)
     _, source = find_checkpoint(card, task, checkpoint)  # before it is opened: a pipeline from elsewhere may name any file
     if sha256 not in source.identities:
         raise AdapterError(

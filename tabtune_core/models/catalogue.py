@@ -10,7 +10,7 @@ from tabtune_core.errors import CheckpointError, DeviceError, SettingError, Tabl
 from tabtune_core.lora.names import pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.families import CARDS
+from tabtune_core.models.families import CARDS, EARLIER
 from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -18,6 +18,8 @@ ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
 """Environment variable of a run's process on a machine where the weights that a person named lie at another path."""
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
+BY_NAME: dict[str, ModelCard] = {**{card.name: card for card in EARLIER}, **CATALOGUE}
+"""With the weights that earlier versions had under a name of today: no list offers them, and what was made with them opens."""
 
 
 def get_card(name: str) -> ModelCard:
@@ -26,9 +28,19 @@ def get_card(name: str) -> ModelCard:
     Raises:
         SettingError: naming the models that exist.
     """
-    if name not in CATALOGUE:
+    if name not in BY_NAME:
         raise SettingError(f"There is no model {name!r}; choose one of {', '.join(CATALOGUE)}.")
-    return CATALOGUE[name]
+    return BY_NAME[name]
+
+
+def card_with(name: str, task: Task, sha256: str) -> ModelCard:
+    """The card of a model whose weights have this hash: that of the name, unless an earlier one has it.
+
+    Raises:
+        SettingError: naming the models that exist.
+    """
+    has_it = [card for card in BY_NAME.values() if task in card.weights and card.weights[task].sha256 == sha256]
+    return get_card(name) if get_card(name) in has_it or not has_it else has_it[0]
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:

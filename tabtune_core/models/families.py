@@ -11,5 +11,8 @@ FOLDERS = (
 )
 """Below this package, each with a ``family.py``; models are listed in this order."""
 CARDS: tuple[ModelCard, ...] = tuple(card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS)
+EARLIER: tuple[ModelCard, ...] = tuple(
+    card for folder in FOLDERS for card in getattr(import_module(f"tabtune_core.models.{folder}.family"), "EARLIER", ())
+)
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CARDS}
 """By name."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tabtune_core.models.cards import Family
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.catalogue import get_card
 
 Facts = Mapping[str, Any]
 
 
 def family_of(facts: Facts) -> Family:
     """Of an adapter's base."""
-    return CATALOGUE[facts["base"]["model"]].family
+    return get_card(facts["base"]["model"]).family
 
 
 def file_name(form: str, facts: Facts, run_id: str) -> str:

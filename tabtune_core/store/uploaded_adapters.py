@@ -21,7 +21,7 @@ from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.catalogue import CATALOGUE, named_checkpoint
+from tabtune_core.models.catalogue import BY_NAME, card_with, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
@@ -83,8 +83,10 @@ def check_package(path: Path) -> dict[str, Any]:
     """
     facts, content = read_parts(path)
     settings = RunSettings.of_package(facts["settings"])
-    card = CATALOGUE.get(settings.model)
-    if card is None or settings.checkpoint is not None or settings.task not in card.weights:  # whose layers are not known here
+    if settings.model not in BY_NAME or settings.checkpoint is not None:  # whose layers are not known here
+        return facts
+    card = card_with(settings.model, settings.task, facts["base"]["sha256"])
+    if settings.task not in card.weights:
         return facts
     shapes = {name.removesuffix(".weight"): shape for name, shape in card.layers(settings.task).weights.items()}
     for layer in facts["layers"]:
@@ -177,7 +179,7 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     """
     adapter = get_adapter(home, identity)
     settings = adapter.settings
-    card = CATALOGUE[settings.model]
+    card = get_card(settings.model)
     found = named_checkpoint(card, settings.task, path)
     identities = _identities(found, card.weights_for(settings.task))
     if adapter.facts["base"]["sha256"] not in identities:
@@ -190,9 +192,9 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
 def missing_base(adapter: StoredAdapter) -> str | None:
     """None where the base that an adapter was trained on is here; else which one is missing, and how to get it."""
     settings, base = adapter.settings, adapter.facts["base"]
-    if settings.model not in CATALOGUE:
+    if settings.model not in BY_NAME:
         return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may."
-    card = CATALOGUE[settings.model]
+    card = card_with(settings.model, settings.task, base["sha256"])
     if not card.family.installed:
         return str(card.family.missing_package())
     wanted = f"It was trained on {base['file']} (SHA-256 {base['sha256'][:12]}…)"
@@ -209,7 +211,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
                 f"hf download {weights.repository} {files}"
             )
         else:
-            here = _found(settings.model, settings.task)
+            here = _found(card.name, settings.task)
     except TabTuneError as error:
         return str(error)
     identities = _identities(here, weights)
@@ -220,7 +222,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
 
 @functools.cache
 def _found(model: str, task: Any) -> Path:
-    return find_checkpoint(CATALOGUE[model], task)[0]
+    return find_checkpoint(get_card(model), task)[0]
 
 
 def _identities(path: Path, weights: Weights) -> tuple[str, ...]:

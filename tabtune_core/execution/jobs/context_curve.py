@@ -25,11 +25,12 @@ from tabtune_core.data.task import Prepared, kinds_of, labels_of, make_context, 
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_device
 from tabtune_core.errors import AdapterError
+from tabtune_core.events import RunPlanned
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
-from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.catalogue import card_with, get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions
@@ -151,7 +152,9 @@ def _drawn_contexts(
 def _open(store: RunStore, state: Run) -> BaseModel:
     """The model as a run returned it."""
     settings, folder = state.settings, store.home / "runs" / state.id
-    model = load_model(get_card(settings.model), settings.task, resolve_device(settings.device), settings.checkpoint)
+    bases = (stored.event.base for stored in store.events(state.id) if isinstance(stored.event, RunPlanned))
+    card = get_card(settings.model) if settings.checkpoint else card_with(settings.model, settings.task, next(bases)["sha256"])
+    model = load_model(card, settings.task, resolve_device(settings.device), settings.checkpoint)
     if settings.strategy == "peft":
         package = read_package(folder / ADAPTER_FILE)
         if package.facts["base"]["sha256"] != model.source.sha256:

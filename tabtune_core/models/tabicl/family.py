@@ -1,5 +1,6 @@
 """TabICL: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -147,30 +148,32 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
     return ModelCard(name=name, title=title, family=FAMILY, licence="BSD-3-Clause", note=note, weights=weights)
 
 
+MINI_1 = ModelCard(
+    name="tabicl-mini-1",
+    title="TabICL mini 1",
+    family=FAMILY,
+    licence="Apache-2.0",
+    note="Pre-trained by us on synthetic tables; ships with the package.",
+    weights={
+        "classification": Weights(
+            file="tabicl-mini.ckpt",
+            repository=None,
+            total_parameters=677_310,
+            config=MINI,
+            sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
+        ),
+        "regression": Weights(
+            file="tabicl-mini-regressor.ckpt",
+            repository=None,
+            total_parameters=697_175,
+            config=MINI_REGRESSOR,
+            sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
+        ),
+    },
+)
+EARLIER = (MINI_1,)
 CARDS = (
-    ModelCard(
-        name="tabicl-mini",
-        title="TabICL mini",
-        family=FAMILY,
-        licence="Apache-2.0",
-        note="Pre-trained by us on synthetic tables; ships with the package.",
-        weights={
-            "classification": Weights(
-                file="tabicl-mini.ckpt",
-                repository=None,
-                total_parameters=677_310,
-                config=MINI,
-                sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
-            ),
-            "regression": Weights(
-                file="tabicl-mini-regressor.ckpt",
-                repository=None,
-                total_parameters=697_175,
-                config=MINI_REGRESSOR,
-                sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
-            ),
-        },
-    ),
+    replace(MINI_1, name="tabicl-mini", title="TabICL mini"),
     _tabicl(
         "tabicl-v2",
         "TabICL v2",
