@@ -176,5 +176,5 @@ LARGER_NUMBERS = (
     _r("wooldridge", "gpa2", "colgpa", "hsizesq"),
     _r("wooldridge", "bwght2", "bwght", "lbw", "vlbw", "lbwght", "magesq", "npvissq"),
 )
-"""Of 1,000 to 10,000 rows, named before any score on them was computed and before that pre-training began. They are scored once, when it is
-over, and choose nothing; the scores of the weights before it are kept."""
+"""Of 1,000 to 10,000 rows, named before any score on them was computed. They are scored once, when that pre-training is over, and choose
+nothing; the scores of the weights before it are kept."""

@@ -4,11 +4,15 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tabtune_core.errors import TabTuneError
 from tabtune_core.models.pretraining.families import RECIPES
+
+if TYPE_CHECKING:
+    from tabtune_core.models.pretraining.loop import Pretraining
 
 
 def main() -> None:
@@ -30,29 +34,37 @@ def main() -> None:
     if arguments.decay:
         folder = folder / "decay"
         begin_decay(arguments.folder, folder, arguments.decay)
+    with one_training(folder):
+        chosen = {name: getattr(arguments, name) for name in ("seed", "rate", "growth", "start")}
+        _train(Pretraining(arguments.family, folder, **chosen), arguments.steps)
+
+
+def _train(training: "Pretraining", until: int | None) -> None:
+    """Until then, or until it is asked to stop, which ends it after a step and with a state."""
     asked_to_stop: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda asked, _: asked_to_stop.append(asked))
-    with one_training(folder):
-        chosen = {name: getattr(arguments, name) for name in ("seed", "rate", "growth", "start")}
-        training = Pretraining(arguments.family, folder, **chosen)
-        print(f"{'From step ' + str(training.progress.step) if training.progress.step else 'Begun'} in {folder}", flush=True)
-        if training.other_code:
-            print("The state is of other code: its weights go on, but not on the tables that would have come.", flush=True)
-        for progress in training.steps(arguments.steps):
-            if progress.step % 10 == 0:
-                so_far = f"step {progress.step}  {progress.tables:,} tables  {progress.hours:.3f} CPU hours"
-                print(f"{so_far}  loss {np.mean(progress.losses):.4f}", flush=True)
-            if progress.history[-1]["step"] == progress.step:
-                for task, losses in progress.history[-1]["held_out"].items():
-                    print(f"held out, {task}: {'  '.join(f'{name} {loss:.4f}' for name, loss in losses.items())}", flush=True)
-            if asked_to_stop:
-                training.save()
-            if training.trouble:
-                print(training.trouble, flush=True)
-            if asked_to_stop:
-                print("Stopped; the same command goes on.", flush=True)
-                break
+    _say(f"From step {training.progress.step} in {training.folder}")
+    if training.other_code:
+        _say("The state is of other code: its weights go on, but not on the tables that would have come.")
+    for progress in training.steps(until):
+        if asked_to_stop:
+            training.save()
+        if progress.step % 10 == 0 or asked_to_stop:
+            so_far = f"step {progress.step}  {progress.tables:,} tables  {progress.hours:.3f} CPU hours"
+            _say(f"{so_far}  loss {np.mean(progress.losses):.4f}")
+        if progress.history[-1]["step"] == progress.step:
+            for task, losses in progress.history[-1]["held_out"].items():
+                _say(f"held out, {task}: {'  '.join(f'{name} {loss:.4f}' for name, loss in losses.items())}")
+        if training.trouble:
+            _say(training.trouble)
+        if asked_to_stop:
+            _say("Stopped; the same command goes on.")
+            return
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

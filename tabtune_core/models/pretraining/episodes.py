@@ -66,7 +66,7 @@ def _read(x_TF: Array, context: int) -> Array:
     inside_CF = np.where(np.abs(x_TF[:context]) > OUTLYING, np.nan, x_TF[:context])
     middle_F, reach_F = np.nanmean(inside_CF, axis=0), OUTLYING * np.maximum(np.nanstd(inside_CF, axis=0, ddof=1), 1e-6)
     x_TF = np.maximum(middle_F - reach_F - np.log1p(np.abs(x_TF)), x_TF)
-    return np.minimum(middle_F + reach_F + np.log1p(np.abs(x_TF)), x_TF)
+    return np.asarray(np.minimum(middle_F + reach_F + np.log1p(np.abs(x_TF)), x_TF))
 
 
 def class_episode(x_BTF: torch.Tensor, ids_BT: torch.Tensor, context: int) -> PretrainingEpisode:

@@ -9,7 +9,7 @@ weights can be used at any moment, and a decay lets the rate fall in a branch of
 import copy
 import re
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -81,14 +81,12 @@ def start_from(model: nn.Module, path: Path) -> None:
     given, own = _read_weights(path), model.state_dict()
     if not given.keys() & own.keys():
         raise CheckpointError(f"{path} has no weight of this model.")
-    blocks: dict[str, list[set[int]]] = defaultdict(lambda: [set(), set()])
-    for side, names in enumerate((given, own)):
-        for match in filter(None, map(BLOCK.fullmatch, names)):
-            blocks[match[1]][side].add(int(match[2]))
+    blocks = [{(match[1], match[2]) for match in map(BLOCK.fullmatch, names) if match} for names in (given, own)]
+    deep, deeper = (Counter(path for path, _ in paths) for paths in blocks)
     taken = {}
     for name, weight in own.items():
         source, is_new, match = name, False, BLOCK.fullmatch(name)
-        if match and (times := len(blocks[match[1]][1]) // max(1, len(blocks[match[1]][0]))) > 1:
+        if match and (times := deeper[match[1]] // max(1, deep[match[1]])) > 1:
             source, is_new = f"{match[1]}.{int(match[2]) // times}.{match[3]}", int(match[2]) % times > 0
         if source in given and given[source].shape == weight.shape:
             taken[name] = torch.zeros_like(weight) if is_new and GIVING.search(name) else given[source]
@@ -157,7 +155,7 @@ class Pretraining:
                 optimizer.load_state_dict(saved)
             self.other_code, self.progress.code = self.progress.code != code_now(), code_now()
         else:
-            defaults = {"seed": 0, "rate": 1e-3, "growth": 4000, "code": code_now()}
+            defaults: dict[str, Any] = {"seed": 0, "rate": 1e-3, "growth": 4000, "code": code_now()}
             self.progress = Progress(**{**defaults, **{name: value for name, value in asked.items() if value is not None}})
             if start is not None:
                 self._start(start, asked)

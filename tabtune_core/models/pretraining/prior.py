@@ -59,7 +59,8 @@ def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: b
 
 def _standard(values: Array) -> Array:
     """Standard scores by column."""
-    return (values - values.mean(0)) / (values.std(0) + 1e-9)
+    standard: Array = (values - values.mean(0)) / (values.std(0) + 1e-9)
+    return standard
 
 
 def _columns(rng: np.random.Generator, rows: int, features: int) -> tuple[Array, Array]:
@@ -97,8 +98,9 @@ def _shown(rng: np.random.Generator, latent_TF: Array) -> tuple[Array, Array]:
     rows, features = latent_TF.shape
     effect_TF, shown_TF = latent_TF.copy(), latent_TF.copy()
     kinds, shares = (_plain, _tailed, _coarse, _category, _often_zero, _outlying), rng.dirichlet((1.5, 0.7, 0.7, 1.2, 0.3, 0.2))
-    for feature, kind in enumerate(rng.choice(len(kinds), features, p=shares)):
-        effect_TF[:, feature], shown_TF[:, feature] = kinds[kind](rng, latent_TF[:, feature])
+    for feature in range(features):
+        kind = kinds[int(rng.choice(len(kinds), p=shares))]
+        effect_TF[:, feature], shown_TF[:, feature] = kind(rng, latent_TF[:, feature])
     if features >= 4 and rng.random() < 0.15:
         effect_TF[:, :3], shown_TF[:, :3] = _date(rng, rows)
     return _standard(effect_TF), shown_TF

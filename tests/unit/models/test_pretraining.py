@@ -1,118 +1,338 @@
-"""Pre-training: one seed gives one run, it goes on from where it was stopped, its files open upstream. Tables are stand-ins here."""
+"""Pre-training: one seed gives one run, it goes on from wherever it was stopped, its files open upstream."""
 
+import errno
+import json
+import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import RandomForestClassifier
 
-from tabtune_core.models.pretraining import tables
-from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, number_episode
+from tabtune_core.errors import CheckpointError
+from tabtune_core.models.pretraining import __main__, episodes, loop, state
+from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, draw_episode, number_episode
 from tabtune_core.models.pretraining.families import RECIPES
-from tabtune_core.models.pretraining.loop import HOLD, pretrain, rate_factor, start_from
-from tabtune_core.models.pretraining.tables import Group, Pool
+from tabtune_core.models.pretraining.held_out import OTHER, held_out
+from tabtune_core.models.pretraining.loop import Pretraining, begin_decay, rate_factor, size_at, start_from
+from tabtune_core.models.pretraining.prior import FEWEST_OF_A_CLASS, draw_table
+from tabtune_core.models.pretraining.state import STATE, Progress, read_milestone, read_state
+from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
 
 SMALL = Size(40, 3)
 NEEDS = {"tabicl-mini": "tabicl", "tabicl-mini-regressor": "tabicl", "tabdpt-mini": "tabdpt"}
-
-
-def stand_in(seed, number):
-    rng = np.random.default_rng([seed, number])
-    x = torch.from_numpy(rng.normal(size=(4, 40, 3)).astype(np.float32))
-    sums = x[:, :, 0] + 0.5 * x[:, :, 1]
-    return Group(x, (sums > 0).float(), False) if number % 4 == 3 else Group(x, sums, True)
+TINY = {"embed_dim": 8, "col_num_blocks": 1, "row_num_blocks": 1, "icl_num_blocks": 2, "col_num_inds": 4, "row_nhead": 2, "col_nhead": 2}
 
 
 @pytest.fixture(autouse=True)
-def no_prior(monkeypatch):
-    monkeypatch.setattr(tables, "make_group", stand_in)
+def _cheap_steps(monkeypatch):
+    monkeypatch.setattr(loop, "STEP_PASSES", 2)
+    monkeypatch.setattr(episodes, "CELLS", 480)
+
+
+def few(size, *, classes):
+    return {"few": [draw_episode(np.random.default_rng(1), size, classes=classes)]}
+
+
+def recipe(name):
+    small = {"size": SMALL}
+    if name.startswith("tabicl"):
+        small["config"] = {**(MINI if name == "tabicl-mini" else MINI_REGRESSOR), **TINY}
+    return replace(RECIPES[name], **small)
 
 
 @pytest.fixture(params=RECIPES)
 def family(request):
     pytest.importorskip(NEEDS.get(request.param, "autogluon.tabular"))
-    return replace(RECIPES[request.param], first=SMALL, early=SMALL, late=SMALL)
+    return request.param
 
 
-def run(family, folder, steps, **options):
+def training(folder, family="tabicl-mini", **options):
+    return Pretraining(family, folder, recipes={family: recipe(family)}, lists=few, **{"saves": 2, "looks": 2, **options})
+
+
+def losses(folder, until, family="tabicl-mini", **options):
     folder.mkdir(exist_ok=True)
-    return [losses for _, losses in pretrain(family, folder, Pool(folder.parent / "pool", 6), steps=steps, save_every=2, **options)]
+    return [progress.losses[-1] for progress in training(folder, family, **options).steps(until)]
+
+
+def weights_in(folder):
+    """Of the model, the average and the optimizers, in one order, and what the next step depends on beside them."""
+    progress, tensors = read_state(folder)
+    flat = [*tensors["model"].values(), *tensors["average"].values()]
+    for optimizer in tensors["optimizers"]:
+        flat += [value for entry in optimizer["state"].values() for value in entry.values() if isinstance(value, torch.Tensor)]
+    history = [{**entry, "hours": 0} for entry in progress.history]
+    return [replace(progress, seconds=0.0, history=history), *flat]
+
+
+def assert_same(one, other):
+    assert one[0] == other[0]
+    assert len(one) == len(other) > 10
+    assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
 
 
 def test_one_seed_gives_the_same_losses_and_another_gives_others(family, tmp_path):
-    first = run(family, tmp_path / "a", 2)
+    first = losses(tmp_path / "a", 2, family)
     np.random.seed(7), torch.manual_seed(7)  # noqa: NPY002
-    assert run(family, tmp_path / "b", 2) == first
-    assert run(family, tmp_path / "c", 1, seed=1)[0] != first[0]
+    assert losses(tmp_path / "b", 2, family) == first
+    assert losses(tmp_path / "c", 1, family, seed=1)[0] != first[0]
 
 
-def test_it_goes_on_from_where_it_was_stopped(family, tmp_path):
-    whole = run(family, tmp_path / "whole", 4)
-    stream = pretrain(family, tmp_path, Pool(tmp_path / "pool", 6), steps=4, save_every=2)
-    next(stream), next(stream), next(stream)  # stopped in the middle; the last save is after step 2
-    stream.close()
-    rest = [losses for _, losses in pretrain(family, tmp_path, Pool(tmp_path / "pool", 6), steps=4, resume=True)]
-    assert rest == whole[2:]
+def test_its_weights_are_a_start_that_has_the_same_weights(family, tmp_path):
+    losses(tmp_path / "a", 2, family)
+    module = recipe(family).make()
+    start_from(module, tmp_path / "a" / RECIPES[family].file)
+    for name, value in read_state(tmp_path / "a")[1]["average"].items():
+        torch.testing.assert_close(module.state_dict()[name], value, msg=name)
 
 
-def test_its_file_is_a_start_that_has_the_same_weights(family, tmp_path):
-    run(family, tmp_path / "a", 2)
-    trained, torch_state = family.build(), torch.load(tmp_path / "a" / "state.pt", weights_only=True)
-    start_from(trained, tmp_path / "a" / family.file)
-    for name, value in trained.state_dict().items():
-        torch.testing.assert_close(value, torch_state["average"][name], msg=name)
+def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    """The disk at every moment at which a file is made durable or moved is what a kill would leave there."""
+    losses(tmp_path / "whole", 4)
+    disks, killed = [], tmp_path / "killed"
+
+    def noting(function):
+        def noted(*arguments, **options):
+            disks.append(shutil.copytree(killed, tmp_path / f"disk {len(disks)}"))
+            result = function(*arguments, **options)
+            disks.append(shutil.copytree(killed, tmp_path / f"disk {len(disks)}"))
+            return result
+
+        return noted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", noting(os.fsync))
+        patched.setattr(Path, "replace", noting(Path.replace))
+        losses(killed, 4)
+    left = {tuple(sorted((file.name, file.read_bytes()) for file in disk.iterdir())): disk for disk in disks}
+    assert len(left) > 7
+    for disk in left.values():
+        losses(disk, 4)
+        assert_same(weights_in(disk), weights_in(tmp_path / "whole"))
 
 
-def test_of_several_starts_the_mean_is_taken(tmp_path):
-    family = RECIPES["tabicl-mini"]
-    for name, factor in (("a", 1.0), ("b", 3.0)):
-        torch.manual_seed(0)
-        module = family.build()
-        module.load_state_dict({key: factor * value for key, value in module.state_dict().items()})
-        family.save(module, tmp_path / f"{name}.ckpt")
-    one, mean = family.build(), family.build()
-    start_from(one, tmp_path / "a.ckpt")
-    start_from(mean, tmp_path / "a.ckpt", tmp_path / "b.ckpt")
-    for name, value in one.state_dict().items():
-        torch.testing.assert_close(mean.state_dict()[name], 2 * value, msg=name)
+def test_a_full_disk_in_the_middle_of_a_state_leaves_the_state_before_and_is_told(tmp_path, monkeypatch):
+    steps = (run := training(tmp_path)).steps(6)
+    next(steps), next(steps)
+    before = (tmp_path / STATE).read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        next(steps), next(steps)
+    assert "could not be written, the one before stays: [Errno 28] No space left" in run.trouble
+    assert (tmp_path / STATE).read_bytes() == before
+    assert not list(tmp_path.glob("*partial*"))
+    list(steps)
+    assert run.trouble is None and read_state(tmp_path)[0].step == 6
+    losses(tmp_path / "whole", 6)
+    assert_same(weights_in(tmp_path), weights_in(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("kind", ["clusters", "multinomial"])
-def test_wide_tables_of_many_classes_are_drawn_and_their_columns_tell_the_classes(kind):
-    rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.normal(size=(8, 300, 30))).float()
-    size, group, right, chance, widest, most = Size(360, 64, linear=0.0, **{kind: 1.0}), Group(x, x[..., 0], True), [], [], 0, 0
-    for _ in range(12):
-        episode = class_episode(group, size, rng)
-        context = episode.y_BC.shape[1]
-        model = LogisticRegression(C=0.1).fit(episode.x_BTF[0, :context], episode.y_BC[0])
-        scored = episode.targets_BQ[0] >= 0
-        right.append(model.score(episode.x_BTF[0, context:][scored], episode.targets_BQ[0][scored]))
-        chance.append(np.bincount(episode.targets_BQ[0][scored]).max() / int(scored.sum()))
-        widest, most = max(widest, episode.x_BTF.shape[2]), max(most, int(episode.classes_B.max()))
-    assert np.mean(right) > np.mean(chance) + 0.1
-    assert most > 7
-    assert widest > 20
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.9, 0.999])
+def test_a_state_or_weights_that_were_cut_are_never_loaded(tmp_path, share):
+    losses(tmp_path, 2)
+    weights = tmp_path / "tabicl-mini.ckpt"
+    for file in (tmp_path / STATE, weights):
+        file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(CheckpointError, match="state.pt is (damaged|no state)"):
+        training(tmp_path)
+    with pytest.raises(CheckpointError, match="one of them was cut"):
+        training(tmp_path / "other", start=weights)
+    weights.with_suffix(".json").unlink()
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        training(tmp_path / "other", start=weights)
+
+
+@pytest.mark.parametrize("place", [100, -100])
+def test_a_state_that_was_changed_is_not_loaded(tmp_path, place):
+    losses(tmp_path, 2)
+    data = bytearray((tmp_path / STATE).read_bytes())
+    data[place] ^= 1
+    (tmp_path / STATE).write_bytes(data)
+    with pytest.raises(CheckpointError, match="state.pt is damaged: its content is not what was written"):
+        training(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [({"seed": 3}, "seed 0, and 3"), ({"rate": 0.5}, "rate 0.001, and 0.5"), ({"growth": 9}, "growth 4000")]
+)
+def test_it_does_not_go_on_with_something_else_than_was_begun(tmp_path, asked, said):
+    losses(tmp_path, 2)
+    with pytest.raises(CheckpointError, match=f"has the {said}.* Leave it out, or name another folder"):
+        training(tmp_path, **asked)
+
+
+def test_a_state_of_another_architecture_or_of_another_version_is_refused(tmp_path):
+    losses(tmp_path, 2)
+    deeper = replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": 4})
+    with pytest.raises(CheckpointError, match="has the config"):
+        Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": deeper}, lists=few)
+    with pytest.raises(CheckpointError, match="was written by another version of the pre-training"):
+        state._progress({"family": "tabicl-mini", "unheard_of": 1}, tmp_path / STATE)
+
+
+def test_a_state_of_other_code_goes_on_and_says_so(tmp_path, monkeypatch):
+    losses(tmp_path, 2)
+    assert not training(tmp_path).other_code
+    monkeypatch.setattr(loop, "code_now", lambda: "another")
+    later = training(tmp_path)
+    assert later.other_code and later.progress.code == "another"
+    assert len(list(later.steps(4))) == 2
+
+
+def test_two_do_not_train_in_one_folder(tmp_path):
+    with state.one_training(tmp_path), pytest.raises(CheckpointError, match="Another process trains in"), state.one_training(tmp_path):
+        raise AssertionError
+
+
+def test_a_milestone_goes_on_with_its_counters_and_its_curve(tmp_path):
+    losses(tmp_path / "a", 4)
+    later = training(tmp_path / "b", start=tmp_path / "a" / "tabicl-mini.ckpt")
+    before = read_state(tmp_path / "a")[0]
+    assert (later.progress.step, later.progress.tables, later.progress.seconds) == (4, before.tables, before.seconds)
+    assert [entry["step"] for entry in later.progress.history] == [0, 2, 4]
+    assert rate_factor(later.progress) == pytest.approx(1 / 50)  # optimizers begin anew
+    assert read_milestone(tmp_path / "a" / "tabicl-mini.ckpt") == before
+    assert before.tables > 8 and before.hours > 0
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_deeper_model_begins_as_the_same_function(tmp_path, times):
+    losses(tmp_path, 4)
+    shallow, deep = (replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": blocks}).make() for blocks in (2, 2 * times))
+    start_from(shallow, tmp_path / "tabicl-mini.ckpt")
+    start_from(deep, tmp_path / "tabicl-mini.ckpt")
+    (episode,) = few(SMALL, classes=True)["few"]
+    outputs = [module(episode.x_BTF, episode.y_BC) for module in (shallow, deep)]
+    torch.testing.assert_close(*outputs)
+    assert outputs[0].std() > 0.01
+    outputs[1].logsumexp(-1).mean().backward()
+    assert (deep.icl_predictor.tf_icl.blocks[1].linear2.weight.grad != 0).any()
 
 
 def test_a_start_of_another_kind_gives_what_fits(tmp_path):
-    run(RECIPES["tabicl-mini"], tmp_path / "a", 1)
-    given = torch.load(tmp_path / "a" / "tabicl-mini.ckpt", weights_only=True)["state_dict"]
-    other = RECIPES["tabicl-mini-regressor"].build()
+    losses(tmp_path / "a", 1, saves=1)
+    path = tmp_path / "a" / "tabicl-mini.ckpt"
+    given = torch.load(path, weights_only=True)["state_dict"]
+    other = recipe("tabicl-mini-regressor").make()
     head = other.state_dict()["icl_predictor.decoder.2.weight"].clone()
-    start_from(other, tmp_path / "a" / "tabicl-mini.ckpt")
+    start_from(other, path)
     own = other.state_dict()
     assert torch.equal(own["icl_predictor.decoder.0.weight"], given["icl_predictor.decoder.0.weight"])
     assert torch.equal(own["icl_predictor.decoder.2.weight"], head)
 
 
+def test_the_rate_falls_in_a_branch_of_its_own_which_goes_on_too(tmp_path):
+    losses(tmp_path, 4)
+    trunk, branch = (tmp_path / STATE).read_bytes(), tmp_path / "decay"
+    begin_decay(tmp_path, branch, 4)
+    steps = training(branch).steps()
+    rates = [progress.rate * rate_factor(progress) for progress, _ in zip(steps, range(2), strict=False)]
+    begin_decay(tmp_path, branch, 4)
+    rates += [progress.rate * rate_factor(progress) for progress in training(branch).steps()]
+    assert read_state(branch)[0].step == 8 and (tmp_path / STATE).read_bytes() == trunk
+    assert rates[-1] == pytest.approx(1e-3 * 0.02)
+    with pytest.raises(CheckpointError, match="There is no training in .* whose rate could fall"):
+        begin_decay(tmp_path / "nowhere", tmp_path / "x", 4)
+
+
+def test_the_rate_warms_up_and_holds_without_end():
+    plan = {"family": "", "config": {}, "seed": 0, "rate": 1.0, "growth": 1, "code": ""}
+    factors = [rate_factor(Progress(**plan, step=step)) for step in (0, 24, 49, 50, 10**6)]
+    assert factors == [0.02, 0.5, 1.0, 1.0, 1.0]
+
+
+def test_tables_grow_from_small_ones_to_their_full_size():
+    sizes = [size_at(step, 100, Size(2048, 100)) for step in range(0, 130, 10)]
+    assert (sizes[0], sizes[5], sizes[-1]) == (Size(128, 8), Size(512, 28), Size(2048, 100))
+    assert sizes == sorted(sizes, key=lambda size: size.rows)
+    assert size_at(0, 100, SMALL) == SMALL
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_tables_are_whole_and_of_many_kinds(classes):
+    rng, tables = np.random.default_rng(0), []
+    for seed in range(150):
+        rows, features = int(rng.integers(64, 600)), int(rng.integers(2, 101))
+        tables.append(draw_table(np.random.default_rng(seed), rows, features, classes=classes))
+        assert tables[-1].x_TF.shape == (rows, features) and np.isfinite(tables[-1].y_T).all()
+        again = draw_table(np.random.default_rng(seed), rows, features, classes=classes)
+        np.testing.assert_array_equal(again.x_TF, tables[-1].x_TF)
+    counts = [np.bincount(table.y_T.astype(int)) for table in tables] if classes else []
+    assert all(2 <= len(count) <= 10 and count.min() >= FEWEST_OF_A_CLASS for count in counts)
+    columns = [column[np.isfinite(column)] for table in tables for column in table.x_TF.T]
+    codes = [len(np.unique(column)) for column in columns if (column == column.round()).all()]
+    assert max(codes) > 40 and np.mean(np.array(codes) <= 10) > 0.2  # categories and grades of many and of few levels
+    assert 0.2 < np.mean([np.isnan(table.x_TF).any() for table in tables]) < 0.5
+    assert max(np.abs(column).max() / (np.median(np.abs(column)) + 1e-9) for column in columns) > 1000  # heavy tails
+    assert any((column > 2000).all() for column in columns)  # dates
+    assert not classes or min(count.min() / count.sum() for count in counts) < 0.03  # rare classes
+
+
+def test_columns_tell_the_target():
+    right, chance = [], []
+    for seed in range(40):
+        episode = draw_episode(np.random.default_rng(seed), Size(400, 20), classes=True)
+        scored, y_C = episode.targets_BQ[0] != NOT_SCORED, episode.y_BC[0].long()
+        x_CF, x_QF = episode.x_BTF[0, : len(y_C)], episode.x_BTF[0, len(y_C) :][scored]
+        right.append(RandomForestClassifier(30, random_state=0).fit(x_CF, y_C).score(x_QF, episode.targets_BQ[0][scored]))
+        chance.append(float((episode.targets_BQ[0][scored] == torch.mode(y_C)[0]).float().mean()))
+    assert np.mean(right) > np.mean(chance) + 0.05
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_what_is_held_out_is_the_same_every_time_and_of_another_prior_too(classes):
+    pytest.importorskip("xgboost")
+    np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
+    one, other = (held_out(Size(300, 8), classes=classes, episodes=1) for _ in range(2))
+    assert list(one) == ["to 256 rows", "to 1,024 rows", OTHER]
+    for name, drawn in one.items():
+        assert torch.equal(drawn[0].x_BTF, other[name][0].x_BTF)
+        assert torch.isfinite(drawn[0].x_BTF).all()
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_features_come_as_the_product_gives_them_to_tabicl(classes):
+    tabicl = pytest.importorskip("tabtune_core.models.tabicl.model")
+    table = next(
+        table for seed in range(99) if np.isnan((table := draw_table(np.random.default_rng(seed), 90, 6, classes=classes)).x_TF[:60]).any()
+    )
+    from tabtune_core.models.pretraining.episodes import read_episode
+
+    episode = read_episode([table.x_TF], [table.y_T], 60, classes=classes)
+    theirs = tabicl.TabICLModel.fit_preprocessing(None, table.x_TF[:60])(table.x_TF)
+    np.testing.assert_allclose(episode.x_BTF[0], theirs, atol=1e-4)
+
+
+def test_query_rows_of_a_class_that_the_context_lacks_are_not_scored():
+    episode = class_episode(torch.zeros(1, 10, 1), torch.arange(10.0)[None], 5)
+    assert (episode.targets_BQ == NOT_SCORED).all()
+    shared = class_episode(torch.zeros(1, 20, 1), torch.tensor([[0.0, 1.0] * 10]), 10)
+    assert class_loss(torch.zeros(*shared.targets_BQ.shape, 10), shared).item() == pytest.approx(np.log(2))
+
+
+def test_a_numeric_target_is_scored_on_the_scale_of_its_context():
+    y_BT = torch.from_numpy(np.random.default_rng(0).normal(5, 3, (4, 40)))
+    episode = number_episode(torch.zeros(4, 40, 2), y_BT, 20)
+    torch.testing.assert_close(episode.y_BC.mean(1), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(episode.y_BC.std(1), torch.ones(4), atol=1e-4, rtol=0)
+
+
 def test_the_upstream_estimators_open_the_files(tmp_path):
     tabicl, tabdpt = pytest.importorskip("tabicl"), pytest.importorskip("tabdpt")
-    run(RECIPES["tabdpt-mini"], tmp_path / "dpt", 1)
-    run(RECIPES["tabicl-mini-regressor"], tmp_path / "icl", 1)
+    losses(tmp_path / "dpt", 1, "tabdpt-mini")
+    losses(tmp_path / "icl", 1, "tabicl-mini-regressor")
     x = np.random.default_rng(0).normal(size=(30, 3))
     local = dict(
         model_weight_path=str(tmp_path / "dpt" / "tabdpt-mini.safetensors"), device="cpu", use_flash=False, compile=False, verbose=False
@@ -133,44 +353,29 @@ def test_mitra_opens_its_folder(tmp_path):
     from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
 
     for name in ("mitra-mini-classifier", "mitra-mini-regressor"):
-        run(RECIPES[name], tmp_path / name, 1)
+        losses(tmp_path / name, 1, name)
         opened = Tab2D.from_pretrained(str(tmp_path / name / name), device="cpu")
-        assert opened.dim_output == RECIPES[name].build().dim_output
+        assert opened.dim_output == recipe(name).make().dim_output
 
 
-def test_query_rows_of_a_class_that_the_context_lacks_are_not_scored():
-    episode = class_episode(Group(torch.zeros(1, 10, 1), torch.arange(10.0)[None], False), Size(10, 1), np.random.default_rng(0))
-    assert (episode.targets_BQ == NOT_SCORED).all()
-    shared = class_episode(Group(torch.zeros(1, 20, 1), torch.tensor([[0.0, 1.0] * 10]), False), Size(20, 1), np.random.default_rng(0))
-    logits_BQK = torch.zeros(*shared.targets_BQ.shape, 10)
-    assert class_loss(logits_BQK, shared).item() == pytest.approx(np.log(2))
+def test_the_command_tells_how_far_it_is_and_goes_on_where_it_was_asked_to_stop(tmp_path, monkeypatch, capsys):
+    def stop(size, *, classes):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return few(size, classes=classes)
 
-
-def test_a_numeric_target_is_scored_on_the_scale_of_its_context():
-    episode = number_episode(stand_in(0, 0), SMALL, np.random.default_rng(0))
-    torch.testing.assert_close(episode.y_BC.mean(1), torch.zeros(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(episode.y_BC.std(1), torch.ones(4), atol=1e-4, rtol=0)
-
-
-def test_classes_cut_from_a_numeric_target_are_numbered_from_nought():
-    episode = class_episode(stand_in(0, 0), SMALL, np.random.default_rng(0))
-    ids_BT = torch.cat([episode.y_BC.long(), episode.targets_BQ], 1)
-    assert ((ids_BT == NOT_SCORED) | ((ids_BT >= 0) & (ids_BT < episode.classes_B[:, None]))).all()
-
-
-def test_a_pool_starts_over_after_its_last_group_and_keeps_what_it_made(tmp_path, monkeypatch):
-    pool = Pool(tmp_path, 3)
-    assert list(pool.fill()) == [2, 1, 0]
-    monkeypatch.setattr(tables, "make_group", None)  # every group is on disk by now
-    assert torch.equal(pool.group(4).x_BTF, pool.group(1).x_BTF)
-    assert not torch.equal(pool.group(0).x_BTF, pool.group(1).x_BTF)
-
-
-def test_the_rate_warms_up_holds_and_falls():
-    factors = [rate_factor(step, 1000) for step in range(1000)]
-    assert factors[0] == 0.02
-    assert set(factors[60 : int(1000 * HOLD)]) == {1.0}
-    assert factors[-1] == pytest.approx(0.02, abs=0.01)
+    monkeypatch.setitem(RECIPES, "tabicl-mini", recipe("tabicl-mini"))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for lists, steps in ((stop, "50"), (few, "12")):
+        monkeypatch.setitem(Pretraining.__init__.__kwdefaults__, "lists", lists)
+        monkeypatch.setattr(sys, "argv", ["pretraining", "tabicl-mini", str(tmp_path), "--steps", steps])
+        __main__.main()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    lines = capsys.readouterr().out.splitlines()
+    assert "Stopped; the same command goes on." in lines[2] and f"From step 1 in {tmp_path}" == lines[3]
+    assert re.fullmatch(r"step 10  \d+ tables  0\.\d+ CPU hours  loss \d\.\d+", lines[4])
+    assert lines[5].startswith("held out, classes: few ")
+    assert json.loads((tmp_path / "tabicl-mini.json").read_text())["step"] == 12
 
 
 def test_the_command_needs_no_package_of_another_family_to_start():
