@@ -21,8 +21,8 @@ from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
 from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model, with_module
-from tabtune_core.models.catalogue import card_with, get_card
-from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import card_with, find_checkpoint
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.scoring import Shown
 

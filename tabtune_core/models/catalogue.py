@@ -18,8 +18,8 @@ ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
 """Environment variable of a run's process on a machine where the weights that a person named lie at another path."""
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
-BY_NAME: dict[str, ModelCard] = {**{card.name: card for card in EARLIER}, **CATALOGUE}
-"""With the weights that earlier versions had under a name of today: no list offers them, and what was made with them opens."""
+BY_NAME: dict[str, ModelCard] = {**{card.name: card for cards in EARLIER.values() for card in cards}, **CATALOGUE}
+"""With the earlier ones, which no list offers."""
 
 
 def get_card(name: str) -> ModelCard:
@@ -31,16 +31,6 @@ def get_card(name: str) -> ModelCard:
     if name not in BY_NAME:
         raise SettingError(f"There is no model {name!r}; choose one of {', '.join(CATALOGUE)}.")
     return BY_NAME[name]
-
-
-def card_with(name: str, task: Task, sha256: str) -> ModelCard:
-    """The card of a model whose weights have this hash: that of the name, unless an earlier one has it.
-
-    Raises:
-        SettingError: naming the models that exist.
-    """
-    has_it = [card for card in BY_NAME.values() if task in card.weights and card.weights[task].sha256 == sha256]
-    return get_card(name) if get_card(name) in has_it or not has_it else has_it[0]
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:

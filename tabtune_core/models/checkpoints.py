@@ -20,7 +20,8 @@ from tabtune_core.files.damaged import Damaged, read_text
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
+from tabtune_core.models.catalogue import WEIGHTS, get_card, named_checkpoint
+from tabtune_core.models.families import EARLIER
 
 ANSWER_SECONDS = 5.0
 """For which an answer of huggingface.co is waited."""
@@ -72,6 +73,20 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
             f"Delete it and try again."
         )
     return file, Source(card.name, file.name, repository, revision, identities[0], identities)
+
+
+def card_with(name: str, task: Task, sha256: str) -> ModelCard:
+    """The card of the weights that something was made with: that of the name, or an earlier one where those in the box are others by now.
+
+    Raises:
+        SettingError: there is no such model.
+        CheckpointError: the installation is damaged.
+    """
+    card = get_card(name)
+    for one in (card, *EARLIER.get(name, ())):
+        if one.in_the_box and task in one.weights and sha256 in find_checkpoint(one, task)[1].identities:
+            return one
+    return card
 
 
 def _published_sha256(cached: Path) -> str | None:

@@ -21,8 +21,8 @@ from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.catalogue import BY_NAME, card_with, get_card, named_checkpoint
-from tabtune_core.models.checkpoints import find_checkpoint, identities_of, is_here
+from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
+from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 
@@ -194,11 +194,12 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     settings, base = adapter.settings, adapter.facts["base"]
     if settings.model not in BY_NAME:
         return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may."
-    card = card_with(settings.model, settings.task, base["sha256"])
+    card = get_card(settings.model)
     if not card.family.installed:
         return str(card.family.missing_package())
     wanted = f"It was trained on {base['file']} (SHA-256 {base['sha256'][:12]}…)"
     try:
+        card = card_with(settings.model, settings.task, base["sha256"])
         weights = card.weights_for(settings.task)
         if adapter.checkpoint is not None:
             here = named_checkpoint(card, settings.task, adapter.checkpoint)

@@ -30,7 +30,8 @@ from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
-from tabtune_core.models.catalogue import card_with, get_card
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import card_with
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions

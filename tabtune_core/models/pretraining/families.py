@@ -50,31 +50,23 @@ class Recipe:
 def _tabicl(config: dict[str, Any]) -> nn.Module:
     from tabicl._model.tabicl import TabICL
 
-    from tabtune_core.models.tabicl.lean_attention import lean
+    from tabtune_core.models.tabicl.lean_forward import lean
 
     module: nn.Module = TabICL(**config).train()
     lean(module)
     return module
 
 
-def _tabicl_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    from tabtune_core.models.tabicl.lean_forward import needed_work_alone
-
-    with needed_work_alone(model):
-        output: torch.Tensor = model(episode.x_BTF, episode.y_BC)
-    return output
-
-
 def tabicl_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Cross-entropy, nats, at the temperature of predictions."""
     from tabtune_core.models.tabicl.model import TEMPERATURE
 
-    return class_loss(_tabicl_output(model, episode) / TEMPERATURE, episode)
+    return class_loss(model(episode.x_BTF, episode.y_BC) / TEMPERATURE, episode)
 
 
 def tabicl_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     """Pinball loss over the quantiles (1/(V+1) .. V/(V+1)), in standard deviations of the context's target."""
-    quantiles_BQV = _tabicl_output(model, episode)
+    quantiles_BQV = model(episode.x_BTF, episode.y_BC)
     count = quantiles_BQV.shape[-1]
     level_V = torch.arange(1, count + 1) / (count + 1)
     gap_BQV = episode.targets_BQ[..., None] - quantiles_BQV

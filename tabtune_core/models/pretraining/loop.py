@@ -129,7 +129,7 @@ class Pretraining:
         growth: int | None = None,
         start: Path | None = None,
         looks: int = 100,
-        saves: int = 25,
+        saves: int = 10,
         recipes: Mapping[str, Recipe] = RECIPES,
         lists: Callable[..., dict[str, list[PretrainingEpisode]]] = held_out,
     ) -> None:
@@ -177,6 +177,7 @@ class Pretraining:
         end = min((step for step in (until, self._end) if step is not None), default=None)
         if not progress.history:
             self._look()
+            self.save()
         started = time.process_time()
         while end is None or progress.step < end:
             progress.losses = [*progress.losses, self._step()][-RECENT:]

@@ -171,7 +171,7 @@ MINI_1 = ModelCard(
         ),
     },
 )
-EARLIER = (MINI_1,)
+EARLIER = {"tabicl-mini": (MINI_1,)}
 CARDS = (
     replace(MINI_1, name="tabicl-mini", title="TabICL mini"),
     _tabicl(

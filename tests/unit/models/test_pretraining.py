@@ -263,12 +263,11 @@ def test_tables_grow_from_small_ones_to_their_full_size():
 @pytest.mark.parametrize("classes", [True, False])
 def test_tables_are_whole_and_of_many_kinds(classes):
     rng, tables = np.random.default_rng(0), []
-    for seed in range(150):
-        rows, features = int(rng.integers(64, 600)), int(rng.integers(2, 101))
+    for seed in range(100):
+        rows, features = int(rng.integers(64, 600)), int(rng.integers(2, 51))
         tables.append(draw_table(np.random.default_rng(seed), rows, features, classes=classes))
         assert tables[-1].x_TF.shape == (rows, features) and np.isfinite(tables[-1].y_T).all()
-        again = draw_table(np.random.default_rng(seed), rows, features, classes=classes)
-        np.testing.assert_array_equal(again.x_TF, tables[-1].x_TF)
+    np.testing.assert_array_equal(draw_table(np.random.default_rng(99), rows, features, classes=classes).x_TF, tables[-1].x_TF)
     counts = [np.bincount(table.y_T.astype(int)) for table in tables] if classes else []
     assert all(2 <= len(count) <= 10 and count.min() >= FEWEST_OF_A_CLASS for count in counts)
     columns = [column[np.isfinite(column)] for table in tables for column in table.x_TF.T]
@@ -282,11 +281,11 @@ def test_tables_are_whole_and_of_many_kinds(classes):
 
 def test_columns_tell_the_target():
     right, chance = [], []
-    for seed in range(40):
-        episode = draw_episode(np.random.default_rng(seed), Size(400, 20), classes=True)
+    for seed in range(30):
+        episode = draw_episode(np.random.default_rng(seed), Size(300, 12), classes=True)
         scored, y_C = episode.targets_BQ[0] != NOT_SCORED, episode.y_BC[0].long()
         x_CF, x_QF = episode.x_BTF[0, : len(y_C)], episode.x_BTF[0, len(y_C) :][scored]
-        right.append(RandomForestClassifier(30, random_state=0).fit(x_CF, y_C).score(x_QF, episode.targets_BQ[0][scored]))
+        right.append(RandomForestClassifier(20, random_state=0).fit(x_CF, y_C).score(x_QF, episode.targets_BQ[0][scored]))
         chance.append(float((episode.targets_BQ[0][scored] == torch.mode(y_C)[0]).float().mean()))
     assert np.mean(right) > np.mean(chance) + 0.05
 
