@@ -52,7 +52,7 @@ def _train(training: "Pretraining", until: int | None) -> None:
             training.save()
         if progress.step % 10 == 0 or asked_to_stop:
             so_far = f"step {progress.step}  {progress.tables:,} tables  {progress.hours:.3f} CPU hours"
-            _say(f"{so_far}  loss {np.mean(progress.losses):.4f}")
+            _say(f"{so_far}  loss {np.nanmean(progress.losses):.4f}")
         if progress.history[-1]["step"] == progress.step:
             for task, losses in progress.history[-1]["held_out"].items():
                 _say(f"held out, {task}: {'  '.join(f'{name} {loss:.4f}' for name, loss in losses.items())}")

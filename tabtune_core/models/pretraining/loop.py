@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import CheckpointError
+from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, draw_episode
 from tabtune_core.models.pretraining.families import RECIPES, Recipe
 from tabtune_core.models.pretraining.held_out import held_out
@@ -166,6 +167,7 @@ class Pretraining:
             check_same(led, {"family": asked["family"], "config": asked["config"]}, start)
             chosen = {name: asked[name] for name in ("seed", "rate", "growth") if asked[name] is not None}
             self.progress = replace(led, fresh=led.step, decay_from=None, decay_steps=0, losses=[], code=code_now(), **chosen)
+        self.progress.started_from = sha256_of(weights_file(start))
         start_from(self.model, start)
 
     def steps(self, until: int | None = None) -> Iterator[Progress]:
@@ -210,12 +212,13 @@ class Pretraining:
             if torch.isfinite(loss):  # a pass none of whose query rows could be scored gives no number
                 (loss / STEP_PASSES).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.item())
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        usable = torch.isfinite(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         for optimizer in self.optimizers:
-            optimizer.step()
+            if usable:  # else this step would be the end of all weights
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self._follow(min(EMA_DECAY, (progress.step - progress.fresh + 1) / (progress.step - progress.fresh + 11)))
-        return float(np.mean(losses))
+        return float(np.mean(losses or [np.nan]))
 
     def _follow(self, decay: float) -> None:
         """Moves the averaged weights towards those of the model: an exponential moving average."""
@@ -235,7 +238,7 @@ class Pretraining:
                     for name, episodes in self._drawn[task].items()
                 }
         size = size_at(progress.step, progress.growth, self.recipe.size)
-        of_training = float(np.mean(progress.losses)) if progress.losses else None
+        of_training = float(np.nanmean(progress.losses)) if progress.losses else None
         counters = {"step": progress.step, "tables": progress.tables, "hours": round(progress.hours, 4), "rows": size.rows}
         progress.history.append({**counters, "rate": progress.rate * rate_factor(progress), "loss": of_training, "held_out": losses})
 

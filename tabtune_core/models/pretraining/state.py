@@ -42,6 +42,8 @@ class Progress:
     """Hash of the code that draws tables and trains, and the versions of what it uses."""
     growth: int
     """Steps in which tables grow from small ones to their full size."""
+    started_from: str | None = None
+    """SHA-256 of the weights that it began with."""
     fresh: int = 0
     """Step at which the optimizers began; the rate warms up from there."""
     decay_from: int | None = None

@@ -17,6 +17,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 
 from tabtune_core.errors import CheckpointError
+from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.models.pretraining import __main__, episodes, loop, state
 from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, draw_episode, number_episode
 from tabtune_core.models.pretraining.families import RECIPES
@@ -119,6 +120,18 @@ def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkey
         assert_same(weights_in(disk), weights_in(tmp_path / "whole"))
 
 
+def test_a_step_whose_gradient_is_no_number_changes_nothing(tmp_path):
+    def broken(model, episode):
+        output = model(episode.x_BTF, episode.y_BC)
+        return (output * 0).sum().sqrt()  # 0, with a gradient that is none
+
+    bad = replace(recipe("tabicl-mini"), losses={"classes": broken})
+    run = Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": bad}, lists=few)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    next(run.steps())
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+
 def test_a_full_disk_in_the_middle_of_a_state_leaves_the_state_before_and_is_told(tmp_path, monkeypatch):
     steps = (run := training(tmp_path)).steps(6)
     next(steps), next(steps)
@@ -204,6 +217,7 @@ def test_a_milestone_goes_on_with_its_counters_and_its_curve(tmp_path):
     assert [entry["step"] for entry in later.progress.history] == [0, 2, 4]
     assert rate_factor(later.progress) == pytest.approx(1 / 50)  # optimizers begin anew
     assert read_milestone(tmp_path / "a" / "tabicl-mini.ckpt") == before
+    assert later.progress.started_from == sha256_of(tmp_path / "a" / "tabicl-mini.ckpt")
     assert before.tables > 8 and before.hours > 0
 
 
