@@ -97,7 +97,7 @@ def test_its_weights_are_a_start_that_has_the_same_weights(family, tmp_path):
 
 def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
     """The disk at every moment at which a file is made durable or moved is what a kill would leave there."""
-    losses(tmp_path / "whole", 4)
+    losses(tmp_path / "whole", 3)
     disks, killed = [], tmp_path / "killed"
 
     def noting(function):
@@ -112,11 +112,11 @@ def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", noting(os.fsync))
         patched.setattr(Path, "replace", noting(Path.replace))
-        losses(killed, 4)
+        losses(killed, 3)
     left = {tuple(sorted((file.name, file.read_bytes()) for file in disk.iterdir())): disk for disk in disks}
     assert len(left) > 7
     for disk in left.values():
-        losses(disk, 4)
+        losses(disk, 3)
         assert_same(weights_in(disk), weights_in(tmp_path / "whole"))
 
 
