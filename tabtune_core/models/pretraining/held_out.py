@@ -8,10 +8,12 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 
+from tabtune_core.errors import MissingPackageError
 from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, draw_episode, read_episode
 
 SEED = 2**40
@@ -22,7 +24,13 @@ PRIORS = ("mlp_scm", "tree_scm", "graph_scm")
 
 
 def held_out(size: Size, *, classes: bool, episodes: int = 8) -> dict[str, list[PretrainingEpisode]]:
-    """So many episodes for each number of rows, within the size, and half as many of the other prior."""
+    """So many episodes for each number of rows, within the size, and half as many of the other prior.
+
+    Raises:
+        MissingPackageError: xgboost is not installed.
+    """
+    if find_spec("xgboost") is None:
+        raise MissingPackageError("Some held-out tables need xgboost. Run: pip install 'tabtune-dashboard[pretrain]'")
     lists = {}
     for number, (name, (low, high)) in enumerate(ROWS.items()):
         bounds = Size(min(high, size.rows), size.features, fewest_rows=low)

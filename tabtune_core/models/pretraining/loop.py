@@ -163,6 +163,8 @@ class Pretraining:
             self.average = copy.deepcopy(self.model).requires_grad_(False)
 
     def _start(self, start: Path, asked: Mapping[str, Any]) -> None:
+        if not weights_file(start).is_file():
+            raise CheckpointError(f"There are no weights at {start} to begin with. Name another file, or leave --start out.")
         if (led := read_milestone(start)) is not None:
             check_same(led, {"family": asked["family"], "config": asked["config"]}, start)
             chosen = {name: asked[name] for name in ("seed", "rate", "growth") if asked[name] is not None}

@@ -142,6 +142,10 @@ def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> No
     """
     for name, value in asked.items():
         if value is not None and value != (begun := getattr(progress, name)):
+            if isinstance(value, dict):
+                begun, value = (
+                    {key: one.get(key) for key in {**begun, **value} if begun.get(key) != value.get(key)} for one in (begun, value)
+                )
             raise CheckpointError(
                 f"The training in {folder} has the {name} {begun}, and {value} was asked for. Leave it out, or name another folder."
             )

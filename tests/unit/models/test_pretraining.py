@@ -189,7 +189,7 @@ def test_it_does_not_go_on_with_something_else_than_was_begun(tmp_path, asked, s
 def test_a_state_of_another_architecture_or_of_another_version_is_refused(tmp_path):
     losses(tmp_path, 2)
     deeper = replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": 4})
-    with pytest.raises(CheckpointError, match="has the config"):
+    with pytest.raises(CheckpointError, match="has the config {'icl_num_blocks': 2}, and {'icl_num_blocks': 4} was asked for"):
         Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": deeper}, lists=few)
     with pytest.raises(CheckpointError, match="was written by another version of the pre-training"):
         state._progress({"family": "tabicl-mini", "unheard_of": 1}, tmp_path / STATE)
@@ -202,6 +202,11 @@ def test_a_state_of_other_code_goes_on_and_says_so(tmp_path, monkeypatch):
     later = training(tmp_path)
     assert later.other_code and later.progress.code == "another"
     assert len(list(later.steps(4))) == 2
+
+
+def test_a_start_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="There are no weights at .*nowhere.ckpt to begin with"):
+        training(tmp_path, start=tmp_path / "nowhere.ckpt")
 
 
 def test_two_do_not_train_in_one_folder(tmp_path):
