@@ -178,6 +178,11 @@ class RunFinished:
     """After which training went on in another process, because the one before was interrupted. The seconds are those up to such a step and
     from there on; the peaks of memory are the highest of all processes."""
 
+    @property
+    def run_growth_memory_bytes(self) -> int | None:
+        """The peak of training or of prediction over the loaded base, whichever is higher."""
+        return max((grown for grown in (self.growth_memory_bytes, self.predict_growth_memory_bytes) if grown is not None), default=None)
+
 
 def pack_costs(result: RunFinished) -> str:
     """What a run's quick sweep took, measured for the pack, in a sentence; empty for a run that trained alone."""

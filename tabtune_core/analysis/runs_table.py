@@ -232,8 +232,6 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
 
 def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
-    of_phases = [bytes for bytes in (result.growth_memory_bytes, result.predict_growth_memory_bytes) if bytes is not None]
-    row["run_growth_memory_bytes"] = max(of_phases, default=None)
     row["steps"], row["pack"] = result.steps_done, pack_costs(result)
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}

@@ -57,6 +57,7 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         **{f"peak_{phase.replace('-', '_')}_bytes": _mean([fit.peaks.get(phase) for fit in fits if fit.result]) for phase in _PHASES},
         "growth_memory_bytes": _mean([r.growth_memory_bytes for r in results]),
         "predict_growth_memory_bytes": _mean([r.predict_growth_memory_bytes for r in results]),
+        "run_growth_memory_bytes": _mean([r.run_growth_memory_bytes for r in results]),
         "memory_meter": results[0].memory_meter if results else "",
         "train_seconds": _mean([r.train_seconds for r in results]),
         "train_wall_seconds": _mean([r.train_wall_seconds for r in results]),

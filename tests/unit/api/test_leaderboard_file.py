@@ -11,7 +11,7 @@ from tabtune_core.settings import RunSettings
 
 SETTINGS = RunSettings(dataset="d", target="y")
 SCORES = {"log_loss": 0.5}
-RESULT = RunFinished("finished", 1, 9, False, SCORES, SCORES, SCORES, SCORES, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
+RESULT = RunFinished("finished", 1, 9, False, SCORES, SCORES, SCORES, SCORES, 1.0, 0.1, 1, 1, "resident", 4, 100, 9, train_wall_seconds=1.0)
 
 
 @pytest.fixture
