@@ -16,7 +16,7 @@ from tabtune_core.events import to_json
 from tabtune_core.store.runs import RunStore
 
 HEADLINE = re.compile(
-    r"Validation chooses r=(\d+)(?: among the LoRA runs)?[.,].*\sOn the test rows .*: (\S+) accuracy, 95 % interval (\S+) to (\S+?)\.\s",
+    r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to (\S+?)\.\s",
     re.DOTALL,
 )
 

@@ -172,7 +172,7 @@ def test_one_row_is_enough_and_a_lost_line_is_said():
     rows = read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,3,4,5\n,,\n2,2,2024-04-03\n", FACTS)
     assert len(rows.frame) == 2
     assert "left out" in rows.notes[0]
-    assert "1 rows without any value were left out." in rows.notes
+    assert "1 row without any value: left out." in rows.notes
 
 
 def test_words_in_a_column_of_numbers_and_too_many_rows_are_said():
