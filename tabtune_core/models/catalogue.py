@@ -4,6 +4,7 @@ Shapes of a model's layers are listed so that pages can price a rank without the
 """
 
 import os
+from collections import ChainMap
 from pathlib import Path
 
 from tabtune_core.errors import CheckpointError, DeviceError, SettingError, TableError, TargetError
@@ -18,7 +19,7 @@ ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
 """Environment variable of a run's process on a machine where the weights that a person named lie at another path."""
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
-BY_NAME: dict[str, ModelCard] = {**{card.name: card for cards in EARLIER.values() for card in cards}, **CATALOGUE}
+BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for card in cards})
 """With the earlier ones, which no list offers."""
 
 
