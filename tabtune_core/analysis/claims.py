@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from tabtune_core.analysis.comparison import Comparison, Load, replicates
+from tabtune_core.analysis.gains import ROUNDING, beyond_noise
 from tabtune_core.analysis.replicates import Difference, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS
@@ -25,8 +26,7 @@ MOST_TIMES = 10
 """More test rows than so many times those that there are, are none to plan with."""
 POWER = float(ndtri(0.8))
 """Standard errors by which a true gain must be beyond the end of its interval to be claimed in 80 % of cases."""
-ROUNDING = 1e-12
-"""Far below any difference of scores that is not one of arithmetic."""
+SIDES: dict[int | None, "Verdict"] = {1: "better", -1: "worse", 0: "unclear"}
 Verdict = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
 
 
@@ -116,7 +116,7 @@ def _verdict(gain: float, found: Difference | TooFew | None) -> Verdict:
         return "no gain"
     if found is None or isinstance(found, TooFew):
         return "not known" if found is None else "too few"
-    return "better" if found.low > ROUNDING else "worse" if found.high < -ROUNDING else "unclear"
+    return SIDES[beyond_noise(found)]
 
 
 def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:

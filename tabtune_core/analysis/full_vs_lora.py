@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tabtune_core.analysis.claims import ROUNDING
+from tabtune_core.analysis.gains import ROUNDING
 from tabtune_core.analysis.intervals import half_interval
 from tabtune_core.analysis.recommendation import label_of, smallest_within
 from tabtune_core.metrics import METRICS

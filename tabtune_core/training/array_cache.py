@@ -89,9 +89,8 @@ class SharedArrays:
             return None
         except (OSError, ValueError, EOFError, TypeError):
             seconds = waits = math.nan
-        if not (
-            0 <= seconds < math.inf and 0 <= waits < math.inf
-        ):  # what it cost is not known, as of an earlier version's file: as good as none
+        known = 0 <= seconds < math.inf and 0 <= waits < math.inf
+        if not known:  # as of an earlier version's file: as good as none
             file.unlink(missing_ok=True)
             return None
         self.reused += 1
