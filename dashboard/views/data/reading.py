@@ -5,8 +5,9 @@ What waits is kept for the tab, so that a click elsewhere on the page, or a look
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -88,12 +89,12 @@ def cancel() -> None:
     show_added(waiting)
 
 
-def end_with_tab(waiting: Waiting, process: ReadingProcess, session: str) -> None:
+def end_with_tab(waiting: Waiting, process: ReadingProcess, is_open: Callable[[], bool]) -> None:
     """Ends a reading that no tab waits for any more: Streamlit keeps what a closed one held, for minutes or until the next one comes."""
     away = 0.0
     while not process.ended():
         time.sleep(AWAY_LOOK_SECONDS)
-        away = 0.0 if runtime.get_instance().is_active_session(session) else away + AWAY_LOOK_SECONDS
+        away = 0.0 if is_open() else away + AWAY_LOOK_SECONDS
         if away >= MOST_AWAY_SECONDS:
             waiting.process = None
             process.cancel()
@@ -117,7 +118,8 @@ def follow() -> None:
                 not_added(waiting.items.pop(0), error)
                 continue
             if runtime.exists() and (context := get_script_run_ctx()):
-                threading.Thread(target=end_with_tab, args=(waiting, waiting.process, context.session_id), daemon=True).start()
+                is_open = partial(runtime.get_instance().is_active_session, context.session_id)  # the thread may outlive the server
+                threading.Thread(target=end_with_tab, args=(waiting, waiting.process, is_open), daemon=True).start()
         process = waiting.process
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
         while not process.ended():
