@@ -121,7 +121,7 @@ def load_text(
         share = min(share, SLACK * limit_bytes / size)
     if share < 1:
         draw_rows(connection, path, dialect, share, sample, pad=pad)
-        path, dialect = sample, replace(dialect, quote='"', escape='"', comment="", skip=0)
+        path, dialect = sample, replace(dialect, quote='"', escape='"', skip=0)
     if share < 1 or not whole:
         hold_rows(connection, path, dialect, pad=pad, missing_marks=missing_marks)
     named = first_cells(connection, path, dialect, pad=pad) if dialect.header else (None,) * dialect.width
@@ -138,10 +138,10 @@ def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, 
     """SQL for the rows of a file as DuckDB reads them, the header among them, and its parameters. ``pad`` keeps rows of too few cells."""
     source = (
         "read_csv($path, auto_detect=false, header=false, parallel=false, columns=$columns, delim=$delim, quote=$quote, escape=$escape, "
-        "comment=$comment, skip=$skip, null_padding=$pad, ignore_errors=true)"
+        "comment='', skip=$skip, null_padding=$pad, ignore_errors=true)"
     )
     columns = {f"c{place}": "VARCHAR" for place in range(dialect.width)}
-    layout = {"delim": dialect.delimiter, "quote": dialect.quote, "escape": dialect.escape, "comment": dialect.comment}
+    layout = {"delim": dialect.delimiter, "quote": dialect.quote, "escape": dialect.escape}
     return f"FROM {source}", {"path": str(path), "columns": columns, "skip": dialect.skip, "pad": pad, **layout}
 
 
@@ -251,8 +251,9 @@ def layout_findings(dialect: Dialect) -> list[Finding]:
     if dialect.skip:
         message = f"The table starts at line {dialect.skip + 1}; what stands above it was left out."
         findings.append(Finding("info", "title-lines", message))
-    if dialect.comment:
-        findings.append(Finding("info", "comment-lines", f"Lines that start with {dialect.comment!r} were read as comments."))
+    if dialect.comments.count:
+        verb = "start with '#' and were read as comments" if dialect.comments.count > 1 else "starts with '#' and was read as a comment"
+        findings.append(Finding("info", "comment-lines", f"{dialect.comments} {verb}."))
     if dialect.delimiter != ",":
         word = {"\t": "a tab", " ": "a blank"}.get(dialect.delimiter, repr(dialect.delimiter))
         findings.append(Finding("info", "separator", f"Cells are separated by {word}."))

@@ -9,14 +9,15 @@ import io
 import re
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import duckdb
 
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
-from tabtune_core.data.reading.misfits import find_misfits, refuse_open_quote
+from tabtune_core.data.reading.misfits import Lines, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.sql import first_row
 from tabtune_core.errors import LayoutError, TableError
 
@@ -31,6 +32,9 @@ MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 """As Excel reads and writes it."""
+MARK = "#"
+"""At the start of a line: a comment, or, from some programs, a header."""
+NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+\s*")
 
 
@@ -41,9 +45,6 @@ class Dialect:
     delimiter: str
     quote: str
     escape: str
-    comment: str
-    """Lines that start with it are no rows; empty for none."""
-
     skip: int
     """Lines above the table."""
 
@@ -56,9 +57,12 @@ class Dialect:
     short_header: bool
     """The header is one cell short: the first column holds row names, as R writes them, or the lines end in a separator."""
 
+    comments: Lines = field(default_factory=Lines)
+    """Lines of the table that are none of its rows."""
+
 
 def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: ReadingChoices) -> Dialect:
-    """The layout of a UTF-8 file; what ``choices`` fixes is kept.
+    """The layout of a UTF-8 file, in which comments become empty lines; what ``choices`` fixes is kept.
 
     Raises TableError for a file without text, a separator that is not one character, and a file of one column.
     """
@@ -69,25 +73,26 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if told and choices.delimiter is None:
         choices, blank, start = replace(choices, delimiter=told[1]), blank + 1, start[told.end() :]
     sniffed = path.with_name("start.csv")
-    write_start(start, sniffed)
-    head = start[:HEAD_CHARACTERS]
+    uncommented = without_marked(start)
+    write_start(uncommented, sniffed)
+    head = uncommented[:HEAD_CHARACTERS]
     given: dict[str, str | int] = {} if choices.delimiter is None else {"delim": choices.delimiter}
     found = sniff(connection, sniffed, **given)
-    delimiter, quote, escape, comment = (found or (choices.delimiter or ",", '"', "", ""))[:4]
+    delimiter, quote, escape = (found or (choices.delimiter or ",", '"', ""))[:3]
     quote = quote or '"'
-    quoted, usual = (evenness(head_records(head, delimiter, mark, comment)) for mark in (quote, '"'))
+    quoted, usual = (evenness(head_records(head, delimiter, mark)) for mark in (quote, '"'))
     if usual > quoted:  # words with apostrophes are taken for quoted ones where a real quote is broken
         quote = escape = '"'
-    if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote, comment):
+    if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote):
         delimiter = ";"
-    records = head_records(head, delimiter, quote, comment)
+    records = head_records(head, delimiter, quote)
     if choices.delimiter is None and usual_width(records) < 2:
-        tried = [(separator, head_records(head, separator, quote, comment)) for separator in SEPARATORS]
+        tried = [(separator, head_records(head, separator, quote)) for separator in SEPARATORS]
         delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
     width = usual_width(records)
     split = [record for record in records if len(record[1]) > 1]
     if width < 2 or evenness(split) < MOSTLY:
-        refuse_open_quote(find_misfits(path, Dialect(delimiter, quote, quote, comment, blank, 2, False, False)).opened)
+        refuse_open_quote(find_misfits(path, Dialect(delimiter, quote, quote, blank, 2, False, False)).opened)
     if width < 2:
         start = records[0][1][0] if records else head  # no record where a cell is over csv's own size limit
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
@@ -101,9 +106,59 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
             f"{width}. Mend the file, or {SET_SEPARATOR}."
         )
-    dialect = Dialect(delimiter, quote, escape or quote, comment, skip, max(width, len(first)), False, False)
-    header = choices.header if choices.header is not None else has_header(connection, sniffed, dialect, first)
-    return replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
+    numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
+    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers else None
+    skip, first = above or (skip, first)
+    dialect = Dialect(delimiter, quote, escape or quote, skip, max(width, len(first)), False, False)
+    header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)
+    dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
+    return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above)))
+
+
+def without_marked(start: str) -> str:
+    """The text with empty lines for those that start with a ``#``, unless most do."""
+    lines = start.split("\n")
+    marked = [line.startswith(MARK) for line in lines]
+    return start if 2 * sum(marked) > len(lines) else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
+
+
+def marked_header(above: list[str], delimiter: str, quote: str, width: int) -> tuple[int, list[str]] | None:
+    """Of the lines before the first row, the last that starts with a ``#`` and has words alone, as many as a row has cells.
+
+    Returns how many lines come before it, and its cells.
+    """
+    for before, line in reversed([*enumerate(above)]):
+        cells = next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
+        if line.startswith(MARK) and len(cells) == width and not any(map(NUMBER.fullmatch, cells)):
+            return before, cells
+    return None
+
+
+def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool) -> Lines:
+    """Empties the comments of a file, and takes the ``#`` off a header; returns which lines those comments were.
+
+    A comment is a line outside of quotes that starts with a ``#`` and has too few or too many cells for a row, or a number behind the
+    mark: a row that somebody took out.
+    """
+    comments = Lines()
+    with path.open("rb") as held, mmap(held.fileno(), 0, access=ACCESS_READ) as text:
+        if not re.search(rb"(?:^|\n)#", text):
+            return comments
+    inside, whole = False, path.with_name("commented.csv")
+    path.rename(whole)
+    with whole.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as kept:
+        for number, line in enumerate(lines, 1):
+            if line.startswith(MARK) and not inside and number > dialect.skip:
+                cells = next(csv.reader([line], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
+                if header_marked and number == dialect.skip + 1:
+                    line = line.lstrip(MARK + " ")
+                elif len(cells) != dialect.width or NUMBER.fullmatch(cells[0].lstrip(MARK)):
+                    comments.add(number)
+                    line = "\n"
+            inside ^= line.count(dialect.quote) % 2 == 1
+            kept.write(line)
+    whole.unlink()
+    return comments
 
 
 def first_letters(path: Path) -> tuple[int, str]:
@@ -136,36 +191,36 @@ def write_start(start: str, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, str, bool] | None:
-    """Delimiter, quote, escape, comment and header as DuckDB finds them; None where it finds no layout."""
-    options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, **given}
+def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, bool] | None:
+    """Delimiter, quote, escape and header as DuckDB finds them; None where it finds no layout."""
+    options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, "comment": "", **given}
     names = "".join(f", {name}=?" for name in options)
     try:
-        query = f"SELECT Delimiter, Quote, Escape, Comment, HasHeader FROM sniff_csv(?{names})"
+        query = f"SELECT Delimiter, Quote, Escape, HasHeader FROM sniff_csv(?{names})"
         row = first_row(connection, query, [str(path), *options.values()])
     except duckdb.Error:
         return None
-    delimiter, quote, escape, comment = ("" if mark in ("(empty)", "\0") else mark for mark in row[:4])
-    return delimiter or ",", quote, escape, comment, row[4]
+    delimiter, quote, escape = ("" if mark in ("(empty)", "\0") else mark for mark in row[:3])
+    return delimiter or ",", quote, escape, row[3]
 
 
-def head_records(head: str, delimiter: str, quote: str, comment: str) -> list[tuple[int, list[str]]]:
+def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[str]]]:
     """The records at the start of a file that are not blank, each with the number of lines before it."""
     reader = csv.reader(io.StringIO(head), delimiter=delimiter, quotechar=quote)
     records = []
     before = 0
     with suppress(csv.Error):  # a cell over csv's own size limit: what came before it is enough
         for record in islice(reader, HEAD_LINES):
-            if any(cell.strip() for cell in record) and not (comment and record[0].startswith(comment)):
+            if any(cell.strip() for cell in record):
                 records.append((before, record))
             before = reader.line_num
     complete = len(head) < HEAD_CHARACTERS or len(records) < 2
     return records if complete else records[:-1]
 
 
-def has_decimal_commas(head: str, quote: str, comment: str) -> bool:
+def has_decimal_commas(head: str, quote: str) -> bool:
     """Whether all lines split at ';' alike, and have commas in numbers alone: without a header both may be separators for DuckDB."""
-    records = head_records(head, ";", quote, comment)
+    records = head_records(head, ";", quote)
     cells = [cell for _, record in records for cell in record if "," in cell]
     return bool(cells) and usual_width(records) > 1 and evenness(records) == 1 and all(map(DECIMAL_COMMA.fullmatch, cells))
 
@@ -197,7 +252,7 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
     """DuckDB's answer, but years in a row and names without a digit beside them are a header too."""
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
-    if found is not None and found[4]:
+    if found is not None and found[3]:
         return True
     years = [int(cell) for cell in first if len(cell.strip()) == 4 and cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
     if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):

@@ -50,7 +50,7 @@ class Misfits:
     """What a file holds."""
 
     records: int = 0
-    """Of any width; without blank lines and comments. A line break in quotes starts no other one."""
+    """Of any width; without blank lines. A line break in quotes starts no other one."""
 
     blank: int = 0
     """Lines of blank space, which are rows where rows of too few cells are."""
@@ -137,8 +137,6 @@ def _look(found: Misfits, lines: _Bounded, dialect: "Dialect") -> None:
         cells = dialect.width + 1 if record is None else len(record)
         if record is not None and cells < dialect.width and not any(map(str.strip, record)):
             found.blank += cells > 0
-            continue
-        if record and dialect.comment and record[0].startswith(dialect.comment):
             continue
         found.records += 1
         found.tallest = max(found.tallest, (lines.number + 1 - start, start))

@@ -556,7 +556,7 @@ def test_hundreds_of_columns_fit_into_the_memory_of_reading(tmp_path):
     lines = [",".join(f"c{place}" for place in range(600)), *[",".join(["1", "na"] * 300)] * 20]
     (tmp_path / "wide.csv").write_text("\n".join(lines))
     with connect(tmp_path) as connection:
-        dialect, sample = Dialect(",", '"', '"', "", 0, 600, True, False), tmp_path / "sample.csv"
+        dialect, sample = Dialect(",", '"', '"', 0, 600, True, False), tmp_path / "sample.csv"
         cells = load_text(connection, tmp_path / "wide.csv", dialect, (), lines=21, asked=None, sample=sample, limit_bytes=10**9, fewest=2)
         assert (len(cells.names), cells.rows) == (600, 20)
         assert counts(connection, "count(c598)", "count(c599)") == (20, 0)

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 
-from hypothesis import Phase, assume, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as some
 
 from tabtune_core.data.table import ReadingChoices, read_table
@@ -19,9 +19,24 @@ ROWS = some.lists(
     max_size=25,
 )
 """A word has a letter at its end: blank space around a cell is not kept, and what marks a missing value is no word."""
-ODD = {"short": "k{0}5", "ragged": "k{0}5{0}k{0}k{0}k", "broken": 'k{0}5{0}"k"k', "blank": "", "blanks": "   "}
+ODD = {
+    "short": "k{0}5",
+    "ragged": "k{0}5{0}k{0}k{0}k",
+    "broken": 'k{0}5{0}"k"k',
+    "blank": "",
+    "blanks": "   ",
+    "comment": "# it's a k{0}k",
+    "row taken out": "#5{0}5{0}k",
+}
 """Lines that are no row, with the separator to fill in. The first is read as one, and what it lacks as missing."""
-NAMED = {"short": "short-lines", "ragged": "ragged-lines", "broken": "ragged-lines", "open": "open-quote"}
+NAMED = {
+    "short": "short-lines",
+    "ragged": "ragged-lines",
+    "broken": "ragged-lines",
+    "open": "open-quote",
+    "comment": "comment-lines",
+    "row taken out": "comment-lines",
+}
 PLACES = some.dictionaries(some.integers(0, 4), some.sampled_from(list(ODD)), max_size=3)
 
 
@@ -42,21 +57,21 @@ def line_of(cells, separator, quoting):
     before=some.sampled_from(["", "\n", " \n\n"]),
     opened=some.sampled_from([{}, {"open": '"k'}]),
     trailing=some.sampled_from(["", "{0}"]),
+    mark=some.sampled_from(["", "#", "# "]),
 )
 def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
-    rows, places, separator, quoting, line_end, encoding, before, opened, trailing
+    rows, places, separator, quoting, line_end, encoding, before, opened, trailing, mark
 ):
     end = trailing.format(separator)
     written = [("row", line_of(cells, separator, quoting) + end, list(cells)) for cells in rows]
     for place, sort in sorted(places.items(), reverse=True):
         written.insert(place, (sort, ODD[sort].format(separator), ["k", 5, None]))
     written += [(sort, text, None) for sort, text in opened.items()]
-    text = before + "\n".join([line_of(HEADER, separator, quoting) + end, *(line for _, line, _ in written)])
+    text = before + "\n".join([mark + line_of(HEADER, separator, quoting) + end, *(line for _, line, _ in written)])
     table = read_table(text.replace("\n", line_end).encode(encoding), ReadingChoices(header=True, delimiter=separator, encoding=encoding))
 
     assert table.frame.columns.tolist() == HEADER
     said = {finding.code: finding.message for finding in table.findings}
-    assume("comment-lines" not in said)  # beside an unclosed quote a # may be taken for the start of a comment, which is told
     read = table.frame.astype(object).where(table.frame.notna(), None)
     assert read.to_numpy(dtype=object).tolist() == [cells for sort, _, cells in written if sort in ("row", "short")]
     numbers = [before.count("\n") + 2 + sum(line.count("\n") + 1 for _, line, _ in written[:place]) for place in range(len(written))]
