@@ -3,6 +3,7 @@
 A GPU is called ``cuda:1`` wherever it is named. A device that was asked for and is not there is an error, never another device.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -108,19 +109,24 @@ def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) 
         gpu_module(device).set_rng_state(states["cuda"], device)
 
 
+_ONE_DRAWS = threading.RLock()
+
+
 @contextmanager
 def own_chance(device: torch.device, seed: int | None = None) -> Iterator[None]:
     """While it lasts, torch's random numbers on the CPU and on this device are those of the seed, if there is one; then as they were.
 
-    Other GPUs are left alone, which ``torch.manual_seed`` would seed too.
+    Threads take turns, since torch has one generator a device and dropout draws from it. Other GPUs are left alone, which
+    ``torch.manual_seed`` would seed too.
     """
-    before = random_states(device)
-    try:
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
-            if is_gpu(device):
-                with on_device(device):
-                    gpu_module(device).manual_seed(seed)
-        yield
-    finally:
-        set_random_states(before, device)
+    with _ONE_DRAWS:
+        before = random_states(device)
+        try:
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)
+                if is_gpu(device):
+                    with on_device(device):
+                        gpu_module(device).manual_seed(seed)
+            yield
+        finally:
+            set_random_states(before, device)

@@ -13,6 +13,7 @@ from module_state import module_state
 
 from tabtune_core import LoraAdapter, TabularPipeline
 from tabtune_core.api.pipeline import pipeline_of_run
+from tabtune_core.events import StepDone
 from tabtune_core.models.families import FAMILIES
 
 THREADS = 8
@@ -153,3 +154,18 @@ def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
             one.result()
     assert len(answered) > 0
     np.testing.assert_allclose(answered, np.broadcast_to(expected, (len(answered), *expected.shape)), atol=2e-5, rtol=2e-4)
+
+
+def test_fits_at_once_are_those_of_one_after_the_other(model, pipeline):
+    """Dropout draws from the process's random numbers; a fit that shared them with another would be a run of no seed."""
+    params = {"device": "cpu", "steps": 3, "learning_rate": 1e-2, "peft_config": {"r": 2, "lora_dropout": 0.3}}
+
+    def losses(seed):
+        own = TabularPipeline(model, "peft", {**params, "seed": seed}, task=pipeline.task).fit(table(model), target(model, pipeline.task))
+        return [event.loss for event in own.history if isinstance(event, StepDone)]
+
+    seeds = (0, 1)
+    alone = [losses(seed) for seed in seeds]
+    assert alone[0] != alone[1]
+    with ThreadPoolExecutor(len(seeds)) as threads:
+        assert list(threads.map(losses, seeds)) == alone
