@@ -42,6 +42,12 @@ def first_page(request: Request) -> Response:
     return RedirectResponse(f"./?{query}" if query else "./")
 
 
+def named_page(request: Request) -> Response:
+    """Streamlit's page where it is opened by a name, told where the application begins: it would look below that name first."""
+    page = (Path(st.__file__).parent / "static/index.html").read_text(encoding="utf-8")
+    return HTMLResponse(page.replace("<head>", f"<head><script>{BASE}</script>", 1), headers={"Cache-Control": "no-cache"})
+
+
 def report(request: Request) -> Response:
     """The picture of a table. Its cells are somebody's data, so the page is kept apart: its scripts reach nothing of ours."""
     try:
@@ -53,7 +59,14 @@ def report(request: Request) -> Response:
 
 ALONE = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 """A page that asks no machine for anything, this server included."""
-ROUTES = [Route(PLOTLY_PATH, plotly_script), Route(REPORT_PATH + "{identity}", report), Route("/data", first_page)]
+BASE = "window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href}"
+PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
+ROUTES = [
+    Route(PLOTLY_PATH, plotly_script),
+    Route(REPORT_PATH + "{identity}", report),
+    Route("/data", first_page),
+    *(Route(f"/{name}", named_page) for name in PAGES),
+]
 """Addresses of ours; what holds something lies below ``/lab/``, because who has not logged in reaches nothing there."""
 
 

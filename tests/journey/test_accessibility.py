@@ -44,10 +44,12 @@ def settled(page):
     page.evaluate(ENDED)
 
 
-def test_no_page_keeps_anybody_out(serve, page, tmp_path):
+def test_no_page_keeps_anybody_out_and_none_asks_for_what_is_not_there(serve, page, tmp_path):
     store = RunStore(tmp_path)
     finished_sweep(store)
     made_run(store)
+    complaints = []
+    page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}") if message.type == "error" else None)
     address, found = serve(), {}
     for name, text in PAGES.items():
         page.set_viewport_size({"width": LOOKS[0][1], "height": 1200})
@@ -62,6 +64,7 @@ def test_no_page_keeps_anybody_out(serve, page, tmp_path):
             if faults := [*page.evaluate(RULES), *page.evaluate(STICKS_OUT)]:
                 found[f"{name} {scheme} {width}"] = faults
     assert not found
+    assert not complaints
 
 
 REACHED = """() => {
