@@ -48,7 +48,7 @@ class Proposal:
     """One sentence for the person who may choose another."""
 
     near: tuple[str, ...] = ()
-    """Two or three columns to choose from, the likeliest first; empty where one is proposed."""
+    """Two to four columns to choose from, the likeliest first; empty where one is proposed."""
 
 
 def propose_target(table: Table, title: str = "") -> Proposal:

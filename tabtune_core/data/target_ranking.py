@@ -2,7 +2,7 @@
 
 Between a Table and the proposal in ``target``. In: columns, the table's name, names that cannot be predicted. Out: columns by score.
 A score is a sum of the weights below: log odds, fitted to one half of the tables of ``tests/benchmarks/target_proposal.csv``, rounded, and
-counted on the other half.
+counted on the other half; what the last place and a sure answer take was chosen there once more.
 """
 
 import math
@@ -108,17 +108,22 @@ LABELLED = 6.7
 PART = 0.65
 """Of a word's weight, where it is only part of the name."""
 IN_TITLE = 3.0
-FIRST, LAST = 1.8, 1.4
+FIRST, LAST, LAST_OF_TWO = 1.8, 2.0, 1.0
+"""By place; the last is added for a last column of two values."""
 TWO_VALUES, MANY_WORDS = 1.2, -1.7
 SERIES = -1.8
 """For a name that differs from two others or more in its digits alone, such as item_1, item_2, item_3."""
 FOLLOWS = 7.0
 """Times how much more a column goes with the others, in mean absolute rank correlation, than columns of its table do on average."""
-SURE = 0.8
+SURE = 0.75
 """Of the likelihood of all columns; where the best has less, a person is asked."""
-MOST_CLASSES, MOST_ASKED, LONG = 30, 3, 4
-FIRST_ROWS = 1_000
-"""Read for what is a copy, and for what goes with the others."""
+MOST_CLASSES, MOST_ASKED, LONG = 30, 4, 4
+SOME_ROWS = 1_000
+"""Looked at for what is a copy, and for what goes with the others: from all of the table, as files are sorted by what is predicted."""
+BY_CHANCE = 2.0
+"""Over the root of those rows: rank correlations up to it say nothing."""
+A_PHRASE = 6
+"""Words of a name from which on it is a question or a sentence, whose single words do not tell what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +150,11 @@ def words_of(name: str) -> tuple[str, ...]:
 def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
     """The columns that can be predicted, the likely one first; ``title`` is the name of the table or its file."""
     usable = [column for column in columns if column.name not in useless and column.kind not in ("date", "text", "encoded", "ignored")]
+    rows = np.unique(np.linspace(0, len(frame) - 1, SOME_ROWS).astype(int))
     codes = {
         column.name: pd.factorize(values, sort=is_numeric_dtype(values))[0]
         for column in usable
-        for values in [frame[column.name][:FIRST_ROWS]]
+        for values in [frame[column.name].iloc[rows]]
     }
     usable = without_copies(usable, codes)
     if not usable:
@@ -163,7 +169,7 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
             NAMED: name_weight(column.name),
             f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled else 0.0,
             "goes with the other columns more than most": FOLLOWS * follows,
-            stands(column, ends, columns): LAST if column is ends[-1] else FIRST if column is ends[0] else 0.0,
+            stands(column, ends, columns): place_weight(column, ends, columns),
         }
         series = SERIES if stems[stem(column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
@@ -191,7 +197,9 @@ def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
     ranks: np.ndarray = pd.DataFrame(np.stack(codes)).rank(axis=1).to_numpy(copy=True)
     ranks -= ranks.mean(axis=1, keepdims=True)
     ranks /= np.linalg.norm(ranks, axis=1, keepdims=True).clip(min=1e-12)
-    means: np.ndarray = (np.abs(ranks @ ranks.T).sum(axis=1) - 1) / max(len(codes) - 1, 1)
+    told = (np.abs(ranks @ ranks.T) - BY_CHANCE / math.sqrt(max(ranks.shape[1], 1))).clip(min=0)
+    np.fill_diagonal(told, 0)
+    means: np.ndarray = told.sum(axis=1) / max(len(codes) - 1, 1)
     above: np.ndarray = means - means.mean()
     return above
 
@@ -203,8 +211,15 @@ def stands(column: Column, ends: Sequence[Column], columns: Sequence[Column]) ->
     return "is the first column" if column is columns[0] else "is the first column that fits"
 
 
+def place_weight(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> float:
+    """What its place says."""
+    if column is ends[-1]:
+        return LAST + (LAST_OF_TWO if column is columns[-1] and column.unique == 2 else 0.0)
+    return FIRST if column is ends[0] else 0.0
+
+
 def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """The best alone, or the best three where it is not much likelier than all others together; a score is a logarithm of odds."""
+    """The best alone, or the best four where it is not much likelier than all others together; a score is a logarithm of odds."""
     others = sum(math.exp(candidate.score - ranked[0].score) for candidate in ranked[1:])
     return [*ranked[: 1 if 1 / (1 + others) >= SURE else MOST_ASKED]]
 
@@ -216,7 +231,10 @@ def name_weight(name: str) -> float:
         return 0.0
     if "".join(words) in LABELS:
         return LABELLED
-    return word_weight("".join(words)) or PART * (word_weight(words[-1]) or max(map(word_weight, words), key=abs))
+    if len(words) >= A_PHRASE:
+        return 0.0
+    parts = [word_weight(word) for word in words if len(word) > 1] or [0.0]
+    return word_weight("".join(words)) or PART * (parts[-1] or max(parts, key=abs))
 
 
 def word_weight(word: str) -> float:

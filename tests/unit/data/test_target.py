@@ -6,7 +6,7 @@ import pytest
 
 from tabtune_core.data.table import read_table
 from tabtune_core.data.target import check_label, propose_target, split_at_median, ways_of
-from tabtune_core.data.target_ranking import name_weight
+from tabtune_core.data.target_ranking import name_weight, rank_targets
 from tabtune_core.errors import LabelError
 
 ROWS = 60
@@ -43,10 +43,24 @@ def test_a_column_of_the_tables_own_name_is_proposed_wherever_it_stands():
     named = frame(z=np.linspace(3, 4, ROWS)).rename(columns={"b": "Mildness"})
     read = read_table(named.to_csv(index=False).encode())
     assert [propose_target(read, title).near[0] for title in ("soaps.csv", "soap_mildness.csv", "Mild soaps")] == [
-        "a",
+        "z",
         "Mildness",
         "Mildness",
     ]
+
+
+def test_rows_sorted_by_what_is_predicted_tell_no_less():
+    """As many tables are; of their first thousand rows the target would be one value that goes with nothing."""
+    generator, kind = np.random.default_rng(0), np.repeat(["no", "yes"], 2_000)
+    measures = {f"m {letter}": (kind == "yes") + generator.normal(size=4_000) for letter in "abcd"}
+    frame = pd.DataFrame({**measures, "v": kind, "m e": generator.normal(size=4_000)})
+    ranked = rank_targets((read := read_table(frame.to_csv(index=False).encode())).columns, read.frame, "", ())
+    assert ranked[0].column.name == "v"
+
+
+@pytest.mark.parametrize("name", ["y.box", "x y", "how many days of sick leave did you take last year", "in which class of costs do you see it"])
+def test_a_letter_or_a_word_within_a_question_is_no_name_of_a_target(name):
+    assert name_weight(name) == 0
 
 
 def test_near_columns_are_asked_about_with_what_speaks_for_each():
@@ -54,7 +68,7 @@ def test_near_columns_are_asked_about_with_what_speaks_for_each():
     proposal = propose_target(table(status=halves[0], diagnosis=halves[1], z=np.random.default_rng(2).normal(size=ROWS)))
     assert proposal.column is None
     assert set(proposal.near[:2]) == {"status", "diagnosis"}
-    assert len(proposal.near) == 3
+    assert len(proposal.near) == 4
     assert "'status', which is a usual name" in proposal.reason
     assert "'a', which is the first column" in proposal.reason
 
