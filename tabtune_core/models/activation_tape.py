@@ -27,6 +27,8 @@ class Trained:
     """Of the adapted weights, by their path in the catalogue's shapes; empty without LoRA."""
     dropout: bool
     """Whether inputs of the adapter are hidden at random."""
+    biases: bool = False
+    """Whether all biases train, those of layers without an adapter included: then there is a gradient from the first layer on."""
     variant: str = "lora"
     """Of the adapter, by its name in ``VARIANTS``."""
 
@@ -56,6 +58,9 @@ class Tape:
     """Whether a weight that trains has been passed: only then does the tensor at hand need a gradient."""
     blocks: list[Block] = field(default_factory=list)
     _kept: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.live = self.trained.biases
 
     @property
     def hides(self) -> bool:
@@ -112,9 +117,9 @@ class Tape:
         rank = self.trained.ranks.get(path)
         if rank:
             VARIANTS[self.trained.variant].keep(self, path, inputs, shape, rank, read=read)
-        else:
+        elif self.trained.everything:
             for name, rows in inputs.items():
-                self.keep(name, rows * shape[1], trains=self.trained.everything)
+                self.keep(name, rows * shape[1])
         self.live = self.live or self.trained.everything or bool(rank)
 
     def peak_bytes(self, *, checkpointed: bool) -> float:

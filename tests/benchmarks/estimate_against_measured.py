@@ -1,129 +1,110 @@
-"""How near is the estimate before launch to the measured growth of memory? Three sizes of table, both strategies, four models.
+"""How near is the growth of memory that a page tells before a launch to what the run then takes? Runs are drawn at random from a seed.
 
-``python tests/benchmarks/estimate_against_measured.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Cells
-that are in the file already are not measured again; ``--models tabicl-mini`` measures that one alone.
+``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7`` prints Markdown; with ``--write`` it goes into the
+documentation. ``--home`` is a workspace that is made for it; what has ended there is not done again. About an hour of one core.
 
-Each cell is a training of a few steps in a fresh process, looks at validation rows included. Measured is what rankings use: on the CPU the
-kernel's mark of the highest resident memory over that of the loaded model (VmHWM), on a GPU torch's allocated bytes. The full-size
-TabICL v2 has random weights, since memory does not ask what they are. Tables are noise: 256 x 10 is 256 rows that train and 10 columns.
+Drawn are the model, the strategy, the table's rows, columns and classes, and the levers. Every second run has had a few steps under the meter
+before, as the form asks for them. The run after it is of its kind, with another rank and a table from half to twice its size, and is told
+from it once it has ended. Both are carried out by a worker. Measured is what rankings use: on the CPU the kernel's mark of the highest
+resident memory over that of the loaded model (VmHWM). Tables are noise.
 """
 
 import argparse
-import json
+import dataclasses
+import os
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from published import markdown_table, write_block
 
-from tabtune_core import TabularPipeline
+from tabtune_core.data.datasets import add_dataset
+from tabtune_core.errors import SettingError, TargetError
+from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import STRATEGY_NAMES
-from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
 
-TITLES = {"tabicl-mini": "TabICL mini", "tabicl-v2": "TabICL v2 (random weights)", "tabdpt-mini": "TabDPT mini", "mitra-mini": "Mitra mini"}
-STRATEGIES = ("base-ft", "peft")
-SIZES = ((256, 10), (512, 30), (1024, 20))
-STEPS = {"tabicl-v2": 4}
-"""Of a cell; ten unless named. On a CPU the gaps of the heap have come by then."""
-NEAR = 0.2
-VALIDATION_SHARE, CLASSES = 0.2, 3
-
-
-def random_weights(path: Path) -> Path:
-    """A full-size TabICL v2 whose weights say nothing."""
-    import torch
-    from tabicl._model.tabicl import TabICL
-
-    config = CATALOGUE["tabicl-v2"].weights["classification"].config
-    torch.manual_seed(0)
-    torch.save({"config": config, "state_dict": TabICL(**config).state_dict()}, path)
-    return path
-
-
-def measure(cell: dict[str, Any]) -> dict[str, Any]:
-    """Trains one cell in this process; bytes by cause."""
-    rng = np.random.default_rng(0)
-    rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
-    x = pd.DataFrame(rng.normal(size=(rows, cell["features"]))).add_prefix("x")
-    steps = STEPS.get(cell["model"], 10)
-    params = {"device": cell["device"], "steps": steps, "eval_every": steps // 2, "validation_share": VALIDATION_SHARE}
-    if cell["model"] == "tabicl-v2":
-        params["checkpoint"] = cell["weights"]
-    result = TabularPipeline(cell["model"], cell["strategy"], params).fit(x, np.arange(rows) % CLASSES).result
-    return {"measured": result.extra["memory_by_cause_bytes"], "meter": result.memory_meter}
+ROOT = Path(__file__).parents[2]
+MODELS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
+LEVERS = {
+    "lora.rank": (2, 4, 8, 16, 32),
+    "lora.dropout": (0.0, 0.05),
+    "lora.bias": ("none", "none", "all", "lora_only"),
+    "lora.targets": ((), (), ("late_layers",), ("row_attention",), ("prediction_head",), ("column_embeddings",)),
+    "train.batch_size": (32, 64, 128, 256),
+    "train.context_rows": (128, 256, 512, 1024),
+    "train.predict_context_rows": (None, None, 256),
+    "train.gradient_checkpointing": (False, False, True),
+    "train.episode_set": (0, 0, 4),
+    "train.optimizer": ("adamw", "adamw", "sgd"),
+    "train.views": (1, 1, 2),
+}
+VARIANTS = ({}, {}, {"use_dora": True}, {"init_lora_weights": "pissa"})
+STEPS = 12
+"""Of a run. The heap grows by gaps for about eight."""
+CLASSES = (0, 2, 3, 5, 10)
+"""0 are numbers to predict."""
+NEAR, LOW = 0.2, 0.9
 
 
-def estimated(cell: dict[str, Any]) -> MemoryByCause:
-    """What the page would have said before."""
-    settings = TabularPipeline(cell["model"], cell["strategy"], {"device": cell["device"]}).settings()
-    held_out = round(cell["rows"] / (1 - VALIDATION_SHARE)) - cell["rows"]
-    sizes = Sizes.of(settings, train_rows=cell["rows"], predicted_rows=held_out, features=cell["features"], classes=CLASSES)
-    return estimate_memory(settings, CATALOGUE[cell["model"]], sizes, on_gpu=cell["device"] != "cpu")
+def between(rng: np.random.Generator, low: float, high: float) -> int:
+    """A whole number, each doubling as likely as another."""
+    return round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
 
 
-def in_fresh_process(cell: dict[str, Any]) -> dict[str, Any]:
-    """The same in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--cell", json.dumps(cell)], check=True, capture_output=True, text=True)
-    return {**cell, **json.loads(done.stdout.splitlines()[-1])}
+def table(home: Path, rng: np.random.Generator, rows: int, features: int, classes: int) -> str:
+    """Adds one of noise; returns its id."""
+    frame = pd.DataFrame(rng.normal(size=(rows, features)).round(4)).add_prefix("x")
+    frame["y"] = [f"c{row % classes}" for row in range(rows)] if classes else rng.normal(size=rows).round(4)
+    return add_dataset(home, frame.to_csv(index=False).encode(), f"{rows} x {features}.csv").id
 
 
-def growth(by_cause: dict[str, int]) -> int:
-    """Over the loaded model."""
-    return by_cause["gradients"] + by_cause["optimizer"] + by_cause["activations"]
+def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
+    """One run, and one of its kind with another table and rank.
+
+    Raises:
+        SettingError, TargetError: what was drawn is refused by the product, too.
+    """
+    rows, features, classes = between(rng, 120, 1200), between(rng, 3, 20), int(rng.choice(CLASSES))
+    drawn = {name: values[rng.integers(len(values))] for name, values in LEVERS.items()}
+    lora = {name.partition(".")[2]: value for name, value in drawn.items() if name.startswith("lora.")}
+    lora |= VARIANTS[rng.integers(len(VARIANTS))]
+    train = {name.partition(".")[2]: value for name, value in drawn.items() if name.startswith("train.")}
+    model, strategy = str(rng.choice(MODELS)), str(rng.choice(["inference", "base-ft", "peft"], p=[0.1, 0.3, 0.6]))
+    train["gradient_checkpointing"] &= bool(CATALOGUE[model].family.block_lists)
+    values = {
+        "target": "y",
+        "task": "classification" if classes else "regression",
+        "model": model,
+        "strategy": strategy,
+        "device": "cpu",
+        "train": {**train, "steps": STEPS, "eval_every": STEPS // 2, "patience": 0},
+    }
+    other_rank = int(rng.choice(LEVERS["lora.rank"]))
+    sizes = ((rows, features), tuple(round(size * rng.uniform(0.6, 1.7)) for size in (rows, features)))
+    runs = []
+    for (rows_here, features_here), rank in zip(sizes, (lora["rank"], other_rank), strict=True):
+        adapter = {"lora": {**lora, "rank": rank}} if strategy == "peft" else {}
+        run = RunSettings.from_dict({**values, **adapter, "dataset": table(home, rng, max(100, rows_here), max(2, features_here), classes)})
+        if strategy == "peft":
+            adapter_size(CATALOGUE[model], run.task, run.lora)
+        runs.append(run)
+    return runs
 
 
-def table(cells: list[dict[str, Any]]) -> str:
-    """One row a model, strategy and size, in Markdown, with what lies further off than the bar."""
-    rows, off = [], 0
-    for cell in sorted(cells, key=lambda c: (list(TITLES).index(c["model"]), STRATEGIES.index(c["strategy"]), c["rows"])):
-        expected, measured = estimated(cell).growth, growth(cell["measured"])
-        ratio = expected / measured
-        off += abs(ratio - 1) > NEAR
-        size = f"{cell['rows']} x {cell['features']}"
-        rows.append([TITLES[cell["model"]], STRATEGY_NAMES[cell["strategy"]], size, *(f"{b / 1e6:,.0f}" for b in (expected, measured))])
-        rows[-1].append(f"{ratio:.2f}" if abs(ratio - 1) <= NEAR else f"**{ratio:.2f}**")
-    head = ["Model", "Strategy", "Rows x columns", "Estimated (MB)", "Measured (MB)", "Ratio"]
-    meters = " and ".join(sorted({cell["meter"].replace("_", " ") for cell in cells}))
-    said = f"{len(rows) - off} of {len(rows)} lie within {NEAR:.0%}" + (" (the others are in bold)" if off else "")
-    return f"{markdown_table(head, rows)}\n\nGrowth of memory over the loaded model ({meters}) at its peak; {said}."
-
-
-def main() -> None:
-    """Measures what is missing, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
-    parser.add_argument("--models", nargs="*", choices=TITLES, default=list(TITLES))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
-    arguments = parser.parse_args()
-    known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
-    there = {(c["model"], c["strategy"], c["rows"], c["features"], c["device"]) for c in known}
-    with tempfile.TemporaryDirectory() as folder, arguments.runs.open("a") as runs:
-        weights = random_weights(Path(folder) / "random.ckpt") if "tabicl-v2" in arguments.models else None
-        for model in arguments.models:
-            for rows, features in SIZES:
-                for strategy in STRATEGIES:
-                    if (model, strategy, rows, features, arguments.device) in there:
-                        continue
-                    cell = {"model": model, "strategy": strategy, "rows": rows, "features": features, "device": arguments.device}
-                    found = in_fresh_process({**cell, "weights": str(weights)}) | {"weights": None}
-                    print(f"{model} {strategy} {rows}x{features}: {growth(found['measured']) / 1e6:,.0f} MB", file=sys.stderr)
-                    known.append(found)
-                    runs.write(json.dumps(found) + "\n")
-                    runs.flush()
-    text = table([cell for cell in known if cell["model"] in arguments.models and cell["device"] == arguments.device])
-    print(text)
-    if arguments.write:
-        write_block("estimate", text)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--cell"]:
-        print(json.dumps(measure(json.loads(sys.argv[2]))))
-    else:
-        main()
+def fill(store: RunStore, seed: int, number: int) -> None:
+    """Queues the runs, and a measurement for the first of each two."""
+    rng, queued = np.random.default_rng(seed), 0
+    while queued < number:
+        try:
+            runs = pair(store.home, rng)
+        except (SettingError, TargetError):  # drawn together, and refused: DoRA of biases, ranks above a layer's
+            continue
+        if runs[0].strategy != "inference":
+            store.add_job("pace", {"settings": [runs[0].to_dict()]})
+        store.add_sweep(runs)
+        queued += len(runs)

@@ -1,10 +1,12 @@
-"""How long a training step takes on this machine, before the first run: a few steps of each kind of run, then one evaluation.
+"""How long a training step takes on this machine, and by what memory grows, before the first run: a few steps of each kind of run, then one
+evaluation.
 
-In: settings of runs that a person is about to start. Out: seconds a step, with what they were measured on. Nothing else is kept.
+In: settings of runs that a person is about to start. Out: seconds a step and bytes, with what they were measured on. Nothing else is kept.
 """
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from tabtune_core.devices import is_gpu, memory_bytes, name_of, resolve_device
 from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.run_row import LAST_STATE
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.memory.prediction_context import with_shown_rows
-from tabtune_core.training.session import Environment, open_session
+from tabtune_core.training.session import PRIVATE, Environment, open_session
 from tabtune_core.training.train_phase import train_model
 from tabtune_core.training.zero_shot import ZeroShot
 
@@ -30,12 +33,16 @@ MOST_SECONDS = 8.0
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Seconds a step of each of these runs, their share of an evaluation on the validation rows included.
+    """Seconds a step of each of these runs, their share of an evaluation on the validation rows included, and growth of memory in bytes.
 
     Raises:
         TabTuneError: such a run cannot be done.
     """
-    return {"measured": [_measured(RunSettings.from_dict(one), home, folder / str(place)) for place, one in enumerate(settings)]}
+    measured = []
+    for one in settings:
+        with tempfile.TemporaryDirectory(dir=folder) as states:
+            measured.append(_measured(RunSettings.from_dict(one), home, Path(states)))
+    return {"measured": measured}
 
 
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
@@ -44,15 +51,16 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     train = dataclasses.replace(settings.train, steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS)
     short, events = dataclasses.replace(settings, train=train), list[Event]()
-    folder.mkdir(parents=True, exist_ok=True)
     with MemoryMeter(device, lambda event: None) as meter:
-        environment = Environment(device=device, meter=meter, folder=folder, emit=events.append)
+        environment = Environment(
+            device=device, meter=meter, folder=folder, emit=events.append, shared=folder / PRIVATE, last_state=folder / LAST_STATE
+        )
         with environment.seeded(settings.seed):
             frame = load_frame(home, settings.dataset)
             session = open_session(
                 short, lambda card: prepare(frame, dataset.columns, resolved, max_classes=card.family.class_limit), environment
             )
-            train_model(session, ZeroShot({}, {}, _unbeaten(settings.selection_metric)))
+            train_model(session, ZeroShot({}, {}, _beaten(settings.selection_metric)))
     steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # none, where no row of a step could be scored
     evaluated = next(event.seconds for event in events if isinstance(event, Evaluated)) - steps[-1]
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
@@ -68,9 +76,10 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         "settings": settings.to_dict(),
         **dataclasses.asdict(trained_on),
         "seconds_a_step": step + evaluated / trained_on.size_of(settings).eval_every,
+        "growth_bytes": meter.growth_bytes["train"],
     }
 
 
-def _unbeaten(metric: str) -> dict[str, float]:
-    """Scores that no evaluation betters, so that no state is kept."""
-    return {metric: math.inf if METRICS[metric].higher_is_better else -math.inf}
+def _beaten(metric: str) -> dict[str, float]:
+    """Scores that every evaluation betters, so that states are kept as in a run, and take their memory."""
+    return {metric: -math.inf if METRICS[metric].higher_is_better else math.inf}

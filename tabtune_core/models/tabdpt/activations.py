@@ -72,6 +72,7 @@ def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regr
             tape.linear(f"{path}.ff.up.weight", {"normal sum": rows}, (2 * hidden, width))
             tape.keep("up, silu", 3 * rows * hidden)
             tape.linear(f"{path}.ff.down.weight", {"product": rows}, (width, hidden))
+            tape.passing(4 * rows * (width + hidden))  # of the block's output, and around the gate
     with tape.block(rows * width):
         outputs = size["max_num_classes"] + size["regression_bin_count"]
         tape.linear("head.0.weight", {"input": query}, (hidden, width))

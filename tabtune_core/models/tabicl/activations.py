@@ -36,6 +36,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
         with tape.block(columns * rows * width):
             path, last = f"row_interactor.tf_row.blocks.{i}", i == blocks - 1
             attend(tape, path, config, rows, reserved if last else columns, columns, width, config["row_nhead"], own=not last, rope=True)
+            tape.passing(6 * columns * rows * width)  # of the input and the block's output, and around GELU
     blocks = config["icl_num_blocks"]
     for i in range(blocks):
         with tape.block(rows * deep):

@@ -1,8 +1,9 @@
 """What memory a run will take, before it starts: from the architecture in the catalogue and the sizes of the table. Loads no torch.
 
 In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
-too (see ``activations``), with two constants of the CPU for what no architecture says: what torch still touches at the first steps, and
-the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``).
+too (see ``activations``), with constants of the CPU for what no architecture says: what torch still touches at the first steps, and
+the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``). The gaps differ from run to run, so
+that this alone is a band; a few steps under the meter make it a number (see ``fitting``).
 ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
 """
 
@@ -18,13 +19,13 @@ from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, Episod
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""
-CPU_FIRST_USE_BYTES = 2e6
-"""What torch still touches at the first steps, after the first use that loading pays for; fitted, see ``HEAP``."""
-HEAP = 1.54
-"""Resident bytes of a heap to those in use, where tensors of many sizes come and go.
+CPU_FIRST_USE_BYTES, CPU_FIRST_PREDICTION_BYTES = 4e6, 1e6
+"""What torch still touches at the first steps and the first prediction, after the first use that loading pays for; see ``HEAP``."""
+HEAP, HEAP_RECOMPUTED = 1.3, 1.7
+"""Resident bytes of a heap to those in use, where tensors are kept to the end of the forward pass and where they come and go block by block.
 
-Both are fitted to the benchmark's cells. ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in glibc's heap, and a step takes 30 to 40 %
-longer.
+All four are rounded from 53 random runs of the three minis and twelve of TabICL v2; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in
+glibc's heap, and a step takes 30 to 40 % longer.
 """
 
 
@@ -111,13 +112,13 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     """
     task, family = settings.task, card.family.code("activations")
     weights = card.weights_for(task)
-    first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
+    first = 0.0 if on_gpu else CPU_FIRST_PREDICTION_BYTES if settings.strategy == "inference" else CPU_FIRST_USE_BYTES
     adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
     trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
         settings.strategy, adapter.trainable if adapter else 0
     )
     context_rows = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
-    kept = heap * family.predicting(weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features)
+    kept = (1.0 if on_gpu else HEAP) * family.predicting(weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features)
     if settings.strategy != "inference":
         kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(
@@ -131,7 +132,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
 
 def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE) -> float:
     """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
-    first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_USE_BYTES, HEAP)
+    first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_PREDICTION_BYTES, HEAP)
     counts = card.family.code("activations")
     return first + heap * float(counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features))
 
@@ -148,7 +149,7 @@ def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients:
     """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
     copies = 0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters  # that autocast keeps
-    tape, heap = step_tape(settings, card, sizes, on_gpu=on_gpu), 1.0 if on_gpu else HEAP
+    tape, heap = step_tape(settings, card, sizes, on_gpu=on_gpu), 1.0 if on_gpu else HEAP_RECOMPUTED if recomputed else HEAP
     one_block = heap * tape.peak_bytes(checkpointed=True)
     return (one_block if recomputed else max(one_block, heap * tape.peak_bytes(checkpointed=False) - gradients)) + copies
 
@@ -161,7 +162,7 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
     """
     half, lora, peft = settings.train.amp != "off", settings.lora, settings.strategy == "peft"
     ranks = adapted_ranks(card, settings.task, lora) if peft else {}
-    trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, variant=lora.variant)
+    trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, biases=peft and lora.bias == "all", variant=lora.variant)
     tape = Tape(trained, number_bytes=2 if half else NUMBER_BYTES, mask_bytes=1 if on_gpu else NUMBER_BYTES)
     card.family.code("activations").training(
         tape,
