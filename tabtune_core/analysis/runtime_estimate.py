@@ -1,5 +1,5 @@
-"""How long a sweep will take, from the user's own earlier runs; where none was like it, from a few steps that were measured on this
-machine, and where there are none either that is not known: no number is made up.
+"""How long a sweep will take, and by what its memory grows, from the user's own earlier runs; where none was like it, from a few steps that
+were measured on this machine, and where there are none either that is not known: no number is made up.
 """
 
 import math
@@ -10,18 +10,22 @@ from statistics import median
 from typing import Any
 
 from tabtune_core.data.splits import SplitSizes
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, TargetError
 from tabtune_core.events import RunPlanned
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.episodes import EVALUATION_ROWS, EpisodeSize
+from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.wording import counted
 
 NEAR = 2
 """Runs whose context rows, query rows, features and validation rows are each up to so many times more or fewer can be scaled from."""
 LATEST_RUNS = 40
 """Of a model, from which times are taken."""
+GROWS_ON_BYTES = 2e6
+"""By which the resident memory of a run becomes larger than that of a few steps of it: a huge page, in which the heap grows on."""
 CLASSES_AT_ONCE = 10
 """More are predicted in several goes."""
 
@@ -101,7 +105,7 @@ def _rounds(classes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast one finished run trained."""
+    """How fast one finished run trained, and what memory it took."""
 
     kind: tuple[Any, ...]
     size: Size
@@ -109,6 +113,8 @@ class Pace:
     """The run's own, evaluations on the validation rows included."""
     measured: bool = False
     """Whether that is of a few steps before the first run, and not of a finished run."""
+    growth_ratio: float | None = None
+    """Growth of memory over what is estimated for its settings and size; None where it was not measured, or for a pack of runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,26 @@ def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
         classes=len(plan.classes),
         device="cuda" if plan.device.startswith("cuda") else "cpu",
     )
-    return Pace(kind_of(run.settings), trained_on.size_of(run.settings), result.train_seconds / result.steps_done)
+    size = trained_on.size_of(run.settings)
+    ratio = _growth_ratio(run.settings, size, result.growth_memory_bytes)
+    return Pace(kind_of(run.settings), size, result.train_seconds / result.steps_done, growth_ratio=ratio)
+
+
+def _growth_ratio(run: RunSettings, size: Size, growth_bytes: float | None) -> float | None:
+    if growth_bytes is None or run.quick_sweep:
+        return None
+    sizes = Sizes(
+        context_rows=size.context,
+        query_rows=size.query,
+        features=size.features,
+        classes=size.classes,
+        shown_rows=size.shown,
+        evaluation_rows=size.shown,
+        predicted_rows=min(size.validation, ROWS_AT_ONCE),
+    )
+    with suppress(TargetError):  # a weights file of one's own, of another architecture
+        return growth_bytes / estimate_memory(run, get_card(run.model), sizes, on_gpu=size.device != "cpu").growth
+    return None
 
 
 def latest(runs: Iterable[Run], model: str) -> list[Run]:
@@ -151,6 +176,12 @@ def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
     return [pace for pace in paces if pace]
 
 
+def known_paces(store: RunStore, model: str) -> list[Pace]:
+    """Of the latest finished runs of a model, and of what was measured."""
+    finished = read_paces(store, [run.id for run in latest(store.runs(), model)])
+    return [*finished, *measured_paces(job.result for job in store.jobs("pace") if job.result)]
+
+
 def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
     """What jobs of the kind ``pace`` have measured; one of another version is left out."""
     paces = []
@@ -159,7 +190,10 @@ def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
             settings = RunSettings.from_dict(measured["settings"])
             names = ("train_rows", "validation_rows", "features", "classes", "device")
             trained_on = TrainedOn(**{name: measured[name] for name in names})
-            paces.append(Pace(kind_of(settings), trained_on.size_of(settings), float(measured["seconds_a_step"]), measured=True))
+            size, growth = trained_on.size_of(settings), measured.get("growth_bytes")
+            whole = None if growth is None else growth + (GROWS_ON_BYTES if size.device == "cpu" else 0)
+            ratio = _growth_ratio(settings, size, whole)
+            paces.append(Pace(kind_of(settings), size, float(measured["seconds_a_step"]), measured=True, growth_ratio=ratio))
     return paces
 
 
@@ -169,10 +203,21 @@ def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: Tr
     return [run for run in plain.values() if step_seconds(run, paces, trained_on.size_of(run)) is None]
 
 
+def growth_ratio(paces: Sequence[Pace], trained_on: TrainedOn, run: RunSettings) -> float | None:
+    """Growth of memory over the estimated one: the median of the runs of its kind that are near in size; None without such a run."""
+    near = [pace for pace in _near(run, paces, trained_on.size_of(run)) if pace.growth_ratio is not None]
+    ratios = [pace.growth_ratio or 0.0 for pace in [pace for pace in near if not pace.measured] or near]
+    return median(ratios) if ratios else None
+
+
+def _near(run: RunSettings, paces: Sequence[Pace], size: Size) -> list[Pace]:
+    kind = kind_of(run)
+    return [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
+
+
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
     """Of one step: the median of the runs of its kind that are near in size, each scaled by cells; None without such a run."""
-    kind = kind_of(run)
-    near = [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
+    near = _near(run, paces, size)
     finished = [pace for pace in near if not pace.measured]
     if not near:
         return None

@@ -7,6 +7,7 @@ what it loads for that would stay in the worker; and in a thread, as the worker 
 import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -69,7 +70,8 @@ def _tell(sender: Connection, home: Path, runs: Sequence[RunSettings]) -> None:
 
 
 def estimated(home: Path, runs: Sequence[RunSettings]) -> float:
-    """Bytes; raises whatever a table that is not there, or is damaged, leads to."""
+    """Bytes, at most; raises whatever a table that is not there, or is damaged, leads to."""
+    from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, known_paces
     from tabtune_core.data.datasets import get_dataset
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.splits import SplitSizes
@@ -86,4 +88,7 @@ def estimated(home: Path, runs: Sequence[RunSettings]) -> float:
     split = SplitSizes.plan(rows=dataset.rows - label.missing, validation_share=first.validation_share, test_share=first.test_share)
     classes = 0 if first.task == "regression" else 2 if first.split_at_median else label.unique
     shown = with_shown_rows(first, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
-    return need_of(runs, get_card(first.model), Sizes.plan(shown, split, features=features, classes=classes), on_gpu=False).bytes
+    sizes = Sizes.plan(shown, split, features=features, classes=classes)
+    trained_on = TrainedOn.plan(split, features=features, classes=classes, on_gpu=False)
+    ratio = partial(growth_ratio, known_paces(RunStore(home), first.model), trained_on)
+    return need_of(runs, get_card(first.model), sizes, on_gpu=False, ratio=ratio).most

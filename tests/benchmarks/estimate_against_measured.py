@@ -10,23 +10,28 @@ resident memory over that of the loaded model (VmHWM). Tables are noise.
 """
 
 import argparse
-import dataclasses
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from published import markdown_table, write_block
 
-from tabtune_core.data.datasets import add_dataset
+from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, measured_paces, read_paces
+from tabtune_core.data.datasets import add_dataset, get_dataset
+from tabtune_core.data.splits import SplitSizes
 from tabtune_core.errors import SettingError, TargetError
+from tabtune_core.machine import machine_memory
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.fitting import SMALL_BYTES, Growth
+from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
@@ -108,3 +113,87 @@ def fill(store: RunStore, seed: int, number: int) -> None:
             store.add_job("pace", {"settings": [runs[0].to_dict()]})
         store.add_sweep(runs)
         queued += len(runs)
+
+
+def carry_out(home: Path) -> None:
+    """Whatever waits in the workspace, one after the other on one core each."""
+    command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle", "--parallel", "1", "--threads", "1"]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def compared(store: RunStore) -> pd.DataFrame:
+    """One row a run: model, how (what was known before it), least and most as told (bytes), estimated (by the architecture alone), measured."""
+    probes = {json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace") if job.result}
+    first, rows = dict[str, str](), []
+    for run in store.runs():
+        settings, earlier = run.settings, first.setdefault(run.sweep, run.id)
+        if run.result is None:
+            continue
+        dataset = get_dataset(store.home, settings.dataset)
+        features, classes = len(dataset.columns) - 1, dataset.columns[-1].unique if settings.task == "classification" else 0
+        split = SplitSizes.plan(rows=dataset.rows, validation_share=settings.validation_share, test_share=settings.test_share)
+        shown = with_shown_rows(settings, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
+        sizes = Sizes.plan(shown, split, features=features, classes=classes)
+        estimate = estimate_memory(settings, CATALOGUE[settings.model], sizes, on_gpu=False)
+        probe = probes.get(json.dumps(settings.to_dict(), sort_keys=True))
+        paces = measured_paces([probe] if probe else []) if earlier == run.id else read_paces(store, [earlier])
+        ratio = growth_ratio(paces, TrainedOn.plan(split, features=features, classes=classes, on_gpu=False), settings)
+        told, zero_shot = Growth.of(estimate, ratio), settings.strategy == "inference"
+        known = "nothing" if ratio is None else "a few steps of it" if earlier == run.id else "a finished run like it"
+        measured = run.result.predict_growth_memory_bytes if zero_shot else run.result.growth_memory_bytes
+        alone = Growth.of(estimate, None)
+        rows.append((settings.model, zero_shot, known, told.least, told.most, alone.least, alone.most, estimate.growth, measured))
+    columns = ["model", "zero_shot", "known", "least", "most", "least_alone", "most_alone", "estimated", "measured"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def report(runs: pd.DataFrame) -> str:
+    """Tables in Markdown: numbers told, and bands."""
+    number = runs[runs["least"] == runs["most"]]
+    groups = [
+        *number.groupby("known"),
+        *number.groupby("model"),
+        ("all", number),
+        ("the architecture alone", runs.assign(most=runs["estimated"])),
+    ]
+    rows = []
+    for name, told in groups:
+        ratio = told["most"] / told["measured"]
+        within = int((abs(ratio - 1) <= NEAR).sum())
+        numbers = (f"{value:.2f}" for value in (ratio.median(), ratio.min(), ratio.max()))
+        rows.append([str(name), str(len(told)), f"{within} ({within / len(told):.0%})", *numbers, str(int((ratio < LOW).sum()))])
+    head = ["Known before", "Runs", f"Within {NEAR:.0%}", "Median of told / measured", "Least", "Most", f"Below {LOW}"]
+    bands = runs[runs["least"] < runs["most"]]
+    said = []
+    for title, told, low, high in (
+        ("A band was told", bands, "least", "most"),
+        ("Had nothing been measured before, a band would be told", runs, "least_alone", "most_alone"),
+    ):
+        inside = int(told["measured"].between(told[low], told[high]).sum())
+        over, small = int((told["measured"] > told[high]).sum()), int((told["measured"] < SMALL_BYTES).sum())
+        said.append(
+            f"{title} of {len(told)} runs, of which {small} took less than {SMALL_BYTES / 1e6:.0f} MB: {inside} lie within it, {over} above."
+        )
+    return "\n\n".join([markdown_table(head, rows), *said])
+
+
+def main() -> None:
+    """Queues what is missing, carries it out, prints, and writes if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--home", type=Path, required=True, help="workspace of the runs; made where there is none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=120)
+    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
+    asked = parser.parse_args()
+    store = RunStore(asked.home)
+    if not store.runs():
+        fill(store, asked.seed, asked.runs)
+    carry_out(store.home)
+    text = report(compared(store))
+    print(text)
+    if asked.write:
+        write_block("estimate", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,12 @@
 
 In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
 too (see ``activations``), with constants of the CPU for what no architecture says: what torch still touches at the first steps, and
-the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``). The gaps differ from run to run, so
-that this alone is a band; a few steps under the meter make it a number (see ``fitting``).
+the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``). The gaps differ from run to run,
+so that this alone is a band; a few steps under the meter make it a number (see ``fitting``).
 ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.metrics import Task
@@ -22,7 +22,7 @@ MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 CPU_FIRST_USE_BYTES, CPU_FIRST_PREDICTION_BYTES = 4e6, 1e6
 """What torch still touches at the first steps and the first prediction, after the first use that loading pays for; see ``HEAP``."""
 HEAP, HEAP_RECOMPUTED = 1.3, 1.7
-"""Resident bytes of a heap to those in use, where tensors are kept to the end of the forward pass and where they come and go block by block.
+"""Resident bytes of a heap to those in use, where tensors are kept to the end of the forward pass, and where they go block by block.
 
 All four are rounded from 53 random runs of the three minis and twelve of TabICL v2; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in
 glibc's heap, and a step takes 30 to 40 % longer.
@@ -99,6 +99,10 @@ class MemoryByCause:
         """Everything; without the process itself, which has some hundred MB for Python and torch."""
         return self.weights + self.adapter + self.growth
 
+    def with_growth(self, growth_bytes: float) -> "MemoryByCause":
+        """The same where the growth is another than what was counted: activations are the rest of it."""
+        return replace(self, activations=max(0, round(growth_bytes) - self.gradients - self.optimizer))
+
 
 def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
     """Bytes by cause at the peak of a run's training: the highest of a step, an evaluation and keeping the best state.
@@ -118,7 +122,9 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
         settings.strategy, adapter.trainable if adapter else 0
     )
     context_rows = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
-    kept = (1.0 if on_gpu else HEAP) * family.predicting(weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features)
+    kept = (1.0 if on_gpu else HEAP) * family.predicting(
+        weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features
+    )
     if settings.strategy != "inference":
         kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
     return MemoryByCause(

@@ -3,17 +3,24 @@
 In: the estimate of each run and what the device has. Out: bytes, a judgement, and the sentence that refuses what cannot fit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tabtune_core.machine import PROCESS_BYTES, TIGHT
+from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.packs import largest_pack
-from tabtune_core.training.memory.estimate import MemoryByCause, Sizes, estimate_memory, prediction_bytes
+from tabtune_core.training.memory.estimate import CPU_FIRST_USE_BYTES, MemoryByCause, Sizes, estimate_memory, prediction_bytes
 
 Fit = Literal["fits", "tight", "exceeds"]
+Ratio = Callable[[RunSettings], float | None]
+"""From a run to measured growth of memory over the estimated one, of runs like it; None where there are none."""
+LEAST, MOST = 0.7, 1.65
+"""Measured growth of memory over the estimated one: nine in ten runs lie between, of which nothing was measured before."""
+SMALL_BYTES = 10e6
+"""Growth of which no number is told: it is a matter of a few pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +46,78 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """The most that one of some runs takes at once, with its process."""
+class Growth:
+    """Of memory over the loaded model, at the peak of training; bytes."""
 
-    bytes: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, estimate: MemoryByCause, ratio: float | None) -> "Growth":
+        """A number where runs like it were measured, whose ``ratio`` is known; else a band. What is small is a band always."""
+        if ratio is None:
+            return cls(LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth))
+        likely = ratio * estimate.growth
+        return cls(likely, likely) if likely >= SMALL_BYTES else cls(0.0, SMALL_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the one of some runs that takes most takes at once, with its process; bytes."""
+
+    least: float
+    most: float
+    """The same where its growth was measured."""
     predicting: bool
     """Whether that is while it predicts."""
 
 
-def judge(need_bytes: float, free_bytes: float) -> Fit:
-    """Whether a need fits what is free.
+def judge(need: Need, free_bytes: float) -> Fit:
+    """Whether a need fits what is free: where only its upper end does not, it is tight.
 
-    >>> judge(5e9, 10e9), judge(9e9, 10e9), judge(11e9, 10e9)
-    ('fits', 'tight', 'exceeds')
+    >>> [judge(Need(most / 2, most, False), 10e9) for most in (8e9, 9e9, 19e9, 21e9)]
+    ['fits', 'tight', 'tight', 'exceeds']
     """
-    return "fits" if need_bytes <= TIGHT * free_bytes else "tight" if need_bytes <= free_bytes else "exceeds"
+    return "fits" if need.most <= TIGHT * free_bytes else "tight" if need.least <= free_bytes else "exceeds"
 
 
-def heaviest(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
-    """Of the runs that a model does, the one that takes most; runs that differ in nothing that memory asks for are one."""
+def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool, ratio: Ratio = lambda run: None) -> Need:
+    """Most that a run of one seed, or the runs of a quick sweep that train together, take: while training, or while predicting."""
     distinct = {
         (run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs if run.strategy not in REFERENCES
     }
-    return max((estimate_memory(run, card, sizes, on_gpu=on_gpu) for run in distinct.values()), key=lambda memory: memory.total)
-
-
-def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Need:
-    """Most that a run of one seed, or the runs of a quick sweep that train together, take: while training, or while predicting."""
-    training = heaviest(runs, card, sizes, on_gpu=on_gpu)
-    together = training.weights + largest_pack(runs) * (training.total - training.weights)
-    predicting = prediction_bytes(
+    least, most, adapter = 0.0, 0.0, 0
+    for run in distinct.values():
+        estimate = estimate_memory(run, card, sizes, on_gpu=on_gpu)
+        growth, adapter = Growth.of(estimate, ratio(run)), max(adapter, estimate.adapter)
+        least, most = max(least, estimate.adapter + growth.least), max(most, estimate.adapter + growth.most)
+    predicting = adapter + prediction_bytes(
         card, runs[0].task, shown=sizes.shown_rows, features=sizes.features, on_gpu=on_gpu, predicted_rows=sizes.predicted_rows
     )
-    while_predicting = training.weights + training.adapter + predicting
-    return Need(PROCESS_BYTES + max(together, while_predicting), predicting=while_predicting > together)
+    together, fixed = largest_pack(runs), PROCESS_BYTES + NUMBER_BYTES * card.weights_for(runs[0].task).total_parameters
+    most *= together
+    return Need(fixed + max(together * least, predicting), fixed + max(most, predicting), predicting=predicting > most)
+
+
+def between(least: float, most: float, unit: float, digits: int) -> str:
+    """A number, or a band where its ends differ as they are written.
+
+    >>> between(45e6, 95.4e6, 1e6, 0), between(0.52e9, 0.54e9, 1e9, 1), between(3e5, 10e6, 1e6, 0)
+    ('45 to 95', 'about 0.5', 'less than 10')
+    """
+    low, high = (f"{end / unit:,.{digits}f}" for end in (least, most))
+    return f"about {high}" if low == high else f"{low} to {high}" if low.strip("0.") else f"less than {high}"
 
 
 def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str | None:
     """Why runs cannot fit the device however little else there is, with what to lower; None where they may, or its size is not known."""
-    if device.all_bytes is None or need.bytes <= device.all_bytes:
+    if device.all_bytes is None or need.least <= device.all_bytes:
         return None
     train = settings.train
     rows = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
     if not need.predicting:
         rows = f"context_rows (now {train.context_rows}), then batch_size (now {train.batch_size})"
     return (
-        f"This needs about {need.bytes / 1e9:,.1f} GB of memory, as estimated; {device.name} has {device.all_bytes / 1e9:,.1f} GB in all."
-        f" Lower {rows}."
+        f"This needs {between(need.least, need.most, 1e9, 1)} GB of memory, as estimated; {device.name} has "
+        f"{device.all_bytes / 1e9:,.1f} GB in all. Lower {rows}."
     )
